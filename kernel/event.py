@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's envelope: everything the hub decided, was told or noticed, beside what it measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact. Its key is (site, writer, seq): a writer counts its own events from 1 without gaps, so that a second
+    delivery of the same event is seen. `body` holds JSON values only; `kind` and `version` say its shape.
+
+    Kinds in use are listed in `KINDS`, each with who writes it.
+    """
+
+    kind: str
+    version: int
+    site: str
+    writer: str
+    seq: int
+    at_ms: int
+    body: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.site, self.writer, self.seq
+
+
+KINDS: Mapping[str, str] = {
+    "hub.started": "runtime: version, wiring, configuration hash",
+    "hub.stopped": "runtime: an orderly end",
+    "clock.stepped": "runtime: the system's clock moved against the monotonic one, by seconds",
+    "source.silent": "collector: a device stopped answering, with the reason; said once",
+    "source.returned": "collector: it answers again, silent for seconds",
+    "price.curve": "grid feed: a price or hashprice curve with its known_at and evidence",
+    "order.received": "dispatch: an order as it came, with who and by which way",
+    "order.accepted": "dispatch: the order is active from its span's start",
+    "order.refused": "dispatch: with the reason",
+    "order.verdict": "compliance: what the meter said of the order",
+    "order.ended": "dispatch: released, expired or cancelled",
+    "plan.made": "planner: value, bound, gap, why now",
+    "tick.decided": "control: journal position, plan, limits and the set-points commanded",
+    "command.issued": "actuator: command id, device, intent, reason",
+    "command.receipt": "actuator: what came of it",
+    "alarm.changed": "alarm: a rule's state for a scope",
+    "pool.evidence": "treasury feed: raw bytes by SHA-256",
+    "payout.posted": "treasury: a payout in the ledger",
+    "report.made": "reports: kind, period, SHA-256, signature",
+    "report.pulled": "api: who pulled what, written before a byte leaves",
+    "access.denied": "api: a key that asked for more than it may",
+    "operator.note": "people: the operational log",
+}

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one device said at one instant: each metric a value, or Missing with the reason. Absence is never zero, never NaN.
+
+A `Reading` is one row. A `ReadingBatch` is many rows of one kind as columns: the currency of journal, snapshot and
+archive. A metric that was not asked in this poll is simply not in the row (tiers); in a batch it is NOT_ASKED.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Reason(IntEnum):
+    """Why there is no value. The numbers are stored: never renumber."""
+
+    PRESENT = 0
+    """Not a reason: the code of a value that is there."""
+    NOT_ASKED = 1
+    """This poll did not ask for it (another tier does)."""
+    NOT_REPORTED = 2
+    """The answer came and does not hold it."""
+    UNSUPPORTED = 3
+    """This model or firmware never tells it."""
+    SENTINEL = 4
+    """The device's own mark for 'no value'."""
+    NONSENSE = 5
+    """A number that cannot be: outside the possible range, infinite, not a number."""
+    UNREACHABLE = 6
+    """Nobody answered: refused, no route, connection lost."""
+    TIMED_OUT = 7
+    """The device accepted and did not answer in time."""
+    REFUSED = 8
+    """The device answered with an error or an exception code."""
+    MALFORMED = 9
+    """An answer that cannot be read."""
+    STALE = 10
+    """Older than its use allows."""
+    NOT_APPLICABLE = 11
+    """It has no meaning in the device's state (hashrate window of a sleeping miner)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No value, and why. `detail` keeps the device's own words or code, for people."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+Value = float | int | str
+Field = Value | Missing
+
+# Made once: the hot path hands out these instead of new objects.
+MISSING: Mapping[Reason, Missing] = {reason: Missing(reason) for reason in Reason if reason is not Reason.PRESENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One device at one instant.
+
+    `kind` names the schema (`kernel.metric.SCHEMAS`): miner, meter, container, sensor. `at_ms` is when the answer was
+    complete here; a device's own clock is data, not truth. `evidence` is the SHA-256 of the raw frames where they are kept.
+    """
+
+    device: str
+    kind: str
+    at_ms: int
+    values: Mapping[str, Field]
+    evidence: str | None = None
+
+    def get(self, metric: str) -> Field:
+        """The value, or why there is none; NOT_ASKED where the row does not hold the metric."""
+        return self.values.get(metric, MISSING[Reason.NOT_ASKED])
+
+    def number(self, metric: str) -> float | None:
+        """The value as a number, or None where there is none (for optional arithmetic; `get` tells why)."""
+        found = self.values.get(metric)
+        return float(found) if isinstance(found, int | float) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One metric of a batch: `codes[row]` is a Reason; where it is not PRESENT the stored value means nothing."""
+
+    stored: NDArray[np.float64] | list[str]
+    codes: NDArray[np.uint8]
+
+    def field(self, row: int) -> Field:
+        code = int(self.codes[row])
+        if code:
+            return MISSING[Reason(code)]
+        found = self.stored[row]
+        return found if isinstance(found, str) else float(found)
+
+    def present(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = self.codes == 0
+        return found
+
+
+@dataclass(slots=True)
+class ReadingBatch:
+    """Rows of one kind as columns: devices[row], at_ms[row] (int64), and a Column for each metric of the schema."""
+
+    kind: str
+    devices: list[str]
+    at_ms: NDArray[np.int64]
+    columns: dict[str, Column]
+    evidence: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def reading(self, row: int) -> Reading:
+        values: dict[str, Field] = {}
+        for name, column in self.columns.items():
+            found = column.field(row)
+            if not (isinstance(found, Missing) and found.reason is Reason.NOT_ASKED):
+                values[name] = found
+        return Reading(self.devices[row], self.kind, int(self.at_ms[row]), values, self.evidence.get(row))
+
+    def readings(self) -> Iterator[Reading]:
+        return (self.reading(row) for row in range(len(self)))
+
+
+def batch_of(
+    kind: str, metrics: Sequence[str], text_metrics: frozenset[str], readings: Iterable[Reading]
+) -> ReadingBatch:
+    """Columns from rows, in the order given. Metrics outside the schema are refused (KeyError names them)."""
+    rows = list(readings)
+    unknown = {name for row in rows for name in row.values} - set(metrics)
+    if unknown:
+        raise KeyError(f"{kind} has no metric {sorted(unknown)}")
+    columns: dict[str, Column] = {}
+    not_asked = int(Reason.NOT_ASKED)
+    for name in metrics:
+        codes = np.full(len(rows), not_asked, dtype=np.uint8)
+        texts = [""] * len(rows)
+        numbers = np.zeros(len(rows), dtype=np.float64)
+        is_text, seen = name in text_metrics, False
+        for index, row in enumerate(rows):
+            found = row.values.get(name)
+            if found is None:
+                continue
+            seen = True
+            if isinstance(found, Missing):
+                codes[index] = found.reason
+            elif is_text:
+                texts[index], codes[index] = str(found), 0
+            else:
+                numbers[index], codes[index] = found, 0
+        if seen:
+            columns[name] = Column(texts if is_text else numbers, codes)
+    evidence = {index: row.evidence for index, row in enumerate(rows) if row.evidence}
+    at_ms = np.fromiter((row.at_ms for row in rows), dtype=np.int64, count=len(rows))
+    return ReadingBatch(kind, [row.device for row in rows], at_ms, columns, evidence)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port of a miner, and the shape of a dialect.
+
+A dialect is pure: it never sees a socket. A read or a command is a generator that yields requests, is sent the answers
+and returns what it found; a thin shell (`miner_control.io`) carries the bytes. Recorded answers drive it in tests, and
+a dry run prints the requests.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kernel.reading import Field, Reading
+from kernel.receipt import Receipt
+from miner_control.command import Intent
+from telemetry.source import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One connection, one message, one reply (cgminer style). `length_prefixed`: 4-byte little-endian framing (v3).
+
+    The reply ends at NUL, at a complete JSON document, or when the peer closes, whichever comes first.
+    `writes` marks a request that may change the device: it is never sent twice by the shell.
+    """
+
+    payload: bytes
+    port: int
+    length_prefixed: bool = False
+    writes: bool = False
+    keep_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """One HTTP exchange. `digest` asks the shell for RFC 7616 digest with the device's credential."""
+
+    method: str
+    path: str
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    digest: bool = False
+    writes: bool = False
+
+
+Request = Rpc | Http
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `status` is the HTTP status, 0 for RPC."""
+
+    body: bytes
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Talk = Generator[Request, Answer, Any]
+
+
+@dataclass(slots=True)
+class Access:
+    """What a dialect needs to talk to one miner: ports, account, password, and what it remembers between talks.
+
+    `memory` holds tokens, nonces, learnt quirks (joined commands refused, write key of the mode); it is the only
+    state, it is the driver's, and losing it costs a round trip, never correctness.
+    """
+
+    account: str
+    password: str
+    ports: Mapping[str, int]
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+class Dialect(Protocol):
+    """What a firmware speaks. One module each in `miner_control/dialect/`, registered in `hub.wiring`."""
+
+    name: str
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        """The values of one poll. Raises DecodeError when nothing of the answer can be read."""
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """The wire steps of an intent; returns Accepted, Refused or Unsupported. Verification is the actuator's."""
+
+    def supports(self) -> frozenset[str]:
+        """The names of the intents it can carry out (class names of `miner_control.command`)."""
+
+
+class MinerDriver(Protocol):
+    """One miner on the wire: a Source that can also be commanded."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def lane(self) -> str: ...
+
+    async def read(self, tier: Tier) -> Reading: ...
+
+    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
+        """Ask it. Never raises for what the device does: the receipt says."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a miner can do, as data: its modes with W and TH/s, how fast it changes, how long it must rest.
+
+An envelope belongs to make, model and firmware. It starts from the catalogue (`configs/profiles/miners/`), each number
+with its provenance, and is replaced by what is learnt from command to read-back to meter.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Provenance(StrEnum):
+    """Where a number comes from; what is assumed is replaced by what is learnt."""
+
+    MAKER = "maker"
+    SOURCED = "sourced"
+    ASSUMED = "assumed"
+    LEARNT = "learnt"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One operating point, at the wall."""
+
+    name: str
+    power_w: float
+    hashrate_hs: float
+
+    @property
+    def j_per_th(self) -> float:
+        return self.power_w / (self.hashrate_hs / 1e12)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRange:
+    """A continuous power target: where the firmware takes watts."""
+
+    low_w: float
+    high_w: float
+    step_w: float
+    needs_restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Modes sorted by rising power (all on; sleep is not a mode), power range where there is one, and dynamics.
+
+    `sleep_w` is drawn while asleep. `ramp_up_s` is from the wake command to about full hashrate, `ramp_down_s` from the
+    sleep command to standby; `start_lost_s` is the full-rate hashing that one start costs. `normal` names the mode a
+    miner has out of the box. `commands` are the names of the intents that the firmware can carry out.
+    """
+
+    model: str
+    firmware: str
+    modes: tuple[Mode, ...]
+    normal: str
+    sleep_w: float
+    ramp_up_s: float
+    ramp_down_s: float
+    start_lost_s: float
+    min_on_s: float
+    min_off_s: float
+    can_sleep: bool = True
+    power_range: PowerRange | None = None
+    commands: frozenset[str] = frozenset()
+    provenance: Provenance = Provenance.ASSUMED
+    random_start_delay_s: float = 0.0
+
+    def mode(self, name: str) -> Mode:
+        """The mode of a name; KeyError names the ones there are."""
+        for mode in self.modes:
+            if mode.name == name:
+                return mode
+        raise KeyError(f"{self.model} has no mode {name!r}: {', '.join(mode.name for mode in self.modes)}")

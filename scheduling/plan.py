@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan: counts per group, mode and slot, what they draw and earn, how good that is proven to be, and why."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.clock import iso
+from scheduling.problem import Floats, Ints, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), and why it had to."""
+
+    rule: str
+    slot: int
+    amount: float
+    unit: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`counts[g, m, t]` units in a mode; `starts[g, t]`, `stops[g, t]`; `power_w[t]` site power at the meter.
+
+    `value` is money over the horizon by the problem's own formula; `bound` proves that no plan is worth more (None where
+    the method gives none), `gap = (bound - value) / max(|bound|, 1)`. `status`: optimal, feasible, greedy, least_violation,
+    last_good. `reasons[t]` is the binding reason of a slot in words, `site_price_per_wh[t]` its shadow price.
+    `seconds` is for people and metrics: it never enters stored bytes.
+    """
+
+    method: str
+    status: str
+    problem: Problem
+    counts: Ints
+    starts: Ints
+    stops: Ints
+    power_w: Floats
+    value: float
+    bound: float | None
+    violations: tuple[Violation, ...]
+    reasons: tuple[str, ...]
+    site_price_per_wh: Floats
+    made_ms: int
+    why_now: str
+    seconds: float = 0.0
+    battery_w: Floats | None = None
+    reserve_down_w: Floats | None = None
+    reserve_up_w: Floats | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def gap(self) -> float | None:
+        if self.bound is None:
+            return None
+        return max(0.0, self.bound - self.value) / max(abs(self.bound), 1.0)
+
+    @property
+    def id(self) -> str:
+        """Stable name of a plan within its site: when it was made and by which method."""
+        return f"{iso(self.made_ms)}/{self.method}"
+
+    def on(self) -> Ints:
+        """Units on per group and slot, shape [group, slot]."""
+        on: NDArray[np.int64] = self.counts.sum(axis=1)
+        return on
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values, without wall-time: what the journal and the API carry."""
+        edges = self.problem.slots.edges_ms
+        return {
+            "id": self.id,
+            "method": self.method,
+            "status": self.status,
+            "made_ms": self.made_ms,
+            "why_now": self.why_now,
+            "currency": self.problem.currency,
+            "value": self.value,
+            "bound": self.bound,
+            "gap": self.gap,
+            "edges_ms": [int(edge) for edge in edges],
+            "power_w": [float(power) for power in self.power_w],
+            "reasons": list(self.reasons),
+            "site_price_per_wh": [float(price) for price in self.site_price_per_wh],
+            "groups": list(self.problem.groups.names),
+            "modes": list(self.problem.groups.mode_names),
+            "counts": self.counts.tolist(),
+            "violations": [
+                {"rule": v.rule, "slot": v.slot, "amount": v.amount, "unit": v.unit, "why": v.why}
+                for v in self.violations
+            ],
+            "facts": dict(self.problem.facts),
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets and files of telemetry: one thin module each, imported by the wiring alone."""

@@ -4,6 +4,7 @@
 Arithmetic between units does not exist: an exchange is two amounts and a recorded rate.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,12 +79,10 @@ def decimal_to_int(text: str, scale: int, what: str = "amount") -> int:
 
     Raises ValueError where digits would be lost, or the text is no plain decimal (no exponent, no float ever).
     """
-    body = text.strip()
-    sign = -1 if body.startswith("-") else 1
-    body = body.lstrip("+-")
-    whole, _, fraction = body.partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or not whole:
+    found = re.fullmatch(r"([+-]?)([0-9]+)(?:\.([0-9]*))?", text.strip())
+    if not found:
         raise ValueError(f"{what} {text!r} is not a plain decimal number")
+    sign, whole, fraction = (-1 if found[1] == "-" else 1), found[2], found[3] or ""
     kept, lost = fraction[:scale], fraction[scale:]
     if lost.strip("0"):
         raise ValueError(f"{what} {text!r} has more than {scale} decimal places")

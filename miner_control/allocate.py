@@ -172,20 +172,22 @@ def _rungs_up(
     roster = fleet.roster
     units, tos, watts, keys = [], [], [], []
     top = int(rank.max(initial=0)) + 1
+    asleep = level == ASLEEP
+    first = np.where(start >= 0, 0, fleet.wake_mode)
+    may_rise = fleet.can_command & (~asleep | fleet.may_wake | (start >= 0))
     for height in range(option.shape[1] - 1):
-        able = fleet.can_command & (level < height) & (fleet.ceiling >= height)
-        woken = able & (level == ASLEEP) & (fleet.may_wake | (start >= 0))
-        able = woken if height == 0 else able & ((level >= 0) | woken)
+        wakes = asleep & (first == height)
+        able = may_rise & (fleet.ceiling >= height) & (level < height) & (~asleep | (height >= first))
         if next_only:
-            able = able & (level == height - 1)
+            able = able & ((level == height - 1) | wakes)
         at = np.flatnonzero(able)
-        below = np.where(level[at] == height - 1, settled[at], option[at, height])
+        below = np.where(wakes[at] | (level[at] == height - 1), settled[at], option[at, height])
         rise = option[at, height + 1] - below
         kept = rise > 0
         at = at[kept]
-        key = top - rank[roster.group[at], height]
+        key = top - rank[roster.group[at], np.where(wakes[at], 0, height)]
         if policy is Policy.MODES_FIRST:
-            key = key + np.where(level[at] == ASLEEP, 2 * top, 0)
+            key = key + np.where(asleep[at], 2 * top, 0)
         units.append(at)
         tos.append(np.full(len(at), height))
         watts.append(rise[kept])

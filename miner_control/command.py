@@ -5,10 +5,13 @@ An intent is a closed union. A command's id is derived from tick, device and int
 the same command.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from kernel.ids import business_id
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +136,98 @@ def command(
     """A command with its derived id: same tick, device and intent, same command."""
     made = business_id(tick_ms, "command", device, intent_text(intent))
     return Command(made, device, intent, reason, tick_ms, deadline_s, priority)
+
+
+def intent_json(intent: Intent) -> dict[str, Any]:
+    """An intent as JSON values, for the journal. Passwords are left out: an intent read back has none."""
+    match intent:
+        case Sleep() | Wake() | Reboot():
+            return {"intent": type(intent).__name__}
+        case PowerTarget(power_w):
+            return {"intent": "PowerTarget", "power_w": power_w}
+        case PowerPercent(percent):
+            return {"intent": "PowerPercent", "percent": percent}
+        case SetMode(mode):
+            return {"intent": "SetMode", "mode": mode}
+        case Locate(on):
+            return {"intent": "Locate", "on": on}
+        case SetPools(pools):
+            return {"intent": "SetPools", "pools": [{"url": pool.url, "user": pool.user} for pool in pools]}
+        case SetCredential(account, _):
+            return {"intent": "SetCredential", "account": account}
+        case SwitchLoad(index, on):
+            return {"intent": "SwitchLoad", "index": index, "on": on}
+
+
+def intent_from_json(body: Mapping[str, Any]) -> Intent:
+    """The inverse of `intent_json`, without passwords. Raises KeyError or ValueError on a shape that is none."""
+    match body["intent"]:
+        case "Sleep":
+            return Sleep()
+        case "Wake":
+            return Wake()
+        case "Reboot":
+            return Reboot()
+        case "PowerTarget":
+            return PowerTarget(float(body["power_w"]))
+        case "PowerPercent":
+            return PowerPercent(float(body["percent"]))
+        case "SetMode":
+            return SetMode(str(body["mode"]))
+        case "Locate":
+            return Locate(bool(body["on"]))
+        case "SetPools":
+            return SetPools(tuple(Pool(str(pool["url"]), str(pool["user"])) for pool in body["pools"]))
+        case "SetCredential":
+            return SetCredential(str(body["account"]), "")
+        case "SwitchLoad":
+            return SwitchLoad(int(body["index"]), bool(body["on"]))
+        case other:
+            raise ValueError(f"no intent {other!r}")
+
+
+def command_json(asked: Command) -> dict[str, Any]:
+    """The body of a `command.issued` event."""
+    return {
+        "id": str(asked.id),
+        "device": asked.device,
+        "reason": asked.reason,
+        "issued_ms": asked.issued_ms,
+        "deadline_s": asked.deadline_s,
+        "priority": asked.priority,
+        **intent_json(asked.intent),
+    }
+
+
+def command_from_json(body: Mapping[str, Any]) -> Command:
+    """The command of a `command.issued` body."""
+    return Command(
+        UUID(str(body["id"])),
+        str(body["device"]),
+        intent_from_json(body),
+        str(body["reason"]),
+        int(body["issued_ms"]),
+        float(body["deadline_s"]),
+        int(body["priority"]),
+    )
+
+
+_PROOF = ("state", "mode", "power_w", "power_limit_w", "hashrate_hs", "uptime_s")
+
+
+def receipt_json(receipt: Receipt) -> dict[str, Any]:
+    """A receipt as JSON values: `outcome` names the case; a verified one carries the decisive fields of its evidence."""
+    match receipt:
+        case Verified(reading, took_s):
+            proof = {name: reading.values[name] for name in _PROOF if isinstance(reading.get(name), str | int | float)}
+            return {"outcome": "verified", "took_s": round(took_s, 3), "sampled_ms": reading.at_ms, "proof": proof}
+        case Accepted(text):
+            return {"outcome": "accepted", "text": text}
+        case Refused(code, text):
+            return {"outcome": "refused", "code": code, "text": text}
+        case Unsupported(text):
+            return {"outcome": "unsupported", "text": text}
+        case Unreachable(text):
+            return {"outcome": "unreachable", "text": text}
+        case Unknown(text):
+            return {"outcome": "unknown", "text": text}

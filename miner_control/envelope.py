@@ -48,6 +48,7 @@ class Envelope:
     `sleep_w` is drawn while asleep. `ramp_up_s` is from the wake command to about full hashrate, `ramp_down_s` from the
     sleep command to standby; `start_lost_s` is the full-rate hashing that one start costs. `normal` names the mode a
     miner has out of the box. `commands` are the names of the intents that the firmware can carry out.
+    `wakes_into_any_mode`: setting a mode wakes a sleeping miner straight into it; otherwise it wakes into the one it had.
     """
 
     model: str
@@ -65,6 +66,12 @@ class Envelope:
     commands: frozenset[str] = frozenset()
     provenance: Provenance = Provenance.ASSUMED
     random_start_delay_s: float = 0.0
+    wakes_into_any_mode: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modes' names, by rising power."""
+        return tuple(mode.name for mode in self.modes)
 
     def mode(self, name: str) -> Mode:
         """The mode of a name; KeyError names the ones there are."""

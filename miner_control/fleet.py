@@ -55,7 +55,7 @@ class Roster:
 
     `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
     `mode_power_w[G, M]` and `mode_hashrate_hs[G, M]` rise; a mode that does not exist repeats the one before it;
-    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`.
+    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`, `wakes_any[G]` (wakes straight into any mode).
     """
 
     devices: tuple[str, ...]
@@ -74,6 +74,7 @@ class Roster:
     min_on_s: Floats
     min_off_s: Floats
     can_sleep: Bools
+    wakes_any: Bools
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -95,11 +96,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked of each unit, shape [N]: `mode` last commanded (UNSURE: never); `until_ms` the instant up to which that
-    command may still take effect (0: none pending); `since_ms` the last change between on and off; `starts_used` starts
-    of the running day; `hands_off`: a person, or another owner, has it; `mode_ceiling` the highest mode allowed now (heat)."""
+    """What was asked of each unit, shape [N]: `mode` the mode of the pending command and `until_ms` the instant up to which
+    it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
+    change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
+    it failed to obey and is left alone for a while; `mode_ceiling` the highest mode allowed now (heat)."""
 
     mode: Codes
+    on_mode: Codes
     until_ms: Ints
     since_ms: Ints
     starts_used: Ints
@@ -114,6 +117,7 @@ class Fleet:
     `mode` is the mode by evidence, `wanted` the mode once pending commands took effect (`mode` where none is pending).
     `power_w` is the load to be counted on now; `settled_w` the load once everything pending took effect. `fresh`: heard of
     in time. `can_command`: ours, reachable, nobody else's hand on it. `scale` is measured over envelope power of the unit.
+    `wake_mode`: the lowest mode a sleeping unit can wake into.
     """
 
     roster: Roster
@@ -130,6 +134,7 @@ class Fleet:
     may_sleep: Bools
     may_wake: Bools
     ceiling: Codes
+    wake_mode: Codes
     starts_used: Ints
 
     def __len__(self) -> int:
@@ -165,14 +170,15 @@ class Fleet:
     def intent(self, unit: int, mode: int) -> Intent:
         """How to ask a unit for a mode: sleep, wake, the firmware's own mode, or watts where it takes watts.
 
-        Waking goes to the mode the unit had; where another is wanted the next tick asks for it, once it hashes.
+        A sleeping unit whose firmware cannot wake straight into a mode wakes into the one it had (`wake_mode`); the next
+        tick asks for the mode, once it is on.
         """
         if mode == ASLEEP:
             return Sleep()
-        if int(self.wanted[unit]) == ASLEEP:
-            return Wake()
         envelope = self.roster.groups[int(self.roster.group[unit])].envelope
         aim = envelope.modes[min(mode, len(envelope.modes) - 1)]
+        if int(self.wanted[unit]) == ASLEEP and (not envelope.wakes_into_any_mode or aim.name == envelope.normal):
+            return Wake()
         if "SetMode" not in envelope.commands and "PowerTarget" in envelope.commands:
             return PowerTarget(aim.power_w)
         return SetMode(aim.name)
@@ -234,6 +240,7 @@ def roster_of(
         min_on_s=np.array([e.min_on_s for e in envelopes], dtype=np.float64),
         min_off_s=np.array([e.min_off_s for e in envelopes], dtype=np.float64),
         can_sleep=np.array([e.can_sleep for e in envelopes], dtype=np.bool_),
+        wakes_any=np.array([e.wakes_into_any_mode for e in envelopes], dtype=np.bool_),
     )
 
 
@@ -256,6 +263,7 @@ def never_asked(roster: Roster) -> Asked:
     n = len(roster)
     return Asked(
         mode=np.full(n, UNSURE, dtype=np.int8),
+        on_mode=np.full(n, UNSURE, dtype=np.int8),
         until_ms=np.zeros(n, dtype=np.int64),
         since_ms=np.zeros(n, dtype=np.int64),
         starts_used=np.zeros(n, dtype=np.int64),
@@ -280,8 +288,7 @@ def fleet_of(
     fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000) & (seen.state != _UNREACHABLE)
     state = np.where(fresh, seen.state, np.where(seen.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
 
-    asked_on = asked.mode >= 0
-    believed = np.where(asked_on, asked.mode, normal)
+    believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
     told = np.where(seen.mode >= 0, seen.mode, believed)
     asleep = fresh & (state == _SLEEPING)
     mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, told, believed), top)).astype(np.int8)
@@ -324,6 +331,7 @@ def fleet_of(
         may_sleep=may_sleep,
         may_wake=may_wake,
         ceiling=np.minimum(top, asked.mode_ceiling).astype(np.int8),
+        wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
         starts_used=asked.starts_used,
     )
 

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modbus over TCP, RTU over TCP and serial RTU, through pymodbus.
+
+A `ModbusLine` is one gateway or serial port: one connection, one request at a time, shared by all unit ids behind it and
+by collector and actuator, so that a single-slot gateway is never asked twice at once. `ModbusSource` is one device.
+
+Every frame heard is judged (`telemetry.modbus_frame`) before pymodbus sees it. On a fault or, where frames carry no
+transaction id, on a time-out, the connection is closed, so that nothing late is ever taken for something else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerType
+from pymodbus.pdu import ModbusPDU
+
+from kernel.clock import Clock
+from kernel.errors import TransportError
+from kernel.reading import Missing, Reading, Reason
+from telemetry.block import Block
+from telemetry.codec import Word, decode, refused, words_of
+from telemetry.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
+from telemetry.profile import Profile
+from telemetry.source import Tier
+
+# Each silence is reported once, by the collector; the library would write a line for each time-out.
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+_GATEWAY_SAYS_NOBODY = (10, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a line is: `tcp://host:port`, `rtu+tcp://host:port`, or `serial:/dev/ttyS0` with its line settings."""
+
+    kind: str
+    host: str
+    port: int = 502
+    baudrate: int = 9600
+    parity: str = "N"
+    stopbits: int = 1
+
+    @property
+    def framing(self) -> Framing:
+        return "tcp" if self.kind == "tcp" else "rtu"
+
+    def __str__(self) -> str:
+        return f"serial:{self.host}" if self.kind == "serial" else f"{self.kind}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer as they went over the wire."""
+
+    sent: bytes
+    heard: bytes
+
+
+class ModbusLine:
+    """One gateway or serial line. `timeout_s` per request; `keep_open` False lets a single-slot gateway go after each turn."""
+
+    def __init__(
+        self, address: Address, *, timeout_s: float = 1.0, connect_timeout_s: float = 2.0, keep_open: bool = True
+    ) -> None:
+        self.address = address
+        self.name = str(address)
+        self.turn = asyncio.Lock()
+        self.frames_skipped = 0
+        self._timeout_s, self._connect_timeout_s, self._keep_open = timeout_s, connect_timeout_s, keep_open
+        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
+        self._sent = self._heard = b""
+        self._broken = ""
+
+    async def read(self, unit_id: int, block: Block) -> tuple[list[int], Exchange]:
+        """Registers (or bits as 0 and 1) of one block. The caller holds `turn`.
+
+        Raises TransportError (nobody, late or unreadable) or ExceptionAnswer (the device said no).
+        """
+        function = block.function
+
+        def ask(client: AsyncModbusTcpClient | AsyncModbusSerialClient) -> object:
+            method = {
+                1: client.read_coils, 2: client.read_discrete_inputs,
+                3: client.read_holding_registers, 4: client.read_input_registers,
+            }[function]  # fmt: skip
+            return method(block.address, count=block.count, device_id=unit_id)
+
+        answer = await self._ask(ask)
+        found = [int(bit) for bit in answer.bits[: block.count]] if function in (1, 2) else list(answer.registers)
+        return found, Exchange(self._sent, self._heard)
+
+    async def write(self, unit_id: int, function: int, address: int, values: Sequence[int]) -> Exchange:
+        """Write one coil (5), one register (6) or several (16). The caller holds `turn`. Raises as `read`."""
+
+        def ask(client: AsyncModbusTcpClient | AsyncModbusSerialClient) -> object:
+            if function == 5:
+                return client.write_coil(address, bool(values[0]), device_id=unit_id)
+            if function == 6:
+                return client.write_register(address, values[0], device_id=unit_id)
+            return client.write_registers(address, list(values), device_id=unit_id)
+
+        await self._ask(ask)
+        return Exchange(self._sent, self._heard)
+
+    def release(self) -> None:
+        """End of a turn: a gateway with one slot is let go."""
+        if not self._keep_open:
+            self.close()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _ask(self, ask: Callable[[AsyncModbusTcpClient | AsyncModbusSerialClient], object]) -> ModbusPDU:
+        client = await self._connected()
+        self._sent = self._heard = b""
+        self._broken = ""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await ask(client)  # type: ignore[misc]
+        except TimeoutError:
+            self._after_silence()
+            if self._broken:
+                raise TransportError(Reason.MALFORMED, f"{self.name}: {self._broken}") from None
+            raise TransportError(Reason.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
+        except (ModbusException, OSError) as error:
+            self.close()
+            if self._broken:
+                raise TransportError(Reason.MALFORMED, f"{self.name}: {self._broken}") from None
+            raise TransportError(Reason.UNREACHABLE, f"{self.name}: {error}") from None
+        except asyncio.CancelledError:
+            self._after_silence()
+            raise
+        assert isinstance(answer, ModbusPDU)
+        if answer.isError():
+            raise ExceptionAnswer(answer.exception_code, Exchange(self._sent, self._heard))
+        return answer
+
+    def _after_silence(self) -> None:
+        if self.address.framing == "rtu" or self._broken:
+            self.close()
+
+    async def _connected(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        if self._client is not None and self._client.connected:
+            return self._client
+        self.close()
+        client = self._client = self._make()
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connected = await client.connect()
+        except TimeoutError:
+            connected = False
+        if not connected:
+            self.close()
+            raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
+        return client
+
+    def _make(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        address = self.address
+        if address.kind == "serial":
+            return AsyncModbusSerialClient(
+                address.host, framer=FramerType.RTU, baudrate=address.baudrate, parity=address.parity,
+                stopbits=address.stopbits, timeout=self._timeout_s * 2, retries=0, reconnect_delay=0,
+                trace_packet=self._trace, trace_connect=self._lost,
+            )  # fmt: skip
+        framer = FramerType.SOCKET if address.kind == "tcp" else FramerType.RTU
+        return AsyncModbusTcpClient(
+            address.host, port=address.port, framer=framer, timeout=max(self._timeout_s, self._connect_timeout_s) * 2,
+            retries=0, reconnect_delay=0, trace_packet=self._trace, trace_connect=self._lost,
+        )  # fmt: skip
+
+    def _trace(self, sending: bool, data: bytes) -> bytes:
+        """Each packet passes here: the request is remembered, what is heard goes on only as the whole right frame."""
+        if sending:
+            self._sent = data
+            return data
+        judged = judge(self.address.framing, self._sent, data) if self._sent else Broken("an answer to no question")
+        if isinstance(judged, Incomplete) or self._heard:
+            return b""
+        if isinstance(judged, Broken):
+            self._fail(judged.text)
+            return b""
+        self.frames_skipped += judged.skipped > 0
+        self._heard = judged.frame
+        return judged.frame
+
+    def _lost(self, connected: bool) -> None:
+        if not connected:
+            self._fail("")
+
+    def _fail(self, text: str) -> None:
+        """End the wait for an answer at once instead of at the time-out."""
+        self._broken = self._broken or text
+        if self._client is None:
+            return
+        waiting = self._client.ctx.response_future
+        if not waiting.done():
+            waiting.set_exception(ConnectionResetError(text or "connection lost"))
+
+
+class ExceptionAnswer(Exception):
+    """The device answered with a Modbus exception; kept in the detail of what is Missing."""
+
+    def __init__(self, code: int, exchange: Exchange) -> None:
+        self.code = code
+        self.exchange = exchange
+        super().__init__(exception_text(code))
+
+
+class ModbusSource:
+    """One Modbus device behind a line: a `telemetry.source.Source`.
+
+    `keep` stores raw frames of a billing meter and returns their SHA-256 (the journal's `keep`).
+    """
+
+    def __init__(
+        self,
+        device: str,
+        profile: Profile,
+        line: ModbusLine,
+        clock: Clock,
+        *,
+        unit_id: int | None = None,
+        keep: Callable[[bytes], str] | None = None,
+    ) -> None:
+        self._device, self._profile, self._line, self._clock = device, profile, line, clock
+        self._unit_id = profile.unit_id if unit_id is None else unit_id
+        self._keep = keep
+        self._reads: Mapping[Tier, tuple[Block, ...]] = {tier: profile.reads(tier) for tier in Tier}
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    @property
+    def kind(self) -> str:
+        return self._profile.kind
+
+    @property
+    def lane(self) -> str:
+        return self._line.name
+
+    @property
+    def tiers(self) -> frozenset[Tier]:
+        """The tiers with anything to ask."""
+        return self._profile.tiers()
+
+    async def read(self, tier: Tier) -> Reading:
+        """All points of a tier. A refused block leaves its metrics Missing with the exception code; raises
+        TransportError where the device does not answer at all."""
+        words: dict[Word, int | Missing] = {}
+        exchanges: list[Exchange] = []
+        async with self._line.turn:
+            try:
+                await self._read_blocks(self._reads[tier], words, exchanges)
+            finally:
+                self._line.release()
+        values = decode(self._profile, words, self._clock.now_ms(), tier)
+        evidence = self._keep(evidence_text(self._line.name, exchanges)) if self._keep and exchanges else None
+        return Reading(self._device, self.kind, self._clock.now_ms(), values, evidence)
+
+    async def _read_blocks(
+        self, reads: Sequence[Block], words: dict[Word, int | Missing], exchanges: list[Exchange]
+    ) -> None:
+        heard = False
+        silent: set[int] = set()
+        for block in reads:
+            unit_id = self._unit_id if block.unit_id is None else block.unit_id
+            if unit_id in silent:
+                continue
+            try:
+                found, exchange = await self._line.read(unit_id, block)
+            except ExceptionAnswer as error:
+                if error.code in _GATEWAY_SAYS_NOBODY and not heard:
+                    raise TransportError(Reason.UNREACHABLE, f"{self._line.name}: {error}") from None
+                heard = True
+                why = Missing(Reason.REFUSED, str(error))
+                words |= refused(block.unit_id, block.function, block.address, block.count, why)
+                exchanges.append(error.exchange)
+            except TransportError as error:
+                # A device that spoke in this poll keeps what it said; the rest says why it is absent.
+                if not heard and block is reads[-1]:
+                    raise
+                if not heard and len({other.unit_id for other in reads}) == 1:
+                    raise
+                silent.add(unit_id)
+                for other in reads:
+                    if other.unit_id == block.unit_id and (block.unit_id, other.function, other.address) not in words:
+                        why = Missing(error.reason, error.text)
+                        words |= refused(other.unit_id, other.function, other.address, other.count, why)
+            else:
+                heard = True
+                words |= words_of(block.unit_id, block.function, block.address, found)
+                exchanges.append(exchange)
+
+
+def evidence_text(line: str, exchanges: Sequence[Exchange]) -> bytes:
+    """Raw frames as a small text that needs no tool to read: one line a frame, '>' sent and '<' heard, in hex."""
+    rows = [f"modbus {line}"]
+    for exchange in exchanges:
+        rows += [f"> {exchange.sent.hex()}", f"< {exchange.heard.hex()}"]
+    return ("\n".join(rows) + "\n").encode()

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device model declared as data: one TOML file in `configs/profiles`.
+
+Required: `make`, `model`, `kind` (schema of `kernel.metric`), `wire`, `source_url`, `[checked]` (what the file was
+checked against, honestly) and `[points]`, each with its `unit`. All addresses are wire addresses (0-based). Every fault
+of a file is reported at once, with file and key. The full list of keys is in `docs/reference/profiles.md`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from kernel.errors import ConfigError, Fault
+from kernel.metric import SCHEMAS
+from telemetry.block import Block, Limits, blocks, registers_of
+from telemetry.point import Point, Register
+from telemetry.profile_points import Defaults, Faults, read_point
+from telemetry.source import Tier
+
+WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107"})
+_TOP = frozenset(
+    {"make", "model", "kind", "wire", "source_url", "notes", "billing", "checked", "modbus", "documents", "parameters",
+     "points", "switch", "sunspec"}
+)  # fmt: skip
+_MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "max_gap", "unit_id"})
+
+
+class Checked(StrEnum):
+    """How sure a profile is. FRAME: decodes a frame with known values. SOURCE: read in the named source. Else unverified."""
+
+    FRAME = "frame"
+    SOURCE = "source"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Raw words or documents with the values they must decode to (canonical units)."""
+
+    raw: Mapping[str, Any]
+    expect: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the profile was checked against, and by what."""
+
+    status: Checked
+    by: str
+    frames: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Sockets or contactors that can be switched: index i (from 1) is written at `address + (i - 1) * step`.
+
+    `function` 5 writes a coil (on/off ignored), 6 a register with `on` or `off`; `read` is the read-back register of
+    index 1, with the same step.
+    """
+
+    count: int
+    function: int
+    address: int
+    step: int
+    on: int
+    off: int
+    read: Register
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One device model. `name` is the file's stem; `parameters` holds what the site fills in (ratios, linear ranges)."""
+
+    name: str
+    make: str
+    model: str
+    kind: str
+    wire: str
+    source_url: str
+    check: Check
+    points: tuple[Point, ...]
+    limits: Limits
+    unit_id: int = 1
+    documents: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+    sunspec_models: tuple[int, ...] = ()
+    billing: bool = False
+    notes: str = ""
+
+    def metrics(self, tier: Tier | None = None) -> tuple[str, ...]:
+        """The metrics that this model tells, of one tier or of all."""
+        return tuple(point.metric for point in self.points if tier is None or point.tier is tier)
+
+    def tiers(self) -> frozenset[Tier]:
+        """The tiers that have something to ask."""
+        return frozenset(point.tier for point in self.points)
+
+    def reads(self, tier: Tier | None = None) -> tuple[Block, ...]:
+        """The Modbus reads that cover a tier, or everything."""
+        return blocks(registers_of(self.points, tier), self.limits)
+
+
+def load(path: Path, parameters: Mapping[str, float] | None = None) -> Profile:
+    """Read and check one profile; `parameters` replaces defaults of its `[parameters]` (site facts such as ratios).
+
+    Raises ConfigError with every fault of the file.
+    """
+    faults = Faults(path.name)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            [Fault(str(path), f"cannot be read ({error.strerror})", "Name an existing profile")]
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Fault(str(path), f"is no TOML: {error}", "Correct the file")]) from None
+    return parse(path.stem, data, faults, parameters or {})
+
+
+def catalogue(folder: Path) -> dict[str, Profile]:
+    """Every profile below a folder by its name (file stem). Raises ConfigError with the faults of all files."""
+    found: dict[str, Profile] = {}
+    faults: list[Fault] = []
+    for path in sorted(folder.rglob("*.toml")):
+        try:
+            profile = load(path)
+        except ConfigError as error:
+            faults += error.faults
+            continue
+        if profile.name in found:
+            faults.append(Fault(str(path), f"a second profile is named {profile.name}", "Give each file its own name"))
+        found[profile.name] = profile
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str, float]) -> Profile:
+    """A profile from parsed TOML. Raises ConfigError with all faults."""
+    faults.unknown("", data, _TOP)
+    kind, wire = faults.text(data, "kind"), faults.text(data, "wire")
+    faults.one_of("kind", kind, frozenset(SCHEMAS) - {"miner"})
+    faults.one_of("wire", wire, WIRES)
+    source_url = faults.text(data, "source_url")
+    if source_url and not source_url.startswith(("https://", "http://")):
+        faults.add("source_url", f"{source_url!r} is no address", "Name the page or file that the map was read in")
+
+    modbus = faults.table(data, "modbus")
+    faults.unknown("modbus", modbus, _MODBUS)
+    parameters = _parameters(faults, data, given)
+    defaults = Defaults(
+        kind=kind,
+        wire=wire,
+        function=int(modbus.get("function", 3)),
+        word_order=modbus.get("word_order", "big"),
+        byte_order=modbus.get("byte_order", "big"),
+        documents=frozenset(faults.table(data, "documents")),
+        parameters=parameters,
+    )
+    points = [
+        made
+        for metric, entry in faults.table(data, "points", required=True).items()
+        if (made := read_point(faults, metric, entry, defaults)) is not None
+    ]
+    if not points and not faults.found:
+        faults.add("points", "there is none", "Declare at least one")
+    limits = Limits(int(modbus.get("max_registers", 125)), int(modbus.get("max_gap", 16)))
+    if not 1 <= limits.max_count <= 125:
+        faults.add("modbus.max_registers", f"{limits.max_count} is outside 1 to 125", "The protocol allows 125")
+    profile = Profile(
+        name=name,
+        make=faults.text(data, "make"),
+        model=faults.text(data, "model"),
+        kind=kind,
+        wire=wire,
+        source_url=source_url,
+        check=_check(faults, data),
+        points=tuple(points),
+        limits=limits,
+        unit_id=int(modbus.get("unit_id", 1)),
+        documents={str(key): str(value) for key, value in faults.table(data, "documents").items()},
+        parameters=parameters,
+        switches=_switches(faults, data),
+        sunspec_models=tuple(faults.table(data, "sunspec").get("models", ())),
+        billing=bool(data.get("billing", False)),
+        notes=str(data.get("notes", "")),
+    )
+    faults.finish()
+    return profile
+
+
+def _parameters(faults: Faults, data: Mapping[str, Any], given: Mapping[str, float]) -> dict[str, float]:
+    parameters: dict[str, float] = {}
+    for key, value in faults.table(data, "parameters").items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            faults.add(f"parameters.{key}", f"{value!r} is no number", "Give the default as a number")
+            continue
+        parameters[key] = float(value)
+    for key, value in given.items():
+        if key not in parameters:
+            known = ", ".join(sorted(parameters)) or "none"
+            faults.add(f"parameters.{key}", "the profile has no such parameter", f"Known: {known}")
+        parameters[key] = float(value)
+    return parameters
+
+
+def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
+    table = faults.table(data, "checked", required=True)
+    faults.unknown("checked", table, frozenset({"status", "by", "frame"}))
+    status = faults.text(table, "status", "checked.")
+    faults.one_of("checked.status", status, frozenset(Checked))
+    frames = []
+    for index, entry in enumerate(table.get("frame", [])):
+        place = f"checked.frame[{index}]"
+        if not isinstance(entry, dict) or not isinstance(entry.get("expect"), dict) or not entry["expect"]:
+            faults.add(place, "it has no table of expected values", "Give `expect = { metric = value }`")
+            continue
+        frames.append(Frame({key: value for key, value in entry.items() if key != "expect"}, entry["expect"]))
+    if status == Checked.FRAME and not frames:
+        faults.add("checked.frame", "status is 'frame' and no frame is given", "Give the frame, or say 'source'")
+    by = faults.text(table, "by", "checked.")
+    return Check(Checked(status) if status in frozenset(Checked) else Checked.UNVERIFIED, by, tuple(frames))
+
+
+def _switches(faults: Faults, data: Mapping[str, Any]) -> dict[str, Switch]:
+    made: dict[str, Switch] = {}
+    needed = ("count", "function", "address", "read_function", "read_address")
+    known = frozenset((*needed, "step", "on", "off", "unit_id"))
+    for name, entry in faults.table(data, "switch").items():
+        place = f"switch.{name}"
+        faults.unknown(place, entry, known)
+        missing = [key for key in needed if not isinstance(entry.get(key), int)]
+        if missing:
+            faults.add(place, f"{', '.join(missing)} missing", "Give whole numbers")
+            continue
+        if entry["function"] not in (5, 6, 16):
+            faults.add(f"{place}.function", f"{entry['function']} writes nothing", "Use 5, 6 or 16")
+            continue
+        read = Register(entry["read_function"], entry["read_address"], 1, entry.get("unit_id"))
+        made[name] = Switch(
+            entry["count"], entry["function"], entry["address"], entry.get("step", 1), entry.get("on", 1),
+            entry.get("off", 0), read,
+        )  # fmt: skip
+    return made

@@ -55,7 +55,8 @@ class Roster:
 
     `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
     `mode_power_w[G, M]` and `mode_hashrate_hs[G, M]` rise; a mode that does not exist repeats the one before it;
-    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`, `wakes_any[G]` (wakes straight into any mode).
+    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`;
+    `wakes_any[G]`: wakes straight into any mode.
     """
 
     devices: tuple[str, ...]

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order book: a dispatcher's orders and their life, event-sourced.
+
+received -> refused | accepted -> acting (its span began) -> holding (the meter shows it) -> released | expired, and
+accepted -> cancelled. Deciding and changing are apart: `receive`, `change`, `end` and `tick` only look and return the
+events to journal; `apply` alone changes the book. So the book is what its events say, before and after a restart.
+
+Overlapping orders narrow: `limits` gives one Limit per order, and the lowest wins (`grid.limit.cap_at`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from grid.limit import Limit, Priority
+from grid.order import Change, DispatchOrder
+from grid.signature import signed_by
+from kernel.clock import MS_PER_S, iso
+from kernel.event import Event
+from kernel.ids import business_id
+from kernel.span import Span
+
+Happening = tuple[str, dict[str, Any]]
+"""An event to be: its kind and body. The runtime gives it seq and at_ms and journals it, then calls `apply`."""
+
+
+class Phase(StrEnum):
+    """Where an order is in its life."""
+
+    RECEIVED = "received"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    ACTING = "acting"
+    HOLDING = "holding"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+LIVE = frozenset({Phase.ACCEPTED, Phase.ACTING, Phase.HOLDING})
+OVER = frozenset({Phase.REFUSED, Phase.RELEASED, Phase.EXPIRED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who may give orders: for which scopes (a site key covers its feeders), with what priority.
+
+    `public_key` (64 hex, Ed25519) checks signatures; `must_sign` refuses what is not signed.
+    """
+
+    who: str
+    scopes: tuple[str, ...]
+    priority: Priority = Priority.DISPATCHER
+    public_key: str | None = None
+    must_sign: bool = False
+
+    def covers(self, scope: str) -> bool:
+        return any(scope == own or scope.startswith(own + "/") for own in self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRules:
+    """What makes sense here. Durations in seconds."""
+
+    longest_s: float = 31 * 86_400.0
+    furthest_s: float = 31 * 86_400.0
+    oldest_s: float = 900.0
+    skew_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged."""
+
+    order: DispatchOrder
+    phase: Phase
+    asked: DispatchOrder
+    accepted_ms: int | None = None
+    acting_ms: int | None = None
+    holding_ms: int | None = None
+    ended_ms: int | None = None
+    why: str = ""
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    priority: Priority = Priority.DISPATCHER
+
+    def to_json(self) -> dict[str, Any]:
+        """As `hub.api.view.OrderLine`."""
+        order, verdict = self.order, self.verdict
+        accepted_s = None if self.accepted_ms is None else (self.accepted_ms - order.received_ms) / MS_PER_S
+        return {
+            "id": order.id,
+            "scope": order.scope,
+            "power_w": order.power_w,
+            "start_ms": order.span.start_ms,
+            "end_ms": order.span.end_ms,
+            "who": order.who,
+            "channel": order.channel,
+            "reference": order.reference,
+            "reason": order.reason,
+            "phase": str(self.phase),
+            "received_ms": order.received_ms,
+            "accepted_s": accepted_s,
+            "refused": self.why if self.phase is Phase.REFUSED else "",
+            "ended": self.why if self.phase in OVER and self.phase is not Phase.REFUSED else "",
+            "ended_ms": self.ended_ms,
+            "outcome": verdict.get("outcome", "open"),
+            "obeyed_by_meter_s": verdict.get("obeyed_by_meter_s"),
+            "over_s": verdict.get("over_s"),
+            "coverage": verdict.get("coverage"),
+            "notes": list(self.notes),
+        }
+
+
+class OrderBook:
+    """All orders of a hub. `capacity_w` maps each scope that can be ordered to its connection capacity."""
+
+    def __init__(
+        self,
+        capacity_w: Mapping[str, float],
+        rules: OrderRules | None = None,
+    ) -> None:
+        self._capacity_w = dict(capacity_w)
+        self._rules = rules or OrderRules()
+        self._entries: dict[str, Entry] = {}
+        self._nonces: set[tuple[str, str]] = set()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, order_id: str) -> Entry | None:
+        return self._entries.get(order_id)
+
+    def entries(self) -> list[Entry]:
+        """Newest received first."""
+        return sorted(self._entries.values(), key=lambda e: (e.order.received_ms, e.order.id), reverse=True)
+
+    def live(self) -> list[Entry]:
+        """Those that hold or will hold, by their start."""
+        found = [entry for entry in self._entries.values() if entry.phase in LIVE]
+        return sorted(found, key=lambda e: (e.order.span.start_ms, e.order.id))
+
+    def limits(self, now_ms: int) -> list[Limit]:
+        """One Limit per order that is not over at `now_ms`, those that begin later too (the planner sees them)."""
+        return [
+            Limit(
+                scope=entry.order.scope,
+                power_w=entry.order.power_w,
+                span=entry.order.span,
+                priority=entry.priority,
+                rule=f"order {entry.order.reference or entry.order.id}",
+                reason=entry.order.reason or f"order of {entry.order.who}",
+            )
+            for entry in self.live()
+            if entry.order.span.end_ms > now_ms
+        ]
+
+    # ---- deciding: nothing below here changes the book until `apply` ----
+
+    def receive(
+        self, order: DispatchOrder, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
+    ) -> tuple[str, list[Happening]]:
+        """(order id, events): accepted or refused; no event where the same order came again.
+
+        `body` is the JSON as it came, to check its signature. A reference used before with another ask is refused under an
+        id of its own: the first order stands, and `change` is the way.
+        """
+        known = self._entries.get(order.id)
+        again = known is not None and known.phase is not Phase.REFUSED and known.asked.same_ask(order)
+        if known is not None and again and (order.reference or known.phase in LIVE):
+            return order.id, []
+        why, signed = self._message_objection(by, order.scope, body)
+        why = why or self._untimely(order, now_ms) or self._no_sense(order, now_ms)
+        if known is not None:
+            if known.phase is Phase.REFUSED and known.why == why:
+                return order.id, []
+            if known.phase is not Phase.REFUSED and order.reference:
+                why = (
+                    why or f"reference {order.reference!r} is another order's: change that one, or use a new reference"
+                )
+            made = business_id(now_ms, "order", order.id, f"{order.power_w:.3f}", order.span.end_ms)
+            order = replace(order, id=str(made))
+            if order.id in self._entries:
+                return order.id, []
+        received: Happening = ("order.received", {"order": replace(order, signed=signed).to_json()})
+        if why:
+            return order.id, [received, ("order.refused", {"id": order.id, "why": why})]
+        accepted = {"id": order.id, "priority": int(by.priority), "notes": self._notes(order)}
+        return order.id, [received, ("order.accepted", accepted)]
+
+    def change(
+        self, order_id: str, change: Change, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
+    ) -> list[Happening]:
+        """A new power, end or reason, at any phase before the end. A refused change leaves the order as it was.
+
+        KeyError where there is no such order.
+        """
+        entry = self._entries[order_id]
+        end_ms = change.end_ms if change.end_ms is not None else entry.order.span.end_ms
+        why, _ = self._message_objection(by, entry.order.scope, body)
+        if not why and entry.phase not in LIVE:
+            why = f"the order is {entry.phase}: give a new one"
+        if not why and end_ms <= max(entry.order.span.start_ms, now_ms):
+            why = f"its new end {iso(end_ms)} is already over: end the order instead"
+        if not why and by.priority > entry.priority and _loosens(entry.order, change):
+            why = f"{by.who} speaks as {by.priority.name.lower()}: it may narrow this order, not loosen it"
+        if not why:
+            why = self._no_sense(entry.order.narrowed(change.power_w, end_ms, change.reason), now_ms)
+        asked = {"power_w": change.power_w, "end_ms": change.end_ms, "reason": change.reason}
+        said = {"id": order_id, "who": by.who, "accepted": not why, "why": why, "nonce": (body or {}).get("nonce")}
+        return [("order.changed", said | asked)]
+
+    def end(
+        self, order_id: str, by: Authority, why: str, now_ms: int, body: Mapping[str, Any] | None = None
+    ) -> list[Happening]:
+        """Release it, or cancel it before its start. Whoever has a say in its scope can end it, always.
+
+        An ended one gives no event. KeyError where there is no such order.
+        """
+        entry = self._entries[order_id]
+        if entry.phase not in LIVE:
+            return []
+        nonce = (body or {}).get("nonce")
+        objection, _ = self._message_objection(by, entry.order.scope, body)
+        if objection:
+            refused = {"id": order_id, "who": by.who, "accepted": False, "why": objection, "nonce": nonce}
+            return [("order.changed", refused)]
+        how = Phase.CANCELLED if now_ms < entry.order.span.start_ms else Phase.RELEASED
+        text = f"{how} by {by.who}" + (f": {why}" if why else "")
+        return [("order.ended", {"id": order_id, "how": str(how), "who": by.who, "why": text, "nonce": nonce})]
+
+    def tick(self, now_ms: int, meters: Mapping[str, tuple[int, float]]) -> list[Happening]:
+        """What time and meter make of the orders. `meters` maps a scope to its newest (at_ms, power_w).
+
+        Holding is the meter's word: a sample taken after the order began, at or below it.
+        """
+        happenings: list[Happening] = []
+        for entry in self.live():
+            order, phase = entry.order, entry.phase
+            if now_ms >= order.span.end_ms:
+                body = {"id": order.id, "how": str(Phase.EXPIRED), "who": "", "why": "its time is over"}
+                happenings.append(("order.ended", body))
+                continue
+            if phase is Phase.ACCEPTED and now_ms >= order.span.start_ms:
+                happenings.append(("order.phase", {"id": order.id, "phase": str(Phase.ACTING)}))
+                phase = Phase.ACTING
+            sample = meters.get(order.scope)
+            if phase is Phase.ACTING and sample and sample[0] >= order.span.start_ms and sample[1] <= order.power_w:
+                shown = {"id": order.id, "phase": str(Phase.HOLDING), "sampled_ms": sample[0], "power_w": sample[1]}
+                happenings.append(("order.phase", shown))
+        return happenings
+
+    # ---- changing: what the journal says happened ----
+
+    def apply(self, event: Event) -> None:
+        """Take in one journalled event; events of other kinds are passed over, and a second delivery changes nothing."""
+        body = event.body
+        if event.kind == "order.received":
+            order = DispatchOrder.from_json(body["order"])
+            self._entries.setdefault(order.id, Entry(order, Phase.RECEIVED, order))
+            if order.nonce:
+                self._nonces.add((order.who, order.nonce))
+            return
+        if not event.kind.startswith("order."):
+            return
+        if body.get("nonce"):
+            self._nonces.add((body["who"], str(body["nonce"])))
+        entry = self._entries.get(body["id"])
+        if entry is None or (entry.phase in OVER and event.kind != "order.verdict"):
+            return
+        match event.kind:
+            case "order.accepted":
+                notes, priority = tuple(body["notes"]), Priority(body["priority"])
+                entry = replace(entry, phase=Phase.ACCEPTED, accepted_ms=event.at_ms, notes=notes, priority=priority)
+            case "order.refused":
+                entry = replace(entry, phase=Phase.REFUSED, why=body["why"], ended_ms=event.at_ms)
+            case "order.phase":
+                entry = _moved(entry, Phase(body["phase"]), event.at_ms)
+            case "order.changed":
+                entry = _changed(entry, body, event.at_ms)
+            case "order.ended":
+                span = entry.order.span
+                end_ms = min(span.end_ms, max(event.at_ms, span.start_ms))
+                order = replace(entry.order, span=Span(span.start_ms, end_ms))
+                entry = replace(entry, order=order, phase=Phase(body["how"]), why=body["why"], ended_ms=event.at_ms)
+            case "order.verdict":
+                entry = replace(entry, verdict=dict(body))
+        self._entries[entry.order.id] = entry
+
+    # ---- checks ----
+
+    def _message_objection(self, by: Authority, scope: str, body: Mapping[str, Any] | None) -> tuple[str, bool]:
+        """(why this message may not speak, or nothing; whether a signature was checked and good)."""
+        body = body or {}
+        nonce, signed = body.get("nonce"), "signature" in body
+        if not by.covers(scope):
+            return f"{by.who} may not give orders for {scope}", False
+        if by.must_sign and not signed:
+            return f"{by.who} must sign its orders", False
+        if signed and by.public_key is None:
+            return f"no public key of {by.who} is known: its signature cannot be checked", False
+        if signed and not signed_by(by.public_key or "", body):
+            return "the signature does not fit the order", False
+        if signed and not (nonce and body.get("issued")):
+            return "a signed order needs nonce and issued, against replay", False
+        if nonce and (by.who, str(nonce)) in self._nonces:
+            return f"nonce {str(nonce)[:60]!r} was used before: this is a replay", False
+        return "", signed
+
+    def _untimely(self, order: DispatchOrder, now_ms: int) -> str:
+        rules = self._rules
+        if order.expires_ms is not None and now_ms > order.expires_ms:
+            return f"it came after it expired at {iso(order.expires_ms)}"
+        if order.issued_ms is None:
+            return ""
+        age_s = (now_ms - order.issued_ms) / MS_PER_S
+        if age_s < -rules.skew_s:
+            return f"it was issued {-age_s:.0f} s in the future: check the clocks"
+        if order.expires_ms is None and age_s > rules.oldest_s:
+            return f"it was issued {age_s:.0f} s ago; older than {rules.oldest_s:.0f} s needs its own expires"
+        return ""
+
+    def _no_sense(self, order: DispatchOrder, now_ms: int) -> str:
+        rules, capacity_w = self._rules, self._capacity_w.get(order.scope)
+        if capacity_w is None:
+            return f"{order.scope} is none of {', '.join(sorted(self._capacity_w))}"
+        if order.power_w > 10 * capacity_w:
+            return f"{order.power_w:.0f} W is more than ten times the connection of {capacity_w:.0f} W: check the unit"
+        if order.span.end_ms <= now_ms:
+            return f"it was over at {iso(order.span.end_ms)}"
+        if order.span.seconds > rules.longest_s:
+            return f"it lasts {order.span.hours:.1f} h; the longest is {rules.longest_s / 3600:.0f} h"
+        if order.span.start_ms > now_ms + rules.furthest_s * MS_PER_S:
+            return f"it starts more than {rules.furthest_s / 3600:.0f} h ahead"
+        return ""
+
+    def _notes(self, order: DispatchOrder) -> list[str]:
+        notes = []
+        if order.power_w >= self._capacity_w[order.scope]:
+            notes.append("does not bind: at or above the connection's capacity")
+        lower = [e.order for e in self.live() if e.order.scope == order.scope and e.order.span.overlap(order.span)]
+        if any(other.power_w < order.power_w for other in lower):
+            notes.append("narrowed for a part of its time by a lower order")
+        return notes
+
+
+def _loosens(order: DispatchOrder, change: Change) -> bool:
+    return (change.power_w is not None and change.power_w > order.power_w) or (
+        change.end_ms is not None and change.end_ms < order.span.end_ms
+    )
+
+
+def _moved(entry: Entry, phase: Phase, at_ms: int) -> Entry:
+    if phase is Phase.HOLDING:
+        return replace(entry, phase=phase, holding_ms=at_ms)
+    return replace(entry, phase=phase, acting_ms=at_ms if entry.acting_ms is None else entry.acting_ms)
+
+
+def _changed(entry: Entry, body: Mapping[str, Any], at_ms: int) -> Entry:
+    when = iso(at_ms)
+    if not body["accepted"]:
+        return replace(entry, notes=(*entry.notes, f"{when} change by {body['who']} refused: {body['why']}"))
+    order = entry.order.narrowed(body["power_w"], body["end_ms"], body["reason"])
+    note = f"{when} changed by {body['who']}: {order.power_w:.0f} W until {iso(order.span.end_ms)}"
+    lower = order.power_w < entry.order.power_w
+    phase = Phase.ACTING if entry.phase is Phase.HOLDING and lower else entry.phase
+    return replace(entry, order=order, phase=phase, notes=(*entry.notes, note))

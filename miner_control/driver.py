@@ -84,6 +84,9 @@ class Dialect(Protocol):
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         """The wire steps of an intent; returns Accepted, Refused or Unsupported. Verification is the actuator's."""
 
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Make what the next command needs (token, nonce, session) beforehand, so that it costs one exchange."""
+
     def supports(self) -> frozenset[str]:
         """The names of the intents it can carry out (class names of `miner_control.command`)."""
 

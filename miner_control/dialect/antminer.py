@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stock Antminer: read over the cgminer port (4028) or the CGI, written over the CGI with HTTP digest.
+
+The joined command `summary+stats+pools` is tried first; a firmware that does not know it is asked one by one from then
+on. A firmware with the RPC port closed is read over the CGI. A rate of zero is looked up in `get_miner_conf.cgi`: only a
+work mode of 1 there (or in `stats`) is sleep. Every write reads the configuration first and passes the pools back, since
+`set_miner_conf.cgi` replaces all of it; both keys of the mode are sent, because firmwares differ in which they obey.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Field, Reason
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import antminer_stats, cgminer
+from miner_control.driver import Access, Answer, Http, Request
+from telemetry.source import Tier
+
+_JOINED = ("summary", "stats", "pools")
+_MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
+_SLEEP = 1
+
+Talk = Generator[Request, Answer, Any]
+
+
+class Antminer:
+    """The stock firmware of Antminers with the CGI of 2020 and later (S17+ to S23)."""
+
+    name = "antminer"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "SetMode", "Reboot", "Locate", "SetPools"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by command: summary, stats, pools, devs, version, get_miner_conf, get_system_info."""
+        return antminer_stats.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        answers: dict[str, Any] = {}
+        yield from self._gather(access, answers)
+        if tier is Tier.DAILY:
+            yield from _optional(access, answers, "version", rpc=True)
+            yield from _optional(access, answers, "get_system_info")
+            yield from _optional(access, answers, "get_miner_conf")
+        values = antminer_stats.decode(answers, tier)
+        if "get_miner_conf" not in answers and antminer_stats.wants_mode(answers, values):
+            yield from _optional(access, answers, "get_miner_conf")
+            values = antminer_stats.decode(answers, tier)
+        return values
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Makes the digest nonce that the next command will sign with."""
+        yield _cgi(access, "GET", "get_miner_conf")
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        match intent:
+            case Sleep():
+                return (yield from self._set_mode(access, _SLEEP))
+            case Wake():
+                return (yield from self._set_mode(access, int(access.memory.get("mode_awake", _MODES["normal"]))))
+            case SetMode(mode):
+                number = self._mode_number(access, mode)
+                if number is None:
+                    return Unsupported(f"no mode {mode!r}: {', '.join(_MODES)} or the firmware's own number")
+                return (yield from self._set_mode(access, number))
+            case SetPools(pools):
+                entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
+                return (yield from self._write_conf(access, pools=entries))
+            case Reboot():
+                return _receipt((yield _cgi(access, "GET", "reboot", writes=True)))
+            case Locate(on):
+                body = orjson.dumps({"blink": on})
+                return _receipt((yield _cgi(access, "POST", "blink", body, writes=True)))
+        return Unsupported(f"stock Antminer firmware has no {type(intent).__name__}")
+
+    def _mode_number(self, access: Access, mode: str) -> int | None:
+        if mode.isdigit():
+            return int(mode)
+        if mode == "low" and "S19K" in str(access.memory.get("model", "")).upper().replace(" ", ""):
+            return _MODES["hem"]
+        return _MODES.get(mode)
+
+    def _set_mode(self, access: Access, mode: int) -> Generator[Request, Answer, Receipt]:
+        return (yield from self._write_conf(access, mode=mode))
+
+    def _write_conf(
+        self, access: Access, mode: int | None = None, pools: Sequence[Mapping[str, str]] | None = None
+    ) -> Generator[Request, Answer, Receipt]:
+        """Read the configuration, change one thing, write all of it."""
+        answer = yield _cgi(access, "GET", "get_miner_conf")
+        if answer.status != 200:
+            return _receipt(answer)
+        conf = cgminer.parse(answer.body)
+        present = antminer_stats.mode_of(conf)
+        if not conf.get("pools") and pools is None:
+            return Refused("conf", "the configuration read holds no pools; writing it would wipe them")
+        if mode is not None and mode == present:
+            return Accepted(f"already in mode {mode}")
+        if present is not None and present != _SLEEP:
+            access.memory["mode_awake"] = present
+        mode = mode if mode is not None else present if present is not None else _MODES["normal"]
+        body: dict[str, Any] = {
+            key: conf[key]
+            for key in ("bitmain-fan-ctrl", "bitmain-fan-pwm", "bitmain-hashrate-percent", "bitmain-freq-level")
+            if key in conf
+        }
+        level = conf.get("freq-level", conf.get("bitmain-freq-level"))
+        if level is not None:
+            body["freq-level"] = level
+        body |= {"miner-mode": mode, "bitmain-work-mode": str(mode), "pools": list(pools or conf["pools"])}
+        return _receipt((yield _cgi(access, "POST", "set_miner_conf", orjson.dumps(body), writes=True)))
+
+    def _gather(self, access: Access, answers: dict[str, Any]) -> Talk:
+        memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
+        if memory.get("way") != "cgi":
+            try:
+                if memory.get("joined") is not False:
+                    document = cgminer.parse((yield cgminer.request("+".join(_JOINED), port)).body)
+                    parts = cgminer.joined(document, _JOINED)
+                    if parts is not None:
+                        answers.update(parts)
+                        return
+                    memory["joined"] = False
+                for command in _JOINED:
+                    answers[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+                return
+            except TransportError as error:
+                # Refused means the RPC is closed or its daemon is down; a time-out means the miner is busy: do not pile on.
+                if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
+                    raise
+        lost: TransportError | None = None
+        for command in _JOINED:
+            try:
+                yield from _optional(access, answers, command, quiet=False)
+            except TransportError as error:
+                lost = error
+                break
+        if not answers:
+            yield from _optional(access, answers, "get_miner_conf")
+        if not answers:
+            raise lost or DecodeError("stats.cgi", "neither RPC nor CGI gave an answer that can be read")
+
+
+def _cgi(access: Access, method: str, name: str, body: bytes = b"", *, writes: bool = False) -> Http:
+    return Http(method, f"/cgi-bin/{name}.cgi", access.ports.get("http", 80), body=body, digest=True, writes=writes)
+
+
+def _optional(
+    access: Access, answers: dict[str, Any], name: str, *, rpc: bool = False, quiet: bool = True
+) -> Generator[Request, Answer, None]:
+    """Ask for one more thing; what cannot be had is left out, and its metrics say so."""
+    if not rpc and "http" not in access.ports:
+        return
+    try:
+        if rpc:
+            answer = yield cgminer.request(name, access.ports.get("rpc", cgminer.PORT))
+        else:
+            answer = yield _cgi(access, "GET", name)
+        if answer.status in (0, 200):
+            answers[name] = cgminer.parse(answer.body)
+    except TransportError:
+        if not quiet:
+            raise
+    except DecodeError:
+        pass
+
+
+def _receipt(answer: Answer) -> Receipt:
+    """What a CGI write answered. Only 200 with no word of failure is acceptance."""
+    if answer.status in (401, 403):
+        return Refused(str(answer.status), "account or password not accepted")
+    if answer.status != 200:
+        return Refused(str(answer.status), answer.body[:200].decode("utf-8", "replace").strip())
+    try:
+        document = cgminer.parse(answer.body)
+    except DecodeError:
+        # Reboot and some blink pages answer with an empty or plain page.
+        text = answer.body[:80].decode("utf-8", "replace").strip()
+        return Refused("page", text) if "error" in text.lower() or "fail" in text.lower() else Accepted(text)
+    stats, code = str(document.get("stats", "success")), str(document.get("code", ""))
+    text = str(document.get("msg", ""))
+    return Accepted(text) if stats.lower() == "success" or code.endswith("000") else Refused(code or stats, text)

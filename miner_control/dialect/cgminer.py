@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgminer API and its many defects: requests as bytes, replies as dicts, refusals as (code, text).
+
+A reply is JSON, or nearly: miners forget commas between objects, leave one too many, write raw newlines and `inf`, begin
+with a comma, or stop at the end of a buffer. What can be mended without inventing anything is mended; the rest is a
+DecodeError. Some answer in text (`STATUS=S,When=1,Code=22|SUMMARY,Elapsed=5|`), which is read into the same shape.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from miner_control.driver import Rpc
+
+Document = dict[str, Any]
+
+PORT = 4028
+
+_MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\}\s*\{"), "},{"),
+    (re.compile(r"\]\s*\["), "],["),
+    (re.compile(r",\s*([}\]])"), r"\1"),
+    (re.compile(r"([\[{])\s*,"), r"\1"),
+    (re.compile(r'(?<=[,{])\s*""(?=\w)'), '"'),
+    (re.compile(r":\s*([-+]?)(?:inf(?:inity)?|nan)\b", re.IGNORECASE), ":null"),
+    (re.compile(r'"\s*\n?\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
+)
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
+_LOST_OPENING = re.compile(r"^\s*,+\s*")
+
+
+def request(command: str, port: int, parameter: str | None = None, *, writes: bool = False) -> Rpc:
+    """One command of the plain API."""
+    body: Document = {"command": command}
+    if parameter is not None:
+        body["parameter"] = parameter
+    return Rpc(orjson.dumps(body), port, writes=writes)
+
+
+def parse(body: bytes) -> Document:
+    """A reply as a dict. Raises DecodeError where nothing can be read."""
+    text = body.rstrip(b"\x00 \r\n\t")
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _mended(text.decode("utf-8", "replace"))
+    if type(found) is dict:
+        return found
+    raise DecodeError("reply", f"expected an object, got {type(found).__name__}")
+
+
+def _mended(text: str) -> Document:
+    if not text:
+        raise DecodeError("reply", "empty")
+    if "{" not in text:
+        return _plain_text(text)
+    text = _LOST_OPENING.sub("", text)
+    if not text.startswith(("{", "[")):
+        # The beginning was lost: what stands before the first object belongs to nothing.
+        text = "{" + text if text.startswith('"') else text[text.index("{") :]
+    text = _CONTROL.sub(" ", text)
+    text = _LIST_AS_DICT.sub(_as_object, text)
+    for pattern, mend in _MENDS:
+        text = pattern.sub(mend, text)
+    for attempt in (text, _closed(text)):
+        try:
+            found = orjson.loads(attempt)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(found, dict):
+            return found
+    raise DecodeError("reply", f"not JSON, and not to be mended: {text[:60]!r}")
+
+
+def _as_object(match: re.Match[str]) -> str:
+    """`["110":"2024-.."]`, a list shaped like a dict, as a list of one object."""
+    return "[{" + match[1].rstrip().rstrip(",") + "}]"
+
+
+def _closed(text: str) -> str:
+    """A reply cut at the end of a buffer: dropped back to its last whole value and closed. Nothing is added to a value."""
+    stack: list[str] = []
+    safe, safe_stack, quoted, escaped = 0, "", False, False
+    for place, char in enumerate(text):
+        if quoted:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                quoted = False
+            continue
+        if char == '"':
+            quoted = True
+        elif char in "{[":
+            stack.append("}" if char == "{" else "]")
+        elif char in "}]":
+            if not stack or stack.pop() != char:
+                break
+            safe, safe_stack = place + 1, "".join(reversed(stack))
+            if not stack:
+                break
+        elif char == ",":
+            safe, safe_stack = place, "".join(reversed(stack))
+    return text[:safe] + safe_stack
+
+
+def _plain_text(text: str) -> Document:
+    """The text form: sections parted by `|`, `KEY=value` pairs parted by commas; the first word names the section."""
+    found: Document = {}
+    for part in text.replace("\x00", "").split("|"):
+        pairs = [pair.partition("=") for pair in part.strip().split(",") if pair.strip()]
+        if not pairs:
+            continue
+        head = pairs[0]
+        section: Document = {key.strip(): value for key, mark, value in pairs if mark}
+        if not section:
+            continue
+        name = head[0].strip().rstrip("0123456789") if not head[1] or head[0] != "STATUS" else "STATUS"
+        found.setdefault({"POOL": "POOLS", "ASC": "DEVS"}.get(name, name), []).append(section)
+    if not found:
+        raise DecodeError("reply", f"neither JSON nor cgminer text: {text[:60]!r}")
+    return found
+
+
+def section(document: Document, name: str) -> list[Document]:
+    """The objects of a section; empty where the reply does not hold it."""
+    found = document.get(name)
+    if isinstance(found, list):
+        return [entry for entry in found if isinstance(entry, dict)]
+    return [found] if isinstance(found, dict) else []
+
+
+def joined(document: Document, commands: tuple[str, ...]) -> dict[str, Document] | None:
+    """The replies of a joined command by command, or None where the firmware did not answer all of them joined."""
+    found: dict[str, Document] = {}
+    for command in commands:
+        part = document.get(command)
+        if isinstance(part, list) and part and isinstance(part[0], dict):
+            found[command] = part[0]
+        else:
+            return None
+    return found
+
+
+def refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(code, text) where the reply says no (STATUS E or F), else None. A reply with no STATUS at all says nothing."""
+    status = document.get("STATUS")
+    if isinstance(status, list):
+        status = status[0] if status else None
+    if isinstance(status, dict):
+        document, status = status, status.get("STATUS") or status.get("status")
+    if isinstance(status, str) and status.strip().upper()[:1] in ("E", "F"):
+        text = document.get("Msg") or document.get("msg") or document.get("Description") or ""
+        return str(document.get("Code", document.get("code", ""))), text if isinstance(text, str) else str(text)
+    return None

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures as miners write them, brought to the canonical metrics: a value, or Missing with the true reason.
+
+Miners write numbers as numbers, as text (`"37603.30"`), with units (`"58.94W"`), as `"inf"` or as nothing. Every dialect
+puts its figures through `put`, which knows the bounds of each metric, so that nonsense never becomes an extreme.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kernel.metric import SCHEMAS, Nature
+from kernel.reading import MISSING, Field, Missing, Reason
+
+Values = dict[str, Field]
+
+NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
+UNSUPPORTED = MISSING[Reason.UNSUPPORTED]
+SENTINEL = MISSING[Reason.SENTINEL]
+NONSENSE = MISSING[Reason.NONSENSE]
+NOT_APPLICABLE = MISSING[Reason.NOT_APPLICABLE]
+
+# One text for both readings of power: who says it. `meter` and `nameplate` are said by others than the miner.
+PSU, ESTIMATE = "psu", "estimate"
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    name: (-math.inf if metric.low is None else metric.low, math.inf if metric.high is None else metric.high)
+    for name, metric in SCHEMAS["miner"].items()
+    if metric.nature in (Nature.GAUGE, Nature.COUNTER)
+}
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+_ABSENT = frozenset({"", "-", "--", "n/a", "na", "none", "null", "unknown"})
+
+
+def number(raw: Any) -> float | Missing:
+    """A figure of any spelling. Text is read up to its unit: `"4052.00 RPM"` is 4052."""
+    kind = type(raw)
+    if kind is float or kind is int:
+        return raw if -math.inf < raw < math.inf else NONSENSE
+    if kind is str:
+        found = _NUMBER.match(raw)
+        if found:
+            return float(found[1])
+        return NOT_REPORTED if raw.strip().lower() in _ABSENT else NONSENSE
+    return NOT_REPORTED if raw is None else NONSENSE
+
+
+def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
+    """Set a metric from what the miner wrote, times `scale` to the canonical unit; out of bounds is NONSENSE."""
+    kind = type(raw)
+    if kind is not float and kind is not int:
+        found = number(raw)
+        if isinstance(found, Missing):
+            values[metric] = found
+            return
+        raw = found
+    figure = raw * scale
+    low, high = _BOUNDS[metric]
+    values[metric] = figure if low <= figure <= high and figure != math.inf else NONSENSE
+
+
+def put_text(values: Values, metric: str, raw: Any) -> None:
+    """Set a text metric; an empty one is NOT_REPORTED."""
+    text = raw.strip().strip("'") if isinstance(raw, str) else "" if raw is None else str(raw)
+    values[metric] = text or NOT_REPORTED
+
+
+def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bool = True) -> None:
+    """Set a metric to the greatest of several figures; where every one is the sensor's zero it is SENTINEL."""
+    best, seen, low, high = -math.inf, NOT_REPORTED, *_BOUNDS[metric]
+    for raw in raws:
+        figure = number(raw)
+        if isinstance(figure, Missing):
+            continue
+        if figure == 0 and zero_is_absent:
+            seen = SENTINEL
+        elif not low <= figure <= high:
+            seen = NONSENSE
+        elif figure > best:
+            best = figure
+    values[metric] = best if best > -math.inf else seen
+
+
+def put_fans(values: Values, raws: Iterable[Any]) -> None:
+    """Set slowest and fastest fan (rpm). A fan that stands still is a figure, not an absence; no fan at all is NOT_REPORTED."""
+    rpms = [figure for figure in map(number, raws) if not isinstance(figure, Missing)]
+    if rpms:
+        put(values, "fan_min_rpm", min(rpms))
+        put(values, "fan_max_rpm", max(rpms))
+    else:
+        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_REPORTED
+
+
+def plain(raw: Any, scale: float = 1.0) -> float | None:
+    """A figure for a board or pool entry: None where there is none (JSON has null for it)."""
+    figure = number(raw)
+    return None if isinstance(figure, Missing) else figure * scale
+
+
+def first(section: Mapping[str, Any], *keys: str) -> Any:
+    """The first of several spellings of a key that is there with a value, or None."""
+    for key in keys:
+        found = section.get(key)
+        if found is not None:
+            return found
+    return None
+
+
+def truth(raw: Any) -> bool | None:
+    """Yes, no, or None where it cannot be told: miners write true, "true", 1, "Y", "on", "enable"."""
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, int | float):
+        return raw != 0
+    if isinstance(raw, str):
+        word = raw.strip().strip("'").lower()
+        if word in ("true", "y", "yes", "on", "1", "enable", "enabled"):
+            return True
+        if word in ("false", "n", "no", "off", "0", "disable", "disabled"):
+            return False
+    return None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pool lists as miners tell them, brought to the pool metrics. A password is never taken along."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, truth
+
+ALIVE, DEAD, DISABLED = "alive", "dead", "disabled"
+
+
+_SHARES = (("shares_accepted", 5), ("shares_rejected", 6), ("shares_stale", 7))
+
+
+class PoolSeen(NamedTuple):
+    """One pool as the miner tells it; `active` is the one it works for."""
+
+    url: str
+    user: str
+    state: str
+    active: bool
+    priority: int
+    accepted: float | None
+    rejected: float | None
+    stale: float | None
+
+
+def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
+    """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Entries without address are left out."""
+    found = []
+    for index, entry in enumerate(entries):
+        url = first(entry, "URL", "url", "Stratum URL")
+        if not url:
+            continue
+        status = str(first(entry, "Status", "status") or "").lower()
+        found.append(
+            PoolSeen(
+                str(url),
+                str(first(entry, "User", "user", "account") or ""),
+                ALIVE if status.startswith("alive") or status == "working" else status or "unknown",
+                bool(truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active"))),
+                int(plain(first(entry, "Priority", "priority")) or index),
+                plain(first(entry, "Accepted", "accepted")),
+                plain(first(entry, "Rejected", "rejected")),
+                plain(first(entry, "Stale", "stale")),
+            )
+        )
+    return found
+
+
+def put_pools(values: Values, pools: Sequence[PoolSeen], as_json: bool = True) -> None:
+    """The pool metrics: of the active pool, else of the first living by priority, else of the first.
+
+    Share counters that the summary did not tell are summed over the pools.
+    """
+    if not pools:
+        for metric in ("pool_url", "pool_user", "pool_state"):
+            values[metric] = NOT_REPORTED
+    else:
+        order = sorted(pools, key=lambda pool: (not pool.active, pool.state != ALIVE, pool.priority))
+        put_text(values, "pool_url", order[0].url)
+        put_text(values, "pool_user", order[0].user)
+        put_text(values, "pool_state", order[0].state)
+    for metric, place in _SHARES:
+        if metric not in values:
+            told = [pool[place] for pool in pools if pool[place] is not None]
+            put(values, metric, sum(told) if told else None)
+    if as_json:
+        values["pools_json"] = orjson.dumps([pool._asdict() for pool in pools]).decode()

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatsminer API v1 and v2 (4028): plain reads, writes under a token and AES.
+
+cgminer's own commands may be joined; `status` and all `get_*` may not. Fast: `summary` alone, and `status` when nothing
+is hashed, because only `mineroff` proves sleep. The write API is off out of the box and then every write is refused with
+code 45. A token that the miner no longer knows (code 135) is made anew and the command sent once more: the refusal
+proves that the first had no effect.
+"""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
+from miner_control.command import (
+    Intent,
+    Locate,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    SetCredential,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import cgminer, whatsminer_summary
+from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
+from miner_control.driver import Access, Answer, Request, Rpc
+from telemetry.source import Tier
+
+_JOINED = ("summary", "devs", "pools")
+_SLOW = ("status", "get_error_code")
+_DAILY = ("devdetails", "get_version", "get_psu", "get_miner_info")
+_MODES = {"low": "set_low_power", "normal": "set_normal_power", "high": "set_high_power"}
+_TOKEN_GONE = ("135", "136")
+
+
+class Whatsminer:
+    """M20 to M6x with firmware before the v3 API (it answers `get_token`)."""
+
+    name = "whatsminer"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset(
+            {"Sleep", "Wake", "PowerTarget", "PowerPercent", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"}
+        )
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by command: summary, devs, pools, status, get_psu, get_version, ..."""
+        return whatsminer_summary.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        answers: dict[str, Any] = {}
+        yield from self._gather(access, answers, tier)
+        if tier is Tier.FAST and "status" not in answers and whatsminer_summary.doubtful(answers):
+            yield from self._ask(access, answers, "status")
+        return whatsminer_summary.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Makes the token that the next command will be signed with."""
+        yield from self._token(access, now_ms)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        match intent:
+            case Sleep():
+                command = {"cmd": "power_off", "respbefore": "true"}
+            case Wake():
+                command = {"cmd": "power_on"}
+            case PowerTarget(power_w):
+                command = {"cmd": "adjust_power_limit", "power_limit": str(round(power_w))}
+            case PowerPercent(percent):
+                return (yield from self._percent(access, percent, now_ms))
+            case SetMode(mode) if mode in _MODES:
+                command = {"cmd": _MODES[mode]}
+            case SetMode(mode):
+                return Unsupported(f"no mode {mode!r}: {', '.join(_MODES)}")
+            case Reboot():
+                command = {"cmd": "reboot"}
+            case Locate(True):
+                command = {"cmd": "set_led", "color": "red", "period": 60, "duration": 20, "start": 0}  # type: ignore[dict-item]
+            case Locate(False):
+                command = {"cmd": "set_led", "param": "auto"}
+            case SetPools(pools) if 1 <= len(pools) <= 3:
+                command = {"cmd": "update_pools"}
+                for index, pool in enumerate(pools, 1):
+                    command |= {f"pool{index}": pool.url, f"worker{index}": pool.user, f"passwd{index}": pool.password}
+            case SetPools():
+                return Unsupported("one to three pools")
+            case SetCredential(_, password):
+                command = {"cmd": "update_pwd", "old": access.password, "new": password}
+            case _:
+                return Unsupported(f"Whatsminer firmware has no {type(intent).__name__}")
+        return (yield from self._write(access, command, now_ms))
+
+    def _percent(self, access: Access, percent: float, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """`set_power_pct` of old, `_v2` from API 2.0.5: the one that was refused as unknown is not tried again."""
+        names = [name for name in ("set_power_pct", "set_power_pct_v2") if not access.memory.get(f"no_{name}")]
+        receipt: Receipt = Unsupported("neither set_power_pct nor set_power_pct_v2")
+        for name in names:
+            receipt = yield from self._write(access, {"cmd": name, "percent": str(round(percent))}, now_ms)
+            if not (isinstance(receipt, Refused) and receipt.code == "14"):
+                break
+            access.memory[f"no_{name}"] = True
+        return receipt
+
+    def _gather(self, access: Access, answers: dict[str, Any], tier: Tier) -> Generator[Request, Answer, None]:
+        port = access.ports.get("rpc", cgminer.PORT)
+        if tier is Tier.FAST:
+            answers["summary"] = cgminer.parse((yield cgminer.request("summary", port)).body)
+            return
+        if access.memory.get("joined") is not False:
+            parts = cgminer.joined(cgminer.parse((yield cgminer.request("+".join(_JOINED), port)).body), _JOINED)
+            if parts is None:
+                access.memory["joined"] = False
+            else:
+                answers.update(parts)
+        if not answers:
+            for command in _JOINED:
+                answers[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+        for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
+            yield from self._ask(access, answers, command)
+
+    def _ask(self, access: Access, answers: dict[str, Any], command: str) -> Generator[Request, Answer, None]:
+        """One more thing; what cannot be had is left out, and its metrics say so."""
+        try:
+            answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT))
+            answers[command] = cgminer.parse(answer.body)
+        except (TransportError, DecodeError):
+            pass
+
+    def _token(self, access: Access, now_ms: int) -> Generator[Request, Answer, Token | Receipt]:
+        token = access.memory.get("token")
+        if isinstance(token, Token) and now_ms < token.until_ms:
+            return token
+        answer = yield Rpc(orjson.dumps({"cmd": "get_token"}), access.ports.get("rpc", cgminer.PORT))
+        document = cgminer.parse(answer.body)
+        message = document.get("Msg")
+        if not isinstance(message, dict) or not {"time", "salt", "newsalt"} <= message.keys():
+            code, text = cgminer.refusal(document) or (str(document.get("Code", "")), str(message))
+            return Refused(code, f"no token: {text}")
+        token = make_token(access.password, message, now_ms)
+        access.memory["token"] = token
+        return token
+
+    def _write(self, access: Access, command: dict[str, Any], now_ms: int) -> Generator[Request, Answer, Receipt]:
+        for attempt in (1, 2):
+            token = yield from self._token(access, now_ms)
+            if not isinstance(token, Token):
+                return token
+            request = Rpc(sealed(token, command), access.ports.get("rpc", cgminer.PORT), writes=True)
+            answer = yield request
+            receipt = _receipt(token, answer)
+            if isinstance(receipt, Refused) and receipt.code in _TOKEN_GONE and attempt == 1:
+                access.memory.pop("token", None)
+                continue
+            if isinstance(receipt, Accepted) and command["cmd"] in ("update_pwd", "reboot"):
+                access.memory.pop("token", None)
+            return receipt
+        raise AssertionError("two attempts end above")
+
+
+def _receipt(token: Token, answer: Answer) -> Receipt:
+    """What a write answered, decrypted where it came encrypted."""
+    document = cgminer.parse(answer.body)
+    try:
+        plain = opened(token, document)
+        if plain is not None:
+            document = cgminer.parse(plain)
+    except (ValueError, DecodeError) as error:
+        # The miner answered under another key: it took something, and we cannot read what.
+        return Unknown(f"the answer cannot be decrypted: {error}")
+    refused = cgminer.refusal(document)
+    code, text = str(document.get("Code", "")), document.get("Msg")
+    if refused:
+        return Refused(*refused)
+    if str(document.get("STATUS", "")).upper()[:1] == "S" or code == "131":
+        return Accepted(text if isinstance(text, str) else orjson.dumps(text).decode())
+    return Refused(code or "?", str(text))

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Whatsminer v1/v2 answers mean: `summary`, `devs`, `pools`, `status` and the `get_*` objects."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect import cgminer
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+    truth,
+)
+from miner_control.dialect.maker_errors import whatsminer_text
+from miner_control.dialect.pools import cgminer_pools, put_pools
+from telemetry.source import Tier
+
+_MHS = 1e6
+_WINDOWS = (
+    ("MHS 5s", 5.0),
+    ("MHS 1m", 60.0),
+    ("HS RT", 300.0),
+    ("MHS 5m", 300.0),
+    ("MHS 15m", 900.0),
+    ("MHS av", None),
+)
+_LAGS_S = 300.0
+_IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
+_CODE_KEY = re.compile(r"Error Code \d+")
+
+
+def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The `Msg` object of a non-cgminer command; empty where there is none."""
+    found = (answers.get(command) or {}).get("Msg")
+    return found if isinstance(found, dict) else {}
+
+
+def _summary(answers: Mapping[str, Any]) -> dict[str, Any]:
+    found = cgminer.section(answers.get("summary") or {}, "SUMMARY")
+    return found[0] if found else message(answers, "summary")
+
+
+def doubtful(answers: Mapping[str, Any]) -> bool:
+    """Whether only `status` can tell what the miner does: nothing hashed, or little power under a lagging mean rate."""
+    summary = _summary(answers)
+    rate = next((plain(summary[key]) for key, _ in _WINDOWS if key in summary), None)
+    return not rate or _idle_power(summary)
+
+
+def _idle_power(summary: Mapping[str, Any]) -> bool:
+    power, limit = plain(first(summary, "Power_RT", "Power")), plain(summary.get("Power Limit"))
+    return power is not None and power < _IDLE_SHARE * (limit or _LIMIT_W)
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of a Whatsminer is in them."""
+    summary, status = _summary(answers), message(answers, "status")
+    devs = cgminer.section(answers.get("devs") or {}, "DEVS")
+    pool_entries = cgminer.section(answers.get("pools") or {}, "POOLS")
+    told = [name for name in answers if message(answers, name)]
+    if not (summary or devs or pool_entries or told):
+        refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
+        raise DecodeError(
+            "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of a Whatsminer"
+        )
+    values: Values = {}
+    _rates(values, summary, devs)
+    put(values, "uptime_s", first(summary, "Elapsed", "Uptime"))
+    put(values, "power_w", first(summary, "Power_RT", "Power"))
+    values["power_source"] = PSU if "Power" in summary or "Power_RT" in summary else NOT_REPORTED
+    put(values, "power_limit_w", first(summary, "Power Limit") or first(status, "power_limit_set"))
+    put(values, "hw_errors", summary.get("Hardware Errors"))
+    for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
+        if key in summary:
+            put(values, metric, summary[key])
+    _temperatures(values, summary, devs)
+    if truth(summary.get("Liquid Cooling")):
+        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
+    else:
+        put_fans(values, (summary[key] for key in ("Fan Speed In", "Fan Speed Out") if key in summary))
+    put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), 1e6)
+    put(values, "voltage_v", summary.get("Voltage"), 0.01)
+    if devs:
+        values["boards_hashing"] = float(sum(1 for dev in devs if _alive(dev)))
+        values["boards_expected"] = float(len(devs))
+        chips = [plain(dev.get("Effective Chips")) for dev in devs if dev.get("Effective Chips") is not None]
+        put(values, "chips_hashing", sum(chip for chip in chips if chip) if chips else None)
+    elif tier is not Tier.FAST:
+        values["boards_hashing"] = values["boards_expected"] = values["chips_hashing"] = NOT_REPORTED
+    if pool_entries or tier is not Tier.FAST:
+        pools = cgminer_pools(pool_entries)
+        put_pools(values, pools, as_json=tier is not Tier.FAST)
+    mode = first(summary, "Power Mode") or first(status, "power_mode")
+    put_text(values, "mode", mode.lower() if isinstance(mode, str) else None)
+    asleep = truth(first(status, "mineroff", "btmineroff"))
+    codes = error_codes(answers)
+    # "Upfreq Complete" is the board's own word; "Hash Stable" false is a firmware that is still climbing.
+    stable = truth(summary.get("Hash Stable"))
+    climbing = [truth(dev["Upfreq Complete"]) for dev in devs if "Upfreq Complete" in dev]
+    starting = None if stable is None and not climbing else stable is False or False in climbing
+    rate, window = values["hashrate_hs"], values["hashrate_window_s"]
+    if asleep and _idle_power(summary) and (not isinstance(window, float) or window >= _LAGS_S):
+        # A mean over minutes outlives the sleep that the miner tells; the power agrees with the sleep.
+        rate = 0.0
+    values["state"] = state_of(
+        rate, asleep=asleep, starting=starting or None, uptime=values["uptime_s"], fault=bool(codes) or None
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    if tier is not Tier.FAST or codes is not None:
+        values["error_text"] = NOT_REPORTED if codes is None else "; ".join(whatsminer_text(code) for code in codes)
+    if tier is not Tier.FAST:
+        values["boards_json"] = orjson.dumps(_boards(devs)).decode()
+    if tier is Tier.DAILY:
+        _identity(values, answers, summary, status)
+    return values
+
+
+def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
+    for key, window_s in _WINDOWS:
+        raw = summary.get(key)
+        if raw is not None:
+            put(values, "hashrate_hs", raw, _MHS)
+            put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
+            break
+    else:
+        rates = [plain(first(dev, "MHS 5s", "MHS 1m", "MHS av")) for dev in devs]
+        known = [rate for rate in rates if rate is not None]
+        put(values, "hashrate_hs", sum(known) if known else None, _MHS)
+        values["hashrate_window_s"] = NOT_REPORTED
+    factory = plain(summary.get("Factory GHS"))
+    if factory:
+        put(values, "hashrate_nominal_hs", factory, 1e9)
+    else:
+        put(values, "hashrate_nominal_hs", summary.get("Target MHS"), _MHS)
+
+
+def _temperatures(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
+    boards = [dev["Temperature"] for dev in devs if "Temperature" in dev]
+    put_max(values, "temp_board_max_c", [*boards, summary["Temperature"]] if "Temperature" in summary else boards)
+    chips = [dev["Chip Temp Max"] for dev in devs if "Chip Temp Max" in dev]
+    put_max(values, "temp_chip_max_c", [*chips, summary["Chip Temp Max"]] if "Chip Temp Max" in summary else chips)
+    put(values, "temp_inlet_c", first(summary, "Env Temp", "Envtemp"))
+
+
+def _alive(dev: Mapping[str, Any]) -> bool:
+    rate = first(dev, "MHS 5s", "MHS 1m", "MHS av")
+    return str(dev.get("Status", "Alive")).lower() == "alive" and (rate is None or bool(plain(rate)))
+
+
+def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "board": int(plain(first(dev, "Slot", "ASC", "ID")) or 0),
+            "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m", "MHS av"), _MHS),
+            "hashrate_nominal_hs": plain(dev.get("Factory GHS"), 1e9),
+            "chips_hashing": plain(dev.get("Effective Chips")),
+            "frequency_hz": plain(first(dev, "Chip Frequency", "Frequency"), 1e6),
+            "hw_errors": plain(dev.get("Hardware Errors")),
+            "temps_board_c": [plain(dev["Temperature"])] if "Temperature" in dev else [],
+            "temps_chip_c": [plain(dev["Chip Temp Max"])] if "Chip Temp Max" in dev else [],
+            "state": str(dev.get("Status", "")).lower(),
+            "serial": dev.get("PCB SN"),
+        }
+        for dev in devs
+    ]
+
+
+def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
+    """The error codes told by `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither tells."""
+    summary, told = _summary(answers), False
+    found: list[str] = []
+    if "Error Code Count" in summary:
+        told = True
+        found += [str(summary[key]) for key in summary if _CODE_KEY.fullmatch(key)]
+    listed = message(answers, "get_error_code").get("error_code")
+    if listed is not None:
+        told = True
+        for entry in listed if isinstance(listed, list) else [listed]:
+            if isinstance(entry, dict):
+                found += [str(key) for key in entry if str(key).isdigit()]
+            elif str(entry).strip().isdigit():
+                found.append(str(entry).strip())
+    return list(dict.fromkeys(found)) if told else None
+
+
+def _identity(
+    values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], status: Mapping[str, Any]
+) -> None:
+    version, info, psu = (
+        message(answers, "get_version"),
+        message(answers, "get_miner_info"),
+        message(answers, "get_psu"),
+    )
+    values["make"] = "whatsminer"
+    details = cgminer.section(answers.get("devdetails") or {}, "DEVDETAILS")
+    put_text(
+        values,
+        "model",
+        first(info, "minertype", "model")
+        or (details[0].get("Model") if details else None)
+        or version.get("miner_type"),
+    )
+    firmware = (
+        first(version, "fw_ver")
+        or first(summary, "Firmware Version")
+        or first(status, "FirmwareVersion", "Firmware Version")
+    )
+    put_text(values, "firmware", firmware)
+    put_text(values, "serial", first(info, "miner_sn", "minersn") or first(psu, "serial_no"))
+    put_text(values, "mac", first(summary, "MAC") or info.get("mac"))

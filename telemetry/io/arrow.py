@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch of readings as Arrow columns, and as one zstd-compressed Arrow IPC blob.
+
+Layout: `device` (dictionary of texts), `at_ms` (int64), one column for each metric under its own name (float64, or a
+dictionary of texts), and `<metric>.code` (uint8, a `kernel.reading.Reason`) only where some row is not present.
+`evidence` holds SHA-256 names, only where some row has one. Numbers carry no validity mask: the code column is the truth.
+"""
+
+import numpy as np
+import pyarrow as pa
+import zstandard
+from numpy.typing import NDArray
+
+from kernel.reading import Column, ReadingBatch, Reason
+
+_CODE = ".code"
+_EVIDENCE = "evidence"
+_LEVEL = 1
+"""Higher levels cost three times the time for a tenth of the bytes; sealed Parquet is where bytes are saved."""
+
+
+def _texts(values: list[str]) -> pa.Array:
+    return pa.array(values, type=pa.string()).dictionary_encode()
+
+
+def to_record_batch(batch: ReadingBatch) -> pa.RecordBatch:
+    """The batch as Arrow columns in the layout above; number columns are not copied."""
+    names, arrays = ["device", "at_ms"], [_texts(batch.devices), pa.array(batch.at_ms)]
+    for name, column in batch.columns.items():
+        names.append(name)
+        arrays.append(_texts(column.stored) if isinstance(column.stored, list) else pa.array(column.stored))
+        if column.codes.any():
+            names.append(name + _CODE)
+            arrays.append(pa.array(column.codes))
+    if batch.evidence:
+        names.append(_EVIDENCE)
+        arrays.append(pa.array([batch.evidence.get(row) for row in range(len(batch))], type=pa.string()))
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def from_record_batch(kind: str, found: pa.RecordBatch) -> ReadingBatch:
+    """The inverse of `to_record_batch`. Number columns are views of the Arrow buffers (read-only)."""
+    columns: dict[str, Column] = {}
+    arrays = dict(zip(found.schema.names, found.columns, strict=True))
+    present = np.full(found.num_rows, int(Reason.PRESENT), dtype=np.uint8)
+    for name, array in arrays.items():
+        if name in ("device", "at_ms", _EVIDENCE) or name.endswith(_CODE):
+            continue
+        code = arrays.get(name + _CODE)
+        codes: NDArray[np.uint8] = present if code is None else code.to_numpy()
+        stored = _to_texts(array) if pa.types.is_dictionary(array.type) else array.to_numpy(zero_copy_only=False)
+        columns[name] = Column(stored, codes)
+    evidence: dict[int, str] = {}
+    if _EVIDENCE in arrays:
+        evidence = {row: name for row, name in enumerate(arrays[_EVIDENCE].to_pylist()) if name is not None}
+    return ReadingBatch(kind, _to_texts(arrays["device"]), arrays["at_ms"].to_numpy(), columns, evidence)
+
+
+def _to_texts(array: pa.DictionaryArray) -> list[str]:
+    words = array.dictionary.to_pylist()
+    return [words[index] for index in array.indices.to_numpy()]
+
+
+def pack(batch: ReadingBatch) -> bytes:
+    """The batch as one blob: an Arrow IPC stream, compressed whole (better than per buffer for small batches)."""
+    record_batch = to_record_batch(batch)
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, record_batch.schema) as writer:
+        writer.write_batch(record_batch)
+    packed: bytes = zstandard.ZstdCompressor(level=_LEVEL).compress(out.getvalue())
+    return packed
+
+
+def unpack_record_batch(blob: bytes) -> pa.RecordBatch:
+    """The Arrow columns of a blob, without a Python object per row."""
+    plain = zstandard.ZstdDecompressor().decompress(blob)
+    with pa.ipc.open_stream(pa.py_buffer(plain)) as reader:
+        return reader.read_next_batch()
+
+
+def unpack(kind: str, blob: bytes) -> ReadingBatch:
+    """The inverse of `pack`."""
+    return from_record_batch(kind, unpack_record_batch(blob))

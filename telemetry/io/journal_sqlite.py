@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal on SQLite: write-ahead log, one compressed Arrow blob per batch, events beside them as rows.
+
+An append is one transaction. Where it holds meters or events (what money and orders rest on) it is on the platter when
+it returns (`synchronous=FULL`); miners and sensors alone may lose their last instants to a loss of power, never to a kill.
+Readers, also of other processes, have connections of their own and see the last committed state while writing goes on.
+
+Tables: `batch` and `event` share one run of positions; `last` points at the row of the newest reading of each device;
+`evidence` holds raw bytes under their SHA-256.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from kernel.errors import ConfigError, Fault
+from kernel.event import Event
+from kernel.ids import sha256_hex
+from kernel.reading import Reading, ReadingBatch
+from telemetry.io.arrow import pack, unpack
+from telemetry.journal import JournalHealth, JournalState, JournalUnwritable, Record
+
+SCHEMA_VERSION = 1
+FILE_NAME = "journal.sqlite"
+
+_SCHEMA = """
+CREATE TABLE batch (
+  position INTEGER PRIMARY KEY, kind TEXT NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+  rows INTEGER NOT NULL, blob BLOB NOT NULL
+) STRICT;
+CREATE INDEX batch_time ON batch (kind, end_ms, start_ms);
+CREATE TABLE event (
+  position INTEGER PRIMARY KEY, kind TEXT NOT NULL, version INTEGER NOT NULL, site TEXT NOT NULL, writer TEXT NOT NULL,
+  seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX event_key ON event (site, writer, seq);
+CREATE INDEX event_kind ON event (kind, position);
+CREATE TABLE device (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, device TEXT NOT NULL, UNIQUE (kind, device)) STRICT;
+CREATE TABLE last (
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, position INTEGER NOT NULL, row INTEGER NOT NULL
+) STRICT;
+CREATE INDEX last_position ON last (position);
+CREATE TABLE trimmed (until INTEGER NOT NULL) STRICT;
+INSERT INTO trimmed VALUES (0);
+CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+_DURABLE_KINDS = frozenset({"meter"})
+_MOST_PENDING_EVIDENCE = 2_000
+_PAGE_BYTES = 8192
+
+_STATES = {
+    sqlite3.SQLITE_FULL: JournalState.FULL,
+    sqlite3.SQLITE_READONLY: JournalState.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: JournalState.READ_ONLY,
+    sqlite3.SQLITE_BUSY: JournalState.LOCKED,
+    sqlite3.SQLITE_LOCKED: JournalState.LOCKED,
+}
+_REMEDIES = {
+    JournalState.FULL: "free space on the disk; the hub goes on by itself",
+    JournalState.READ_ONLY: "make the folder writable (mount, owner, mode); the hub goes on by itself",
+    JournalState.LOCKED: "stop the other program that writes to this file",
+    JournalState.FAILED: "check the disk; restore the file from the last copy if it stays",
+}
+
+
+def open_journal(folder: Path, *, max_bytes: int | None = None) -> "SqliteJournal":
+    """The journal of a folder, for its one writer; made where it does not exist.
+
+    Raises ConfigError where another process writes to it, the file is no journal, or a newer hub made it.
+    """
+    return SqliteJournal(folder, writing=True, max_bytes=max_bytes)
+
+
+def read_journal(folder: Path) -> "SqliteJournal":
+    """The same journal for reading only, from any process, also while the hub writes. Raises ConfigError where absent."""
+    return SqliteJournal(folder, writing=False)
+
+
+class SqliteJournal:
+    """`telemetry.journal.Journal` on one SQLite file. One writer process; any number of readers and threads."""
+
+    def __init__(self, folder: Path, *, writing: bool, max_bytes: int | None = None) -> None:
+        self.path = folder / FILE_NAME
+        self._max_bytes = max_bytes
+        self._state, self._text = JournalState.WRITABLE, ""
+        self._guard = threading.RLock()
+        self._synchronous = ""
+        self._pending: dict[str, bytes] = {}
+        self._device_ids: dict[tuple[str, str], int] = {}
+        self._last_at: dict[int, int] = {}
+        self._writer: sqlite3.Connection | None = None
+        self._held: IO[bytes] | None = None
+        if writing:
+            self._open_writer(folder)
+        else:
+            self._state, self._text = JournalState.READ_ONLY, "opened for reading"
+            if not self.path.exists():
+                raise ConfigError([Fault(str(self.path), "there is no journal", "Name the folder of a hub that ran")])
+            with self._reading() as found:
+                self._check_version(found)
+
+    # --- opening -------------------------------------------------------------------------------------------------
+
+    def _open_writer(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._held = _hold(folder / "journal.lock")
+            self._writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            new = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if new:
+                self._writer.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+                self._writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            self._writer.execute("PRAGMA journal_mode=WAL")
+            if new:
+                self._writer.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+            self._check_version(self._writer)
+            self._position = self._found_position(self._writer)
+            self._device_ids = {(k, d): i for i, k, d in self._writer.execute("SELECT id, kind, device FROM device")}
+            self._last_at = dict(self._writer.execute("SELECT id, at_ms FROM last"))
+        except (sqlite3.Error, OSError) as error:
+            self._let_go()
+            remedy = "Make the folder writable and see that the file is whole; move a broken file aside to start anew"
+            raise ConfigError([Fault(str(self.path), f"the journal does not open: {error}", remedy)]) from error
+        except ConfigError:
+            self._let_go()
+            raise
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            fault = Fault(
+                str(self.path), f"not a readable journal: {error}", "Restore it from a copy, or move it aside"
+            )
+            raise ConfigError([fault]) from error
+        if version != SCHEMA_VERSION:
+            fault = Fault(
+                str(self.path),
+                f"schema version {version}, this hub reads {SCHEMA_VERSION}",
+                "Use the hub that wrote it",
+            )
+            raise ConfigError([fault])
+
+    @staticmethod
+    def _found_position(connection: sqlite3.Connection) -> int:
+        row = connection.execute(
+            "SELECT max(coalesce((SELECT max(position) FROM batch), 0), coalesce((SELECT max(position) FROM event), 0),"
+            " (SELECT until FROM trimmed))"
+        ).fetchone()
+        return int(row[0])
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for one read, so that no thread waits for another."""
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=5.0,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA query_only=1")
+            yield connection
+        finally:
+            connection.close()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Sequence[ReadingBatch], events: Sequence[Event]) -> int:
+        batches = [batch for batch in batches if len(batch)]
+        durable = bool(events) or any(batch.kind in _DURABLE_KINDS for batch in batches)
+        packed = [(batch, pack(batch)) for batch in batches]
+        with self._guard:
+            connection = self._writable()
+            position = self._position
+            try:
+                self._be_synchronous(connection, "FULL" if durable else "NORMAL")
+                connection.execute("BEGIN IMMEDIATE")
+                self._write_evidence(connection)
+                moved: dict[int, int] = {}
+                for batch, blob in packed:
+                    position += 1
+                    start_ms, end_ms = int(batch.at_ms.min()), int(batch.at_ms.max())
+                    connection.execute(
+                        "INSERT INTO batch VALUES (?,?,?,?,?,?)",
+                        (position, batch.kind, start_ms, end_ms, len(batch), blob),
+                    )
+                    self._point_last(connection, batch, position, moved)
+                for event in events:
+                    found = connection.execute(
+                        "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (site, writer, seq) DO NOTHING",
+                        (position + 1, event.kind, event.version, event.site, event.writer, event.seq, event.at_ms,
+                         orjson.dumps(event.body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)),
+                    )  # fmt: skip
+                    position += found.rowcount
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                self._undo(connection)
+                raise self._unwritable(error) from error
+            except BaseException:
+                self._undo(connection)
+                raise
+            self._position = position
+            self._last_at.update(moved)
+            self._pending.clear()
+            self._state, self._text = JournalState.WRITABLE, ""
+            return position
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise JournalUnwritable(JournalState.READ_ONLY, "this journal is opened for reading, or closed")
+        if self._max_bytes is not None and self._bytes_used() >= self._max_bytes:
+            self._state = JournalState.FULL
+            self._text = f"the journal has its {self._max_bytes} bytes; archive and trim it, or allow more"
+            raise JournalUnwritable(self._state, self._text)
+        return self._writer
+
+    def _be_synchronous(self, connection: sqlite3.Connection, level: str) -> None:
+        if level != self._synchronous:
+            connection.execute(f"PRAGMA synchronous={level}")
+            self._synchronous = level
+
+    def _write_evidence(self, connection: sqlite3.Connection) -> None:
+        if self._pending:
+            connection.executemany("INSERT OR IGNORE INTO evidence VALUES (?,?)", self._pending.items())
+
+    def _point_last(
+        self, connection: sqlite3.Connection, batch: ReadingBatch, position: int, moved: dict[int, int]
+    ) -> None:
+        """Make `last` point at the rows of this batch that are newer than what it points at."""
+        kind, ids, last_at = batch.kind, self._device_ids, self._last_at
+        newest: dict[int, tuple[int, int, int, int]] = {}
+        for row, (device, at_ms) in enumerate(zip(batch.devices, batch.at_ms.tolist(), strict=True)):
+            key = ids.get((kind, device))
+            if key is None:
+                key = self._name_device(connection, kind, device)
+            known_ms = moved.get(key)
+            if known_ms is None:
+                known_ms = last_at.get(key)
+            if known_ms is None or at_ms >= known_ms:
+                moved[key] = at_ms
+                newest[key] = (key, at_ms, position, row)
+        connection.executemany("INSERT OR REPLACE INTO last VALUES (?,?,?,?)", newest.values())
+
+    def _name_device(self, connection: sqlite3.Connection, kind: str, device: str) -> int:
+        connection.execute("INSERT OR IGNORE INTO device (kind, device) VALUES (?,?)", (kind, device))
+        found = connection.execute("SELECT id FROM device WHERE kind=? AND device=?", (kind, device)).fetchone()
+        self._device_ids[kind, device] = int(found[0])
+        return int(found[0])
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        """Roll back, and read again what memory knew: device numbers given within the lost transaction are void."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):
+            self._device_ids = {(k, d): i for i, k, d in connection.execute("SELECT id, kind, device FROM device")}
+
+    def _unwritable(self, error: Exception) -> JournalUnwritable:
+        state = JournalState.FAILED
+        if isinstance(error, sqlite3.Error):
+            code = getattr(error, "sqlite_errorcode", 0)
+            state = _STATES.get(code & 0xFF, JournalState.FAILED)
+            if code & 0xFF == sqlite3.SQLITE_IOERR:
+                state = self._state_of_disk()
+        elif isinstance(error, OSError):
+            state = JournalState.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else state
+            state = JournalState.READ_ONLY if error.errno in (errno.EROFS, errno.EACCES) else state
+        self._state, self._text = state, f"{error} ({self.path}): {_REMEDIES[state]}"
+        return JournalUnwritable(state, self._text)
+
+    def _state_of_disk(self) -> JournalState:
+        """An I/O error says little: a disk with no room left is told apart from a broken one."""
+        with contextlib.suppress(OSError):
+            room = os.statvfs(self.path.parent)
+            if room.f_bavail * room.f_frsize < 4 * _PAGE_BYTES:
+                return JournalState.FULL
+            if room.f_flag & os.ST_RDONLY:
+                return JournalState.READ_ONLY
+        return JournalState.FAILED
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def records(self, after: int = 0, until: int | None = None) -> Iterator[Record]:
+        until = self.position() if until is None else until
+        with self._reading() as found:
+            found.execute("BEGIN")
+            batches = found.execute(
+                "SELECT position, kind, blob FROM batch WHERE position>? AND position<=? ORDER BY position",
+                (after, until),
+            )
+            events = found.execute(
+                "SELECT * FROM event WHERE position>? AND position<=? ORDER BY position", (after, until)
+            )
+            batch, event = batches.fetchone(), events.fetchone()
+            while batch is not None or event is not None:
+                if event is None or (batch is not None and batch[0] < event[0]):
+                    yield Record(batch[0], unpack(batch[1], batch[2]))
+                    batch = batches.fetchone()
+                else:
+                    yield Record(event[0], _event(event))
+                    event = events.fetchone()
+
+    def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
+        wanted = orjson.dumps(sorted(set(kinds))).decode()
+        with self._reading() as found:
+            rows = found.execute(
+                "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position",
+                (wanted, after),
+            )
+            for row in rows:
+                yield row[0], _event(row)
+
+    def batches(self, kind: str, start_ms: int, end_ms: int) -> Iterator[ReadingBatch]:
+        return (unpack(kind, blob) for _, blob in self.blobs(kind, start_ms, end_ms))
+
+    def blobs(self, kind: str, start_ms: int, end_ms: int, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(position, packed batch) of those that may hold readings of [start_ms, end_ms), in order of position."""
+        with self._reading() as found:
+            positions = found.execute(
+                "SELECT position FROM batch WHERE kind=? AND end_ms>=? AND start_ms<? AND position>? ORDER BY position",
+                (kind, start_ms, end_ms, after),
+            ).fetchall()
+            for (position,) in positions:
+                row = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
+                if row is not None:
+                    yield position, row[0]
+
+    def last(self, kind: str) -> list[Reading]:
+        with self._reading() as found:
+            rows = found.execute(
+                "SELECT l.position, l.row FROM last l JOIN device d ON d.id=l.id WHERE d.kind=? ORDER BY d.device",
+                (kind,),
+            ).fetchall()
+            blobs: dict[int, ReadingBatch] = {}
+            readings: list[Reading] = []
+            for position, row in rows:
+                if position not in blobs:
+                    blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
+                    blobs[position] = unpack(kind, blob[0])
+                readings.append(blobs[position].reading(row))
+            return readings
+
+    def last_seq(self, site: str, writer: str) -> int:
+        with self._reading() as found:
+            row = found.execute("SELECT max(seq) FROM event WHERE site=? AND writer=?", (site, writer)).fetchone()
+            return int(row[0] or 0)
+
+    def position(self) -> int:
+        if self._writer is not None:
+            return self._position
+        with self._reading() as found:
+            return self._found_position(found)
+
+    # --- evidence ------------------------------------------------------------------------------------------------
+
+    def keep(self, evidence: bytes) -> str:
+        name = sha256_hex(evidence)
+        with self._guard:
+            self._pending[name] = evidence
+            full = len(self._pending) > _MOST_PENDING_EVIDENCE
+        if full:
+            with contextlib.suppress(JournalUnwritable):
+                self.append([], [])
+        return name
+
+    def evidence(self, sha256: str) -> bytes:
+        pending = self._pending.get(sha256)
+        if pending is not None:
+            return pending
+        with self._reading() as found:
+            row = found.execute("SELECT bytes FROM evidence WHERE sha256=?", (sha256,)).fetchone()
+            if row is None:
+                raise KeyError(f"no evidence {sha256}")
+            return bytes(row[0])
+
+    # --- keeping it small ----------------------------------------------------------------------------------------
+
+    def trim(self, until: int) -> int:
+        with self._guard:
+            if self._writer is None:
+                raise JournalUnwritable(JournalState.READ_ONLY, "this journal is opened for reading, or closed")
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                found = self._writer.execute(
+                    "DELETE FROM batch WHERE position<=? AND position NOT IN (SELECT position FROM last)", (until,)
+                )
+                self._writer.execute("UPDATE trimmed SET until=max(until, ?)", (min(until, self._position),))
+                self._writer.execute("COMMIT")
+                self._writer.execute("PRAGMA incremental_vacuum").fetchall()
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                self._undo(self._writer)
+                raise self._unwritable(error) from error
+            return found.rowcount
+
+    def _bytes_used(self) -> int:
+        total = 0
+        for name in (self.path, self.path.with_name(FILE_NAME + "-wal")):
+            with contextlib.suppress(OSError):
+                total += name.stat().st_size
+        return total
+
+    def health(self) -> JournalHealth:
+        oldest = 0
+        with contextlib.suppress(sqlite3.Error), self._reading() as found:
+            oldest = int(found.execute("SELECT coalesce(min(position), 0) FROM batch").fetchone()[0])
+        return JournalHealth(self._state, self._text, self._bytes_used(), self._max_bytes, self.position(), oldest)
+
+    def close(self) -> None:
+        with self._guard:
+            if self._writer is not None and self._pending:
+                with contextlib.suppress(JournalUnwritable):
+                    self.append([], [])
+            self._let_go()
+
+    def __enter__(self) -> "SqliteJournal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _let_go(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def _event(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
+    _, kind, version, site, writer, seq, at_ms, body = row
+    return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))
+
+
+def _hold(path: Path) -> IO[bytes]:
+    """The lock of the one writer; the system lets go of it with the process, however that ends."""
+    held = path.open("ab")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held.close()
+        fault = Fault(str(path.parent), "another hub writes here", "Stop it, or give this hub a folder of its own")
+        raise ConfigError([fault]) from error
+    return held

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A transfer moves a whole number of one unit from one account (credited) to another (debited). It never changes.
+
+What is wrong is put right by another transfer that names it in `corrects`. An exchange between units is two transfers
+with the same `link`, each against a clearing account of its own unit.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from kernel.ids import business_id
+from kernel.money import INT64_MAX, Unit
+from treasury.account import Account
+
+GENESIS = hashlib.sha256(b"mining-hub.ledger.1").digest()
+"""The chain before the first entry."""
+
+_MARK = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """`amount` > 0 of `unit` from `credit` to `debit`, in effect at `effective_ms`.
+
+    `id` is the client's and never expires: the same id with the same body is the same transfer for ever. `kind` says what it is
+    (`payout.received`, `waterfall.city`, `exchange.sold`), `evidence` is the SHA-256 (hex) of the document it rests on.
+    """
+
+    id: UUID
+    debit: str
+    credit: str
+    amount: int
+    unit: Unit
+    kind: str
+    effective_ms: int
+    evidence: str | None = None
+    link: UUID | None = None
+    corrects: UUID | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log: an account opened or a transfer, its place, and the hashes that fix both.
+
+    `leaf` is the RFC 9162 leaf hash of the entry's canonical bytes; `chain` = SHA-256(chain before, leaf).
+    """
+
+    seq: int
+    recorded_ms: int
+    body: Transfer | Account
+    leaf: bytes
+    chain: bytes
+
+
+def transfer_id(effective_ms: int, *key: str | int) -> UUID:
+    """The id of a transfer from its business key: a retry after a kill meets itself."""
+    return business_id(effective_ms, "transfer", *key)
+
+
+def canonical(seq: int, recorded_ms: int, body: Transfer | Account) -> bytes:
+    """The bytes that the leaf hash is taken of: fields in a fixed order between unit separators, UTF-8."""
+    fields: tuple[str, ...]
+    match body:
+        case Transfer():
+            fields = (
+                "mining-hub.transfer.1", str(seq), str(recorded_ms), str(body.id), body.debit, body.credit, str(body.amount),
+                body.unit.value, body.kind, str(body.effective_ms), body.evidence or "", str(body.link or ""),
+                str(body.corrects or ""), body.note,
+            )  # fmt: skip
+        case Account():
+            fields = (
+                "mining-hub.account.1", str(seq), str(recorded_ms), body.code, body.unit.value, body.keeps.value, body.note,
+            )  # fmt: skip
+    return _MARK.join(fields).encode()
+
+
+def entry_after(chain: bytes, seq: int, recorded_ms: int, body: Transfer | Account) -> Entry:
+    """The entry that follows a chain value."""
+    leaf = hashlib.sha256(b"\x00" + canonical(seq, recorded_ms, body)).digest()
+    return Entry(seq, recorded_ms, body, leaf, hashlib.sha256(chain + leaf).digest())
+
+
+def problems(transfer: Transfer) -> list[str]:
+    """What is wrong with a transfer by itself, whatever the accounts hold."""
+    found = []
+    if isinstance(transfer.amount, bool) or not isinstance(transfer.amount, int):
+        found.append(f"amount {transfer.amount!r} is no whole number")
+    elif not 0 < transfer.amount <= INT64_MAX:
+        found.append(f"amount {transfer.amount} is not between 1 and 2^63 - 1")
+    if transfer.debit == transfer.credit:
+        found.append(f"debit and credit are the same account {transfer.debit}")
+    if not 0 <= transfer.effective_ms < 1 << 48:
+        found.append(f"effective_ms {transfer.effective_ms} is no instant between 1970 and 10889")
+    if not transfer.kind or not transfer.kind.isprintable() or len(transfer.kind) > 80:
+        found.append(f"kind {transfer.kind!r} must be 1 to 80 printable characters")
+    if not (transfer.note.isprintable() or not transfer.note) or len(transfer.note) > 500:
+        found.append("note must be printable and at most 500 characters")
+    if transfer.evidence is not None and not _is_sha256(transfer.evidence):
+        found.append(f"evidence {transfer.evidence!r} is no SHA-256 in lower-case hex")
+    return found
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)

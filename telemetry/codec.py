@@ -39,6 +39,16 @@ def decode(profile: Profile, raw: Mapping[Any, Any], at_ms: int, tier: Tier | No
     return values
 
 
+def decode_document(profile: Profile, document: str, parsed: Any) -> dict[str, Field]:
+    """The values of one JSON document alone (a message of a device that tells itself in parts)."""
+    raw = {document: parsed}
+    return {
+        point.metric: _from_json(point, point.at, raw)
+        for point in profile.points
+        if isinstance(point.at, Pointer) and point.at.document == document
+    }
+
+
 def encode(profile: Profile, values: Mapping[str, Field]) -> dict[Any, Any]:
     """Raw form of canonical values, as the device would tell them: words, documents or answers.
 
@@ -152,7 +162,7 @@ def _from_words(point: Point, at: Register, raw: Words) -> Field:
 
 
 def _unscale(point: Point, value: float, exponent: int = 0) -> float:
-    return (value - point.offset) / point.factor / 10.0**exponent
+    return (value - point.offset) * point.divisor / point.factor / 10.0**exponent
 
 
 def _pack(point: Point, found: Field) -> bytes | None:

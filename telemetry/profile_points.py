@@ -111,12 +111,17 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
     if len(faults.found) > before or at is None:
         return None
     marks = entry.get("sentinels", [])
+    inverse = round(1.0 / factor)
+    divisor = (
+        float(inverse) if inverse not in (0, 1, -1) and abs(1.0 / inverse - factor) <= 1e-15 * abs(factor) else 1.0
+    )
     return Point(
         metric=metric,
         at=at,
         type=entry["type"],
         unit=entry.get("unit", ""),
-        factor=factor,
+        factor=1.0 if divisor != 1.0 else factor,
+        divisor=divisor,
         offset=offset,
         low=entry.get("low", schema[metric].low),
         high=entry.get("high", schema[metric].high),

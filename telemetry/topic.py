@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which device a message is of, and what it says: topics and payloads to readings, without a socket.
+
+A profile's `[documents]` are topic templates with `{id}`. A message holds one document, so its reading holds that
+document's metrics only. What cannot be read gives Missing(MALFORMED) for a known device, and a count for the rest.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from kernel.errors import ConfigError, Fault
+from kernel.reading import Field, Missing, Reading, Reason
+from telemetry.codec import decode_document
+from telemetry.point import Pointer
+from telemetry.profile import Profile
+
+MAX_PAYLOAD = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One device that speaks over MQTT: its key, its profile and its id in topics.
+
+    `retained_counts` accepts retained messages, whose age nobody knows; by default they are passed over.
+    """
+
+    device: str
+    profile: Profile
+    id: str
+    retained_counts: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was heard, for the hub's own telemetry."""
+
+    messages: int = 0
+    malformed: int = 0
+    unknown_topic: int = 0
+    retained_passed_over: int = 0
+
+
+@dataclass(slots=True)
+class Topics:
+    """All topics of all channels. Raises ConfigError where two devices claim one topic, or an id holds a wildcard."""
+
+    channels: Iterable[Channel]
+    counts: Counts = field(default_factory=Counts)
+    _routes: dict[str, tuple[Channel, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        for channel in self.channels:
+            if not channel.id or set(channel.id) & set("+#\0"):
+                faults.append(Fault(channel.device, f"topic id {channel.id!r}", "Use a text without + and #"))
+                continue
+            for document, template in channel.profile.documents.items():
+                topic = template.replace("{id}", channel.id)
+                if topic in self._routes:
+                    other = self._routes[topic][0].device
+                    faults.append(Fault(channel.device, f"topic {topic!r} is {other}'s", "Give each device its own id"))
+                self._routes[topic] = (channel, document)
+        if faults:
+            raise ConfigError(faults)
+
+    def names(self) -> list[str]:
+        """Every topic to subscribe to."""
+        return sorted(self._routes)
+
+    def hear(self, topic: str, payload: bytes, retained: bool, at_ms: int) -> list[Reading]:
+        """The readings of one message: one, or none where the topic is nobody's. Never raises for what was sent."""
+        self.counts.messages += 1
+        route = self._routes.get(topic)
+        if route is None:
+            self.counts.unknown_topic += 1
+            return []
+        channel, document = route
+        if retained and not channel.retained_counts:
+            self.counts.retained_passed_over += 1
+            return []
+        values: dict[str, Field]
+        try:
+            if len(payload) > MAX_PAYLOAD:
+                raise ValueError(f"{len(payload)} bytes")
+            parsed = orjson.loads(payload)
+        except ValueError as error:
+            self.counts.malformed += 1
+            why = Missing(Reason.MALFORMED, f"{document}: {error}"[:120])
+            values = {
+                point.metric: why
+                for point in channel.profile.points
+                if isinstance(point.at, Pointer) and point.at.document == document
+            }
+        else:
+            values = decode_document(channel.profile, document, parsed)
+        return [Reading(channel.device, channel.profile.kind, at_ms, values)] if values else []

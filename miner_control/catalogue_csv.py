@@ -34,7 +34,7 @@ def slug(model: str) -> str:
 
 
 def _text(value: str) -> str:
-    plain = re.sub(r" \((?:index )?file id \d+\)| \(in (?=github)", " ", value)
+    plain = re.sub(r" \((?:index )?file id \d+\)| (?:via )?(?:index )?file id \d+", "", value)
     return json.dumps(" ".join(plain.split()), ensure_ascii=False)
 
 

@@ -21,6 +21,7 @@ from miner_control.miner import Miner
 COLUMNS: Final = (
     "device", "model", "dialect", "host", "ports", "feeder", "credential", "rack", "position", "phase", "owner", "serial", "mac",
 )  # fmt: skip
+_PLACES: Final = ("feeder", "rack", "position", "owner")
 _REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
 DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
     "antminer": (("rpc", 4028), ("http", 80)),
@@ -84,12 +85,16 @@ class Register:
 
 
 def _with_newest(miner: Miner, newest: Mapping[tuple[str, str], Fact]) -> Miner:
-    changes = {
-        what: newest[miner.device, what].value
-        for what in ("feeder", "rack", "position", "owner")
-        if (miner.device, what) in newest and newest[miner.device, what].value != getattr(miner, what)
-    }
-    return replace(miner, **changes) if changes else miner
+    held = {what: newest[miner.device, what].value for what in _PLACES if (miner.device, what) in newest}
+    if all(getattr(miner, what) == value for what, value in held.items()):
+        return miner
+    return replace(
+        miner,
+        feeder=held.get("feeder", miner.feeder),
+        rack=held.get("rack", miner.rack),
+        position=held.get("position", miner.position),
+        owner=held.get("owner", miner.owner),
+    )
 
 
 def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = None) -> Register:
@@ -147,7 +152,7 @@ def register_of(
         facts += [
             Fact(miner.device, what, getattr(miner, what), facts_at_ms, "inventory")
             for miner in miners
-            for what in ("feeder", "rack", "position", "owner")
+            for what in _PLACES
             if getattr(miner, what)
         ]
     return Register(tuple(miners), phases, ()).learn(facts)
@@ -163,9 +168,7 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
     if unknown:
         faults.append(Fault(where, f"has unknown columns {', '.join(unknown)}", f"Use {', '.join(COLUMNS)}"))
     text = {column: str(row.get(column) or "").strip() for column in COLUMNS if column != "ports"}
-    for column in _REQUIRED:
-        if not text[column]:
-            faults.append(Fault(f"{where} {column}", "is empty", "Fill it in"))
+    faults.extend(Fault(f"{where} {column}", "is empty", "Fill it in") for column in _REQUIRED if not text[column])
     key = ""
     if text["device"]:
         try:

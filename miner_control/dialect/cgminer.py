@@ -56,7 +56,7 @@ def parse(body: bytes) -> Document:
 def _mended(text: str) -> Document:
     if not text:
         raise DecodeError("reply", "empty")
-    if "{" not in text:
+    if "{" not in text and not text.lstrip(" ,").startswith('"'):
         return _plain_text(text)
     text = _LOST_OPENING.sub("", text)
     if not text.startswith(("{", "[")):
@@ -116,12 +116,10 @@ def _plain_text(text: str) -> Document:
         pairs = [pair.partition("=") for pair in part.strip().split(",") if pair.strip()]
         if not pairs:
             continue
-        head = pairs[0]
         section: Document = {key.strip(): value for key, mark, value in pairs if mark}
-        if not section:
-            continue
-        name = head[0].strip().rstrip("0123456789") if not head[1] or head[0] != "STATUS" else "STATUS"
-        found.setdefault({"POOL": "POOLS", "ASC": "DEVS"}.get(name, name), []).append(section)
+        if section:
+            name = pairs[0][0].strip()
+            found.setdefault({"POOL": "POOLS", "ASC": "DEVS"}.get(name, name), []).append(section)
     if not found:
         raise DecodeError("reply", f"neither JSON nor cgminer text: {text[:60]!r}")
     return found

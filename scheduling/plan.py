@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan: counts per group, mode and slot, what they draw and earn, how good that is proven to be, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ class Plan:
     """`counts[g, m, t]` units in a mode; `starts[g, t]`, `stops[g, t]`; `power_w[t]` site power at the meter.
 
     `value` is money over the horizon by the problem's own formula; `bound` proves that no plan is worth more (None where
-    the method gives none), `gap = (bound - value) / max(|bound|, 1)`. `status`: optimal, feasible, greedy, least_violation,
-    last_good. `reasons[t]` is the binding reason of a slot in words, `site_price_per_wh[t]` its shadow price.
+    the method gives none), `gap = (bound - value) / |bound|`. `status`: optimal (gap closed), feasible, greedy,
+    least_violation, last_good. `reasons[t]` is the binding reason of a slot in words, `site_price_per_wh[t]` its shadow price.
     `seconds` is for people and metrics: it never enters stored bytes.
     """
 
@@ -47,7 +48,9 @@ class Plan:
     made_ms: int
     why_now: str
     seconds: float = 0.0
-    battery_w: Floats | None = None
+    charge_w: Floats | None = None
+    discharge_w: Floats | None = None
+    spill_w: Floats | None = None
     reserve_down_w: Floats | None = None
     reserve_up_w: Floats | None = None
     notes: tuple[str, ...] = field(default=())
@@ -56,7 +59,7 @@ class Plan:
     def gap(self) -> float | None:
         if self.bound is None:
             return None
-        return max(0.0, self.bound - self.value) / max(abs(self.bound), 1.0)
+        return max(0.0, self.bound - self.value) / max(abs(self.bound), 1e-9)
 
     @property
     def id(self) -> str:
@@ -95,3 +98,32 @@ class Plan:
             "facts": dict(self.problem.facts),
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the control step needs of a plan: site power and reason per slot. Made from a plan, or from its journalled body."""
+
+    id: str
+    edges_ms: Ints
+    power_w: Floats
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Schedule":
+        return cls(plan.id, plan.problem.slots.edges_ms, plan.power_w, plan.reasons)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Schedule":
+        """From the body of a `plan.made` event, as `Plan.to_json` wrote it. KeyError names what it lacks."""
+        return cls(
+            str(body["id"]),
+            np.array(body["edges_ms"], dtype=np.int64),
+            np.array(body["power_w"], dtype=np.float64),
+            tuple(str(reason) for reason in body["reasons"]),
+        )
+
+    def at(self, now_ms: int) -> tuple[float, str] | None:
+        """(site power in W, reason) at an instant, or None where the plan does not reach."""
+        index = int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1
+        return (float(self.power_w[index]), self.reasons[index]) if 0 <= index < len(self.power_w) else None

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers of one decision: unit-named arrays, nothing else. Model, tranche method, greedy and checker all read this.
 
-Shapes: G groups of like miners, M modes (padded), T slots, F feeders. Money is in the currency `currency` as floats:
-planning is not bookkeeping. Power at the wall in W, power drawn from the grid positive.
+Shapes: G groups of like miners, M modes (padded), T slots, F feeders, B reserve blocks. Money is in the currency
+`currency` as floats: planning is not bookkeeping. Power is at the wall in W, power drawn from the grid positive.
+
+Words: *flexible power* is what the miners draw above their sleep, J[t] = sum (mode power - sleep power) x count; *base
+power* is what flows whatever we decide (other load, sleeping units); *site power* S[t] = J + base + charge - discharge
+- generation used is what the meter sees, and what limits and prices speak of.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from grid.limit import Priority
+from kernel.clock import MS_PER_HOUR, MS_PER_S
 from kernel.span import Slots
 
 Floats = NDArray[np.float64]
@@ -18,14 +24,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Like miners: same model, firmware, feeder, so that only counts matter.
+    """Like miners: same model, firmware, feeder and history, so that only counts matter.
 
     `units[g]`; `mode_power_w[g, m]`, `mode_hashrate_hs[g, m]` (rising power; a mode that does not exist repeats the one
-    before it); `sleep_w[g]` drawn by each unit that is off; `start_cost[g]` money per start (wear); `start_lost_s[g]`
-    seconds of full-rate hashing lost per start; `min_on_slots[g]`, `min_off_slots[g]`; `feeder[g]` index into feeders.
-    History at the horizon's start: `on_now[g]` units on, `starts_before[g, k]` / `stops_before[g, k]` units that were
-    started / stopped k + 1 slots ago (for what is left of minimum times), `starts_used[g]` against
-    `start_cap[g]` (starts per unit and day; group total; negative: no cap).
+    before it); `sleep_w[g]` drawn by each unit that is off; `feeder[g]` index into the site's feeders. A start costs
+    `start_cost[g]` (wear) and `start_lost_hashes[g]` (hashing lost while it ramps, at its slot's hash value). Once started
+    a unit stays on `min_on_s[g]`, once stopped off `min_off_s[g]`.
+    History: `on_now[g]` units on before slot 0; `locked_on[g, t]` of them must still be on in slot t, `locked_off[g, t]`
+    of those off must still be off (both never rise with t). `starts_left[g]` is the group's start budget in the horizon
+    (starts per unit and day, less those used; negative: no cap).
     """
 
     names: tuple[str, ...]
@@ -35,25 +42,26 @@ class Groups:
     mode_hashrate_hs: Floats
     sleep_w: Floats
     start_cost: Floats
-    start_lost_s: Floats
-    min_on_slots: Ints
-    min_off_slots: Ints
+    start_lost_hashes: Floats
+    min_on_s: Floats
+    min_off_s: Floats
     feeder: Ints
     on_now: Ints
-    starts_before: Ints
-    stops_before: Ints
-    starts_used: Ints
-    start_cap: Ints
+    locked_on: Ints
+    locked_off: Ints
+    starts_left: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A dispatcher's cap as a hard row: site power <= power_w in slots [first, last]."""
+    """A cap on site power as a hard row: at most `power_w` in slots first..last. `priority` says who is broken last."""
 
     id: str
     first: int
     last: int
     power_w: float
+    priority: Priority = Priority.DISPATCHER
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Battery:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """A reserve product per block of slots: price per W and block, offers bounded by `max_w`; `block_of[t]` its block."""
+    """A reserve product: `price_per_w[b]` for each W held through block b; `max_w` the most taken; `block_of[t]` (-1: none)."""
 
     price_per_w: Floats
     max_w: float
@@ -80,14 +88,29 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """Energy paid for whether used or not: each Wh below `energy_wh` in slots first..last costs `penalty_per_wh`.
+
+    A take-or-pay contract is one block; a day-ahead position is one block per slot, its penalty what is lost by selling
+    the rest back (purchase less resale price).
+    """
+
+    first: int
+    last: int
+    energy_wh: float
+    penalty_per_wh: float
+    rule: str = "take-or-pay"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Limits and prices of one connection point.
 
-    `import_cap_w[t]`; `other_load_w[t]` (cooling and the like, not ours to plan); `feeder_cap_w[f, t]`; `ramp_w` the most
-    that site power may change from one slot to the next (None: free), `power_now_w` the power before slot 0;
-    `energy_price_per_wh[t]` all-in; `fee_per_wh[t]` dated energy fee; `peak_price_per_w` for the highest site power of the
-    month, of which `peak_so_far_w` is already owed; `coincident_price_per_w[t]`; take-or-pay: below `take_wh` each missing
-    Wh costs `take_penalty_per_wh`; `generation_w[t]` on-site, `heat_w[t]` least power that must be drawn (heat duty);
+    `import_cap_w[t]`; `other_load_w[t]` (cooling and the like, not ours to plan); `feeder_cap_w[f, t]` of miners' power
+    with sleepers; `ramp_w[t]` the most that site power may change from slot t-1 to t (inf: free), `power_now_w` before
+    slot 0; `energy_price_per_wh[t]` all-in, with the dated energy fee; `peak_price_per_w` for the highest site power of
+    the month, of which `peak_so_far_w` is owed already; `coincident_price_per_w[t]`; `takes`; `generation_w[t]` on site,
+    free, may be spilled; `heat_w[t]` least power that the miners must draw (heat duty, hydro loops that must not freeze);
     `derate[t]` share of hashrate left by heat; `mode_max[t]` highest mode index allowed (hot hours).
     """
 
@@ -95,15 +118,13 @@ class Site:
     other_load_w: Floats
     feeder_names: tuple[str, ...]
     feeder_cap_w: Floats
-    ramp_w: float | None
+    ramp_w: Floats
     power_now_w: float
     energy_price_per_wh: Floats
-    fee_per_wh: Floats
     peak_price_per_w: float
     peak_so_far_w: float
     coincident_price_per_w: Floats
-    take_wh: float
-    take_penalty_per_wh: float
+    takes: tuple[Take, ...]
     generation_w: Floats
     heat_w: Floats
     derate: Floats
@@ -126,3 +147,71 @@ class Problem:
     known_at_ms: int
     facts: dict[str, str] = field(default_factory=dict)
     """Which curves, limits and orders it was made from: name to source, for the plan's explanation."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(groups, modes, slots, feeders)."""
+        return (*self.groups.mode_power_w.shape, len(self.slots), len(self.site.feeder_names))
+
+    def slot_value(self) -> Floats:
+        """Money per H/s held through a slot: hash value x seconds x what heat leaves, shape [slot]."""
+        seconds = np.diff(self.slots.edges_ms) / MS_PER_S
+        return self.hash_value_per_hs_s * seconds * self.site.derate
+
+    def start_money(self) -> Floats:
+        """Money lost by one start, wear and hashing, shape [group, slot]."""
+        worth = self.hash_value_per_hs_s * self.site.derate
+        return self.groups.start_cost[:, None] + self.groups.start_lost_hashes[:, None] * worth[None, :]
+
+    def base_w(self) -> Floats:
+        """Power that flows whatever we decide, before generation, shape [slot]."""
+        return self.site.other_load_w + float(self.groups.units @ self.groups.sleep_w)
+
+    def step_w(self) -> Floats:
+        """Power of a mode above sleep, shape [group, mode]."""
+        return self.groups.mode_power_w - self.groups.sleep_w[:, None]
+
+    def feeder_room_w(self) -> Floats:
+        """Feeder caps less the sleep power of all units on them: room for flexible power, shape [feeder, slot]."""
+        asleep = np.bincount(
+            self.groups.feeder,
+            weights=self.groups.units * self.groups.sleep_w,
+            minlength=len(self.site.feeder_names),
+        )
+        return self.site.feeder_cap_w - asleep[:, None]
+
+    def cap_w(self) -> Floats:
+        """Site power allowed: import cap and orders together, shape [slot]."""
+        cap = self.site.import_cap_w.copy()
+        for order in self.orders:
+            cap[order.first : order.last + 1] = np.minimum(cap[order.first : order.last + 1], order.power_w)
+        return cap
+
+    def money_per_w(self) -> Floats:
+        """What one W of site power through a slot costs: energy and coincident peak, shape [slot]."""
+        return self.site.energy_price_per_wh * self.slots.hours + self.site.coincident_price_per_w
+
+
+def first_locking(slots: Slots, hold_s: float) -> Ints:
+    """For each slot the first slot whose switching still binds it: least s with start[s] + hold > start[t], shape [slot]."""
+    starts = slots.starts_ms
+    return np.minimum(
+        np.searchsorted(starts, starts - round(hold_s * MS_PER_S), side="right"), np.arange(len(slots))
+    ).astype(np.int64)
+
+
+def first_free(slots: Slots, hold_s: float) -> Ints:
+    """For each slot the first slot at which a unit switched in it may switch back, T where beyond the horizon, shape [slot]."""
+    starts = slots.starts_ms
+    found = np.searchsorted(starts, starts + round(hold_s * MS_PER_S), side="left")
+    return np.maximum(found, np.arange(len(slots)) + 1).astype(np.int64)
+
+
+def per_wh(price_per_mwh: Floats) -> Floats:
+    """Money per MWh as money per Wh."""
+    return price_per_mwh / 1e6
+
+
+def hash_value_per_hs_s(hashprice_per_phs_day: Floats) -> Floats:
+    """Hashprice (money per PH/s and day) as money per H/s and second."""
+    return hashprice_per_phs_day / 1e15 / 24.0 / (MS_PER_HOUR / MS_PER_S)

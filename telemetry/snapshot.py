@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The latest of each metric of each device, as columns: what control, page and alarms see of now.
+
+A metric keeps what was said of it last, by the instant of the reading: a late or historical reading never overwrites a
+newer one. A metric that a poll did not ask for keeps what an earlier poll said. Where the newest word is Missing its
+code says why, and `last_good` still tells the last value and its age: seen last is not heard last.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.clock import MS_PER_S
+from kernel.metric import TEXT_METRICS
+from kernel.reading import MISSING, Column, Field, Reading, ReadingBatch, Reason
+
+_NEVER_MS = -(2**62)
+_FIRST_ROWS = 64
+
+Values = NDArray[np.float64] | NDArray[np.object_]
+"""Numbers, or texts as an array of str (compare it as a whole: `states == "sleeping"`)."""
+
+
+class _MetricColumn:
+    """One metric of all devices of a kind: the newest word, and the last value that was one."""
+
+    __slots__ = ("at_ms", "codes", "good_ms", "is_text", "stored")
+
+    def __init__(self, rows: int, is_text: bool) -> None:
+        self.is_text = is_text
+        self.stored: Values = np.full(rows, "", dtype=object) if is_text else np.zeros(rows, dtype=np.float64)
+        self.codes = np.full(rows, int(Reason.NOT_ASKED), dtype=np.uint8)
+        self.at_ms = np.full(rows, _NEVER_MS, dtype=np.int64)
+        self.good_ms = np.full(rows, _NEVER_MS, dtype=np.int64)
+
+    def grow(self, rows: int) -> None:
+        wider = _MetricColumn(rows, self.is_text)
+        size = len(self.codes)
+        wider.stored[:size], wider.codes[:size] = self.stored, self.codes
+        wider.at_ms[:size], wider.good_ms[:size] = self.at_ms, self.good_ms
+        self.stored, self.codes, self.at_ms, self.good_ms = wider.stored, wider.codes, wider.at_ms, wider.good_ms
+
+    def update(self, rows: NDArray[np.intp], at_ms: NDArray[np.int64], column: Column) -> None:
+        said = (column.codes != Reason.NOT_ASKED) & (at_ms >= self.at_ms[rows])
+        if not said.any():
+            return
+        every = bool(said.all())
+        chosen = rows if every else rows[said]
+        codes = column.codes if every else column.codes[said]
+        self.codes[chosen] = codes
+        self.at_ms[chosen] = at_ms if every else at_ms[said]
+        good = said & (column.codes == 0)
+        good_rows = rows[good]
+        stored = np.array(column.stored, dtype=object) if isinstance(column.stored, list) else column.stored
+        self.stored[good_rows] = stored[good]
+        self.good_ms[good_rows] = at_ms[good]
+
+
+class KindTable:
+    """All devices of one kind. Row order is the order of first appearance and never changes."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.devices: list[str] = []
+        self.index: dict[str, int] = {}
+        self._columns: dict[str, _MetricColumn] = {}
+        self._heard_ms = np.full(_FIRST_ROWS, _NEVER_MS, dtype=np.int64)
+        self._seen: tuple[list[str], NDArray[np.intp]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self._columns)
+
+    def values(self, metric: str, now_ms: int) -> tuple[Values, NDArray[np.uint8], NDArray[np.float64]]:
+        """(values, codes, age in seconds) of a metric, each of shape [device]; what was never said has age infinity.
+
+        Where `codes[row]` is not PRESENT the value is the last good one, for people, and no statement about now.
+        """
+        size = len(self.devices)
+        column = self._columns.get(metric)
+        if column is None:
+            codes = np.full(size, int(Reason.NOT_ASKED), dtype=np.uint8)
+            return np.zeros(size), codes, np.full(size, np.inf)
+        return column.stored[:size], column.codes[:size], _age_s(column.at_ms[:size], now_ms)
+
+    def last_good(self, metric: str, now_ms: int) -> tuple[Values, NDArray[np.float64]]:
+        """(value, age in seconds) of the last value that was one, each of shape [device]; infinity: there was none."""
+        size = len(self.devices)
+        column = self._columns.get(metric)
+        if column is None:
+            return np.zeros(size), np.full(size, np.inf)
+        return column.stored[:size], _age_s(column.good_ms[:size], now_ms)
+
+    def heard_s(self, now_ms: int) -> NDArray[np.float64]:
+        """Seconds since each device told any value, shape [device]: failures do not count as telling."""
+        return _age_s(self._heard_ms[: len(self.devices)], now_ms)
+
+    def field(self, device: str, metric: str, now_ms: int, max_age_s: float) -> Field:
+        """One value fit for use now, or why there is none: STALE where it is older than its use allows."""
+        row = self.index.get(device)
+        column = self._columns.get(metric)
+        if row is None or column is None:
+            return MISSING[Reason.NOT_ASKED]
+        code = int(column.codes[row])
+        if code:
+            return MISSING[Reason(code)]
+        if now_ms - int(column.at_ms[row]) > max_age_s * MS_PER_S:
+            return MISSING[Reason.STALE]
+        found = column.stored[row]
+        return found if isinstance(found, str) else float(found)
+
+    def reading(self, device: str) -> Reading:
+        """All that is known of a device, with the instant of its newest word. KeyError where it was never heard of."""
+        row = self.index[device]
+        values: dict[str, Field] = {}
+        newest_ms = _NEVER_MS
+        for name, column in self._columns.items():
+            if column.at_ms[row] == _NEVER_MS:
+                continue
+            newest_ms = max(newest_ms, int(column.at_ms[row]))
+            code, found = int(column.codes[row]), column.stored[row]
+            values[name] = MISSING[Reason(code)] if code else found if isinstance(found, str) else float(found)
+        return Reading(device, self.kind, newest_ms, values)
+
+    def update(self, batch: ReadingBatch) -> None:
+        rows, at_ms = self._rows(batch.devices), batch.at_ms
+        columns = batch.columns
+        if len(at_ms) > 1 and bool(np.any(np.diff(at_ms) < 0)):
+            # Of two rows of one device the later one must be written last.
+            order = np.argsort(at_ms, kind="stable")
+            rows, at_ms = rows[order], at_ms[order]
+            columns = {name: _taken(column, order) for name, column in columns.items()}
+        told = np.zeros(len(rows), dtype=np.bool_)
+        for name, column in columns.items():
+            known = self._columns.get(name)
+            if known is None:
+                known = self._columns[name] = _MetricColumn(len(self._heard_ms), isinstance(column.stored, list))
+            known.update(rows, at_ms, column)
+            if name != "state":
+                told |= column.codes == 0
+        np.maximum.at(self._heard_ms, rows[told], at_ms[told])
+
+    def _rows(self, devices: list[str]) -> NDArray[np.intp]:
+        if self._seen is not None and self._seen[0] == devices:
+            return self._seen[1]
+        index = self.index
+        rows = np.fromiter((index.get(device, -1) for device in devices), dtype=np.intp, count=len(devices))
+        for at in np.flatnonzero(rows < 0).tolist():
+            rows[at] = self._add(devices[at])
+        self._seen = devices, rows
+        return rows
+
+    def _add(self, device: str) -> int:
+        row = self.index.get(device)
+        if row is not None:
+            return row
+        row = self.index[device] = len(self.devices)
+        self.devices.append(device)
+        if row >= len(self._heard_ms):
+            wider = np.full(2 * len(self._heard_ms), _NEVER_MS, dtype=np.int64)
+            wider[: len(self._heard_ms)] = self._heard_ms
+            self._heard_ms = wider
+            for column in self._columns.values():
+                column.grow(len(wider))
+        return row
+
+
+class Snapshot:
+    """The latest of everything, one table a kind. Not for threads: it is updated and read in the event loop."""
+
+    def __init__(self, readings: Iterable[Reading] = ()) -> None:
+        """Starts from what the journal's `last` holds, after a restart; each is as old as it is."""
+        self._kinds: dict[str, KindTable] = {}
+        for reading in readings:
+            self.hear(reading)
+
+    def kind(self, kind: str) -> KindTable:
+        """The table of a kind; empty where no such device was heard of."""
+        if kind not in self._kinds:
+            self._kinds[kind] = KindTable(kind)
+        return self._kinds[kind]
+
+    def kinds(self) -> list[str]:
+        return list(self._kinds)
+
+    def update(self, batch: ReadingBatch) -> None:
+        """Take what a batch says, where it is newer."""
+        self.kind(batch.kind).update(batch)
+
+    def hear(self, reading: Reading) -> None:
+        """Take one reading (the way of batches is cheaper for many)."""
+        columns: dict[str, Column] = {}
+        for name, found in reading.values.items():
+            code = int(getattr(found, "reason", Reason.PRESENT))
+            codes = np.array([code], dtype=np.uint8)
+            if isinstance(found, str):
+                columns[name] = Column([found], codes)
+            elif isinstance(found, int | float):
+                columns[name] = Column(np.array([float(found)]), codes)
+            else:
+                text = name in TEXT_METRICS.get(reading.kind, frozenset())
+                columns[name] = Column([""] if text else np.zeros(1), codes)
+        at_ms = np.array([reading.at_ms], dtype=np.int64)
+        self.update(ReadingBatch(reading.kind, [reading.device], at_ms, columns))
+
+    def field(self, device: str, metric: str, now_ms: int, max_age_s: float) -> Field:
+        """One value of one device, whatever its kind, or why there is none."""
+        for table in self._kinds.values():
+            if device in table.index:
+                return table.field(device, metric, now_ms, max_age_s)
+        return MISSING[Reason.NOT_ASKED]
+
+
+def _age_s(at_ms: NDArray[np.int64], now_ms: int) -> NDArray[np.float64]:
+    age = (now_ms - at_ms) / MS_PER_S
+    age[at_ms == _NEVER_MS] = np.inf
+    return age
+
+
+def _taken(column: Column, order: NDArray[np.intp]) -> Column:
+    stored = [column.stored[i] for i in order] if isinstance(column.stored, list) else column.stored[order]
+    return Column(stored, column.codes[order])

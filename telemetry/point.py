@@ -2,7 +2,8 @@
 """One measured quantity of a device model: where it stands on the wire, and how its raw form becomes a canonical value.
 
 canonical = raw * factor / divisor + offset, where these already hold scale, unit, sign, linear ranges and transformer
-ratios. (0.1 V is `divisor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) What a raw value looks like depends on where it stands: registers, a JSON document, or a named answer.
+ratios. (0.1 V is `divisor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) What a raw value
+looks like depends on where it stands: registers, a JSON document, or a named answer.
 """
 
 from collections.abc import Mapping

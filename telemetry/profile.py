@@ -121,11 +121,17 @@ def load(path: Path, parameters: Mapping[str, float] | None = None) -> Profile:
     return parse(path.stem, data, faults, parameters or {})
 
 
+FOLDERS = ("meters", "containers", "sensors")
+
+
 def catalogue(folder: Path) -> dict[str, Profile]:
-    """Every profile below a folder by its name (file stem). Raises ConfigError with the faults of all files."""
+    """Every profile in `meters`, `containers` and `sensors` of a folder, by name (file stem).
+
+    Raises ConfigError with the faults of all files.
+    """
     found: dict[str, Profile] = {}
     faults: list[Fault] = []
-    for path in sorted(folder.rglob("*.toml")):
+    for path in sorted(path for room in FOLDERS for path in (folder / room).glob("*.toml")):
         try:
             profile = load(path)
         except ConfigError as error:

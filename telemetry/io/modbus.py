@@ -22,7 +22,8 @@ from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from telemetry.block import Block
-from telemetry.codec import Word, decode, refused, words_of
+from telemetry.codec import decode
+from telemetry.codec_registers import Word, refused, words_of
 from telemetry.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
 from telemetry.profile import Profile
 from telemetry.source import Tier

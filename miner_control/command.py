@@ -89,6 +89,9 @@ class SwitchLoad:
     on: bool
 
 
+WITHDRAWN = "withdrawn before it was sent"
+"""How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
+
 Intent = Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | SwitchLoad
 
 

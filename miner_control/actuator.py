@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry commands out, and say truthfully what came of each.
+
+A command waits its turn (urgent first, sheds never behind wakes), a rise of power waits for the inrush limit besides; it
+is sent once through the miner's own lane, and then believed only when a reading sampled afterwards shows its effect
+(`readback`). Silence, or an acknowledgement without effect, is Unknown at the deadline. An unreachable miner is asked
+again until the deadline on a narrow lane of its own, so that those who do not answer never delay those who do.
+
+A newer command for a device replaces the older one: one that was not sent is withdrawn, one whose proof is still awaited
+ends Unknown. The same id twice is the same command: the second asker gets the first one's receipt.
+"""
+
+import asyncio
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from kernel.clock import Clock
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Reading, Reason
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.command import WITHDRAWN, Command, Intent, PowerPercent, PowerTarget, SetMode, Wake
+from miner_control.driver import MinerDriver
+from miner_control.envelope import Envelope
+from miner_control.readback import can_be_seen, shows, tier_of
+
+SUPERSEDED: Final = "superseded by a newer command"
+_REMEMBERED: Final = 200_000
+
+OnReceipt = Callable[[Command, Receipt, int], None]
+
+
+class Gate:
+    """At most `limit` inside at once; whoever waits enters by priority (low number first), then in order of coming."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._count = 0
+        self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    async def enter(self, priority: int) -> None:
+        if self._free > 0 and not self._queue:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._queue, (priority, self._count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        while self._queue:
+            turn = heapq.heappop(self._queue)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Inrush:
+    """Spreads rises of power so that no more than `limit_w_per_s` is switched on per second (None: free)."""
+
+    def __init__(self, limit_w_per_s: float | None, clock: Clock) -> None:
+        self._limit = limit_w_per_s
+        self._clock = clock
+        self._next_s = 0.0
+
+    async def wait(self, watts: float) -> None:
+        if self._limit is None or watts <= 0:
+            return
+        now_s = self._clock.monotonic_s()
+        start_s = max(now_s, self._next_s)
+        self._next_s = start_s + watts / self._limit
+        if start_s > now_s:
+            await asyncio.sleep(start_s - now_s)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A command on its way: `sent` from the moment its bytes may have left; `done` gets its receipt."""
+
+    command: Command
+    done: "asyncio.Future[Receipt]"
+    sent: bool = False
+    went_dark: bool = False
+    sent_s: float = 0.0
+    answered_ms: int = 0
+    before: Reading | None = None
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    reading: Reading | None = None
+    task: "asyncio.Task[None] | None" = None
+
+
+class Actuator:
+    """Carries out commands over drivers by device key.
+
+    `envelope_of(device)` and `latest(device)` give what is known; `on_receipt(command, receipt, at_ms)` is called once for
+    each command with its last receipt, to be journalled. `in_flight` bounds writes, `watch_in_flight` read-backs and
+    retries together. `pace_s` are the first and the longest pause between read-backs.
+    """
+
+    def __init__(
+        self,
+        drivers: Mapping[str, MinerDriver],
+        clock: Clock,
+        envelope_of: Callable[[str], Envelope],
+        on_receipt: OnReceipt,
+        *,
+        latest: Callable[[str], Reading | None] = lambda device: None,
+        inrush_w_per_s: float | None = None,
+        in_flight: int = 512,
+        watch_in_flight: int = 128,
+        pace_s: tuple[float, float] = (1.0, 15.0),
+    ) -> None:
+        self._drivers = drivers
+        self._clock = clock
+        self._envelope_of = envelope_of
+        self._on_receipt = on_receipt
+        self._latest = latest
+        self._inrush = Inrush(inrush_w_per_s, clock)
+        self._writes = Gate(in_flight)
+        self._watches = Gate(watch_in_flight)
+        self._pace_s = pace_s
+        self._live: dict[str, _Live] = {}
+        self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, commands: Iterable[Command]) -> dict[UUID, "asyncio.Future[Receipt]"]:
+        """Set out on commands without waiting, the urgent ones first; the futures hold their last receipts."""
+        found = {}
+        for command in sorted(commands, key=lambda asked: asked.priority):
+            known = self._known.get(command.id)
+            found[command.id] = self._begin(command) if known is None else known
+        return found
+
+    async def carry_out(self, commands: Iterable[Command]) -> dict[UUID, Receipt]:
+        """Set out and wait for every last receipt."""
+        return {key: await future for key, future in self.start(commands).items()}
+
+    def observe(self, readings: Iterable[Reading]) -> None:
+        """Ordinary polls are evidence too: hand their readings in as they come."""
+        for reading in readings:
+            live = self._live.get(reading.device)
+            if live is not None and live.answered_ms and reading.at_ms > live.answered_ms:
+                live.reading = reading
+                live.heard.set()
+
+    def withdraw(self, devices: Iterable[str] | None = None) -> int:
+        """Take back what was not sent yet (of these devices, or all); returns how many. What was sent takes its course."""
+        chosen = list(self._live) if devices is None else [device for device in devices if device in self._live]
+        unsent = [self._live[device] for device in chosen if not self._live[device].sent]
+        for live in unsent:
+            self._end(live, Unreachable(WITHDRAWN))
+        return len(unsent)
+
+    @property
+    def under_way(self) -> int:
+        """Commands without their last receipt."""
+        return len(self._live)
+
+    async def close(self) -> None:
+        """End everything: what was not sent is withdrawn, what was sent is Unknown."""
+        for live in list(self._live.values()):
+            self._end(live, Unknown("the hub stops") if live.sent else Unreachable(WITHDRAWN))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- one command --------------------------------------------------------------------------------------------------
+
+    def _begin(self, command: Command) -> "asyncio.Future[Receipt]":
+        older = self._live.get(command.device)
+        if older is not None:
+            self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(WITHDRAWN))
+        live = _Live(command, asyncio.get_running_loop().create_future(), before=self._latest(command.device))
+        self._known[command.id] = live.done
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        self._live[command.device] = live
+        live.task = asyncio.create_task(self._carry(live))
+        self._tasks.add(live.task)
+        live.task.add_done_callback(self._tasks.discard)
+        return live.done
+
+    def _end(self, live: _Live, receipt: Receipt) -> None:
+        """The last word on a command, once."""
+        if live.done.done():
+            return
+        live.done.set_result(receipt)
+        if self._live.get(live.command.device) is live:
+            del self._live[live.command.device]
+        if live.task is not None and live.task is not asyncio.current_task():
+            live.task.cancel()
+        self._on_receipt(live.command, receipt, self._clock.now_ms())
+
+    async def _carry(self, live: _Live) -> None:
+        command = live.command
+        driver = self._drivers.get(command.device)
+        if driver is None:
+            self._end(live, Unreachable(f"no driver for {command.device}"))
+            return
+        envelope = self._envelope_of(command.device)
+        if type(command.intent).__name__ not in envelope.commands:
+            text = f"{envelope.model} with {envelope.firmware} has no {type(command.intent).__name__}"
+            self._end(live, Unsupported(text))
+            return
+        await self._inrush.wait(self._rise_w(command.intent, envelope, live.before))
+        receipt = await self._send(live, driver)
+        if isinstance(receipt, Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
+            self._end(live, receipt)
+            return
+        self._end(live, await self._confirm(live, driver, envelope, receipt))
+
+    def _left_s(self, live: _Live) -> float:
+        return live.sent_s + live.command.deadline_s - self._clock.monotonic_s()
+
+    async def _send(self, live: _Live, driver: MinerDriver) -> Receipt:
+        """Send it; ask an unreachable miner again, on the narrow lane, until the deadline."""
+        command, gate, pause_s = live.command, self._writes, 1.0
+        live.sent_s = self._clock.monotonic_s()
+        while True:
+            await gate.enter(command.priority)
+            try:
+                if gate is self._writes:
+                    live.sent_s = self._clock.monotonic_s()
+                live.sent = True
+                receipt = await driver.carry_out(command.intent, max(0.1, self._left_s(live)))
+            except (TransportError, DecodeError) as error:
+                receipt = Unknown(str(error))
+            finally:
+                gate.leave()
+            if not isinstance(receipt, Unreachable):
+                live.answered_ms = self._clock.now_ms()
+                return receipt
+            live.sent = False
+            if self._left_s(live) <= pause_s:
+                return receipt
+            await asyncio.sleep(pause_s)
+            gate, pause_s = self._watches, min(2.0 * pause_s, 30.0)
+
+    async def _confirm(self, live: _Live, driver: MinerDriver, envelope: Envelope, answer: Receipt) -> Receipt:
+        """Read until the effect shows, or the deadline comes."""
+        pause_s, said = self._pace_s[0], answer.text if isinstance(answer, Accepted | Unknown) else ""
+        while (left_s := self._left_s(live)) > 0:
+            reading = await self._evidence(live, driver, min(pause_s, left_s))
+            pause_s = min(1.5 * pause_s, self._pace_s[1])
+            since_s = self._clock.monotonic_s() - live.sent_s
+            if reading is not None and shows(
+                live.command.intent,
+                envelope,
+                reading,
+                since_s=since_s,
+                went_dark=live.went_dark,
+                before=live.before,
+            ):
+                return Verified(reading, since_s)
+        told = f"the miner said: {said}" if said else "the miner did not answer the command"
+        return Unknown(f"no proof within {live.command.deadline_s:g} s; {told}")
+
+    async def _evidence(self, live: _Live, driver: MinerDriver, pause_s: float) -> Reading | None:
+        """The next reading sampled after the command: an ordinary poll's, or our own after the pause. None: silence."""
+        live.heard.clear()
+        try:
+            await asyncio.wait_for(live.heard.wait(), pause_s)
+        except TimeoutError:
+            pass
+        else:
+            return live.reading
+        await self._watches.enter(live.command.priority)
+        try:
+            reading = await driver.read(tier_of(live.command.intent))
+        except TransportError as error:
+            live.went_dark = live.went_dark or error.reason is Reason.UNREACHABLE
+            return None
+        except DecodeError:
+            return None
+        finally:
+            self._watches.leave()
+        return reading if reading.at_ms > live.answered_ms else None
+
+    @staticmethod
+    def _rise_w(intent: Intent, envelope: Envelope, before: Reading | None) -> float:
+        """How much power a command may switch on at once, for the inrush limit."""
+        now_w = before.number("power_w") if before is not None else None
+        match intent:
+            case Wake():
+                return envelope.mode(envelope.normal).power_w - envelope.sleep_w
+            case SetMode(mode) if mode in envelope.names:
+                return envelope.mode(mode).power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
+            case PowerTarget(power_w):
+                return power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
+            case PowerPercent(percent):
+                nominal_w = envelope.mode(envelope.normal).power_w
+                return nominal_w * percent / 100 - (now_w if now_w is not None else nominal_w)
+            case _:
+                return 0.0

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is switched and is no miner: PDU sockets, contactors, pumps, fans.
+
+A load is switched like a miner is commanded: through a driver, with a read-back, and silence counts as on. Order matters:
+cooling comes first when miners are woken and goes last when they are shed, and a contactor is not opened under load.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from kernel.errors import Fault
+from miner_control.command import Command, SwitchLoad, command
+from miner_control.envelope import Envelope, Mode, Provenance
+
+
+class LoadKind(StrEnum):
+    """What a switched load is."""
+
+    SOCKET = "socket"
+    CONTACTOR = "contactor"
+    PUMP = "pump"
+    FAN = "fan"
+
+
+COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
+FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One switched load: `device` is the switching device's key, `index` the output on it, `power_w` what it draws when on.
+
+    `feeds` are the miners behind it (a socket or contactor) or those it cools (a pump or fan).
+    """
+
+    name: str
+    kind: LoadKind
+    device: str
+    index: int
+    feeder: str
+    power_w: float
+    feeds: frozenset[str] = frozenset()
+
+    def envelope(self) -> Envelope:
+        """As an envelope, so that the actuator treats it as it treats a miner."""
+        return Envelope(
+            model=f"{self.kind} {self.name}",
+            firmware="switch",
+            modes=(Mode("on", max(self.power_w, 1.0), 1.0),),
+            normal="on",
+            sleep_w=0.0,
+            ramp_up_s=0.0,
+            ramp_down_s=0.0,
+            start_lost_s=0.0,
+            min_on_s=0.0,
+            min_off_s=0.0,
+            commands=frozenset({"SwitchLoad"}),
+            provenance=Provenance.SOURCED,
+        )
+
+
+def check_loads(loads: Sequence[Load]) -> list[Fault]:
+    """Every contradiction in a list of loads: an output named twice, cooling that cools nobody."""
+    faults: list[Fault] = []
+    seen: dict[tuple[str, int], str] = {}
+    for load in loads:
+        place = (load.device, load.index)
+        if place in seen:
+            faults.append(Fault(f"load {load.name}", f"output {place} is {seen[place]} already", "Give each its own"))
+        seen[place] = load.name
+        if load.kind in COOLING and not load.feeds:
+            faults.append(Fault(f"load {load.name}", "cools nobody", "Name the miners it cools in `feeds`"))
+    return faults
+
+
+def counted_w(loads: Sequence[Load], on: Mapping[str, bool | None]) -> float:
+    """Power of the loads to be counted on: what is not known to be off is on."""
+    return sum(load.power_w for load in loads if on.get(load.name) is not False)
+
+
+def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:
+    """What must be switched on, in this order, before these miners may wake: their supply, then their cooling."""
+    needed = [load for load in loads if load.feeds & waking and on.get(load.name) is not True]
+    return sorted(needed, key=lambda load: (load.kind in COOLING, load.name))
+
+
+def after_shed(
+    loads: Sequence[Load], asleep: frozenset[str], on: Mapping[str, bool | None], *, cooled: bool
+) -> list[Load]:
+    """What may be switched off once miners sleep: cooling whose miners all sleep, and only when the run-on is over
+    (`cooled`). Supplies stay on: a sleeping control board must stay reachable."""
+    if not cooled:
+        return []
+    return [load for load in loads if load.kind in COOLING and load.feeds <= asleep and on.get(load.name) is not False]
+
+
+def may_open(load: Load, draws_w: Mapping[str, float], idle_w: float = 60.0) -> bool:
+    """Whether a socket or contactor may be opened: every miner behind it is known to draw no more than `idle_w`."""
+    return all(draws_w.get(device, float("inf")) <= idle_w for device in load.feeds)
+
+
+def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5) -> Command:
+    """The command for one load; the intent carries its output."""
+    return command(tick_ms, f"{load.device}", SwitchLoad(load.index, on), reason, deadline_s=30.0, priority=priority)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does this reading show the effect of that command? Asked only of readings sampled after the command was answered.
+
+A device's own echo is not enough where it also tells its power: a mode or limit that it repeats while drawing what it drew
+before was taken and had no effect.
+"""
+
+import json
+from typing import Final
+
+from kernel.reading import Missing, Reading
+from miner_control.command import (
+    Intent,
+    Locate,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    SetCredential,
+    SetMode,
+    SetPools,
+    Sleep,
+    SwitchLoad,
+    Wake,
+)
+from miner_control.envelope import Envelope
+from miner_control.miner import State
+from telemetry.source import Tier
+
+ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
+_CLOSE: Final = 1.1
+
+
+def tier_of(intent: Intent) -> Tier:
+    """Which tier of poll can show the effect."""
+    return Tier.SLOW if isinstance(intent, SetPools | SwitchLoad) else Tier.FAST
+
+
+def can_be_seen(intent: Intent) -> bool:
+    """Whether any reading could show it: blinking and a password cannot be seen, so `Accepted` is the last word there."""
+    return not isinstance(intent, Locate | SetCredential)
+
+
+def shows(
+    intent: Intent,
+    envelope: Envelope,
+    reading: Reading,
+    *,
+    since_s: float,
+    went_dark: bool,
+    before: Reading | None = None,
+) -> bool:
+    """Whether the effect is there. `since_s` since the command was sent; `went_dark`: nobody was there in between;
+    `before`: a reading from before the command, where one is at hand."""
+    state, power_w = reading.get("state"), reading.number("power_w")
+    match intent:
+        case Sleep():
+            awake_w = 0.5 * envelope.modes[0].power_w
+            return state == State.ASLEEP and (power_w is None or power_w < awake_w)
+        case Wake():
+            return state in ON
+        case SetMode(mode):
+            return reading.get("mode") == mode and state in ON and _no_more_than(power_w, _watts(envelope, mode))
+        case PowerTarget(target_w):
+            told_w = reading.number("power_limit_w")
+            took = told_w is None or abs(told_w - target_w) <= max(50.0, 0.02 * target_w)
+            return (
+                took
+                and state in ON
+                and _no_more_than(power_w, target_w)
+                and (told_w is not None or power_w is not None)
+            )
+        case PowerPercent(percent):
+            nominal_w = envelope.mode(envelope.normal).power_w
+            return state in ON and power_w is not None and abs(power_w - nominal_w * percent / 100) <= 0.1 * nominal_w
+        case Reboot():
+            uptime_s = reading.number("uptime_s")
+            was_s = before.number("uptime_s") if before is not None else None
+            if uptime_s is None:
+                return went_dark
+            return uptime_s < since_s + 5.0 and (was_s is None or was_s > uptime_s)
+        case SetPools(pools):
+            return _pools(reading) == [(pool.url, pool.user) for pool in pools]
+        case SwitchLoad(index, on):
+            return _socket(reading, index) == on
+        case _:
+            return False
+
+
+def _watts(envelope: Envelope, mode: str) -> float | None:
+    return envelope.mode(mode).power_w if mode in envelope.names else None
+
+
+def _no_more_than(power_w: float | None, aim_w: float | None) -> bool:
+    return power_w is None or aim_w is None or power_w <= aim_w * _CLOSE + 30.0
+
+
+def _pools(reading: Reading) -> list[tuple[str, str]]:
+    found = reading.get("pools_json")
+    if isinstance(found, Missing):
+        return [(str(reading.get("pool_url")), str(reading.get("pool_user")))]
+    return [(str(pool.get("url")), str(pool.get("user"))) for pool in json.loads(str(found)) if pool.get("url")]
+
+
+def _socket(reading: Reading, index: int) -> bool | None:
+    found = reading.get("sockets_json")
+    if isinstance(found, Missing):
+        return None
+    for socket in json.loads(str(found)):
+        if int(socket.get("index", -1)) == index:
+            return bool(socket.get("on"))
+    return None

@@ -32,6 +32,7 @@ from telemetry.source import Tier
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 _GATEWAY_SAYS_NOBODY = (10, 11)
+_MAX_HEARD = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class ModbusLine:
             return self._client
         self.close()
         client = self._client = self._make()
+        # By default pymodbus throws everything away when a late answer and the right one come together.
+        client.ctx.max_buffer_size = _MAX_HEARD
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 connected = await client.connect()

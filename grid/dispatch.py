@@ -71,7 +71,10 @@ class OrderRules:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged."""
+    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged.
+
+    `caps` are (from_ms, power_w): the power it began with and each change of it.
+    """
 
     order: DispatchOrder
     phase: Phase
@@ -83,6 +86,7 @@ class Entry:
     why: str = ""
     verdict: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    caps: tuple[tuple[int, float], ...] = ()
     priority: Priority = Priority.DISPATCHER
 
     def to_json(self) -> dict[str, Any]:
@@ -272,7 +276,9 @@ class OrderBook:
         match event.kind:
             case "order.accepted":
                 notes, priority = tuple(body["notes"]), Priority(body["priority"])
-                entry = replace(entry, phase=Phase.ACCEPTED, accepted_ms=event.at_ms, notes=notes, priority=priority)
+                caps = ((entry.order.span.start_ms, entry.order.power_w),)
+                entry = replace(entry, phase=Phase.ACCEPTED, accepted_ms=event.at_ms, notes=notes, caps=caps)
+                entry = replace(entry, priority=priority)
             case "order.refused":
                 entry = replace(entry, phase=Phase.REFUSED, why=body["why"], ended_ms=event.at_ms)
             case "order.phase":
@@ -365,4 +371,7 @@ def _changed(entry: Entry, body: Mapping[str, Any], at_ms: int) -> Entry:
     note = f"{when} changed by {body['who']}: {order.power_w:.0f} W until {iso(order.span.end_ms)}"
     lower = order.power_w < entry.order.power_w
     phase = Phase.ACTING if entry.phase is Phase.HOLDING and lower else entry.phase
-    return replace(entry, order=order, phase=phase, notes=(*entry.notes, note))
+    caps = entry.caps if order.power_w == entry.order.power_w else (*entry.caps, (at_ms, order.power_w))
+    if at_ms <= order.span.start_ms:
+        caps = ((order.span.start_ms, order.power_w),)
+    return replace(entry, order=order, phase=phase, notes=(*entry.notes, note), caps=caps)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one hash per second earns in a day, from difficulty, subsidy, fees and the coin's price.
+
+    hashprice [money / (H/s) / day] = (subsidy + fees) [BTC/block] * price [money/BTC] * 86 400 [s/day] / (difficulty * 2^32)
+
+since a block takes difficulty * 2^32 hashes on average. The subsidy comes by block height from dated data
+(`configs/tariffs/bitcoin_subsidy.toml`), never from a constant here.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.clock import MS_PER_S
+from kernel.curve import Curve
+from kernel.errors import ConfigError, Fault
+
+HASHES_PER_DIFFICULTY = 2**32
+S_PER_DAY = 86_400
+SAT_PER_BTC = 100_000_000
+DIFFICULTY_1_TARGET = 0xFFFF << 208
+
+
+@dataclass(frozen=True, slots=True)
+class Subsidy:
+    """From block `height_from` on, each block creates `subsidy_sat`."""
+
+    height_from: int
+    subsidy_sat: int
+    source: str
+
+
+def load_subsidies(text: str, place: str) -> list[Subsidy]:
+    """The editions of a subsidy file, sorted by height. Raises ConfigError with all faults."""
+    faults, found = [], []
+    try:
+        rows = tomllib.loads(text).get("subsidy", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Fault(place, f"is not TOML: {error}", "Mend the file")]) from None
+    for index, row in enumerate(rows):
+        where = f"{place}: subsidy[{index}]"
+        height, sat, source = row.get("height_from"), row.get("subsidy_sat"), row.get("source")
+        if not isinstance(height, int) or not isinstance(sat, int) or height < 0 or sat < 0:
+            faults.append(Fault(where, "height_from and subsidy_sat must be whole numbers, 0 or more", "Enter both"))
+        elif not isinstance(source, str) or not source:
+            faults.append(Fault(where, "has no source", "Say where the number comes from"))
+        else:
+            found.append(Subsidy(height, sat, source))
+    if not rows:
+        faults.append(Fault(place, "holds no [[subsidy]]", "Give at least one edition"))
+    if [one.height_from for one in found] != sorted({one.height_from for one in found}):
+        faults.append(Fault(place, "heights do not rise", "Sort by height_from, each once"))
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
+    """What a block of a height creates. Raises ConfigError below the first edition."""
+    found = [one.subsidy_sat for one in subsidies if one.height_from <= height]
+    if not found:
+        raise ConfigError([Fault(f"height {height}", "no subsidy edition covers it", "Add one with its source")])
+    return found[-1]
+
+
+def difficulty_of(target: int) -> float:
+    """Difficulty of a 256-bit target: 0xFFFF * 2^208 / target."""
+    return DIFFICULTY_1_TARGET / target
+
+
+def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> float:
+    """Money per H/s and day; `reward_btc` is subsidy and fees of one block."""
+    if difficulty <= 0:
+        raise ValueError(f"difficulty {difficulty} is not above 0")
+    return reward_btc * price_per_btc * S_PER_DAY / (difficulty * HASHES_PER_DIFFICULTY)
+
+
+def hashprice_curve(
+    price_per_btc: Curve, difficulty: Curve, reward_sat: Curve, *, source: str, currency: str
+) -> Curve | None:
+    """The hashprice on every piece where all three are known, in `<currency>/(H/s)/day`; None where they never meet.
+
+    Known when the last of the three was. `reward_sat` is subsidy and fees per block.
+    """
+    parts = (price_per_btc, difficulty, reward_sat)
+    edges = np.unique(np.concatenate([np.concatenate((part.starts_ms, part.ends_ms)) for part in parts]))
+    starts_ms, ends_ms = edges[:-1], edges[1:]
+    columns = [_held(part, starts_ms) for part in parts]
+    known = np.logical_and.reduce([~np.isnan(column) for column in columns]) & (columns[1] > 0)
+    if not bool(known.any()):
+        return None
+    price, hard, reward = (column[known] for column in columns)
+    values = reward / SAT_PER_BTC * price * S_PER_DAY / (hard * HASHES_PER_DIFFICULTY)
+    return Curve(
+        name="hashprice",
+        unit=f"{currency}/(H/s)/day",
+        starts_ms=starts_ms[known],
+        ends_ms=ends_ms[known],
+        values=values,
+        known_at_ms=max(part.known_at_ms for part in parts),
+        source=source,
+    )
+
+
+def _held(curve: Curve, at_ms: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The curve's value at instants; NaN (inside this module only) where it covers none."""
+    index = np.searchsorted(curve.starts_ms, at_ms, side="right") - 1
+    base = np.maximum(index, 0)
+    inside = (index >= 0) & (at_ms < curve.ends_ms[base])
+    return np.where(inside, curve.values[base], np.nan)
+
+
+def reward_curve(
+    fees_sat: Curve, subsidies: Sequence[Subsidy], height: int, height_at_ms: int, block_s: float
+) -> Curve:
+    """Subsidy and fees per block, in sat: each piece of the fees with the subsidy of the height expected at its start.
+
+    The height goes on from `height` at `height_at_ms`, one block each `block_s` on average (dated data: 600 s).
+    """
+    elapsed_s = (fees_sat.starts_ms - height_at_ms) / MS_PER_S
+    heights = height + np.floor_divide(elapsed_s, block_s).astype(np.int64)
+    subsidy = np.array([subsidy_sat_at(subsidies, int(at)) for at in heights], dtype=np.float64)
+    return Curve(
+        name="reward",
+        unit="SAT/block",
+        starts_ms=fees_sat.starts_ms,
+        ends_ms=fees_sat.ends_ms,
+        values=fees_sat.values + subsidy,
+        known_at_ms=fees_sat.known_at_ms,
+        source=f"{fees_sat.source} + subsidy by height",
+    )

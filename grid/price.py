@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power prices (and any other outside curve): believed only when fresh and possible, refused with the reason otherwise.
+
+A refused curve is never planned on in silence: the planner takes the newest curve that was believed, and says so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernel.clock import MS_PER_S, iso
+from kernel.curve import Curve
+from kernel.errors import Fault
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRules:
+    """What is possible here. `low` and `high` in the unit; `step_max` the largest believable change between two pieces.
+
+    `stale_s`: a curve known longer ago than this is old, whatever it covers. `ahead_s`: it must reach this far past now.
+    """
+
+    unit: str
+    low: float
+    high: float
+    step_max: float = float("inf")
+    stale_s: float = 36 * 3600.0
+    ahead_s: float = 0.0
+    skew_s: float = 120.0
+
+
+def check(curve: Curve, rules: PriceRules, now_ms: int) -> list[Fault]:
+    """Everything that speaks against a curve on its arrival; nothing where it can be believed."""
+    place = f"{curve.name} from {curve.source}"
+    faults = []
+    if curve.unit != rules.unit:
+        faults.append(
+            Fault(place, f"its unit is {curve.unit}, not {rules.unit}", "Set the unit in the file or the site")
+        )
+        return faults
+    for what, bad in (
+        (f"below {rules.low:g}", curve.values < rules.low),
+        (f"above {rules.high:g}", curve.values > rules.high),
+    ):
+        if bool(bad.any()):
+            at = int(np.argmax(bad))
+            found = f"{curve.values[at]:g} {curve.unit} at {iso(int(curve.starts_ms[at]))} is {what}"
+            more = f" ({int(bad.sum())} pieces)" if bad.sum() > 1 else ""
+            faults.append(Fault(place, found + more, "Check the source; widen low/high only if it is true"))
+    jump = np.abs(np.diff(curve.values)) > rules.step_max
+    if bool(jump.any()):
+        at = int(np.argmax(jump)) + 1
+        text = f"it jumps by {abs(curve.values[at] - curve.values[at - 1]):g} at {iso(int(curve.starts_ms[at]))}"
+        faults.append(Fault(place, text, f"More than {rules.step_max:g} between neighbours is not believed"))
+    if curve.known_at_ms > now_ms + rules.skew_s * MS_PER_S:
+        faults.append(Fault(place, f"it is known only at {iso(curve.known_at_ms)}, in the future", "Check the clocks"))
+    return faults
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The curve to plan on now, or None; `stale` where it is old or ends too soon, and `why` in words, for the page."""
+
+    curve: Curve | None
+    stale: bool
+    why: str
+
+
+def choose(curves: Iterable[Curve], name: str, rules: PriceRules, now_ms: int) -> Chosen:
+    """The newest believable curve of a name that was known at `now_ms`."""
+    refused = ""
+    seen = sorted(
+        (curve for curve in curves if curve.name == name and curve.known_at_ms <= now_ms),
+        key=lambda curve: curve.known_at_ms,
+        reverse=True,
+    )
+    for curve in seen:
+        faults = check(curve, rules, now_ms)
+        if faults:
+            refused = refused or f"refused: {faults[0].problem}"
+            continue
+        age_s = (now_ms - curve.known_at_ms) / MS_PER_S
+        left_s = (curve.span.end_ms - now_ms) / MS_PER_S
+        why = []
+        if age_s > rules.stale_s:
+            why.append(f"last known {age_s / 3600:.1f} h ago")
+        if left_s <= rules.ahead_s:
+            why.append(f"ends at {iso(curve.span.end_ms)}")
+        if refused:
+            why.append(f"a newer one was {refused}")
+        return Chosen(curve, bool(why), "; ".join(why))
+    return Chosen(None, True, refused or "none was ever received")
+
+
+def merged(old: Curve, new: Curve) -> Curve:
+    """The new curve, continued by what the old one says outside the new one's span; known_at is the new one's."""
+    before, after = old.ends_ms <= new.span.start_ms, old.starts_ms >= new.span.end_ms
+    return Curve(
+        name=new.name,
+        unit=new.unit,
+        starts_ms=np.concatenate((old.starts_ms[before], new.starts_ms, old.starts_ms[after])),
+        ends_ms=np.concatenate((old.ends_ms[before], new.ends_ms, old.ends_ms[after])),
+        values=np.concatenate((old.values[before], new.values, old.values[after])),
+        known_at_ms=new.known_at_ms,
+        source=new.source,
+        evidence=new.evidence,
+    )

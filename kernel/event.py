@@ -39,8 +39,6 @@ KINDS: Mapping[str, str] = {
     "order.refused": "dispatch: with the reason",
     "order.phase": "dispatch: acting (its span began), holding (the meter shows it)",
     "order.changed": "dispatch: a change or an end that was asked, taken or refused with the reason",
-    "order.phase": "dispatch: it began to act, or the meter shows that it holds",
-    "order.changed": "dispatch: a new power, end or reason; or why that was refused",
     "order.verdict": "compliance: what the meter said of the order",
     "order.ended": "dispatch: released, expired or cancelled",
     "plan.made": "planner: value, bound, gap, why now",

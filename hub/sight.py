@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a site looks like at an instant, from the state alone: power three ways, fleet, feeds and the reason in words.
+
+Used by the page, the API, the demo's last line and the CLI, so that all of them tell the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from grid.limit import Limit, cap_at
+from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
+from hub.state import HubState, SiteState
+from kernel.reading import Missing
+from miner_control.fleet import STATES, Fleet
+from miner_control.miner import State
+
+METER_FRESH_S = 15.0
+
+
+def measure(value: float | None, source: str, age_s: float | None = None, why: str = "") -> Measure:
+    return {"value": value, "source": source, "age_s": age_s, "why": why}
+
+
+def meter(state: HubState, device: str, now_ms: int, source: str) -> Measure:
+    """The newest power of a meter, or why there is none. What is older than METER_FRESH_S is not told as a value."""
+    trace = state.traces.get(device)
+    last = trace.last() if trace else None
+    if last is None:
+        found = state.snapshot.field(device, "power_w", now_ms, METER_FRESH_S)
+        why = f"{found.reason.name.lower()} {found.detail}".strip() if isinstance(found, Missing) else "never heard"
+        return measure(None, source, None, why)
+    age_s = (now_ms - last[0]) / 1000
+    if age_s > METER_FRESH_S:
+        return measure(None, source, age_s, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W")
+    return measure(last[1], source, age_s)
+
+
+def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
+    """Main meter, sum of feeder meters, sum of miners; `best` is the first of them that is known."""
+    main = meter(state, site.main, now_ms, "main meter") if site.main else measure(None, "main meter", None, "none")
+    parts = [meter(state, device, now_ms, feeder) for feeder, device in sorted(site.feeder_meters.items())]
+    title = f"sum of {len(parts)} feeder meters"
+    known = [part["value"] for part in parts if part["value"] is not None]
+    if parts and len(known) == len(parts):
+        feeders = measure(sum(known), title, max(part["age_s"] or 0.0 for part in parts))
+    else:
+        feeders = measure(None, title, None, f"{len(parts) - len(known)} of {len(parts)} say nothing")
+    silent = int((~fleet.fresh).sum())
+    why = f"{silent} of {len(fleet)} silent, counted as load" if silent else ""
+    miners = measure(float(fleet.power_w.sum()), f"sum of {len(fleet)} miners", None, why)
+    best = next((part for part in (main, feeders) if part["value"] is not None), miners)
+    gap_pct = None
+    if main["value"] and miners["value"]:
+        gap_pct = 100.0 * (main["value"] - miners["value"]) / main["value"]
+    return {"best": best, "main": main, "feeders": feeders, "miners": miners, "gap_pct": gap_pct}
+
+
+def counts(fleet: Fleet) -> Counts:
+    tally = fleet.tally()
+    return {
+        "total": len(fleet),
+        "hashing": tally[State.HASHING],
+        "ramping": tally[State.RAMPING],
+        "tuning": tally[State.TUNING],
+        "asleep": tally[State.ASLEEP],
+        "stopped": tally[State.STOPPED],
+        "faulty": tally[State.FAULT],
+        "unreachable": tally[State.UNREACHABLE],
+        "unknown": tally[State.UNKNOWN],
+    }
+
+
+def limit_lines(limits: list[Limit], now_ms: int) -> list[LimitLine]:
+    """All limits, those that bind now marked per scope, by scope and power."""
+    binding = {id(cap.binding) for scope in {one.scope for one in limits} if (cap := cap_at(limits, scope, now_ms))}
+    lines: list[LimitLine] = [
+        {
+            "scope": one.scope,
+            "power_w": one.power_w,
+            "start_ms": one.span.start_ms,
+            "end_ms": one.span.end_ms,
+            "priority": one.priority.name.lower(),
+            "rule": one.rule,
+            "reason": one.reason,
+            "active": one.span.holds(now_ms),
+            "binding": id(one) in binding,
+        }
+        for one in limits
+    ]
+    return sorted(lines, key=lambda line: (line["scope"], line["power_w"], line["rule"]))
+
+
+def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
+    """The rule that holds the site where it is, in words."""
+    tick: Mapping[str, Any] = site.tick or {}
+    cap = cap_at([one for one in limits if one.priority > 0], site.key, now_ms)
+    if cap is not None:
+        text = f"{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
+        return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
+    reason = str(tick.get("reason") or "no control step has been taken yet")
+    until = site.schedule.slot_end_ms(now_ms) if site.schedule else None
+    return {"text": reason, "rule": str(tick.get("rule") or "none"), "until_ms": until}
+
+
+def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
+    """The miners and the meters as two lines of feed health."""
+    n = len(fleet)
+    quiet = int((~fleet.fresh).sum())
+    share = quiet / n if n else 0.0
+    said = f"{n - quiet} of {n} heard" + (f"; {quiet} silent and counted as load" if quiet else "")
+    miners: Feed = {
+        "name": "miners",
+        "title": "Miners",
+        "state": "ok" if share < 0.05 else "stale" if share < 0.9 else "dead",
+        "age_s": None,
+        "text": said,
+    }
+    meters = [device for device in [site.main, *site.feeder_meters.values()] if device]
+    dead = sorted(device.rsplit("/", 1)[-1] for device in meters if device in site.silent)
+    main_dead = site.main in site.silent
+    text = f"{len(meters) - len(dead)} of {len(meters)} heard"
+    if dead:
+        text += f"; silent: {', '.join(dead)}"
+    if main_dead:
+        text += "; the limit is held on feeder meters and miners"
+    line: Feed = {
+        "name": "meters",
+        "title": "Meters",
+        "state": "dead" if main_dead else "stale" if dead else "ok",
+        "age_s": None,
+        "text": text if meters else "no meter is configured",
+    }
+    return [miners, line]
+
+
+STATE_NAMES = tuple(str(state) for state in STATES)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the hub knows: a fold of its journal, record by record, and nothing else.
+
+Live, the recorder folds what it has just appended; a restart and a replay fold what is on disk. The same records give
+the same state, on any machine.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from grid.dispatch import OrderBook
+from grid.limit import Limit, Priority
+from hub.config import Site
+from hub.trace import Trace
+from kernel.curve import Curve
+from kernel.event import Event
+from kernel.ids import device_key
+from kernel.reading import ReadingBatch
+from kernel.span import Span
+from miner_control.fleet import Roster
+from miner_control.standing import Standing
+from scheduling.plan import Schedule
+from telemetry.journal import Record
+from telemetry.snapshot import Snapshot
+
+TRACE_SAMPLES = 100_000
+FOREVER = Span(0, 1 << 47)
+OVERHEAD_MEMORY = 0.05
+OVERHEAD_RANGE = (1.0, 1.6)
+
+
+@dataclass(slots=True)
+class SiteState:
+    """One site as the journal tells it."""
+
+    config: Site
+    key: str
+    roster: Roster
+    standing: Standing
+    main: str | None
+    feeder_meters: Mapping[str, str]
+    overhead_factor: float
+    feeder_factor: float = 1.0
+    schedule: Schedule | None = None
+    plan: Mapping[str, Any] | None = None
+    tick: Mapping[str, Any] | None = None
+    receipts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2_000))
+    outcomes: dict[str, int] = field(default_factory=dict)
+    issued: int = 0
+    log: deque[Event] = field(default_factory=lambda: deque(maxlen=500))
+    silent: dict[str, Event] = field(default_factory=dict)
+    prices: Trace = field(default_factory=lambda: Trace(1))
+
+    def scopes(self) -> dict[str, str]:
+        """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
+        found = {f"{self.key}/{feeder}": meter for feeder, meter in self.feeder_meters.items()}
+        return found | ({self.key: self.main} if self.main else {})
+
+    def standing_limits(self) -> list[Limit]:
+        """What always holds: the connection and the feeders' breakers."""
+        caps = [Limit(self.key, self.config.import_cap_w, FOREVER, Priority.SAFETY, "connection", "grid connection")]
+        return caps + [
+            Limit(
+                f"{self.key}/{feeder.name}", feeder.cap_w, FOREVER, Priority.FEEDER, f"feeder {feeder.name}", "breaker"
+            )
+            for feeder in self.config.feeders
+        ]
+
+
+_LOGGED = (
+    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "alarm.", "payout.", "report.", "operator.", "access.denied",
+)  # fmt: skip
+
+
+class HubState:
+    """The fold over all sites. `position` is the last record that it holds."""
+
+    def __init__(self, sites: Sequence[SiteState], book: OrderBook, snapshot: Snapshot) -> None:
+        self.sites = {site.config.name: site for site in sites}
+        self.book = book
+        self.snapshot = snapshot
+        self.position = 0
+        self.curves: dict[str, list[Curve]] = {}
+        self.refused: dict[str, Event] = {}
+        self.traces: dict[str, Trace] = {
+            meter: Trace(TRACE_SAMPLES) for site in sites for meter in site.scopes().values()
+        }
+        self.reports: list[Event] = []
+        self.last_payout: Event | None = None
+
+    def apply(self, record: Record) -> None:
+        """Take in one record. Records come in order of position; one that is already held changes nothing."""
+        if record.position <= self.position:
+            return
+        if isinstance(record.content, ReadingBatch):
+            self._heard(record.content)
+        else:
+            self._told(record.content)
+        self.position = record.position
+
+    def _heard(self, batch: ReadingBatch) -> None:
+        self.snapshot.update(batch)
+        if batch.kind != "meter" or "power_w" not in batch.columns:
+            return
+        power = batch.columns["power_w"]
+        for row in np.flatnonzero(power.present()):
+            trace = self.traces.get(batch.devices[row])
+            if trace is not None:
+                value = power.field(int(row))
+                assert isinstance(value, float)
+                trace.add(int(batch.at_ms[row]), value)
+
+    def _told(self, event: Event) -> None:
+        kind, body = event.kind, event.body
+        site = self.sites.get(event.site)
+        if kind.startswith("order."):
+            self.book.apply(event)
+        elif kind == "price.curve":
+            self._curve(event)
+        elif kind in ("report.made", "payout.posted"):
+            if kind == "report.made":
+                self.reports.append(event)
+            else:
+                self.last_payout = event
+        if site is None:
+            return
+        if kind.startswith(_LOGGED):
+            site.log.appendleft(event)
+        if kind == "source.silent":
+            site.silent[str(body["device"])] = event
+        elif kind == "source.returned":
+            site.silent.pop(str(body["device"]), None)
+        elif kind == "plan.made":
+            site.plan, site.schedule = body, Schedule.from_json(body)
+        elif kind == "tick.decided":
+            site.tick = body
+            self._learn_overhead(site, body)
+        elif kind in ("command.issued", "command.receipt", "owner.changed"):
+            site.standing.apply(event)
+            if kind == "command.issued":
+                site.issued += 1
+            elif kind == "command.receipt":
+                outcome = str(body["outcome"])
+                site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
+                site.receipts.appendleft({**body, "at_ms": event.at_ms})
+
+    def _curve(self, event: Event) -> None:
+        body = event.body
+        if "refused" in body:
+            self.refused[str(body["name"])] = event
+            return
+        curve = curve_from_json(body)
+        held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
+        self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-8:]
+        self.refused.pop(curve.name, None)
+
+    def _learn_overhead(self, site: SiteState, body: Mapping[str, Any]) -> None:
+        """Meter over miners, learnt slowly and only from steady ticks: cooling, cables, transformer."""
+        seen = body.get("overhead_seen")
+        if seen is not None:
+            low, high = OVERHEAD_RANGE
+            held = min(max(float(seen), low), high)
+            site.overhead_factor += OVERHEAD_MEMORY * (held - site.overhead_factor)
+
+    def all_curves(self) -> list[Curve]:
+        return [curve for curves in self.curves.values() for curve in curves]
+
+
+def curve_to_json(curve: Curve) -> dict[str, Any]:
+    """A curve as an event body."""
+    return {
+        "name": curve.name,
+        "unit": curve.unit,
+        "starts_ms": [int(at) for at in curve.starts_ms],
+        "ends_ms": [int(at) for at in curve.ends_ms],
+        "values": [float(value) for value in curve.values],
+        "known_at_ms": curve.known_at_ms,
+        "source": curve.source,
+        "evidence": curve.evidence,
+    }
+
+
+def curve_from_json(body: Mapping[str, Any]) -> Curve:
+    """The inverse of `curve_to_json`."""
+    return Curve(
+        str(body["name"]),
+        str(body["unit"]),
+        np.array(body["starts_ms"], dtype=np.int64),
+        np.array(body["ends_ms"], dtype=np.int64),
+        np.array(body["values"], dtype=np.float64),
+        int(body["known_at_ms"]),
+        str(body["source"]),
+        body.get("evidence"),
+    )
+
+
+def meters_of(hub: str, site: Site) -> tuple[str | None, dict[str, str]]:
+    """(device key of the main meter or None, feeder name to its meter's key)."""
+    main = next((device_key(hub, site.name, meter.name) for meter in site.meters if meter.role == "main"), None)
+    feeders = {
+        meter.feeder: device_key(hub, site.name, meter.name)
+        for meter in site.meters
+        if meter.role == "feeder" and meter.feeder
+    }
+    return main, feeders

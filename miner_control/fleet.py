@@ -9,7 +9,7 @@ A fleet is a value of one tick, built from three parts of the same length and or
 
 Silence counts as load: a miner that was not heard of within `stale_s` is taken to draw the on-mode it was last asked for,
 or else its normal mode. A miner that is sick, ramping down or of unknown state is never counted asleep: only its own
-fresh word `asleep` does that.
+fresh word `asleep` does that, or, for the length of `stale_s` after it was last heard, a sleep that was verified.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,7 +100,8 @@ class Asked:
     """What was asked of each unit, shape [N]: `mode` the mode of the pending command and `until_ms` the instant up to which
     it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
     change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
-    it failed to obey and is left alone for a while; `mode_ceiling` the highest mode allowed now (heat)."""
+    it failed to obey and is left alone for a while; `put_to_sleep`: a sleep of ours was verified and nothing came after it;
+    `mode_ceiling` the highest mode allowed now (heat)."""
 
     mode: Codes
     on_mode: Codes
@@ -108,6 +109,7 @@ class Asked:
     since_ms: Ints
     starts_used: Ints
     hands_off: Bools
+    put_to_sleep: Bools
     mode_ceiling: Codes
 
 
@@ -269,6 +271,7 @@ def never_asked(roster: Roster) -> Asked:
         since_ms=np.zeros(n, dtype=np.int64),
         starts_used=np.zeros(n, dtype=np.int64),
         hands_off=np.zeros(n, dtype=np.bool_),
+        put_to_sleep=np.zeros(n, dtype=np.bool_),
         mode_ceiling=np.full(n, np.iinfo(np.int8).max, dtype=np.int8),
     )
 
@@ -286,12 +289,12 @@ def fleet_of(
     group = roster.group
     top = roster.mode_count[group] - 1
     normal = roster.normal[group]
-    fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000) & (seen.state != _UNREACHABLE)
+    fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000)
     state = np.where(fresh, seen.state, np.where(seen.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
 
     believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
     told = np.where(seen.mode >= 0, seen.mode, believed)
-    asleep = fresh & (state == _SLEEPING)
+    asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))
     mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, told, believed), top)).astype(np.int8)
 
     pending = (asked.until_ms > now_ms) & (asked.mode != UNSURE)
@@ -305,7 +308,7 @@ def fleet_of(
     scale = np.where(steady, np.clip(np.nan_to_num(ratio, nan=1.0, posinf=1.0), 0.75, 1.33), 1.0)
 
     nominal = table[rows, mode.astype(np.int64) + 1] * np.where(mode >= 0, scale, 1.0)
-    heard = fresh & seen.has_power
+    heard = fresh & seen.has_power & ~((state == _UNREACHABLE) & asleep)
     rising = fresh & ((state == _RAMPING) | (state == _TUNING))
     power = np.where(heard, np.where(rising, np.maximum(seen.power_w, nominal), seen.power_w), nominal)
     settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)

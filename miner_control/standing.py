@@ -78,6 +78,7 @@ class Standing:
         if mode is None:
             return
         issued_ms = int(body["issued_ms"])
+        self._now.put_to_sleep[unit] = False
         self._pending[unit] = (str(body["id"]), mode)
         self._now.mode[unit] = mode
         self._now.until_ms[unit] = issued_ms + round(float(body["deadline_s"]) * 1000)
@@ -94,6 +95,7 @@ class Standing:
         outcome, mode = str(body["outcome"]), pending[1]
         if outcome in ("verified", "unknown") and body.get("intent") in ("Sleep", "Wake"):
             self._now.since_ms[unit] = at_ms
+        self._now.put_to_sleep[unit] = outcome == "verified" and mode == ASLEEP
         if outcome in ("verified", "accepted", "unknown") and mode >= 0:
             self._now.on_mode[unit] = mode
         if outcome != "accepted":
@@ -119,5 +121,6 @@ class Standing:
             since_ms=now.since_ms.copy(),
             starts_used=np.where(today, now.starts_used, 0),
             hands_off=self._held | (self._rest_until_ms > now_ms),
+            put_to_sleep=now.put_to_sleep.copy(),
             mode_ceiling=now.mode_ceiling.copy(),
         )

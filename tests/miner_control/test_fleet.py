@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from miner_control.command import PowerTarget, SetMode, Sleep, Wake
+from miner_control.fleet import ASLEEP, STATE_CODE, never_asked, never_seen, roster_of, urgent
+from miner_control.miner import State
+from tests.miner_control.fleets import NOW_MS, envelope, fleet, miner, roster, seen
+
+
+def one(**changes: object):
+    return roster([envelope(**changes)], 1)  # type: ignore[arg-type]
+
+
+def code(state: State) -> np.ndarray:
+    return np.array([STATE_CODE[state]], dtype=np.int8)
+
+
+def test_what_is_heard_is_what_counts():
+    who = one()
+    found = fleet(who, seen(who, scale=1.03))
+    assert found.power_w[0] == pytest.approx(3090.0)
+    assert found.settled_w[0] == pytest.approx(3090.0)
+    assert found.scale[0] == pytest.approx(1.03)
+    assert found.option_w()[0].tolist() == pytest.approx([20.0, 1854.0, 3090.0, 3646.2])
+
+
+def test_silence_counts_as_the_normal_load():
+    who = one()
+    for silent in (never_seen(who), seen(who, mode=ASLEEP, age_s=300.0)):
+        found = fleet(who, silent)
+        assert found.power_w[0] == 3000.0
+        assert not found.can_command[0]
+        assert found.mode[0] == 1
+
+
+def test_silence_counts_as_the_mode_last_commanded():
+    who = one()
+    asked = replace(never_asked(who), on_mode=np.array([2], dtype=np.int8))
+    assert fleet(who, seen(who, age_s=300.0), asked).power_w[0] == pytest.approx(3540.0)
+
+
+def test_a_confirmed_sleeper_that_falls_silent_becomes_load_again():
+    who = one()
+    asked = replace(never_asked(who), put_to_sleep=np.array([True]))
+    missed_one_poll = replace(seen(who, mode=ASLEEP, age_s=20.0), state=code(State.UNREACHABLE))
+    assert fleet(who, missed_one_poll, asked).power_w[0] == 20.0
+    gone = replace(seen(who, mode=ASLEEP, age_s=90.0), state=code(State.UNREACHABLE))
+    assert fleet(who, gone, asked).power_w[0] == 3000.0
+    assert fleet(who, gone, asked).tally()["unreachable"] == 1
+
+
+@pytest.mark.parametrize("state", [State.FAULT, State.UNKNOWN, State.STOPPED, State.RAMPING, State.TUNING])
+def test_only_its_own_word_makes_a_miner_asleep(state: State):
+    who = one()
+    said = replace(seen(who), state=code(state), has_power=np.array([False]), hashrate_hs=np.array([0.0]))
+    found = fleet(who, said)
+    assert found.mode[0] != ASLEEP
+    assert found.power_w[0] == 3000.0
+    assert found.counts()[0, 0] == 0
+
+
+def test_a_ramping_miner_is_counted_with_what_it_will_draw():
+    who = one()
+    said = replace(seen(who), state=code(State.RAMPING), power_w=np.array([470.0]))
+    assert fleet(who, said).power_w[0] == 3000.0
+
+
+def test_a_pending_sleep_is_still_load_but_settled_without_it():
+    who = one()
+    asked = replace(never_asked(who), mode=np.array([ASLEEP], dtype=np.int8), until_ms=np.array([NOW_MS + 60_000]))
+    found = fleet(who, seen(who), asked)
+    assert (found.power_w[0], found.settled_w[0]) == (3000.0, 20.0)
+    over = replace(asked, until_ms=np.array([NOW_MS - 1]))
+    assert fleet(who, seen(who), over).settled_w[0] == 3000.0
+
+
+def test_minimum_times_and_start_budget():
+    who = one()
+    young = replace(never_asked(who), since_ms=np.array([NOW_MS - 60_000]))
+    assert not fleet(who, seen(who), young).may_sleep[0]
+    assert urgent(fleet(who, seen(who), young)).may_sleep[0]
+    assert not fleet(who, seen(who, mode=ASLEEP), young).may_wake[0]
+
+
+def test_a_sick_miner_is_not_woken():
+    who = one()
+    assert not fleet(who, replace(seen(who), state=code(State.FAULT))).may_wake[0]
+
+
+def test_foreign_owners_are_not_commanded():
+    who = roster_of(
+        [miner(0), miner(1, owner="us"), miner(2, owner="hoster")], {("m", "antminer"): envelope()}, owner="us"
+    )
+    assert fleet(who).can_command.tolist() == [True, True, False]
+
+
+def test_how_a_mode_is_asked_for():
+    who = one()
+    awake, asleep = fleet(who), fleet(who, seen(who, mode=ASLEEP))
+    assert awake.intent(0, ASLEEP) == Sleep()
+    assert awake.intent(0, 0) == SetMode("low")
+    assert asleep.intent(0, 1) == Wake()
+    straight = one(wakes_into_any_mode=True)
+    assert fleet(straight, seen(straight, mode=ASLEEP)).intent(0, 0) == SetMode("low")
+    watts = one(commands=frozenset({"Sleep", "Wake", "PowerTarget"}))
+    assert fleet(watts).intent(0, 0) == PowerTarget(1800.0)
+
+
+def test_a_model_without_envelope_is_named():
+    with pytest.raises(KeyError, match="mystery with antminer"):
+        roster_of([miner(0, "mystery")], {})

@@ -37,6 +37,8 @@ KNOWN = frozenset(
         "signature",
     )
 )
+CHANGEABLE = frozenset(("power_w", "until", "reason"))
+ENVELOPE = frozenset(("change", "nonce", "issued", "signature"))
 MAX_TEXT = 500
 
 
@@ -212,15 +214,20 @@ class Change:
 
 
 def read_change(body: Any) -> Change:
-    """A change of an order from its JSON object: any of `power_w`, `until`, `reason`. Raises ConfigError."""
+    """A change of an order from its JSON object: any of `power_w`, `until`, `reason`. Raises ConfigError.
+
+    `change`, `nonce`, `issued` and `signature` are the envelope of a signed message, and pass.
+    """
     if not isinstance(body, Mapping) or not body:
         raise ConfigError([Fault("change", "is no JSON object", "Send any of power_w, until, reason")])
     reader = _Reader(body, "change")
-    for name in sorted(str(name) for name in body if name not in ("power_w", "until", "reason")):
+    for name in sorted(str(name) for name in body if name not in CHANGEABLE | ENVELOPE):
         reader.fault(name[:60], "cannot be changed", "End the order and give a new one")
     change = Change(
         reader.power_w("power_w"), reader.instant_ms("until"), reader.text("reason") if "reason" in body else None
     )
+    if not CHANGEABLE & set(body):
+        reader.fault("body", "changes nothing", "Send any of power_w, until, reason")
     if reader.faults:
         raise ConfigError(reader.faults)
     return change

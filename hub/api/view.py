@@ -292,8 +292,11 @@ class HubView(Protocol):
         """New `power_w`, `until` or `reason` of an order in any phase before its end. A refused change is the last of
         its notes. Raises ConfigError where the body cannot be read."""
 
-    async def end_order(self, order: str, by: Authority, why: str, channel: str) -> OrderLine:
-        """Release it, or cancel it before its start. Ending an ended order changes nothing."""
+    async def end_order(
+        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
+    ) -> OrderLine:
+        """Release it, or cancel it before its start. Ending an ended order changes nothing. `body`: the message with its
+        signature, where one came."""
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         """Journal one event of the API (audit); returns once it is on disk."""

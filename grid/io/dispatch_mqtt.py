@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders over MQTT: `<root>/<who>` carries what a dispatcher asks, `<root>/<who>/reply` the hub's answer.
+
+A payload is one JSON object: an order (`grid.order`), or `{"change": id, "power_w": ...}`, or `{"end": id, "why": ...}`.
+MQTT does not tell who published: either the broker's access list ties the topic to the credential (Mosquitto:
+`pattern write <root>/%u`), or the dispatcher signs (`Authority.must_sign`); without one of the two, its configuration is wrong.
+A message is acknowledged after the journal holds what came of it. Retained orders are refused: a broker's memory is no order.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from grid.dispatch import Authority
+from kernel.clock import Clock
+from kernel.errors import ConfigError, Fault
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 16_384
+
+
+class Message(Protocol):
+    """One message as heard."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def retained(self) -> bool: ...
+    @property
+    def token(self) -> int: ...
+
+
+class Link(Protocol):
+    """One connection to a broker, subscribed to `topics(root)`; `telemetry.io.mqtt.MqttLink` is one."""
+
+    async def next(self) -> Any: ...
+
+    def acknowledge(self, token: int) -> None: ...
+
+    async def publish(self, topic: str, payload: bytes) -> None: ...
+
+
+class Desk(Protocol):
+    """Where orders go: the runtime. Each returns when the journal holds it; ConfigError for what cannot be read."""
+
+    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]: ...
+
+    async def change_order(
+        self, order: str, body: Mapping[str, Any], by: Authority, channel: str
+    ) -> Mapping[str, Any]: ...
+
+    async def end_order(
+        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]: ...
+
+
+def topics(root: str) -> list[str]:
+    """What the link must subscribe to."""
+    return [f"{root}/+"]
+
+
+class DispatchMqtt:
+    """Takes orders from a link and answers; runs until cancelled."""
+
+    def __init__(self, link: Link, desk: Desk, authorities: Sequence[Authority], root: str, clock: Clock) -> None:
+        self._link, self._desk, self._root, self._clock = link, desk, root, clock
+        self._authorities = {authority.who: authority for authority in authorities}
+        self.taken = 0
+        self.refused = 0
+
+    async def run(self) -> None:
+        while True:
+            message: Message = await self._link.next()
+            who = message.topic.removeprefix(self._root).strip("/")
+            answer = await self._answer(message, who)
+            self._link.acknowledge(message.token)
+            if who in self._authorities:
+                await self._reply(who, answer)
+
+    async def _answer(self, message: Message, who: str) -> dict[str, Any]:
+        """What is told to the dispatcher: never raises for what a message holds."""
+        try:
+            answer = dict(await self._act(message, who))
+            self.taken += 1
+            return {"ok": answer.get("phase") != "refused", "order": answer}
+        except ConfigError as error:
+            self.refused += 1
+            log.warning("order over MQTT on %s refused: %s", message.topic[:200], error.faults[0])
+            faults = [{"place": f.place, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
+            return {"ok": False, "faults": faults}
+        except LookupError as error:
+            self.refused += 1
+            return {"ok": False, "faults": [{"place": "id", "problem": str(error), "remedy": "Name an order of yours"}]}
+
+    async def _act(self, message: Message, who: str) -> Mapping[str, Any]:
+        by = self._authorities.get(who)
+        if by is None:
+            raise ConfigError(
+                [Fault("topic", f"{who[:60]!r} may give no orders here", "Enter it as a dispatcher first")]
+            )
+        if message.retained:
+            raise ConfigError([Fault("message", "is retained", "Publish orders without the retain flag")])
+        body = _object(message.payload)
+        asked = body.get("change", body.get("end"))
+        if asked is None:
+            return await self._desk.submit_order(body, by, "mqtt")
+        if not isinstance(asked, str) or ("change" in body and "end" in body):
+            raise ConfigError([Fault("message", "change or end must name one order", "Send the id as a text")])
+        if "change" in body:
+            return await self._desk.change_order(asked, body, by, "mqtt")
+        why = body.get("why", "")
+        return await self._desk.end_order(asked, by, why if isinstance(why, str) else "", "mqtt", body)
+
+    async def _reply(self, who: str, answer: dict[str, Any]) -> None:
+        payload = json.dumps(answer | {"at_ms": self._clock.now_ms()}).encode()
+        try:
+            await self._link.publish(f"{self._root}/{who}/reply", payload)
+        except (TimeoutError, OSError) as error:
+            log.warning("the reply to %s was not delivered: %s", who, error or type(error).__name__)
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MOST_BYTES:
+        raise ConfigError([Fault("message", f"is over {MOST_BYTES} bytes", "Send one order a message")])
+    try:
+        body = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise ConfigError([Fault("message", "is no JSON", "Send one JSON object in UTF-8")]) from None
+    if not isinstance(body, dict):
+        raise ConfigError([Fault("message", "is no JSON object", "Send one JSON object")])
+    return body

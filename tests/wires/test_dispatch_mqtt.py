@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders over a real Mosquitto: taken, signed, refused, retried, ended; the reply comes back to who asked."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from grid.dispatch import Authority, Happening, OrderBook
+from grid.io.dispatch_mqtt import MOST_BYTES, DispatchMqtt, topics
+from grid.order import read_change, read_order
+from grid.signature import sign
+from kernel.clock import iso, system_clock
+from kernel.event import Event
+from telemetry.io.mqtt import Broker, MqttLink
+from tests.grid.test_dispatch import SEED, public_key
+from tests.servers import mosquitto
+
+SITE, ROOT = "h1/alma", "mining-hub/orders"
+CLOCK = system_clock()
+
+
+class Desk:
+    """The runtime's part: journal, then apply."""
+
+    def __init__(self) -> None:
+        self.book = OrderBook({SITE: 3e6})
+        self.journal: list[Event] = []
+
+    def _say(self, happenings: list[Happening]) -> None:
+        for kind, body in happenings:
+            event = Event(kind, 1, "alma", "d", len(self.journal) + 1, CLOCK.now_ms(), json.loads(json.dumps(body)))
+            self.journal.append(event)
+            self.book.apply(event)
+
+    def _line(self, order_id: str) -> dict[str, Any]:
+        entry = self.book.get(order_id)
+        if entry is None:
+            raise LookupError(f"no order {order_id}")
+        return entry.to_json()
+
+    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+        now_ms = CLOCK.now_ms()
+        order_id, happenings = self.book.receive(read_order(body, by.who, channel, now_ms), by, now_ms, body)
+        self._say(happenings)
+        return self._line(order_id)
+
+    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+        self._line(order)
+        self._say(self.book.change(order, read_change(body), by, CLOCK.now_ms(), body))
+        return self._line(order)
+
+    async def end_order(
+        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        self._line(order)
+        self._say(self.book.end(order, by, why, CLOCK.now_ms(), body))
+        return self._line(order)
+
+
+class Dispatcher:
+    """A control room's own client: another connection, another library loop."""
+
+    def __init__(self, port: int, who: str) -> None:
+        self.who = who
+        self.replies: list[dict[str, Any]] = []
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"room-{who}")
+        self.client.on_message = lambda _c, _u, message: self.replies.append(json.loads(message.payload))
+        self.client.connect("127.0.0.1", port)
+        self.client.subscribe(f"{ROOT}/{who}/reply", qos=1)
+        self.client.loop_start()
+
+    async def ask(self, body: Any, *, retain: bool = False) -> dict[str, Any]:
+        seen = len(self.replies)
+        payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.client.publish(f"{ROOT}/{self.who}", payload, qos=1, retain=retain)
+        async with asyncio.timeout(10):
+            while len(self.replies) == seen:
+                await asyncio.sleep(0.01)
+        return self.replies[-1]
+
+    def stop(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def ask(**more: Any) -> dict[str, Any]:
+    now_ms = CLOCK.now_ms()
+    return {"scope": SITE, "power_w": 1e6, "from": iso(now_ms), "until": iso(now_ms + 600_000)} | more
+
+
+async def talk(port: int) -> None:
+    desk = Desk()
+    link = MqttLink(Broker("127.0.0.1", port, client_id="hub"), topics(ROOT))
+    link.start()
+    await link.wait_connected()
+    by = [Authority("plain", (SITE,)), Authority("kegoc", (SITE,), public_key=public_key(), must_sign=True)]
+    port_of_orders = DispatchMqtt(link, desk, by, ROOT, CLOCK)
+    running = asyncio.create_task(port_of_orders.run())
+    plain, kegoc, stranger = (Dispatcher(port, who) for who in ("plain", "kegoc", "stranger"))
+    await asyncio.sleep(0.3)
+    try:
+        body = ask(reference="D-1")
+        first = await plain.ask(body)
+        assert first["ok"] and first["order"]["phase"] == "accepted" and first["order"]["accepted_s"] < 1
+        again = await plain.ask(body)
+        assert again["order"]["id"] == first["order"]["id"] and len(desk.journal) == 2
+        changed = await plain.ask({"change": first["order"]["id"], "power_w": 5e5})
+        assert changed["order"]["power_w"] == 5e5
+        ended = await plain.ask({"end": first["order"]["id"], "why": "all clear"})
+        assert ended["order"]["phase"] == "released" and "all clear" in ended["order"]["ended"]
+
+        unsigned = await kegoc.ask(ask(reference="S-1"))
+        assert not unsigned["ok"] and "must sign" in unsigned["order"]["refused"]
+        signed = sign(SEED, ask(reference="S-2", nonce="a", issued=iso(CLOCK.now_ms())))
+        taken = await kegoc.ask(signed)
+        assert taken["ok"] and taken["order"]["phase"] == "accepted"
+        forged = await kegoc.ask(signed | {"power_w": 3e6, "reference": "S-3"})
+        assert not forged["ok"] and "signature" in forged["order"]["refused"]
+        foreign_end = await plain.ask({"end": "01900000-0000-7000-8000-000000000000"})
+        assert not foreign_end["ok"] and "no order" in foreign_end["faults"][0]["problem"]
+
+        for bad in (b"", b"\xff", b"[]", b"7", b"{", b'{"scope": 1}', b"[" * 9000, b" " * (MOST_BYTES + 1)):
+            answer = await plain.ask(bad)
+            assert not answer["ok"] and answer["faults"], bad[:10]
+        for odd in ({"end": 5}, {"end": "x", "change": "y"}, {"change": "x"}):
+            assert not (await plain.ask(odd))["ok"]
+        before = len(desk.journal)
+        stranger.client.publish(f"{ROOT}/stranger", json.dumps(ask()).encode(), qos=1)
+        plain.client.publish(f"{ROOT}/plain", json.dumps(ask(reference="R-1")).encode(), qos=1, retain=True)
+        await asyncio.sleep(0.5)
+        assert stranger.replies == [] and len(plain.replies) > 1
+        live = [entry.order.reference for entry in desk.book.live()]
+        assert live == ["S-2", "R-1"], "a live publish with the retain flag is not retained for who is subscribed"
+        assert len(desk.journal) == before + 2
+    finally:
+        for room in (plain, kegoc, stranger):
+            room.stop()
+        running.cancel()
+        await link.stop()
+
+    later = MqttLink(Broker("127.0.0.1", port, client_id="hub-2"), topics(ROOT))
+    later.start()
+    await later.wait_connected()
+    fresh = Desk()
+    running = asyncio.create_task(DispatchMqtt(later, fresh, by, ROOT, CLOCK).run())
+    await asyncio.sleep(0.5)
+    assert len(fresh.book) == 0, "what the broker remembered is no order"
+    running.cancel()
+    await later.stop()
+
+
+@pytest.mark.server("mosquitto")
+def test_orders_over_mosquitto(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as port:
+        asyncio.run(talk(port))

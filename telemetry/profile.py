@@ -161,9 +161,9 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
     defaults = Defaults(
         kind=kind,
         wire=wire,
-        function=int(modbus.get("function", 3)),
-        word_order=modbus.get("word_order", "big"),
-        byte_order=modbus.get("byte_order", "big"),
+        function=faults.whole("modbus", modbus, "function", 3),
+        word_order=str(modbus.get("word_order", "big")),
+        byte_order=str(modbus.get("byte_order", "big")),
         documents=frozenset(faults.table(data, "documents")),
         parameters=parameters,
     )
@@ -174,7 +174,7 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
     ]
     if not points and not faults.found:
         faults.add("points", "there is none", "Declare at least one")
-    limits = Limits(int(modbus.get("max_registers", 125)), int(modbus.get("max_gap", 16)))
+    limits = Limits(faults.whole("modbus", modbus, "max_registers", 125), faults.whole("modbus", modbus, "max_gap", 16))
     if not 1 <= limits.max_count <= 125:
         faults.add("modbus.max_registers", f"{limits.max_count} is outside 1 to 125", "The protocol allows 125")
     profile = Profile(
@@ -187,11 +187,11 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
         check=_check(faults, data),
         points=tuple(points),
         limits=limits,
-        unit_id=int(modbus.get("unit_id", 1)),
+        unit_id=faults.whole("modbus", modbus, "unit_id", 1),
         documents={str(key): str(value) for key, value in faults.table(data, "documents").items()},
         parameters=parameters,
         switches=_switches(faults, data),
-        sunspec_models=tuple(faults.table(data, "sunspec").get("models", ())),
+        sunspec_models=tuple(faults.listed("sunspec", faults.table(data, "sunspec"), "models")),
         billing=bool(data.get("billing", False)),
         notes=str(data.get("notes", "")),
     )
@@ -220,7 +220,7 @@ def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
     status = faults.text(table, "status", "checked.")
     faults.one_of("checked.status", status, frozenset(Checked))
     frames = []
-    for index, entry in enumerate(table.get("frame", [])):
+    for index, entry in enumerate(faults.listed("checked", table, "frame")):
         place = f"checked.frame[{index}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("expect"), dict) or not entry["expect"]:
             faults.add(place, "it has no table of expected values", "Give `expect = { metric = value }`")
@@ -238,6 +238,9 @@ def _switches(faults: Faults, data: Mapping[str, Any]) -> dict[str, Switch]:
     known = frozenset((*needed, "step", "on", "off", "unit_id"))
     for name, entry in faults.table(data, "switch").items():
         place = f"switch.{name}"
+        if not isinstance(entry, dict):
+            faults.add(place, "it is no table", f"Write a [{place}] table")
+            continue
         faults.unknown(place, entry, known)
         missing = [key for key in needed if not isinstance(entry.get(key), int)]
         if missing:

@@ -2,6 +2,7 @@
 """The `[points]` of a profile: each entry checked and turned into a Point, all faults collected."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,27 @@ class Faults:
         if not isinstance(value, str) or not value.strip():
             self.add(f"{prefix}{key}", "it is missing" if value is None else f"{value!r} is no text", "Give a text")
             return ""
+        return value
+
+    def number(self, place: str, table: Mapping[str, Any], key: str, default: float) -> float:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.add(f"{place}.{key}", f"{value!r} is no number", "Give a number")
+            return default
+        return float(value)
+
+    def listed(self, place: str, table: Mapping[str, Any], key: str) -> list[Any]:
+        value = table.get(key, [])
+        if not isinstance(value, list):
+            self.add(f"{place}.{key}", "it is no list", "Write [ ... ]")
+            return []
+        return value
+
+    def whole(self, place: str, table: Mapping[str, Any], key: str, default: int) -> int:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.add(f"{place}.{key}", f"{value!r} is no whole number", "Give a whole number")
+            return default
         return value
 
     def table(self, data: Mapping[str, Any], key: str, *, required: bool = False) -> Mapping[str, Any]:
@@ -108,9 +130,13 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
     for key, value in orders.items():
         faults.one_of(f"{place}.{key}", value, _ORDERS)
     scale_address = entry.get("scale_address")
-    if len(faults.found) > before or at is None:
+    marks = [mark for mark in faults.listed(place, entry, "sentinels") if isinstance(mark, str | int | float)]
+    labels = entry.get("labels", {})
+    if not isinstance(labels, dict):
+        faults.add(f"{place}.labels", "it is no table", 'Write { "0" = "off", "1" = "on" }')
+    bounds = {key: faults.number(place, entry, key, 0.0) for key in ("low", "high") if key in entry}
+    if len(faults.found) > before or at is None or metric not in schema:
         return None
-    marks = entry.get("sentinels", [])
     inverse = round(1.0 / factor)
     divisor = (
         float(inverse) if inverse not in (0, 1, -1) and abs(1.0 / inverse - factor) <= 1e-15 * abs(factor) else 1.0
@@ -123,8 +149,8 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
         factor=1.0 if divisor != 1.0 else factor,
         divisor=divisor,
         offset=offset,
-        low=entry.get("low", schema[metric].low),
-        high=entry.get("high", schema[metric].high),
+        low=bounds.get("low", schema[metric].low),
+        high=bounds.get("high", schema[metric].high),
         tier=Tier(tier),
         word_order="little" if orders["word_order"] == "little" else "big",
         byte_order="little" if orders["byte_order"] == "little" else "big",
@@ -134,7 +160,7 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
         else Register(at.function, scale_address, 1),
         sentinels=frozenset(mark for mark in marks if mark != "nan"),
         nan_is_sentinel="nan" in marks,
-        labels={str(key): str(value) for key, value in entry.get("labels", {}).items()},
+        labels={str(key): str(value) for key, value in labels.items()},
         is_text=is_text,
     )
 
@@ -146,7 +172,7 @@ def _place_of(
     if defaults.wire in ("modbus", "sunspec"):
         return _register(faults, place, entry, defaults, is_text)
     if defaults.wire in ("mqtt", "http"):
-        if kind not in JSON_TYPES:
+        if not isinstance(kind, str) or kind not in JSON_TYPES:
             faults.add(f"{place}.type", f"{kind!r} is not known", f"Use one of: {', '.join(sorted(JSON_TYPES))}")
         pointer = entry.get("pointer")
         pointers = [pointer] if isinstance(pointer, str) else pointer
@@ -157,7 +183,7 @@ def _place_of(
         if document not in defaults.documents:
             faults.add(f"{place}.document", f"{document!r} is not in [documents]", "Declare the topic or path there")
         return Pointer(document, tuple(tuple(_unescape(part) for part in p[1:].split("/")) for p in pointers))
-    if kind not in ANSWER_TYPES:
+    if not isinstance(kind, str) or kind not in ANSWER_TYPES:
         faults.add(f"{place}.type", f"{kind!r} is not known", f"Use one of: {', '.join(ANSWER_TYPES)}")
     answer, index = entry.get("answer"), entry.get("index", 0)
     if not isinstance(answer, str) or not isinstance(index, int) or index < 0:
@@ -171,7 +197,7 @@ def _register(
 ) -> Register | None:
     kind, function = entry.get("type"), entry.get("function", defaults.function)
     known = [*REGISTER_TYPES, "text", "bit"]
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         faults.add(f"{place}.type", f"{kind!r} is not known", f"Use one of: {', '.join(known)}")
         return None
     if function not in (1, 2, 3, 4):
@@ -212,11 +238,13 @@ def _scaling(
         return 1.0, 0.0
     if name != canonical:
         faults.add(f"{place}.unit", f"{unit!r} is no unit of a metric in {canonical}", "Correct the unit or the metric")
-    scale, offset = float(entry.get("scale", 1.0)), float(entry.get("offset", 0.0))
+    scale, offset = faults.number(place, entry, "scale", 1.0), faults.number(place, entry, "offset", 0.0)
     if scale == 0.0:
         faults.add(f"{place}.scale", "zero makes every value zero", "Give another scale")
     linear = entry.get("linear")
-    if linear is not None:
+    if linear is not None and not isinstance(linear, dict):
+        faults.add(f"{place}.linear", "it is no table", "Write { low = ..., high = ..., raw = ... }")
+    elif linear is not None:
         ends = [_number(faults, f"{place}.linear.{key}", linear.get(key), defaults) for key in ("low", "high", "raw")]
         if ends[2] and ends[0] != ends[1]:
             offset += ends[0] * scale
@@ -225,7 +253,7 @@ def _scaling(
             faults.add(
                 f"{place}.linear", "low and high are equal, or raw is 0", "Give low, high and the raw full scale"
             )
-    for name in entry.get("multiply", []):
+    for name in faults.listed(place, entry, "multiply"):
         ratio = _number(faults, f"{place}.multiply", name, defaults)
         scale, offset = scale * ratio, offset * ratio
     return scale * unit_factor, offset * unit_factor + unit_offset

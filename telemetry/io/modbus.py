@@ -108,6 +108,11 @@ class ModbusLine:
         await self._ask(ask)
         return Exchange(self._sent, self._heard)
 
+    @property
+    def sent(self) -> bytes:
+        """The request of the last exchange as it left; empty where nothing left at all."""
+        return self._sent
+
     def release(self) -> None:
         """End of a turn: a gateway with one slot is let go."""
         if not self._keep_open:
@@ -119,8 +124,8 @@ class ModbusLine:
             self._client = None
 
     async def _ask(self, ask: Callable[[AsyncModbusTcpClient | AsyncModbusSerialClient], object]) -> ModbusPDU:
-        client = await self._connected()
         self._sent = self._heard = b""
+        client = await self._connected()
         self._broken = ""
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Switched loads on a Modbus line: PDU sockets, contactors, pumps. Each write is read back; an echo proves nothing."""
+
+import asyncio
+from collections.abc import Sequence
+
+from kernel.clock import Clock
+from kernel.errors import TransportError
+from kernel.reading import Reading
+from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from telemetry.block import Block
+from telemetry.io.modbus import ExceptionAnswer, ModbusLine
+from telemetry.profile import Profile, Switch
+
+_READ_BACK_EVERY_S = 0.1
+
+
+class ModbusSwitch:
+    """The switches of one device. Shares the line (and its turn) with the `ModbusSource` of the same device."""
+
+    def __init__(
+        self, device: str, profile: Profile, line: ModbusLine, clock: Clock, *, unit_id: int | None = None
+    ) -> None:
+        self.device = device
+        self._profile, self._line, self._clock = profile, line, clock
+        self._unit_id = profile.unit_id if unit_id is None else unit_id
+
+    async def switch(self, name: str, index: int, on: bool, *, deadline_s: float = 5.0) -> Receipt:
+        """Switch number `index` (from 1) of a group (`socket`, `contactor`) and read it back until the deadline.
+
+        Verified only when a read after the write shows the state; Unknown when it was sent and nothing shows it.
+        """
+        switch = self._profile.switches.get(name)
+        if switch is None or not 1 <= index <= switch.count:
+            return Unsupported(f"{self._profile.model} has no {name} {index}")
+        begun_s = self._clock.monotonic_s()
+        address = switch.address + (index - 1) * switch.step
+        written = switch.on if on else switch.off
+        values: Sequence[int] = [int(on) if switch.function == 5 else written]
+        unit_id = self._unit_id if switch.read.unit_id is None else switch.read.unit_id
+        async with self._line.turn:
+            try:
+                await self._line.write(unit_id, switch.function, address, values)
+            except ExceptionAnswer as error:
+                return Refused(str(error.code), str(error))
+            except TransportError as error:
+                return Unknown(error.text) if self._line.sent else Unreachable(error.text)
+            finally:
+                self._line.release()
+        return await self._read_back(switch, name, index, on, unit_id, begun_s, deadline_s)
+
+    async def _read_back(
+        self, switch: Switch, name: str, index: int, on: bool, unit_id: int, begun_s: float, deadline_s: float
+    ) -> Receipt:
+        block = Block(None, switch.read.function, switch.read.address + (index - 1) * switch.step, 1)
+        wanted = int(on) if switch.read.function in (1, 2) else (switch.on if on else switch.off)
+        seen = "nothing"
+        while True:
+            async with self._line.turn:
+                try:
+                    found, _ = await self._line.read(unit_id, block)
+                    seen = str(found[0])
+                except (ExceptionAnswer, TransportError) as error:
+                    seen = str(error)
+                finally:
+                    self._line.release()
+            took_s = self._clock.monotonic_s() - begun_s
+            if seen == str(wanted):
+                values = {"sockets_json": f'[{{"{name}":{index},"on":{"true" if on else "false"}}}]'}
+                shown = values if "sockets_json" in self._profile.metrics() else {}
+                return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), shown), took_s)
+            if took_s + _READ_BACK_EVERY_S > deadline_s:
+                return Unknown(f"{name} {index} was written {wanted} and reads back {seen} after {took_s:.1f} s")
+            await asyncio.sleep(_READ_BACK_EVERY_S)

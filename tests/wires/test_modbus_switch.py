@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes to PDU sockets and contactors: proved by a read after the write, and told honestly when they are not."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from pymodbus.constants import ExcCodes
+
+from kernel.clock import system_clock
+from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from telemetry.io.modbus import Address, ModbusLine
+from telemetry.io.modbus_switch import ModbusSwitch
+from telemetry.profile import Profile, parse
+from telemetry.profile_points import Faults
+from tests.servers import free_port
+from tests.wires.modbus_servers import answer_frame, device, pymodbus_server, raw_server
+
+
+def pdu(switch: Mapping[str, object]) -> Profile:
+    data = {
+        "make": "Test", "model": "PDU", "kind": "container", "wire": "modbus", "source_url": "https://example.org/pdu",
+        "checked": {"status": "unverified", "by": "made for the test"},
+        "points": {"power_w": {"address": 0, "type": "u16", "unit": "W"}},
+        "switch": {"socket": switch},
+    }  # fmt: skip
+    return parse("pdu", data, Faults("pdu.toml"), {})
+
+
+REGISTERS = pdu({"count": 8, "function": 6, "address": 100, "read_function": 3, "read_address": 100, "on": 1, "off": 2})
+COILS = pdu({"count": 8, "function": 5, "address": 10, "read_function": 1, "read_address": 10})
+BACKWARDS = pdu(
+    {"count": 4, "function": 16, "address": 103, "step": -1, "read_function": 3, "read_address": 103, "on": 1, "off": 2}
+)
+
+
+async def ask(port: int, profile: Profile, index: int, on: bool, deadline_s: float = 1.0) -> Receipt:
+    line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=0.3, connect_timeout_s=0.5)
+    try:
+        return await ModbusSwitch("h/s/pdu", profile, line, system_clock()).switch(
+            "socket", index, on, deadline_s=deadline_s
+        )
+    finally:
+        line.close()
+
+
+@pytest.mark.parametrize("profile", [REGISTERS, COILS, BACKWARDS])
+def test_a_socket_is_switched_and_read_back(profile: Profile) -> None:
+    async def scenario() -> None:
+        tables = {1: dict.fromkeys(range(32), 0), 3: dict.fromkeys(range(128), 0)}
+        async with pymodbus_server([device(1, tables)]) as port:
+            for on in (True, False, True):
+                receipt = await ask(port, profile, 4, on)
+                assert isinstance(receipt, Verified), receipt
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_says_no_is_refused_with_its_code() -> None:
+    async def no(function: int, _start: int, _address: int, _count: int, _now: object, _set: object) -> ExcCodes | None:
+        return ExcCodes.ILLEGAL_VALUE if function == 6 else None
+
+    async def scenario() -> None:
+        tables = {3: dict.fromkeys(range(128), 2)}
+        async with pymodbus_server([device(1, tables, no)]) as port:
+            receipt = await ask(port, REGISTERS, 1, True)
+            assert isinstance(receipt, Refused) and receipt.code == "3"
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_accepts_and_does_nothing_is_unknown() -> None:
+    async def liar(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(request if request[7] == 6 else answer_frame(request, {100: 1}))
+
+    async def scenario() -> None:
+        async with raw_server(liar) as (port, counts):
+            receipt = await ask(port, REGISTERS, 1, False, deadline_s=0.5)
+            assert isinstance(receipt, Unknown) and "reads back 1" in receipt.text
+            assert counts["requests"] >= 3, "it was read again until the deadline"
+
+    asyncio.run(scenario())
+
+
+def test_a_lost_reply_is_unknown_and_nobody_there_is_unreachable() -> None:
+    async def mute(_request: bytes, _writer: asyncio.StreamWriter) -> None:
+        return
+
+    async def scenario() -> None:
+        async with raw_server(mute) as (port, counts):
+            assert isinstance(await ask(port, REGISTERS, 1, True), Unknown)
+            assert counts["requests"] == 1, "a write is never sent twice"
+        assert isinstance(await ask(free_port(), REGISTERS, 1, True), Unreachable)
+        assert isinstance(await ask(free_port(), REGISTERS, 9, True), Unsupported)
+
+    asyncio.run(scenario())

@@ -97,6 +97,8 @@ class Site(Part):
     inrush_w_per_s: float = Field(default=200_000.0, gt=0)
     other_load_share: float = Field(default=0.0, ge=0, le=1)
     observe_only: bool = False
+    pace: float = Field(default=1.0, ge=1.0, le=1000.0)
+    """Make-believe sites only: their miners live this much faster, and envelopes' times are divided by it."""
     inventory: Existing | None = None
     feeders: tuple[Feeder, ...] = Field(min_length=1)
     meters: tuple[Meter, ...] = ()
@@ -148,6 +150,8 @@ class Planning(Part):
     horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, 86_400.0))
     every_s: Seconds = 300.0
     tariff: Existing | None = None
+    start_cost: float = Field(default=0.0, ge=0)
+    starts_per_day: int | None = Field(default=None, ge=0)
     milp_nodes: int = Field(default=200, ge=0)
 
 
@@ -355,7 +359,9 @@ def _inner(annotation: Any) -> type[BaseModel] | None:
 def _echo(error: dict[str, Any], all_errors: list[dict[str, Any]]) -> bool:
     """Whether a list is called too short only because its own entries are at fault."""
     loc = error["loc"]
-    return error["type"] == "too_short" and any(len(e["loc"]) > len(loc) and e["loc"][: len(loc)] == loc for e in all_errors)
+    return error["type"] == "too_short" and any(
+        len(e["loc"]) > len(loc) and e["loc"][: len(loc)] == loc for e in all_errors
+    )
 
 
 def _fault(error: dict[str, Any]) -> Fault:

@@ -7,12 +7,15 @@ Used by the page, the API, the demo's last line and the CLI, so that all of them
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
 from miner_control.fleet import STATES, Fleet
 from miner_control.miner import State
+from scheduling.plan import Schedule
 
 METER_FRESH_S = 15.0
 
@@ -98,8 +101,16 @@ def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
         text = f"{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
     reason = str(tick.get("reason") or "no control step has been taken yet")
-    until = site.schedule.slot_end_ms(now_ms) if site.schedule else None
+    until = slot_end_ms(site.schedule, now_ms)
     return {"text": reason, "rule": str(tick.get("rule") or "none"), "until_ms": until}
+
+
+def slot_end_ms(schedule: Schedule | None, now_ms: int) -> int | None:
+    """When the plan's running slot ends; None without a plan for now."""
+    if schedule is None:
+        return None
+    index = int(np.searchsorted(schedule.edges_ms, now_ms, side="right"))
+    return int(schedule.edges_ms[index]) if 0 < index < len(schedule.edges_ms) else None
 
 
 def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:

@@ -1,2 +1,273 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The composition root: the one file that knows every room, and the only one that imports `*.io`."""
+"""The composition root: the one file that knows every room, and the only one that imports `*.io`.
+
+`live` talks to devices, `simulated` to make-believe ones behind the same ports in virtual time; both give the same `Hub`.
+`folded` builds the state that a journal tells, for restart, replay and whoever only reads.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from grid.dispatch import OrderBook
+from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.recorder import Offload, Recorder, in_thread
+from hub.runtime import Duty, Hub, Rooms
+from hub.state import HubState, SiteState, meters_of
+from kernel.clock import Clock, system_clock
+from kernel.errors import ConfigError, Fault
+from kernel.ids import device_key
+from kernel.receipt import Receipt
+from miner_control.actuator import Actuator
+from miner_control.catalogue import Catalogue, load_catalogue
+from miner_control.command import Command
+from miner_control.dialect import DIALECTS
+from miner_control.driver import Access, MinerDriver
+from miner_control.envelope import Envelope
+from miner_control.fleet import Roster, roster_of
+from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.register import Register, load_register
+from miner_control.standing import Standing
+from telemetry.collector import Collector
+from telemetry.io.broker import EmbeddedBroker
+from telemetry.io.journal_sqlite import open_journal, read_journal
+from telemetry.io.modbus import Address, ModbusLine, ModbusSource
+from telemetry.io.mqtt import Broker, MqttFeed
+from telemetry.journal import Journal
+from telemetry.profile import load as load_profile
+from telemetry.snapshot import Snapshot
+from telemetry.source import Source, Tier
+from telemetry.topic import Channel
+
+NO_MINERS = Register(())
+
+
+def profile_path(folder: str, name: str) -> Path:
+    """The file of a device profile that ships with the hub."""
+    return CONFIGS / "profiles" / folder / f"{name}.toml"
+
+
+def catalogue() -> Catalogue:
+    """All known models and firmware capabilities."""
+    return load_catalogue(CONFIGS / "profiles" / "miners", CONFIGS / "profiles" / "firmware")
+
+
+def register_of_site(config: Config, site: Site) -> Register:
+    """The site's inventory; feeders that the site does not have are faults."""
+    if site.inventory is None:
+        return NO_MINERS
+    register = load_register(site.inventory, config.hub.name, site.name)
+    feeders = {feeder.name for feeder in site.feeders}
+    wrong = sorted({miner.feeder for miner in register.miners} - feeders)
+    if wrong:
+        place, known = f"{site.inventory}", ", ".join(sorted(feeders))
+        raise ConfigError(
+            [Fault(place, f"no feeder {name!r} in {site.name}", f"Write one of: {known}") for name in wrong]
+        )
+    return register
+
+
+def site_state(config: Config, site: Site, register: Register, models: Catalogue) -> SiteState:
+    """A site before anything was heard of it."""
+    pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
+    envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
+    roster = roster_of(register.miners, envelopes, phases=register.phases)
+    main, feeders = meters_of(config.hub.name, site)
+    key = f"{config.hub.name}/{site.name}"
+    return SiteState(site, key, roster, Standing(roster), main, feeders, 1.0 + site.other_load_share)
+
+
+def _paced(envelope: Envelope, pace: float) -> Envelope:
+    """An envelope whose times are those of a make-believe site that lives faster."""
+    if pace == 1.0:
+        return envelope
+    times = ("ramp_up_s", "ramp_down_s", "start_lost_s", "min_on_s", "min_off_s", "random_start_delay_s")
+    return replace(envelope, **{name: getattr(envelope, name) / pace for name in times})
+
+
+def empty_state(config: Config, models: Catalogue) -> HubState:
+    """The state of a hub whose journal is empty. Raises ConfigError with the faults of every inventory."""
+    sites, faults = [], []
+    for site in config.sites:
+        try:
+            sites.append(site_state(config, site, register_of_site(config, site), models))
+        except ConfigError as error:
+            faults += error.faults
+        except KeyError as error:
+            faults.append(Fault(f"{site.inventory}", str(error.args[0]), "Use models of configs/profiles/miners"))
+    if faults:
+        raise ConfigError(faults)
+    capacity = {site.key: site.config.import_cap_w for site in sites}
+    capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
+    return HubState(sites, OrderBook(capacity), Snapshot())
+
+
+def folded(config: Config, journal: Journal, models: Catalogue | None = None) -> HubState:
+    """The state that a journal tells."""
+    state = empty_state(config, models or catalogue())
+    for record in journal.records():
+        state.apply(record)
+    return state
+
+
+def reading(folder: Path) -> Journal:
+    """The journal of a data folder, for reading only, also while a hub writes to it."""
+    return read_journal(folder)
+
+
+def envelope_finder(roster: Roster) -> Callable[[str], Envelope]:
+    """Device key to what that miner can do."""
+    return lambda device: roster.groups[int(roster.group[roster.index[device]])].envelope
+
+
+# ---- live -------------------------------------------------------------------------------------------------------------
+
+
+def _credential(config: Config, name: str, folder: Path) -> tuple[str, str]:
+    held = config.credentials.get(name, Credential(account="root"))
+    password = secret(held.password_env, held.password_file, folder)
+    return held.account, password or ""
+
+
+def _miner_ports(
+    config: Config, register: Register, clock: Clock, exchanges: Exchanges, folder: Path
+) -> dict[str, MinerPort]:
+    ports = {}
+    for miner in register.miners:
+        account, password = _credential(config, miner.credential, folder)
+        access = Access(account, password, dict(miner.ports))
+        ports[miner.device] = MinerPort(miner, DIALECTS[miner.dialect], access, clock, exchanges)
+    return ports
+
+
+def _meter_sources(config: Config, site: Site, journal: Journal, clock: Clock) -> list[ModbusSource]:
+    lines: dict[tuple[str, int], ModbusLine] = {}
+    sources = []
+    for meter in site.meters:
+        line = lines.setdefault((meter.host, meter.port), ModbusLine(Address("tcp", meter.host, meter.port)))
+        profile = load_profile(profile_path("meters", meter.profile))
+        keep = journal.keep if meter.billing else None
+        device = device_key(config.hub.name, site.name, meter.name)
+        sources.append(ModbusSource(device, profile, line, clock, unit_id=meter.unit, keep=keep))
+    return sources
+
+
+def _feeds(config: Config, clock: Clock, folder: Path) -> list[MqttFeed]:
+    channels = [
+        Channel(
+            device_key(config.hub.name, site.name, container.name),
+            load_profile(profile_path("containers", container.profile)),
+            container.topic,
+        )
+        for site in config.sites
+        for container in site.containers
+    ]
+    if not channels:
+        return []
+    return [MqttFeed(broker_of(config, folder), channels, clock)]
+
+
+def broker_of(config: Config, folder: Path) -> Broker:
+    """The broker that the configuration names; the embedded one speaks MQTT 3.1.1."""
+    mqtt = config.mqtt
+    account = password = None
+    if mqtt.credential:
+        account, password = _credential(config, mqtt.credential, folder)
+    return Broker(mqtt.host, mqtt.port, version=3 if mqtt.embedded else 5, username=account, password=password)
+
+
+def periods(config: Config) -> dict[str, dict[Tier, float]]:
+    """Seconds between polls by kind and tier."""
+    polling = config.polling
+    meter = {Tier.FAST: polling.meter_s, Tier.SLOW: max(60.0, polling.meter_s), Tier.DAILY: 86_400.0}
+    miner = {Tier.FAST: polling.miner_fast_s, Tier.SLOW: polling.miner_slow_s, Tier.DAILY: 86_400.0}
+    return {"miner": miner, "meter": meter, "sensor": meter, "container": meter}
+
+
+def actuator_of(
+    site: SiteState,
+    drivers: dict[str, MinerDriver],
+    clock: Clock,
+    state: HubState,
+    on_receipt: Callable[[str, Command, Receipt], None],
+) -> Actuator:
+    """The hands of one site."""
+
+    def latest(device: str):  # type: ignore[no-untyped-def]
+        with contextlib.suppress(KeyError):
+            return state.snapshot.kind("miner").reading(device)
+        return None
+
+    return Actuator(
+        drivers,
+        clock,
+        envelope_finder(site.roster),
+        lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
+        latest=latest,
+        inrush_w_per_s=site.config.inrush_w_per_s,
+    )
+
+
+async def live(config: Config, folder: Path, data: Path) -> Hub:
+    """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` the journal and ledger.
+
+    Raises ConfigError with every fault that can be found before anything is started.
+    """
+    clock, offload = system_clock(), in_thread()
+    models = catalogue()
+    journal = open_journal(data)
+    state = await offload(folded, config, journal, models)
+    exchanges = Exchanges()
+    recorder = Recorder(journal, clock, state.apply, offload)
+    rng = np.random.default_rng()
+
+    sources: list[Source] = []
+    actuators = {}
+    hub: Hub | None = None
+
+    def on_receipt(key: str, made: Command, receipt: Receipt) -> None:
+        assert hub is not None
+        hub.receipt(key, made, receipt)
+
+    for site in state.sites.values():
+        ports = _miner_ports(config, register_of_site(config, site.config), clock, exchanges, folder)
+        sources += [*ports.values(), *_meter_sources(config, site.config, journal, clock)]
+        actuators[site.key] = actuator_of(site, dict(ports), clock, state, on_receipt)
+
+    collector = Collector(
+        sources,
+        recorder.hear,
+        recorder.tell,
+        clock,
+        rng,
+        periods(config),
+        at_once=config.polling.in_flight,
+        time_out_s=config.polling.timeout_s * 2,
+    )
+    feeds = _feeds(config, clock, folder)
+    duties: list[Duty] = []
+    rooms = Rooms(
+        config=config,
+        clock=clock,
+        offload=offload,
+        recorder=recorder,
+        state=state,
+        collector=collector,
+        actuators=actuators,
+        subscriptions=feeds,
+        duties=duties,
+        closers=[exchanges.close, journal.close],
+    )
+    hub = Hub(rooms)
+    return hub
+
+
+def embedded_broker(config: Config) -> EmbeddedBroker | None:
+    """A broker of our own on loopback, where the configuration asks for it and some device needs one."""
+    return EmbeddedBroker(config.mqtt.port) if config.mqtt.embedded else None
+
+
+_ = Offload

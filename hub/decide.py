@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tick of one site as a function of the hub's state: fleet, limits, control step, guard, commands.
+
+The body it returns is journalled as `tick.decided` and names the position that it was decided at; `hub.replay` asks
+again with the same state and instant and must get the same body.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grid.limit import Limit
+from hub.state import HubState, SiteState
+from miner_control.allocate import Allocation
+from miner_control.command import Command, Intent, Wake, command, intent_json
+from miner_control.fleet import Fleet, fleet_of
+from miner_control.guard import Heat, guard
+from miner_control.seen import seen_of
+from scheduling.control import Decision, Overhead, Terms, step
+
+STEADY_SHARE = 0.98
+METER_FRESH_S = 15.0
+LOWER, RAISE = 0, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What of the configuration the decision rests on."""
+
+    stale_s: float
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The tick's journal body and the commands that follow from it."""
+
+    body: Mapping[str, Any]
+    commands: tuple[Command, ...]
+    fleet: Fleet
+
+
+def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Fleet:
+    """The site's fleet as the state shows it at an instant."""
+    seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
+    return fleet_of(site.roster, seen, site.standing.asked(now_ms), now_ms, stale_s=stale_s)
+
+
+def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
+    """Everything that limits the site and its feeders, now or later: connection, feeders, orders."""
+    ours = [one for one in state.book.limits(now_ms) if one.scope == site.key or one.scope.startswith(f"{site.key}/")]
+    return site.standing_limits() + ours
+
+
+def fresh_meters(state: HubState, site: SiteState, now_ms: int) -> dict[str, float]:
+    """Scope to measured power, for the meters that spoke lately."""
+    found = {}
+    for scope, device in site.scopes().items():
+        last = state.traces[device].last()
+        if last is not None and now_ms - last[0] <= METER_FRESH_S * 1000:
+            found[scope] = last[1]
+    return found
+
+
+def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided:
+    """The control step for one site. Pure: the same state and instant, the same bytes."""
+    fleet = fleet_at(state, site, now_ms, pace.stale_s)
+    limits = limits_at(state, site, now_ms)
+    meters = fresh_meters(state, site, now_ms)
+    terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor))
+    decision = step(now_ms, fleet, site.schedule, limits, terms, meters)
+    guarded = guard(
+        fleet,
+        _allocation(decision, fleet),
+        meter_fresh=site.main is None or site.key in meters,
+        heat=_heat(state, site, now_ms, pace.stale_s),
+    )
+    reasons = {point.unit: point.reason for point in decision.set_points}
+    for restraint in guarded.restraints:
+        reasons |= {int(unit): f"{restraint.rule}: {restraint.reason}" for unit in restraint.units}
+    units, modes = guarded.allocation.units.tolist(), guarded.allocation.modes.tolist()
+    intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
+    body = {
+        **decision.to_json(),
+        "changes": [[fleet.devices[unit], intent_json(intent), reason] for unit, intent, reason in intents],
+        "restraints": [[one.rule, one.reason, len(one.units)] for one in guarded.restraints],
+        "position": state.position,
+        "overhead_seen": _overhead_seen(site, fleet, meters),
+    }
+    if site.config.observe_only:
+        return Decided(body, (), fleet)
+    return Decided(body, tuple(_command(now_ms, fleet, *one, pace) for one in intents), fleet)
+
+
+def _command(now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: str, pace: Pace) -> Command:
+    """Lowering goes before raising, whatever the reason."""
+    priority = RAISE if isinstance(intent, Wake) else LOWER
+    return command(now_ms, fleet.devices[unit], intent, reason, deadline_s=pace.deadline_s, priority=priority)
+
+
+def _allocation(decision: Decision, fleet: Fleet) -> Allocation:
+    """The step's set-points in the guard's own terms."""
+    return Allocation(
+        units=np.array([point.unit for point in decision.set_points], dtype=np.int64),
+        modes=np.array([point.mode for point in decision.set_points], dtype=np.int64),
+        power_w=decision.expected_w,
+        over_w=decision.over_w,
+        feeder_over_w=np.zeros(len(fleet.roster.feeder_names)),
+    )
+
+
+def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat:
+    """Chip temperatures by unit, where they were told lately; the board's where the chip's is not."""
+    table = state.snapshot.kind("miner")
+    rows = np.array([table.index.get(device, -1) for device in site.roster.devices], dtype=np.int64)
+    chip_c, known = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
+    for metric in ("temp_board_max_c", "temp_chip_max_c"):
+        values, codes, age_s = table.values(metric, now_ms)
+        if not len(values):
+            continue
+        good = (rows >= 0) & (codes[rows] == 0) & (age_s[rows] <= stale_s)
+        chip_c[good], known[good] = values[rows[good]].astype(np.float64), True
+    return Heat(chip_c, known)
+
+
+def _overhead_seen(site: SiteState, fleet: Fleet, meters: Mapping[str, float]) -> float | None:
+    """Main meter over miners, where nearly all miners were heard and nothing is under way; else nothing is learnt."""
+    main_w = meters.get(site.key)
+    miners_w = float(fleet.power_w.sum())
+    if main_w is None or miners_w <= 0 or len(fleet) == 0:
+        return None
+    calm = fleet.fresh & (fleet.wanted == fleet.mode)
+    ramping = fleet.tally()["ramping"] / len(fleet)
+    return main_w / miners_w if calm.mean() >= STEADY_SHARE and ramping < 1 - STEADY_SHARE else None

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner's place in the hub: watches whether a plan is due, makes it off the loop, journals it.
+
+Without a price, a hashprice or a tariff there is no plan: the control step then holds what is and obeys every limit.
+"""
+
+from grid.tariff import Tariff
+from hub.config import Config
+from hub.decide import fleet_at, fresh_meters, limits_at
+from hub.feeds import HASHPRICE, MARKET
+from hub.recorder import Offload, Recorder
+from hub.state import HubState, SiteState
+from kernel.clock import Clock
+from scheduling.control import Overhead
+from scheduling.exact import Effort
+from scheduling.facts import SiteNumbers, problem_of
+from scheduling.plan import Plan
+from scheduling.planner import Made, due, made_from, make
+from scheduling.problem import Problem
+
+LOOK_EVERY_S = 1.0
+
+
+class PlanDuty:
+    """Plans for one site: on the slot, on a new curve, on an order, on drift."""
+
+    every_s = LOOK_EVERY_S
+
+    def __init__(
+        self,
+        config: Config,
+        site: SiteState,
+        tariff: Tariff,
+        state: HubState,
+        recorder: Recorder,
+        clock: Clock,
+        offload: Offload,
+    ) -> None:
+        self.name = f"plan {site.config.name}"
+        self.last: Plan | None = None
+        self.seconds: list[float] = []
+        self._config, self._site, self._tariff = config, site, tariff
+        self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
+        self._made: Made | None = None
+        self._peak_w = 0.0
+
+    def numbers(self) -> SiteNumbers:
+        """What the configuration and the learnt overhead say to the planner."""
+        site, planning = self._site.config, self._config.planning
+        return SiteNumbers(
+            site=self._site.key,
+            currency=self._tariff.currency,
+            import_cap_w=site.import_cap_w,
+            market=MARKET,
+            hashprice=HASHPRICE,
+            feeder_cap_w={feeder.name: feeder.cap_w for feeder in site.feeders},
+            overhead=Overhead(self._site.overhead_factor, 0.0, self._site.feeder_factor),
+            ramp_w_per_s=site.ramp_w_per_s,
+            start_cost=planning.start_cost,
+            starts_per_day=planning.starts_per_day,
+            steps=planning.horizon,
+        )
+
+    async def do(self) -> None:
+        """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
+        site, now_ms = self._site, self._clock.now_ms()
+        if not len(site.roster):
+            return
+        fleet = fleet_at(self._state, site, now_ms, self._config.control.stale_after_s)
+        if not fleet.fresh.any():
+            return
+        limits = limits_at(self._state, site, now_ms)
+        meter_w = fresh_meters(self._state, site, now_ms).get(site.key)
+        self._peak_w = max(self._peak_w, meter_w or 0.0)
+        numbers, curves = self.numbers(), self._state.all_curves()
+        why = due(self._made, numbers, now_ms, curves, limits)
+        if why is None:
+            return
+        since_ms = site.standing.asked(now_ms).since_ms
+        problem = problem_of(
+            numbers, fleet, since_ms, self._tariff, curves, limits, now_ms, peak_so_far_w=self._peak_w, meter_w=meter_w
+        )
+        begun_s = self._clock.monotonic_s()
+        effort = Effort(nodes=self._config.planning.milp_nodes)
+        plan = await self._offload(_make, problem, why, self.last, effort)
+        self.seconds.append(self._clock.monotonic_s() - begun_s)
+        self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
+        self.last = plan
+        await self._recorder.commit(site.key, "plan.made", plan.to_json())
+
+
+def _make(problem: Problem, why: str, last: Plan | None, effort: Effort) -> Plan:
+    return make(problem, why_now=why, last=last, effort=effort)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An event of the journal as a line that a person reads."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from hub.api.view import EventLine
+from kernel.event import Event
+
+Level = Literal["info", "warning", "alarm"]
+
+_LEVEL: Mapping[str, Level] = {
+    "source.silent": "warning",
+    "order.refused": "warning",
+    "access.denied": "warning",
+    "clock.stepped": "alarm",
+}
+
+
+def _mw(watts: Any) -> str:
+    return f"{float(watts) / 1e6:.3f} MW"
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return str(body.get("device", "")).rpartition("/")[2]
+
+
+def _received(order: Mapping[str, Any]) -> str:
+    name = order.get("reference") or str(order["id"])[:8]
+    return f"order {name} received from {order['who']}: at most {_mw(order['power_w'])}"
+
+
+_TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
+    "hub.stopped": lambda b: "the hub stopped in order",
+    "clock.stepped": lambda b: f"the system's clock stepped by {float(b.get('seconds', 0)):.1f} s",
+    "source.silent": lambda b: f"{_name(b)} is silent: {b.get('reason', '')} {b.get('detail', '')}".rstrip(),
+    "source.returned": lambda b: f"{_name(b)} answers again",
+    "order.received": lambda b: _received(b["order"]),
+    "order.accepted": lambda b: "order accepted",
+    "order.refused": lambda b: f"order refused: {b.get('why')}",
+    "order.phase": lambda b: f"order {b.get('phase')}" + (f" at {_mw(b['power_w'])} by the meter" if "power_w" in b else ""),
+    "order.changed": lambda b: f"order changed by {b.get('who')}" if b.get("accepted") else f"change refused: {b.get('why')}",
+    "order.ended": lambda b: f"order ended: {b.get('why')}",
+    "order.verdict": lambda b: f"verdict by the meter: {b.get('outcome')}, {b.get('why')}",
+    "plan.made": lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
+    "owner.changed": lambda b: f"{_name(b)} now belongs to {b.get('owner')}",
+    "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",
+    "report.made": lambda b: f"report {b.get('kind')} made and signed",
+    "report.pulled": lambda b: f"report {b.get('id', b.get('report'))} pulled by {b.get('who')}",
+    "operator.note": lambda b: str(b.get("text", "")),
+}  # fmt: skip
+
+
+def line(event: Event) -> EventLine:
+    """The line of an event; one without words of its own is told by its kind."""
+    words = _TEXT.get(event.kind)
+    text = words(event.body) if words else event.kind
+    level: Level = _LEVEL.get(event.kind, "info")
+    if event.kind == "order.verdict" and event.body.get("outcome") == "breached":
+        level = "alarm"
+    return {"at_ms": event.at_ms, "kind": event.kind, "level": level, "text": text}

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running hub as the page and the API see it: `hub.api.view.HubView` over the state and the rooms."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+import hub.api.view as shape
+from grid.availability import Availability, Units, available
+from grid.dispatch import Authority, Entry, Happening
+from grid.limit import Limit, cap_at
+from grid.order import read_change, read_order
+from hub import sight
+from hub.chart import binned, steps
+from hub.decide import fleet_at, limits_at
+from hub.feeds import HASHPRICE, MARKET
+from hub.logline import line
+from hub.runtime import Hub, site_of
+from hub.state import SiteState
+from hub.trace import Trace
+from kernel.curve import known
+from kernel.reading import Missing
+from miner_control.fleet import Fleet, Ints
+from miner_control.miner import State
+
+Reports = Callable[[str], list[shape.ReportLine]]
+ReportFile = Callable[[str, str], tuple[str, bytes]]
+LedgerLook = Callable[[], shape.Ledger]
+
+WIRE_S = 2.0
+_CODE = {name: code for code, name in enumerate(shape.STATE_CODES)}
+
+
+class LiveView:
+    """Reads are from memory; acts return once the journal holds them."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        racks: Mapping[str, tuple[str, str, str]],
+        reports: Reports,
+        report_file: ReportFile,
+        ledger: LedgerLook,
+        version: str,
+        page_feeds: Callable[[], list[shape.Feed]],
+    ) -> None:
+        self._hub, self._racks = hub, racks
+        self._reports, self._report_file, self._ledger = reports, report_file, ledger
+        self._version, self._page_feeds = version, page_feeds
+        self._started_ms = hub.rooms.clock.now_ms()
+        self._fleets: dict[str, tuple[tuple[int, int], Fleet]] = {}
+
+    # ---- places ----
+
+    def _site(self, name: str) -> SiteState:
+        for site in self._hub.rooms.state.sites.values():
+            if site.config.name == name:
+                return site
+        raise shape.NotThere(f"no site {name!r}")
+
+    def _now(self) -> int:
+        return self._hub.rooms.clock.now_ms()
+
+    def _fleet(self, site: SiteState, now_ms: int) -> Fleet:
+        """The fleet of this second, made once for all who ask."""
+        mark = (self._hub.rooms.state.position, now_ms // 1000)
+        held = self._fleets.get(site.key)
+        if held is None or held[0] != mark:
+            stale_s = self._hub.rooms.config.control.stale_after_s
+            held = self._fleets[site.key] = (mark, fleet_at(self._hub.rooms.state, site, now_ms, stale_s))
+        return held[1]
+
+    # ---- reads ----
+
+    def sites(self) -> list[shape.SiteInfo]:
+        currency = self._hub.rooms.config.prices.currency
+        return [
+            {
+                "site": site.config.name,
+                "key": site.key,
+                "title": f"{site.config.name} ({site.config.operator})",
+                "zone": site.config.zone,
+                "currency": currency,
+                "capacity_w": site.config.import_cap_w,
+            }
+            for site in self._hub.rooms.state.sites.values()
+        ]
+
+    def status(self, site: str) -> shape.Status:
+        here, now_ms, state = self._site(site), self._now(), self._hub.rooms.state
+        fleet, limits = self._fleet(here, now_ms), limits_at(state, here, now_ms)
+        cap = cap_at(limits, here.key, now_ms)
+        up = self._available(here, fleet, now_ms)
+        hashrate = float(fleet.hashrate_hs.sum())
+        return {
+            "as_of_ms": now_ms,
+            "position": state.position,
+            "site": site,
+            "power": sight.power(state, here, fleet, now_ms),
+            "hashrate_hs": sight.measure(hashrate, f"sum of {int(fleet.fresh.sum())} miners heard"),
+            "cap_w": cap.power_w if cap else None,
+            "limits": sight.limit_lines(limits, now_ms),
+            "why": sight.why(here, limits, now_ms),
+            "counts": sight.counts(fleet),
+            "feeds": [*sight.silent_feed(here, fleet, now_ms), *self._page_feeds()],
+            "price": self._curve_now(MARKET, now_ms),
+            "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
+            "breakeven_price": self._breakeven(fleet, now_ms),
+            "available_down_w": sight.measure(up.down_w, "fleet"),
+            "available_up_w": sight.measure(up.up_w, "fleet"),
+        }
+
+    def _curve_now(self, name: str, now_ms: int, scale: float = 1.0) -> shape.Measure:
+        curve = known(self._hub.rooms.state.all_curves(), name, now_ms)
+        if curve is None:
+            return sight.measure(None, name, None, "none was ever received")
+        value = curve.at(now_ms)
+        age_s = (now_ms - curve.known_at_ms) / 1000
+        if value is None:
+            return sight.measure(None, curve.source, age_s, "the newest curve does not cover this instant")
+        return sight.measure(value * scale, curve.source, age_s)
+
+    def _breakeven(self, fleet: Fleet, now_ms: int) -> shape.Measure:
+        """The power price per MWh at which the running fleet earns nothing: hash value per watt-hour."""
+        hashprice = self._curve_now(HASHPRICE, now_ms)["value"]
+        power_w, rate_hs = float(fleet.power_w.sum()), float(fleet.hashrate_hs.sum())
+        if hashprice is None or power_w <= 0 or rate_hs <= 0:
+            return sight.measure(None, "computed", None, "no hashprice" if hashprice is None else "nothing hashes")
+        return sight.measure(hashprice * rate_hs / 24.0 / power_w * 1e6, "hashprice over the fleet's J/TH")
+
+    def fleet(self, site: str) -> shape.Fleet:
+        here, now_ms = self._site(site), self._now()
+        fleet, table = self._fleet(here, now_ms), self._hub.rooms.state.snapshot.kind("miner")
+        temps, codes, age_s = table.values("temp_chip_max_c", now_ms)
+        boards, board_codes, board_age_s = table.values("temp_board_max_c", now_ms)
+
+        def temp(device: str) -> float | None:
+            row = table.index.get(device)
+            if row is None:
+                return None
+            if len(temps) and not codes[row] and age_s[row] < 900:
+                return round(float(temps[row]), 1)
+            if len(boards) and not board_codes[row] and board_age_s[row] < 900:
+                return round(float(boards[row]), 1)
+            return None
+
+        devices = fleet.devices
+        states = [_CODE[sight.STATE_NAMES[code]] for code in fleet.state.tolist()]
+        return {
+            "as_of_ms": now_ms,
+            "layout": f"{len(devices)}-{hash(devices) & 0xFFFFFFFF:08x}",
+            "devices": [device.rpartition("/")[2] for device in devices],
+            "racks": [self._racks.get(device, ("", "", ""))[0] for device in devices],
+            "models": [self._racks.get(device, ("", "", ""))[2] for device in devices],
+            "state": states,
+            "temp_c": [temp(device) for device in devices],
+            "power_w": [
+                round(watts) if fresh else None
+                for watts, fresh in zip(fleet.power_w.tolist(), fleet.fresh.tolist(), strict=True)
+            ],
+            "hashrate_hs": [
+                rate if fresh else None
+                for rate, fresh in zip(fleet.hashrate_hs.tolist(), fleet.fresh.tolist(), strict=True)
+            ],
+        }
+
+    def miner(self, site: str, device: str) -> dict[str, Any]:
+        here, now_ms = self._site(site), self._now()
+        key = f"{here.key}/{device}"
+        index = here.roster.index.get(key)
+        if index is None:
+            raise shape.NotThere(f"no miner {device!r} in {site}")
+        fleet = self._fleet(here, now_ms)
+        state = sight.STATE_NAMES[int(fleet.state[index])]
+        table = self._hub.rooms.state.snapshot.kind("miner")
+        found = table.reading(key) if key in table.index else None
+        values = {
+            name: {"missing": value.reason.name.lower(), "detail": value.detail}
+            if isinstance(value, Missing)
+            else value
+            for name, value in (found.values.items() if found else ())
+        }
+        commands = [receipt for receipt in self.receipts(site, 2000) if receipt["device"] == device]
+        silent = here.silent.get(key)
+        why = commands[0]["reason"] if commands and state in (State.ASLEEP, State.RAMPING) else ""
+        if silent is not None:
+            why = f"silent: {silent.body.get('reason', '')} {silent.body.get('detail', '')}".strip()
+        rack = self._racks.get(key, ("", "", ""))
+        return {
+            "device": device,
+            "model": rack[2],
+            "rack": rack[0],
+            "position": rack[1],
+            "state": state,
+            "mode": values.get("mode"),
+            "at_ms": found.at_ms if found else None,
+            "values": values,
+            "why": why or str(values.get("error_text") or ""),
+            "commands": commands[:50],
+        }
+
+    def series(self, site: str, start_ms: int, end_ms: int, width: int) -> shape.Series:
+        here, state = self._site(site), self._hub.rooms.state
+        trace = state.traces.get(here.main or "") or Trace(1)
+        at_ms, mean, low, high = binned(*trace.between(start_ms, end_ms), start_ms, end_ms, width)
+        schedule = here.schedule
+        plan = (
+            steps(schedule.edges_ms[:-1], schedule.edges_ms[1:], schedule.power_w, start_ms, end_ms)
+            if schedule
+            else ([], [])
+        )
+        curve = known(state.all_curves(), MARKET, self._now())
+        price = steps(curve.starts_ms, curve.ends_ms, curve.values, start_ms, end_ms) if curve else ([], [])
+        limit_at = sorted({start_ms, *self._edges(here, start_ms, end_ms)})
+        limits = [*here.standing_limits(), *self._past_limits(here)]
+        limit_w = [cap.power_w if (cap := cap_at(limits, here.key, at)) else None for at in limit_at]
+        return {
+            "start_ms": start_ms,
+            "end_ms": end_ms,
+            "power_at_ms": at_ms,
+            "power_w": mean,
+            "power_low_w": low,
+            "power_high_w": high,
+            "plan_at_ms": plan[0],
+            "plan_w": plan[1],
+            "price_at_ms": price[0],
+            "price_per_mwh": price[1],
+            "limit_at_ms": limit_at,
+            "limit_w": limit_w,
+        }
+
+    def _past_limits(self, site: SiteState) -> list[Limit]:
+        """Orders as limits, the ended ones too: the chart shows what held."""
+        held = [one for one in self._hub.rooms.state.book.entries() if one.accepted_ms and one.order.scope == site.key]
+        return [Limit(site.key, e.order.power_w, e.order.span, e.priority, e.order.reference, "") for e in held]
+
+    def _edges(self, site: SiteState, start_ms: int, end_ms: int) -> list[int]:
+        spans = [limit.span for limit in self._past_limits(site)]
+        return [at for span in spans for at in (span.start_ms, span.end_ms) if start_ms < at < end_ms]
+
+    def plan(self, site: str) -> dict[str, Any] | None:
+        held = self._site(site).plan
+        return dict(held) if held is not None else None
+
+    def orders(self, site: str) -> list[shape.OrderLine]:
+        key = self._site(site).key
+        since_ms = self._now() - 7 * 86_400_000
+        return [
+            _order_line(entry)
+            for entry in self._hub.rooms.state.book.entries()
+            if site_of(entry.order.scope) == key and (entry.ended_ms is None or entry.ended_ms >= since_ms)
+        ]
+
+    def receipts(self, site: str, count: int) -> list[shape.ReceiptLine]:
+        return [_receipt_line(body) for body in list(self._site(site).receipts)[:count]]
+
+    def log(self, site: str, count: int) -> list[shape.EventLine]:
+        return [line(event) for event in list(self._site(site).log)[:count]]
+
+    def availability(self, site: str) -> dict[str, Any]:
+        here, now_ms = self._site(site), self._now()
+        return self._available(here, self._fleet(here, now_ms), now_ms).to_json()
+
+    def _available(self, site: SiteState, fleet: Fleet, now_ms: int) -> Availability:
+        config, cap = self._hub.rooms.config, cap_at(limits_at(self._hub.rooms.state, site, now_ms), site.key, now_ms)
+        since_ms = site.standing.asked(now_ms).since_ms
+        room_w = float("inf") if cap is None else cap.power_w - float(fleet.power_w.sum()) * site.overhead_factor
+        notice_s = config.control.tick_s / 2 + WIRE_S
+        rate = site.config.inrush_w_per_s
+        return available(_units(fleet, since_ms, site), now_ms, notice_s=notice_s, room_w=room_w, rate=rate)
+
+    def ledger(self) -> shape.Ledger:
+        return self._ledger()
+
+    def reports(self, site: str) -> list[shape.ReportLine]:
+        return self._reports(self._site(site).config.name)
+
+    def report_file(self, report: str, form: str) -> tuple[str, bytes]:
+        return self._report_file(report, form)
+
+    def health(self) -> dict[str, Any]:
+        rooms = self._hub.rooms
+        down = {name: health.text for name, health in rooms.health.items() if health.down_ms is not None}
+        faults = [f"{name}: {text}" for name, text in sorted(down.items())]
+        if rooms.recorder.fault:
+            faults.append(f"journal: {rooms.recorder.fault}")
+        return {
+            "ok": not faults,
+            "version": self._version,
+            "started_ms": self._started_ms,
+            "as_of_ms": self._now(),
+            "position": rooms.state.position,
+            "wiring": rooms.wiring,
+            "faults": faults,
+        }
+
+    # ---- acts ----
+
+    async def submit_order(self, body: Mapping[str, Any], who: str, channel: str) -> shape.OrderLine:
+        now_ms, book = self._now(), self._hub.rooms.state.book
+        order = read_order(body, who, channel, now_ms)
+        order_id, happenings = book.receive(order, self._authority(who), now_ms, body)
+        return await self._took(order_id, happenings)
+
+    async def change_order(self, order: str, body: Mapping[str, Any], who: str, channel: str) -> shape.OrderLine:
+        now_ms = self._now()
+        self._known(order)
+        change = read_change(body)
+        happenings = self._hub.rooms.state.book.change(order, change, self._authority(who), now_ms, body)
+        return await self._took(order, happenings)
+
+    async def end_order(self, order: str, who: str, why: str, channel: str) -> shape.OrderLine:
+        self._known(order)
+        happenings = self._hub.rooms.state.book.end(order, self._authority(who), why, self._now())
+        return await self._took(order, happenings)
+
+    def _known(self, order: str) -> None:
+        if self._hub.rooms.state.book.get(order) is None:
+            raise shape.NotThere(f"no order {order}")
+
+    def _authority(self, who: str) -> Authority:
+        """The access rules have let them in for these sites; what they may order follows from them."""
+        return Authority(who, tuple(self._hub.rooms.state.sites))
+
+    async def _took(self, order_id: str, happenings: Sequence[Happening]) -> shape.OrderLine:
+        book = self._hub.rooms.state.book
+        scope = next(
+            (body["order"]["scope"] for kind, body in happenings if kind == "order.received"), None
+        ) or self._scope(order_id)
+        await self._hub.take(happenings, site_of(scope))
+        entry = book.get(order_id)
+        if entry is None:
+            raise shape.NotThere(f"no order {order_id}")
+        return _order_line(entry)
+
+    def _scope(self, order_id: str) -> str:
+        entry = self._hub.rooms.state.book.get(order_id)
+        if entry is None:
+            raise shape.NotThere(f"no order {order_id}")
+        return entry.order.scope
+
+    async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
+        rooms = self._hub.rooms
+        key = rooms.config.hub.name if site is None else self._site(site).key
+        await rooms.recorder.commit(key, kind, body)
+
+
+def _units(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
+    """The fleet as rows of envelope numbers, at the meter."""
+    roster, group = fleet.roster, fleet.roster.group
+    option_w = fleet.option_w() * site.overhead_factor
+    rows = np.arange(len(fleet))
+    ceiling = fleet.ceiling.astype(np.int64) + 1
+    envelopes = [one.envelope for one in roster.groups]
+    down_s = np.array([one.ramp_down_s for one in envelopes])[group] if envelopes else np.zeros(0)
+    up_s = np.array([one.ramp_up_s for one in envelopes])[group] if envelopes else np.zeros(0)
+    aged_s = (fleet.now_ms - since_ms) / 1000.0
+    asleep = fleet.mode < 0
+    return Units(
+        power_w=fleet.power_w * site.overhead_factor,
+        low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),
+        high_w=option_w[rows, ceiling],
+        down_s=down_s,
+        up_s=up_s,
+        locked_down_s=np.where(asleep, 0.0, np.maximum(roster.min_on_s[group] - aged_s, 0.0)),
+        locked_up_s=np.where(asleep, np.maximum(roster.min_off_s[group] - aged_s, 0.0), 0.0),
+        known=fleet.fresh,
+        commandable=fleet.can_command,
+        faulty=np.array([sight.STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),
+        protected=~roster.ours,
+    )
+
+
+def _order_line(entry: Entry) -> shape.OrderLine:
+    return cast(shape.OrderLine, entry.to_json())
+
+
+def _receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:
+    return {
+        "at_ms": body["at_ms"],
+        "command": body["id"],
+        "device": str(body["device"]).rpartition("/")[2],
+        "intent": body["intent"],
+        "reason": body["reason"],
+        "outcome": body["outcome"],
+        "text": str(body.get("text", "")),
+        "took_s": body.get("took_s"),
+    }

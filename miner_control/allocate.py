@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One power target to the modes of single miners: only differences, least hash lost per watt.
 
-Every unit is a ladder: asleep, mode 0, mode 1, ... Each rung has watts and hashes; going down sells watts for hashes.
-All rungs of the fleet are ordered once by what they lose (J/TH of the rung, worst first), then a prefix of them is taken:
-that is the merit order. `MODES_FIRST` takes the rungs between on-modes before any unit is switched (short orders: no
-start is paid for); `MERIT` takes them all by efficiency (long orders: off at 34 J/TH loses less than low at 13 J/TH).
+Every unit is a ladder: asleep, mode 0, mode 1, ... Each rung has watts and hashes; going down sells hashes for watts. All
+rungs of the fleet stand in one order by what they lose per watt, least first, and a prefix of them is taken: that is the
+merit order. `MODES_FIRST` takes the rungs between on-modes before any unit is switched (short orders: no start is paid
+for); `MERIT` takes them all by efficiency (long orders: off at 34 J/TH loses less than low at 13 J/TH).
 
-Ties (like units) go by wear, then round the phases in turn. Feeder caps are met first, inside each feeder. What is left
-after the prefix, less than one rung, is closed by single rungs, so that the result is at or below the target by less than
-the smallest rung that could still move. A unit is switched only where no change of modes could do.
+Like rungs (same model, firmware, feeder, height) share a bin, so the prefix is found by summing bins; only the one bin that
+the target cuts through is put in order of wear and phase. Feeder caps are met first, inside each feeder. What is left, less
+than one rung, is closed by single rungs. A unit is switched only where no change of modes could do.
 """
 
 from dataclasses import dataclass
@@ -46,12 +46,33 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class _Rungs:
-    """Single steps of units on their ladders: `watts` > 0 moved by each, `lost` hashes per watt, `switch`: sleep or wake."""
+    """Single steps of units on their ladders: to which level, how many watts it moves, and its place in the order."""
 
     unit: Ints
     to: Ints
     watts: Floats
-    feeder: Ints
+    place: Ints
+
+    def where(self, kept: Bools) -> "_Rungs":
+        return _Rungs(self.unit[kept], self.to[kept], self.watts[kept], self.place[kept])
+
+
+@dataclass(slots=True)
+class _Work:
+    """An allocation in the making: level and settled power of each unit, what each level would draw, the order of rungs."""
+
+    fleet: Fleet
+    level: Ints
+    settled: Floats
+    option: Floats
+    rank: Ints
+    start: Ints
+
+    def land(self, rungs: _Rungs, taken: Bools, down: bool) -> None:
+        """Move units along the rungs taken; the farthest rung of each unit wins."""
+        unit, to = rungs.unit[taken], rungs.to[taken]
+        (np.minimum if down else np.maximum).at(self.level, unit, to)
+        self.settled[unit] = self.option[unit, self.level[unit] + 1]
 
 
 def allocate(
@@ -64,209 +85,196 @@ def allocate(
     """Bring the fleet's settled power to at most `target_w`, and as near to it as the rungs allow.
 
     `feeder_cap_w[F]` caps each feeder of the roster (inf: none). Units that cannot be commanded stay as they are and
-    count with the load they are believed to draw. Goes up as well as down: power above the present is used by raising
+    count with the load they are believed to draw. Goes up as well as down: room above the present is used by raising
     modes up to each unit's ceiling and by waking.
     """
-    settled = fleet.settled_w.copy()
-    level = fleet.wanted.astype(np.int64).copy()
-    option = fleet.option_w()
+    level = fleet.wanted.astype(np.int64)
+    work = _Work(fleet, level, fleet.settled_w.copy(), fleet.option_w(), _order_of_sale(fleet, policy), level.copy())
     caps = np.full(len(fleet.roster.feeder_names), np.inf) if feeder_cap_w is None else feeder_cap_w
-    start = level.copy()
-    level, settled = _lower_to_ceiling(fleet, level, settled, option)
-    feeder_w = per_feeder(fleet.roster, settled)
-    if bool(np.any(feeder_w > caps)):
-        level, settled = _down(fleet, level, settled, option, policy, feeder_w - caps, None)
-    excess = float(settled.sum()) - target_w
-    if excess > 0:
-        level, settled = _down(fleet, level, settled, option, policy, None, excess)
-    room = target_w - float(settled.sum())
-    if room > 0:
-        level, settled = _up(fleet, level, settled, option, policy, room, caps, start)
-    units = np.flatnonzero(level != start)
-    total = float(settled.sum())
+    _lower_to_ceiling(work)
+    excess_w = per_feeder(fleet.roster, work.settled) - caps
+    if bool(np.any(excess_w > 0)):
+        _down(work, fleet.roster.feeder, excess_w)
+    site_excess_w = float(work.settled.sum()) - target_w
+    if site_excess_w > 0:
+        _down(work, np.zeros(len(fleet), dtype=np.int64), np.array([site_excess_w]))
+    if target_w - float(work.settled.sum()) > 0:
+        if policy is Policy.MODES_FIRST:
+            _put_back(work, target_w, caps)
+        _up(work, target_w, caps, policy, may_wake=not bool(np.any(work.level < work.start)))
+        _fill(work, target_w, caps)
+    units = np.flatnonzero(work.level != work.start)
+    total_w = float(work.settled.sum())
     return Allocation(
         units=units,
-        modes=level[units],
-        power_w=total,
-        over_w=max(0.0, total - target_w),
-        feeder_over_w=np.maximum(0.0, per_feeder(fleet.roster, settled) - caps),
+        modes=work.level[units],
+        power_w=total_w,
+        over_w=max(0.0, total_w - target_w),
+        feeder_over_w=np.maximum(0.0, per_feeder(fleet.roster, work.settled) - caps),
     )
 
 
-def _lower_to_ceiling(fleet: Fleet, level: Ints, settled: Floats, option: Floats) -> tuple[Ints, Floats]:
+def _lower_to_ceiling(work: _Work) -> None:
     """Nobody stays above the mode that heat allows it."""
-    ceiling = fleet.ceiling.astype(np.int64)
-    hot = np.flatnonzero((level > ceiling) & fleet.can_command)
-    if len(hot):
-        level[hot] = ceiling[hot]
-        settled[hot] = option[hot, ceiling[hot] + 1]
-    return level, settled
+    ceiling = work.fleet.ceiling.astype(np.int64)
+    hot = np.flatnonzero((work.level > ceiling) & work.fleet.can_command)
+    work.level[hot] = ceiling[hot]
+    work.settled[hot] = work.option[hot, ceiling[hot] + 1]
 
 
-def _efficiency_rank(fleet: Fleet, policy: Policy) -> Ints:
-    """Order in which rungs are sold, shape [G, M]: rung m is from mode m down to the one below it (0: to sleep).
+def _order_of_sale(fleet: Fleet, policy: Policy) -> Ints:
+    """The place of each rung in the order in which rungs are sold, shape [G, M]; rung m is from mode m to the one below.
 
-    0 is sold first. A rung's worth is its hashes per watt; within MODES_FIRST all sleep rungs come after all others. A
-    ladder must be sold from the top, so a rung never ranks before one above it (worth is made concave by running minimum).
+    Worth is hashes per watt, least sold first; with MODES_FIRST all sleep rungs come last. A ladder is sold from the top,
+    so no rung may come before one above it: worth is made concave by its running minimum.
     """
     roster = fleet.roster
     power = np.concatenate((roster.sleep_w[:, None], roster.mode_power_w), axis=1)
     rate = np.concatenate((np.zeros((len(power), 1)), roster.mode_hashrate_hs), axis=1)
     step_w, step_hs = np.diff(power, axis=1), np.diff(rate, axis=1)
     worth = np.divide(step_hs, step_w, out=np.full_like(step_w, np.inf), where=step_w > 0)
-    worth = np.where(step_w > 0, worth, np.inf)
     concave = np.minimum.accumulate(worth, axis=1)
     height = np.broadcast_to(np.arange(worth.shape[1]), worth.shape)
-    switch = (height == 0) if policy is Policy.MODES_FIRST else np.zeros_like(worth, dtype=bool)
-    order = np.lexsort((-height.ravel(), concave.ravel(), switch.ravel()))
+    last = (height == 0) if policy is Policy.MODES_FIRST else np.zeros_like(worth, dtype=bool)
+    order = np.lexsort((-height.ravel(), concave.ravel(), last.ravel()))
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     return rank.reshape(worth.shape)
 
 
-def _tie_break(fleet: Fleet) -> Ints:
-    """Position of each unit among its like when one must stop: least worn first, round the phases in turn, shape [N]."""
-    roster = fleet.roster
-    order = np.argsort(fleet.starts_used, kind="stable")
-    lane = (roster.group * 4 + roster.phase.astype(np.int64) + 1)[order]
-    by_lane = np.argsort(lane, kind="stable")
-    sorted_lane = lane[by_lane]
-    first = np.concatenate(([True], sorted_lane[1:] != sorted_lane[:-1])) if len(lane) else np.zeros(0, dtype=bool)
-    begin = np.maximum.accumulate(np.where(first, np.arange(len(lane)), 0))
-    place = np.empty(len(lane), dtype=np.int64)
-    place[order[by_lane]] = np.arange(len(lane)) - begin
-    return place
+def _by_wear(fleet: Fleet, units: Ints) -> Ints:
+    """The order in which like units are switched: fewest starts today, then longest unswitched, phases in turn."""
+    worn = np.lexsort((fleet.since_ms[units], fleet.starts_used[units]))
+    phase = fleet.roster.phase[units[worn]]
+    turn = np.empty(len(units), dtype=np.int64)
+    for lane in np.unique(phase):
+        inside = phase == lane
+        turn[inside] = np.arange(int(inside.sum()))
+    return worn[np.argsort(turn, kind="stable")]
 
 
-def _rungs_down(fleet: Fleet, level: Ints, settled: Floats, option: Floats, rank: Ints) -> _Rungs:
-    """Every rung that may be sold, in the order of sale."""
-    roster = fleet.roster
-    units, tos, watts, keys = [], [], [], []
-    for height in range(option.shape[1] - 1):
-        able = fleet.can_command & (level >= height)
+def _join(parts: list[_Rungs]) -> _Rungs:
+    return _Rungs(
+        np.concatenate([part.unit for part in parts]),
+        np.concatenate([part.to for part in parts]),
+        np.concatenate([part.watts for part in parts]),
+        np.concatenate([part.place for part in parts]),
+    )
+
+
+def _rungs_down(work: _Work) -> _Rungs:
+    """Every rung that may be sold. Where a measured unit draws less than the mode below would, that rung saves nothing."""
+    fleet, parts = work.fleet, []
+    path = work.settled.copy()
+    for height in range(work.option.shape[1] - 2, -1, -1):
+        able = fleet.can_command & (work.level >= height) & (work.option[:, height] < path)
         if height == 0:
-            able = able & fleet.may_sleep
+            able &= fleet.may_sleep
         at = np.flatnonzero(able)
-        above = np.where(level[at] == height, settled[at], option[at, height + 1])
-        drop = above - option[at, height]
-        kept = drop > 0
-        at = at[kept]
-        units.append(at)
-        tos.append(np.full(len(at), height - 1))
-        watts.append(drop[kept])
-        keys.append(rank[roster.group[at], height])
-    return _ordered(fleet, np.concatenate(units), np.concatenate(tos), np.concatenate(watts), np.concatenate(keys))
+        watts = path[at] - work.option[at, height]
+        parts.append(_Rungs(at, np.full(len(at), height - 1), watts, work.rank[fleet.roster.group[at], height]))
+        path[at] = work.option[at, height]
+    return _join(parts)
 
 
-def _rungs_up(
-    fleet: Fleet,
-    level: Ints,
-    settled: Floats,
-    option: Floats,
-    rank: Ints,
-    policy: Policy,
-    start: Ints,
-    next_only: bool,
-) -> _Rungs:
-    """Every rung that may be bought, best first. A unit that was on at the start may always be put back: that is no wake."""
-    roster = fleet.roster
-    units, tos, watts, keys = [], [], [], []
-    top = int(rank.max(initial=0)) + 1
-    asleep = level == ASLEEP
-    first = np.where(start >= 0, 0, fleet.wake_mode)
-    may_rise = fleet.can_command & (~asleep | fleet.may_wake | (start >= 0))
-    for height in range(option.shape[1] - 1):
-        wakes = asleep & (first == height)
-        able = may_rise & (fleet.ceiling >= height) & (level < height) & (~asleep | (height >= first))
-        if next_only:
-            able = able & ((level == height - 1) | wakes)
+def _rungs_up(work: _Work, policy: Policy, may_wake: bool) -> _Rungs:
+    """Every rung that may be bought. A unit that was on at the start may always be put back: that is no wake."""
+    fleet, parts = work.fleet, []
+    top = int(work.rank.max(initial=0)) + 1
+    asleep = work.level == ASLEEP
+    first = np.where(work.start >= 0, 0, fleet.wake_mode)
+    may_rise = fleet.can_command & (~asleep | (fleet.may_wake & may_wake) | (work.start >= 0))
+    path = work.settled.copy()
+    for height in range(work.option.shape[1] - 1):
+        able = may_rise & (fleet.ceiling >= height) & (work.level < height) & (~asleep | (height >= first))
+        able &= work.option[:, height + 1] > path
         at = np.flatnonzero(able)
-        below = np.where(wakes[at] | (level[at] == height - 1), settled[at], option[at, height])
-        rise = option[at, height + 1] - below
-        kept = rise > 0
-        at = at[kept]
-        key = top - rank[roster.group[at], np.where(wakes[at], 0, height)]
+        watts = work.option[at, height + 1] - path[at]
+        wakes = asleep[at] & (first[at] == height)
+        place = top - work.rank[fleet.roster.group[at], np.where(wakes, 0, height)]
         if policy is Policy.MODES_FIRST:
-            key = key + np.where(asleep[at], 2 * top, 0)
-        units.append(at)
-        tos.append(np.full(len(at), height))
-        watts.append(rise[kept])
-        keys.append(key)
-    return _ordered(fleet, np.concatenate(units), np.concatenate(tos), np.concatenate(watts), np.concatenate(keys))
+            place = place + np.where(asleep[at], 2 * top, 0)
+        parts.append(_Rungs(at, np.full(len(at), height), watts, place))
+        path[at] = work.option[at, height + 1]
+    return _join(parts)
 
 
-def _ordered(fleet: Fleet, unit: Ints, to: Ints, watts: Floats, key: Ints) -> _Rungs:
-    order = np.lexsort((_tie_break(fleet)[unit], key))
-    unit = unit[order]
-    return _Rungs(unit, to[order], watts[order], fleet.roster.feeder[unit])
+def _prefix(fleet: Fleet, rungs: _Rungs, lane: Ints, amount_w: Floats, reach: bool) -> Bools:
+    """Which rungs form the prefix of each lane that amounts to `amount_w[lane]`, shape [rung].
+
+    `reach`: the last rung may pass the amount (selling must reach it); else it must stay within (buying).
+    """
+    lanes, places = len(amount_w), int(rungs.place.max(initial=0)) + 1
+    bin_of = lane * places + rungs.place
+    sums = np.bincount(bin_of, weights=rungs.watts, minlength=lanes * places).reshape(lanes, places)
+    upto = np.cumsum(sums, axis=1)
+    whole = (upto <= amount_w[:, None]).ravel()
+    taken: Bools = whole[bin_of]
+    cut = np.argmax(upto > amount_w[:, None], axis=1)
+    is_cut = (upto[np.arange(lanes), cut] > amount_w) & (amount_w > 0)
+    for at in np.flatnonzero(is_cut):
+        inside = np.flatnonzero(bin_of == at * places + cut[at])
+        inside = inside[_by_wear(fleet, rungs.unit[inside])]
+        before = upto[at, cut[at]] - sums[at, cut[at]]
+        running = before + np.cumsum(rungs.watts[inside])
+        taken[inside] = (running - rungs.watts[inside] if reach else running) <= amount_w[at]
+        if reach:
+            taken[inside] &= running - rungs.watts[inside] < amount_w[at]
+    return taken
 
 
-def _segment_total(feeder: Ints, watts: Floats, feeders: int) -> Floats:
-    """Running total of watts inside each feeder, in the order given, shape [rung]."""
-    by_feeder = np.argsort(feeder, kind="stable")
-    running = np.cumsum(watts[by_feeder])
-    sums = np.bincount(feeder, weights=watts, minlength=feeders)
-    before = np.concatenate(([0.0], np.cumsum(sums)[:-1]))
-    total = np.empty_like(running)
-    total[by_feeder] = running - before[feeder[by_feeder]]
-    return total
+def _down(work: _Work, lane_of_unit: Ints, excess_w: Floats) -> None:
+    """Sell rungs in each lane (feeder, or the site as one) until its excess is gone, the last rung included."""
+    rungs = _rungs_down(work)
+    taken = _prefix(work.fleet, rungs, lane_of_unit[rungs.unit], np.maximum(excess_w, 0.0), reach=True)
+    taken &= excess_w[lane_of_unit[rungs.unit]] > 0
+    work.land(rungs, taken, down=True)
 
 
-def _apply(level: Ints, settled: Floats, option: Floats, rungs: _Rungs, taken: Bools, down: bool) -> None:
-    """Move units along the rungs taken: the lowest (or highest) rung of each unit wins."""
-    unit, to = rungs.unit[taken], rungs.to[taken]
-    if down:
-        np.minimum.at(level, unit, to)
-    else:
-        np.maximum.at(level, unit, to)
-    moved = np.unique(unit)
-    settled[moved] = option[moved, level[moved] + 1]
+def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> None:
+    """Buy rungs in order while feeder and site have room. Where units were lowered in this breath none other is woken."""
+    rungs = _rungs_up(work, policy, may_wake)
+    feeder = work.fleet.roster.feeder
+    if bool(np.any(np.isfinite(caps))):
+        room_w = np.maximum(caps - per_feeder(work.fleet.roster, work.settled), 0.0)
+        rungs = rungs.where(_prefix(work.fleet, rungs, feeder[rungs.unit], room_w, reach=False))
+    room = np.array([target_w - float(work.settled.sum())])
+    taken = _prefix(work.fleet, rungs, np.zeros(len(rungs.unit), dtype=np.int64), room, reach=False)
+    work.land(rungs, taken, down=False)
 
 
-def _down(
-    fleet: Fleet,
-    level: Ints,
-    settled: Floats,
-    option: Floats,
-    policy: Policy,
-    feeder_excess_w: Floats | None,
-    excess_w: float | None,
-) -> tuple[Ints, Floats]:
-    """Sell rungs until the excess (of each feeder, or of the site) is gone, the last one included."""
-    rungs = _rungs_down(fleet, level, settled, option, _efficiency_rank(fleet, policy))
-    if feeder_excess_w is not None:
-        total = _segment_total(rungs.feeder, rungs.watts, len(feeder_excess_w))
-        taken = total - rungs.watts < feeder_excess_w[rungs.feeder]
-    else:
-        assert excess_w is not None
-        total = np.cumsum(rungs.watts)
-        taken = total - rungs.watts < excess_w
-    _apply(level, settled, option, rungs, taken, down=True)
-    return level, settled
+def _put_back(work: _Work, target_w: float, caps: Floats) -> None:
+    """Undo a switch that need not be: the largest units put to sleep just now that fit in what is left."""
+    units = np.flatnonzero((work.level == ASLEEP) & (work.start >= 0))
+    _one_by_one(work, units, np.zeros(len(units), dtype=np.int64), target_w, caps)
 
 
-def _up(
-    fleet: Fleet,
-    level: Ints,
-    settled: Floats,
-    option: Floats,
-    policy: Policy,
-    room_w: float,
-    caps: Floats,
-    start: Ints,
-) -> tuple[Ints, Floats]:
-    """Buy rungs while there is room: first whole ladders in order, then single next rungs that still fit."""
-    rank = _efficiency_rank(fleet, policy)
-    for turn in range(24):
-        rungs = _rungs_up(fleet, level, settled, option, rank, policy, start, next_only=turn > 0)
-        feeder_room = caps - per_feeder(fleet.roster, settled)
-        if turn:
-            fits = (rungs.watts <= room_w) & (rungs.watts <= feeder_room[rungs.feeder])
-            rungs = _Rungs(rungs.unit[fits], rungs.to[fits], rungs.watts[fits], rungs.feeder[fits])
-            if not len(rungs.unit):
-                break
-        inside = _segment_total(rungs.feeder, rungs.watts, len(caps)) <= feeder_room[rungs.feeder]
-        taken = inside & (np.cumsum(np.where(inside, rungs.watts, 0.0)) <= room_w)
-        _apply(level, settled, option, rungs, taken, down=False)
-        room_w -= float(rungs.watts[taken].sum())
-    return level, settled
+def _fill(work: _Work, target_w: float, caps: Floats) -> None:
+    """Close what is left, less than a rung, by the largest single rungs between on-modes that fit; then by put-backs."""
+    fleet = work.fleet
+    while True:
+        units = np.flatnonzero(fleet.can_command & (work.level >= 0) & (work.level < fleet.ceiling))
+        if not _one_by_one(work, units, work.level[units] + 1, target_w, caps):
+            return
+
+
+def _one_by_one(work: _Work, units: Ints, to: Ints, target_w: float, caps: Floats) -> bool:
+    """Raise units to `to`, the largest rise that fits first, each at most once; tells whether any was raised."""
+    feeder = work.fleet.roster.feeder
+    room_w = target_w - float(work.settled.sum())
+    feeder_room_w = caps - per_feeder(work.fleet.roster, work.settled)
+    watts = work.option[units, to + 1] - work.settled[units]
+    some = False
+    while True:
+        fits = (watts > 0) & (watts <= room_w) & (watts <= feeder_room_w[feeder[units]])
+        units, to, watts = units[fits], to[fits], watts[fits]
+        if not len(units):
+            return some
+        best = int(np.argmax(watts))
+        unit = units[best]
+        work.level[unit], work.settled[unit] = to[best], work.option[unit, to[best] + 1]
+        room_w -= float(watts[best])
+        feeder_room_w[feeder[unit]] -= watts[best]
+        watts = watts.copy()
+        watts[best] = 0.0
+        some = True

@@ -139,6 +139,7 @@ class Fleet:
     ceiling: Codes
     wake_mode: Codes
     starts_used: Ints
+    since_ms: Ints
 
     def __len__(self) -> int:
         return len(self.roster)
@@ -148,11 +149,13 @@ class Fleet:
         return self.roster.devices
 
     def option_w(self) -> Floats:
-        """Power of each unit asleep and in each mode, shape [N, 1 + M]; column 0 is asleep."""
+        """Power of each unit asleep and in each mode, shape [N, 1 + M]; column 0 is asleep. What it is in (`wanted`) draws
+        what it is believed to draw (`settled_w`)."""
         roster = self.roster
         table = np.concatenate((roster.sleep_w[:, None], roster.mode_power_w), axis=1)
         power: Floats = table[roster.group]
         power[:, 1:] *= self.scale[:, None]
+        power[np.arange(len(self)), self.wanted.astype(np.int64) + 1] = self.settled_w
         return power
 
     def feeder_power_w(self) -> Floats:
@@ -337,6 +340,7 @@ def fleet_of(
         ceiling=np.minimum(top, asked.mode_ceiling).astype(np.int8),
         wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
         starts_used=asked.starts_used,
+        since_ms=asked.since_ms,
     )
 
 

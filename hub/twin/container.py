@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make-believe containers that publish themselves over MQTT in the Bitdeer D40 shape: documents of texts.
+
+The broker may come later than the twin or go away: the client keeps trying. Commands to a container (pumps, fans,
+sockets) arrive on its own topics and change what it tells next.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+from hub.twin.physics import WS_PER_WH
+from hub.twin.site import Site
+from kernel.clock import Clock
+from kernel.ids import device_key
+from kernel.reading import Field
+from telemetry.codec import encode
+from telemetry.profile import Profile
+
+COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate")
+
+
+class Container:
+    """One container: the share of the site's feeders whose number modulo the containers is its own."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        self.site = site
+        self.name = f"container-{number + 1}"
+        self.topic_prefix = f"{self.name}-"
+        self.device = device_key(site.spec.hub, site.spec.site, self.name)
+        self._mine = (site.feeder_of % max(1, site.spec.containers)) == number
+        self.pump_on = True
+        self.fan_on = True
+        self.sockets_off: set[int] = set()
+
+    def figures(self) -> Mapping[str, Field]:
+        """What it measures now: its cooling power is the spec's share of what its miners draw."""
+        machines = self.site.machines
+        share = self.site.spec.losses.cooling_share
+        drawn = float(machines.power()[self._mine].sum())
+        energy = float(machines.energy_ws[self._mine].sum()) / WS_PER_WH
+        air = self.site.spec.weather.at(machines.at_ms)
+        warm = 12.0 if self.pump_on else 30.0
+        load = drawn / max(1.0, float(machines.nominal_w[self._mine].sum()))
+        return {
+            "power_w": drawn * share, "energy_import_wh": energy * share, "temp_ambient_c": air, "humidity_pct": 45.0,
+            "temp_supply_c": air + 8.0, "temp_return_c": air + 8.0 + warm * load, "flow_lpm": 900.0 if self.pump_on else 0.0,
+            "pressure_supply_bar": 1.6 if self.pump_on else 0.0, "pump_state": "on" if self.pump_on else "off",
+            "fan_state": "on" if self.fan_on else "off", "fan_duty_pct": 40.0 + 50.0 * load, "error_text": "[]",
+            "sockets_json": orjson.dumps(self._sockets()).decode(),
+        }  # fmt: skip
+
+    def _sockets(self) -> list[dict[str, Any]]:
+        return [
+            {"PDUIndex": "1", "SocketIndex": str(at), "State": "0" if at in self.sockets_off else "1"}
+            for at in (1, 2, 3)
+        ]
+
+    def obey(self, command: str, body: Mapping[str, Any]) -> None:
+        """A message on one of its command topics; what it cannot read it leaves."""
+        on = str(body.get("Operate", "")) in ("1", "on", "On", "true")
+        match command:
+            case "PumpOperate":
+                self.pump_on = on
+            case "CoolerOperate":
+                self.fan_on = on
+            case "PDUOperate" if str(body.get("SocketIndex", "")).isdigit():
+                index = int(str(body["SocketIndex"]))
+                (self.sockets_off.discard if on else self.sockets_off.add)(index)
+
+
+class Publisher:
+    """The MQTT client of all containers; paho's own thread keeps the connection, this loop gives it messages."""
+
+    def __init__(self, site: Site, clock: Clock, profile: Profile, containers: list[Container]) -> None:
+        self.site, self.clock, self.profile, self.containers = site, clock, profile, containers
+        self.client = Client(CallbackAPIVersion.VERSION2, client_id=f"{site.spec.site}-containers")
+        self.client.reconnect_delay_set(min_delay=1, max_delay=5)
+        self.client.on_connect = self._connected
+        self.client.on_message = self._heard
+
+    def _connected(self, client: Client, *_rest: object) -> None:
+        for container in self.containers:
+            for command in COMMANDS:
+                client.subscribe(container.topic_prefix + command, qos=1)
+
+    def _heard(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            body = orjson.loads(message.payload)
+            for container in self.containers:
+                if message.topic.startswith(container.topic_prefix) and isinstance(body, dict):
+                    container.obey(message.topic.removeprefix(container.topic_prefix), body)
+
+    def documents(self, container: Container) -> dict[str, bytes]:
+        """Topic to payload of one container."""
+        told = encode(self.profile, container.figures())
+        return {
+            self.profile.documents[name].format(id=container.topic_prefix): orjson.dumps(document)
+            for name, document in told.items()
+        }
+
+    async def run(self) -> None:
+        """Publish each period, for ever."""
+        spec = self.site.spec
+        assert spec.mqtt_host is not None
+        self.client.connect_async(spec.mqtt_host, spec.mqtt_port, keepalive=20)
+        self.client.loop_start()
+        try:
+            while True:
+                if self.client.is_connected() and "container_silent" not in self.site.service_faults:
+                    self.site.machines.advance(self.clock.now_ms())
+                    for container in self.containers:
+                        for topic, payload in self.documents(container).items():
+                            self.client.publish(topic, payload, qos=1)
+                await asyncio.sleep(spec.mqtt_period_s)
+        finally:
+            self.client.disconnect()
+            self.client.loop_stop()

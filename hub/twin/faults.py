@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with a make-believe miner, meter or service. Each fault is a word; a unit may have several."""
+
+from collections.abc import Mapping
+
+MINER_FAULTS: Mapping[str, str] = {
+    # the machine
+    "sick": "draws its power and hashes nothing",
+    "dead": "no power, nobody at its address",
+    "board": "one hash board dead",
+    "overheat": "chips run hot until the protective stop",
+    # the answers
+    "hung": "accepts and never answers",
+    "refused": "connections are refused though it works",
+    "slow": "answers after 5 to 8 s",
+    "no_nul": "answers without the closing NUL and keeps the socket open",
+    "segments": "answers in three segments",
+    "missing_comma": "`}{` between objects",
+    "stray_comma": "`,}` before a closing brace",
+    "list_comma": "`[,{` after an opening bracket",
+    "raw_newline": "a raw line break inside a string",
+    "double_quote": '`""temp0"` before a key',
+    "inf_nan": "infinities and no-numbers, as texts, among the rates",
+    "leading_comma": "an answer that starts with a comma",
+    "truncated": "an answer cut at a buffer's size",
+    "garbage": "bytes that are no text",
+    "huge": "an answer of 10 MB",
+    "reboot_mid_reply": "reboots in the middle of an answer",
+    "lost_reply": "does what it is told and closes without an answer",
+    "clock_off": "its clock is wrong by a day",
+    "frozen": "its telemetry stands still",
+    "duplicate_serial": "claims the serial number of its neighbour",
+    # the commands
+    "refuses_writes": "answers every write with an error",
+    "write_404": "answers every write over HTTP with 404",
+    "deaf": "acknowledges a command and does nothing",
+    "half_shed": "sheds only half of its load when put to sleep",
+    "reboots_on_write": "reboots half-way through each command, which is lost",
+}
+
+METER_FAULTS: Mapping[str, str] = {
+    "dead": "no answer",
+    "exception": "answers each request with Modbus exception 4",
+    "segments": "splits each answer in two TCP segments",
+    "frozen": "its registers stand still",
+}
+
+SERVICE_FAULTS: Mapping[str, str] = {
+    "pool_dead": "the pool answers 503",
+    "rates_dead": "the rate feed answers 503",
+    "venue_dead": "the venue answers 503",
+    "container_silent": "containers publish nothing",
+}

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The make-believe machines: power, hashrate, heat and energy of n miners as numpy columns.
+
+Each miner follows one trajectory: `power(t) = from + (to - from) * f(u)`, `u = (t - start) / duration`, where f is a
+piecewise linear shape (the start-up trace, a straight step, a drop) that stays at 1 after u = 1; the same for the hashrate.
+One further trajectory may wait (a restart: drop, then start). Weather, temperatures and the noise of what is reported
+change only on a grid of `HEAT_MS`, and scale power and hashrate by factors that hold between grid instants. Hence the
+integrals (energy, hashes) are exact, and how often `advance` is called changes nothing: a law the tests hold.
+
+`pace` divides the time constants of the dynamics alone (ramps, reboots, thermal lag); clocks and energy stay true.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.twin.models import Model, part_load
+from hub.twin.shape import DROP, START, STEP, shape_area, shape_value
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+HEAT_MS = 10_000
+NEVER = 1 << 60
+WS_PER_WH = 3600.0
+DIFF1_HASHES = float(1 << 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """Inlet air: a daily sine about a mean, warmest at 15:00 UTC + `shift_h`, and the spread between places."""
+
+    mean_c: float = 18.0
+    swing_c: float = 6.0
+    shift_h: float = 0.0
+    spread_c: float = 1.5
+
+    def at(self, at_ms: int) -> float:
+        hour = at_ms / 3_600_000 + self.shift_h
+        return self.mean_c + self.swing_c * float(np.sin((hour - 9.0) * np.pi / 12.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that one unit shows of itself at an instant; what it reports, not the truth behind it."""
+
+    index: int
+    at_ms: int
+    state: str
+    power_w: float
+    hashrate_hs: float
+    average_hs: float
+    nominal_hs: float
+    inlet_c: float
+    chip_c: float
+    board_c: float
+    fan_rpm: int
+    elapsed_s: int
+    uptime_s: int
+    accepted: int
+    rejected: int
+    stale: int
+    hw_errors: int
+    dead_boards: int
+    mode: str
+    limit_w: float
+    percent: float
+
+
+class Machines:
+    """n miners. Columns are [miner]; `advance(now)` brings energy, hashes, heat and noise up to an instant.
+
+    Commands act at the instant given, take effect as the model does, and never fail: what a firmware refuses is refused
+    by its responder. `fault_power` and `fault_hash` scale what a broken unit draws and does.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        rng: np.random.Generator,
+        now_ms: int,
+        pace: float = 1.0,
+        weather: Weather | None = None,
+        spread: float = 0.02,
+    ) -> None:
+        n = len(models)
+        self.models = list(models)
+        self.n = n
+        self.pace = pace
+        self.weather = weather or Weather()
+        self._rng = rng
+
+        def column(name: str) -> Floats:
+            return np.array([getattr(model, name) for model in models], dtype=np.float64)
+
+        def spread_of(sd: float) -> Floats:
+            return 1.0 + np.clip(rng.normal(0.0, sd, n), -3 * sd, 3 * sd) if sd else np.ones(n)
+
+        # What the units are
+        self.nominal_w = column("power_w") * spread_of(spread)
+        self.nominal_hs = column("hashrate_hs") * spread_of(spread * 0.75)
+        self.plate_hs = column("hashrate_hs")
+        self.sleep_w = column("sleep_w")
+        self.rise_c = column("rise_c")
+        self.boards = column("boards")
+        self.fans = column("fans")
+        slack = spread_of(spread * 4)
+        self.down_delay_ms = column("down_delay_s") * slack * 1000 / pace
+        self.down_ms = np.maximum(column("down_s") * 1000 / pace, 1.0)
+        self.up_ms = np.maximum(column("up_s") * slack * 1000 / pace, 1.0)
+        self.step_ms = np.maximum(column("step_s") * 1000 / pace, 1.0)
+        self.board_ms = column("board_s") * slack * 1000 / pace
+        self.report_bias = spread_of(spread / 4)
+        self.place_c = rng.normal(0.0, self.weather.spread_c, n)
+
+        # What they are asked to do
+        self.asleep: Bools = np.zeros(n, dtype=np.bool_)
+        self.want_w = self.nominal_w.copy()
+        self.want_hs = self.nominal_hs.copy()
+        self.limit_w = column("power_w")
+        self.percent = np.full(n, 100.0)
+        self.modes = ["normal"] * n
+        self.locating: Bools = np.zeros(n, dtype=np.bool_)
+
+        # What they do
+        self._start: Ints = np.full(n, now_ms - 1, dtype=np.int64)
+        self._dur = np.ones(n)
+        self._shape: Ints = np.zeros(n, dtype=np.int64)
+        self._p = (self.want_w.copy(), self.want_w.copy())
+        self._h = (self.want_hs.copy(), self.want_hs.copy())
+        self._next_at: Ints = np.full(n, NEVER, dtype=np.int64)
+        self._next_dur = np.ones(n)
+        self._next_shape: Ints = np.zeros(n, dtype=np.int64)
+        self._next_p = np.zeros(n)
+        self._next_h = np.zeros(n)
+        self.board_up_ms: Ints = np.full(n, now_ms, dtype=np.int64)
+        self.started_ms: Ints = (now_ms - rng.integers(3_600_000, 40 * 86_400_000, n)).astype(np.int64)
+        self.hashing_ms = self.started_ms.copy()
+        self.tripped: Bools = np.zeros(n, dtype=np.bool_)
+
+        # What is wrong with them
+        self.fault_power = np.ones(n)
+        self.fault_hash = np.ones(n)
+        self.fault_heat_c = np.zeros(n)
+        self.dead_boards: Ints = np.zeros(n, dtype=np.int64)
+
+        # What they have done
+        self.energy_ws = np.zeros(n)
+        self.hashes = np.zeros(n)
+        self.hashes_before = self.nominal_hs * (now_ms - self.started_ms) / 1000.0
+        self.chip_c = self.weather.at(now_ms) + self.place_c + self.rise_c
+        self._heat_p = np.ones(n)
+        self._heat_h = np.ones(n)
+        self._noise = np.zeros(n)
+        self.at_ms = now_ms
+        self._heat_at(now_ms, settle=True)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def advance(self, now_ms: int) -> None:
+        """Bring everything up to `now_ms`; an instant already passed changes nothing."""
+        while self.at_ms < now_ms:
+            edge = (self.at_ms // HEAT_MS + 1) * HEAT_MS
+            until = min(now_ms, edge)
+            self._run(until)
+            self.at_ms = until
+            if until == edge:
+                self._heat_at(until)
+
+    def _run(self, until: int) -> None:
+        waiting = self._next_at <= until
+        if not waiting.any():
+            self._integrate(slice(None), np.float64(self.at_ms), np.float64(until))
+            return
+        rest, due = np.flatnonzero(~waiting), np.flatnonzero(waiting)
+        self._integrate(rest, np.float64(self.at_ms), np.float64(until))
+        turn = self._next_at[due].astype(np.float64)
+        self._integrate(due, np.float64(self.at_ms), turn)
+        self._begin_next(due)
+        self._integrate(due, turn, np.float64(until))
+
+    def _integrate(self, who: slice | Ints, start: np.float64 | Floats, end: np.float64 | Floats) -> None:
+        """Energy and hashes of `who` over [start, end] ms along the present trajectory."""
+        dur, begun = self._dur[who], self._start[who]
+        span_s = (end - start) / 1000.0
+        power = self._p[1][who] * span_s
+        work = self._h[1][who] * span_s
+        moving = np.flatnonzero(begun + dur > start)
+        if len(moving):
+            index = moving if isinstance(who, slice) else who[moving]
+            length, shape = self._dur[index], self._shape[index]
+            first = start if isinstance(start, np.floating) else start[moving]
+            last = end if isinstance(end, np.floating) else end[moving]
+            u0, u1 = (first - self._start[index]) / length, (last - self._start[index]) / length
+            seconds = (last - first) / 1000.0
+            for which, (low, high), total in ((0, self._p, power), (1, self._h, work)):
+                area = (shape_area(which, shape, u1) - shape_area(which, shape, u0)) * length / 1000.0
+                total[moving] = low[index] * seconds + (high[index] - low[index]) * area
+        self.energy_ws[who] += power * self._heat_p[who] * self.fault_power[who]
+        self.hashes[who] += work * self._heat_h[who] * self.fault_hash[who]
+
+    def _begin_next(self, due: Ints) -> None:
+        at = self._next_at[due]
+        p, h = self._base_at(due, at)
+        self._p[0][due], self._h[0][due] = p, h
+        self._p[1][due], self._h[1][due] = self._next_p[due], self._next_h[due]
+        self._start[due], self._dur[due], self._shape[due] = at, self._next_dur[due], self._next_shape[due]
+        self._next_at[due] = NEVER
+        self.hashing_ms[due] = at
+
+    def _heat_at(self, at_ms: int, settle: bool = False) -> None:
+        """One step of weather, temperatures, derating and report noise; protective stops and their end."""
+        inlet = self.weather.at(at_ms) + self.place_c
+        load = self.power() / self.nominal_w
+        target = inlet + self.rise_c * load + self.fault_heat_c * np.minimum(load, 1.0)
+        lag_s = 90.0 / self.pace
+        self.chip_c += (target - self.chip_c) * (1.0 if settle else -np.expm1(-HEAT_MS / 1000.0 / lag_s))
+        derate = np.where(inlet > 40.0, 0.9, 1.0)
+        self._heat_p = np.clip(1.0 + 0.003 * (inlet - 25.0), 0.95, 1.08) * derate
+        self._heat_h = derate
+        self._noise = self._rng.normal(0.0, 0.012, self.n)
+        hot = (self.chip_c > 105.0) & ~self.tripped & ~self.asleep
+        for index in np.flatnonzero(hot):
+            self.tripped[index] = True
+            self._go(int(index), at_ms, self.sleep_w[index], 0.0, DROP, 1.0)
+        cool = self.tripped & (self.chip_c < 60.0)
+        for index in np.flatnonzero(cool):
+            self.tripped[index] = False
+            if not self.asleep[index]:
+                self._begin_start(int(index), at_ms)
+
+    # --- what is ----------------------------------------------------------------------------------------------------
+
+    def _base_at(self, who: Ints | slice, at: Ints | int) -> tuple[Floats, Floats]:
+        """Power and hashrate along the trajectory, before heat and faults."""
+        u = (at - self._start[who]) / self._dur[who]
+        shape = self._shape[who]
+        found = []
+        for which, (low, high) in ((0, self._p), (1, self._h)):
+            value = high[who].copy()
+            moving = np.flatnonzero(u < 1.0)
+            if len(moving):
+                f = shape_value(which, shape[moving], u[moving])
+                value[moving] = low[who][moving] + (value[moving] - low[who][moving]) * f
+            found.append(value)
+        return found[0], found[1]
+
+    def power(self) -> Floats:
+        """Watts drawn at the wall now, [miner]."""
+        return np.asarray(self._base_at(slice(None), self.at_ms)[0] * self._heat_p * self.fault_power)
+
+    def hashrate(self) -> Floats:
+        """H/s done now, [miner]."""
+        return np.asarray(self._base_at(slice(None), self.at_ms)[1] * self._heat_h * self.fault_hash)
+
+    def energy_wh(self) -> Floats:
+        """Energy drawn since the twin began, [miner]."""
+        return self.energy_ws / WS_PER_WH
+
+    def one(self, index: int, at_ms: int | None = None) -> tuple[float, float]:
+        """(W, H/s) of one unit, in plain floats; `at_ms` may lie after the last advance within its trajectory."""
+        at = self.at_ms if at_ms is None else at_ms
+        power, work = float(self._p[1][index]), float(self._h[1][index])
+        u = (at - int(self._start[index])) / float(self._dur[index])
+        if u < 1.0:
+            shape, where = self._shape[index : index + 1], np.array([u])
+            low_p, low_h = float(self._p[0][index]), float(self._h[0][index])
+            power = low_p + (power - low_p) * float(shape_value(0, shape, where)[0])
+            work = low_h + (work - low_h) * float(shape_value(1, shape, where)[0])
+        return (
+            power * float(self._heat_p[index]) * float(self.fault_power[index]),
+            work * float(self._heat_h[index]) * float(self.fault_hash[index]),
+        )
+
+    def board_up(self, index: int) -> bool:
+        """Whether its control board answers: powered, and not rebooting."""
+        return bool(self.fault_power[index] > 0.0 and self.board_up_ms[index] <= self.at_ms)
+
+    def state(self, index: int) -> str:
+        """What it truly does: hashing, ramping, asleep, fault or rebooting."""
+        if self.fault_power[index] <= 0.0 or self.tripped[index]:
+            return "fault"
+        if self.board_up_ms[index] > self.at_ms:
+            return "rebooting"
+        if self.asleep[index]:
+            return "asleep"
+        if self.fault_hash[index] <= 0.0:
+            return "fault"
+        settled = self._next_at[index] == NEVER and self.at_ms >= self._start[index] + self._dur[index]
+        return "hashing" if settled else "ramping"
+
+    def look(self, index: int) -> Look:
+        """What one unit shows now."""
+        power, work = self.one(index)
+        chip = float(self.chip_c[index])
+        inlet = self.weather.at(self.at_ms) + float(self.place_c[index])
+        load = power / float(self.nominal_w[index])
+        fan = 0 if not self.fans[index] else int(min(6200.0, 1200.0 + max(0.0, chip - 30.0) * 95.0))
+        done = float(self.hashes[index] + self.hashes_before[index])
+        accepted = int(done / (DIFF1_HASHES * 524288.0))
+        up_s = max(0, (self.at_ms - int(self.started_ms[index])) // 1000)
+        elapsed_s = max(0, (self.at_ms - int(self.hashing_ms[index])) // 1000)
+        nominal = float(self.plate_hs[index])
+        return Look(
+            index=index, at_ms=self.at_ms, state=self.state(index), power_w=power * float(self.report_bias[index]),
+            hashrate_hs=work * (1.0 + float(self._noise[index])), average_hs=work, nominal_hs=nominal, inlet_c=inlet,
+            chip_c=chip, board_c=chip - 15.0 * min(load, 1.0), fan_rpm=fan, elapsed_s=elapsed_s, uptime_s=up_s,
+            accepted=accepted, rejected=accepted // 400, stale=accepted // 1500, hw_errors=up_s // 90,
+            dead_boards=int(self.dead_boards[index]), mode=self.modes[index], limit_w=float(self.limit_w[index]),
+            percent=float(self.percent[index]),
+        )  # fmt: skip
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    def sleep(self, index: int, now_ms: int) -> None:
+        """Standby: full load during the model's delay, then the fall."""
+        self.advance(now_ms)
+        if self.asleep[index]:
+            return
+        self.asleep[index] = True
+        delay = int(self.down_delay_ms[index])
+        self._go(index, now_ms + delay, float(self.sleep_w[index]), 0.0, DROP, float(self.down_ms[index]))
+
+    def wake(self, index: int, now_ms: int, seconds: float | None = None) -> None:
+        """Hash again by the start-up trace, in `seconds` where the command chose a faster start."""
+        self.advance(now_ms)
+        if not self.asleep[index]:
+            return
+        self.asleep[index] = False
+        self._begin_start(index, now_ms, None if seconds is None else seconds * 1000 / self.pace)
+
+    def half_sleep(self, index: int, now_ms: int) -> None:
+        """A shed that only half happens: the fault of a unit whose one rail stays up."""
+        self.advance(now_ms)
+        self.asleep[index] = True
+        power, work = self._now(index)
+        self._go(index, now_ms, power / 2, work / 2, DROP, float(self.down_ms[index]))
+
+    def set_mode(self, index: int, mode: str, now_ms: int, restart: bool | None = None) -> None:
+        """A named operating point of the model; KeyError where it has none of that name."""
+        shares = {name: (p, h) for name, p, h in self.models[index].modes}
+        power, work = shares[mode]
+        self.modes[index] = mode
+        self.limit_w[index] = self.models[index].power_w * power
+        self._operate(index, power, work, now_ms, restart)
+
+    def set_power(self, index: int, power_w: float, now_ms: int, restart: bool | None = None) -> None:
+        """A power target in watts, met within the unit's spread, along the part-load curve."""
+        model = self.models[index]
+        self.limit_w[index] = power_w
+        share = min(max(power_w / model.power_w, model.low_share), model.high_share)
+        self._operate(index, share, part_load(share), now_ms, restart)
+
+    def set_percent(self, index: int, percent: float, now_ms: int) -> None:
+        """A share of the power limit, without restart."""
+        model = self.models[index]
+        self.percent[index] = percent
+        share = min(max(percent / 100.0 * float(self.limit_w[index]) / model.power_w, 0.05), model.high_share)
+        self._operate(index, share, part_load(share), now_ms, restart=False)
+
+    def reboot(self, index: int, now_ms: int, keeps_sleep: bool = True) -> None:
+        """The control board leaves the network for a while; then the unit does what it was set to do."""
+        self.advance(now_ms)
+        up = now_ms + int(self.board_ms[index])
+        self.board_up_ms[index] = up
+        self.started_ms[index] = up
+        self.percent[index] = 100.0
+        if not keeps_sleep:
+            self.asleep[index] = False
+        self._go(index, now_ms, float(self.sleep_w[index]), 0.0, DROP, max(1000.0 / self.pace, 1.0))
+        if not self.asleep[index]:
+            self._then_start(index, up)
+
+    def _operate(self, index: int, power: float, work: float, now_ms: int, restart: bool | None) -> None:
+        """Take an operating point, given as shares of nominal power and hashrate."""
+        self.advance(now_ms)
+        self.want_w[index] = float(self.nominal_w[index]) * power
+        self.want_hs[index] = float(self.nominal_hs[index]) * work
+        if self.asleep[index] or self.tripped[index]:
+            return
+        if self.models[index].restarts if restart is None else restart:
+            fall = float(self.down_ms[index])
+            self._go(index, now_ms, float(self.sleep_w[index]), 0.0, DROP, fall)
+            self._then_start(index, now_ms + int(fall))
+            return
+        self._go(index, now_ms, float(self.want_w[index]), float(self.want_hs[index]), STEP, float(self.step_ms[index]))
+
+    def _begin_start(self, index: int, at_ms: int, length_ms: float | None = None) -> None:
+        length = float(self.up_ms[index]) if length_ms is None else length_ms
+        self.hashing_ms[index] = at_ms
+        self._go(index, at_ms, float(self.want_w[index]), float(self.want_hs[index]), START, max(length, 1.0))
+
+    def _then_start(self, index: int, at_ms: int) -> None:
+        self._next_at[index] = at_ms
+        self._next_p[index], self._next_h[index] = self.want_w[index], self.want_hs[index]
+        self._next_shape[index], self._next_dur[index] = START, self.up_ms[index]
+
+    def _now(self, index: int) -> tuple[float, float]:
+        base = self._base_at(np.array([index]), self.at_ms)
+        return float(base[0][0]), float(base[1][0])
+
+    def _go(self, index: int, start_ms: int, power_w: float, work_hs: float, shape: int, length_ms: float) -> None:
+        """A new trajectory from where the unit is now; whatever waited is forgotten."""
+        self._p[0][index], self._h[0][index] = self._now(index)
+        self._p[1][index], self._h[1][index] = power_w, work_hs
+        self._start[index], self._dur[index], self._shape[index] = start_ms, length_ms, shape
+        self._next_at[index] = NEVER

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The twin's own process: every device of a spec on real loopback sockets, until it is told to stop.
+
+`python -m hub.twin.serve SPEC.json [READY.json]`. When all ports are open it writes READY.json (which names every
+device, address and service) and prints one JSON line.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import uvloop
+
+from hub.twin.antminer import ACCOUNT as ANTMINER_ACCOUNT
+from hub.twin.antminer import Antminer
+from hub.twin.container import Container, Publisher
+from hub.twin.control import ready_line, serve_control
+from hub.twin.lines import (
+    Factory,
+    HttpLine,
+    HttpResponder,
+    Ports,
+    RpcLine,
+    RpcResponder,
+    Street,
+    allow_files,
+    keep_ports,
+)
+from hub.twin.meters import Meters, serve_meters
+from hub.twin.site import Site, Unit
+from hub.twin.spec import TwinSpec, feeder_name
+from hub.twin.whatsminer import ACCOUNT as WHATSMINER_ACCOUNT
+from hub.twin.whatsminer import Whatsminer
+from kernel.clock import Clock, system_clock
+from kernel.errors import ConfigError
+from telemetry.profile import Profile, load
+
+PROFILES = Path(__file__).parents[2] / "configs" / "profiles"
+ADVANCE_S = 0.25
+
+ACCOUNTS: Mapping[str, str] = {"antminer": ANTMINER_ACCOUNT, "whatsminer": WHATSMINER_ACCOUNT}
+Made = dict[str, tuple[int, Factory]]
+
+
+def doors(street: Street) -> Mapping[str, Callable[[Unit], Made]]:
+    """For each dialect, the ports of a unit: name to (port, connection factory)."""
+    spec, site = street.site.spec, street.site
+    antminer, whatsminer = Antminer(site), Whatsminer(site)
+
+    def rpc(unit: Unit, responder: RpcResponder) -> tuple[int, Factory]:
+        return spec.rpc_port, lambda: RpcLine(street, unit, responder)
+
+    def http(unit: Unit, responder: HttpResponder) -> tuple[int, Factory]:
+        return spec.http_port, lambda: HttpLine(street, unit, responder)
+
+    return {
+        "antminer": lambda unit: {"rpc": rpc(unit, antminer), "http": http(unit, antminer)},
+        "whatsminer": lambda unit: {"rpc": rpc(unit, whatsminer)},
+    }
+
+
+def profile_of(kind: str, name: str) -> Profile:
+    return load(PROFILES / kind / f"{name}.toml")
+
+
+def describe(site: Site, ports: list[Ports], containers: list[Container], meter_port: int) -> dict[str, Any]:
+    """What `ready.json` says of devices: enough to write a hub's register."""
+    spec = site.spec
+    return {
+        "hub": spec.hub, "site": spec.site, "seed": spec.seed, "pace": spec.pace, "pid": os.getpid(),
+        "miners": [
+            {
+                "device": unit.place.device, "host": unit.place.host, "ports": opened.ports, "model": unit.model.label,
+                "dialect": unit.model.dialect, "firmware": unit.model.firmware, "feeder": feeder_name(unit.place.feeder),
+                "rack": unit.place.rack, "position": unit.place.position, "serial": unit.place.serial,
+                "mac": unit.place.mac,
+            }
+            for unit, opened in zip(site.units, ports, strict=True)
+        ],
+        "meters": [
+            {
+                "device": meter.device, "host": spec.host, "port": meter_port, "unit": meter.unit_id,
+                "profile": spec.main_meter_profile if meter.feeder is None else spec.feeder_meter_profile,
+                "role": "main" if meter.feeder is None else "feeder",
+                "feeder": None if meter.feeder is None else feeder_name(meter.feeder), "serial": meter.serial,
+            }
+            for meter in site.meters
+        ],
+        "containers": [
+            {"device": container.device, "topic_prefix": container.topic_prefix, "profile": spec.container_profile}
+            for container in containers
+        ],
+        "losses": spec.losses.model_dump() | {"feeder_factor": spec.losses.feeder_factor},
+        "accounts": dict(ACCOUNTS), "password": spec.password,
+        "mqtt": None if spec.mqtt_host is None else {"host": spec.mqtt_host, "port": spec.mqtt_port},
+    }  # fmt: skip
+
+
+async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | None = None) -> None:
+    """Serve until SIGTERM or SIGINT (or cancelled). Raises ConfigError where a port or the file limit is refused."""
+    clock = clock or system_clock()
+    site = Site(spec, clock.now_ms())
+    rng = np.random.default_rng([spec.seed, 4])
+    street = Street(site, clock, rng)
+    kinds = doors(street)
+    factories = [kinds[unit.model.dialect](unit) for unit in site.units]
+    allow_files(2 * sum(len(made) for made in factories) if spec.miners < 2000 else sum(map(len, factories)) + 4000)
+    ports = [Ports(unit, made) for unit, made in zip(site.units, factories, strict=True)]
+    async with contextlib.AsyncExitStack() as stack:
+        for opened in ports:
+            await opened.open()
+            stack.callback(opened.close)
+        meters = Meters(
+            site, clock, profile_of("meters", spec.main_meter_profile), profile_of("meters", spec.feeder_meter_profile)
+        )
+        gateway, meter_port = await serve_meters(meters, spec.host, spec.meter_port, rng)
+        stack.callback(gateway.close)
+        containers = [Container(site, number) for number in range(spec.containers)]
+        ready = describe(site, ports, containers, meter_port)
+        if spec.finance:
+            ready |= await _finance(site, clock, stack)
+        if spec.control_port is not None:
+            channel, control_port = await serve_control(site, clock, spec.host, spec.control_port)
+            stack.callback(channel.close)
+            ready["control_url"] = f"http://{spec.host}:{control_port}"
+
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loops = [asyncio.create_task(_advance(street)), asyncio.create_task(keep_ports(site, ports))]
+        if spec.mqtt_host is not None and containers:
+            publisher = Publisher(site, clock, profile_of("containers", spec.container_profile), containers)
+            loops.append(asyncio.create_task(publisher.run()))
+        _announce(ready, ready_path)
+        waiter = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([*loops, waiter], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiter}:
+                task.result()
+        finally:
+            for task in (*loops, waiter):
+                task.cancel()
+            await asyncio.gather(*loops, waiter, return_exceptions=True)
+
+
+async def _finance(site: Site, clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Any]:
+    from hub.twin.finance import serve_finance
+
+    spec = site.spec
+
+    def hashes_done() -> float:
+        site.machines.advance(clock.now_ms())
+        return site.hashes_done()
+
+    servers = await serve_finance(
+        seed=spec.seed, host=spec.host, clock=clock, hashes_done=hashes_done, pool_port=spec.pool_port,
+        rates_port=spec.rates_port, venue_port=spec.venue_port, faults=lambda: frozenset(site.service_faults),
+    )  # fmt: skip
+    stack.push_async_callback(servers.close)
+    return {
+        "pool_url": servers.pool_url, "rates_url": servers.rates_url, "venue_url": servers.venue_url,
+        "pool_token": servers.pool_token,
+    }  # fmt: skip
+
+
+async def _advance(street: Street) -> None:
+    """Keep the machines near now, so that a request never has to make up for a long silence."""
+    while True:
+        street.now()
+        await asyncio.sleep(ADVANCE_S)
+
+
+def _announce(ready: dict[str, Any], ready_path: Path | None) -> None:
+    if ready_path is not None:
+        part = ready_path.with_suffix(".part")
+        part.write_bytes(orjson.dumps(ready))
+        part.replace(ready_path)
+    sys.stdout.buffer.write(ready_line(ready))
+    sys.stdout.buffer.flush()
+
+
+def run(spec: TwinSpec, ready_path: Path | None = None) -> None:
+    """Serve in this process until it is told to stop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(spec, ready_path))
+
+
+def main(argv: list[str]) -> int:
+    """`SPEC.json [READY.json]`; `-` reads the spec from standard input."""
+    if not 1 <= len(argv) <= 2:
+        sys.stderr.write("usage: python -m hub.twin.serve SPEC.json|- [READY.json]\n")
+        return 2
+    text = sys.stdin.read() if argv[0] == "-" else Path(argv[0]).read_text(encoding="utf-8")
+    try:
+        run(TwinSpec.model_validate_json(text), Path(argv[1]) if len(argv) > 1 else None)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The make-believe site alive: its units, what is wrong with them, and what its meters count.
+
+Sockets (`hub.twin.serve`) and virtual time (`hub.simulation`) stand on this same file; it knows neither.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
+from hub.twin.models import Model
+from hub.twin.physics import WS_PER_WH, Look, Machines
+from hub.twin.spec import Place, TwinSpec, feeder_name, layout
+from kernel.ids import device_key
+
+Floats = NDArray[np.float64]
+
+DAY_MS = 86_400_000
+
+
+@dataclass(slots=True)
+class Pool:
+    """One pool entry of a unit, as its firmware holds it."""
+
+    url: str
+    user: str
+    password: str = "x"
+
+
+@dataclass(slots=True)
+class Unit:
+    """One miner of the site: what its firmware remembers beside the physics. `memory` is its responder's own."""
+
+    place: Place
+    pools: list[Pool]
+    password: str
+    faults: set[str] = field(default_factory=set)
+    memory: dict[str, object] = field(default_factory=dict)
+    frozen: Look | None = None
+    open_now: int = 0
+    open_most: int = 0
+    answers: int = 0
+    writes: int = 0
+
+    @property
+    def index(self) -> int:
+        return self.place.index
+
+    @property
+    def model(self) -> Model:
+        return self.place.model
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPlace:
+    """One meter: `feeder` None is the main meter. `start_wh` is what its counter showed when the twin began."""
+
+    device: str
+    name: str
+    unit_id: int
+    feeder: int | None
+    serial: str
+    start_wh: float
+
+
+class Site:
+    """Units, machines and meters of one spec, from `now_ms` on."""
+
+    def __init__(self, spec: TwinSpec, now_ms: int) -> None:
+        self.spec = spec
+        self.began_ms = now_ms
+        self.places = layout(spec)
+        models = [place.model for place in self.places]
+        self.machines = Machines(
+            models,
+            rng=np.random.default_rng([spec.seed, 2]),
+            now_ms=now_ms,
+            pace=spec.pace,
+            weather=spec.weather,
+            spread=spec.spread,
+        )
+        self.units = [
+            Unit(place, [Pool(spec.pool_url, f"{spec.pool_account}.{place.name}")], spec.password)
+            for place in self.places
+        ]
+        self.by_device = {unit.place.device: unit for unit in self.units}
+        self.feeder_of = np.array([place.feeder for place in self.places], dtype=np.int64)
+        rng = np.random.default_rng([spec.seed, 3])
+        self.meters = [
+            MeterPlace(
+                device=device_key(spec.hub, spec.site, name),
+                name=name,
+                unit_id=at + 1,
+                feeder=feeder,
+                serial=f"MT{spec.seed % 1000:03d}{at + 1:05d}",
+                start_wh=float(rng.integers(1_000_000, 90_000_000)),
+            )
+            for at, (name, feeder) in enumerate(
+                [("meter-main", None)] + [(f"meter-{feeder_name(f)}", f) for f in range(spec.feeders)]
+            )
+        ]
+        self.meter_faults: dict[str, set[str]] = {meter.name: set() for meter in self.meters}
+        self.service_faults: set[str] = set()
+        for unit in self.units:
+            if unit.place.faults:
+                self.set_faults(unit, unit.place.faults, now_ms)
+
+    # --- what is wrong ------------------------------------------------------------------------------------------------
+
+    def set_faults(self, unit: Unit, faults: frozenset[str] | set[str], now_ms: int) -> None:
+        """Give a unit exactly these faults from now on. Raises ValueError naming an unknown one."""
+        unknown = faults - set(MINER_FAULTS)
+        if unknown:
+            raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(MINER_FAULTS))}")
+        machines, index, boards = self.machines, unit.index, unit.model.boards
+        machines.advance(now_ms)
+        dead = "board" in faults
+        machines.dead_boards[index] = 1 if dead else 0
+        left = (boards - 1) / boards if dead else 1.0
+        machines.fault_hash[index] = 0.0 if faults & {"sick", "dead"} else left
+        machines.fault_power[index] = 0.0 if "dead" in faults else 1.0 - (1.0 - left) * 0.9
+        machines.fault_heat_c[index] = 60.0 if "overheat" in faults else 0.0
+        unit.frozen = machines.look(index) if "frozen" in faults else None
+        unit.faults = set(faults)
+
+    def set_meter_faults(self, meter: str, faults: set[str]) -> None:
+        unknown = faults - set(METER_FAULTS)
+        if unknown or meter not in self.meter_faults:
+            raise ValueError(
+                f"meter {meter!r}, faults {sorted(faults)}: known {sorted(self.meter_faults)}, {sorted(METER_FAULTS)}"
+            )
+        self.meter_faults[meter] = set(faults)
+
+    def set_service_faults(self, faults: set[str]) -> None:
+        unknown = faults - set(SERVICE_FAULTS)
+        if unknown:
+            raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(SERVICE_FAULTS))}")
+        self.service_faults = set(faults)
+
+    # --- what is seen -------------------------------------------------------------------------------------------------
+
+    def look(self, unit: Unit) -> Look:
+        """What a unit shows of itself; a frozen one shows what it showed."""
+        return unit.frozen or self.machines.look(unit.index)
+
+    def clock_ms(self, unit: Unit) -> int:
+        """The unit's own clock."""
+        return self.machines.at_ms + (DAY_MS if "clock_off" in unit.faults else 0)
+
+    def reachable(self) -> NDArray[np.bool_]:
+        """Whose control board is powered and on the network, [miner]."""
+        machines = self.machines
+        return (machines.fault_power > 0.0) & (machines.board_up_ms <= machines.at_ms)
+
+    # --- what is metered ----------------------------------------------------------------------------------------------
+
+    def _per_feeder(self, per_miner: Floats) -> Floats:
+        return np.bincount(self.feeder_of, weights=per_miner, minlength=self.spec.feeders).astype(np.float64)
+
+    def _metered(self, per_miner: Floats, fixed: float) -> Floats:
+        """[main, feeder...] from what the miners draw (W or Wh), and the fixed part in the same unit."""
+        losses = self.spec.losses
+        feeders = self._per_feeder(per_miner) * losses.feeder_factor
+        main = feeders.sum() * (1 + losses.transformer_share) + fixed
+        return np.concatenate([[main], feeders])
+
+    def meter_power_w(self) -> Floats:
+        """True power at each meter, in the order of `meters`."""
+        return self._metered(self.machines.power(), self.spec.losses.transformer_fixed_w)
+
+    def meter_energy_wh(self) -> Floats:
+        """Each meter's counter, in the order of `meters`."""
+        fixed = self.spec.losses.transformer_fixed_w * (self.machines.at_ms - self.began_ms) / 1000.0 / WS_PER_WH
+        start = np.array([meter.start_wh for meter in self.meters])
+        return start + self._metered(self.machines.energy_wh(), fixed)
+
+    def hashes_done(self) -> float:
+        """Hashes of the whole site since the twin began."""
+        return float(self.machines.hashes.sum())
+
+    # --- what is commanded --------------------------------------------------------------------------------------------
+
+    def obeys(self, unit: Unit, now_ms: int) -> bool:
+        """Whether a command that the firmware accepted has any effect; a unit may reboot over it instead."""
+        unit.writes += 1
+        if "reboots_on_write" in unit.faults:
+            self.machines.reboot(unit.index, now_ms)
+            return False
+        return "deaf" not in unit.faults
+
+    def sleep(self, unit: Unit, now_ms: int) -> None:
+        if not self.obeys(unit, now_ms):
+            return
+        if "half_shed" in unit.faults:
+            self.machines.half_sleep(unit.index, now_ms)
+        else:
+            self.machines.sleep(unit.index, now_ms)
+
+    def wake(self, unit: Unit, now_ms: int, seconds: float | None = None) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.wake(unit.index, now_ms, seconds)
+
+    def set_mode(self, unit: Unit, mode: str, now_ms: int, restart: bool | None = None) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.set_mode(unit.index, mode, now_ms, restart)
+
+    def set_power(self, unit: Unit, power_w: float, now_ms: int, restart: bool | None = None) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.set_power(unit.index, power_w, now_ms, restart)
+
+    def set_percent(self, unit: Unit, percent: float, now_ms: int) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.set_percent(unit.index, percent, now_ms)
+
+    def reboot(self, unit: Unit, now_ms: int, keeps_sleep: bool = True) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.reboot(unit.index, now_ms, keeps_sleep)
+
+    def set_pools(self, unit: Unit, pools: list[Pool], now_ms: int) -> None:
+        if self.obeys(unit, now_ms) and pools:
+            unit.pools = pools
+
+    def locate(self, unit: Unit, on: bool, now_ms: int) -> None:
+        if self.obeys(unit, now_ms):
+            self.machines.locating[unit.index] = on

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduling.ladder import Ladder, ladders
 from scheduling.problem import Floats, Ints, Problem, first_free, first_locking
 
 
@@ -58,14 +57,17 @@ def forward(
     weight_w: Floats | None = None,
     target_w: Floats | None = None,
     band_w: float = 0.0,
-    rungs: dict[int, Ladder] | None = None,
+    top_w: Floats,
     reach: Reach | None = None,
 ) -> Ints:
-    """Units on, shape [group, slot]. `weight_w[g]` measures a unit against `target_w[t]` +- `band_w` where given; `reach`
-    narrows the corridor to what the ramp lets the site reach from the slot before (where no power path is known yet)."""
+    """Units on, shape [group, slot].
+
+    `weight_w[g]` measures a unit against `target_w[t]` +- `band_w` where given; `top_w[g, t]` is what a unit can draw at
+    most beside the others on its feeder; `reach` narrows the corridor to what the ramp lets the site reach from the slot
+    before (where no power path is known yet).
+    """
     groups = problem.groups
     groups_n, _, slots_n, feeders_n = problem.shape
-    rungs = ladders(problem) if rungs is None else rungs
     on_window = _windows(problem, groups.min_on_s)
     off_window = _windows(problem, groups.min_off_s)
     room = problem.feeder_room_w()
@@ -77,7 +79,7 @@ def forward(
     held_w = groups.locked_on.T.astype(np.float64) @ base
     left = np.where(groups.starts_left >= 0, groups.starts_left, np.iinfo(np.int64).max // 4)
     free_at = _free_at(problem)
-    longest = free_at.max(axis=0)
+    longest = free_at.max(axis=0, initial=0)
     on = np.empty((groups_n, slots_n), dtype=np.int64)
     before = groups.on_now.astype(np.int64)
     on_held = np.zeros(groups_n, dtype=np.int64)
@@ -96,7 +98,7 @@ def forward(
             size = _within_feeders(size, order, feeder2, base, room[:, t], keep, groups.feeder, tight)
         lots = size[order]
         lot_base = np.concatenate((base, base))[order]
-        top = rungs[int(problem.site.mode_max[t])].top_w
+        top = top_w[:, t]
         lot_top = np.concatenate((top, top))[order]
 
         most_low, least_top = corridor.most_low_w[t], corridor.least_top_w[t]

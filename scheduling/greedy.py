@@ -8,10 +8,11 @@ start. No look beyond that: no peak charge, no take-or-pay, no reserve. Caps, fe
 import numpy as np
 
 from scheduling.counts import Corridor, Reach, Wishes, forward
-from scheduling.ladder import ladders
+from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
 from scheduling.problem import Floats, Ints, Problem, first_free
 from scheduling.ramp import ramped
+from scheduling.shares import shares, walk
 
 
 def greedy(problem: Problem) -> Ints:
@@ -36,25 +37,34 @@ def greedy(problem: Problem) -> Ints:
 
     asleep_w = float(problem.groups.units @ problem.groups.sleep_w)
     heat = np.maximum(site.heat_w - asleep_w, 0.0)
+    inner = _inner(site.ramp_w, problem)
+    top_each = top_power_w(problem, rungs)
     corridor = Corridor(np.maximum(cap, 0.0), np.minimum(heat, np.maximum(cap, 0.0)))
-    reach = Reach(site.power_now_w, site.ramp_w, base_w) if site.battery is None else None
-    on = forward(problem, wishes, corridor, rungs=rungs, reach=reach)
+    reach = Reach(site.power_now_w, inner, base_w) if site.battery is None else None
+    on = forward(problem, wishes, corridor, top_w=top_each, reach=reach)
 
     low = on.T.astype(np.float64) @ problem.step_w()[:, 0]
-    top, wish = low.copy(), low.copy()
+    top, wish = (on * top_each).sum(axis=0), low.copy()
     for mode_max, ladder in rungs.items():
         at = site.mode_max == mode_max
-        top[at] = on[:, at].T.astype(np.float64) @ ladder.top_w
         pays = ladder.worth[:, :, None] * problem.slot_value()[None, None, at] > price[None, None, at]
         wish[at] += np.einsum("gt,gk,gkt->t", on[:, at].astype(np.float64), ladder.watts, pays.astype(np.float64))
     path = ramped(
         np.maximum(wish, heat) + base_w,
         low + base_w,
         np.minimum(top, np.maximum(cap, low)) + base_w,
-        _inner(site.ramp_w, problem),
+        inner,
         site.power_now_w,
     )
     return fill(problem, on, path - base_w, rungs)
+
+
+def top_power_w(problem: Problem, rungs: dict[int, Ladder]) -> Floats:
+    """What a unit can draw at most while all units of its feeder are on, shape [group, slot]."""
+    top: Floats = np.empty((len(problem.groups.names), len(problem.slots)))
+    for part in shares(problem, rungs, {mode_max: walk(problem, ladder) for mode_max, ladder in rungs.items()}):
+        top[:, part.slots] = part.power_w[:, -1:]
+    return top
 
 
 def _inner(ramp_w: Floats, problem: Problem) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grid.limit import Priority
-from kernel.clock import MS_PER_HOUR, MS_PER_S
+from kernel.clock import MS_PER_S
 from kernel.span import Slots
 
 Floats = NDArray[np.float64]
@@ -205,13 +205,3 @@ def first_free(slots: Slots, hold_s: float) -> Ints:
     starts = slots.starts_ms
     found = np.searchsorted(starts, starts + round(hold_s * MS_PER_S), side="left")
     return np.maximum(found, np.arange(len(slots)) + 1).astype(np.int64)
-
-
-def per_wh(price_per_mwh: Floats) -> Floats:
-    """Money per MWh as money per Wh."""
-    return price_per_mwh / 1e6
-
-
-def hash_value_per_hs_s(hashprice_per_phs_day: Floats) -> Floats:
-    """Hashprice (money per PH/s and day) as money per H/s and second."""
-    return hashprice_per_phs_day / 1e15 / 24.0 / (MS_PER_HOUR / MS_PER_S)

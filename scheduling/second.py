@@ -10,8 +10,8 @@ from scheduling.model import build
 from scheduling.problem import Problem
 
 
-def second_value(problem: Problem, *, gap: float = 1e-6, relaxed: bool = False) -> float | None:
-    """The best value by `scipy.optimize.milp`, or None where there is no plan that keeps all rules."""
+def second_value(problem: Problem, *, gap: float = 1e-6, nodes: int = 200, relaxed: bool = False) -> float | None:
+    """The best value that `scipy.optimize.milp` finds within `nodes`, or None where it finds none that keeps all rules."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_matrix
 
@@ -23,7 +23,7 @@ def second_value(problem: Problem, *, gap: float = 1e-6, relaxed: bool = False) 
         integrality=np.zeros(len(arrays.low), np.int64) if relaxed else arrays.whole.astype(np.int64),
         bounds=Bounds(arrays.low, arrays.high),
         constraints=LinearConstraint(matrix, arrays.row_low, arrays.row_high),
-        options={"mip_rel_gap": gap, "disp": False},
+        options={"mip_rel_gap": gap, "node_limit": nodes, "disp": False},
     )
     if found.x is None:
         return None

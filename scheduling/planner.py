@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to plan again, and with what: the best method that fits, the merit-order rule beside it, the last good plan behind.
+
+`due` says in words why a plan is needed now; `make` gives the plan. No clock, no thread: the same facts give the same
+bytes, because every limit of effort counts nodes and iterations.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from grid.limit import Limit
+from kernel.clock import MS_PER_S
+from kernel.curve import Curve, known
+from scheduling.assemble import assemble
+from scheduling.exact import Effort, exact
+from scheduling.facts import SiteNumbers
+from scheduling.greedy import greedy
+from scheduling.plan import Plan
+from scheduling.problem import Ints, Problem
+
+MILP_CELLS = 40_000
+"""Most cells (groups x modes x slots) that are given to the integer programme."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the last plan rested on, so that a change is seen: when, up to where its first slot reaches, which curves and
+    limits, and the power that it foresaw."""
+
+    at_ms: int
+    first_end_ms: int
+    known: tuple[tuple[str, int], ...]
+    limits: tuple[tuple[str, float, int, int], ...]
+
+
+def made_from(
+    numbers: SiteNumbers, plan_edges_ms: Ints, now_ms: int, curves: Iterable[Curve], limits: Iterable[Limit]
+) -> Made:
+    """The mark of a plan made now."""
+    return Made(now_ms, int(plan_edges_ms[1]), _known(numbers, curves, now_ms), _limits(limits, now_ms))
+
+
+def due(
+    last: Made | None,
+    numbers: SiteNumbers,
+    now_ms: int,
+    curves: Iterable[Curve],
+    limits: Iterable[Limit],
+    *,
+    drift_w: float = 0.0,
+    drift_allowed_w: float = float("inf"),
+) -> str | None:
+    """Why to plan again now, or None. `drift_w` is how far the meter is from the plan with nothing pending."""
+    if last is None:
+        return "no plan yet"
+    seen = _known(numbers, curves, now_ms)
+    newer = [name for name, at_ms in seen if dict(last.known).get(name) != at_ms]
+    if newer:
+        return f"new curve {newer[0]}"
+    if {one[:2] + one[3:] for one in _limits(limits, now_ms)} - {one[:2] + one[3:] for one in last.limits}:
+        return "a limit or order came"
+    if {one for one in last.limits if one[3] > now_ms} - set(_limits(limits, now_ms)):
+        return "a limit or order was released"
+    if now_ms >= last.first_end_ms:
+        return "the slot ended"
+    if drift_w > drift_allowed_w:
+        return f"the site drifted {drift_w / 1e3:.1f} kW from its plan"
+    return None
+
+
+def _known(numbers: SiteNumbers, curves: Iterable[Curve], now_ms: int) -> tuple[tuple[str, int], ...]:
+    have = list(curves)
+    names = [name for name in (numbers.market, numbers.hashprice, numbers.exchange) if name is not None]
+    found = [(name, known(have, name, now_ms)) for name in names]
+    return tuple((name, curve.known_at_ms) for name, curve in found if curve is not None)
+
+
+def _limits(limits: Iterable[Limit], now_ms: int) -> tuple[tuple[str, float, int, int], ...]:
+    return tuple(
+        sorted(
+            (f"{one.scope} {one.rule}", one.power_w, one.span.start_ms, one.span.end_ms)
+            for one in limits
+            if one.span.end_ms > now_ms
+        )
+    )
+
+
+def make(problem: Problem, *, why_now: str, last: Plan | None = None, effort: Effort = Effort()) -> Plan:
+    """The best plan at hand, judged. It is never worth less than the merit-order rule on the same facts.
+
+    Order of trial: the full integer programme where it is small enough; the merit-order rule; the last good plan cut to the
+    new horizon. What was fallen back on, and why, stands in `status` and `notes`.
+    """
+    rule = assemble(problem, greedy(problem), method="greedy", status="greedy", why_now=why_now)
+    if not int(problem.groups.units.sum()):
+        return replace(rule, status=rule.status if rule.violations else "optimal", bound=rule.value)
+    candidates, notes = [rule], []
+    cells = int(np.prod(problem.shape[:3]))
+    best = None
+    if cells <= MILP_CELLS:
+        best = exact(problem, effort=effort, why_now=why_now)
+        if best is None:
+            notes.append("the integer programme found no plan within its limits of effort")
+        else:
+            candidates.insert(0, best)
+    else:
+        notes.append(f"{cells} cells are too many for the integer programme")
+    old = _shifted(problem, last, why_now) if best is None else None
+    if old is not None:
+        candidates.append(old)
+    chosen = min(candidates, key=rank)
+    if best is not None and chosen is not best and not chosen.violations:
+        chosen = replace(chosen, bound=best.bound)
+    return replace(chosen, notes=(*chosen.notes, *notes))
+
+
+def rank(plan: Plan) -> tuple[tuple[float, ...], float]:
+    """Order of preference: least violation by priority of the rule, then value (smaller is better)."""
+    weight = [0.0] * 5
+    for violation in plan.violations:
+        weight[_urgency(violation.rule)] += violation.amount
+    return tuple(weight), -plan.value
+
+
+def _urgency(rule: str) -> int:
+    """0 is broken last. Rules that are no power limit come after all power limits."""
+    for place, words in enumerate((("import cap", "no export"), ("order",), ("feeder",), ("heat", "ramp"))):
+        if rule.startswith(words):
+            return place
+    return 4
+
+
+def _shifted(problem: Problem, last: Plan | None, why_now: str) -> Plan | None:
+    """The last plan's counts on the new slots, where its groups are the same and it broke nothing."""
+    if last is None or last.violations or last.problem.groups.names != problem.groups.names:
+        return None
+    at = np.searchsorted(last.problem.slots.edges_ms, problem.slots.starts_ms, side="right") - 1
+    if int(at.min()) < 0 or last.counts.shape[1] != problem.shape[1]:
+        return None
+    counts = last.counts[:, :, np.minimum(at, last.counts.shape[2] - 1)]
+    age_s = (problem.known_at_ms - last.made_ms) / MS_PER_S
+    note = f"the last good plan, {age_s:.0f} s old"
+    return assemble(problem, counts, method=last.method, status="last_good", why_now=why_now, notes=(note,))

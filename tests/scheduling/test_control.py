@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From facts to a problem, from a plan to set-points: small sites with everything written out."""
+
+import json
+from dataclasses import replace
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from grid.limit import Limit, Priority
+from grid.tariff import Component, Kind, Rate, Tariff
+from kernel.curve import Curve
+from kernel.dated import Dated
+from kernel.errors import ConfigError
+from kernel.span import Span
+from miner_control.command import Sleep
+from miner_control.envelope import Envelope, Mode
+from miner_control.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
+from miner_control.miner import Miner
+from scheduling.control import Overhead, Terms, step
+from scheduling.facts import SiteNumbers, problem_of
+from scheduling.narrow import Proposal, narrow
+from scheduling.plan import Schedule
+from scheduling.planner import due, made_from, make
+
+NOW = 1_770_000_000_000
+HOUR = 3_600_000
+SITE = "hub/site"
+COMMANDS = frozenset({"SetMode", "Sleep", "Wake"})
+
+
+def envelope(model: str, watts: float, ths: float) -> Envelope:
+    modes = (
+        Mode("low", watts * 0.6, ths * 0.69e12),
+        Mode("normal", watts, ths * 1e12),
+        Mode("high", watts * 1.18, ths * 1.115e12),
+    )
+    return Envelope(model, "stock", modes, "normal", 25.0, 300.0, 10.0, 200.0, 900.0, 900.0, commands=COMMANDS)
+
+
+def fleet(units: int = 20, *, asleep: int = 0, silent: int = 0) -> tuple[Fleet, Asked]:
+    miners = [
+        Miner(f"{SITE}/m{n}", "new" if n % 2 else "old", "stock", "127.0.0.1", (), f"f{n % 4 // 2}")
+        for n in range(units)
+    ]
+    table = {("new", "stock"): envelope("new", 3500.0, 234.0), ("old", "stock"): envelope("old", 3250.0, 104.0)}
+    roster = roster_of(miners, table)
+    seen: Seen = never_seen(roster)
+    state = np.full(units, STATE_CODE["hashing"], dtype=np.int8)
+    state[:asleep] = STATE_CODE["asleep"]
+    mode = np.where(np.arange(units) < asleep, -1, 1).astype(np.int8)
+    at_ms = np.where(np.arange(units) >= units - silent, 0, NOW - 1000)
+    power = np.where(mode < 0, 25.0, roster.mode_power_w[roster.group, -2:].min(axis=1, initial=1e9))
+    seen = replace(seen, at_ms=at_ms, state=state, mode=mode, power_w=power, has_power=np.ones(units, dtype=bool))
+    asked = never_asked(roster)
+    return fleet_of(roster, seen, asked, NOW), asked
+
+
+def tariff(currency: str = "USD") -> Tariff:
+    edition = Dated("energy", Rate(0.0), date(2020, 1, 1), None, "test", "A")
+    return Tariff("test", currency, ZoneInfo("UTC"), (Component("energy", Kind.MARKET, "energy", (edition,)),))
+
+
+def curves(price: float = 40.0, *, unit: str = "USD/MWh", hours: int = 24, known_ms: int = NOW - HOUR) -> list[Curve]:
+    starts = NOW - NOW % HOUR + HOUR * np.arange(-24, hours, dtype=np.int64)
+    values = np.full(len(starts), price)
+    market = Curve("price/day_ahead", unit, starts, starts + HOUR, values, known_ms, "test")
+    slow = np.array([NOW - 86_400_000])
+    hashprice = Curve("hashprice", "USD/PH/day", slow, slow + 2 * 86_400_000, np.array([45.0]), known_ms, "test")
+    return [market, hashprice]
+
+
+NUMBERS = SiteNumbers(site=SITE, currency="USD", import_cap_w=100_000.0)
+
+
+def limit(power_w: float, *, scope: str = SITE, hours: float = 1.0, priority: Priority = Priority.DISPATCHER) -> Limit:
+    return Limit(scope, power_w, Span(NOW, NOW + int(hours * HOUR)), priority, "order 7", "grid emergency")
+
+
+def test_a_problem_is_made_of_what_is_known_and_planned_clean() -> None:
+    units, asked = fleet(20, silent=2)
+    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), [limit(40_000.0)], NOW)
+    assert int(problem.groups.units.sum()) == 18
+    assert problem.site.other_load_w[0] == pytest.approx(3250.0 + 3500.0)
+    assert "not planned" in problem.facts and "price forecast" in problem.facts
+    plan = make(problem, why_now="test")
+    assert plan.violations == ()
+    assert plan.status == "optimal"
+    inside = plan.problem.slots.starts_ms < NOW + HOUR
+    assert bool(np.all(plan.power_w[inside] <= 40_000.1))
+    assert plan.reasons[0] == "order order 7 holds 40.0 kW"
+    json.dumps(plan.to_json())
+
+
+def test_locked_units_come_from_when_they_were_switched() -> None:
+    units, _ = fleet(20)
+    since = np.full(20, NOW - 300_000)
+    problem = problem_of(NUMBERS, units, since, tariff(), curves(), [], NOW)
+    locked = problem.groups.locked_on.sum(axis=0)
+    starts = problem.slots.starts_ms
+    assert locked[0] == 20
+    assert bool(np.all(locked[starts >= NOW + 600_000] == 0))
+    assert bool(np.all(locked[starts < NOW + 600_000] == 20))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"curves": curves(unit="EUR/MWh")}, "EUR/MWh"),
+        ({"curves": curves()[:1]}, "hashprice"),
+        ({"curves": curves()[1:]}, "there is none"),
+        ({"tariff": tariff("KZT")}, "KZT"),
+        ({"curves": [curves()[0], replace(curves()[1], unit="KZT/PH/day")]}, "KZT"),
+        ({"curves": [replace(curves()[0], known_at_ms=NOW + 1), curves()[1]]}, "there is none"),
+    ],
+)
+def test_what_cannot_be_planned_on_is_refused_by_name(given: dict[str, object], words: str) -> None:
+    units, asked = fleet(4)
+    with pytest.raises(ConfigError, match=words):
+        problem_of(
+            NUMBERS,
+            units,
+            asked.since_ms,
+            given.get("tariff", tariff()),  # type: ignore[arg-type]
+            given.get("curves", curves()),  # type: ignore[arg-type]
+            [],
+            NOW,
+        )
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_fleet_of_none_and_of_one(size: int) -> None:
+    units, asked = fleet(size)
+    plan = make(problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), [], NOW), why_now="test")
+    assert plan.violations == ()
+    assert plan.status == "optimal"
+    assert step(NOW, units, Schedule.of(plan), [], Terms(SITE)).over_w == 0.0
+
+
+def test_due_says_why() -> None:
+    limits = [limit(50_000.0)]
+    units, asked = fleet(4)
+    edges = problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), limits, NOW).slots.edges_ms
+    last = made_from(NUMBERS, edges, NOW, curves(), limits)
+    assert due(None, NUMBERS, NOW, curves(), limits) == "no plan yet"
+    assert due(last, NUMBERS, NOW + 1, curves(), limits) is None
+    assert due(last, NUMBERS, NOW + 1, curves(known_ms=NOW), limits) == "new curve price/day_ahead"
+    assert due(last, NUMBERS, NOW + 1, curves(), [*limits, limit(9.0, hours=2)]) == "a limit or order came"
+    assert due(last, NUMBERS, NOW + 1, curves(), []) == "a limit or order was released"
+    assert due(last, NUMBERS, NOW + 600_000, curves(), limits) == "the slot ended"
+    told = due(last, NUMBERS, NOW + 1, curves(), limits, drift_w=9e3, drift_allowed_w=5e3)
+    assert told == "the site drifted 9.0 kW from its plan"
+
+
+def schedule(power_w: float) -> Schedule:
+    return Schedule("plan-1", np.array([NOW - HOUR, NOW + HOUR]), np.array([power_w]), ("price",))
+
+
+def test_an_order_is_met_in_one_tick_with_its_reason() -> None:
+    units, _ = fleet(20)
+    before = float(units.settled_w.sum())
+    decision = step(NOW, units, schedule(before), [limit(before / 2)], Terms(SITE))
+    assert decision.over_w == 0.0
+    assert decision.expected_w <= before / 2
+    assert decision.set_points and all(point.reason == "order 7: grid emergency" for point in decision.set_points)
+    assert json.loads(json.dumps(decision.to_json()))["cap"]["rule"] == "order 7"
+
+
+def test_an_order_overrides_minimum_on_times_but_profit_does_not() -> None:
+    units, _ = fleet(20)
+    bound = replace(units, may_sleep=np.zeros(20, dtype=bool))
+    by_profit = step(NOW, bound, schedule(0.0), [], Terms(SITE))
+    assert not any(isinstance(point.intent, Sleep) for point in by_profit.set_points)
+    by_order = step(NOW, bound, schedule(70_000.0), [limit(1_000.0)], Terms(SITE))
+    assert by_order.over_w == 0.0
+    assert all(isinstance(point.intent, Sleep) for point in by_order.set_points)
+
+
+def test_only_differences_are_asked_and_the_step_is_pure() -> None:
+    units, _ = fleet(20)
+    now_w = float(units.settled_w.sum())
+    assert step(NOW, units, schedule(now_w * 1.004), [], Terms(SITE)).set_points == ()
+    assert step(NOW, units, None, [], Terms(SITE)).reason == "no plan covers this instant: hold"
+    first, second = (step(NOW, units, schedule(30_000.0), [limit(40_000.0)], Terms(SITE)) for _ in range(2))
+    assert first == second
+    assert first.reason == "plan: price"
+
+
+def test_limits_speak_of_the_meter_and_a_fresh_meter_only_tightens() -> None:
+    units, _ = fleet(20)
+    terms = Terms(SITE, Overhead(1.05, 2_000.0))
+    cap = limit(50_000.0)
+    decision = step(NOW, units, schedule(90_000.0), [cap], terms)
+    miners_w = (decision.expected_w - 2_000.0) / 1.05
+    assert decision.expected_w <= 50_000.0 and miners_w < 46_000.0
+    tighter = step(NOW, units, schedule(90_000.0), [cap], terms, {SITE: 53_000.0})
+    looser = step(NOW, units, schedule(90_000.0), [cap], terms, {SITE: 20_000.0})
+    assert tighter.expected_w <= decision.expected_w - 2_000.0
+    assert looser.expected_w == decision.expected_w
+
+
+def test_a_feeder_limit_moves_only_its_feeder() -> None:
+    units, _ = fleet(20)
+    decision = step(
+        NOW, units, schedule(200_000.0), [limit(10_000.0, scope=f"{SITE}/f0", priority=Priority.FEEDER)], Terms(SITE)
+    )
+    lowered = {point.device for point in decision.set_points if point.reason.startswith("order 7")}
+    feeders = {units.roster.feeder_names[int(units.roster.feeder[units.roster.index[device]])] for device in lowered}
+    assert feeders == {"f0"}
+    assert decision.feeders_over == ()
+
+
+def test_silent_miners_count_as_load_and_what_cannot_be_met_is_said() -> None:
+    units, _ = fleet(20, silent=20)
+    decision = step(NOW, units, None, [limit(10_000.0)], Terms(SITE))
+    assert decision.set_points == ()
+    assert decision.over_w == pytest.approx(float(units.settled_w.sum()) - 10_000.0)
+
+
+def test_the_more_urgent_party_is_kept() -> None:
+    heat = Proposal(20.0, float("inf"), Priority.CONTRACT, "heat", "")
+    order = Proposal(0.0, 10.0, Priority.DISPATCHER, "order", "")
+    safety = Proposal(0.0, 15.0, Priority.SAFETY, "trip", "")
+    found = narrow([heat, order, safety])
+    assert (found.low_w, found.high_w) == (10.0, 10.0)
+    assert found.upper == order and found.broken == (heat,)
+    assert narrow([heat]).nearest(5.0) == 20.0

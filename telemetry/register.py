@@ -161,6 +161,8 @@ def _factor_at(at_ms: NDArray[np.int64], terms: RegisterTerms, changes: Sequence
 def _in_order(samples: Samples) -> tuple[Samples, NDArray[np.int64], list[Oddity]]:
     """Samples in strictly increasing time, the time that truly passed until each, and what was odd."""
     oddities: list[Oddity] = []
+    # Another tier's poll of the same instant tells neither; it must not stand for one that does.
+    samples = samples.taken(np.flatnonzero(samples.energy_ok | samples.power_ok))
     at_ms = samples.at_ms
     late = np.flatnonzero(np.diff(at_ms) < 0)
     if len(late):

@@ -10,9 +10,6 @@ Tables: `batch` and `event` share one run of positions; `last` points at the row
 """
 
 import contextlib
-import errno
-import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,50 +23,21 @@ from kernel.event import Event
 from kernel.ids import sha256_hex
 from kernel.reading import Reading, ReadingBatch
 from telemetry.io.arrow import pack, unpack
+from telemetry.io.journal_schema import (
+    FILE_NAME,
+    PAGE_BYTES,
+    REMEDIES,
+    SCHEMA,
+    SCHEMA_VERSION,
+    check_version,
+    hold,
+    last_position,
+    state_of,
+)
 from telemetry.journal import JournalHealth, JournalState, JournalUnwritable, Record
-
-SCHEMA_VERSION = 1
-FILE_NAME = "journal.sqlite"
-
-_SCHEMA = """
-CREATE TABLE batch (
-  position INTEGER PRIMARY KEY, kind TEXT NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-  rows INTEGER NOT NULL, blob BLOB NOT NULL
-) STRICT;
-CREATE INDEX batch_time ON batch (kind, end_ms, start_ms);
-CREATE TABLE event (
-  position INTEGER PRIMARY KEY, kind TEXT NOT NULL, version INTEGER NOT NULL, site TEXT NOT NULL, writer TEXT NOT NULL,
-  seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX event_key ON event (site, writer, seq);
-CREATE INDEX event_kind ON event (kind, position);
-CREATE TABLE device (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, device TEXT NOT NULL, UNIQUE (kind, device)) STRICT;
-CREATE TABLE last (
-  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, position INTEGER NOT NULL, row INTEGER NOT NULL
-) STRICT;
-CREATE INDEX last_position ON last (position);
-CREATE TABLE trimmed (until INTEGER NOT NULL) STRICT;
-INSERT INTO trimmed VALUES (0);
-CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
 
 _DURABLE_KINDS = frozenset({"meter"})
 _MOST_PENDING_EVIDENCE = 2_000
-_PAGE_BYTES = 8192
-
-_STATES = {
-    sqlite3.SQLITE_FULL: JournalState.FULL,
-    sqlite3.SQLITE_READONLY: JournalState.READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: JournalState.READ_ONLY,
-    sqlite3.SQLITE_BUSY: JournalState.LOCKED,
-    sqlite3.SQLITE_LOCKED: JournalState.LOCKED,
-}
-_REMEDIES = {
-    JournalState.FULL: "free space on the disk; the hub goes on by itself",
-    JournalState.READ_ONLY: "make the folder writable (mount, owner, mode); the hub goes on by itself",
-    JournalState.LOCKED: "stop the other program that writes to this file",
-    JournalState.FAILED: "check the disk; restore the file from the last copy if it stays",
-}
 
 
 def open_journal(folder: Path, *, max_bytes: int | None = None) -> "SqliteJournal":
@@ -106,24 +74,24 @@ class SqliteJournal:
             if not self.path.exists():
                 raise ConfigError([Fault(str(self.path), "there is no journal", "Name the folder of a hub that ran")])
             with self._reading() as found:
-                self._check_version(found)
+                check_version(found, self.path)
 
     # --- opening -------------------------------------------------------------------------------------------------
 
     def _open_writer(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._held = _hold(folder / "journal.lock")
+            self._held = hold(folder / "journal.lock")
             self._writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             new = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
             if new:
-                self._writer.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+                self._writer.execute(f"PRAGMA page_size={PAGE_BYTES}")
                 self._writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
             self._writer.execute("PRAGMA journal_mode=WAL")
             if new:
-                self._writer.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
-            self._check_version(self._writer)
-            self._position = self._found_position(self._writer)
+                self._writer.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+            check_version(self._writer, self.path)
+            self._position = last_position(self._writer)
             self._device_ids = {(k, d): i for i, k, d in self._writer.execute("SELECT id, kind, device FROM device")}
             self._last_at = dict(self._writer.execute("SELECT id, at_ms FROM last"))
         except (sqlite3.Error, OSError) as error:
@@ -133,30 +101,6 @@ class SqliteJournal:
         except ConfigError:
             self._let_go()
             raise
-
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        try:
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        except sqlite3.DatabaseError as error:
-            fault = Fault(
-                str(self.path), f"not a readable journal: {error}", "Restore it from a copy, or move it aside"
-            )
-            raise ConfigError([fault]) from error
-        if version != SCHEMA_VERSION:
-            fault = Fault(
-                str(self.path),
-                f"schema version {version}, this hub reads {SCHEMA_VERSION}",
-                "Use the hub that wrote it",
-            )
-            raise ConfigError([fault])
-
-    @staticmethod
-    def _found_position(connection: sqlite3.Connection) -> int:
-        row = connection.execute(
-            "SELECT max(coalesce((SELECT max(position) FROM batch), 0), coalesce((SELECT max(position) FROM event), 0),"
-            " (SELECT until FROM trimmed))"
-        ).fetchone()
-        return int(row[0])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -266,27 +210,9 @@ class SqliteJournal:
             self._device_ids = {(k, d): i for i, k, d in connection.execute("SELECT id, kind, device FROM device")}
 
     def _unwritable(self, error: Exception) -> JournalUnwritable:
-        state = JournalState.FAILED
-        if isinstance(error, sqlite3.Error):
-            code = getattr(error, "sqlite_errorcode", 0)
-            state = _STATES.get(code & 0xFF, JournalState.FAILED)
-            if code & 0xFF == sqlite3.SQLITE_IOERR:
-                state = self._state_of_disk()
-        elif isinstance(error, OSError):
-            state = JournalState.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else state
-            state = JournalState.READ_ONLY if error.errno in (errno.EROFS, errno.EACCES) else state
-        self._state, self._text = state, f"{error} ({self.path}): {_REMEDIES[state]}"
-        return JournalUnwritable(state, self._text)
-
-    def _state_of_disk(self) -> JournalState:
-        """An I/O error says little: a disk with no room left is told apart from a broken one."""
-        with contextlib.suppress(OSError):
-            room = os.statvfs(self.path.parent)
-            if room.f_bavail * room.f_frsize < 4 * _PAGE_BYTES:
-                return JournalState.FULL
-            if room.f_flag & os.ST_RDONLY:
-                return JournalState.READ_ONLY
-        return JournalState.FAILED
+        self._state = state_of(error, self.path.parent)
+        self._text = f"{error} ({self.path}): {REMEDIES[self._state]}"
+        return JournalUnwritable(self._state, self._text)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -335,6 +261,20 @@ class SqliteJournal:
                 if row is not None:
                     yield position, row[0]
 
+    def spans(self, kind: str, after: int) -> Iterator[tuple[int, int, int]]:
+        """(position, first instant, last instant) of the batches of a kind behind a position, without reading them."""
+        with self._reading() as found:
+            yield from found.execute(
+                "SELECT position, start_ms, end_ms FROM batch WHERE kind=? AND position>? ORDER BY position",
+                (kind, after),
+            ).fetchall()
+
+    def kind_of(self, device: str) -> str | None:
+        """The kind under which a device was heard, or None where it never was."""
+        with self._reading() as found:
+            row = found.execute("SELECT kind FROM device WHERE device=?", (device,)).fetchone()
+            return None if row is None else str(row[0])
+
     def last(self, kind: str) -> list[Reading]:
         with self._reading() as found:
             rows = found.execute(
@@ -359,7 +299,7 @@ class SqliteJournal:
         if self._writer is not None:
             return self._position
         with self._reading() as found:
-            return self._found_position(found)
+            return last_position(found)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -442,15 +382,3 @@ class SqliteJournal:
 def _event(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
     _, kind, version, site, writer, seq, at_ms, body = row
     return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))
-
-
-def _hold(path: Path) -> IO[bytes]:
-    """The lock of the one writer; the system lets go of it with the process, however that ends."""
-    held = path.open("ab")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        fault = Fault(str(path.parent), "another hub writes here", "Stop it, or give this hub a folder of its own")
-        raise ConfigError([fault]) from error
-    return held

@@ -7,7 +7,8 @@ import pytest
 from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
 from kernel.reading import MISSING, Reading, ReadingBatch, Reason
-from telemetry.io.journal_sqlite import FILE_NAME, open_journal, read_journal
+from telemetry.io.journal_schema import FILE_NAME
+from telemetry.io.journal_sqlite import open_journal, read_journal
 from telemetry.journal import JournalState, JournalUnwritable
 from tests.telemetry.journal_cases import T0_MS, batch, event, meter, miner
 

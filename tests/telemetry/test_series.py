@@ -19,9 +19,9 @@ def made(
     return Samples(
         np.array([T0 + round(s * 1000) for s in at_s], dtype=np.int64),
         np.array([0.0 if v is None else v for v in energy_wh]),
-        np.array([v is not None for v in energy_wh]),
+        np.array([v is not None for v in energy_wh], dtype=np.bool_),
         np.array([0.0 if v is None else v for v in power]),
-        np.array([v is not None for v in power]),
+        np.array([v is not None for v in power], dtype=np.bool_),
     )
 
 

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The archive on Parquet files, asked by an in-memory DuckDB: any number of processes read while one seals.
+
+Sealing reads the journal's batches of a closed hour, sorts them by device and time and writes one file: to a temporary
+name, flushed to disk, then renamed. It goes through the devices in slices, so that memory stays bounded however large
+the fleet. What arrives late for a sealed hour is merged into a new file of that hour. Doing it again does no harm.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kernel.clock import MS_PER_HOUR, MS_PER_S
+from kernel.metric import SCHEMAS
+from kernel.span import Slots, Span, floor_ms
+from telemetry.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
+from telemetry.io.archive_rows import hot_table, merged, names_of, schema_of
+from telemetry.io.archive_sql import rolled_sql, rollup_sql
+from telemetry.io.journal_sqlite import SqliteJournal
+from telemetry.register import Change, RegisterTerms, Samples
+from telemetry.series import SlotEnergy, energy_on_slots
+
+_SLICE_ROWS = 200_000
+"""Rows held at once while sealing: with all metrics of a miner about 100 MB."""
+
+_FOREVER_MS = 2**62
+_SEALED = "sealed.json"
+_UNTIL = "until_position"
+
+
+class ParquetArchive:
+    """`telemetry.archive.Archive` on a folder of Parquet files and a journal."""
+
+    def __init__(self, folder: Path, journal: SqliteJournal) -> None:
+        self.folder = folder
+        self._journal = journal
+
+    # --- sealing -------------------------------------------------------------------------------------------------
+
+    def seal(self, now_ms: int, grace_s: float = 300.0) -> list[Sealed]:
+        """Write every hour that ended `grace_s` ago and is not, or not wholly, in files yet. One process at a time."""
+        closed_ms = floor_ms(now_ms - round(grace_s * MS_PER_S), MS_PER_HOUR)
+        done: list[Sealed] = []
+        for kind in SCHEMAS:
+            done += self._seal_kind(kind, closed_ms)
+        return done
+
+    def _seal_kind(self, kind: str, closed_ms: int) -> list[Sealed]:
+        after = self._watermarks().get(kind, 0)
+        hours: set[int] = set()
+        upto, still_open = after, False
+        for position, start_ms, end_ms in self._journal.spans(kind, after):
+            if end_ms >= closed_ms:
+                still_open = True
+            elif not still_open:
+                upto = position
+            touched = range(floor_ms(start_ms, MS_PER_HOUR), min(end_ms + 1, closed_ms), MS_PER_HOUR)
+            hours.update(touched)
+        done = [sealed for hour_ms in sorted(hours) for sealed in self._seal_hour(kind, hour_ms, after)]
+        if upto > after:
+            self._mark(kind, upto)
+        return done
+
+    def _seal_hour(self, kind: str, hour_ms: int, after: int) -> list[Sealed]:
+        """One hour: the rows of its file, where there is one, and those of the journal behind the watermark."""
+        import pyarrow.parquet as pq
+
+        target = self.folder / hour_file("raw", kind, hour_ms)
+        span = Span(hour_ms, hour_ms + MS_PER_HOUR)
+        kept = pq.ParquetFile(target) if target.exists() else None
+        names: set[str] = set() if kept is None else set(names_of(pq.read_table(target, columns=["device"])))
+        rows = 0 if kept is None else int(kept.metadata.num_rows)
+        columns: set[str] = set() if kept is None else set(kept.schema_arrow.names)
+        after = max(after, _until(kept))
+        until = self._journal.position()
+        late = 0
+        for table in self._hot(kind, span, after):
+            names.update(names_of(table))
+            columns.update(table.column_names)
+            late += table.num_rows
+        if not late:
+            return []
+        devices = sorted(names)
+        slices = max(1, -(-(rows + late) // _SLICE_ROWS))
+        size = -(-len(devices) // slices)
+        schema = schema_of(kind, columns)
+        written = 0
+        with _replacing(target) as temporary:
+            options = {"compression": "zstd", "use_dictionary": True, "write_statistics": True}
+            with pq.ParquetWriter(temporary, schema, **options) as writer:
+                for first in range(0, len(devices), size):
+                    chosen = devices[first : first + size]
+                    tables = [] if kept is None else [pq.read_table(target, filters=pc.field("device").isin(chosen))]
+                    tables += self._hot(kind, span, after, chosen)
+                    table = merged(tables, schema)
+                    if table.num_rows:
+                        writer.write_table(table)
+                        written += table.num_rows
+                writer.add_key_value_metadata({_UNTIL: str(until)})
+        for step in Step:
+            self._roll_up(kind, hour_ms, step)
+        return [
+            Sealed(kind, hour_ms, str(target.relative_to(self.folder)), written, target.stat().st_size, _sha256(target))
+        ]
+
+    def _hot(self, kind: str, span: Span, after: int, devices: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        for position, blob in self._journal.blobs(kind, span.start_ms, span.end_ms, after):
+            table = hot_table(kind, position, blob, span, devices)
+            if table.num_rows:
+                yield table
+
+    def _roll_up(self, kind: str, hour_ms: int, step: Step) -> None:
+        import pyarrow.parquet as pq
+
+        source = self.folder / hour_file("raw", kind, hour_ms)
+        target = self.folder / hour_file(step, kind, hour_ms)
+        found = set(pq.read_schema(source).names)
+        gauges = [name for name in rolled_gauges(kind) if name in found]
+        counters = [name for name in rolled_counters(kind) if name in found]
+        with _replacing(target) as temporary, _database() as database:
+            sql = rollup_sql("read_parquet($source)", gauges, counters, step.ms)
+            table = database.sql(sql, params={"source": str(source)}).to_arrow_table()
+            pq.write_table(table, temporary, compression="zstd")
+
+    def sealed_position(self) -> int:
+        marks = self._watermarks()
+        kinds = {kind for kind in SCHEMAS if next(self._journal.spans(kind, 0), None) is not None}
+        open_positions = [
+            first[0] - 1
+            for kind in kinds
+            if (first := next(self._journal.spans(kind, marks.get(kind, 0)), None)) is not None
+        ]
+        return min(open_positions, default=max(marks.values(), default=0))
+
+    def _watermarks(self) -> dict[str, int]:
+        path = self.folder / _SEALED
+        if not path.exists():
+            return {}
+        found: dict[str, int] = orjson.loads(path.read_bytes())
+        return found
+
+    def _mark(self, kind: str, position: int) -> None:
+        marks = self._watermarks() | {kind: position}
+        with _replacing(self.folder / _SEALED) as temporary:
+            temporary.write_bytes(orjson.dumps(marks, option=orjson.OPT_SORT_KEYS))
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def readings(
+        self, kind: str, span: Span, devices: Sequence[str] | None = None, metrics: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Device, at_ms, position and the metrics (null where missing), sorted by device and time."""
+        wanted = list(SCHEMAS[kind]) if metrics is None else list(metrics)
+        with _database() as database:
+            relation = self._open(database, kind, span, devices, wanted)
+            sql = f"SELECT * FROM {relation} ORDER BY device, at_ms"  # noqa: S608 - a name of ours
+            return database.sql(sql).to_arrow_table()
+
+    def query(self, sql: str, span: Span, **values: Any) -> pa.Table:
+        """The rows of SQL over the views `miner`, `meter`, `container`, `sensor` of a span, as an Arrow table."""
+        with _database() as database:
+            for kind in SCHEMAS:
+                self._open(database, kind, span, None, list(SCHEMAS[kind]))
+            return database.sql(sql, params=values or None).to_arrow_table()
+
+    def rollup(self, kind: str, metric: str, step: Step, span: Span, devices: Sequence[str] | None = None) -> pa.Table:
+        """A gauge: device, start_ms, min, max, mean, count; a counter: device, start_ms, first, last, count."""
+        counter = metric in rolled_counters(kind)
+        if not counter and metric not in rolled_gauges(kind):
+            raise KeyError(f"{metric} of {kind} is not rolled up")
+        after = self._watermarks().get(kind, 0)
+        hot_hours = sorted(
+            {
+                hour_ms
+                for _, start_ms, end_ms in self._journal.spans(kind, after)
+                for hour_ms in hours_of(Span(start_ms, end_ms + 1))
+                if span.start_ms - MS_PER_HOUR < hour_ms < span.end_ms
+            }
+        )
+        rolled = [
+            str(path)
+            for hour_ms in hours_of(span)
+            if hour_ms not in hot_hours and (path := self.folder / hour_file(step, kind, hour_ms)).exists()
+        ]
+        with _database() as database:
+            relations = []
+            if rolled:
+                database.execute(f"CREATE TABLE names AS SELECT * FROM {_list(database, rolled)}")  # noqa: S608
+                relations.append(rolled_sql("(SELECT * FROM names)", metric, counter))
+            if hot_hours:
+                whole = Span(hot_hours[0], hot_hours[-1] + MS_PER_HOUR)
+                relation = self._open(database, kind, whole, devices, [metric])
+                hours = ", ".join(str(hour_ms) for hour_ms in hot_hours)
+                chosen = f"(SELECT * FROM {relation} WHERE at_ms - at_ms % {MS_PER_HOUR} IN ({hours}))"  # noqa: S608
+                parts = rollup_sql(chosen, [] if counter else [metric], [metric] if counter else [], step.ms)
+                relations.append(rolled_sql(f"({parts})", metric, counter))
+            if not relations:
+                names = ("first", "last", "count") if counter else ("min", "max", "mean", "count")
+                return pa.table({"device": pa.array([], pa.string()), "start_ms": pa.array([], pa.int64())} | {
+                    name: pa.array([], pa.int64() if name == "count" else pa.float64()) for name in names
+                })  # fmt: skip
+            database.register("chosen", pa.table({"device": pa.array(devices or [], pa.string())}))
+            only = "" if devices is None else " AND device IN (SELECT device FROM chosen)"
+            sql = (
+                f"SELECT * FROM ({' UNION ALL BY NAME '.join(relations)})"  # noqa: S608 - names of ours
+                f" WHERE start_ms >= {span.start_ms} AND start_ms < {span.end_ms}{only} ORDER BY device, start_ms"
+            )
+            return database.sql(sql).to_arrow_table()
+
+    def samples(self, device: str, span: Span, energy: str = "energy_import_wh", power: str = "power_w") -> Samples:
+        """The samples of one register in their order of arrival, with those next to the span on either side.
+
+        Looks an hour to either side, then ever further (at most 40 days) until a count stands on each side.
+        """
+        kind = self._kind_of(device)
+        table = pa.table({})
+        for hours in (1, 6, 48, 960):
+            wider = Span(max(span.start_ms - hours * MS_PER_HOUR, 0), span.end_ms + hours * MS_PER_HOUR)
+            table = self.readings(kind, wider, [device], [energy, power])
+            counted = table.filter(pc.is_valid(table[energy]))["at_ms"].to_numpy()
+            if len(counted) and counted[0] <= span.start_ms and counted[-1] >= span.end_ms:
+                break
+        table = table.sort_by([("position", "ascending")])
+        found, drawn = table[energy].combine_chunks(), table[power].combine_chunks()
+        return Samples(
+            table["at_ms"].to_numpy(),
+            pc.fill_null(found, 0.0).to_numpy(zero_copy_only=False),
+            pc.is_valid(found).to_numpy(zero_copy_only=False),
+            pc.fill_null(drawn, 0.0).to_numpy(zero_copy_only=False),
+            pc.is_valid(drawn).to_numpy(zero_copy_only=False),
+        )
+
+    def energy(
+        self, device: str, slots: Slots, terms: RegisterTerms | None = None, changes: Sequence[Change] = ()
+    ) -> SlotEnergy:
+        """Energy per slot of one meter, from counts first."""
+        return energy_on_slots(self.samples(device, slots.span), slots, terms, changes)
+
+    @staticmethod
+    def _beyond(table: pa.Table, paths: Mapping[int, Path]) -> pa.Table:
+        """Without the rows that a sealed file of their hour holds already."""
+        import pyarrow.parquet as pq
+
+        hours, position = table["at_ms"].to_numpy() // MS_PER_HOUR * MS_PER_HOUR, int(table["position"][0].as_py())
+        doubled = [
+            hour_ms
+            for hour_ms in np.unique(hours).tolist()
+            if hour_ms in paths and _until(pq.ParquetFile(paths[hour_ms])) >= position
+        ]
+        return table.filter(pa.array(~np.isin(hours, doubled))) if doubled else table
+
+    def _kind_of(self, device: str) -> str:
+        return self._journal.kind_of(device) or "meter"
+
+    def _open(self, database: Any, kind: str, span: Span, devices: Sequence[str] | None, metrics: Sequence[str]) -> str:
+        """Make a view of one kind in a span: sealed files, and what the journal holds beyond them, once each."""
+        after = self._watermarks().get(kind, 0)
+        paths = {hour_ms: self.folder / hour_file("raw", kind, hour_ms) for hour_ms in hours_of(span)}
+        paths = {hour_ms: path for hour_ms, path in paths.items() if path.exists()}
+        files = [str(path) for path in paths.values()]
+        fresh = [self._beyond(table, paths) for table in self._hot(kind, span, after, devices)]
+        hot = merged(fresh, schema_of(kind, {"device", *metrics}))
+        database.register(f"{kind}_hot", hot)
+        wanted = ", ".join(["device", "at_ms", "position", *metrics])
+        inside = f"at_ms >= {span.start_ms} AND at_ms < {span.end_ms}"
+        if devices is not None:
+            database.register(f"{kind}_chosen", pa.table({"device": pa.array(devices, pa.string())}))
+            inside += f" AND device IN (SELECT device FROM {kind}_chosen)"  # noqa: S608 - a name of ours
+        empty = schema_of(kind, {"device", *metrics}).empty_table()
+        database.register(f"{kind}_empty", empty)
+        sql = f"SELECT {wanted} FROM {kind}_hot"  # noqa: S608
+        if files:
+            sealed = (
+                f"SELECT {wanted} FROM (SELECT * FROM {kind}_empty UNION ALL BY NAME"  # noqa: S608
+                f" SELECT * FROM {_list(database, files)}) WHERE {inside}"
+            )
+            sql = f"{sealed} UNION ALL BY NAME {sql}"
+        database.execute(f"CREATE OR REPLACE VIEW {kind} AS {sql}")
+        return kind
+
+
+def _until(file: Any) -> int:
+    """The journal position up to which a sealed file holds all of its hour; 0 where there is no file."""
+    return 0 if file is None else int((file.schema_arrow.metadata or file.metadata.metadata)[_UNTIL.encode()])
+
+
+def _list(database: Any, files: Iterable[str]) -> str:
+    """A read of files by name, quoted for SQL: paths are ours, and a quote within one is doubled."""
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
+    return f"read_parquet([{names}], union_by_name=true)"
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[Any]:
+    """An in-memory DuckDB for one question; nothing of it touches the disk."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"threads": 2})
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary file that becomes the target, whole and on disk, or is not there at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(f"{target.suffix}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

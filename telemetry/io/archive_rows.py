@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows on their way from journal blobs to sealed files, as Arrow tables.
+
+Columns: `device`, `at_ms`, `position` (of the journal: the order of arrival), one for each metric (null where it is
+missing), `<metric>.code` where some value is missing for a reason other than not asked, and `evidence`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kernel.metric import SCHEMAS, TEXT_METRICS
+from kernel.reading import Reason
+from kernel.span import Span
+from telemetry.io.arrow import unpack_record_batch
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_UNSAID = pa.array([int(Reason.PRESENT), int(Reason.NOT_ASKED)], pa.uint8())
+
+
+def schema_of(kind: str, columns: Iterable[str]) -> pa.Schema:
+    """The columns in their fixed order; metrics and codes as far as named."""
+    named = set(columns)
+    fields = [pa.field("device", _TEXT), pa.field("at_ms", pa.int64()), pa.field("position", pa.int64())]
+    for name in SCHEMAS[kind]:
+        if name in named:
+            fields.append(pa.field(name, _TEXT if name in TEXT_METRICS[kind] else pa.float64()))
+        if f"{name}.code" in named:
+            fields.append(pa.field(f"{name}.code", pa.uint8()))
+    if "evidence" in named:
+        fields.append(pa.field("evidence", pa.string()))
+    return pa.schema(fields)
+
+
+def names_of(table: pa.Table) -> list[str]:
+    """The distinct devices of a table."""
+    names: list[str] = pc.unique(table["device"].cast(pa.string())).to_pylist()
+    return names
+
+
+def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequence[str] | None) -> pa.Table:
+    """The rows of one journal batch within a span, of some devices, with nulls where values are missing."""
+    batch = unpack_record_batch(blob)
+    arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+    at_ms = arrays["at_ms"].to_numpy()
+    inside = (at_ms >= span.start_ms) & (at_ms < span.end_ms)
+    if devices is not None:
+        words = np.isin(
+            np.array(arrays["device"].dictionary.to_pylist(), dtype=object), np.array(devices, dtype=object)
+        )
+        inside &= words[arrays["device"].indices.to_numpy()]
+    if not inside.all():
+        batch = batch.filter(pa.array(inside))
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns: dict[str, pa.Array] = {
+        "device": arrays["device"].cast(_TEXT),
+        "at_ms": arrays["at_ms"],
+        "position": pa.array(np.full(batch.num_rows, position, dtype=np.int64)),
+    }
+    for name, array in arrays.items():
+        if name in ("device", "at_ms") or name.endswith(".code"):
+            continue
+        if name == "evidence":
+            columns[name] = array
+            continue
+        code = arrays.get(f"{name}.code")
+        array = array.cast(_TEXT) if pa.types.is_dictionary(array.type) else array
+        if code is None:
+            columns[name] = array
+            continue
+        columns[name] = pc.if_else(pc.equal(code, int(Reason.PRESENT)), array, pa.scalar(None, array.type))
+        why = pc.if_else(pc.is_in(code, value_set=_UNSAID), pa.scalar(None, pa.uint8()), code)
+        if why.null_count < len(why):
+            columns[f"{name}.code"] = why
+    return pa.table(columns)
+
+
+def merged(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """All rows under one schema, sorted by device and time, then by their order of arrival."""
+    if not tables:
+        return schema.empty_table()
+    whole = pa.concat_tables([_under(table, schema) for table in tables]).unify_dictionaries().combine_chunks()
+    device = whole["device"].combine_chunks()
+    words = device.dictionary.to_pylist()
+    rank = np.empty(len(words), dtype=np.int64)
+    rank[np.argsort(np.array(words, dtype=object), kind="stable")] = np.arange(len(words))
+    rows = rank[device.indices.to_numpy()]
+    at_ms, position = whole["at_ms"].to_numpy(), whole["position"].to_numpy()
+    return whole.take(pa.array(np.lexsort((position, at_ms, rows))))
+
+
+def _under(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

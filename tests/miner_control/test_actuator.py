@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from hub.virtual_time import VirtualLoop
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.actuator import SUPERSEDED, Actuator
+from miner_control.command import (
+    WITHDRAWN,
+    Command,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    SetMode,
+    Sleep,
+    SwitchLoad,
+    Wake,
+    command,
+)
+from tests.miner_control.fleets import envelope
+from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
+
+
+class Site:
+    """Fake miners, an actuator over them, and the receipts it gave."""
+
+    def __init__(self, traits: list[str], loop: VirtualLoop, **options: Any) -> None:
+        clock = clock_of(loop)
+        self.miners = {f"h/s/m{at}": FakeMiner(f"h/s/m{at}", clock, trait) for at, trait in enumerate(traits)}
+        self.receipts: list[tuple[Command, Receipt]] = []
+        self.actuator = Actuator(
+            self.miners, clock, lambda device: envelope(),
+            lambda asked, receipt, at_ms: self.receipts.append((asked, receipt)), **options,
+        )  # fmt: skip
+
+    def ask(self, at: int, intent: Intent, tick_ms: int = EPOCH_MS, **options: Any) -> Command:
+        return command(tick_ms, f"h/s/m{at}", intent, "test", **options)
+
+
+def play(traits: list[str], story: Callable[[Site], Awaitable[None]], **options: Any) -> Site:
+    loop = VirtualLoop()
+    site = Site(traits, loop, **options)
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    return site
+
+
+def outcome(trait: str, intent: Intent, deadline_s: float = 120.0) -> tuple[Receipt, FakeMiner]:
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(0, intent, deadline_s=deadline_s)])
+
+    site = play([trait], story)
+    assert len(site.receipts) == 1, "one last receipt each"
+    return site.receipts[0][1], site.miners["h/s/m0"]
+
+
+def test_what_is_seen_afterwards_is_verified():
+    receipt, miner = outcome("obeys", Sleep())
+    assert isinstance(receipt, Verified)
+    assert receipt.reading.values["state"] == "asleep"
+    assert 5.0 <= receipt.took_s <= 15.0
+    assert len(miner.writes) == 1
+
+
+def test_a_lost_reply_is_proven_by_reading_and_never_sent_twice():
+    receipt, miner = outcome("loses replies", Reboot())
+    assert isinstance(receipt, Verified)
+    assert len(miner.writes) == 1
+
+
+def test_an_acknowledgement_without_effect_is_unknown():
+    receipt, miner = outcome("ignores", Sleep())
+    assert isinstance(receipt, Unknown) and "no proof" in receipt.text
+    assert len(miner.writes) == 1
+
+
+def test_an_echo_without_effect_is_unknown():
+    receipt, _ = outcome("echoes", PowerTarget(2000.0))
+    assert isinstance(receipt, Unknown)
+
+
+def test_silence_after_the_command_is_unknown():
+    assert isinstance(outcome("goes silent", Sleep())[0], Unknown)
+
+
+def test_samples_from_before_the_command_prove_nothing():
+    receipt, miner = outcome("old samples", Sleep())
+    assert isinstance(receipt, Unknown)
+    assert miner.reads > 3
+
+
+def test_a_refusal_is_final():
+    receipt, miner = outcome("refuses", Sleep())
+    assert receipt == Refused("45", "access denied")
+    assert miner.reads == 0
+
+
+def test_the_dead_are_asked_until_the_deadline():
+    receipt, miner = outcome("dead", Sleep(), deadline_s=30.0)
+    assert isinstance(receipt, Unreachable)
+    assert miner.writes == []
+
+
+def test_who_comes_back_in_time_is_asked_again():
+    receipt, miner = outcome("dead for a minute", Sleep())
+    assert isinstance(receipt, Verified)
+    assert len(miner.writes) == 1 and miner.writes[0][0] >= 60
+
+
+def test_what_cannot_be_seen_stays_accepted_and_what_cannot_be_done_is_not_sent():
+    assert isinstance(outcome("obeys", Locate(True))[0], Accepted)
+    receipt, miner = outcome("obeys", SwitchLoad(1, True))
+    assert isinstance(receipt, Unsupported) and miner.writes == []
+
+
+def test_the_same_command_twice_is_the_same_command():
+    async def story(site: Site) -> None:
+        asked = site.ask(0, Reboot())
+        first, second = await asyncio.gather(site.actuator.carry_out([asked]), site.actuator.carry_out([asked]))
+        third = await site.actuator.carry_out([asked])
+        assert first == second == third
+
+    site = play(["obeys"], story)
+    assert len(site.miners["h/s/m0"].writes) == 1
+    assert len(site.receipts) == 1
+
+
+def test_a_shed_overtakes_wakes_that_wait_for_the_inrush():
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        wakes = [site.ask(at, Wake()) for at in range(50)]
+        site.actuator.start(wakes)
+        await asyncio.sleep(10.0)
+        sheds = [site.ask(at, Sleep(), EPOCH_MS + 10_000, priority=0) for at in range(25, 50)]
+        await site.actuator.carry_out(sheds)
+        assert site.miners["h/s/m49"]._now_s() < 30.0
+
+    site = play(["obeys"] * 50, story, inrush_w_per_s=3000.0)
+    woken = [at for at in range(50) if any(isinstance(i, Wake) for _, i in site.miners[f"h/s/m{at}"].writes)]
+    assert len(woken) <= 25
+    kinds = {(asked.intent, type(receipt)) for asked, receipt in site.receipts if asked.device == "h/s/m49"}
+    assert kinds == {(Wake(), Unreachable), (Sleep(), Verified)}
+    withdrawn = next(
+        receipt for asked, receipt in site.receipts if asked.device == "h/s/m49" and asked.intent == Wake()
+    )
+    assert isinstance(withdrawn, Unreachable) and withdrawn.text == WITHDRAWN
+
+
+def test_wakes_keep_the_inrush_limit():
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(30)])
+
+    site = play(["obeys"] * 30, story, inrush_w_per_s=6000.0)
+    times = sorted(miner.writes[0][0] for miner in site.miners.values())
+    rise_w = envelope().mode("normal").power_w - envelope().sleep_w
+    for start_s in times:
+        inside = sum(1 for at_s in times if start_s <= at_s < start_s + 1.0)
+        assert (inside - 1) * rise_w <= 6000.0 + 1e-6
+    assert all(isinstance(receipt, Verified) for _, receipt in site.receipts)
+
+
+def test_the_dead_do_not_delay_the_living():
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(at, Sleep(), deadline_s=60.0, priority=0) for at in range(400)])
+
+    site = play(["dead"] * 200 + ["obeys"] * 200, story, in_flight=20, watch_in_flight=10)
+    last_s = max(miner.writes[0][0] for miner in site.miners.values() if miner.writes)
+    assert last_s <= 400 / 20 * 0.1 + 0.2
+    verified = [asked for asked, receipt in site.receipts if isinstance(receipt, Verified)]
+    assert len(verified) == 200
+
+
+def test_a_newer_command_replaces_the_older_one():
+    async def story(site: Site) -> None:
+        site.actuator.start([site.ask(0, Sleep())])
+        await asyncio.sleep(1.0)
+        await site.actuator.carry_out([site.ask(0, SetMode("low"), EPOCH_MS + 1000)])
+
+    site = play(["obeys"], story)
+    assert [type(receipt) for _, receipt in site.receipts] == [Unknown, Verified]
+    assert site.receipts[0][1] == Unknown(SUPERSEDED)
+
+
+def test_ordinary_polls_are_evidence():
+    async def story(site: Site) -> None:
+        miner = site.miners["h/s/m0"]
+        future = site.actuator.start([site.ask(0, Sleep())]).popitem()[1]
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            site.actuator.observe([await miner.read(None)])  # type: ignore[arg-type]
+        assert isinstance(await future, Verified)
+
+    site = play(["obeys"], story, pace_s=(30.0, 30.0))
+    verified = site.receipts[0][1]
+    assert isinstance(verified, Verified) and verified.took_s < 7.0
+
+
+def test_abort_takes_back_what_was_not_sent():
+    async def story(site: Site) -> None:
+        site.actuator.start([site.ask(at, Sleep()) for at in range(10)])
+        await asyncio.sleep(0.15)
+        assert site.actuator.withdraw() == 6
+
+    site = play(["obeys"] * 10, story, in_flight=2)
+    sent = [asked.device for asked, receipt in site.receipts if not isinstance(receipt, Unreachable)]
+    assert len(sent) == 4
+    assert sum(len(miner.writes) for miner in site.miners.values()) <= 4
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_stopping_hub_says_what_it_left_behind(sent: bool):
+    async def story(site: Site) -> None:
+        site.actuator.start([site.ask(0, Sleep(), deadline_s=600.0)])
+        if sent:
+            await asyncio.sleep(2.0)
+
+    site = play(["ignores"], story)
+    assert isinstance(site.receipts[0][1], Unknown if sent else Unreachable)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+
+from kernel.reading import MISSING, Reading, Reason
+from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked
+from miner_control.load import Load, LoadKind, after_shed, before_wake, check_loads, counted_w, may_open, switch
+from miner_control.miner import State
+from miner_control.seen import seen_of
+from telemetry.snapshot import Snapshot
+from tests.miner_control.fleets import NOW_MS, envelope, roster
+
+LOADS = [
+    Load("pump-1", LoadKind.PUMP, "h/s/plc", 1, "f1", 2000.0, frozenset({"a", "b"})),
+    Load("fan-1", LoadKind.FAN, "h/s/plc", 2, "f1", 500.0, frozenset({"c"})),
+    Load("socket-7", LoadKind.SOCKET, "h/s/pdu", 7, "f1", 0.0, frozenset({"a"})),
+]
+
+
+def test_cooling_comes_on_before_miners_and_goes_off_after_them():
+    on = {"pump-1": False, "fan-1": False, "socket-7": False}
+    assert [load.name for load in before_wake(LOADS, frozenset({"a"}), on)] == ["socket-7", "pump-1"]
+    unknown = {"pump-1": None, "socket-7": True}
+    assert [load.name for load in before_wake(LOADS, frozenset({"a"}), unknown)] == ["pump-1"]
+    all_on = {load.name: True for load in LOADS}
+    assert after_shed(LOADS, frozenset({"a", "b"}), all_on, cooled=False) == []
+    assert [load.name for load in after_shed(LOADS, frozenset({"a", "b"}), all_on, cooled=True)] == ["pump-1"]
+    assert after_shed(LOADS, frozenset({"a"}), all_on, cooled=True) == []
+
+
+def test_a_load_of_unknown_state_counts_as_on_and_is_not_opened_under_current():
+    assert counted_w(LOADS, {"fan-1": False}) == 2000.0
+    assert may_open(LOADS[2], {"a": 15.0}) and not may_open(LOADS[2], {"a": 900.0}) and not may_open(LOADS[2], {})
+    assert "SwitchLoad" in LOADS[0].envelope().commands
+    assert switch(1, LOADS[0], True, "wake").device == "h/s/plc"
+
+
+def test_contradictions_are_all_named():
+    twice = [*LOADS, Load("fan-2", LoadKind.FAN, "h/s/plc", 2, "f1", 1.0)]
+    assert len(check_loads(twice)) == 2 and check_loads(LOADS) == []
+
+
+def test_from_snapshot_to_fleet():
+    who = roster([envelope()], 5)
+    snapshot = Snapshot()
+
+    def say(device: int, at_ms: int, **values: float | str) -> None:
+        snapshot.hear(Reading(f"h/s/m{device:05d}", "miner", at_ms, values))
+
+    say(3, NOW_MS - 900, state="asleep", mode="sleep", power_w=18.0, hashrate_hs=0.0)
+    say(1, NOW_MS - 900, state="hashing", mode="low", power_w=1810.0, hashrate_hs=7e13)
+    say(0, NOW_MS - 9000, state="hashing", mode="normal", power_w=3010.0)
+    snapshot.hear(
+        Reading("h/s/m00000", "miner", NOW_MS - 500, {"state": "unreachable", "power_w": MISSING[Reason.UNREACHABLE]})
+    )
+    say(2, NOW_MS - 9000, state="hashing", mode="mystery", power_w=2000.0)
+    sick = {"state": "fault", "power_w": MISSING[Reason.NOT_REPORTED], "hashrate_hs": 0.0}
+    snapshot.hear(Reading("h/s/m00002", "miner", NOW_MS - 500, sick))
+    say(99, NOW_MS, state="hashing", power_w=1.0)
+
+    said = seen_of(who, snapshot.kind("miner"), NOW_MS)
+    codes = [STATE_CODE[s] for s in (State.UNREACHABLE, State.HASHING, State.FAULT, State.ASLEEP, State.UNKNOWN)]
+    assert said.state.tolist() == codes
+    assert said.mode.tolist() == [1, 0, UNSURE, ASLEEP, UNSURE]
+    assert said.has_power.tolist() == [True, True, False, True, False]
+    found = fleet_of(who, said, never_asked(who), NOW_MS)
+    assert found.power_w.tolist() == [3010.0, 1810.0, 3000.0, 18.0, 3000.0]
+    assert found.fresh.tolist() == [True, True, True, True, False]
+    np.testing.assert_array_equal(found.counts()[0], [1, 1, 3, 0])
+
+
+def test_an_empty_snapshot_is_a_silent_fleet():
+    who = roster([envelope()], 2)
+    found = fleet_of(who, seen_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
+    assert not found.can_command.any() and found.power_w.sum() == 6000.0

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from kernel.reading import Field, Reading
+from miner_control.command import (
+    Intent,
+    Locate,
+    Pool,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    SetMode,
+    SetPools,
+    Sleep,
+    SwitchLoad,
+    Wake,
+)
+from miner_control.readback import can_be_seen, shows
+from tests.miner_control.fleets import envelope
+
+POOLS = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x.1")))
+
+
+@pytest.mark.parametrize(
+    ("intent", "values", "seen"),
+    [
+        (Sleep(), {"state": "asleep", "power_w": 20.0}, True),
+        (Sleep(), {"state": "asleep"}, True),
+        (Sleep(), {"state": "asleep", "power_w": 2900.0}, False),
+        (Sleep(), {"state": "fault", "hashrate_hs": 0.0, "power_w": 0.0}, False),
+        (Sleep(), {"hashrate_hs": 0.0}, False),
+        (Sleep(), {"state": "hashing", "power_w": 3000.0}, False),
+        (Wake(), {"state": "ramping", "power_w": 300.0}, True),
+        (Wake(), {"state": "asleep"}, False),
+        (Wake(), {"state": "fault"}, False),
+        (SetMode("low"), {"state": "hashing", "mode": "low", "power_w": 1800.0}, True),
+        (SetMode("low"), {"state": "hashing", "mode": "low", "power_w": 3000.0}, False),
+        (SetMode("low"), {"state": "hashing", "mode": "normal", "power_w": 1800.0}, False),
+        (PowerTarget(2500.0), {"state": "hashing", "power_limit_w": 2500.0, "power_w": 2480.0}, True),
+        (PowerTarget(2500.0), {"state": "hashing", "power_limit_w": 2500.0, "power_w": 3300.0}, False),
+        (PowerTarget(2500.0), {"state": "hashing", "power_limit_w": 3300.0, "power_w": 2480.0}, False),
+        (PowerTarget(2500.0), {"state": "hashing"}, False),
+        (PowerPercent(70.0), {"state": "hashing", "power_w": 2150.0}, True),
+        (PowerPercent(70.0), {"state": "hashing", "power_w": 2950.0}, False),
+        (Reboot(), {"uptime_s": 12.0}, True),
+        (Reboot(), {"uptime_s": 86_400.0}, False),
+        (Reboot(), {}, False),
+        (POOLS, {"pools_json": json.dumps([{"url": p.url, "user": p.user} for p in POOLS.pools])}, True),
+        (POOLS, {"pools_json": json.dumps([{"url": "stratum+tcp://b:1", "user": "x.1"}])}, False),
+        (SwitchLoad(2, False), {"sockets_json": json.dumps([{"index": 2, "on": False}])}, True),
+        (SwitchLoad(2, False), {"sockets_json": json.dumps([{"index": 2, "on": True}])}, False),
+        (SwitchLoad(2, False), {}, False),
+    ],
+)
+def test_what_a_reading_shows(intent: Intent, values: dict[str, Field], seen: bool):
+    reading = Reading("h/s/m", "miner", 1, values)
+    assert shows(intent, envelope(), reading, since_s=60.0, went_dark=False) is seen
+
+
+def test_a_reboot_of_a_miner_that_tells_no_uptime_is_seen_by_its_going_away():
+    assert shows(Reboot(), envelope(), Reading("h/s/m", "miner", 1, {}), since_s=60.0, went_dark=True)
+    old = Reading("h/s/m", "miner", 1, {"uptime_s": 9999.0})
+    assert not shows(Reboot(), envelope(), old, since_s=60.0, went_dark=True)
+
+
+def test_blinking_cannot_be_seen():
+    assert not can_be_seen(Locate(True))

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from kernel.event import Event
+from kernel.reading import Reading
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.command import (
+    WITHDRAWN,
+    Intent,
+    Locate,
+    Pool,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    SetCredential,
+    SetMode,
+    SetPools,
+    Sleep,
+    SwitchLoad,
+    Wake,
+    command,
+    command_from_json,
+    command_json,
+    intent_from_json,
+    intent_json,
+    receipt_json,
+)
+from miner_control.fleet import ASLEEP, UNSURE
+from miner_control.standing import DAY_MS, Standing, mode_of
+from tests.miner_control.fleets import NOW_MS, envelope, roster
+
+PROOF = Verified(Reading("h/s/m00000", "miner", NOW_MS + 9000, {"state": "asleep", "power_w": 20.0}), 9.0)
+
+
+class Story:
+    """A standing and the events it is told, in order."""
+
+    def __init__(self) -> None:
+        self.standing = Standing(roster([envelope()], 2))
+        self.seq = 0
+
+    def tell(self, kind: str, at_ms: int, body: dict[str, object]) -> None:
+        self.seq += 1
+        self.standing.apply(Event(kind, 1, "s", "hub", self.seq, at_ms, body))
+
+    def ask(self, intent: Intent, at_ms: int = NOW_MS) -> dict[str, object]:
+        body = command_json(command(at_ms, "h/s/m00000", intent, "test"))
+        self.tell("command.issued", at_ms, body)
+        return body
+
+    def answer(self, body: dict[str, object], receipt: Receipt, at_ms: int = NOW_MS + 9000) -> None:
+        told = {"id": body["id"], "device": body["device"], "intent": body["intent"], **receipt_json(receipt)}
+        self.tell("command.receipt", at_ms, told)
+
+
+def test_a_sleep_is_pending_until_its_receipt():
+    story = Story()
+    body = story.ask(Sleep())
+    asked = story.standing.asked(NOW_MS + 1)
+    assert (asked.mode[0], asked.until_ms[0], asked.mode[1]) == (ASLEEP, NOW_MS + 120_000, UNSURE)
+    story.answer(body, PROOF)
+    asked = story.standing.asked(NOW_MS + 10_000)
+    assert asked.until_ms[0] == 0 and asked.put_to_sleep[0] and asked.since_ms[0] == NOW_MS + 9000
+    assert not asked.hands_off[0]
+
+
+def test_who_does_not_obey_is_left_alone_longer_each_time():
+    story = Story()
+    at_ms, rests = NOW_MS, []
+    for _ in range(7):
+        story.answer(story.ask(Sleep(), at_ms), Unknown("no proof"), at_ms)
+        rest_s = 0
+        while story.standing.asked(at_ms + rest_s * 1000).hands_off[0]:
+            rest_s += 10
+        rests.append(rest_s)
+        at_ms += 10_000_000
+    assert rests == [60, 120, 240, 480, 960, 1800, 1800]
+    story.answer(story.ask(Sleep(), at_ms), PROOF, at_ms)
+    story.answer(story.ask(Sleep(), at_ms + 1), Unknown("no proof"), at_ms)
+    assert not story.standing.asked(at_ms + 61_000).hands_off[0]
+
+
+@pytest.mark.parametrize("receipt", [Refused("45", "no"), Unreachable("gone"), Unsupported("cannot")])
+def test_a_failed_command_leaves_the_old_mode_counting(receipt: Receipt):
+    story = Story()
+    story.answer(story.ask(SetMode("high")), Verified(PROOF.reading, 1.0))
+    story.answer(story.ask(Sleep(), NOW_MS + 1), receipt)
+    asked = story.standing.asked(NOW_MS + 20_000)
+    assert asked.on_mode[0] == 2 and not asked.put_to_sleep[0] and asked.hands_off[0]
+
+
+def test_what_the_hub_took_back_is_nobodys_fault():
+    story = Story()
+    story.answer(story.ask(Wake()), Unreachable(WITHDRAWN))
+    assert not story.standing.asked(NOW_MS + 10_000).hands_off[0]
+
+
+def test_an_old_receipt_does_not_end_a_newer_command():
+    story = Story()
+    first = story.ask(Wake())
+    story.ask(Sleep(), NOW_MS + 1000)
+    story.answer(first, Unknown("superseded"))
+    assert story.standing.asked(NOW_MS + 10_000).mode[0] == ASLEEP
+
+
+def test_starts_are_counted_per_day():
+    story = Story()
+    for at_ms in (NOW_MS, NOW_MS + 1, NOW_MS + 2):
+        story.ask(Wake(), at_ms)
+    assert story.standing.asked(NOW_MS + 3).starts_used[0] == 3
+    assert story.standing.asked(NOW_MS + DAY_MS).starts_used[0] == 0
+
+
+def test_a_person_may_hold_a_unit():
+    story = Story()
+    story.tell("owner.changed", NOW_MS, {"device": "h/s/m00001", "hands_off": True})
+    assert story.standing.asked(NOW_MS).hands_off.tolist() == [False, True]
+
+
+def test_replaying_the_events_stands_where_the_hub_stood():
+    live, events = Story(), []
+    live.standing, kept = Standing(live.standing.roster), live.standing.apply
+    original = live.standing.apply
+    live.standing.apply = lambda event: (events.append(event), original(event))  # type: ignore[method-assign]
+    live.answer(live.ask(Sleep()), PROOF)
+    live.answer(live.ask(Wake(), NOW_MS + 50_000), Unknown("no proof"), NOW_MS + 200_000)
+    again = Standing(live.standing.roster)
+    for event in events:
+        again.apply(event)
+    one, two = live.standing.asked(NOW_MS + 210_000), again.asked(NOW_MS + 210_000)
+    assert all((getattr(one, name) == getattr(two, name)).all() for name in one.__slots__)
+    assert kept is not None
+
+
+@pytest.mark.parametrize(
+    ("intent", "mode"),
+    [
+        (Sleep(), ASLEEP), (Wake(), 1), (SetMode("low"), 0), (SetMode("turbo"), None), (PowerTarget(3000.0), 1),
+        (PowerTarget(100.0), 0), (PowerPercent(70.0), 0), (Locate(True), None),
+    ],
+)  # fmt: skip
+def test_where_an_intent_leads(intent: Intent, mode: int | None):
+    assert mode_of(intent, envelope(), UNSURE) == mode
+
+
+@pytest.mark.parametrize(
+    "intent",
+    [
+        Sleep(), Wake(), PowerTarget(2500.0), PowerPercent(80.0), SetMode("low"), Reboot(), Locate(False),
+        SetPools((Pool("stratum+tcp://pool:3333", "acct.w1"),)), SwitchLoad(3, True),
+    ],
+)  # fmt: skip
+def test_commands_survive_the_journal(intent: Intent):
+    asked = command(NOW_MS, "h/s/m1", intent, "because", deadline_s=30.0, priority=0)
+    assert command_from_json(command_json(asked)) == asked
+
+
+def test_no_password_reaches_the_journal():
+    text = repr(intent_json(SetCredential("root", "s3cret"))) + repr(intent_json(SetPools((Pool("u", "w", "s3cret"),))))
+    assert "s3cret" not in text
+    assert intent_from_json(intent_json(SetCredential("root", "s3cret"))) == SetCredential("root", "")
+
+
+def test_receipts_as_json():
+    assert receipt_json(PROOF) == {
+        "outcome": "verified", "took_s": 9.0, "sampled_ms": NOW_MS + 9000, "proof": {"state": "asleep", "power_w": 20.0},
+    }  # fmt: skip
+    assert receipt_json(Accepted("ok"))["outcome"] == "accepted"

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from hub.twin.exchange import Ask, Digest, Tell, tell
-from hub.twin.physics import Look
+from hub.twin.look import Look
 from hub.twin.rpc import Json, join, parse, refusal, status
 from hub.twin.site import Pool, Site, Unit
 

@@ -11,13 +11,14 @@ integrals (energy, hashes) are exact, and how often `advance` is called changes 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.twin.look import Look
 from hub.twin.models import Model, part_load
 from hub.twin.shape import DROP, START, STEP, shape_area, shape_value
+from hub.twin.weather import Weather
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,47 +28,6 @@ HEAT_MS = 10_000
 NEVER = 1 << 60
 WS_PER_WH = 3600.0
 DIFF1_HASHES = float(1 << 32)
-
-
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """Inlet air: a daily sine about a mean, warmest at 15:00 UTC + `shift_h`, and the spread between places."""
-
-    mean_c: float = 18.0
-    swing_c: float = 6.0
-    shift_h: float = 0.0
-    spread_c: float = 1.5
-
-    def at(self, at_ms: int) -> float:
-        hour = at_ms / 3_600_000 + self.shift_h
-        return self.mean_c + self.swing_c * float(np.sin((hour - 9.0) * np.pi / 12.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """All that one unit shows of itself at an instant; what it reports, not the truth behind it."""
-
-    index: int
-    at_ms: int
-    state: str
-    power_w: float
-    hashrate_hs: float
-    average_hs: float
-    nominal_hs: float
-    inlet_c: float
-    chip_c: float
-    board_c: float
-    fan_rpm: int
-    elapsed_s: int
-    uptime_s: int
-    accepted: int
-    rejected: int
-    stale: int
-    hw_errors: int
-    dead_boards: int
-    mode: str
-    limit_w: float
-    percent: float
 
 
 class Machines:
@@ -155,7 +115,7 @@ class Machines:
         self.chip_c = self.weather.at(now_ms) + self.place_c + self.rise_c
         self._heat_p = np.ones(n)
         self._heat_h = np.ones(n)
-        self._noise = np.zeros(n)
+        self.noise = np.zeros(n)
         self.at_ms = now_ms
         self._heat_at(now_ms, settle=True)
 
@@ -222,12 +182,12 @@ class Machines:
         derate = np.where(inlet > 40.0, 0.9, 1.0)
         self._heat_p = np.clip(1.0 + 0.003 * (inlet - 25.0), 0.95, 1.08) * derate
         self._heat_h = derate
-        self._noise = self._rng.normal(0.0, 0.012, self.n)
+        self.noise = self._rng.normal(0.0, 0.012, self.n)
         hot = (self.chip_c > 105.0) & ~self.tripped & ~self.asleep
         for index in np.flatnonzero(hot):
             self.tripped[index] = True
             self._go(int(index), at_ms, self.sleep_w[index], 0.0, DROP, 1.0)
-        cool = self.tripped & (self.chip_c < 60.0)
+        cool = self.tripped & (self.chip_c < 60.0) & (self.fault_heat_c <= 0.0)
         for index in np.flatnonzero(cool):
             self.tripped[index] = False
             if not self.asleep[index]:
@@ -256,6 +216,19 @@ class Machines:
     def hashrate(self) -> Floats:
         """H/s done now, [miner]."""
         return np.asarray(self._base_at(slice(None), self.at_ms)[1] * self._heat_h * self.fault_hash)
+
+    def fan_rpm(self) -> Floats:
+        """Fan speed by chip temperature, [miner]; 0 where there is no fan."""
+        return np.where(self.fans > 0, np.minimum(6200.0, 1200.0 + np.maximum(0.0, self.chip_c - 30.0) * 95.0), 0.0)
+
+    def moving(self) -> Bools:
+        """Whose power or hashrate is not what its trajectory ends at, or whose next one waits, [miner]."""
+        return np.asarray(
+            (self.at_ms < self._start + self._dur)
+            | (self._next_at != NEVER)
+            | self.tripped
+            | (self.board_up_ms > self.at_ms)
+        )
 
     def energy_wh(self) -> Floats:
         """Energy drawn since the twin began, [miner]."""
@@ -307,7 +280,7 @@ class Machines:
         nominal = float(self.plate_hs[index])
         return Look(
             index=index, at_ms=self.at_ms, state=self.state(index), power_w=power * float(self.report_bias[index]),
-            hashrate_hs=work * (1.0 + float(self._noise[index])), average_hs=work, nominal_hs=nominal, inlet_c=inlet,
+            hashrate_hs=work * (1.0 + float(self.noise[index])), average_hs=work, nominal_hs=nominal, inlet_c=inlet,
             chip_c=chip, board_c=chip - 15.0 * min(load, 1.0), fan_rpm=fan, elapsed_s=elapsed_s, uptime_s=up_s,
             accepted=accepted, rejected=accepted // 400, stale=accepted // 1500, hw_errors=up_s // 90,
             dead_boards=int(self.dead_boards[index]), mode=self.modes[index], limit_w=float(self.limit_w[index]),

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
+from hub.twin.look import Look
 from hub.twin.models import Model
-from hub.twin.physics import WS_PER_WH, Look, Machines
+from hub.twin.physics import WS_PER_WH, Machines
 from hub.twin.spec import Place, TwinSpec, feeder_name, layout
 from kernel.ids import device_key
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from hub.twin.faults import MINER_FAULTS
 from hub.twin.models import MODELS, Model
-from hub.twin.physics import Weather
+from hub.twin.weather import Weather
 from kernel.ids import device_key
 
 

@@ -12,8 +12,8 @@ from hashlib import sha256
 import orjson
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hub.twin.look import Look
 from hub.twin.md5crypt import md5crypt
-from hub.twin.physics import Look
 from hub.twin.rpc import Json, join, parse, status
 from hub.twin.site import Pool, Site, Unit
 

@@ -5,12 +5,13 @@ Used by the page, the API, the demo's last line and the CLI, so that all of them
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
+from hub.runtime import Rooms
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
 from miner_control.fleet import STATES, Fleet
@@ -142,6 +143,26 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
         "text": text if meters else "no meter is configured",
     }
     return [miners, line]
+
+
+_TITLES = {"prices": "Prices", "settle": "Pool and treasury", "record": "Journal"}
+
+
+def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
+    """The hub's own duties and outside feeds as lines of health."""
+    lines: list[Feed] = []
+    for name, health in sorted(rooms.health.items()):
+        if name.startswith(("control", "orders")) and health.down_ms is None:
+            continue
+        down = health.down_ms is not None
+        age_s = None if health.well_ms is None else (now_ms - health.well_ms) / 1000
+        title = _TITLES.get(name, name.capitalize())
+        state: Literal["ok", "dead"] = "dead" if down else "ok"
+        lines.append({"name": name, "title": title, "state": state, "age_s": age_s, "text": health.text or "well"})
+    if rooms.recorder.fault:
+        text = f"{rooms.recorder.fault}; readings wait, nothing new is commanded"
+        lines.append({"name": "journal", "title": "Journal", "state": "dead", "age_s": None, "text": text})
+    return lines
 
 
 STATE_NAMES = tuple(str(state) for state in STATES)

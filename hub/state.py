@@ -80,7 +80,7 @@ class HubState:
     """The fold over all sites. `position` is the last record that it holds."""
 
     def __init__(self, sites: Sequence[SiteState], book: OrderBook, snapshot: Snapshot) -> None:
-        self.sites = {site.config.name: site for site in sites}
+        self.sites = {site.key: site for site in sites}
         self.book = book
         self.snapshot = snapshot
         self.position = 0

@@ -43,11 +43,10 @@ class LiveView:
         report_file: ReportFile,
         ledger: LedgerLook,
         version: str,
-        page_feeds: Callable[[], list[shape.Feed]],
     ) -> None:
         self._hub, self._racks = hub, racks
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
-        self._version, self._page_feeds = version, page_feeds
+        self._version = version
         self._started_ms = hub.rooms.clock.now_ms()
         self._fleets: dict[str, tuple[tuple[int, int], Fleet]] = {}
 
@@ -103,7 +102,7 @@ class LiveView:
             "limits": sight.limit_lines(limits, now_ms),
             "why": sight.why(here, limits, now_ms),
             "counts": sight.counts(fleet),
-            "feeds": [*sight.silent_feed(here, fleet, now_ms), *self._page_feeds()],
+            "feeds": [*sight.silent_feed(here, fleet, now_ms), *sight.duty_feeds(self._hub.rooms, now_ms)],
             "price": self._curve_now(MARKET, now_ms),
             "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
             "breakeven_price": self._breakeven(fleet, now_ms),
@@ -297,31 +296,26 @@ class LiveView:
 
     # ---- acts ----
 
-    async def submit_order(self, body: Mapping[str, Any], who: str, channel: str) -> shape.OrderLine:
-        now_ms, book = self._now(), self._hub.rooms.state.book
-        order = read_order(body, who, channel, now_ms)
-        order_id, happenings = book.receive(order, self._authority(who), now_ms, body)
+    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
+        now_ms = self._now()
+        order = read_order(body, by.who, channel, now_ms)
+        order_id, happenings = self._hub.rooms.state.book.receive(order, by, now_ms, body)
         return await self._took(order_id, happenings)
 
-    async def change_order(self, order: str, body: Mapping[str, Any], who: str, channel: str) -> shape.OrderLine:
-        now_ms = self._now()
+    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
         self._known(order)
-        change = read_change(body)
-        happenings = self._hub.rooms.state.book.change(order, change, self._authority(who), now_ms, body)
-        return await self._took(order, happenings)
+        book, change = self._hub.rooms.state.book, read_change(body)
+        return await self._took(order, book.change(order, change, by, self._now(), body))
 
-    async def end_order(self, order: str, who: str, why: str, channel: str) -> shape.OrderLine:
+    async def end_order(
+        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
+    ) -> shape.OrderLine:
         self._known(order)
-        happenings = self._hub.rooms.state.book.end(order, self._authority(who), why, self._now())
-        return await self._took(order, happenings)
+        return await self._took(order, self._hub.rooms.state.book.end(order, by, why, self._now(), body))
 
     def _known(self, order: str) -> None:
         if self._hub.rooms.state.book.get(order) is None:
             raise shape.NotThere(f"no order {order}")
-
-    def _authority(self, who: str) -> Authority:
-        """The access rules have let them in for these sites; what they may order follows from them."""
-        return Authority(who, tuple(self._hub.rooms.state.sites))
 
     async def _took(self, order_id: str, happenings: Sequence[Happening]) -> shape.OrderLine:
         book = self._hub.rooms.state.book

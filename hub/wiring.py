@@ -6,26 +6,41 @@
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import replace
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from grid.dispatch import OrderBook
+from grid.hashprice import load_subsidies
+from grid.io.price_file import PriceFolder
+from grid.tariff import Tariff
+from grid.tariff import load as load_tariff
+from hub import __version__
+from hub.access import Access
 from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.feeds import PriceDuty
+from hub.office import Office
+from hub.planning import PlanDuty
 from hub.recorder import Offload, Recorder, in_thread
 from hub.runtime import Duty, Hub, Rooms
 from hub.state import HubState, SiteState, meters_of
+from hub.view import LiveView
+from hub.web import create_app
 from kernel.clock import Clock, system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.reading import Reading
 from kernel.receipt import Receipt
 from miner_control.actuator import Actuator
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.command import Command
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access, MinerDriver
+from miner_control.driver import Access as DeviceAccess
+from miner_control.driver import MinerDriver
 from miner_control.envelope import Envelope
 from miner_control.fleet import Roster, roster_of
 from miner_control.io.miner_socket import Exchanges, MinerPort
@@ -41,6 +56,7 @@ from telemetry.profile import load as load_profile
 from telemetry.snapshot import Snapshot
 from telemetry.source import Source, Tier
 from telemetry.topic import Channel
+from treasury.io.ledger_sqlite import open_ledger
 
 NO_MINERS = Register(())
 
@@ -138,7 +154,7 @@ def _miner_ports(
     ports = {}
     for miner in register.miners:
         account, password = _credential(config, miner.credential, folder)
-        access = Access(account, password, dict(miner.ports))
+        access = DeviceAccess(account, password, dict(miner.ports))
         ports[miner.device] = MinerPort(miner, DIALECTS[miner.dialect], access, clock, exchanges)
     return ports
 
@@ -211,13 +227,63 @@ def actuator_of(
     )
 
 
-async def live(config: Config, folder: Path, data: Path) -> Hub:
+class Opened(Protocol):
+    """Something with a life around the loops: a broker, a connection to one."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Live:
+    """A hub wired to the world, not yet started. `opened` is started before the loops and stopped after them."""
+
+    hub: Hub
+    view: LiveView
+    access: Access
+    app: Any
+    planners: dict[str, PlanDuty]
+    opened: list[Opened]
+
+
+class _Feed:
+    """An MQTT feed as something opened."""
+
+    def __init__(self, feed: MqttFeed) -> None:
+        self._feed = feed
+
+    async def start(self) -> None:
+        self._feed.start()
+
+    async def stop(self) -> None:
+        await self._feed.stop()
+
+
+def tariff_of(config: Config) -> Tariff | None:
+    """The tariff that the configuration names."""
+    path = config.planning.tariff
+    return load_tariff(path.read_text(encoding="utf-8"), path.name) if path else None
+
+
+def price_duty(
+    config: Config, folder: Path, state: HubState, recorder: Recorder, clock: Clock, offload: Offload
+) -> Duty:
+    """The price folder, with the subsidy's dated data."""
+    path = CONFIGS / "tariffs" / "bitcoin_subsidy.toml"
+    text = path.read_text(encoding="utf-8")
+    prices = PriceFolder(folder / config.prices.folder)
+    subsidies, block_s = load_subsidies(text, path.name), float(tomllib.loads(text)["block_s"])
+    return PriceDuty(prices.scan, config.prices, subsidies, block_s, state, recorder, clock, offload, config.hub.name)
+
+
+async def live(config: Config, folder: Path, data: Path) -> Live:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` the journal and ledger.
 
     Raises ConfigError with every fault that can be found before anything is started.
     """
     clock, offload = system_clock(), in_thread()
-    models = catalogue()
+    models, tariff = catalogue(), tariff_of(config)
     journal = open_journal(data)
     state = await offload(folded, config, journal, models)
     exchanges = Exchanges()
@@ -225,21 +291,25 @@ async def live(config: Config, folder: Path, data: Path) -> Hub:
     rng = np.random.default_rng()
 
     sources: list[Source] = []
-    actuators = {}
-    hub: Hub | None = None
-
-    def on_receipt(key: str, made: Command, receipt: Receipt) -> None:
-        assert hub is not None
-        hub.receipt(key, made, receipt)
-
+    actuators: dict[str, Actuator] = {}
+    racks: dict[str, tuple[str, str, str]] = {}
+    made: list[Hub] = []
     for site in state.sites.values():
-        ports = _miner_ports(config, register_of_site(config, site.config), clock, exchanges, folder)
+        register = register_of_site(config, site.config)
+        ports = _miner_ports(config, register, clock, exchanges, folder)
         sources += [*ports.values(), *_meter_sources(config, site.config, journal, clock)]
+        on_receipt = lambda key, command, receipt: made[0].receipt(key, command, receipt)  # noqa: E731
         actuators[site.key] = actuator_of(site, dict(ports), clock, state, on_receipt)
+        racks |= {miner.device: (miner.rack, miner.position, miner.model) for miner in register.miners}
+
+    def hear(readings: Sequence[Reading]) -> None:
+        recorder.hear(readings)
+        for actuator in actuators.values():
+            actuator.observe(readings)
 
     collector = Collector(
         sources,
-        recorder.hear,
+        hear,
         recorder.tell,
         clock,
         rng,
@@ -248,26 +318,30 @@ async def live(config: Config, folder: Path, data: Path) -> Hub:
         time_out_s=config.polling.timeout_s * 2,
     )
     feeds = _feeds(config, clock, folder)
-    duties: list[Duty] = []
-    rooms = Rooms(
-        config=config,
-        clock=clock,
-        offload=offload,
-        recorder=recorder,
-        state=state,
-        collector=collector,
-        actuators=actuators,
-        subscriptions=feeds,
-        duties=duties,
-        closers=[exchanges.close, journal.close],
+    duties: list[Duty] = [price_duty(config, folder, state, recorder, clock, offload)]
+    planners = {}
+    if tariff is not None:
+        for site in state.sites.values():
+            planners[site.key] = PlanDuty(config, site, tariff, state, recorder, clock, offload)
+    ledger = open_ledger(data / "ledger.sqlite")
+    office = Office(ledger, data / "reports", clock)
+    hub = Hub(
+        Rooms(
+            config=config,
+            clock=clock,
+            offload=offload,
+            recorder=recorder,
+            state=state,
+            collector=collector,
+            actuators=actuators,
+            subscriptions=feeds,
+            duties=[*duties, *planners.values()],
+            closers=[exchanges.close, ledger.close, journal.close],
+        )
     )
-    hub = Hub(rooms)
-    return hub
-
-
-def embedded_broker(config: Config) -> EmbeddedBroker | None:
-    """A broker of our own on loopback, where the configuration asks for it and some device needs one."""
-    return EmbeddedBroker(config.mqtt.port) if config.mqtt.embedded else None
-
-
-_ = Offload
+    made.append(hub)
+    opened: list[Opened] = [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and feeds else []
+    opened += [_Feed(feed) for feed in feeds]
+    access = Access(data, clock)
+    view = LiveView(hub, racks, office.lines, office.file, office.look, __version__)
+    return Live(hub, view, access, create_app(view, access, clock), planners, opened)

@@ -48,6 +48,8 @@ KINDS: Mapping[str, str] = {
     "owner.changed": "take-over: a device is handed to, or taken from, the hub; who has it",
     "alarm.changed": "alarm: a rule's state for a scope",
     "pool.evidence": "treasury feed: raw bytes by SHA-256",
+    "rate.recorded": "treasury feed: an exchange rate with its evidence",
+    "sale.posted": "treasury: a sale at a licensed venue and its settlement",
     "payout.posted": "treasury: a payout in the ledger",
     "report.made": "reports: kind, period, SHA-256, signature",
     "report.pulled": "api: who pulled what, written before a byte leaves",

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job on a make-believe site, over real protocols: a twin in its own process, the hub in this one.
+
+With `seconds` it runs a story and ends with one line of figures: the hub collects and plans, a dispatcher's order comes by
+the API in the middle and is judged by the meter, payouts reach the ledger, a signed report is made and verified.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from hub.config import Config, load
+from hub.demo_site import secret_file, write_site
+from hub.figures import figures
+from hub.live import Running, start
+from hub.twin.spec import TwinSpec
+from kernel.clock import Clock, cpu_s, iso, system_clock
+from kernel.errors import ConfigError, Fault
+
+ORDER_FROM, ORDER_FOR = 0.36, 0.30
+"""Shares of the demonstration's time: when the order comes, and how long it holds."""
+ORDER_SHARE = 0.6
+"""The order's power as a share of what the meter shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line asks for."""
+
+    miners: int
+    seconds: float | None
+    folder: Path
+    port: int
+    seed: int
+    pace: float
+
+
+def _die_with_parent() -> None:
+    """The twin must not outlive a killed demo (Linux: PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def twin_process(spec: TwinSpec, folder: Path, timeout_s: float = 60.0):  # type: ignore[no-untyped-def]
+    """A twin of its own; yields what it says when it is ready. Raises ConfigError where it does not come up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = folder / "twin.json"
+    asked.write_bytes(orjson.dumps(spec.model_dump(mode="json")))
+    ready = folder / "ready.json"
+    ready.unlink(missing_ok=True)
+    with (folder / "twin.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hub.twin.serve", str(asked), str(ready)],
+            stdout=subprocess.PIPE,
+            stderr=output,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                words = (folder / "twin.log").read_text()[-2000:]
+                raise ConfigError([Fault("twin", f"did not come up: {words}", "See twin.log; free its ports")])
+            yield orjson.loads(ready.read_bytes())
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                process.kill()
+
+
+async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The whole demonstration. Returns the figures where it was given an end."""
+    raise_file_limit()
+    clock = system_clock()
+    folder = options.folder
+    spec = TwinSpec(
+        hub="alatau",
+        site="north",
+        miners=options.miners,
+        seed=options.seed,
+        pace=options.pace,
+        mqtt_host="127.0.0.1",
+        mqtt_port=_free_port(),
+        rpc_port=0,
+        http_port=0,
+        password=secret_file(folder, "miners.password"),
+    )
+    say(f"twin: {spec.miners} miners, ramps {spec.pace:g} times as fast as real ones")
+    with twin_process(spec, folder) as ready:
+        config_path = write_site(folder, ready, spec, options.port, clock.now_ms(), options.seconds is not None)
+        config = load(config_path, environment={})
+        cpu_from_s, from_s, from_ms = cpu_s(), clock.monotonic_s(), clock.now_ms()
+        async with start(config, folder) as running:
+            say(f"page: {running.link}")
+            if options.seconds is None:
+                await asyncio.Event().wait()
+            assert options.seconds is not None
+            await _story(running, config, options.seconds, clock, say)
+            used_s = clock.monotonic_s() - from_s
+            process = {"cpu_pct": round(100 * (cpu_s() - cpu_from_s) / used_s, 1), "rss_mb": round(_peak_rss_mb(), 1)}
+            return {**await figures(running, config, folder, from_ms, used_s), "process": process}
+
+
+async def _story(running: Running, config: Config, seconds: float, clock: Clock, say: Callable[[str], None]) -> None:
+    """Wait, order, wait: by the API, as a dispatcher does."""
+    begun_s = clock.monotonic_s()
+    await asyncio.sleep(ORDER_FROM * seconds)
+    key = running.access_key("demo-dispatcher", "dispatcher")
+    site = config.sites[0].name
+    async with httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as api:
+        found = (await api.get(f"/api/v1/sites/{site}/status")).raise_for_status().json()
+        now_w = found["power"]["best"]["value"]
+        if now_w is None:
+            raise ConfigError([Fault("demo", "no meter has spoken yet", "Give the demonstration more seconds")])
+        until_ms = clock.now_ms() + round(ORDER_FOR * seconds * 1000)
+        body = {
+            "scope": f"{config.hub.name}/{site}",
+            "power_w": round(now_w * ORDER_SHARE),
+            "until": iso(until_ms),
+            "reference": f"demo-{clock.now_ms()}",
+            "reason": "demonstration",
+        }
+        answer = await api.post(f"/api/v1/sites/{site}/orders", json=body)
+        answer.raise_for_status()
+        running.demo_order = answer.json()["id"]
+        say(f"order: at most {body['power_w'] / 1e3:.0f} kW until {body['until']}: {answer.json()['phase']}")
+    await asyncio.sleep(max(0.0, begun_s + seconds - clock.monotonic_s()))
+
+
+def raise_file_limit() -> None:
+    """As many open sockets as the system allows this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _peak_rss_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

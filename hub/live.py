@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live hub with its doors open: loops, embedded broker, API and page, from start to an orderly end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub import wiring
+from hub.access import Access, Role
+from hub.config import Config
+from hub.planning import PlanDuty
+from hub.runtime import Hub
+from hub.view import LiveView
+
+
+@dataclass(slots=True)
+class Running:
+    """What the command line, the demo and tests hold of a running hub."""
+
+    hub: Hub
+    view: LiveView
+    access: Access
+    url: str
+    link: str
+    planners: dict[str, PlanDuty] = field(default_factory=dict)
+    demo_order: str = ""
+
+    def access_key(self, who: str, role: str) -> str:
+        """A key of one day for a role; its text exists here alone."""
+        return self.access.add_key(who, Role(role), ["*"], days=1.0)
+
+
+@contextlib.asynccontextmanager
+async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
+    """Bring everything up; on leaving, end in order. Raises ConfigError before anything is started."""
+    data = folder / config.hub.data
+    made = await wiring.live(config, folder, data)
+    host, port = config.hub.host, config.hub.port
+    url = f"http://{host}:{port}"
+    async with contextlib.AsyncExitStack() as stack:
+        for opened in made.opened:
+            await opened.start()
+            stack.push_async_callback(opened.stop)
+        stopping = asyncio.Event()
+        loops = asyncio.create_task(made.hub.run())
+        door = asyncio.create_task(_serve(made.app, host, port, stopping))
+        link = f"{url}/enter/{made.access.link()}"
+        running = Running(made.hub, made.view, made.access, url, link, made.planners)
+
+        async def end() -> None:
+            made.hub.stop()
+            stopping.set()
+            await asyncio.gather(loops, door, return_exceptions=True)
+
+        stack.push_async_callback(end)
+        await _listening(host, port, [loops, door])
+        body = asyncio.current_task()
+        assert body is not None
+
+        def fell(task: "asyncio.Task[None]") -> None:
+            if not stopping.is_set() and not task.cancelled() and task.exception() is not None:
+                body.cancel()
+
+        for task in (loops, door):
+            task.add_done_callback(fell)
+        try:
+            yield running
+        except asyncio.CancelledError:
+            for task in (loops, door):
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    raise error from None
+            raise
+
+
+async def _serve(app: Any, host: str, port: int, stopping: asyncio.Event) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, lifespan="on", server_header=False,
+        timeout_graceful_shutdown=2, loop="none",
+    )  # fmt: skip
+
+    class Door(uvicorn.Server):
+        """Signals are the process's own affair."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    server = Door(config)
+    serving = asyncio.create_task(server.serve())
+    await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+
+
+async def _listening(host: str, port: int, tasks: "list[asyncio.Task[None]]") -> None:
+    """Until the door answers, or something fell before it did."""
+    while True:
+        for task in tasks:
+            if task.done():
+                task.result()
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        writer.close()
+        return

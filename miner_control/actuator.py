@@ -72,12 +72,12 @@ class Inrush:
         self._clock = clock
         self._next_s = 0.0
 
-    async def wait(self, watts: float) -> None:
-        if self._limit is None or watts <= 0:
+    async def wait(self, rise_w: float) -> None:
+        if self._limit is None or rise_w <= 0:
             return
         now_s = self._clock.monotonic_s()
         start_s = max(now_s, self._next_s)
-        self._next_s = start_s + watts / self._limit
+        self._next_s = start_s + rise_w / self._limit
         if start_s > now_s:
             await asyncio.sleep(start_s - now_s)
 

@@ -212,14 +212,14 @@ def _prefix(fleet: Fleet, rungs: _Rungs, lane: Ints, amount_w: Floats, reach: bo
     taken: Bools = whole[bin_of]
     cut = np.argmax(upto > amount_w[:, None], axis=1)
     is_cut = (upto[np.arange(lanes), cut] > amount_w) & (amount_w > 0)
-    for at in np.flatnonzero(is_cut):
-        inside = np.flatnonzero(bin_of == at * places + cut[at])
+    cut_bin = np.where(is_cut, np.arange(lanes) * places + cut, -1)
+    partly = np.flatnonzero(bin_of == cut_bin[lane])
+    partly = partly[np.argsort(lane[partly], kind="stable")]
+    for inside in np.split(partly, np.flatnonzero(np.diff(lane[partly])) + 1) if len(partly) else ():
+        at = int(lane[inside[0]])
         inside = inside[_by_wear(fleet, rungs.unit[inside])]
-        before = upto[at, cut[at]] - sums[at, cut[at]]
-        running = before + np.cumsum(rungs.watts[inside])
-        taken[inside] = (running - rungs.watts[inside] if reach else running) <= amount_w[at]
-        if reach:
-            taken[inside] &= running - rungs.watts[inside] < amount_w[at]
+        running = upto[at, cut[at]] - sums[at, cut[at]] + np.cumsum(rungs.watts[inside])
+        taken[inside] = (running - rungs.watts[inside] < amount_w[at]) if reach else (running <= amount_w[at])
     return taken
 
 

@@ -20,7 +20,7 @@ from miner_control.guard import Heat, guard
 from miner_control.seen import seen_of
 from scheduling.control import Decision, Overhead, Terms, step
 
-STEADY_SHARE = 0.98
+HEARD_SHARE, MOVING_SHARE = 0.95, 0.02
 METER_FRESH_S = 15.0
 LOWER, RAISE = 0, 5
 
@@ -126,11 +126,12 @@ def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat
 
 
 def _overhead_seen(site: SiteState, fleet: Fleet, meters: Mapping[str, float]) -> float | None:
-    """Main meter over miners, where nearly all miners were heard and nothing is under way; else nothing is learnt."""
+    """Main meter over miners, where nearly all were heard and next to nothing is under way; else nothing is learnt."""
     main_w = meters.get(site.key)
     miners_w = float(fleet.power_w.sum())
     if main_w is None or miners_w <= 0 or len(fleet) == 0:
         return None
-    calm = fleet.fresh & (fleet.wanted == fleet.mode)
+    pending = float((fleet.wanted != fleet.mode).mean())
     ramping = fleet.tally()["ramping"] / len(fleet)
-    return main_w / miners_w if calm.mean() >= STEADY_SHARE and ramping < 1 - STEADY_SHARE else None
+    calm = float(fleet.fresh.mean()) >= HEARD_SHARE and pending + ramping <= MOVING_SHARE
+    return main_w / miners_w if calm else None

@@ -3,8 +3,9 @@
 
 The same instant, fleet, schedule, limits and meters give the same decision, in a live hub, in virtual time and in a
 replay. The actual state is read again each tick, so that a lost command is simply found still to do. Plan and limits speak
-of power at the meter; miners draw less (`Overhead`). Where a fresh meter still shows more than a cap allows and no command
-is pending, the target is tightened by the excess; a meter never loosens it. The guard may lower afterwards.
+of power at the meter; miners draw less (`Overhead`). Where a fresh meter shows more than a cap allows and no command is
+pending, the target is tightened by what the miners' own figures do not explain; a meter never loosens it. The guard may
+lower afterwards.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ import numpy as np
 from grid.limit import Limit, Priority
 from miner_control.allocate import Policy, allocate
 from miner_control.command import Intent, intent_json
-from miner_control.fleet import Fleet, urgent
+from miner_control.fleet import Fleet, per_feeder, urgent
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.plan import Schedule
 
@@ -108,7 +109,8 @@ def step(
 
     corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)])
     wish_w, reason = _wish(now_ms, schedule, settled_w)
-    high_w = max(corridor.low_w, _aim(corridor.high_w, terms, meters.get(terms.site)))
+    believed_w = float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w
+    high_w = max(corridor.low_w, _aim(corridor.high_w, terms, meters.get(terms.site), believed_w))
     target_w = min(max(wish_w, corridor.low_w), high_w)
     edge = corridor.upper if target_w < wish_w else corridor.lower if target_w > wish_w else None
     reason = reason if edge is None else f"{edge.rule}: {edge.reason}"
@@ -116,9 +118,10 @@ def step(
         target_w = settled_w
 
     feeders = [narrow(proposals_of(active, f"{terms.site}/{name}", now_ms)) for name in names]
+    feeder_w = per_feeder(fleet.roster, fleet.power_w) * overhead.feeder_factor
     caps_w = [
-        _aim(found.high_w, terms, meters.get(f"{terms.site}/{name}"))
-        for name, found in zip(names, feeders, strict=True)
+        _aim(found.high_w, terms, meters.get(f"{terms.site}/{name}"), float(feeder_w[at]))
+        for at, (name, found) in enumerate(zip(names, feeders, strict=True))
     ]
     cap_w = np.array(caps_w, dtype=np.float64) / overhead.feeder_factor
     full = np.bincount(fleet.roster.feeder, weights=fleet.settled_w, minlength=len(names)) > cap_w
@@ -151,10 +154,10 @@ def _wish(now_ms: int, schedule: Schedule | None, settled_w: float) -> tuple[flo
     return (settled_w, "no plan covers this instant: hold") if found is None else (found[0], f"plan: {found[1]}")
 
 
-def _aim(cap_w: float, terms: Terms, meter_w: float | None) -> float:
-    """What to aim at below a cap: the margin, and what a fresh meter shows in excess."""
-    excess_w = 0.0 if meter_w is None or not np.isfinite(cap_w) else max(0.0, meter_w - cap_w)
-    return cap_w * (1.0 - terms.margin) - excess_w
+def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float) -> float:
+    """What to aim at below a cap: the margin, and where a fresh meter stands above it, what the miners do not explain."""
+    unseen_w = 0.0 if meter_w is None or meter_w <= cap_w else max(0.0, meter_w - believed_w)
+    return cap_w * (1.0 - terms.margin) - unseen_w
 
 
 def _heat(terms: Terms) -> list[Proposal]:

@@ -63,6 +63,8 @@ def due(
         return "a limit or order came"
     if {one for one in last.limits if one[3] > now_ms} - set(_limits(limits, now_ms)):
         return "a limit or order was released"
+    if any(last.at_ms < one[3] <= now_ms for one in last.limits):
+        return "a limit or order ended"
     if now_ms >= last.first_end_ms:
         return "the slot ended"
     if drift_w > drift_allowed_w:

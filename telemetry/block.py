@@ -59,7 +59,7 @@ def registers_of(points: Iterable[Point], tier: Tier | None = None) -> list[Regi
     found: list[Register] = []
     for point in points:
         if isinstance(point.at, Register) and (tier is None or point.tier is tier):
-            found.append(point.at)
+            found += [point.at, *point.also]
             if point.scale_at is not None:
                 found.append(point.scale_at)
     return found

@@ -48,6 +48,8 @@ def value_in_words(point: Point, at: Register, raw: Words) -> Field:
     if isinstance(data, Missing):
         return data
     data = _ordered(point, data)
+    if point.also:
+        return _sum(point, data, raw)
     if point.type == "text":
         text = data.split(b"\0")[0].decode("ascii", "replace").strip()
         return text if text and text.isascii() and text.isprintable() else _NOT_REPORTED
@@ -69,8 +71,25 @@ def value_in_words(point: Point, at: Register, raw: Words) -> Field:
     return to_canonical_value(point, number, exponent)
 
 
+def _sum(point: Point, first: bytes, raw: Words) -> Field:
+    """Registers of one form added up; one that is absent makes the sum absent, never smaller."""
+    total = 0.0
+    for register in (None, *point.also):
+        data = first if register is None else _take(register, raw)
+        if isinstance(data, Missing):
+            return data
+        number = _unpack(point, data if register is None else _ordered(point, data))
+        if number in point.sentinels:
+            return _SENTINEL
+        total += number
+    return to_canonical_value(point, total)
+
+
 def plant_words(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
     """Put a value where the device would show it. Raises struct.error or OverflowError where it does not fit."""
+    if point.also:
+        _spread(point, at, found, raw)
+        return
     data = _pack(point, at, found)
     if data is None:
         return
@@ -83,6 +102,21 @@ def plant_words(point: Point, at: Register, found: Field, raw: dict[Word, int]) 
     if point.scale_at is not None:
         scale = point.scale_at
         raw[(scale.unit_id, scale.function, scale.address)] = _ENCODED_EXPONENT.get(point.unit, -1) & 0xFFFF
+
+
+def _spread(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
+    """A sum as its parts: even shares in whole raw steps, the rest in the first."""
+    parts = (at, *point.also)
+    if isinstance(found, Missing):
+        return
+    whole = round(to_raw_number(point, float(found)))
+    share, rest = divmod(whole, len(parts))
+    for index, register in enumerate(parts):
+        number = share + (rest if index == 0 else 0)
+        data = _ordered(point, struct.pack(">" + REGISTER_TYPES[point.type][0], number))
+        for word in range(register.count):
+            key = (register.unit_id, register.function, register.address + word)
+            raw[key] = int.from_bytes(data[2 * word : 2 * word + 2], "big")
 
 
 def _take(register: Register, raw: Words) -> bytes | Missing:

@@ -57,8 +57,9 @@ class Answer:
 class Point:
     """A metric of the schema and how it is read. Immutable; made by `telemetry.profile.load`.
 
-    `scale_at` is a register with a power of ten (SunSpec); `bit` picks one bit of a register; `labels` turns raw codes
-    into words; `sentinels` are raw values that mean "no value"; `nan_is_sentinel` the same for floats.
+    `scale_at` is a register with a power of ten (SunSpec); `also` are registers of the same form that are added up (the
+    same register of several controllers); `bit` picks one bit of a register; `labels` turns raw codes into words;
+    `sentinels` are raw values that mean "no value"; `nan_is_sentinel` the same for floats.
     """
 
     metric: str
@@ -75,6 +76,7 @@ class Point:
     byte_order: Order = "big"
     bit: int | None = None
     scale_at: Register | None = None
+    also: tuple[Register, ...] = ()
     sentinels: frozenset[int | float | str] = frozenset()
     nan_is_sentinel: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)

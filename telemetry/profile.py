@@ -46,19 +46,20 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the profile was checked against, and by what."""
+    """What the profile was checked against, and by what. `unverified` names metrics that the check does not cover."""
 
     status: Checked
     by: str
     frames: tuple[Frame, ...] = ()
+    unverified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
     """Sockets or contactors that can be switched: index i (from 1) is written at `address + (i - 1) * step`.
 
-    `function` 5 writes a coil (on/off ignored), 6 a register with `on` or `off`; `read` is the read-back register of
-    index 1, with the same step.
+    `function` 5 writes a coil (on/off ignored), 6 or 16 a register with `on` or `off`; `read` is the read-back register
+    of index 1, `read_step` apart. It shows `read_on` when on; anything else, or `read_off` where given, is off.
     """
 
     count: int
@@ -68,6 +69,15 @@ class Switch:
     on: int
     off: int
     read: Register
+    read_step: int
+    read_on: int
+    read_off: int | None
+
+    def shows(self, value: int, on: bool) -> bool:
+        """Whether a read-back value is the wanted state."""
+        if on:
+            return value == self.read_on
+        return value != self.read_on if self.read_off is None else value == self.read_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +226,7 @@ def _parameters(faults: Faults, data: Mapping[str, Any], given: Mapping[str, flo
 
 def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
     table = faults.table(data, "checked", required=True)
-    faults.unknown("checked", table, frozenset({"status", "by", "frame"}))
+    faults.unknown("checked", table, frozenset({"status", "by", "frame", "unverified"}))
     status = faults.text(table, "status", "checked.")
     faults.one_of("checked.status", status, frozenset(Checked))
     frames = []
@@ -229,29 +239,45 @@ def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
     if status == Checked.FRAME and not frames:
         faults.add("checked.frame", "status is 'frame' and no frame is given", "Give the frame, or say 'source'")
     by = faults.text(table, "by", "checked.")
-    return Check(Checked(status) if status in frozenset(Checked) else Checked.UNVERIFIED, by, tuple(frames))
+    unverified = tuple(str(metric) for metric in faults.listed("checked", table, "unverified"))
+    for metric in unverified:
+        if metric not in faults.table(data, "points"):
+            faults.add("checked.unverified", f"{metric!r} is no point of this file", "Name points only")
+    known = Checked(status) if status in frozenset(Checked) else Checked.UNVERIFIED
+    return Check(known, by, tuple(frames), unverified)
 
 
 def _switches(faults: Faults, data: Mapping[str, Any]) -> dict[str, Switch]:
     made: dict[str, Switch] = {}
     needed = ("count", "function", "address", "read_function", "read_address")
-    known = frozenset((*needed, "step", "on", "off", "unit_id"))
+    known = frozenset((*needed, "step", "on", "off", "unit_id", "read_step", "read_on", "read_off"))
     for name, entry in faults.table(data, "switch").items():
         place = f"switch.{name}"
         if not isinstance(entry, dict):
             faults.add(place, "it is no table", f"Write a [{place}] table")
             continue
         faults.unknown(place, entry, known)
-        missing = [key for key in needed if not isinstance(entry.get(key), int)]
-        if missing:
-            faults.add(place, f"{', '.join(missing)} missing", "Give whole numbers")
+        wrong = [key for key in known if (key in needed or key in entry) and type(entry.get(key)) is not int]
+        if wrong:
+            faults.add(place, f"{', '.join(sorted(wrong))} missing or no whole number", "Give whole numbers")
             continue
         if entry["function"] not in (5, 6, 16):
             faults.add(f"{place}.function", f"{entry['function']} writes nothing", "Use 5, 6 or 16")
             continue
         read = Register(entry["read_function"], entry["read_address"], 1, entry.get("unit_id"))
+        step, on = int(entry.get("step", 1)), int(entry.get("on", 1))
+        is_bit = entry["read_function"] in (1, 2)
+        read_off = entry.get("read_off")
         made[name] = Switch(
-            entry["count"], entry["function"], entry["address"], entry.get("step", 1), entry.get("on", 1),
-            entry.get("off", 0), read,
-        )  # fmt: skip
+            count=entry["count"],
+            function=entry["function"],
+            address=entry["address"],
+            step=step,
+            on=on,
+            off=int(entry.get("off", 0)),
+            read=read,
+            read_step=int(entry.get("read_step", step)),
+            read_on=1 if is_bit else int(entry.get("read_on", on)),
+            read_off=0 if is_bit else None if read_off is None else int(read_off),
+        )
     return made

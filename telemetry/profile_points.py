@@ -17,7 +17,7 @@ _SHARED = frozenset(
 )
 _AT = {
     "modbus": frozenset(
-        {"address", "function", "word_order", "byte_order", "bit", "unit_id", "scale_address", "length"}
+        {"address", "function", "word_order", "byte_order", "bit", "unit_id", "scale_address", "length", "sum_unit_ids"}
     ),
     "sunspec": frozenset({"address", "function", "scale_address", "length", "word_order", "byte_order", "bit"}),
     "mqtt": frozenset({"document", "pointer"}),
@@ -155,6 +155,11 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
         word_order="little" if orders["word_order"] == "little" else "big",
         byte_order="little" if orders["byte_order"] == "little" else "big",
         bit=entry.get("bit"),
+        also=tuple(
+            Register(at.function, at.address, at.count, unit)
+            for unit in faults.listed(place, entry, "sum_unit_ids")[1:]
+            if isinstance(at, Register)
+        ),
         scale_at=None
         if scale_address is None or not isinstance(at, Register)
         else Register(at.function, scale_address, 1),
@@ -218,7 +223,13 @@ def _register(
     bit = entry.get("bit")
     if bit is not None and not (isinstance(bit, int) and 0 <= bit <= 15):
         faults.add(f"{place}.bit", f"{bit!r} is no bit", "Give 0 (lowest) to 15")
-    return Register(function, entry["address"], count, entry.get("unit_id"))
+    units = faults.listed(place, entry, "sum_unit_ids") or [entry.get("unit_id")]
+    if not all(unit is None or (isinstance(unit, int) and 0 <= unit <= 255) for unit in units):
+        faults.add(f"{place}.unit_id", f"{units} holds no unit id", "Give 0 to 255")
+        return None
+    if len(units) > 1 and (is_text or kind not in REGISTER_TYPES or kind.startswith("f")):
+        faults.add(f"{place}.sum_unit_ids", "only integers are added up", "Read each unit as its own device")
+    return Register(function, entry["address"], count, units[0])
 
 
 def _scaling(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
+from kernel.metric import TEXT_METRICS
 from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from telemetry.block import Block
@@ -52,23 +53,25 @@ class ModbusSwitch:
     async def _read_back(
         self, switch: Switch, name: str, index: int, on: bool, unit_id: int, begun_s: float, deadline_s: float
     ) -> Receipt:
-        block = Block(None, switch.read.function, switch.read.address + (index - 1) * switch.step, 1)
-        wanted = int(on) if switch.read.function in (1, 2) else (switch.on if on else switch.off)
+        block = Block(None, switch.read.function, switch.read.address + (index - 1) * switch.read_step, 1)
         seen = "nothing"
         while True:
+            shown = False
             async with self._line.turn:
                 try:
                     found, _ = await self._line.read(unit_id, block)
-                    seen = str(found[0])
+                    seen, shown = str(found[0]), switch.shows(found[0], on)
                 except (ExceptionAnswer, TransportError) as error:
                     seen = str(error)
                 finally:
                     self._line.release()
             took_s = self._clock.monotonic_s() - begun_s
-            if seen == str(wanted):
+            if shown:
                 values = {"sockets_json": f'[{{"{name}":{index},"on":{"true" if on else "false"}}}]'}
-                shown = values if "sockets_json" in self._profile.metrics() else {}
-                return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), shown), took_s)
+                told = values if "sockets_json" in TEXT_METRICS[self._profile.kind] else {}
+                return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), told), took_s)
             if took_s + _READ_BACK_EVERY_S > deadline_s:
-                return Unknown(f"{name} {index} was written {wanted} and reads back {seen} after {took_s:.1f} s")
+                return Unknown(
+                    f"{name} {index} was written {'on' if on else 'off'} and reads back {seen} after {took_s:.1f} s"
+                )
             await asyncio.sleep(_READ_BACK_EVERY_S)

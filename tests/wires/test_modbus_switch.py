@@ -27,7 +27,7 @@ def pdu(switch: Mapping[str, object]) -> Profile:
     return parse("pdu", data, Faults("pdu.toml"), {})
 
 
-REGISTERS = pdu({"count": 8, "function": 6, "address": 100, "read_function": 3, "read_address": 100, "on": 1, "off": 2})
+REGISTERS = pdu({"count": 8, "function": 6, "address": 100, "read_function": 3, "read_address": 100, "on": 1, "off": 2, "read_off": 2})
 COILS = pdu({"count": 8, "function": 5, "address": 10, "read_function": 1, "read_address": 10})
 BACKWARDS = pdu(
     {"count": 4, "function": 16, "address": 103, "step": -1, "read_function": 3, "read_address": 103, "on": 1, "off": 2}

@@ -58,6 +58,9 @@ from telemetry.source import Source, Tier
 from telemetry.topic import Channel
 from treasury.io.ledger_sqlite import open_ledger
 
+LANE_WAIT_S = 60.0
+"""A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""
+
 NO_MINERS = Register(())
 
 
@@ -315,7 +318,7 @@ async def live(config: Config, folder: Path, data: Path) -> Live:
         rng,
         periods(config),
         at_once=config.polling.in_flight,
-        time_out_s=config.polling.timeout_s * 2,
+        time_out_s=LANE_WAIT_S,
     )
     feeds = _feeds(config, clock, folder)
     duties: list[Duty] = [price_duty(config, folder, state, recorder, clock, offload)]

@@ -195,7 +195,8 @@ def test_limits_speak_of_the_meter_and_a_fresh_meter_only_tightens() -> None:
     decision = step(NOW, units, schedule(90_000.0), [cap], terms)
     miners_w = (decision.expected_w - 2_000.0) / 1.05
     assert decision.expected_w <= 50_000.0 and miners_w < 46_000.0
-    tighter = step(NOW, units, schedule(90_000.0), [cap], terms, {SITE: 53_000.0})
+    unexplained_w = float(units.power_w.sum()) * 1.05 + 2_000.0 + 3_000.0
+    tighter = step(NOW, units, schedule(90_000.0), [cap], terms, {SITE: unexplained_w})
     looser = step(NOW, units, schedule(90_000.0), [cap], terms, {SITE: 20_000.0})
     assert tighter.expected_w <= decision.expected_w - 2_000.0
     assert looser.expected_w == decision.expected_w

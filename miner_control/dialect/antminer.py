@@ -2,7 +2,8 @@
 """Stock Antminer: read over the cgminer port (4028) or the CGI, written over the CGI with HTTP digest.
 
 The joined command `summary+stats+pools` is tried first; a firmware that does not know it is asked one by one from then
-on. A firmware with the RPC port closed is read over the CGI. A rate of zero is looked up in `get_miner_conf.cgi`: only a
+on. A firmware that answers `stats` with `new_api` in the shape of the CGI (watts, work mode) is asked so. One with
+the RPC port closed is read over the CGI. A rate of zero is looked up in `get_miner_conf.cgi`: only a
 work mode of 1 there (or in `stats`) is sleep. Every write reads the configuration first and passes the pools back, since
 `set_miner_conf.cgi` replaces all of it; both keys of the mode are sent, because firmwares differ in which they obey.
 """
@@ -17,7 +18,8 @@ from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.dialect import antminer_stats, cgminer
-from miner_control.driver import Access, Answer, Http, Request
+from miner_control.dialect.gather import gather
+from miner_control.driver import Access, Answer, Http, Request, Rpc
 from telemetry.source import Tier
 
 _JOINED = ("summary", "stats", "pools")
@@ -41,7 +43,7 @@ class Antminer:
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}
-        yield from self._gather(access, answers)
+        yield from self._gather(access, answers, tier)
         if tier is Tier.DAILY:
             yield from _optional(access, answers, "version", rpc=True)
             yield from _optional(access, answers, "get_system_info")
@@ -114,24 +116,15 @@ class Antminer:
         body |= {"miner-mode": mode, "bitmain-work-mode": str(mode), "pools": list(pools or conf["pools"])}
         return _receipt((yield _cgi(access, "POST", "set_miner_conf", orjson.dumps(body), writes=True)))
 
-    def _gather(self, access: Access, answers: dict[str, Any]) -> Talk:
-        memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
-        if memory.get("way") != "cgi":
-            try:
-                if memory.get("joined") is not False:
-                    document = cgminer.parse((yield cgminer.request("+".join(_JOINED), port)).body)
-                    parts = cgminer.joined(document, _JOINED)
-                    if parts is not None:
-                        answers.update(parts)
-                        return
-                    memory["joined"] = False
-                for command in _JOINED:
-                    answers[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+    def _gather(self, access: Access, answers: dict[str, Any], tier: Tier) -> Talk:
+        try:
+            if access.memory.get("way") != "cgi":
+                yield from self._over_rpc(access, answers, tier)
                 return
-            except TransportError as error:
-                # Refused means the RPC is closed or its daemon is down; a time-out means the miner is busy: do not pile on.
-                if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
-                    raise
+        except TransportError as error:
+            # Refused means the RPC is closed or its daemon is down; a time-out means the miner is busy: do not pile on.
+            if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
+                raise
         lost: TransportError | None = None
         for command in _JOINED:
             try:
@@ -143,6 +136,30 @@ class Antminer:
             yield from _optional(access, answers, "get_miner_conf")
         if not answers:
             raise lost or DecodeError("stats.cgi", "neither RPC nor CGI gave an answer that can be read")
+
+    def _over_rpc(self, access: Access, answers: dict[str, Any], tier: Tier) -> Talk:
+        """By what was learnt: `stats` of the new API alone, or the joined three, or one by one (fast: `stats` alone)."""
+        memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
+        if memory.get("new_api"):
+            answers["stats"] = cgminer.parse((yield _new_stats(port)).body)
+            if tier is Tier.FAST:
+                return
+        single_fast = tier is Tier.FAST and memory.get("joined") is False
+        found = yield from gather(access, ("stats",) if single_fast else _JOINED, again=tier is Tier.DAILY)
+        answers.update(found | answers)
+        if "new_api" not in memory or (tier is Tier.DAILY and not memory["new_api"]):
+            # Newer models tell watts and work mode only to this form; older ones ignore the word and answer as ever.
+            try:
+                found = cgminer.parse((yield _new_stats(port)).body)
+            except DecodeError:
+                found = {}
+            memory["new_api"] = antminer_stats.is_new(found)
+            if memory["new_api"]:
+                answers["stats"] = found
+
+
+def _new_stats(port: int) -> Rpc:
+    return Rpc(b'{"command":"stats","new_api":true}', port)
 
 
 def _cgi(access: Access, method: str, name: str, body: bytes = b"", *, writes: bool = False) -> Http:

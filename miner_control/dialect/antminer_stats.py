@@ -66,6 +66,11 @@ def wants_mode(answers: Mapping[str, Any], values: Mapping[str, Field]) -> bool:
     return not values.get("hashrate_hs") and mode_of(_figures(answers.get("stats", {}))) is None
 
 
+def is_new(stats: Mapping[str, Any]) -> bool:
+    """Whether `stats` came in the shape of the CGI."""
+    return "chain" in _figures(stats)
+
+
 def _figures(stats: Mapping[str, Any]) -> dict[str, Any]:
     """The object of `stats` that holds the figures; the other one names the firmware."""
     for entry in reversed(cgminer.section(dict(stats), "STATS")):

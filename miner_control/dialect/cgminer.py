@@ -30,6 +30,7 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
+_COMMA = re.compile(r",(?![^\[\]]*\])")
 _LOST_OPENING = re.compile(r"^\s*,+\s*")
 
 
@@ -110,10 +111,11 @@ def _closed(text: str) -> str:
 
 
 def _plain_text(text: str) -> Document:
-    """The text form: sections parted by `|`, `KEY=value` pairs parted by commas; the first word names the section."""
+    """The text form: sections parted by `|`, `KEY=value` pairs parted by commas (those within
+    brackets part nothing); the first word names the section."""
     found: Document = {}
     for part in text.replace("\x00", "").split("|"):
-        pairs = [pair.partition("=") for pair in part.strip().split(",") if pair.strip()]
+        pairs = [pair.partition("=") for pair in _COMMA.split(part.strip()) if pair.strip()]
         if not pairs:
             continue
         section: Document = {key.strip(): value for key, mark, value in pairs if mark}
@@ -131,18 +133,6 @@ def section(document: Document, name: str) -> list[Document]:
     if isinstance(found, list):
         return [entry for entry in found if isinstance(entry, dict)]
     return [found] if isinstance(found, dict) else []
-
-
-def joined(document: Document, commands: tuple[str, ...]) -> dict[str, Document] | None:
-    """The replies of a joined command by command, or None where the firmware did not answer all of them joined."""
-    found: dict[str, Document] = {}
-    for command in commands:
-        part = document.get(command)
-        if isinstance(part, list) and part and isinstance(part[0], dict):
-            found[command] = part[0]
-        else:
-            return None
-    return found
 
 
 def refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -79,7 +79,7 @@ def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bo
             seen = NONSENSE
         elif figure > best:
             best = figure
-    values[metric] = best if best > -math.inf else seen
+    values[metric] = float(best) if best > -math.inf else seen
 
 
 def put_fans(values: Values, raws: Iterable[Any]) -> None:

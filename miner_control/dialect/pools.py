@@ -19,7 +19,7 @@ class PoolSeen(NamedTuple):
 
     url: str
     user: str
-    state: str
+    state: str | None
     active: bool
     priority: int
     accepted: float | None
@@ -39,7 +39,7 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
             PoolSeen(
                 str(url),
                 str(first(entry, "User", "user", "account") or ""),
-                ALIVE if status.startswith("alive") or status == "working" else status or "unknown",
+                ALIVE if status.startswith("alive") or status == "working" else status or None,
                 bool(truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active"))),
                 int(plain(first(entry, "Priority", "priority")) or index),
                 plain(first(entry, "Accepted", "accepted")),

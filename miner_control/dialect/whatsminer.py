@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from kernel.errors import DecodeError, TransportError
+from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.command import (
@@ -28,6 +28,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, whatsminer_summary
+from miner_control.dialect.gather import also, gather
 from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
 from miner_control.driver import Access, Answer, Request, Rpc
 from telemetry.source import Tier
@@ -54,10 +55,12 @@ class Whatsminer:
         return whatsminer_summary.decode(answers, tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        answers: dict[str, Any] = {}
-        yield from self._gather(access, answers, tier)
-        if tier is Tier.FAST and "status" not in answers and whatsminer_summary.doubtful(answers):
-            yield from self._ask(access, answers, "status")
+        answers = yield from gather(access, ("summary",) if tier is Tier.FAST else _JOINED, again=tier is Tier.DAILY)
+        if tier is not Tier.FAST:
+            for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
+                yield from also(access, answers, command)
+        elif whatsminer_summary.doubtful(answers):
+            yield from also(access, answers, "status")
         return whatsminer_summary.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -106,31 +109,6 @@ class Whatsminer:
                 break
             access.memory[f"no_{name}"] = True
         return receipt
-
-    def _gather(self, access: Access, answers: dict[str, Any], tier: Tier) -> Generator[Request, Answer, None]:
-        port = access.ports.get("rpc", cgminer.PORT)
-        if tier is Tier.FAST:
-            answers["summary"] = cgminer.parse((yield cgminer.request("summary", port)).body)
-            return
-        if access.memory.get("joined") is not False:
-            parts = cgminer.joined(cgminer.parse((yield cgminer.request("+".join(_JOINED), port)).body), _JOINED)
-            if parts is None:
-                access.memory["joined"] = False
-            else:
-                answers.update(parts)
-        if not answers:
-            for command in _JOINED:
-                answers[command] = cgminer.parse((yield cgminer.request(command, port)).body)
-        for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
-            yield from self._ask(access, answers, command)
-
-    def _ask(self, access: Access, answers: dict[str, Any], command: str) -> Generator[Request, Answer, None]:
-        """One more thing; what cannot be had is left out, and its metrics say so."""
-        try:
-            answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT))
-            answers[command] = cgminer.parse(answer.body)
-        except (TransportError, DecodeError):
-            pass
 
     def _token(self, access: Access, now_ms: int) -> Generator[Request, Answer, Token | Receipt]:
         token = access.memory.get("token")

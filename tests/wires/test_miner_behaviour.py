@@ -221,7 +221,7 @@ def test_one_connection_at_a_time() -> None:
         async with peer(says(0.05, JOINED, b"\x00")) as where:
             port = port_of(where)
             await asyncio.gather(*(port.read(Tier.FAST) for _ in range(5)))
-            assert len(where.heard) == 5
+            assert len(where.heard) == 6, "five polls, and once the question for the new API"
             assert where.open_most == 1
 
     asyncio.run(run())
@@ -265,7 +265,10 @@ def test_joined_commands_are_learnt_to_be_unknown() -> None:
             assert hashes(await port.read(Tier.FAST))
             assert hashes(await port.read(Tier.FAST))
             asked = [orjson.loads(data)["command"] for data in where.heard]
-            assert asked == ["summary+stats+pools", *["summary", "stats", "pools"] * 2]
+            assert asked == ["summary+stats+pools", "summary", "stats", "pools", "stats", "stats"]
+            await port.read(Tier.SLOW)
+            asked = [orjson.loads(data)["command"] for data in where.heard]
+            assert asked[6:] == ["summary", "stats", "pools"]
 
     asyncio.run(run())
 

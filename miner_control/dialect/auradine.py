@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Auradine FluxOS: GCMiner reads over 4028 or HTTP 8080, writes over HTTP under a token."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import auradine_answers, cgminer, web
+from miner_control.dialect.gather import gather
+from miner_control.driver import Access, Answer, Http, Request
+from telemetry.source import Tier
+
+PORT = 8080
+_FAST = ("summary", "psu", "mode", "temperature", "fan")
+_SLOW = (*_FAST, "devs", "pools", "asccount", "led", "frequency")
+_DAILY = (*_SLOW, "ipreport", "version")
+_MODES = ("normal", "eco", "turbo")
+
+
+class Auradine:
+    """Teraflux air, hydro and immersion miners."""
+
+    name = "auradine"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by command: summary, psu, mode, temperature, fan, devs, pools, ..."""
+        return auradine_answers.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        answers: dict[str, Any] = {}
+        commands = {Tier.FAST: _FAST, Tier.SLOW: _SLOW, Tier.DAILY: _DAILY}[tier]
+        if "rpc" in access.ports:
+            answers = yield from gather(access, commands, again=tier is Tier.DAILY)
+        else:
+            answers[commands[0]] = yield from _page(access, commands[0])
+            for command in commands[1:]:
+                try:
+                    answers[command] = yield from _page(access, command)
+                except (TransportError, DecodeError):
+                    continue
+        return auradine_answers.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Takes a token, so that the next command costs one exchange."""
+        yield from self._token(access)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        body: dict[str, Any]
+        match intent:
+            case Sleep():
+                path, body = "mode", {"sleep": "on"}
+            case Wake():
+                path, body = "mode", {"sleep": "off"}
+            case PowerTarget(power_w):
+                path, body = "mode", {"mode": "custom", "tune": "power", "power": round(power_w)}
+            case SetMode(mode) if mode in _MODES:
+                path, body = "mode", {"mode": mode}
+            case SetMode(mode):
+                return Unsupported(f"no mode {mode!r}: {', '.join(_MODES)}")
+            case Reboot():
+                path, body = "restart", {}
+            case Locate(on):
+                path, body = "led", {"code": 3 if on else 2, "msg": "locate" if on else "Normal"}
+            case SetPools(pools):
+                entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
+                path, body = "updatepools", {"pools": entries}
+            case _:
+                return Unsupported(f"Auradine firmware has no {type(intent).__name__}")
+        return (yield from self._write(access, path, body))
+
+    def _token(self, access: Access) -> Generator[Request, Answer, str | Receipt]:
+        token = access.memory.get("token")
+        if isinstance(token, str):
+            return token
+        body = {"command": "token", "user": access.account, "password": access.password}
+        request = web.tell(access, PORT, "POST", "/token", body)
+        answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
+        if not 200 <= answer.status < 300:
+            return web.refused(answer)
+        document = web.document(answer, "token")
+        for entry in cgminer.section(document if isinstance(document, dict) else {}, "Token"):
+            if entry.get("Token"):
+                access.memory["token"] = str(entry["Token"])
+                return str(entry["Token"])
+        return Refused(*(cgminer.refusal(document) or ("token", "no token in the answer")))
+
+    def _write(self, access: Access, path: str, body: dict[str, Any]) -> Generator[Request, Answer, Receipt]:
+        for attempt in (1, 2):
+            token = yield from self._token(access)
+            if not isinstance(token, str):
+                return token
+            answer = yield web.tell(access, PORT, "POST", f"/{path}", {"command": path, **body}, {"Token": token})
+            if answer.status in (401, 403) and attempt == 1:
+                access.memory.pop("token", None)
+                continue
+            return _receipt(answer)
+        raise AssertionError("two attempts end above")
+
+
+def _page(access: Access, command: str) -> Generator[Request, Answer, dict[str, Any]]:
+    found = web.document((yield web.ask(access, PORT, f"/{command}")), command)
+    return found if isinstance(found, dict) else {}
+
+
+def _receipt(answer: Answer) -> Receipt:
+    if not 200 <= answer.status < 300:
+        return web.refused(answer)
+    document = web.document(answer, "answer")
+    if not isinstance(document, dict):
+        return Refused("?", "an answer without STATUS")
+    refused = cgminer.refusal(document)
+    if refused:
+        return Refused(*refused)
+    status = cgminer.section(document, "STATUS")
+    return Accepted(str(status[0].get("Msg", ""))) if status else Refused("?", "an answer without STATUS")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Auradine answers mean: GCMiner sections; the supply writes its figures with units, `"58.94W"`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect import cgminer
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+    truth,
+)
+from miner_control.dialect.pools import cgminer_pools, put_pools
+from miner_control.dialect.web import entries
+from telemetry.source import Tier
+
+_SECTIONS = {
+    "summary": "SUMMARY", "psu": "PSU", "mode": "Mode", "temperature": "Temperature", "fan": "Fan", "devs": "DEVS",
+    "pools": "POOLS", "asccount": "ASCCount", "led": "LED", "ipreport": "IPReport", "version": "VERSION",
+    "frequency": "Frequency",
+}  # fmt: skip
+_WINDOWS = (("MHS 5s", 5.0), ("MHS 1m", 60.0), ("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS av", None))
+_LED_NORMAL = ("normal", "locate", "")
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of an Auradine is in them."""
+    told = {name: cgminer.section(answers.get(name) or {}, section) for name, section in _SECTIONS.items()}
+    if not any(told.values()):
+        refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
+        raise DecodeError(
+            "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of an Auradine"
+        )
+    summary, mode = (told[name][0] if told[name] else {} for name in ("summary", "mode"))
+    values: Values = {}
+    for key, window_s in _WINDOWS:
+        if summary.get(key) is not None:
+            put(values, "hashrate_hs", summary[key], 1e6)
+            put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
+            break
+    else:
+        rates = [rate for rate in (plain(first(dev, "MHS 5s", "MHS av")) for dev in told["devs"]) if rate is not None]
+        put(values, "hashrate_hs", sum(rates) if rates else None, 1e6)
+        values["hashrate_window_s"] = NOT_REPORTED
+    put(values, "hashrate_nominal_hs", None)
+    put(values, "uptime_s", summary.get("Elapsed"))
+    drawn = [watts for watts in (plain(first(supply, "PowerIn", "Pin")) for supply in told["psu"]) if watts is not None]
+    put(values, "power_w", sum(drawn) if drawn else None)
+    values["power_source"] = PSU if drawn else NOT_REPORTED
+    # In the mode custom, `Power` is the target where the tuning is by power; elsewhere it is what the mode would draw.
+    put(values, "power_limit_w", first(mode, "Power") if str(mode.get("Tune", "power")).lower() == "power" else None)
+    put(values, "hw_errors", summary.get("Hardware Errors"))
+    for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
+        if key in summary:
+            put(values, metric, summary[key])
+    _heat(values, told)
+    if told["devs"] or told["asccount"] or tier is not Tier.FAST:
+        _boards(values, told, tier)
+    if told["pools"] or tier is not Tier.FAST:
+        put_pools(values, cgminer_pools(told["pools"]), as_json=tier is not Tier.FAST)
+    put_text(values, "mode", str(mode["Mode"]).lower() if mode.get("Mode") else None)
+    led = told["led"][0] if told["led"] else {}
+    bad = str(led.get("Msg", "")).strip()
+    sick = bad.lower() not in _LED_NORMAL
+    values["state"] = state_of(
+        values["hashrate_hs"], asleep=truth(mode.get("Sleep")), fault=sick or None, uptime=values["uptime_s"]
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    if led or tier is not Tier.FAST:
+        values["error_text"] = f"LED {led.get('Code', '')} {bad}" if sick else "" if led else NOT_REPORTED
+    if tier is Tier.DAILY:
+        report = told["ipreport"][0] if told["ipreport"] else {}
+        version = told["version"][0] if told["version"] else {}
+        values["make"] = "auradine"
+        put_text(values, "model", report.get("model"))
+        put_text(values, "firmware", first(report, "version") or first(version, "FluxOS", "GCMiner"))
+        put_text(values, "serial", first(report, "ChassisSerialNo", "SerialNo"))
+        put_text(values, "mac", report.get("mac"))
+    return values
+
+
+def _heat(values: Values, told: Mapping[str, list[dict[str, Any]]]) -> None:
+    boards = [group for group in told["temperature"] if "control" not in str(group.get("Name", "")).lower()]
+    on_board = [sensor.get("Temperature") for group in boards for sensor in entries(group.get("BoardTemp"))]
+    put_max(values, "temp_board_max_c", on_board or [dev.get("Temperature") for dev in told["devs"]])
+    put_max(
+        values,
+        "temp_chip_max_c",
+        (sensor.get("Temperature") for group in boards for sensor in entries(group.get("ChipTemp"))),
+    )
+    put_fans(values, (fan.get("Speed") for fan in told["fan"]))
+    shares = [
+        speed / most * 100
+        for speed, most in ((plain(fan.get("Target")), plain(fan.get("Max"))) for fan in told["fan"])
+        if speed is not None and most
+    ]
+    put(values, "fan_duty_pct", max(shares) if shares else None)
+    clocks = [
+        clock
+        for group in told["frequency"]
+        for clock in (plain(chip.get("Frequency")) for chip in entries(group.get("ChipFrequency")))
+        if clock
+    ]
+    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+
+
+def _boards(values: Values, told: Mapping[str, list[dict[str, Any]]], tier: Tier) -> None:
+    devs, count = told["devs"], told["asccount"][0] if told["asccount"] else {}
+    put(
+        values,
+        "boards_hashing",
+        float(sum(1 for dev in devs if plain(first(dev, "MHS 5s", "MHS av")))) if devs else None,
+    )
+    put(values, "boards_expected", count.get("BoardCount") or (float(len(devs)) if devs else None))
+    put(values, "chips_hashing", count.get("AsicCount"))
+    if tier is Tier.FAST:
+        return
+    values["boards_json"] = orjson.dumps(
+        [
+            {
+                "board": int(plain(first(dev, "ID", "DEV")) or 0),
+                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS av"), 1e6),
+                "temps_board_c": [temp for temp in [plain(dev.get("Temperature"))] if temp is not None],
+                "enabled": truth(dev.get("Enabled")),
+                "state": str(dev.get("Status", "")).lower(),
+            }
+            for dev in devs
+        ]
+    ).decode()

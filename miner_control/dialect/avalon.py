@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Avalon (4028): cgminer with the truth inside one text, `Key[value] Key[value]`; single-threaded and slow.
+
+Sleep and wake are appointments by the miner's own clock: `ascset 0,softoff,1:<unix time>`. The miner's clock is asked
+first (any reply carries `When`), and the appointment is made a few seconds ahead of it, so that a clock that is a day off
+does not turn "now" into "never".
+"""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, Reboot, SetCredential, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import avalon_text, cgminer
+from miner_control.dialect.gather import also, gather
+from miner_control.driver import Access, Answer, Request
+from telemetry.source import Tier
+
+_AHEAD_S = 5
+_LEAST_AHEAD_S = 2
+
+
+class Avalon:
+    """Avalon A10 to A16, Q, Mini and Nano."""
+
+    name = "avalon"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by command: estats (or stats, litestats), summary, pools, version, devs."""
+        return avalon_text.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        stats = str(access.memory.get("stats", "estats"))
+        commands = ("summary", stats) if tier is Tier.FAST else ("summary", stats, "pools")
+        answers = yield from gather(access, commands, again=tier is Tier.DAILY)
+        if not avalon_text.figures(answers):
+            # Some firmwares answer one of the two with an empty text, or not at all: the other one from now on.
+            other = "stats" if stats == "estats" else "estats"
+            yield from also(access, answers, other)
+            if avalon_text.figures(answers):
+                access.memory["stats"] = other
+        if tier is Tier.DAILY:
+            yield from also(access, answers, "version")
+        self._remember_clock(access, answers, now_ms)
+        return avalon_text.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Learns how far the miner's clock is off, so that the next command costs one exchange."""
+        answer = yield cgminer.request("version", access.ports.get("rpc", cgminer.PORT))
+        self._remember_clock(access, {"version": cgminer.parse(answer.body)}, now_ms)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        match intent:
+            case Sleep() | Wake():
+                if "clock_ahead_s" not in access.memory:
+                    yield from self.prepare(access, now_ms)
+                ahead_s = _AHEAD_S if "clock_ahead_s" in access.memory else _LEAST_AHEAD_S
+                at_s = now_ms // 1000 + int(access.memory.get("clock_ahead_s", 0)) + ahead_s
+                word = "softoff" if isinstance(intent, Sleep) else "softon"
+                argument = f"{word},1:{at_s}"
+            case SetMode(mode):
+                number = avalon_text.mode_number(mode)
+                if number is None:
+                    return Unsupported(f"no work mode {mode!r}")
+                argument = f"workmode,set,{number}"
+            case Reboot():
+                argument = "reboot,0"
+            case Locate(on):
+                argument = f"led,1-{1 if on else 0}"
+            case SetPools(pools):
+                return (yield from self._pools(access, pools))
+            case SetCredential(_, password):
+                argument = f"password,{access.password},{password}"
+            case _:
+                return Unsupported(f"Avalon has no {type(intent).__name__}")
+        return (yield from self._write(access, "ascset", f"0,{argument}"))
+
+    def _write(self, access: Access, command: str, parameter: str) -> Generator[Request, Answer, Receipt]:
+        request = cgminer.request(command, access.ports.get("rpc", cgminer.PORT), parameter, writes=True)
+        document = cgminer.parse((yield request).body)
+        refused = cgminer.refusal(document)
+        if refused:
+            return Refused(*refused)
+        status = cgminer.section(document, "STATUS")
+        if not status:
+            return Refused("?", "an answer without STATUS")
+        text = str(status[0].get("Msg", ""))
+        # An informative reply (`I`) may say success or list the commands it knows: only the former is acceptance.
+        informative = str(status[0].get("STATUS", "")).upper() == "I"
+        if informative and "success" not in text.lower() and "ok" not in text.lower():
+            return Refused(str(status[0].get("Code", "")), text)
+        return Accepted(text)
+
+    def _pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
+        """`setpool account,password,index,url,user,pass` for each place; the miner takes them at its next reboot."""
+        receipt: Receipt = Refused("pools", "no pool given")
+        for index, pool in enumerate(pools[:3]):
+            parameter = f"{access.account},{access.password},{index},{pool.url},{pool.user},{pool.password}"
+            receipt = yield from self._write(access, "setpool", parameter)
+            if not isinstance(receipt, Accepted):
+                break
+        return receipt
+
+    def _remember_clock(self, access: Access, answers: Mapping[str, Any], now_ms: int) -> None:
+        for document in answers.values():
+            for status in cgminer.section(document, "STATUS"):
+                when = str(status.get("When", "")).strip()
+                if when.isdigit() and int(when) > 0:
+                    access.memory["clock_ahead_s"] = round(int(when) - now_ms / 1000)
+                    return

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Avalon's bracket text, `Ver[..] SYSTEMSTATU[Work: In Work, ..] PS[0 1209 1295 253 3276 1295 3428] ...`, and its meaning.
+
+`PS` is the supply: error, control board volts, hash board volts, amperes, watts on the output, volts set, watts at the
+inlet (seven figures; the six of older models end before the inlet). `MPO` is the power asked for, not drawn. `GHSspd` is
+the present rate, which the A10 leaves at zero while it works; `GHSmm` is what the frequencies would give.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect import cgminer
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    SENTINEL,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+)
+from miner_control.dialect.pools import cgminer_pools, put_pools
+from telemetry.source import Tier
+
+_PAIR = re.compile(r"([A-Za-z][\w]*)\[([^\[\]]*)\]")
+_MODULE = re.compile(r"MM ID(\d+)")
+_ABSENT_C = -200.0
+_MODES = {
+    "q": {0: "eco", 1: "standard", 2: "super"},
+    "small": {0: "low", 1: "medium", 2: "high"},
+    "a": {0: "normal", 1: "high"},
+}
+_NAMES = {"eco": 0, "low": 0, "normal": 0, "standard": 1, "medium": 1, "high": 1, "super": 2}
+
+Pairs = dict[str, str]
+
+
+def figures(answers: Mapping[str, Any]) -> list[Pairs]:
+    """The bracket pairs of each module that any of the statistics tells."""
+    for command in ("estats", "stats", "litestats"):
+        found = []
+        for entry in cgminer.section(answers.get(command) or {}, "STATS"):
+            for key, text in entry.items():
+                if _MODULE.match(str(key)) and isinstance(text, str) and "[" in text:
+                    found.append(dict(_PAIR.findall(text)))
+        if found:
+            return found
+    return []
+
+
+def mode_number(mode: str) -> int | None:
+    """The firmware's number of a work mode."""
+    return int(mode) if mode.isdigit() else _NAMES.get(mode.lower())
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of an Avalon is in them."""
+    modules = figures(answers)
+    summaries = cgminer.section(answers.get("summary") or {}, "SUMMARY")
+    summary = summaries[0] if summaries else {}
+    pool_entries = cgminer.section(answers.get("pools") or {}, "POOLS")
+    version = next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
+    devs = cgminer.section(answers.get("devs") or {}, "DEVS")
+    if not (modules or summary or pool_entries or version or devs):
+        refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
+        raise DecodeError(
+            "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of an Avalon"
+        )
+    values: Values = {}
+    head = modules[0] if modules else {}
+    work = head.get("SYSTEMSTATU", "").lower()
+    working = None if not work else "in work" in work
+    _rates(values, modules, summary or (devs[0] if devs else {}), working)
+    put(values, "uptime_s", first(head, "Elapsed") or summary.get("Elapsed"))
+    _power(values, modules)
+    put(values, "hw_errors", first(summary, "Hardware Errors") if summary else head.get("HW"))
+    for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
+        if key in summary:
+            put(values, metric, summary[key])
+    _heat(values, modules)
+    _boards(values, modules, tier)
+    if pool_entries or tier is not Tier.FAST:
+        put_pools(values, cgminer_pools(pool_entries), as_json=tier is not Tier.FAST)
+    number = plain(head.get("WORKMODE"))
+    values["mode"] = (
+        NOT_REPORTED if number is None else _MODES[_family(head, version)].get(int(number), str(int(number)))
+    )
+    soft_off = plain(head.get("SoftOFF"))
+    idle = "in idle" in work
+    values["state"] = state_of(
+        values["hashrate_hs"],
+        asleep=bool(soft_off) and (idle or working is None) if soft_off is not None else None,
+        starting="in init" in work or "start" in work or None,
+        # Idle without having been told to: pool lost, heat, or broken. Not sleep.
+        fault="fault" in work or "error" in work or (idle and soft_off == 0) or None,
+        uptime=values["uptime_s"],
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    _errors(values, modules, tier)
+    if tier is Tier.DAILY:
+        values["make"] = "avalon"
+        put_text(values, "model", first(version, "PROD", "MODEL") or head.get("Ver", "").split("-")[0])
+        put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
+        put_text(values, "serial", _known(first(version, "DNA") or head.get("DNA")))
+        put_text(values, "mac", first(version, "MAC"))
+    return values
+
+
+def _known(text: Any) -> Any:
+    return None if isinstance(text, str) and text.startswith("<") else text
+
+
+def _family(head: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    name = f"{head.get('Ver', '')} {version.get('PROD', '')} {version.get('MODEL', '')}".lower()
+    if "nano" in name or "mini" in name:
+        return "small"
+    return "q" if name.startswith("q-") or "avalon q" in name else "a"
+
+
+def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], working: bool | None) -> None:
+    now = [figure for figure in (plain(module.get("GHSspd")) for module in modules) if figure is not None]
+    if now and (sum(now) > 0 or working is False):
+        put(values, "hashrate_hs", sum(now), 1e9)
+        # "spd" is the firmware's present speed, over a time it does not tell.
+        values["hashrate_window_s"] = NOT_REPORTED
+    else:
+        for key, window_s in (
+            ("MHS 5s", 5.0),
+            ("MHS 30s", 30.0),
+            ("MHS 1m", 60.0),
+            ("MHS 5m", 300.0),
+            ("MHS av", None),
+        ):
+            if rates.get(key) is not None:
+                put(values, "hashrate_hs", rates[key], 1e6)
+                put(values, "hashrate_window_s", window_s or rates.get("Elapsed"))
+                break
+        else:
+            mean = [figure for figure in (plain(module.get("GHSavg")) for module in modules) if figure is not None]
+            put(values, "hashrate_hs", sum(mean) if mean else sum(now) if now else None, 1e9)
+            put(values, "hashrate_window_s", modules[0].get("Elapsed") if modules and mean else None)
+    nominal = [figure for figure in (plain(module.get("GHSmm")) for module in modules) if figure]
+    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, 1e9)
+
+
+def _power(values: Values, modules: list[Pairs]) -> None:
+    drawn: list[float] = []
+    for module in modules:
+        supply = [plain(part) for part in module.get("PS", "").split()]
+        watts = supply[6] if len(supply) >= 7 else supply[4] if len(supply) >= 5 else None
+        if watts is not None:
+            drawn.append(watts)
+    put(values, "power_w", sum(drawn) if drawn else None)
+    values["power_source"] = PSU if drawn else NOT_REPORTED
+    limits = [figure for figure in (plain(module.get("MPO")) for module in modules) if figure]
+    put(values, "power_limit_w", sum(limits) if limits else None)
+
+
+def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
+    """The greatest temperature; -273 is the firmware's mark of a sensor that is not there."""
+    told = [raw for raw in raws if raw is not None]
+    if told and all((plain(raw) or 0.0) <= _ABSENT_C for raw in told):
+        values[metric] = SENTINEL
+        return
+    put_max(values, metric, (raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C))
+
+
+def _heat(values: Values, modules: list[Pairs]) -> None:
+    _put_temp(
+        values,
+        "temp_chip_max_c",
+        [part for module in modules for part in (module.get("TMax"), *module.get("MTmax", "").split()) if part],
+    )
+    _put_temp(values, "temp_board_max_c", [first(module, "HBOTemp", "BTemp") for module in modules])
+    _put_temp(values, "temp_inlet_c", [first(module, "ITemp", "HBITemp", "Temp") for module in modules])
+    _put_temp(values, "temp_outlet_c", [first(module, "OTemp", "HBOTemp") for module in modules])
+    fans = [module[f"Fan{index}"] for module in modules for index in range(1, 9) if f"Fan{index}" in module]
+    put_fans(values, fans)
+    duty = [figure for figure in (plain(module.get("FanR")) for module in modules) if figure is not None]
+    put(values, "fan_duty_pct", max(duty) if duty else None)
+    put(values, "frequency_hz", modules[0].get("Freq") if modules else None, 1e6)
+
+
+def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
+    boards: list[dict[str, Any]] = []
+    for module in modules:
+        rates, chips = module.get("MGHS", "").split(), module.get("MTmax", "").split()
+        for index, rate in enumerate(rates):
+            boards.append(
+                {
+                    "board": len(boards),
+                    "hashrate_hs": plain(rate, 1e9),
+                    "temps_chip_c": [plain(chips[index])] if index < len(chips) else [],
+                }
+            )
+    # MGHS is a mean since the start: it tells how many boards there are, and of a working miner how many of them hash.
+    work = modules[0].get("SYSTEMSTATU", "") if modules else ""
+    found = re.search(r"Hash Board:\s*(\d+)", work)
+    hashing = float(sum(1 for board in boards if board["hashrate_hs"])) if boards and "In Work" in work else None
+    put(values, "boards_hashing", 0.0 if "In Idle" in work else hashing)
+    put(values, "boards_expected", found[1] if found else float(len(boards)) if boards else None)
+    chips_all = [figure for figure in (plain(module.get("TA")) for module in modules) if figure]
+    put(values, "chips_expected", sum(chips_all) if chips_all else None)
+    if tier is not Tier.FAST:
+        values["boards_json"] = orjson.dumps(boards).decode()
+
+
+def _errors(values: Values, modules: list[Pairs], tier: Tier) -> None:
+    if not modules:
+        if tier is not Tier.FAST:
+            values["error_text"] = NOT_REPORTED
+        return
+    texts = []
+    for module in modules:
+        for key in ("ECHU", "ECMM", "PCOMM_E", "FanErr"):
+            told = module.get(key, "").strip()
+            if told and any(part != "0" for part in told.split()):
+                texts.append(f"{key} {told}")
+        supply = module.get("PS", "").split()
+        if supply and supply[0] not in ("0", ""):
+            texts.append(f"supply error {supply[0]}")
+    values["error_text"] = "; ".join(texts)

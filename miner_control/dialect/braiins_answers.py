@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Braiins OS answers mean: the REST objects, and BOSminer's cgminer sections of releases before 25.07."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect import cgminer
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    ESTIMATE,
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+    truth,
+)
+from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, cgminer_pools, put_pools
+from miner_control.dialect.web import entries, nested
+from telemetry.source import Tier
+
+_WINDOWS = (
+    ("last_5s", 5.0),
+    ("last_15s", 15.0),
+    ("last_30s", 30.0),
+    ("last_1m", 60.0),
+    ("last_5m", 300.0),
+    ("last_15m", 900.0),
+)
+_RATE_UNITS = (("terahash_per_second", 1e12), ("gigahash_per_second", 1e9), ("megahash_per_second", 1e6))
+_STATUS = {1: "not_started", 2: "normal", 3: "paused", 4: "suspended", 5: "restricted"}
+_TUNER = {1: "disabled", 2: "stable", 3: "tuning", 4: "error", 5: "continuous", 6: "preheat"}
+_ERRORS_TOLD = 20
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of Braiins OS is in them."""
+    if any(name in answers for name in ("summary", "tunerstatus", "temps", "fans", "devs")):
+        return _decode_rpc(answers, tier)
+    stats, details = answers.get("miner_stats") or {}, answers.get("miner_details") or {}
+    boards = entries(nested(answers.get("miner_hw_hashboards"), "hashboards"))
+    groups = _groups(answers.get("pools"))
+    known = ("cooling_state", "performance_tuner_state", "configuration_miner", "network", "miner_errors")
+    if not (stats or details or boards or groups or any(answers.get(name) for name in known)):
+        raise DecodeError("reply", f"nothing of Braiins OS in {sorted(answers)}")
+    values: Values = {}
+    put_rate(values, nested(stats, "miner_stats", "real_hashrate"), nested(details, "bosminer_uptime_s"))
+    nominal = nested(stats, "miner_stats", "nominal_hashrate")
+    put(values, "hashrate_nominal_hs", rate(details.get("sticker_hashrate")) or rate(nominal))
+    put(values, "uptime_s", first(details, "bosminer_uptime_s", "system_uptime_s", "system_uptime"))
+    put(values, "power_w", nested(stats, "power_stats", "approximated_consumption", "watt"))
+    values["power_source"] = ESTIMATE if isinstance(values["power_w"], float | int) else NOT_REPORTED
+    mode_state = nested(answers.get("performance_tuner_state"), "mode_state") or {}
+    limit = nested(mode_state, "powertargetmodestate", "current_target", "watt")
+    put(
+        values,
+        "power_limit_w",
+        first({"a": limit, "b": nested(answers.get("configuration_miner"), "tuner", "power_target", "watt")}, "a", "b"),
+    )
+    for metric, key in (
+        ("shares_accepted", "accepted_shares"),
+        ("shares_rejected", "rejected_shares"),
+        ("shares_stale", "stale_shares"),
+    ):
+        put(values, metric, nested(stats, "pool_stats", key))
+    _heat(values, answers.get("cooling_state") or {}, boards)
+    if boards or tier is not Tier.FAST:
+        _boards(values, boards, tier)
+    if groups or tier is not Tier.FAST:
+        put_pools(values, groups, as_json=tier is not Tier.FAST)
+    tuner = named(nested(answers.get("performance_tuner_state"), "overall_tuner_state"), _TUNER, "TUNER_STATE_")
+    values["mode"] = (
+        "power_target" if "powertargetmodestate" in mode_state else "hashrate_target" if mode_state else NOT_REPORTED
+    )
+    _state(values, named(details.get("status"), _STATUS, "MINER_STATUS_"), tuner)
+    _errors(values, answers, tier)
+    if tier is Tier.DAILY:
+        values["make"] = str(nested(details, "miner_identity", "name") or "antminer").split(" ")[0].lower()
+        put_text(
+            values,
+            "model",
+            nested(details, "miner_identity", "miner_model") or nested(details, "miner_identity", "name"),
+        )
+        put_text(values, "firmware", nested(details, "bos_version", "current"))
+        put_text(values, "serial", details.get("serial_number"))
+        put_text(values, "mac", details.get("mac_address") or nested(answers.get("network"), "mac_address"))
+    return values
+
+
+def named(raw: Any, names: Mapping[int, str], prefix: str) -> str | None:
+    """A state that is told as a number, or as the API's own word (`MINER_STATUS_PAUSED`, `paused`)."""
+    if isinstance(raw, str) and not raw.isdigit():
+        return raw.removeprefix(prefix).lower()
+    number = plain(raw)
+    return None if number is None else names.get(int(number))
+
+
+def rate(raw: Any) -> float | None:
+    """A rate object (`{"gigahash_per_second": 1}`) in H/s, or None."""
+    for key, scale in _RATE_UNITS:
+        figure = plain(nested(raw, key), scale)
+        if figure is not None:
+            return figure
+    return None
+
+
+def put_rate(values: Values, real: Any, uptime_s: Any) -> None:
+    """The real rate of the shortest window that is told."""
+    for key, window_s in _WINDOWS:
+        figure = rate(nested(real, key))
+        if figure is not None:
+            put(values, "hashrate_hs", figure)
+            values["hashrate_window_s"] = window_s
+            return
+    put(values, "hashrate_hs", rate(nested(real, "since_restart")))
+    put(values, "hashrate_window_s", uptime_s if rate(nested(real, "since_restart")) is not None else None)
+
+
+def _state(values: Values, status: str | None, tuner: str | None) -> None:
+    values["state"] = state_of(
+        values["hashrate_hs"],
+        asleep=status == "paused" if status else None,
+        stopped=status == "not_started" or None,
+        starting=tuner == "preheat" or None,
+        tuning=tuner == "tuning",
+        fault=status == "suspended" or tuner == "error" or None,
+        uptime=values["uptime_s"],
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+
+
+def _heat(values: Values, cooling: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:
+    put_max(values, "temp_board_max_c", (nested(board, "board_temp", "degree_c") for board in boards))
+    chips = [nested(board, "highest_chip_temp", "temperature", "degree_c") for board in boards]
+    highest = nested(cooling, "highest_temperature", "temperature", "degree_c")
+    # Sensor location 1 is the chip, 2 the board.
+    location = nested(cooling, "highest_temperature", "location")
+    if location in (1, "SENSOR_LOCATION_CHIP", "chip"):
+        chips.append(highest)
+    elif highest is not None and not boards:
+        put_max(values, "temp_board_max_c", [highest])
+    put_max(values, "temp_chip_max_c", chips)
+    put_max(values, "temp_outlet_c", (nested(board, "highest_outlet_temp", "degree_c") for board in boards))
+    inlets = [temp for temp in (plain(nested(board, "lowest_inlet_temp", "degree_c")) for board in boards) if temp]
+    put(values, "temp_inlet_c", min(inlets) if inlets else None)
+    fans = entries(cooling.get("fans"))
+    put_fans(values, (fan.get("rpm") for fan in fans))
+    ratios = [ratio for ratio in (plain(fan.get("target_speed_ratio")) for fan in fans) if ratio is not None]
+    put(values, "fan_duty_pct", max(ratios) * 100 if ratios else None)
+
+
+def _boards(values: Values, boards: list[dict[str, Any]], tier: Tier) -> None:
+    rates = [rate(nested(board, "stats", "real_hashrate", "last_5s")) or 0.0 for board in boards]
+    put(values, "boards_hashing", float(sum(1 for board_rate in rates if board_rate > 0)) if boards else None)
+    put(values, "boards_expected", float(len(boards)) if boards else None)
+    chips = [chip for chip in (plain(board.get("chips_count")) for board in boards) if chip is not None]
+    put(values, "chips_hashing", sum(chips) if chips else None)
+    for metric, key, unit in (("frequency_hz", "current_frequency", "hertz"), ("voltage_v", "current_voltage", "volt")):
+        told = [figure for figure in (plain(nested(board, key, unit)) for board in boards) if figure]
+        put(values, metric, sum(told) / len(told) if told else None)
+    if tier is Tier.FAST:
+        return
+    values["boards_json"] = orjson.dumps(
+        [
+            {
+                "board": str(board.get("id", index)),
+                "hashrate_hs": rate(nested(board, "stats", "real_hashrate", "last_5s")),
+                "hashrate_nominal_hs": rate(nested(board, "stats", "nominal_hashrate")),
+                "chips": plain(board.get("chips_count")),
+                "frequency_hz": plain(nested(board, "current_frequency", "hertz")),
+                "temps_board_c": [
+                    temp for temp in [plain(nested(board, "board_temp", "degree_c"))] if temp is not None
+                ],
+                "temps_chip_c": [
+                    temp
+                    for temp in [plain(nested(board, "highest_chip_temp", "temperature", "degree_c"))]
+                    if temp is not None
+                ],
+                "enabled": truth(board.get("enabled")),
+                "serial": board.get("serial_number"),
+            }
+            for index, board in enumerate(boards)
+        ]
+    ).decode()
+
+
+def _groups(pools: Any) -> list[PoolSeen]:
+    groups = pools if isinstance(pools, list) else nested(pools, "pool_groups") or nested(pools, "groups") or []
+    found: list[PoolSeen] = []
+    for group in entries(groups):
+        for pool in entries(group.get("pools")):
+            alive, enabled = truth(pool.get("alive")), truth(pool.get("enabled"))
+            state = DISABLED if enabled is False else DEAD if alive is False else ALIVE if alive else None
+            stats = pool.get("stats") or {}
+            found.append(
+                PoolSeen(
+                    str(pool.get("url", "")), str(pool.get("user", "")), state, bool(truth(pool.get("active"))), len(found),
+                    plain(stats.get("accepted_shares")), plain(stats.get("rejected_shares")), plain(stats.get("stale_shares")),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _errors(values: Values, answers: Mapping[str, Any], tier: Tier) -> None:
+    """The newest distinct errors, with the maker's code and reason where there is one. The list is a history, not a state."""
+    listed = nested(answers.get("miner_errors"), "errors")
+    if listed is None:
+        if tier is not Tier.FAST:
+            values["error_text"] = NOT_REPORTED
+        return
+    texts: dict[str, None] = {}
+    for error in sorted(entries(listed), key=lambda entry: str(entry.get("timestamp", "")), reverse=True):
+        codes = [
+            f"{code.get('code', '')} {code.get('reason', '')}".strip() for code in entries(error.get("error_codes"))
+        ]
+        texts.setdefault("; ".join(codes) or str(error.get("message", "")))
+    values["error_text"] = "; ".join(list(texts)[:_ERRORS_TOLD])
+
+
+def _decode_rpc(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """BOSminer over 4028: SUMMARY and DEVS in MH/s, TEMPS per board, TUNERSTATUS with the estimated power."""
+    sections = {
+        name: cgminer.section(answers.get(name) or {}, name.upper())
+        for name in ("summary", "devs", "pools", "temps", "fans", "tunerstatus")
+    }
+    summary, tuner = (sections[name][0] if sections[name] else {} for name in ("summary", "tunerstatus"))
+    if not any(sections.values()):
+        refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
+        raise DecodeError(
+            "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of BOSminer"
+        )
+    values: Values = {}
+    key = next(
+        (key for key in ("MHS 5s", "MHS 1m", "MHS 5m", "MHS 15m", "MHS av") if summary.get(key) is not None), None
+    )
+    put(values, "hashrate_hs", summary.get(key) if key else None, 1e6)
+    put(
+        values,
+        "hashrate_window_s",
+        {"MHS 5s": 5, "MHS 1m": 60, "MHS 5m": 300, "MHS 15m": 900}.get(key, summary.get("Elapsed")) if key else None,
+    )
+    nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in sections["devs"]) if figure]
+    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, 1e6)
+    put(values, "uptime_s", summary.get("Elapsed"))
+    put(values, "power_w", tuner.get("ApproximateMinerPowerConsumption"))
+    values["power_source"] = ESTIMATE if isinstance(values["power_w"], float | int) else NOT_REPORTED
+    put(values, "power_limit_w", tuner.get("PowerLimit"))
+    for metric, name in (
+        ("shares_accepted", "Accepted"),
+        ("shares_rejected", "Rejected"),
+        ("shares_stale", "Stale"),
+        ("hw_errors", "Hardware Errors"),
+    ):
+        put(values, metric, summary.get(name))
+    put_max(values, "temp_board_max_c", (temp.get("Board") for temp in sections["temps"]))
+    put_max(values, "temp_chip_max_c", (temp.get("Chip") for temp in sections["temps"]))
+    put_fans(values, (fan.get("RPM") for fan in sections["fans"]))
+    chains = entries(tuner.get("TunerChainStatus"))
+    words = " ".join(str(chain.get("Status", "")) for chain in chains).lower()
+    put(
+        values,
+        "boards_hashing",
+        float(sum(1 for dev in sections["devs"] if plain(first(dev, "MHS 5s", "MHS 1m"))))
+        if sections["devs"]
+        else None,
+    )
+    put(values, "boards_expected", float(len(sections["devs"])) if sections["devs"] else None)
+    put_pools(values, cgminer_pools(sections["pools"]), as_json=tier is not Tier.FAST)
+    paused = truth(first(summary, "Paused", "IsPaused"))
+    values["mode"] = NOT_REPORTED
+    values["state"] = state_of(
+        values["hashrate_hs"], asleep=paused, tuning="tuning" in words or "testing" in words, uptime=values["uptime_s"]
+    )
+    if tier is not Tier.FAST:
+        values["error_text"] = values["boards_json"] = NOT_REPORTED
+    if tier is Tier.DAILY:
+        version = next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
+        values["make"] = NOT_REPORTED
+        put_text(values, "model", first(version, "Type", "Miner"))
+        put_text(values, "firmware", first(version, "BOSminer+", "BOSminer", "BOSer"))
+        values["serial"] = values["mac"] = NOT_REPORTED
+    return values

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ePIC UMC (HTTP on 4028): one `summary` reads everything, each write carries the password and answers `result` true or false.
+
+A power target goes to the tuner: in watts where it offers the algorithm `Power`, else as the hashrate of the greatest
+preset at or below that power. `Idling` is sleep only where a Stop was the reason: a miner that lost its pool idles too.
+"""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetPools, Sleep, Wake
+from miner_control.dialect import epic_answers, web
+from miner_control.driver import Access, Answer, Request
+from telemetry.source import Tier
+
+PORT = 4028
+_SLOW = ("temps",)
+_DAILY = ("capabilities", "network")
+
+
+class Epic:
+    """ePIC's UMC control board firmware (PowerPlay)."""
+
+    name = "epic"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "PowerTarget", "Reboot", "Locate", "SetPools", "SetCredential"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by path: summary, temps, chip_temps, capabilities, network."""
+        return epic_answers.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        answers: dict[str, Any] = {"summary": web.document((yield web.ask(access, PORT, "/summary")), "summary")}
+        names = {Tier.FAST: (), Tier.SLOW: _SLOW, Tier.DAILY: _SLOW + _DAILY}[tier]
+        for name in names:
+            try:
+                answers[name] = web.document((yield web.ask(access, PORT, f"/{name}")), name)
+            except (TransportError, DecodeError):
+                continue
+        return epic_answers.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Learns what the tuner offers; a power target then costs one exchange."""
+        yield from self._capabilities(access)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        param: Any
+        match intent:
+            case Sleep():
+                path, param = "miner", "Stop"
+            case Wake():
+                path, param = "miner", "Autostart"
+            case PowerTarget(power_w):
+                capabilities = yield from self._capabilities(access)
+                algorithm = _tuning(capabilities, power_w)
+                if algorithm is None:
+                    return Refused("preset", f"the tuner offers nothing at or below {power_w:.0f} W")
+                path, param = "perpetualtune/algo", algorithm
+            case Reboot():
+                path, param = "reboot", 0
+            case Locate(on):
+                path, param = "identify", on
+            case SetPools(pools):
+                configs = [{"pool": pool.url, "login": pool.user, "password": pool.password} for pool in pools]
+                path, param = "coin", {"coin": "BTC", "stratum_configs": configs[:3]}
+            case SetCredential(_, password):
+                path, param = "password", password
+            case _:
+                return Unsupported(f"ePIC firmware has no {type(intent).__name__}")
+        body = {"param": param, "password": access.password}
+        return _receipt((yield web.tell(access, PORT, "POST", f"/{path}", body)))
+
+    def _capabilities(self, access: Access) -> Generator[Request, Answer, dict[str, Any]]:
+        held = access.memory.get("capabilities")
+        if isinstance(held, dict):
+            return held
+        found = web.document((yield web.ask(access, PORT, "/capabilities")), "capabilities")
+        if not isinstance(found, dict):
+            raise DecodeError("capabilities", "expected an object")
+        # Only what a command needs is kept: thousands of miners hold this.
+        kept = {key: found.get(key) for key in ("PerpetualTune", "Tune Presets")}
+        access.memory["capabilities"] = kept
+        return kept
+
+
+def _tuning(capabilities: Mapping[str, Any], power_w: float) -> dict[str, Any] | None:
+    offered = [str(entry.get("algorithm")) for entry in web.entries(capabilities.get("PerpetualTune"))]
+    if "Power" in offered:
+        return {"algo": "Power", "target": round(power_w)}
+    presets = [
+        (float(entry["power"]), float(entry["hashrate"]))
+        for entry in web.entries(capabilities.get("Tune Presets"))
+        if entry.get("power") and entry.get("hashrate") and float(entry["power"]) <= power_w
+    ]
+    if not presets or not offered:
+        return None
+    algorithm = next((name for name in ("VoltageOptimizer", "BoardTune", "ChipTune") if name in offered), offered[0])
+    return {"algo": algorithm, "target": round(max(presets)[1])}
+
+
+def _receipt(answer: Answer) -> Receipt:
+    """Status 200 alone says nothing: `result` must be true."""
+    if not 200 <= answer.status < 300:
+        return web.refused(answer)
+    told = web.document(answer, "result")
+    if isinstance(told, dict) and told.get("result") is True:
+        return Accepted()
+    error = told.get("error") if isinstance(told, dict) else told
+    return Refused("result", str(error))

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ePIC UMC answers mean: `summary` with its boards, fans, supply and operating state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    SENTINEL,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+    truth,
+)
+from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
+from miner_control.dialect.web import entries, nested
+from telemetry.source import Tier
+
+_MHS = 1e6
+_STARTING = (
+    "initializing",
+    "loading",
+    "preinitcooldown",
+    "adjustingclockvoltage",
+    "rebooting",
+    "softrebooting",
+    "updatingfirmware",
+)
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of an ePIC board is in them."""
+    summary = answers.get("summary") or {}
+    capabilities = answers.get("capabilities") or {}
+    if not isinstance(summary, Mapping) or not (
+        "Session" in summary or "Status" in summary or "HBs" in summary or capabilities
+    ):
+        raise DecodeError("summary", "nothing of an ePIC board")
+    values: Values = {}
+    boards, session = entries(summary.get("HBs")), summary.get("Session") or {}
+    _rates(values, boards, session)
+    put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), 1e12)
+    put(values, "uptime_s", session.get("Uptime"))
+    for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
+        put(values, metric, session.get(key))
+    _power(values, summary)
+    _heat(values, answers, summary, boards)
+    _boards(values, summary, boards, capabilities, tier)
+    _pool(values, summary, session, tier)
+    algorithm = nested(summary, "PerpetualTune", "Algorithm")
+    name = next(iter(algorithm), None) if isinstance(algorithm, Mapping) else algorithm
+    target = nested(algorithm, name, "Target") if isinstance(name, str) else None
+    unit = nested(algorithm, name, "Unit") if isinstance(name, str) else None
+    put_text(values, "mode", f"{name} {target} {unit or ''}".strip() if target is not None else name)
+    _state(values, summary)
+    if tier is Tier.DAILY:
+        values["make"] = "antminer" if "antminer" in str(capabilities.get("Model", "")).lower() else "epic"
+        put_text(values, "model", capabilities.get("Model"))
+        put_text(values, "firmware", summary.get("Software"))
+        serial = capabilities.get("Miner Serial Number") or nested(capabilities, "Control Board Version", "cpuSerial")
+        put_text(values, "serial", serial)
+        network = answers.get("network") or {}
+        put_text(
+            values, "mac", next((net["mac_address"] for net in network.values() if nested(net, "mac_address")), None)
+        )
+    return values
+
+
+def _rate(board: Mapping[str, Any]) -> float | None:
+    """`Hashrate` is [MH/s, percent of ideal, error percent], or the figure alone."""
+    raw = board.get("Hashrate")
+    return plain(raw[0] if isinstance(raw, list) and raw else raw if not isinstance(raw, list) else None, _MHS)
+
+
+def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, Any]) -> None:
+    told = [rate for rate in (_rate(board) for board in boards) if rate is not None]
+    if told:
+        put(values, "hashrate_hs", sum(told))
+        values["hashrate_window_s"] = NOT_REPORTED
+    else:
+        put(values, "hashrate_hs", session.get("Average MHs"), _MHS)
+        put(values, "hashrate_window_s", session.get("Uptime") if session.get("Average MHs") is not None else None)
+
+
+def _power(values: Values, summary: Mapping[str, Any]) -> None:
+    supply = summary.get("Power Supply Stats") or {}
+    put(values, "power_w", supply.get("Input Power"))
+    hashing = values["hashrate_hs"]
+    if values["power_w"] == 0 and isinstance(hashing, float | int) and hashing > 0:
+        # A board that hashes draws power: this supply has no meter and leaves its fields at zero.
+        values["power_w"] = SENTINEL
+    values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
+    limit = nested(summary, "PerpetualTune", "Algorithm", "Power", "Target")
+    put(values, "power_limit_w", limit)
+    volts = plain(first(supply, "Output Voltage"))
+    put(values, "voltage_v", volts if volts else None)
+
+
+def _heat(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:
+    sensors = [board.get("Temperature") for board in boards]
+    for group in entries(answers.get("temps")):
+        data = group.get("Data")
+        sensors += data if isinstance(data, list) else [data]
+    put_max(values, "temp_board_max_c", (sensor for sensor in sensors if not isinstance(sensor, bool)))
+    chips: list[Any] = []
+    for group in entries(answers.get("chip_temps") or answers.get("temps/chip")):
+        data = group.get("Data")
+        chips += data if isinstance(data, list) else [data]
+    put_max(values, "temp_chip_max_c", chips)
+    rpm = summary.get("Fans Rpm") or {}
+    put_fans(values, (figure for figure in rpm.values() if figure is not None))
+    put(values, "fan_duty_pct", nested(summary, "Fans", "Fans Speed"))
+    clocks = [clock for clock in (plain(board.get("Core Clock Avg")) for board in boards) if clock]
+    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+
+
+def _boards(
+    values: Values,
+    summary: Mapping[str, Any],
+    boards: list[dict[str, Any]],
+    capabilities: Mapping[str, Any],
+    tier: Tier,
+) -> None:
+    places = entries(summary.get("HBStatus"))
+    hashing = [board for board in boards if _rate(board)]
+    told = boards or places or "HBs" in summary
+    put(values, "boards_hashing", float(len(hashing)) if told else None)
+    put(values, "boards_expected", capabilities.get("Max HBs") or (float(len(places)) if places else None))
+    per_board = plain(nested(capabilities, "Performance Estimator", "Chip Count"))
+    expected = plain(values["boards_expected"]) if not isinstance(values["boards_expected"], str) else None
+    put(values, "chips_expected", per_board * expected if per_board and expected else None)
+    if tier is Tier.FAST:
+        return
+    enabled = {place.get("Index"): truth(place.get("Enabled")) for place in places}
+    serials = capabilities.get("Board Serial Numbers")
+    values["boards_json"] = orjson.dumps(
+        [
+            {
+                "board": int(plain(board.get("Index")) or 0),
+                "hashrate_hs": _rate(board),
+                "frequency_hz": plain(board.get("Core Clock Avg"), _MHS),
+                "temps_board_c": [temp for temp in [plain(board.get("Temperature"))] if temp],
+                "enabled": enabled.get(board.get("Index")),
+                "serial": serials[index] if isinstance(serials, list) and index < len(serials) else None,
+            }
+            for index, board in enumerate(boards)
+        ]
+    ).decode()
+
+
+def _pool(values: Values, summary: Mapping[str, Any], session: Mapping[str, Any], tier: Tier) -> None:
+    stratum = summary.get("Stratum") or {}
+    current, connected = str(stratum.get("Current Pool") or ""), truth(stratum.get("IsPoolConnected"))
+    state = None if connected is None else ALIVE if connected else DEAD
+    pools = []
+    if current:
+        user = str(stratum.get("Current User") or "")
+        pools.append(
+            PoolSeen(
+                current, user, state, True, 0, plain(session.get("Accepted")), plain(session.get("Rejected")), None
+            )
+        )
+    for config in entries(summary.get("StratumConfigs")):
+        url = str(config.get("pool") or "")
+        if url and not (current and url.endswith(current)):
+            pools.append(PoolSeen(url, str(config.get("login") or ""), None, False, len(pools), None, None, None))
+    put_pools(values, pools, as_json=tier is not Tier.FAST)
+
+
+def _state(values: Values, summary: Mapping[str, Any]) -> None:
+    word = str(nested(summary, "Status", "Operating State") or "").replace(" ", "").lower()
+    last = str(nested(summary, "Status", "Last Command") or "").lower()
+    error = nested(summary, "Status", "Last Error")
+    idle = word in ("idling", "idle", "stopped", "stopping")
+    # A board that idles because its pool is gone was not put to sleep; one that was told Stop was.
+    orphan = (
+        truth(summary.get("IdleOnConnectionLost")) and truth(nested(summary, "Stratum", "IsPoolConnected")) is False
+    )
+    told = "stop" in last
+    values["state"] = state_of(
+        values["hashrate_hs"],
+        asleep=(idle and not error and (told or not orphan)) if word else None,
+        stopped=(idle and not error) or None,
+        starting=word in _STARTING or None,
+        fault=bool(error) or None,
+        uptime=values["uptime_s"],
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    texts = [_words(told_error) for told_error in (error, summary.get("Last License Error")) if told_error]
+    values["error_text"] = "; ".join(texts) if "Status" in summary else NOT_REPORTED
+
+
+def _words(error: Any) -> str:
+    """An error is a word, or an object of word and detail."""
+    if isinstance(error, Mapping):
+        return "; ".join(f"{name} {detail}" for name, detail in error.items())
+    return str(error)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several cgminer commands in as few connections as the firmware allows, which is learnt and remembered per miner."""
+
+from collections.abc import Generator
+
+from kernel.errors import DecodeError, TransportError
+from miner_control.dialect import cgminer
+from miner_control.driver import Access, Answer, Request
+
+Answers = dict[str, cgminer.Document]
+
+
+def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Generator[Request, Answer, Answers]:
+    """The replies by command; the first of the commands is a must, the others are left out where they cannot be had.
+
+    Joined (`a+b+c`) is tried first. A firmware that answers none of them joined is asked one by one from then on;
+    `again` forgets that (once a day, for a firmware that was changed). What a joined reply lost is asked for singly.
+    """
+    port, memory = access.ports.get("rpc", cgminer.PORT), access.memory
+    found: Answers = {}
+    if again:
+        memory.pop("joined", None)
+    if memory.get("joined") is not False and len(commands) > 1:
+        try:
+            found = joined(cgminer.parse((yield cgminer.request("+".join(commands), port)).body), commands)
+        except DecodeError:
+            found = {}
+        memory["joined"] = bool(found)
+    for place, command in enumerate(commands):
+        if command in found:
+            continue
+        if place == 0:
+            found[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+        else:
+            yield from also(access, found, command)
+    return found
+
+
+def also(access: Access, answers: Answers, command: str) -> Generator[Request, Answer, None]:
+    """One more command; what cannot be had is left out, and its metrics say so."""
+    try:
+        answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT))
+        answers[command] = cgminer.parse(answer.body)
+    except (TransportError, DecodeError):
+        pass
+
+
+def joined(document: cgminer.Document, commands: tuple[str, ...]) -> Answers:
+    """The replies of a joined command, as far as they are in it."""
+    found: Answers = {}
+    for command in commands:
+        part = document.get(command)
+        if type(part) is list and part and type(part[0]) is dict:
+            found[command] = part[0]
+    return found

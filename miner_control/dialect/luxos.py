@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LuxOS (4028): cgminer reads and more, writes under the one session a miner has.
+
+`curtail sleep` and `wakeup` are the firmware's own way to shed; sleep outlives a reboot and is told by `CurtailMode` in
+`config`. A session that somebody else holds is not taken away: the write is refused and says so. Ours is handed back
+after each write, unless it was made beforehand.
+"""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from kernel.errors import TransportError
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import cgminer, luxos_answers
+from miner_control.dialect.gather import also, gather
+from miner_control.driver import Access, Answer, Request
+from telemetry.source import Tier
+
+_FAST = ("summary", "power", "config", "temps")
+_SLOW = ("summary", "power", "config", "devs", "pools", "temps", "fans", "stats")
+_DAILY = ("version",)
+_OTHER_SESSION = "session"
+
+
+class LuxOS:
+    """LuxOS 2023 and later."""
+
+    name = "luxos"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by command: summary, power, config, devs, pools, temps, fans, stats, events, version."""
+        return luxos_answers.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        commands = _FAST if tier is Tier.FAST else _SLOW
+        answers = yield from gather(access, commands, again=tier is Tier.DAILY)
+        if tier is not Tier.FAST:
+            yield from also(access, answers, "events")
+        if tier is Tier.DAILY:
+            for command in _DAILY:
+                yield from also(access, answers, command)
+        elif tier is Tier.FAST and "devs" not in answers and not luxos_answers.hashes(answers):
+            yield from also(access, answers, "devs")
+        return luxos_answers.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Takes the session; it is kept for the next command and lapses by itself on the miner."""
+        yield from self._session(access)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        match intent:
+            case Sleep():
+                command, arguments = "curtail", "sleep"
+            case Wake():
+                command, arguments = "curtail", "wakeup"
+            case PowerTarget(power_w):
+                command, arguments = "powertargetset", f"power={round(power_w)}"
+            case SetMode(mode):
+                command, arguments = "profileset", mode
+            case Reboot():
+                command, arguments = "rebootdevice", ""
+            case Locate(on):
+                command, arguments = "ledset", "red,blink" if on else "red,auto"
+            case SetPools(pools):
+                return (yield from self._replace_pools(access, pools))
+            case _:
+                return Unsupported(f"LuxOS has no {type(intent).__name__}")
+        return (yield from self._write(access, command, arguments))
+
+    def _session(self, access: Access) -> Generator[Request, Answer, str | Receipt]:
+        held = access.memory.get("session")
+        if isinstance(held, str):
+            return held
+        answer = yield cgminer.request("logon", access.ports.get("rpc", cgminer.PORT))
+        document = cgminer.parse(answer.body)
+        for entry in cgminer.section(document, "SESSION"):
+            if entry.get("SessionID"):
+                access.memory["session"] = str(entry["SessionID"])
+                return str(entry["SessionID"])
+        code, text = cgminer.refusal(document) or ("session", "logon gave no session")
+        return Refused(code, f"no session: {text}")
+
+    def _write(self, access: Access, command: str, arguments: str) -> Generator[Request, Answer, Receipt]:
+        for attempt in (1, 2):
+            session = yield from self._session(access)
+            if not isinstance(session, str):
+                return session
+            receipt = yield from self._once(access, session, command, arguments)
+            lapsed = isinstance(receipt, Refused) and _OTHER_SESSION in receipt.text.lower()
+            if lapsed:
+                access.memory.pop("session", None)
+            if lapsed and attempt == 1:
+                continue
+            if not lapsed and command != "rebootdevice":
+                yield from self._logoff(access, session)
+            return receipt
+        raise AssertionError("two attempts end above")
+
+    def _once(self, access: Access, session: str, command: str, arguments: str) -> Generator[Request, Answer, Receipt]:
+        parameter = f"{session},{arguments}" if arguments else session
+        answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT), parameter, writes=True)
+        document = cgminer.parse(answer.body)
+        refused = cgminer.refusal(document)
+        if refused:
+            return Refused(*refused)
+        status = cgminer.section(document, "STATUS")
+        if not status:
+            return Refused("?", "an answer without STATUS")
+        return Accepted(str(status[0].get("Msg", "")))
+
+    def _logoff(self, access: Access, session: str) -> Generator[Request, Answer, None]:
+        """Hands the session back; a miner that does not answer here has our write all the same."""
+        access.memory.pop("session", None)
+        try:
+            yield cgminer.request("logoff", access.ports.get("rpc", cgminer.PORT), session)
+        except TransportError:
+            pass
+
+    def _replace_pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
+        """New pools are added first and the old ones removed after, so that the miner is never without one."""
+        answer = yield cgminer.request("pools", access.ports.get("rpc", cgminer.PORT))
+        old = sorted(
+            (int(entry.get("POOL", -1)) for entry in cgminer.section(cgminer.parse(answer.body), "POOLS")), reverse=True
+        )
+        session = yield from self._session(access)
+        if not isinstance(session, str):
+            return session
+        receipt: Receipt = Refused("pools", "no pool given")
+        for pool in pools:
+            receipt = yield from self._once(access, session, "addpool", f"{pool.url},{pool.user},{pool.password}")
+            if not isinstance(receipt, Accepted):
+                break
+        else:
+            for index in old:
+                receipt = yield from self._once(access, session, "removepool", str(index))
+                if not isinstance(receipt, Accepted):
+                    break
+        yield from self._logoff(access, session)
+        return receipt

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VNish (xminer-api over HTTP): reads are open, writes need `unlock` and a bearer token.
+
+A preset is a power target: its name is the watts it draws. A power target in watts is therefore brought to the greatest
+*tuned* preset at or below it; an untuned one would start a tuning of hours, and is never chosen by itself.
+"""
+
+import re
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Field
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import vnish_answers, web
+from miner_control.driver import Access, Answer, Http, Request
+from telemetry.source import Tier
+
+PORT = 80
+_FAST = ("summary", "perf-summary")
+_DAILY = ("info", "chains/factory-info")
+_WATTS = re.compile(r"^\s*(\d{3,5})")
+
+
+class VNish:
+    """VNish 1.2 and later."""
+
+    name = "vnish"
+
+    def supports(self) -> frozenset[str]:
+        return frozenset({"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"})
+
+    def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
+        """Values from parsed answers by path: summary, perf-summary, status, info, settings, chains/factory-info."""
+        return vnish_answers.decode(answers, tier)
+
+    def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        answers: dict[str, Any] = {}
+        answer = yield web.ask(access, PORT, "/api/v1/summary")
+        answers["summary"] = web.document(answer, "summary")
+        names = _FAST[1:] + (_DAILY if tier is Tier.DAILY else ())
+        for name in names:
+            try:
+                answers[name] = web.document((yield web.ask(access, PORT, f"/api/v1/{name}")), name)
+            except (TransportError, DecodeError):
+                continue
+        return vnish_answers.decode(answers, tier)
+
+    def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
+        """Unlocks, so that the next command costs one exchange."""
+        yield from self._token(access)
+
+    def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        body: Any = None
+        match intent:
+            case Sleep():
+                path = "mining/stop"
+            case Wake():
+                path = "mining/start"
+            case PowerTarget(power_w):
+                return (yield from self._power(access, power_w))
+            case SetMode(mode):
+                return (yield from self._settings(access, {"miner": {"overclock": {"preset": mode}}}))
+            case Reboot():
+                path = "system/reboot"
+            case Locate(on):
+                path, body = "find-miner", {"on": on}
+            case SetPools(pools):
+                entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
+                return (yield from self._settings(access, {"miner": {"pools": entries}}))
+            case SetCredential(_, password):
+                change = {"password": {"current": access.password, "pw": password}}
+                receipt = yield from self._settings(access, change)
+                access.memory.pop("token", None)
+                return receipt
+            case _:
+                return Unsupported(f"VNish has no {type(intent).__name__}")
+        answer = yield from self._write(access, path, body)
+        return web.accepted(answer) if isinstance(answer, Answer) else answer
+
+    def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
+        token = yield from self._token(access)
+        if not isinstance(token, str):
+            return token
+        answer = yield web.ask(access, PORT, "/api/v1/autotune/presets", _bearer(token))
+        presets = web.entries(web.document(answer, "presets"))
+        tuned: list[tuple[int, str]] = []
+        for preset in presets:
+            name = str(preset.get("name", ""))
+            watts = _WATTS.match(name) or _WATTS.match(str(preset.get("pretty", "")))
+            if watts and str(preset.get("status", "")).lower() == "tuned" and not preset.get("modded_psu_required"):
+                tuned.append((int(watts[1]), name))
+        fitting = [entry for entry in tuned if entry[0] <= power_w]
+        if not fitting:
+            return Refused("preset", f"no tuned preset at or below {power_w:.0f} W")
+        return (yield from self._settings(access, {"miner": {"overclock": {"preset": max(fitting)[1]}}}))
+
+    def _settings(self, access: Access, change: dict[str, Any]) -> Generator[Request, Answer, Receipt]:
+        """Save a setting, and restart mining where the miner says that it takes effect only then."""
+        answer = yield from self._write(access, "settings", change)
+        if not isinstance(answer, Answer):
+            return answer
+        receipt = web.accepted(answer)
+        if isinstance(receipt, Accepted) and web.nested(web.document(answer, "settings"), "restart_required") is True:
+            again = yield from self._write(access, "mining/restart", None)
+            return web.accepted(again) if isinstance(again, Answer) else again
+        return receipt
+
+    def _token(self, access: Access) -> Generator[Request, Answer, str | Receipt]:
+        token = access.memory.get("token")
+        if isinstance(token, str):
+            return token
+        request = web.tell(access, PORT, "POST", "/api/v1/unlock", {"pw": access.password})
+        # Unlocking changes nothing that mines: it may be asked like a read.
+        answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
+        if not 200 <= answer.status < 300:
+            return web.refused(answer)
+        told = web.nested(web.document(answer, "unlock"), "token")
+        if not told:
+            return Refused("unlock", "no token in the answer")
+        access.memory["token"] = str(told)
+        return str(told)
+
+    def _write(self, access: Access, path: str, body: Any) -> Generator[Request, Answer, Answer | Receipt]:
+        for attempt in (1, 2):
+            token = yield from self._token(access)
+            if not isinstance(token, str):
+                return token
+            answer = yield web.tell(access, PORT, "POST", f"/api/v1/{path}", body, _bearer(token))
+            if answer.status == 401 and attempt == 1:
+                access.memory.pop("token", None)
+                continue
+            return answer
+        raise AssertionError("two attempts end above")
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP requests of dialects, and what an answer means: a document, a refusal, or nothing that can be read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.receipt import Accepted, Refused
+from miner_control.dialect import cgminer
+from miner_control.driver import Access, Answer, Http
+
+
+def ask(access: Access, port: int, path: str, headers: Mapping[str, str] | None = None) -> Http:
+    """A reading request."""
+    return Http("GET", path, access.ports.get("http", port), headers or {})
+
+
+def tell(
+    access: Access, port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> Http:
+    """A request that may change the device."""
+    data = b"" if body is None else orjson.dumps(body)
+    return Http(method, path, access.ports.get("http", port), headers or {}, data, writes=True)
+
+
+def document(answer: Answer, what: str) -> Any:
+    """The JSON of a good answer. Raises DecodeError on any other status or on what is no JSON."""
+    if not 200 <= answer.status < 300:
+        raise DecodeError(what, f"status {answer.status}")
+    try:
+        return orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return cgminer.parse(answer.body)
+
+
+def refused(answer: Answer) -> Refused:
+    """A refusal with the status as code and the page's own words."""
+    text = answer.body[:300].decode("utf-8", "replace").strip()
+    try:
+        told = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        told = None
+    if isinstance(told, dict):
+        text = str(next((told[key] for key in ("message", "err", "error", "msg", "detail") if told.get(key)), text))
+    return Refused(str(answer.status), text or "no reason given")
+
+
+def accepted(answer: Answer) -> Accepted | Refused:
+    """Any 2xx is acceptance, anything else a refusal."""
+    if 200 <= answer.status < 300:
+        return Accepted(answer.body[:100].decode("utf-8", "replace").strip())
+    return refused(answer)
+
+
+def nested(found: Any, *path: str) -> Any:
+    """A value deep inside a document, or None where any step is not there."""
+    for step in path:
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step)
+    return found
+
+
+def entries(found: Any) -> list[dict[str, Any]]:
+    """The objects of a list; empty where it is none."""
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Whatsminer v3 answers mean: `get.miner.status` (summary, edevs, pools) in TH/s, and `get.device.info`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect.evidence import state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    Values,
+    first,
+    plain,
+    put,
+    put_fans,
+    put_max,
+    put_text,
+    truth,
+)
+from miner_control.dialect.maker_errors import whatsminer_text
+from miner_control.dialect.pools import cgminer_pools, put_pools
+from telemetry.source import Tier
+
+_THS = 1e12
+_WINDOWS = (("hash-realtime", None), ("hash-1min", 60.0), ("hash-15min", 900.0), ("hash-average", 0.0))
+_IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
+_MODES = {"0": "low", "1": "normal", "2": "high"}
+
+
+def _messages(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """All `msg` objects as one: parts of the status and of the device information have names of their own."""
+    found: dict[str, Any] = {}
+    for document in answers.values():
+        message = document.get("msg") if isinstance(document, dict) else None
+        if isinstance(message, dict):
+            found |= {key: value for key, value in message.items() if key not in found}
+    return found
+
+
+def _entries(told: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    listed = first(told, *names)
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def _object(told: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = told.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _idle(summary: Mapping[str, Any]) -> bool:
+    power = plain(first(summary, "power-realtime", "power-5min"))
+    return power is not None and power < _IDLE_SHARE * (plain(summary.get("power-limit")) or _LIMIT_W)
+
+
+def doubtful(answers: Mapping[str, Any]) -> bool:
+    """Whether only `get.device.info` can tell what the miner does."""
+    summary = _object(_messages(answers), "summary")
+    return not plain(first(summary, *(key for key, _ in _WINDOWS))) or _idle(summary)
+
+
+def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of the answers that are there. Raises DecodeError where nothing of a v3 miner is in them."""
+    told = _messages(answers)
+    summary, miner, power = _object(told, "summary"), _object(told, "miner"), _object(told, "power")
+    boards, pool_entries = _entries(told, "edevs", "devs"), _entries(told, "pools")
+    if not (summary or miner or boards or pool_entries or power or _object(told, "system")):
+        codes = [document.get("code") for document in answers.values() if isinstance(document, dict)]
+        raise DecodeError("msg", f"nothing of a Whatsminer v3; codes {codes}")
+    values: Values = {}
+    _rates(values, summary, boards)
+    put(values, "uptime_s", first(summary, "elapsed", "bootup-time"))
+    put(values, "power_w", first(summary, "power-realtime", "power-5min", "power"))
+    values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
+    put(values, "power_limit_w", first(summary, "power-limit") or first(miner, "power-limit-set"))
+    chip_max = [summary["chip-temp-max"]] if "chip-temp-max" in summary else []
+    put_max(values, "temp_chip_max_c", [*chip_max, *(board.get("chip-temp-max") for board in boards)])
+    listed = summary.get("board-temperature")
+    put_max(values, "temp_board_max_c", listed if isinstance(listed, list) else [listed])
+    put(values, "temp_inlet_c", first(summary, "environment-temperature", "env-temp"))
+    put_fans(values, (summary[key] for key in ("fan-speed-in", "fan-speed-out") if summary.get(key) is not None))
+    put(values, "frequency_hz", summary.get("freq-avg"), 1e6)
+    if boards or tier is not Tier.FAST:
+        _boards(values, boards, miner, tier)
+    if pool_entries or tier is not Tier.FAST:
+        put_pools(values, cgminer_pools(pool_entries), as_json=tier is not Tier.FAST)
+    mode = first(power, "mode") if power else first(summary, "power-mode")
+    text = None if mode is None else str(mode).lower()
+    put_text(values, "mode", _MODES.get(text, text) if text else None)
+    _state(values, told, summary, miner)
+    if tier is Tier.DAILY:
+        _identity(values, told, miner)
+    return values
+
+
+def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
+    working = truth(miner.get("working"))
+    finished = truth(first(summary, "up-freq-finish", "upfreq-finish"))
+    listed = first(told, "error-code", "error_code")
+    errors = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else None
+    rate: Field = values["hashrate_hs"]
+    if working is False and _idle(summary):
+        # A mean over minutes outlives the service; the power agrees that it stopped.
+        rate = 0.0
+    values["state"] = state_of(
+        rate,
+        asleep=None if working is None else not working,
+        starting=finished is False or None,
+        uptime=values["uptime_s"],
+        fault=bool(errors) or None,
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    if errors is not None:
+        values["error_text"] = "; ".join(_error(entry) for entry in errors)
+    else:
+        # The list is left out where there is none: the device information itself says that there are no errors.
+        values["error_text"] = "" if miner else NOT_REPORTED
+
+
+def _error(entry: Mapping[str, Any]) -> str:
+    """The code with the maker's own reason, else with the known text."""
+    code = next((str(key) for key in entry if str(key).isdigit()), "")
+    reason = entry.get("reason")
+    return f"{code} {reason}".strip() if reason else whatsminer_text(code)
+
+
+def _rates(values: Values, summary: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:
+    for key, window_s in _WINDOWS:
+        if summary.get(key) is not None:
+            put(values, "hashrate_hs", summary[key], _THS)
+            put(values, "hashrate_window_s", summary.get("elapsed") if window_s == 0.0 else window_s)
+            break
+    else:
+        rates = [
+            rate
+            for rate in (plain(first(board, "hash-realtime", "hash-average")) for board in boards)
+            if rate is not None
+        ]
+        put(values, "hashrate_hs", sum(rates) if rates else None, _THS)
+        values["hashrate_window_s"] = NOT_REPORTED
+    nominal = plain(summary.get("factory-hash"))
+    if nominal is None:
+        parts = [part for part in (plain(board.get("factory-hash")) for board in boards) if part is not None]
+        nominal = sum(parts) if parts else None
+    put(values, "hashrate_nominal_hs", nominal, _THS)
+
+
+def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, Any], tier: Tier) -> None:
+    alive = [
+        board
+        for board in boards
+        if str(board.get("status", "alive")).lower() == "alive"
+        and plain(first(board, "hash-realtime", "hash-average")) != 0
+    ]
+    put(values, "boards_hashing", float(len(alive)) if boards else None)
+    put(
+        values,
+        "boards_expected",
+        first(miner, "board-num") if "board-num" in miner else float(len(boards)) if boards else None,
+    )
+    chips = [chip for chip in (plain(board.get("effective-chips")) for board in boards) if chip is not None]
+    put(values, "chips_hashing", sum(chips) if chips else None)
+    if tier is Tier.FAST:
+        return
+    values["boards_json"] = orjson.dumps(
+        [
+            {
+                "board": int(plain(first(board, "id", "slot")) or 0),
+                "hashrate_hs": plain(first(board, "hash-realtime", "hash-average"), _THS),
+                "hashrate_nominal_hs": plain(board.get("factory-hash"), _THS),
+                "chips_hashing": plain(board.get("effective-chips")),
+                "frequency_hz": plain(board.get("freq"), 1e6),
+                "temps_chip_c": [board["chip-temp-max"]] if board.get("chip-temp-max") is not None else [],
+                "state": str(board.get("status", "")),
+                "serial": miner.get(f"pcbsn{board.get('id')}"),
+            }
+            for board in boards
+        ]
+    ).decode()
+
+
+def _identity(values: Values, told: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
+    values["make"] = "whatsminer"
+    put_text(values, "model", first(miner, "type", "model"))
+    put_text(values, "firmware", first(_object(told, "system"), "fwversion", "fw-version"))
+    put_text(values, "serial", first(miner, "miner-sn", "sn"))
+    put_text(values, "mac", _object(told, "network").get("mac"))

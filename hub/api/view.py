@@ -7,7 +7,9 @@ journal holds it. `site` is the short name of a site (the middle part of a devic
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, Protocol
+
+from typing_extensions import TypedDict
 
 from grid.dispatch import Authority
 

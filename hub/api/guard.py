@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks, and may they: every route declares one permission as `Need`; `create_app` refuses a route without.
+
+A program shows its key (`Authorization: Bearer mh_...`), a browser its session cookie. With a cookie, whatever changes
+something must come from our own page (Sec-Fetch-Site, else Origin).
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from hub.access import Access, Principal, Throttle
+from hub.api.view import NotThere
+from hub.audit import Audit
+from kernel.clock import Clock
+
+COOKIE = "mh_session"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """The one place where a request is let in."""
+
+    def __init__(self, access: Access, audit: Audit, clock: Clock) -> None:
+        self.access, self.audit = access, audit
+        self._failures = Throttle(10, 60.0, clock)
+        self._denials = Throttle(30, 60.0, clock)
+
+    async def principal(self, request: Request, permission: str) -> Principal:
+        """Who asks. Raises 401, 403 or 429, each said in the journal (a flood of one address is said once a minute in all)."""
+        address = request.client.host if request.client else "?"
+        if self._failures.full(address):
+            raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
+        site = request.path_params.get("site")
+        found = self._shown(request)
+        if found is None:
+            self._failures.count(address)
+            await self._say(request, "", permission, "no valid key or session", address, site)
+            raise HTTPException(
+                401, "show a key or enter by the link on the hub's terminal", {"WWW-Authenticate": "Bearer"}
+            )
+        if found.way == "session" and request.method not in SAFE and not _own_page(request):
+            await self._say(request, found.who, permission, "came from another site's page", address, site)
+            raise HTTPException(403, "this did not come from the hub's own page")
+        if not found.may(permission):
+            await self._say(request, found.who, permission, f"role {found.role} may not", address, site)
+            raise HTTPException(403, f"{found.role} may not {permission}")
+        if site is not None and not found.covers(site):
+            await self._say(request, found.who, permission, "another site", address, site)
+            raise HTTPException(403, f"{found.who} has no say in {site}")
+        return found
+
+    async def enter(self, request: Request, token: str) -> str | None:
+        """The session that a one-time link opens, said in the journal; None for a wrong one. Raises 429."""
+        address = request.client.host if request.client else "?"
+        if self._failures.full(address):
+            raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
+        session = self.access.enter(token)
+        by = self.access.by_session(session) if session else None
+        if session is None or by is None:
+            self._failures.count(address)
+            await self._say(request, "", "enter", "link used, old or wrong", address, None)
+            return None
+        await self.audit.entered(by, address)
+        return session
+
+    def _shown(self, request: Request) -> Principal | None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if key:
+            return self.access.by_key(key.strip()) if scheme.lower() == "bearer" else None
+        session = request.cookies.get(COOKIE)
+        return self.access.by_session(session) if session else None
+
+    async def _say(self, request: Request, who: str, permission: str, why: str, address: str, site: str | None) -> None:
+        if not self._denials.full(address):
+            self._denials.count(address)
+            asked = f"{request.method} {request.url.path}"[:200]
+            await self.audit.denied(who, asked, permission, why, address, site)
+
+
+class Need:
+    """A route's permission; as a dependency it gives the Principal."""
+
+    def __init__(self, permission: str) -> None:
+        self.permission = permission
+
+    async def __call__(self, request: Request) -> Principal:
+        guard: Guard = request.app.state.guard
+        found = await guard.principal(request, self.permission)
+        site = request.path_params.get("site")
+        if site is not None and site not in request.app.state.sites():
+            raise NotThere(f"no site {site!r}")
+        return found
+
+
+def _own_page(request: Request) -> bool:
+    fetch_site = request.headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site == "same-origin"
+    origin = request.headers.get("origin", "")
+    return bool(origin) and urlsplit(origin).netloc == request.headers.get("host", "")

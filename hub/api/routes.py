@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API's reads and orders, `/api/v1/sites/{site}/...`: JSON in, JSON out, one permission each."""
+
+import base64
+import hashlib
+import json
+import math
+from typing import Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from hub.access import EVERY_SITE, Principal
+from hub.api.guard import Need
+from hub.api.view import (
+    EventLine,
+    Fleet,
+    HubView,
+    Ledger,
+    NotThere,
+    OrderLine,
+    ReceiptLine,
+    ReportLine,
+    Series,
+    SiteInfo,
+    Status,
+)
+from kernel.errors import ConfigError, Fault
+from kernel.ids import sha256_hex
+
+router = APIRouter(prefix="/api/v1")
+SITE = "/sites/{site}"
+FORMS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "sig": "application/octet-stream"}
+LONGEST_MS = 400 * 86_400_000
+
+ORDER_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["power_w", "until"],
+                    "properties": {
+                        "scope": {"type": "string", "description": "hub/site, or a feeder of it; default: the site"},
+                        "power_w": {"type": "number", "minimum": 0},
+                        "from": {"type": "string", "format": "date-time"},
+                        "until": {"type": "string", "format": "date-time"},
+                        "reference": {"type": "string"},
+                        "reason": {"type": "string"},
+                        "emergency": {"type": "boolean"},
+                        "issued": {"type": "string", "format": "date-time"},
+                        "expires": {"type": "string", "format": "date-time"},
+                        "nonce": {"type": "string"},
+                        "signature": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+CHANGE_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "properties": {
+                        "power_w": {"type": "number", "minimum": 0},
+                        "until": {"type": "string", "format": "date-time"},
+                        "reason": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _view(request: Request) -> HubView:
+    view: HubView = request.app.state.view
+    return view
+
+
+def _key_of(view: HubView, site: str) -> str:
+    return next(info["key"] for info in view.sites() if info["site"] == site)
+
+
+@router.get("/sites")
+async def sites(request: Request, by: Principal = Depends(Need("site:read"))) -> list[SiteInfo]:
+    """The sites that the asker may see."""
+    return [info for info in _view(request).sites() if by.covers(info["site"])]
+
+
+@router.get("/health")
+async def health(request: Request, by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:
+    """How the hub itself is."""
+    return _view(request).health()
+
+
+@router.get(SITE + "/status")
+async def status(request: Request, site: str, by: Principal = Depends(Need("site:read"))) -> Status:
+    """Power three ways, limits and why, miners by state, feeds, prices: all of one journal position."""
+    return _view(request).status(site)
+
+
+@router.get(SITE + "/fleet", response_model=Fleet)
+async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
+    """Every miner as columns; states by code (`hub.api.view.STATE_CODES`)."""
+    return JSONResponse(_view(request).fleet(site))
+
+
+@router.get(SITE + "/miners/{device}")
+async def miner(
+    request: Request, site: str, device: str, by: Principal = Depends(Need("fleet:read"))
+) -> dict[str, Any]:
+    """One miner: its values or why there is none, and what was commanded of it."""
+    return _view(request).miner(site, device)
+
+
+@router.get(SITE + "/series")
+async def series(
+    request: Request,
+    site: str,
+    start_ms: int = Query(ge=0, lt=2**47),
+    end_ms: int = Query(ge=0, lt=2**47),
+    width: int = Query(600, ge=10, le=4000),
+    by: Principal = Depends(Need("site:read")),
+) -> Series:
+    """Power, plan, price and limit over a time, at most `width` rows of power."""
+    if not 0 < end_ms - start_ms <= LONGEST_MS:
+        raise ConfigError([Fault("end_ms", "is not after start_ms, or too far", "Ask for at most 400 days")])
+    return _view(request).series(site, start_ms, end_ms, width)
+
+
+@router.get(SITE + "/plan")
+async def plan(request: Request, site: str, by: Principal = Depends(Need("plan:read"))) -> dict[str, Any]:
+    """The plan that holds, with value, bound, gap and the reason of each slot."""
+    found = _view(request).plan(site)
+    if found is None:
+        raise NotThere("no plan was made yet")
+    return found
+
+
+@router.get(SITE + "/availability")
+async def availability(
+    request: Request, site: str, by: Principal = Depends(Need("availability:read"))
+) -> dict[str, Any]:
+    """What the site can do now, up and down, and what is left out and why."""
+    return _view(request).availability(site)
+
+
+@router.get(SITE + "/orders")
+async def orders(request: Request, site: str, by: Principal = Depends(Need("order:read"))) -> list[OrderLine]:
+    """Newest first."""
+    return _view(request).orders(site)
+
+
+def _order_of(request: Request, site: str, order: str) -> OrderLine:
+    """An order of this site and no other. Raises NotThere."""
+    for line in _view(request).orders(site):
+        if line["id"] == order:
+            return line
+    raise NotThere(f"no order {order[:60]!r} at {site}")
+
+
+@router.get(SITE + "/orders/{order}")
+async def order(request: Request, site: str, order: str, by: Principal = Depends(Need("order:read"))) -> OrderLine:
+    """One order, its phase and the meter's word on it."""
+    return _order_of(request, site, order)
+
+
+@router.post(
+    SITE + "/orders",
+    status_code=201,
+    response_model=OrderLine,
+    responses={409: {"model": OrderLine, "description": "refused, with the reason"}},
+    openapi_extra=ORDER_SCHEMA,
+)
+async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
+    """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
+    view, body = _view(request), await _object(request)
+    key = _key_of(view, site)
+    body.setdefault("scope", key)
+    line = await view.submit_order(body, by.authority(key), "rest" if by.way == "key" else "console")
+    refused = line["phase"] == "refused"
+    detail = {"order": line["id"], "power_w": line["power_w"], "until_ms": line["end_ms"]}
+    await request.app.state.guard.audit.acted(by, "order:send", site, line["phase"], detail)
+    return JSONResponse(line, 409 if refused else 201)
+
+
+@router.patch(SITE + "/orders/{order}", openapi_extra=CHANGE_SCHEMA)
+async def change_order(
+    request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
+) -> OrderLine:
+    """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
+    view, body = _view(request), await _object(request)
+    _order_of(request, site, order)
+    line = await view.change_order(order, body, by.authority(_key_of(view, site)), "rest")
+    await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
+    return line
+
+
+@router.delete(SITE + "/orders/{order}")
+async def end_order(
+    request: Request,
+    site: str,
+    order: str,
+    why: str = Query("", max_length=200),
+    by: Principal = Depends(Need("order:end")),
+) -> OrderLine:
+    """End it: released, or cancelled before its start. Ending an ended one changes nothing."""
+    view = _view(request)
+    _order_of(request, site, order)
+    line = await view.end_order(order, by.authority(_key_of(view, site)), why, "rest" if by.way == "key" else "console")
+    await request.app.state.guard.audit.acted(by, "order:end", site, line["phase"], {"order": order})
+    return line
+
+
+@router.get(SITE + "/receipts")
+async def receipts(
+    request: Request, site: str, count: int = Query(100, ge=1, le=1000), by: Principal = Depends(Need("fleet:read"))
+) -> list[ReceiptLine]:
+    """The newest commands and what came of them."""
+    return _view(request).receipts(site, count)
+
+
+@router.get(SITE + "/log")
+async def log(
+    request: Request, site: str, count: int = Query(100, ge=1, le=1000), by: Principal = Depends(Need("log:read"))
+) -> list[EventLine]:
+    """The newest events worth a person's eye."""
+    return _view(request).log(site, count)
+
+
+@router.get("/ledger")
+async def ledger(request: Request, by: Principal = Depends(Need("ledger:read"))) -> Ledger:
+    """Balances, the head of the hash chain, findings. Of the whole hub: not for who sees some sites only."""
+    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in _view(request).sites()):
+        raise NotThere("the ledger is of the whole hub; your key is for some of its sites")
+    return _view(request).ledger()
+
+
+@router.get(SITE + "/reports")
+async def reports(request: Request, site: str, by: Principal = Depends(Need("report:read"))) -> list[ReportLine]:
+    """What can be pulled."""
+    return _view(request).reports(site)
+
+
+@router.get(SITE + "/reports/{report}/{form}", response_class=Response)
+async def pull_report(
+    request: Request, site: str, report: str, form: str, by: Principal = Depends(Need("report:pull"))
+) -> Response:
+    """One form (json, csv, sig) of a report. Who pulled what is in the journal before a byte leaves."""
+    view = _view(request)
+    line = next((line for line in view.reports(site) if line["id"] == report), None)
+    if line is None or form not in line["files"]:
+        raise NotThere(f"no report {report[:60]!r} as {form[:10]!r} at {site}")
+    name, content = view.report_file(report, form)
+    await request.app.state.guard.audit.pulled(by, site, report, form, sha256_hex(content))
+    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
+    digest = hashlib.sha256(content).digest()
+    headers = {
+        "Content-Disposition": f'attachment; filename="{safe}"',
+        "Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
+    }
+    return Response(content, media_type=FORMS.get(form, "application/octet-stream"), headers=headers)
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    """The body as one JSON object. Raises ConfigError."""
+    raw = await request.body()
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ConfigError([Fault("body", "is no JSON", "Send one JSON object in UTF-8")]) from None
+    if not isinstance(body, dict):
+        raise ConfigError([Fault("body", "is no JSON object", "Send one JSON object")])
+    if any(isinstance(value, float) and not math.isfinite(value) for value in body.values()):
+        raise ConfigError([Fault("body", "holds NaN or Infinity", "JSON knows no such number")])
+    return body

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and instants in words for people: units, ages, the site's own clock. The one place where units are for display."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hub.api.view import STATE_CODES, Fleet, Measure
+from kernel.clock import MS_PER_S, to_datetime
+
+NONE = "—"
+THIN = "\u202f"
+
+
+def power(value_w: float | None) -> str:
+    """Watts in MW, kW or W with three to four digits that mean something."""
+    if value_w is None:
+        return NONE
+    for size, unit in ((1e6, "MW"), (1e3, "kW")):
+        if abs(value_w) >= size:
+            return f"{value_w / size:.2f}{THIN}{unit}"
+    return f"{value_w:.0f}{THIN}W"
+
+
+def hashrate(value_hs: float | None) -> str:
+    """Hashes per second in EH/s, PH/s or TH/s."""
+    if value_hs is None:
+        return NONE
+    for size, unit in ((1e18, "EH/s"), (1e15, "PH/s"), (1e12, "TH/s")):
+        if abs(value_hs) >= size:
+            return f"{value_hs / size:.2f}{THIN}{unit}"
+    return f"{value_hs / 1e12:.2f}{THIN}TH/s"
+
+
+def per_kwh(value_per_mwh: float | None, currency: str) -> str:
+    """A price per MWh as people say it, per kWh."""
+    return NONE if value_per_mwh is None else f"{value_per_mwh / 1e3:.2f}{THIN}{currency}/kWh"
+
+
+def age(seconds: float | None) -> str:
+    """How old: 4 s, 12 min, 3 h, 2 d."""
+    if seconds is None:
+        return NONE
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{THIN}{unit}"
+    return f"{max(seconds, 0):.0f}{THIN}s"
+
+
+def seconds(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1f}{THIN}s"
+
+
+def percent(share: float | None) -> str:
+    return NONE if share is None else f"{share * 100:.1f}{THIN}%"
+
+
+def whole(value: float | None) -> str:
+    """A count with thin spaces: 12 345."""
+    return NONE if value is None else f"{value:,.0f}".replace(",", THIN)
+
+
+def _local(at_ms: int, zone: str) -> datetime:
+    return to_datetime(at_ms).astimezone(ZoneInfo(zone))
+
+
+def clock(at_ms: int | None, zone: str) -> str:
+    """14:05:09 of the site's day."""
+    return NONE if at_ms is None else _local(at_ms, zone).strftime("%H:%M:%S")
+
+
+def minute(at_ms: int | None, zone: str) -> str:
+    """14:05 of the site's day."""
+    return NONE if at_ms is None else _local(at_ms, zone).strftime("%H:%M")
+
+
+def day_minute(at_ms: int | None, zone: str) -> str:
+    """2026-01-05 14:05 by the site's clock."""
+    return NONE if at_ms is None else _local(at_ms, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def offset(at_ms: int, zone: str) -> str:
+    """UTC+05:00."""
+    text = _local(at_ms, zone).strftime("%z")
+    return f"UTC{text[:3]}:{text[3:]}"
+
+
+def unknown(measure: Measure) -> str:
+    """Why there is no value, or how old and from where it is."""
+    parts = [measure["source"]]
+    if measure["value"] is None:
+        parts.append(measure["why"] or "unknown")
+    elif measure["age_s"] is not None and measure["age_s"] >= 10:
+        parts.append(f"{age(measure['age_s'])} old")
+    elif measure["why"]:
+        parts.append(measure["why"])
+    return ", ".join(part for part in parts if part)
+
+
+def money(balance: Mapping[str, Any]) -> str:
+    """A balance in whole smallest units, as people read it: SAT as BTC is not done; tiyn as tenge is."""
+    amount, unit = int(balance["amount"]), str(balance["unit"])
+    if unit in ("TIYN", "CENT"):
+        return f"{amount / 100:,.2f}".replace(",", THIN) + THIN + {"TIYN": "KZT", "CENT": "USD"}[unit]
+    return f"{amount:,}".replace(",", THIN) + THIN + unit.lower()
+
+
+def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:
+    """The slots of a plan from now on, neighbours of one power and reason joined."""
+    if plan is None:
+        return []
+    edges = plan["edges_ms"]
+    rows: list[dict[str, Any]] = []
+    for index, (power_w, reason) in enumerate(zip(plan["power_w"], plan["reasons"], strict=True)):
+        if edges[index + 1] <= now_ms:
+            continue
+        last = rows[-1] if rows else None
+        if last and last["reason"] == reason and abs(last["power_w"] - power_w) < 0.005 * max(power_w, 1.0):
+            last["end_ms"] = edges[index + 1]
+        else:
+            rows.append({"start_ms": edges[index], "end_ms": edges[index + 1], "power_w": power_w, "reason": reason})
+    return rows[:most]
+
+
+def racks(fleet: Fleet) -> list[dict[str, Any]]:
+    """The heat map in words: per rack how many in each state, and the hottest."""
+    found: dict[str, dict[str, Any]] = {}
+    for rack, state, temp in zip(fleet["racks"], fleet["state"], fleet["temp_c"], strict=True):
+        row = found.setdefault(rack, {"rack": rack, "total": 0, "states": {}, "temp_max_c": None})
+        name = STATE_CODES[state]
+        row["total"] += 1
+        row["states"][name] = row["states"].get(name, 0) + 1
+        if temp is not None:
+            row["temp_max_c"] = temp if row["temp_max_c"] is None else max(row["temp_max_c"], temp)
+    return list(found.values())
+
+
+def lasting(start_ms: int, end_ms: int) -> str:
+    return age((end_ms - start_ms) / MS_PER_S)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "power": power,
+    "hashrate": hashrate,
+    "per_kwh": per_kwh,
+    "age": age,
+    "seconds": seconds,
+    "percent": percent,
+    "whole": whole,
+    "clock": clock,
+    "minute": minute,
+    "day_minute": day_minute,
+    "offset": offset,
+    "unknown": unknown,
+    "money": money,
+    "lasting": lambda span: lasting(span[0], span[1]),
+}

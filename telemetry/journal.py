@@ -37,7 +37,10 @@ class JournalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalHealth:
-    """What a page or a metric shows of the journal. Bytes are on disk, with the write-ahead file."""
+    """What a page or a metric shows of the journal. Bytes are on disk, with the write-ahead file.
+
+    Batches before `oldest_position` were let go (`trim`): they are in the archive.
+    """
 
     state: JournalState
     text: str

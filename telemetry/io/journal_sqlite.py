@@ -351,9 +351,9 @@ class SqliteJournal:
         return total
 
     def health(self) -> JournalHealth:
-        oldest = 0
+        oldest = 1
         with contextlib.suppress(sqlite3.Error), self._reading() as found:
-            oldest = int(found.execute("SELECT coalesce(min(position), 0) FROM batch").fetchone()[0])
+            oldest = int(found.execute("SELECT until + 1 FROM trimmed").fetchone()[0])
         return JournalHealth(self._state, self._text, self._bytes_used(), self._max_bytes, self.position(), oldest)
 
     def close(self) -> None:

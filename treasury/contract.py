@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The waterfall: how what a pool paid is divided, as dated data in `configs/contracts/*.toml`.
+
+An edition holds ordered steps. `fixed` claims an amount, `rate` claims rate * base (power by the meter), both at most what is
+left, and the shortfall is a receivable; `share` divides what was received or what is left among its parts, to the last satoshi.
+The last step divides the whole rest: nothing stays undivided. Which edition applies follows the day that was mined.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from kernel.errors import ConfigError, Fault
+from kernel.ids import sha256_hex
+from kernel.money import INT64_MAX, Unit, split
+from treasury.account import Account, Keeps
+from treasury.contract_file import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Claims the same amount from each payout."""
+
+    name: str
+    account: str
+    amount: int
+    shortfall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Claims `rate` for each whole `per` of `base` (`energy_wh`); in SAT, or in TIYN turned to SAT at the recorded price."""
+
+    name: str
+    account: str
+    rate: Fraction
+    per: int
+    base: str
+    unit: Unit
+    shortfall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Divides `of` (received, rest) among parts; parts of less than one leave the remainder for the next step."""
+
+    name: str
+    of: str
+    parts: tuple[tuple[str, Fraction], ...]
+
+
+Step = Fixed | Rate | Share
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """What part of each payout is sold, and where. `rule` names the dated rule that asks for it, when one does."""
+
+    venue: str
+    share: Fraction
+    rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """The contract as it holds on days `valid_from <= day < valid_to`."""
+
+    number: int
+    valid_from: date
+    valid_to: date | None
+    source: str
+    steps: tuple[Step, ...]
+    sale: Sale | None
+
+    def holds(self, day: date) -> bool:
+        return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueLicence:
+    """A venue and the licence that the operator has confirmed, by the day."""
+
+    name: str
+    authority: str
+    number: str
+    valid_from: date
+    valid_to: date
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One contract: where money arrives (`wallet`), waits (`undivided`), who the city is, its editions and venues."""
+
+    id: str
+    pool: str
+    wallet: str
+    undivided: str
+    city: str
+    editions: tuple[Edition, ...]
+    venues: tuple[VenueLicence, ...]
+    sha256: str
+
+    def edition_on(self, day: date) -> Edition:
+        """The edition that holds on a day. Raises ConfigError where none does."""
+        for edition in self.editions:
+            if edition.holds(day):
+                return edition
+        raise ConfigError(
+            [Fault(f"contract {self.id} on {day}", "no edition valid", "Add one with valid_from/valid_to around it")]
+        )
+
+    def accounts(self) -> list[Account]:
+        """The accounts in satoshi that its divisions post to. Parties are owed: their accounts keep to the credit side."""
+        owed = {account for edition in self.editions for step in edition.steps for account in payees(step)}
+        claims = {step.shortfall for e in self.editions for step in e.steps if not isinstance(step, Share)}
+        return [
+            Account(self.wallet, Unit.SAT),
+            Account(self.undivided, Unit.SAT),
+            *(Account(code, Unit.SAT, Keeps.CREDIT) for code in sorted(owed)),
+            *(Account(code, Unit.SAT, Keeps.DEBIT) for code in sorted(claims - owed)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One amount that a waterfall gives to an account; `missing` is what the step claimed beyond it."""
+
+    step: str
+    account: str
+    amount: int
+    missing: int = 0
+    shortfall: str | None = None
+
+
+def payees(step: Step) -> list[str]:
+    """The accounts that a step pays into."""
+    return [account for account, _ in step.parts] if isinstance(step, Share) else [step.account]
+
+
+def divide(steps: Sequence[Step], received: int, bases: Mapping[str, Fraction]) -> list[Line]:
+    """Divide a received amount (SAT, > 0) in the order of the steps. Amounts sum to what was received, exactly.
+
+    Raises ConfigError where a rate's base is unknown: it is not taken as zero.
+    """
+    faults = [
+        Fault(f"step {step.name}", f"its base {base} is unknown for this payout", "Give it, or divide later")
+        for step in steps
+        if isinstance(step, Rate)
+        for base in bases_of(step)
+        if base not in bases
+    ]
+    if faults:
+        raise ConfigError(faults)
+    lines, rest = list[Line](), received
+    for step in steps:
+        if isinstance(step, Share):
+            whole = received if step.of == "received" else rest
+            weights = [share for _, share in step.parts]
+            amounts = split(whole, [*weights, 1 - sum(weights, Fraction(0))])[:-1]
+            # Two steps that round up may together ask a satoshi more than there is.
+            for (account, _), amount in zip(step.parts, amounts, strict=True):
+                taken = min(amount, rest)
+                lines.append(Line(step.name, account, taken))
+                rest -= taken
+            continue
+        due = step.amount if isinstance(step, Fixed) else _due(step, bases)
+        taken = min(due, rest)
+        lines.append(Line(step.name, step.account, taken, due - taken, step.shortfall))
+        rest -= taken
+    return lines
+
+
+def bases_of(step: Rate) -> tuple[str, ...]:
+    """What must be known to work out a rate: its base, and the price of a tiyn where it is in tenge."""
+    return (step.base,) if step.unit is Unit.SAT else (step.base, "sat_per_tiyn")
+
+
+def _due(step: Rate, bases: Mapping[str, Fraction]) -> int:
+    """The claim in SAT, rounded half up: a whole satoshi, once, at the end."""
+    due = step.rate * bases[step.base] / step.per
+    if step.unit is Unit.TIYN:
+        due *= bases["sat_per_tiyn"]
+    return int((2 * due.numerator + due.denominator) // (2 * due.denominator))
+
+
+def load_contract(path: Path) -> Contract:
+    """Read a contract file. Raises ConfigError with all of its faults."""
+    try:
+        raw = path.read_bytes()
+        return parse_contract(raw, str(path))
+    except OSError as error:
+        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a contract")]) from None
+
+
+def parse_contract(raw: bytes, place: str) -> Contract:
+    """A contract from the bytes of its file. Raises ConfigError with all of its faults."""
+    try:
+        tables = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Fault(place, f"not TOML: {error}", "Mend the syntax at that line")]) from None
+    faults: list[Fault] = []
+    top = Table(tables, place, faults)
+    head = top.table("contract")
+    contract_id, pool = head.text("id"), head.text("pool")
+    wallet, undivided, city = head.account("wallet"), head.account("undivided"), head.account("city")
+    head.end()
+    venues = tuple(_venue(table) for table in top.tables("venue", needed=False))
+    editions = tuple(_edition(table, number, venues) for number, table in enumerate(top.tables("edition"), start=1))
+    top.end()
+    faults += _between(editions, place, city)
+    if faults:
+        raise ConfigError(faults)
+    return Contract(contract_id, pool, wallet, undivided, city, editions, venues, sha256_hex(raw))
+
+
+def _venue(table: Table) -> VenueLicence:
+    made = VenueLicence(
+        table.text("name"), table.choice("authority", ("AIFC", "NBK")), table.text("number"), table.day("valid_from"),
+        table.day("valid_to"), table.text("source"),
+    )  # fmt: skip
+    if made.valid_to <= made.valid_from:
+        table.fault("valid_to", "is not after valid_from", "Give the first day on which the licence no longer holds")
+    table.end()
+    return made
+
+
+def _edition(table: Table, number: int, venues: Sequence[VenueLicence]) -> Edition:
+    valid_from, valid_to = table.day("valid_from"), table.day_or_none("valid_to")
+    if valid_to is not None and valid_to <= valid_from:
+        table.fault("valid_to", "is not after valid_from", "Give the first day on which it no longer holds")
+    steps = tuple(step for each in table.tables("step") if (step := _step(each)) is not None)
+    names = [step.name for step in steps]
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
+        table.fault("step", f"two steps are named {name!r}", "Give each step its own name")
+    claimed = False
+    for step in steps:
+        if claimed and isinstance(step, Share) and step.of == "received":
+            table.fault(
+                "step", f"{step.name!r} shares what was received after others took", "Put it before fixed and rate"
+            )
+        claimed = claimed or not isinstance(step, Share) or step.of == "rest"
+    last = steps[-1] if steps else None
+    if steps and not (isinstance(last, Share) and last.of == "rest" and sum(share for _, share in last.parts) == 1):
+        table.fault("step", "the last step leaves something undivided", "End with shares of the rest that sum to 1")
+    sale = _sale(table.table("sale"), venues) if table.has("sale") else None
+    made = Edition(number, valid_from, valid_to, table.text("source"), steps, sale)
+    table.end()
+    return made
+
+
+def _sale(table: Table, venues: Sequence[VenueLicence]) -> Sale:
+    sale = Sale(table.text("venue"), table.share("share"), table.text_or_none("rule"))
+    if sale.venue and sale.venue not in {venue.name for venue in venues}:
+        table.fault("venue", f"no venue {sale.venue!r} in this contract", "Add a [[venue]] with its licence")
+    table.end()
+    return sale
+
+
+def _step(table: Table) -> Step | None:
+    rule, name = table.choice("rule", ("fixed", "rate", "share")), table.text("name")
+    made: Step | None = None
+    if rule == "fixed":
+        made = Fixed(
+            name, table.account("account"), table.whole("amount_sat", 1, INT64_MAX), table.account("shortfall")
+        )
+    elif rule == "rate":
+        unit = Unit(table.choice("unit", (Unit.SAT.value, Unit.TIYN.value)) or Unit.SAT.value)
+        made = Rate(
+            name, table.account("account"), table.positive("rate"), table.whole("per", 1, INT64_MAX), table.text("base"), unit,
+            table.account("shortfall"),
+        )  # fmt: skip
+    elif rule == "share":
+        of = table.choice("of", ("received", "rest"))
+        parts = tuple(_part(each) for each in table.tables("part"))
+        if sum(share for _, share in parts) > 1:
+            table.fault(
+                "part", f"shares sum to {float(sum(s for _, s in parts)):g}, more than 1", "Lower them to at most 1"
+            )
+        made = Share(name, of, parts)
+    table.end()
+    return made
+
+
+def _part(table: Table) -> tuple[str, Fraction]:
+    made = table.account("account"), table.share("share")
+    table.end()
+    return made
+
+
+def _between(editions: Sequence[Edition], place: str, city: str) -> list[Fault]:
+    """Faults that no edition shows by itself: overlaps in time, and a city that is never paid."""
+    faults = []
+    ordered = sorted(editions, key=lambda edition: edition.valid_from)
+    for before, after in pairwise(ordered):
+        if before.valid_to is None or before.valid_to > after.valid_from:
+            text = f"editions {before.number} and {after.number} both hold on {after.valid_from}"
+            faults.append(Fault(f"{place}, edition", text, "Let one end (valid_to) where the other begins"))
+    for edition in editions:
+        if city and edition.steps and city not in {account for step in edition.steps for account in payees(step)}:
+            text = f"no step pays the city's account {city}"
+            faults.append(Fault(f"{place}, edition.{edition.number}", text, "Add its step, or correct contract.city"))
+    return faults

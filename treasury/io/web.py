@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTTP exchange with an outside party of the treasury: bounded in time and size, no redirects, TLS unless on loopback."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from kernel.errors import ConfigError, Fault, TransportError
+from kernel.reading import Reason
+
+TIMEOUT_S = 20.0
+MOST_BYTES = 16 << 20
+
+
+def safe_url(url: str, what: str) -> str:
+    """The address without a trailing slash. ConfigError where secrets would go over the network in the clear."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise ConfigError([Fault(what, "its address is no plain http(s) URL", "Write https://host, without account")])
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ConfigError([Fault(what, f"http to {parts.hostname} is readable on the way", "Write https://")])
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def fetch(
+    what: str,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> bytes:
+    """The bytes of a 2xx answer. Raises TransportError otherwise; its text names no header and no query."""
+    import httpx
+
+    answer = b""
+    try:
+        async with (
+            httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client,
+            client.stream(method, url, headers=dict(headers or {}), params=dict(params or {}), json=body) as reply,
+        ):
+            async for part in reply.aiter_bytes():
+                answer += part
+                if len(answer) > MOST_BYTES:
+                    raise TransportError(Reason.MALFORMED, f"{what}: more than {MOST_BYTES} bytes")
+            status = reply.status_code
+    except httpx.TimeoutException:
+        raise TransportError(Reason.TIMED_OUT, f"{what}: no answer within {TIMEOUT_S:g} s") from None
+    except httpx.HTTPError as error:
+        raise TransportError(Reason.UNREACHABLE, f"{what}: {type(error).__name__}") from None
+    if status in (429, 503):
+        raise TransportError(Reason.UNREACHABLE, f"{what}: out of service or too often asked (HTTP {status})")
+    if not 200 <= status < 300:
+        text = answer[:200].decode("utf-8", "replace").replace("\n", " ")
+        raise TransportError(Reason.REFUSED, f"{what}: HTTP {status} {text}")
+    return answer

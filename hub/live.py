@@ -4,54 +4,68 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hub import wiring
+from hub import __version__, wiring
 from hub.access import Access, Role
+from hub.api.shell import LOOPBACK
 from hub.config import Config
-from hub.planning import PlanDuty
 from hub.runtime import Hub
 from hub.view import LiveView
+from hub.web import close_streams, create_app
 
 
 @dataclass(slots=True)
 class Running:
     """What the command line, the demo and tests hold of a running hub."""
 
-    hub: Hub
+    wired: wiring.Wired
     view: LiveView
     access: Access
     url: str
     link: str
-    planners: dict[str, PlanDuty] = field(default_factory=dict)
-    demo_order: str = ""
+
+    @property
+    def hub(self) -> Hub:
+        return self.wired.hub
 
     def access_key(self, who: str, role: str) -> str:
         """A key of one day for a role; its text exists here alone."""
         return self.access.add_key(who, Role(role), ["*"], days=1.0)
 
 
+def racks_of(wired: wiring.Wired) -> dict[str, tuple[str, str, str]]:
+    """Device key to rack, position and model."""
+    miners = [miner for register in wired.registers.values() for miner in register.miners]
+    return {miner.device: (miner.rack, miner.position, miner.model) for miner in miners}
+
+
 @contextlib.asynccontextmanager
 async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     """Bring everything up; on leaving, end in order. Raises ConfigError before anything is started."""
     data = folder / config.hub.data
-    made = await wiring.live(config, folder, data)
+    wired = await wiring.live(config, folder, data)
     host, port = config.hub.host, config.hub.port
     url = f"http://{host}:{port}"
+    clock = wired.hub.rooms.clock
+    access = Access(data, clock)
+    view = LiveView(wired.hub, racks_of(wired), wired.office.lines, wired.office.file, wired.office.look, __version__)
+    app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
-        for opened in made.opened:
+        for opened in wired.opened:
             await opened.start()
             stack.push_async_callback(opened.stop)
         stopping = asyncio.Event()
-        loops = asyncio.create_task(made.hub.run())
-        door = asyncio.create_task(_serve(made.app, host, port, stopping))
-        link = f"{url}/enter/{made.access.link()}"
-        running = Running(made.hub, made.view, made.access, url, link, made.planners)
+        loops = asyncio.create_task(wired.hub.run())
+        door = asyncio.create_task(_serve(app, host, port, stopping))
+        link = f"{url}/enter?token={access.link()}"
+        running = Running(wired, view, access, url, link)
 
         async def end() -> None:
-            made.hub.stop()
+            await close_streams(app)
+            wired.hub.stop()
             stopping.set()
             await asyncio.gather(loops, door, return_exceptions=True)
 

@@ -19,17 +19,15 @@ from grid.hashprice import load_subsidies
 from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
-from hub import __version__
-from hub.access import Access
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.feeds import PriceDuty
 from hub.office import Office
 from hub.planning import PlanDuty
-from hub.recorder import Offload, Recorder, in_thread
+from hub.recorder import Offload, Recorder, at_once, in_thread
 from hub.runtime import Duty, Hub, Rooms
+from hub.simulation import SimulatedSite
 from hub.state import HubState, SiteState, meters_of
-from hub.view import LiveView
-from hub.web import create_app
+from hub.twin.spec import TwinSpec
 from kernel.clock import Clock, system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -54,9 +52,10 @@ from telemetry.io.mqtt import Broker, MqttFeed
 from telemetry.journal import Journal
 from telemetry.profile import load as load_profile
 from telemetry.snapshot import Snapshot
-from telemetry.source import Source, Tier
+from telemetry.source import Source, Subscription, Tier
 from telemetry.topic import Channel
 from treasury.io.ledger_sqlite import open_ledger
+from treasury.ledger import Ledger
 
 LANE_WAIT_S = 60.0
 """A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""
@@ -239,14 +238,13 @@ class Opened(Protocol):
 
 
 @dataclass(slots=True)
-class Live:
-    """A hub wired to the world, not yet started. `opened` is started before the loops and stopped after them."""
+class Wired:
+    """A hub put together, not yet started. `opened` is started before the loops and stopped after them."""
 
     hub: Hub
-    view: LiveView
-    access: Access
-    app: Any
+    office: Office
     planners: dict[str, PlanDuty]
+    registers: dict[str, Register]
     opened: list[Opened]
 
 
@@ -269,65 +267,107 @@ def tariff_of(config: Config) -> Tariff | None:
     return load_tariff(path.read_text(encoding="utf-8"), path.name) if path else None
 
 
-def price_duty(
-    config: Config, folder: Path, state: HubState, recorder: Recorder, clock: Clock, offload: Offload
-) -> Duty:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a wiring stands on: clock, where blocking work runs, chance, stores, and what the journal told."""
+
+    config: Config
+    folder: Path
+    data: Path
+    clock: Clock
+    offload: Offload
+    rng: np.random.Generator
+    journal: Journal
+    ledger: Ledger
+    state: HubState
+    registers: dict[str, Register]
+
+
+async def ground(
+    config: Config, folder: Path, data: Path, clock: Clock, offload: Offload, rng: np.random.Generator
+) -> Ground:
+    """Open the stores of a data folder and fold what they hold. Raises ConfigError before anything is started."""
+    models = catalogue()
+    registers = {f"{config.hub.name}/{site.name}": register_of_site(config, site) for site in config.sites}
+    empty_state(config, models)
+    journal = open_journal(data)
+    ledger = open_ledger(data / "ledger.sqlite")
+    state = await offload(folded, config, journal, models)
+    return Ground(config, folder, data, clock, offload, rng, journal, ledger, state, registers)
+
+
+def price_duty(base: Ground, recorder: Recorder) -> Duty:
     """The price folder, with the subsidy's dated data."""
     path = CONFIGS / "tariffs" / "bitcoin_subsidy.toml"
     text = path.read_text(encoding="utf-8")
-    prices = PriceFolder(folder / config.prices.folder)
+    prices = PriceFolder(base.folder / base.config.prices.folder)
     subsidies, block_s = load_subsidies(text, path.name), float(tomllib.loads(text)["block_s"])
-    return PriceDuty(prices.scan, config.prices, subsidies, block_s, state, recorder, clock, offload, config.hub.name)
+    return PriceDuty(
+        prices.scan,
+        base.config.prices,
+        subsidies,
+        block_s,
+        base.state,
+        recorder,
+        base.clock,
+        base.offload,
+        base.config.hub.name,
+    )
 
 
-async def live(config: Config, folder: Path, data: Path) -> Live:
-    """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` the journal and ledger.
+Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source]]]
+"""The miners of a site by device key, and its other sources."""
 
-    Raises ConfigError with every fault that can be found before anything is started.
-    """
-    clock, offload = system_clock(), in_thread()
-    models, tariff = catalogue(), tariff_of(config)
-    journal = open_journal(data)
-    state = await offload(folded, config, journal, models)
-    exchanges = Exchanges()
-    recorder = Recorder(journal, clock, state.apply, offload)
-    rng = np.random.default_rng()
 
+def put_together(
+    base: Ground,
+    devices: Devices,
+    subscriptions: Sequence[Subscription],
+    *,
+    wiring: str,
+    tick_s: float,
+    closers: Sequence[Callable[[], Any]] = (),
+) -> Wired:
+    """The hub over whatever devices stand behind the ports: the same for live and simulated."""
+    config, clock, state, offload = base.config, base.clock, base.state, base.offload
+    recorder = Recorder(base.journal, clock, state.apply, offload)
     sources: list[Source] = []
     actuators: dict[str, Actuator] = {}
-    racks: dict[str, tuple[str, str, str]] = {}
     made: list[Hub] = []
+
+    def on_receipt(key: str, command: Command, receipt: Receipt) -> None:
+        made[0].receipt(key, command, receipt)
+
     for site in state.sites.values():
-        register = register_of_site(config, site.config)
-        ports = _miner_ports(config, register, clock, exchanges, folder)
-        sources += [*ports.values(), *_meter_sources(config, site.config, journal, clock)]
-        on_receipt = lambda key, command, receipt: made[0].receipt(key, command, receipt)  # noqa: E731
-        actuators[site.key] = actuator_of(site, dict(ports), clock, state, on_receipt)
-        racks |= {miner.device: (miner.rack, miner.position, miner.model) for miner in register.miners}
+        drivers, others = devices(site, base.registers[site.key])
+        sources += [*drivers.values(), *others]
+        actuators[site.key] = actuator_of(site, drivers, clock, state, on_receipt)
 
     def hear(readings: Sequence[Reading]) -> None:
         recorder.hear(readings)
         for actuator in actuators.values():
-            actuator.observe(readings)
+            if actuator.under_way:
+                actuator.observe(readings)
 
     collector = Collector(
         sources,
         hear,
         recorder.tell,
         clock,
-        rng,
+        base.rng,
         periods(config),
         at_once=config.polling.in_flight,
         time_out_s=LANE_WAIT_S,
+        tick_s=tick_s,
     )
-    feeds = _feeds(config, clock, folder)
-    duties: list[Duty] = [price_duty(config, folder, state, recorder, clock, offload)]
-    planners = {}
-    if tariff is not None:
-        for site in state.sites.values():
-            planners[site.key] = PlanDuty(config, site, tariff, state, recorder, clock, offload)
-    ledger = open_ledger(data / "ledger.sqlite")
-    office = Office(ledger, data / "reports", clock)
+    tariff = tariff_of(config)
+    planners = {
+        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload)
+        for site in state.sites.values()
+        if tariff is not None
+    }
+    office = Office(base.ledger, base.data / "reports", clock)
+    duties: list[Duty] = [price_duty(base, recorder), *planners.values()]
     hub = Hub(
         Rooms(
             config=config,
@@ -337,14 +377,39 @@ async def live(config: Config, folder: Path, data: Path) -> Live:
             state=state,
             collector=collector,
             actuators=actuators,
-            subscriptions=feeds,
-            duties=[*duties, *planners.values()],
-            closers=[exchanges.close, ledger.close, journal.close],
+            subscriptions=subscriptions,
+            duties=duties,
+            closers=[*closers, base.ledger.close, base.journal.close],
+            wiring=wiring,
         )
     )
     made.append(hub)
-    opened: list[Opened] = [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and feeds else []
-    opened += [_Feed(feed) for feed in feeds]
-    access = Access(data, clock)
-    view = LiveView(hub, racks, office.lines, office.file, office.look, __version__)
-    return Live(hub, view, access, create_app(view, access, clock), planners, opened)
+    return Wired(hub, office, planners, base.registers, [])
+
+
+async def live(config: Config, folder: Path, data: Path) -> Wired:
+    """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
+    clock = system_clock()
+    base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
+    exchanges = Exchanges()
+    feeds = _feeds(config, clock, folder)
+
+    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
+        ports = _miner_ports(config, register, clock, exchanges, folder)
+        return dict(ports), list(_meter_sources(config, site.config, base.journal, clock))
+
+    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, closers=[exchanges.close])
+    wired.opened += [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and feeds else []
+    wired.opened += [_Feed(feed) for feed in feeds]
+    return wired
+
+
+async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
+    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
+    base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
+    world = SimulatedSite(spec, clock)
+
+    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
+        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
+
+    return put_together(base, devices, (), wiring="simulated", tick_s=1.0)

@@ -17,7 +17,7 @@ from typing import Any
 from kernel.reading import MISSING, Field, Reason
 from telemetry.codec_answers import answer_of, plant_answer
 from telemetry.codec_json import plant_json, value_in_json
-from telemetry.codec_registers import plant_words, value_in_words
+from telemetry.codec_registers import encoded_exponents, plant_words, value_in_words
 from telemetry.point import Point, Pointer, Register
 from telemetry.profile import Profile
 from telemetry.source import Tier
@@ -47,11 +47,12 @@ def encode(profile: Profile, values: Mapping[str, Field]) -> dict[Any, Any]:
     Raises ValueError, naming the metric, where a value does not fit its wire type.
     """
     raw: dict[Any, Any] = {}
+    exponents = encoded_exponents(profile.points, values)
     for point in profile.points:
         found = values.get(point.metric, _NOT_REPORTED)
         try:
             if isinstance(point.at, Register):
-                plant_words(point, point.at, found, raw)
+                plant_words(point, point.at, found, raw, exponents)
             elif isinstance(point.at, Pointer):
                 plant_json(point, point.at, found, raw)
             else:

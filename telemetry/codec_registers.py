@@ -16,10 +16,20 @@ Words = Mapping[Word, int | Missing]
 _NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
 _SENTINEL = MISSING[Reason.SENTINEL]
 
-# The power of ten that an encoded device with scale registers uses for a unit.
-_ENCODED_EXPONENT: Mapping[str, int] = {
-    "W": 1, "var": 1, "VA": 1, "V": -1, "A": -1, "Hz": -2, "Wh": 1, "varh": 1, "%": -2, "1": -3,
-}  # fmt: skip
+# The finest power of ten that an encoded device tells a unit with; coarser where a value would not fit.
+_FINEST: Mapping[str, int] = {
+    "W": 0,
+    "var": 0,
+    "VA": 0,
+    "V": -1,
+    "A": -2,
+    "Hz": -2,
+    "Wh": 0,
+    "varh": 0,
+    "%": -2,
+    "1": -2,
+}
+_COARSEST = 10
 
 
 def words_of(unit_id: int | None, function: int, address: int, registers: Iterable[int]) -> dict[Word, int | Missing]:
@@ -85,12 +95,31 @@ def _sum(point: Point, first: bytes, raw: Words) -> Field:
     return to_canonical_value(point, total)
 
 
-def plant_words(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
+def encoded_exponents(points: Iterable[Point], values: Mapping[str, Field]) -> dict[Register, int]:
+    """For each scale register, the finest power of ten at which all values that share it fit their types."""
+    found: dict[Register, int] = {}
+    for point in points:
+        if point.scale_at is None:
+            continue
+        exponent = max(found.get(point.scale_at, -_COARSEST), _FINEST.get(point.unit, -1))
+        value = values.get(point.metric)
+        if isinstance(value, int | float):
+            top = (1 << 16 * REGISTER_TYPES[point.type][1] - 1) - 2
+            while exponent < _COARSEST and abs(to_raw_number(point, float(value), exponent)) > top:
+                exponent += 1
+        found[point.scale_at] = exponent
+    return found
+
+
+def plant_words(
+    point: Point, at: Register, found: Field, raw: dict[Word, int], exponents: Mapping[Register, int]
+) -> None:
     """Put a value where the device would show it. Raises struct.error or OverflowError where it does not fit."""
     if point.also:
         _spread(point, at, found, raw)
         return
-    data = _pack(point, at, found)
+    exponent = 0 if point.scale_at is None else exponents[point.scale_at]
+    data = _pack(point, at, found, exponent)
     if data is None:
         return
     key = (at.unit_id, at.function, at.address)
@@ -101,7 +130,7 @@ def plant_words(point: Point, at: Register, found: Field, raw: dict[Word, int]) 
         raw[(at.unit_id, at.function, at.address + index)] = int.from_bytes(data[2 * index : 2 * index + 2], "big")
     if point.scale_at is not None:
         scale = point.scale_at
-        raw[(scale.unit_id, scale.function, scale.address)] = _ENCODED_EXPONENT.get(point.unit, -1) & 0xFFFF
+        raw[(scale.unit_id, scale.function, scale.address)] = exponent & 0xFFFF
 
 
 def _spread(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
@@ -145,7 +174,7 @@ def _unpack(point: Point, data: bytes) -> int | float:
     return found
 
 
-def _pack(point: Point, at: Register, found: Field) -> bytes | None:
+def _pack(point: Point, at: Register, found: Field, exponent: int) -> bytes | None:
     """The bytes in wire order, or None where the device would tell nothing."""
     if point.type == "text":
         if isinstance(found, Missing):
@@ -161,6 +190,5 @@ def _pack(point: Point, at: Register, found: Field) -> bytes | None:
     if point.is_text:
         number: float = int(code_of(point, str(found)))
     else:
-        exponent = 0 if point.scale_at is None else _ENCODED_EXPONENT.get(point.unit, -1)
         number = to_raw_number(point, float(found), exponent)
     return _ordered(point, struct.pack(">" + letter, number if letter in "fd" else round(number)))

@@ -11,7 +11,7 @@ transaction id, on a time-out, the connection is closed, so that nothing late is
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -240,6 +240,7 @@ class ModbusSource:
         self._device, self._profile, self._line, self._clock = device, profile, line, clock
         self._unit_id = profile.unit_id if unit_id is None else unit_id
         self._keep = keep
+        self._base = 0
         self._reads: Mapping[Tier, tuple[Block, ...]] = {tier: profile.reads(tier) for tier in Tier}
 
     @property
@@ -283,7 +284,8 @@ class ModbusSource:
             if unit_id in silent:
                 continue
             try:
-                found, exchange = await self._line.read(unit_id, block)
+                there = replace(block, address=block.address + self._base) if self._base else block
+                found, exchange = await self._line.read(unit_id, there)
             except ExceptionAnswer as error:
                 if error.code in _GATEWAY_SAYS_NOBODY and not heard:
                     raise TransportError(Reason.UNREACHABLE, f"{self._line.name}: {error}") from None

@@ -25,10 +25,13 @@ INTEGER_BOUNDS = {"u16": (0, 0xFFFE), "i16": (-0x7FFF, 0x7FFE), "u32": (0, 0xFFF
                   "u64": (0, 2**52), "i64": (-(2**52), 2**52)}  # fmt: skip
 
 
-def resolution(point: Point) -> float:
+def resolution(point: Point, raw: Any = None) -> float:
     """The step of a point in canonical units; floats are judged relatively as well."""
-    exponent = 10.0 if point.scale_at is not None else 1.0
-    return abs(point.factor / point.divisor) * exponent
+    step = abs(point.factor / point.divisor)
+    if point.scale_at is not None and raw is not None:
+        word = raw[(point.scale_at.unit_id, point.scale_at.function, point.scale_at.address)]
+        step *= 10.0 ** (word - 0x10000 if word & 0x8000 else word)
+    return step
 
 
 def values_for(point: Point) -> st.SearchStrategy[Field]:
@@ -48,7 +51,7 @@ def values_for(point: Point) -> st.SearchStrategy[Field]:
         ends = [bound * exponent * point.factor / point.divisor + point.offset for bound in INTEGER_BOUNDS[point.type]]
         low, high = max(low, min(ends)), min(high, max(ends))
         if 0 in point.sentinels:
-            low = max(low, resolution(point))
+            low = max(low, high / 1000)
     if point.bit is not None:
         return st.sampled_from([0.0, 1.0])
     if point.metric.endswith("_pct") and point.high is None:
@@ -67,7 +70,8 @@ def test_what_is_encoded_decodes_to_itself(name: str) -> None:
     @settings(max_examples=count(12, 500), deadline=None)
     @given(strategy(profile))
     def law(values: dict[str, Field]) -> None:
-        found = decode(profile, encode(profile, values), 0)
+        raw = encode(profile, values)
+        found = decode(profile, raw, 0)
         for point in profile.points:
             told, meant = found[point.metric], values[point.metric]
             if isinstance(meant, str):
@@ -77,7 +81,7 @@ def test_what_is_encoded_decodes_to_itself(name: str) -> None:
             assert isinstance(meant, float)
             relative = 2e-7 if point.type == "f32" else 1e-11
             integer = not (point.type.startswith("f") or point.type in ("number", "numeral"))
-            slack = resolution(point) / 2 * 1.000001 if integer else 1e-30 + resolution(point) * 1e-9
+            slack = resolution(point, raw) / 2 * 1.000001 if integer else 1e-30 + resolution(point) * 1e-9
             assert abs(told - meant) <= slack + relative * (abs(meant) + abs(point.offset)), point.metric
 
     law()

@@ -13,10 +13,13 @@ from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+from kernel.clock import to_datetime
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
 from kernel.money import INT64_MAX, Unit, split
+from kernel.span import Span, local_day
 from treasury.account import Account, Keeps
 from treasury.contract_file import Table
 
@@ -98,6 +101,7 @@ class Contract:
 
     id: str
     pool: str
+    zone: str
     wallet: str
     undivided: str
     city: str
@@ -113,6 +117,20 @@ class Contract:
         raise ConfigError(
             [Fault(f"contract {self.id} on {day}", "no edition valid", "Add one with valid_from/valid_to around it")]
         )
+
+    def portions(self, span: Span) -> list[tuple[Edition, Span]]:
+        """The editions that hold over a span of mining, each with its part of it. Raises ConfigError on a day without one.
+
+        Days are civil days of the contract's zone: an edition begins at midnight there.
+        """
+        zone, found, start_ms = ZoneInfo(self.zone), list[tuple[Edition, Span]](), span.start_ms
+        while True:
+            edition = self.edition_on(to_datetime(start_ms).astimezone(zone).date())
+            ends = None if edition.valid_to is None else local_day(edition.valid_to, zone).start_ms
+            if ends is None or ends >= span.end_ms:
+                return [*found, (edition, Span(start_ms, span.end_ms))]
+            found.append((edition, Span(start_ms, ends)))
+            start_ms = ends
 
     def accounts(self) -> list[Account]:
         """The accounts in satoshi that its divisions post to. Parties are owed: their accounts keep to the credit side."""
@@ -206,7 +224,7 @@ def parse_contract(raw: bytes, place: str) -> Contract:
     faults: list[Fault] = []
     top = Table(tables, place, faults)
     head = top.table("contract")
-    contract_id, pool = head.text("id"), head.text("pool")
+    contract_id, pool, zone = head.text("id"), head.text("pool"), head.zone("zone")
     wallet, undivided, city = head.account("wallet"), head.account("undivided"), head.account("city")
     head.end()
     venues = tuple(_venue(table) for table in top.tables("venue", needed=False))
@@ -215,7 +233,7 @@ def parse_contract(raw: bytes, place: str) -> Contract:
     faults += _between(editions, place, city)
     if faults:
         raise ConfigError(faults)
-    return Contract(contract_id, pool, wallet, undivided, city, editions, venues, sha256_hex(raw))
+    return Contract(contract_id, pool, zone, wallet, undivided, city, editions, venues, sha256_hex(raw))
 
 
 def _venue(table: Table) -> VenueLicence:

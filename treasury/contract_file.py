@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kernel.errors import Fault
 from treasury.account import code_problem
@@ -56,6 +57,14 @@ class Table:
         found = self.text(key)
         if found and (problem := code_problem(found)):
             self.fault(key, f"account {found} {problem}", 'Write it like "Liabilities:City:Treasury"')
+        return found
+
+    def zone(self, key: str) -> str:
+        found = self.text(key)
+        try:
+            ZoneInfo(found)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.fault(key, f"{found!r} is no zone of the IANA database", 'Write zone = "Asia/Almaty"')
         return found
 
     def day(self, key: str) -> date:

@@ -60,6 +60,16 @@ class Venue(Protocol):
         """Sell now, at the market."""
 
 
+def order_id(payout_ms: int, *key: str) -> UUID:
+    """The client id of the sale of one payout: known before the venue is asked, and the same after a kill."""
+    return transfer_id(payout_ms, *key, "sale")
+
+
+def order_transfer_id(client_id: UUID, kind: str) -> UUID:
+    """The id of one transfer of a sale, from its client id alone: so the ledger tells whether a sale is booked."""
+    return transfer_id(client_id.int >> 80, str(client_id), kind)
+
+
 def licence_on(venues: Sequence[VenueLicence], name: str, day: date) -> VenueLicence:
     """The licence of a venue on a day. Raises ConfigError where it has none: nothing may be sold there."""
     for venue in venues:
@@ -93,11 +103,11 @@ def accounts(venue: str) -> list[Account]:
 def sale(trade: Trade, wallet: str, evidence: str) -> list[Transfer]:
     """To the venue, out of bitcoin into dollars, less the fee."""
     coins, dollars = venue_accounts(trade.venue)
-    link = transfer_id(trade.at_ms, trade.venue, trade.trade_id, "link.sale")
+    link = order_transfer_id(trade.client_id, "link.sale")
     note = f"{trade.trade_id} at {trade.price_usd} USD/BTC"
 
     def one(kind: str, debit: str, credit: str, amount: int, unit: Unit, linked: UUID | None = None) -> Transfer:
-        made = transfer_id(trade.at_ms, trade.venue, trade.trade_id, kind)
+        made = order_transfer_id(trade.client_id, kind)
         return Transfer(made, debit, credit, amount, unit, kind, trade.at_ms, evidence, linked, note=note)
 
     moved = [

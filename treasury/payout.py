@@ -15,9 +15,10 @@ from uuid import UUID
 import rfc8785
 
 from kernel.clock import from_datetime, iso
-from kernel.money import Unit
-from treasury.account import Account, Balance, account_part
-from treasury.contract import Contract, Edition, Line, Rate, Step, bases_of, divide
+from kernel.money import Unit, split
+from kernel.span import Span
+from treasury.account import Account, Balance, Keeps, account_part
+from treasury.contract import Contract, Edition, Line, Rate, Step, bases_of, divide, payees
 from treasury.transfer import Transfer, transfer_id
 
 RECEIVED, SETTLED, REWARD = "payout.received", "payout.settled", "reward.accrued"
@@ -80,8 +81,9 @@ def pool_accounts(pool: str) -> tuple[str, str]:
 
 
 def accounts(contract: Contract) -> list[Account]:
-    """All accounts in satoshi that payouts under a contract post to."""
-    return [*(Account(code, Unit.SAT) for code in pool_accounts(contract.pool)), *contract.accounts()]
+    """All accounts that payouts under a contract post to."""
+    pool = (Account(code, Unit.SAT) for code in pool_accounts(contract.pool))
+    return [*pool, *contract.accounts(), *ENERGY_ACCOUNTS]
 
 
 def accrual(reward: PoolReward) -> Transfer:
@@ -110,52 +112,94 @@ def receipt(contract: Contract, payout: PoolPayout) -> list[Transfer]:
     ]  # fmt: skip
 
 
+GRID, METERED = "Equity:Grid", "Expenses:Energy:Mining"
+ENERGY_ACCOUNTS = (Account(GRID, Unit.WH, Keeps.CREDIT), Account(METERED, Unit.WH, Keeps.DEBIT))
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The part of a payout that one edition divides: over which mining, by which numbers, and where those came from."""
+
+    edition: Edition
+    span: Span
+    bases: Mapping[str, Fraction]
+    facts: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Division:
-    """One payout divided: the voucher that explains it, and the lines."""
+    """One payout divided: the voucher that explains it, and the lines of each edition, in order."""
 
     payout: PoolPayout
     voucher: bytes
-    lines: tuple[Line, ...]
+    portions: tuple[tuple[Portion, tuple[Line, ...]], ...]
 
     def transfers(self, contract: Contract, evidence: str) -> list[Transfer]:
         """A transfer for each line; a shortfall stays owed to the step's account and becomes a receivable."""
         made = []
-        for line in self.lines:
-            pairs = [("waterfall", contract.undivided, line.amount), ("shortfall", line.shortfall, line.missing)]
-            for kind, debit, amount in pairs:
-                if amount and debit is not None:
-                    made.append(self._transfer(f"{kind}.{line.step}", debit, line.account, amount, evidence))
+        for portion, lines in self.portions:
+            number = portion.edition.number
+            for line in lines:
+                sides = [("waterfall", contract.undivided, line.amount), ("shortfall", line.shortfall, line.missing)]
+                for kind, debit, amount in sides:
+                    if amount and debit is not None:
+                        made.append(
+                            self._transfer(f"{kind}.{line.step}", number, debit, line.account, amount, evidence)
+                        )
+            if energy_wh := int(portion.bases.get("energy_wh", 0)):
+                made.append(self._transfer("energy.metered", number, METERED, GRID, energy_wh, evidence, Unit.WH))
         return made
 
-    def _transfer(self, kind: str, debit: str, credit: str, amount: int, evidence: str) -> Transfer:
-        paid = self.payout
-        made = transfer_id(paid.at_ms, paid.pool, paid.account, paid.key, kind, credit)
-        return Transfer(made, debit, credit, amount, Unit.SAT, kind, paid.at_ms, evidence, note=paid.key)
+    def _transfer(
+        self, kind: str, number: int, debit: str, credit: str, amount: int, evidence: str, unit: Unit = Unit.SAT
+    ) -> Transfer:
+        made = division_id(self.payout, kind, number, credit)
+        return Transfer(made, debit, credit, amount, unit, kind, self.payout.at_ms, evidence, note=self.payout.key)
 
 
-def division(
-    contract: Contract, edition: Edition, payout: PoolPayout, bases: Mapping[str, Fraction], facts: Mapping[str, Any]
-) -> Division:
-    """Divide a payout by an edition. `bases` are the numbers that rates ask for; `facts` say where those came from.
+def division_id(payout: PoolPayout, kind: str, edition: int, account: str) -> UUID:
+    """The id of one line of a payout's division."""
+    return transfer_id(payout.at_ms, payout.pool, payout.account, payout.key, kind, edition, account)
 
-    Raises ConfigError where a base is unknown: the money then waits, undivided, and nothing is guessed.
-    """
-    lines = divide(edition.steps, payout.amount_sat, bases)
+
+def possible_ids(payout: PoolPayout, portions: Sequence[tuple[Edition, Span]]) -> list[UUID]:
+    """All ids that its division may use: one of them in the ledger means that it was divided, whole."""
+    return [
+        division_id(payout, f"waterfall.{step.name}", edition.number, account)
+        for edition, _ in portions
+        for step in edition.steps
+        for account in payees(step)
+    ]
+
+
+def division(contract: Contract, payout: PoolPayout, portions: Sequence[Portion]) -> Division:
+    """Divide a payout by its editions, each for its share of the time. Raises ConfigError where a base is unknown."""
+    spans = [portion.span.end_ms - portion.span.start_ms for portion in portions]
+    parts = split(payout.amount_sat, spans if any(spans) else [1] * len(spans))
+    divided = [
+        (portion, tuple(divide(portion.edition.steps, part, portion.bases)))
+        for portion, part in zip(portions, parts, strict=True)
+    ]
     body = {
         "kind": "mining-hub.division.1",
         "payout": {
             "pool": payout.pool, "account": payout.account, "key": payout.key, "at": iso(payout.at_ms),
             "amount_sat": payout.amount_sat, "fee_sat": payout.fee_sat, "evidence": payout.evidence,
         },
-        "contract": {"id": contract.id, "sha256": contract.sha256, "edition": edition.number, "source": edition.source},
-        "bases": {name: str(value) for name, value in sorted(bases.items())},
-        "facts": dict(facts),
-        "lines": [
-            {"step": line.step, "account": line.account, "amount_sat": line.amount, "missing_sat": line.missing} for line in lines
+        "contract": {"id": contract.id, "sha256": contract.sha256},
+        "portions": [
+            {
+                "edition": portion.edition.number, "source": portion.edition.source, "mined": str(portion.span),
+                "bases": {name: str(value) for name, value in sorted(portion.bases.items())}, "facts": dict(portion.facts),
+                "lines": [
+                    {"step": line.step, "account": line.account, "amount_sat": line.amount, "missing_sat": line.missing}
+                    for line in lines
+                ],
+            }
+            for portion, lines in divided
         ],
     }  # fmt: skip
-    return Division(payout, document(body), tuple(lines))
+    return Division(payout, document(body), tuple(divided))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from kernel.money import Unit
 from treasury.account import Account
-from treasury.exchange import CLEARING_CENT, Trade, venue_accounts
-from treasury.transfer import Transfer, transfer_id
+from treasury.exchange import CLEARING_CENT, Trade, order_transfer_id, venue_accounts
+from treasury.transfer import Transfer
 
 CLEARING_TIYN = "Equity:Clearing:FX:TIYN"
 BANK = "Assets:Bank:Tenge"
@@ -87,12 +87,12 @@ def accounts() -> list[Account]:
 def settlement(trade: Trade, rate: RecordedRate, evidence: str, credited_tiyn: int | None = None) -> list[Transfer]:
     """Net proceeds out of dollars into tenge; the bank's own amount, where known, less what the rate gives is FX result."""
     _, dollars = venue_accounts(trade.venue)
-    link = transfer_id(trade.at_ms, trade.venue, trade.trade_id, "link.settlement")
+    link = order_transfer_id(trade.client_id, "link.settlement")
     note = f"{trade.trade_id} at {rate.value} KZT for {rate.quant} {rate.currency}, {rate.rule}"
     tiyn = tiyn_for(trade.net_cent, rate)
 
     def one(kind: str, debit: str, credit: str, amount: int, unit: Unit, linked: UUID | None = None) -> Transfer:
-        made = transfer_id(trade.at_ms, trade.venue, trade.trade_id, kind)
+        made = order_transfer_id(trade.client_id, kind)
         return Transfer(made, debit, credit, amount, unit, kind, trade.at_ms, evidence, linked, note=note)
 
     moved = [

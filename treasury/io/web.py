@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTTP exchange with an outside party of the treasury: bounded in time and size, no redirects, TLS unless on loopback."""
 
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    # Loading the system's certificates takes longer than most exchanges: once is enough.
+    return ssl.create_default_context()
+
+
 async def fetch(
     what: str,
     method: str,
@@ -45,7 +53,7 @@ async def fetch(
     answer = b""
     try:
         async with (
-            httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client,
+            httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, verify=_trust()) as client,
             client.stream(method, url, headers=dict(headers or {}), params=dict(params or {}), json=body) as reply,
         ):
             async for part in reply.aiter_bytes():

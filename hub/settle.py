@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of the treasury: ask the pool, book what it paid, divide it, sell a share, settle it in tenge.
+
+Any step may be the last before a kill: each id is derived from the pool's own name of the payout, and the next round finds
+what is booked and goes on from there. What cannot be done now (a dead feed, an unknown base, no licence) is held, with the
+reason, and tried again; what is known is booked all the same. Raw bytes are kept and journalled before they are relied on.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from fractions import Fraction
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from hub.recorder import Offload, at_once
+from kernel.clock import Clock, iso, to_datetime
+from kernel.errors import ConfigError, DecodeError, Fault, TransportError
+from kernel.ids import sha256_hex
+from kernel.span import Span
+from treasury import exchange, payout, settlement
+from treasury.account import Balance
+from treasury.contract import Contract, Edition
+from treasury.exchange import Quote, Trade, Venue
+from treasury.ledger import Ledger, Outcome, Rejected
+from treasury.payout import PoolFeed, PoolPayout, Portion, Told
+from treasury.settlement import RateFeed, RecordedRate
+from treasury.transfer import Transfer
+
+T = TypeVar("T")
+
+DAYS_AGAIN = 3
+"""Days before the last payout that are asked again: a pool may confirm late."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What a round needs. `energy_wh` gives billed energy of a span, or None while it is unknown; `said` holds the ids of
+    payouts and sales that have their event in the journal; `since_ms` is where the first payout's mining begins."""
+
+    ledger: Ledger
+    contract: Contract
+    pool: PoolFeed
+    rates: RateFeed | None
+    venue: Venue | None
+    keep: Callable[[bytes], str]
+    commit: Callable[[str, Mapping[str, Any]], Awaitable[object]]
+    energy_wh: Callable[[Span], int | None]
+    clock: Clock
+    since_ms: int
+    said: set[str] = field(default_factory=set)
+    offload: Offload = field(default_factory=at_once)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The treasury after a round: totals of the whole ledger, and what had to wait."""
+
+    received_sat: int
+    posted_sat: int
+    residual_sat: int
+    city_sat: int
+    payouts: int
+    sold_sat: int
+    tenge_tiyn: int
+    held: tuple[Fault, ...]
+
+
+async def settle_once(desk: Desk) -> Settled:
+    """One round. Feeds that fail are among `held`; a broken ledger raises."""
+    round_ = _Round(desk)
+    await round_.run()
+    return await round_.result()
+
+
+class _Round:
+    """The state of one round: what was asked once is not asked again."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.held = desk, list[Fault]()
+        self.payouts = 0
+        self._quote: Quote | None = None
+        self._rates: dict[date, RecordedRate | None] = {}
+        self._zone = ZoneInfo(desk.contract.zone)
+
+    async def run(self) -> None:
+        desk = self.desk
+        await self._open()
+        now_ms = desk.clock.now_ms()
+        last = await self._ledger(desk.ledger.last, payout.RECEIVED, now_ms + 1)
+        start_ms = (
+            max(desk.since_ms, last.body.effective_ms) if last and isinstance(last.body, Transfer) else desk.since_ms
+        )
+        first = to_datetime(start_ms).date() - timedelta(days=DAYS_AGAIN)
+        today = to_datetime(now_ms).date()
+        told = await self._try("pool", desk.pool.read(first, today))
+        if told is None:
+            return
+        await self._accrue(told, today)
+        for paid in told.payouts:
+            if paid.at_ms >= desk.since_ms:
+                await self._payout(paid, told)
+                self.payouts += 1
+
+    async def _open(self) -> None:
+        desk = self.desk
+        venues = [venue.name for venue in desk.contract.venues]
+        wanted = [
+            *payout.accounts(desk.contract), *settlement.accounts(),
+            *{account.code: account for name in venues for account in exchange.accounts(name)}.values(),
+        ]  # fmt: skip
+        outcome = await self._ledger(desk.ledger.open_accounts, wanted, desk.clock.now_ms())
+        if isinstance(outcome, Rejected):
+            raise ConfigError(list(outcome.faults))
+
+    async def _accrue(self, told: Told, today: date) -> None:
+        due = [payout.accrual(reward) for reward in told.rewards if reward.day < today and reward.amount_sat]
+        booked = await self._ledger(self.desk.ledger.find, [transfer.id for transfer in due])
+        fresh = []
+        for transfer in due:
+            before = booked.get(transfer.id)
+            if before is None:
+                fresh.append(transfer)
+            elif isinstance(before.body, Transfer) and before.body.amount != transfer.amount:
+                text = f"booked as {before.body.amount} SAT, now told as {transfer.amount}"
+                self.held.append(Fault(f"reward of {transfer.note}", text, "Ask the pool why, and post the correction"))
+        if fresh:
+            await self._evidence("rewards", told.raw)
+            await self._post(fresh)
+
+    async def _payout(self, paid: PoolPayout, told: Told) -> None:
+        desk = self.desk
+        if paid.id not in await self._ledger(desk.ledger.find, [paid.id]):
+            await self._evidence(str(paid.id), told.raw)
+        # Posted in any case: the same again changes nothing, and another amount under the same name is found out here.
+        if not await self._post(payout.receipt(desk.contract, paid)):
+            return
+        try:
+            before = await self._ledger(desk.ledger.last, payout.RECEIVED, paid.at_ms)
+            start_ms = before.body.effective_ms if before and isinstance(before.body, Transfer) else desk.since_ms
+            portions = desk.contract.portions(Span(min(start_ms, paid.at_ms), paid.at_ms))
+            await self._divide(paid, portions)
+        except ConfigError as error:
+            self.held += error.faults
+            return
+        await self._say(paid)
+        edition = portions[-1][0]
+        if edition.sale is not None:
+            await self._sell(paid, edition)
+
+    async def _divide(self, paid: PoolPayout, portions: Sequence[tuple[Edition, Span]]) -> None:
+        desk = self.desk
+        if await self._ledger(desk.ledger.find, payout.possible_ids(paid, portions)):
+            return
+        made = [await self._portion(paid, edition, span) for edition, span in portions]
+        divided = payout.division(desk.contract, paid, made)
+        sha256 = await self._evidence(str(paid.id), [divided.voucher])
+        await self._post(divided.transfers(desk.contract, sha256))
+
+    async def _portion(self, paid: PoolPayout, edition: Edition, span: Span) -> Portion:
+        needed, bases, facts = payout.bases_needed(edition.steps), dict[str, Fraction](), dict[str, Any]()
+        if "energy_wh" in needed:
+            energy_wh = await self.desk.offload(self.desk.energy_wh, span)
+            if energy_wh is not None:
+                bases["energy_wh"] = Fraction(energy_wh)
+                facts["energy"] = f"billing meter over {span}"
+        if "sat_per_tiyn" in needed:
+            rate, quote = await self._rate(self._local_day(paid.at_ms)), await self._price()
+            if rate is not None and quote is not None:
+                bases["sat_per_tiyn"] = settlement.sat_per_tiyn(quote.usd_per_btc, rate)
+                evidence = await self._evidence("price", [quote.raw])
+                facts["price"] = {"usd_per_btc": str(quote.usd_per_btc), "at": iso(quote.at_ms), "evidence": evidence}
+                facts["rate"] = rate.to_json(sha256_hex(rate.raw))
+        return Portion(edition, span, bases, facts)
+
+    async def _say(self, paid: PoolPayout) -> None:
+        if str(paid.id) in self.desk.said:
+            return
+        totals = payout.totals(self.desk.contract, await self._ledger(self.desk.ledger.balances))
+        body = {
+            "id": str(paid.id), "pool": paid.pool, "key": paid.key, "at_ms": paid.at_ms, "received_sat": paid.amount_sat,
+            "evidence": paid.evidence, "total_received_sat": totals.received_sat, "total_posted_sat": totals.posted_sat,
+            "residual_sat": totals.residual_sat, "city_sat": totals.city_sat,
+        }  # fmt: skip
+        await self.desk.commit("payout.posted", body)
+        self.desk.said.add(str(paid.id))
+
+    async def _sell(self, paid: PoolPayout, edition: Edition) -> None:
+        desk, sale = self.desk, edition.sale
+        if sale is None or desk.venue is None:
+            return
+        order = exchange.order_id(paid.at_ms, paid.pool, paid.account, paid.key)
+        tenge = exchange.order_transfer_id(order, "settlement.tenge")
+        if tenge in await self._ledger(desk.ledger.find, [tenge]):
+            return
+        try:
+            licence = exchange.licence_on(desk.contract.venues, sale.venue, self._local_day(desk.clock.now_ms()))
+        except ConfigError as error:
+            self.held += error.faults
+            return
+        amount = exchange.amount_to_sell(paid.amount_sat, sale.share)
+        trade = await self._try(f"venue {sale.venue}", desk.venue.sell(order, amount))
+        if trade is None:
+            return
+        body = {
+            "kind": "mining-hub.sale.1", "payout": str(paid.id), "share": str(sale.share), "rule": sale.rule or "",
+            "venue": {"name": licence.name, "authority": licence.authority, "licence": licence.number,
+                      "valid_from": str(licence.valid_from), "valid_to": str(licence.valid_to)},
+            "trade": await self._evidence(str(paid.id), [trade.raw]),
+        }  # fmt: skip
+        proof = await self._evidence(str(paid.id), [payout.document(body)])
+        if await self._post(exchange.sale(trade, desk.contract.wallet, proof)):
+            await self._settle(trade, str(paid.id))
+
+    async def _settle(self, trade: Trade, paid: str) -> None:
+        rate = await self._rate(self._local_day(trade.at_ms))
+        if rate is None:
+            return
+        cited = rate.to_json(sha256_hex(rate.raw))
+        body = {"kind": "mining-hub.settlement.1", "payout": paid, "trade": sha256_hex(trade.raw), "rate": cited}
+        proof = await self._evidence(paid, [payout.document(body)])
+        if await self._post(settlement.settlement(trade, rate, proof)) and str(trade.client_id) not in self.desk.said:
+            tiyn = settlement.tiyn_for(trade.net_cent, rate)
+            said = {
+                "id": str(trade.client_id),
+                "payout": paid,
+                "sold_sat": trade.sold_sat,
+                "tenge_tiyn": tiyn,
+                "rate": cited,
+            }
+            await self.desk.commit("sale.posted", said)
+            self.desk.said.add(str(trade.client_id))
+
+    async def _price(self) -> Quote | None:
+        if self._quote is None and self.desk.venue is not None:
+            self._quote = await self._try("venue", self.desk.venue.quote())
+        return self._quote
+
+    async def _rate(self, day: date) -> RecordedRate | None:
+        if day not in self._rates:
+            feed = self.desk.rates
+            found = await self._try("rates", settlement.rate_for(feed, "USD", day)) if feed is not None else None
+            self._rates[day] = found
+            if found is not None:
+                evidence = self.desk.keep(found.raw)
+                await self.desk.commit("rate.recorded", found.to_json(evidence))
+        return self._rates[day]
+
+    async def _evidence(self, name: str, raw: Sequence[bytes]) -> str:
+        """Keep bytes and put their names on disk before anything rests on them; the name of the last."""
+        names = [self.desk.keep(each) for each in raw]
+        await self.desk.commit("pool.evidence", {"for": name, "sha256": names})
+        return names[-1]
+
+    async def _post(self, transfers: Sequence[Transfer]) -> bool:
+        if not transfers:
+            return True
+        wanted = await self._as_booked(transfers)
+        outcome: Outcome = await self._ledger(self.desk.ledger.post, wanted, self.desk.clock.now_ms())
+        if isinstance(outcome, Rejected):
+            self.held += outcome.faults
+            return False
+        return True
+
+    async def _as_booked(self, transfers: Sequence[Transfer]) -> list[Transfer]:
+        """The transfers with the evidence that they were first booked on: later answers hold the same payout in other bytes."""
+        booked = await self._ledger(self.desk.ledger.find, [transfer.id for transfer in transfers])
+        made = []
+        for transfer in transfers:
+            body = booked[transfer.id].body if transfer.id in booked else transfer
+            made.append(replace(transfer, evidence=body.evidence) if isinstance(body, Transfer) else transfer)
+        return made
+
+    async def _try(self, what: str, asked: Awaitable[T]) -> T | None:
+        try:
+            return await asked
+        except (TransportError, DecodeError) as error:
+            self.held.append(Fault(what, str(error), "It is asked again in the next round"))
+            return None
+
+    async def _ledger(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await self.desk.offload(call, *arguments)
+
+    def _local_day(self, at_ms: int) -> date:
+        return to_datetime(at_ms).astimezone(self._zone).date()
+
+    async def result(self) -> Settled:
+        balances = await self._ledger(self.desk.ledger.balances)
+        totals = payout.totals(self.desk.contract, balances)
+        none = Balance()
+        return Settled(
+            totals.received_sat, totals.posted_sat, totals.residual_sat, totals.city_sat, self.payouts,
+            balances.get(exchange.CLEARING_SAT, none).debits, balances.get(settlement.BANK, none).debits, tuple(self.held),
+        )  # fmt: skip
+
+
+def posted_ids(bodies: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The ids in the bodies of payout.posted and sale.posted events: what `Desk.said` begins with."""
+    return {str(body["id"]) for body in bodies if "id" in body}

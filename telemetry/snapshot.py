@@ -144,6 +144,24 @@ class KindTable:
                 told |= column.codes == 0
         np.maximum.at(self._heard_ms, rows[told], at_ms[told])
 
+    def shift(self, by_ms: int) -> None:
+        """Date everything by the clock as it goes now, after it was set by `by_ms`."""
+        for stamps in (
+            self._heard_ms,
+            *(c.at_ms for c in self._columns.values()),
+            *(c.good_ms for c in self._columns.values()),
+        ):
+            stamps[stamps != _NEVER_MS] += by_ms
+
+    def not_after(self, now_ms: int) -> None:
+        """Date what lies in the future as of now: it was heard by a clock that was ahead."""
+        for stamps in (
+            self._heard_ms,
+            *(c.at_ms for c in self._columns.values()),
+            *(c.good_ms for c in self._columns.values()),
+        ):
+            np.minimum(stamps, now_ms, out=stamps)
+
     def _rows(self, devices: list[str]) -> NDArray[np.intp]:
         if self._seen is not None and self._seen[0] == devices:
             return self._seen[1]
@@ -172,11 +190,26 @@ class KindTable:
 class Snapshot:
     """The latest of everything, one table a kind. Not for threads: it is updated and read in the event loop."""
 
-    def __init__(self, readings: Iterable[Reading] = ()) -> None:
-        """Starts from what the journal's `last` holds, after a restart; each is as old as it is."""
+    def __init__(self, readings: Iterable[Reading] = (), now_ms: int | None = None) -> None:
+        """Starts from what the journal's `last` holds, after a restart; each is as old as it is.
+
+        With `now_ms`, what is dated after it counts as heard now, or it would hide all that is heard until then.
+        """
         self._kinds: dict[str, KindTable] = {}
         for reading in readings:
             self.hear(reading)
+        if now_ms is not None:
+            for table in self._kinds.values():
+                table.not_after(now_ms)
+
+    def clock_stepped(self, by_s: float) -> None:
+        """The clock was set by so much (backwards: negative): all ages stay what they truly are.
+
+        Without this a clock set back would hide every new reading until it has caught up, and one set forward would make
+        everything stale at once.
+        """
+        for table in self._kinds.values():
+            table.shift(round(by_s * MS_PER_S))
 
     def kind(self, kind: str) -> KindTable:
         """The table of a kind; empty where no such device was heard of."""

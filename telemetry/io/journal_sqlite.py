@@ -10,6 +10,7 @@ Tables: `batch` and `event` share one run of positions; `last` points at the row
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -105,18 +106,30 @@ class SqliteJournal:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for one read, so that no thread waits for another."""
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            timeout=5.0,
-            check_same_thread=False,
-        )
+        connection = self._connected("mode=ro")
         try:
-            connection.execute("PRAGMA query_only=1")
             yield connection
         finally:
             connection.close()
+
+    def _connected(self, how: str) -> sqlite3.Connection:
+        name = f"{self.path.absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA query_only=1")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            if "immutable" in how or not self._on_read_only_disk():
+                raise
+            # Readers of a write-ahead log need a file beside it; where none can be made, nobody can write either.
+            return self._connected("mode=ro&immutable=1")
+        return connection
+
+    def _on_read_only_disk(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
+        return False
 
     # --- writing -------------------------------------------------------------------------------------------------
 

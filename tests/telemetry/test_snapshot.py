@@ -56,6 +56,25 @@ def test_stale_never_asked_and_unknown() -> None:
     assert len(values) == len(codes) == len(age_s) == 1 and codes[0] == Reason.NOT_ASKED and np.isinf(age_s[0])
 
 
+def test_a_clock_set_back_hides_nothing_new_and_one_set_forward_ages_nothing() -> None:
+    for step_s in (-3600, 3600):
+        snapshot = Snapshot()
+        snapshot.update(batch("miner", [miner(1, T0_MS, 1.0), miner(2, T0_MS, 1.0)]))
+        snapshot.clock_stepped(step_s)
+        now_ms = T0_MS + step_s * 1000 + 5000
+        snapshot.update(batch("miner", [miner(1, now_ms, 2.0)]))
+        values, _, age_s = snapshot.kind("miner").values("power_w", now_ms)
+        assert values.tolist() == [2.0, 1.0] and age_s.tolist() == [0.0, 5.0]
+        assert snapshot.kind("miner").heard_s(now_ms).tolist() == [0.0, 5.0]
+
+
+def test_after_a_restart_what_is_dated_ahead_hides_nothing() -> None:
+    snapshot = Snapshot([miner(1, T0_MS + 3_600_000, 1.0)], now_ms=T0_MS)
+    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 1000, 60.0) == 1.0
+    snapshot.update(batch("miner", [miner(1, T0_MS + 5000, 2.0)]))
+    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 5000, 60.0) == 2.0
+
+
 @given(
     st.lists(
         st.tuples(

@@ -122,7 +122,7 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
         '[prices]\nfolder = "feeds"\ncurrency = "KZT"\n',
         '[planning]\ntariff = "tariffs/example_market.toml"\nstart_cost = 40.0\n',
         "[control]\ntick_s = 2.0\nstale_after_s = 30.0\ncommand_deadline_s = 60.0\n",
-        f'[money]\ncontract = "contracts/example_city.toml"\npool_url = "{ready["pool_url"]}"\n'
+        f'[money]\ncontract = "contracts/example-hub.toml"\npool_url = "{ready["pool_url"]}"\n'
         f'pool_account = "{spec.pool_account}"\npool_token_file = "secrets/pool.token"\n'
         f'rates_url = "{ready["rates_url"]}"\nvenue_url = "{ready["venue_url"]}"\nsettle_every_s = {settle_s}\n',
     ]

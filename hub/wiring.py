@@ -7,7 +7,7 @@
 
 import contextlib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,11 +20,14 @@ from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
 from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.energy import meter_energy, whole
 from hub.feeds import PriceDuty
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.recorder import Offload, Recorder, at_once, in_thread
 from hub.runtime import Duty, Hub, Rooms
+from hub.settle import Desk, posted_ids
+from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
 from hub.state import HubState, SiteState, meters_of
 from hub.twin.spec import TwinSpec
@@ -33,6 +36,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.reading import Reading
 from kernel.receipt import Receipt
+from kernel.span import Span
 from miner_control.actuator import Actuator
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.command import Command
@@ -54,7 +58,11 @@ from telemetry.profile import load as load_profile
 from telemetry.snapshot import Snapshot
 from telemetry.source import Source, Subscription, Tier
 from telemetry.topic import Channel
+from treasury.contract import load_contract
 from treasury.io.ledger_sqlite import open_ledger
+from treasury.io.pool_braiins import BraiinsPool
+from treasury.io.rates_nbk import NationalBank
+from treasury.io.venue_http import VenueHttp
 from treasury.ledger import Ledger
 
 LANE_WAIT_S = 60.0
@@ -243,6 +251,7 @@ class Wired:
 
     hub: Hub
     office: Office
+    settling: SettleDuty | None
     planners: dict[str, PlanDuty]
     registers: dict[str, Register]
     opened: list[Opened]
@@ -315,6 +324,43 @@ def price_duty(base: Ground, recorder: Recorder) -> Duty:
     )
 
 
+def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
+    """Pool, rates, venue and contract; None where no pool or no contract is configured."""
+    money, clock, hub = base.config.money, base.clock, base.config.hub.name
+    if not money.pool_url or money.contract is None:
+        return None
+    contract = load_contract(money.contract)
+    token = secret(money.pool_token_env, money.pool_token_file, base.folder) or ""
+    venues = [edition.sale.venue for edition in contract.editions if edition.sale is not None]
+    started = next((event.at_ms for _, event in base.journal.events(["hub.started"])), clock.now_ms())
+    posted = [event.body for _, event in base.journal.events(["payout.posted", "sale.posted"])]
+    mains = [site.main for site in base.state.sites.values() if site.main]
+
+    def energy_wh(span: Span) -> int | None:
+        found = [meter_energy(base.journal, device, whole(span)) for device in mains]
+        known = [energy for energy in found if energy.told[0] > 0]
+        return round(sum(energy.total_wh() for energy in known)) if known else None
+
+    async def commit(kind: str, body: Mapping[str, Any]) -> object:
+        return await recorder.commit(hub, kind, body)
+
+    desk = Desk(
+        ledger=base.ledger,
+        contract=contract,
+        pool=BraiinsPool(money.pool_url, money.pool_account, token, clock),
+        rates=NationalBank(money.rates_url) if money.rates_url else None,
+        venue=VenueHttp(money.venue_url, venues[0]) if money.venue_url and venues else None,
+        keep=base.journal.keep,
+        commit=commit,
+        energy_wh=energy_wh,
+        clock=clock,
+        since_ms=started,
+        said=posted_ids(posted),
+        offload=base.offload,
+    )
+    return SettleDuty(desk, money.settle_every_s)
+
+
 Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source]]]
 """The miners of a site by device key, and its other sources."""
 
@@ -367,7 +413,8 @@ def put_together(
         if tariff is not None
     }
     office = Office(base.ledger, base.data / "reports", clock)
-    duties: list[Duty] = [price_duty(base, recorder), *planners.values()]
+    settling = settle_duty(base, recorder)
+    duties: list[Duty] = [price_duty(base, recorder), *planners.values(), *([settling] if settling else [])]
     hub = Hub(
         Rooms(
             config=config,
@@ -384,7 +431,7 @@ def put_together(
         )
     )
     made.append(hub)
-    return Wired(hub, office, planners, base.registers, [])
+    return Wired(hub, office, settling, planners, base.registers, [])
 
 
 async def live(config: Config, folder: Path, data: Path) -> Wired:

@@ -95,7 +95,9 @@ class Exchanges:
         try:
             return await talk.answer
         finally:
-            if self._talks.pop(number, None) is not None:
+            # A finished talk has given its number back, and another may already hold it.
+            if self._talks.get(number) is talk:
+                del self._talks[number]
                 sock.close()
 
     def close(self) -> None:

@@ -56,13 +56,15 @@ def forward(
     *,
     weight_w: Floats | None = None,
     target_w: Floats | None = None,
-    band_w: float = 0.0,
+    give_w: float = 0.0,
     top_w: Floats,
+    most_on: Ints | None = None,
     reach: Reach | None = None,
 ) -> Ints:
     """Units on, shape [group, slot].
 
-    `weight_w[g]` measures a unit against `target_w[t]` +- `band_w` where given; `top_w[g, t]` is what a unit can draw at
+    `weight_w[g]` measures a unit against `target_w[t]` where given, from which a score (money per W) of 1 may lead away by
+    `give_w`; `top_w[g, t]` is what a unit can draw at
     most beside the others on its feeder; `reach` narrows the corridor to what the ramp lets the site reach from the slot
     before (where no power path is known yet).
     """
@@ -91,7 +93,13 @@ def forward(
         keep = np.minimum(np.maximum(on_held, 0) + groups.locked_on[:, t], before)
         can_stop = before - keep
         can_start = np.clip(groups.units - before - off_held - groups.locked_off[:, t], 0, left)
-        size = np.concatenate((can_stop, can_start))
+        if most_on is not None:
+            room_units = np.maximum(most_on[:, t] - keep, 0)
+            size = np.concatenate(
+                (np.minimum(can_stop, room_units), np.minimum(can_start, np.maximum(room_units - can_stop, 0)))
+            )
+        else:
+            size = np.concatenate((can_stop, can_start))
         score = np.concatenate((wishes.stop_loss[:, t], wishes.start_gain[:, t])) / double
         order = np.argsort(-score, kind="stable")
         if bool(tight.any()):
@@ -106,13 +114,11 @@ def forward(
             most_low, least_top = reach.narrowed(t, most_low, least_top)
         low_end = _prefix(lots, lot_base, most_low - float(keep @ base), up=False)
         top_end = _prefix(lots, lot_top, least_top - float(keep @ top), up=True)
-        end = float(lots[score[order] > 0].sum())
-        if target_w is not None:
-            lot_weight = double[order]
+        if target_w is None:
+            end = float(lots[score[order] > 0].sum())
+        else:
             have = target_w[t] - float(keep @ weight)
-            low = _prefix(lots, lot_weight, have - band_w, up=None)
-            high = _prefix(lots, lot_weight, have + band_w, up=None)
-            end = min(max(end, low), high)
+            end = _soft(lots, double[order], score[order], have, give_w)
         end = min(max(end, top_end), low_end)
         taken = np.clip(end - (np.cumsum(lots) - lots), 0, lots).astype(np.int64)
         chosen = np.zeros(2 * groups_n, dtype=np.int64)
@@ -146,6 +152,20 @@ def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool | None) -> flo
     part = (room_w - before) / max(float(watts[index]), 1e-12)
     rounded = np.ceil(part - 1e-12) if up else (np.floor(part + 1e-12) if up is False else np.round(part))
     return whole + float(min(rounded, lots[index]))
+
+
+def _soft(lots: Ints, watts: Floats, score: Floats, have_w: float, give_w: float) -> float:
+    """How many units of the sorted lots are on: each lot while its score, money per W, outweighs being above the target;
+    `give_w` W of deviation are worth money of 1 per W."""
+    filled = np.cumsum(lots * watts)
+    limit = have_w + give_w * score
+    over = np.flatnonzero(filled > limit)
+    if not len(over):
+        return float(lots.sum())
+    index = int(over[0])
+    before = float(filled[index - 1]) if index else 0.0
+    part = np.round((limit[index] - before) / max(float(watts[index]), 1e-12))
+    return float(lots[:index].sum()) + float(min(max(part, 0.0), lots[index]))
 
 
 def _within_feeders(

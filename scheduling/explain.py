@@ -80,8 +80,9 @@ def _at_top(problem: Problem, counts: Ints) -> np.ndarray:
     """Whether every unit stands in the highest mode its slot allows, shape [slot]."""
     power = problem.groups.mode_power_w
     result = np.zeros(counts.shape[2], dtype=bool)
-    for t, top in enumerate(problem.site.mode_max):
-        best = power[:, : int(top) + 1].max(axis=1)
-        reached = (counts[:, :, t] * (power >= best[:, None])).sum(axis=1)
-        result[t] = bool(np.all(reached >= problem.groups.units))
+    for top in np.unique(problem.site.mode_max):
+        at = np.flatnonzero(problem.site.mode_max == top)
+        best = power >= power[:, : int(top) + 1].max(axis=1)[:, None]
+        reached = np.einsum("gmt,gm->gt", counts[:, :, at], best.astype(np.int64))
+        result[at] = np.all(reached >= problem.groups.units[:, None], axis=0)
     return result

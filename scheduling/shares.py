@@ -32,6 +32,11 @@ class Walk:
     feeder: Ints
     first: Ints
 
+    def only(self, at: Ints) -> "Walk":
+        """The steps at these positions (whole feeders, in order)."""
+        feeder = self.feeder[at]
+        return Walk(self.group[at], self.rung[at], self.watts[at], self.worth[at], feeder, _first(feeder))
+
     def fits(self, units: Floats, room_w: Floats) -> Floats:
         """Part of each step that fits, 0..1, for units[step] (or [step, slot]) against room_w[feeder] (or [feeder, slot])."""
         before, wide = self.before(units)
@@ -48,6 +53,11 @@ class Walk:
         return prior - prior[self.first], wide
 
 
+def _first(feeder: Ints) -> Ints:
+    new = np.concatenate(([True], feeder[1:] != feeder[:-1]))[: len(feeder)]
+    return np.maximum.accumulate(np.where(new, np.arange(len(feeder)), 0))
+
+
 def walk(problem: Problem, ladder: Ladder) -> Walk:
     """The steps of all groups while a ladder holds."""
     watts = np.concatenate((ladder.base_w[:, None], ladder.watts), axis=1)
@@ -57,9 +67,7 @@ def walk(problem: Problem, ladder: Ladder) -> Walk:
     feeder = problem.groups.feeder[group]
     order = np.lexsort((group, rung, -worth[group, rung], feeder))
     group, rung, feeder = group[order], rung[order], feeder[order]
-    new = np.concatenate(([True], feeder[1:] != feeder[:-1])) if len(feeder) else np.zeros(0, dtype=bool)
-    first = np.maximum.accumulate(np.where(new, np.arange(len(feeder)), 0)) if len(feeder) else np.zeros(0, np.int64)
-    return Walk(group, rung, watts[group, rung], worth[group, rung], feeder, first)
+    return Walk(group, rung, watts[group, rung], worth[group, rung], feeder, _first(feeder))
 
 
 def _hull_slopes(watts: Floats, hashes: Floats) -> Floats:

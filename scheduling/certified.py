@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast exact way: a plan for a whole fleet with a proof of how good it is, without the full programme.
+
+1. Effective steps (`shares`) and classes (`tranche`): a small linear programme prices the site.
+2. Merit-order feeder prices on the dynamic programme's own paths, start prices where budgets bind; the bound (`bound`).
+3. One forward pass over all groups (`counts`), following the units' own wishes around the programme's power.
+4. With the counts fixed, the best power path (`power_path`), filled with modes (`modes`), judged by the checker.
+
+Steps 3 and 4 are tried more and less free, then with more classes, until the proven gap is small enough. Nothing here is
+trusted: the bound holds for any prices, and a plan that breaks a rule is not returned.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scheduling.assemble import assemble
+from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, wishes
+from scheduling.counts import Corridor, forward
+from scheduling.ladder import Ladder, ladders
+from scheduling.modes import fill
+from scheduling.plan import Plan
+from scheduling.power_path import PowerPath, power_path
+from scheduling.prices import Prices, prices_of
+from scheduling.problem import Floats, Ints, Problem
+from scheduling.program import Solution, load, solve
+from scheduling.shares import Shares, Walk, shares, walk
+from scheduling.tranche import Tranches, classes, pooled, programme
+from scheduling.worth import worth
+
+LP = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How far to go: classes of the tranche programme; how far counts may leave its power for the money of one start, as
+    a share of the site's; rounds of feeder prices; the proven gap at which to stop at once, or not to try more classes."""
+
+    classes: tuple[int, ...] = (12, 24)
+    gives: tuple[float, ...] = (1.0, 0.1)
+    rounds: int = 4
+    good: float = 5e-4
+    enough: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What does not depend on prices: ladders, walks, effective shares, time structure, and the coarsest step in W."""
+
+    rungs: dict[int, Ladder]
+    walks: dict[int, Walk]
+    above: dict[int, Walk]
+    parts: list[Shares]
+    held: Holds
+    margin_w: float
+
+
+def ground(problem: Problem) -> Ground:
+    rungs = ladders(problem)
+    walks = {top: walk(problem, ladder) for top, ladder in rungs.items()}
+    above = {top: steps.only(np.flatnonzero(steps.rung > 0)) for top, steps in walks.items()}
+    coarsest = max((float(ladder.watts.max(initial=0.0)) for ladder in rungs.values()), default=0.0)
+    margin_w = max(coarsest, float(problem.step_w()[:, 0].max(initial=0.0)))
+    return Ground(rungs, walks, above, shares(problem, rungs, walks), holds(problem), margin_w)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The best bound found, with the prices and paths that gave it."""
+
+    value: float
+    prices: Prices
+    paths: Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Whole counts with their power path, and what they are worth."""
+
+    value: float
+    counts: Ints
+    path: PowerPath
+
+
+def certified(problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "") -> Plan | None:
+    """A plan that breaks no rule, with its bound; None where no try gave one."""
+    base = ground(problem)
+    tries: list[Try] = []
+    proof: Proof | None = None
+    for count in recipe.classes:
+        tranches = pooled(problem, base.parts, classes(problem, base.parts, count))
+        model = programme(tranches, base.margin_w)
+        found = solve(load(model.program.arrays(), relaxed=True, options=LP), has_whole=False)
+        if not found.found or found.status != "Optimal":
+            break
+        here = prove(problem, base, prices_of(model, found, problem), recipe.rounds)
+        proof = here if proof is None or here.value < proof.value else proof
+        flexible = np.asarray(found.x[model.program.columns["J"].at]) * model.scale_w
+        target = _target(problem, base, tranches, found, model.x)
+        for give in recipe.gives:
+            done = attempt(problem, base, here, flexible, target, give)
+            tries += [] if done is None else [done]
+            if _gap(tries, proof) <= recipe.good:
+                break
+        if _gap(tries, proof) <= recipe.enough:
+            break
+    return _best(problem, tries, proof, why_now)
+
+
+def _best(problem: Problem, tries: list[Try], proof: Proof | None, why_now: str) -> Plan | None:
+    """The try of most value that the checker lets pass."""
+    for done in sorted(tries, key=lambda one: -one.value):
+        assert proof is not None
+        plan = assemble(
+            problem,
+            done.counts,
+            method="tranche",
+            bound=proof.value,
+            price_per_wh=proof.prices.flexible / problem.slots.hours,
+            charge_w=done.path.charge_w,
+            discharge_w=done.path.discharge_w,
+            spill_w=done.path.spill_w,
+            why_now=why_now,
+        )
+        if not plan.violations:
+            return plan
+    return None
+
+
+def _gap(tries: list[Try], proof: Proof) -> float:
+    best = max((one.value for one in tries), default=-np.inf)
+    return (proof.value - best) / max(abs(proof.value), 1e-9)
+
+
+def prove(problem: Problem, base: Ground, prices: Prices, rounds: int) -> Proof:
+    """Feeder prices by merit order on the units' own paths, averaged over rounds; the least bound is kept."""
+    share = np.ones((len(problem.slots), len(problem.groups.units)))
+    best: Proof | None = None
+    for turn in range(rounds):
+        priced = replace(prices, feeder=feeder_prices(problem, base, prices.flexible, share))
+        found = paths(problem, base.held, priced)
+        value = bound(problem, priced, found)
+        if best is None or value < best.value:
+            best = Proof(value, priced, found)
+        if turn + 1 < rounds:
+            path = shares_on(problem, base.held, found)
+            share = path if turn == 0 else (share + path) / 2
+    assert best is not None
+    return best
+
+
+def feeder_prices(problem: Problem, base: Ground, price: Floats, share: Floats) -> Floats:
+    """The first step that does not fit on a feeder sets its price: what it would earn above the site's, shape [feeder, slot]."""
+    room = problem.feeder_room_w()
+    found = np.zeros(room.shape)
+    units = problem.groups.units
+    widest = np.bincount(problem.groups.feeder, units * problem.step_w().max(axis=1), minlength=len(room))
+    tight = widest > room.min(axis=1)
+    for top, steps in base.walks.items():
+        at = np.flatnonzero(problem.site.mode_max == top)
+        cut = np.flatnonzero(tight[steps.feeder])
+        if not len(at) or not len(cut):
+            continue
+        part = steps.only(cut)
+        on = share[at].T[part.group] * units[part.group][:, None]
+        before, wide = part.before(on)
+        out = before + wide > room[part.feeder][:, at] + 1e-9
+        worth = np.where(out, part.worth[:, None], 0.0)
+        first = np.unique(part.first)
+        margin = np.maximum.reduceat(worth, first, axis=0)
+        earned = margin * problem.slot_value()[None, at] - price[None, at]
+        found[np.ix_(part.feeder[first], at)] = np.where(margin > 0, np.maximum(earned, 0.0), 0.0)
+    return found
+
+
+def _target(problem: Problem, base: Ground, tranches: Tranches, found: Solution, x: Ints) -> tuple[Floats, Floats]:
+    """(weight per unit and group in W, power of units on that the programme wants per slot)."""
+    main = max(base.parts, key=lambda part: len(part.slots))
+    weight = np.maximum(main.power_w[:, min(1, main.power_w.shape[1] - 1)], 1e-3)
+    pool = tranches.problem.groups.units
+    on = found.x[x].sum(axis=1) / np.maximum(pool, 1)[:, None]
+    heavy = np.bincount(tranches.of, weights=problem.groups.units * weight, minlength=len(pool))
+    return weight, heavy @ on
+
+
+def attempt(
+    problem: Problem, base: Ground, proof: Proof, flexible_w: Floats, target: tuple[Floats, Floats], give: float
+) -> Try | None:
+    """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
+    weight, target_w = target
+    low = problem.step_w()[:, 0]
+    top = np.empty((len(weight), len(flexible_w)))
+    most_on = np.empty(top.shape, dtype=np.int64)
+    for part in base.parts:
+        top[:, part.slots] = part.power_w[:, -1:]
+        fitting = problem.groups.units * part.power_w[:, 0] / np.maximum(low, 1e-9)
+        most_on[:, part.slots] = np.rint(fitting).astype(np.int64)[:, None]
+    slack = base.margin_w / 4
+    corridor = Corridor(np.maximum(flexible_w - slack, 0.0), flexible_w + slack)
+    typical = float(np.median(problem.start_money().mean(axis=1) / weight))
+    give_w = give * float(target_w.max(initial=0.0)) / max(typical, 1e-12)
+    wish = wishes(base.held, proof.paths)
+    on = forward(problem, wish, corridor, weight_w=weight, target_w=target_w, give_w=give_w, top_w=top, most_on=most_on)
+    path = power_path(problem, on, proof.prices.flexible, base.rungs, base.above, base.margin_w)
+    if path is None:
+        return None
+    counts = fill(problem, on, path.flexible_w + 1e-6, base.rungs)
+    earned = worth(problem, counts, charge_w=path.charge_w, discharge_w=path.discharge_w, spill_w=path.spill_w)
+    return Try(earned.value, counts, path)

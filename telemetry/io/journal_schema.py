@@ -31,9 +31,8 @@ CREATE TABLE device (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, device TEXT NOT
 CREATE TABLE last (
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, position INTEGER NOT NULL, row INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX last_position ON last (position);
-CREATE TABLE trimmed (until INTEGER NOT NULL) STRICT;
-INSERT INTO trimmed VALUES (0);
+CREATE TABLE mark (trimmed INTEGER NOT NULL, pointed INTEGER NOT NULL) STRICT;
+INSERT INTO mark VALUES (0, 0);
 CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
@@ -70,7 +69,7 @@ def last_position(connection: sqlite3.Connection) -> int:
     """The last position given, also where its record was trimmed since."""
     row = connection.execute(
         "SELECT max(coalesce((SELECT max(position) FROM batch), 0), coalesce((SELECT max(position) FROM event), 0),"
-        " (SELECT until FROM trimmed))"
+        " (SELECT trimmed FROM mark))"
     ).fetchone()
     return int(row[0])
 

@@ -35,6 +35,7 @@ from telemetry.io.journal_schema import (
     last_position,
     state_of,
 )
+from telemetry.io.last_rows import LastRows
 from telemetry.journal import JournalHealth, JournalState, JournalUnwritable, Record
 
 _DURABLE_KINDS = frozenset({"meter"})
@@ -64,8 +65,6 @@ class SqliteJournal:
         self._guard = threading.RLock()
         self._synchronous = ""
         self._pending: dict[str, bytes] = {}
-        self._device_ids: dict[tuple[str, str], int] = {}
-        self._last_at: dict[int, int] = {}
         self._writer: sqlite3.Connection | None = None
         self._held: IO[bytes] | None = None
         if writing:
@@ -93,8 +92,7 @@ class SqliteJournal:
                 self._writer.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
             check_version(self._writer, self.path)
             self._position = last_position(self._writer)
-            self._device_ids = {(k, d): i for i, k, d in self._writer.execute("SELECT id, kind, device FROM device")}
-            self._last_at = dict(self._writer.execute("SELECT id, at_ms FROM last"))
+            self._last = self._last_rows(self._writer)
         except (sqlite3.Error, OSError) as error:
             self._let_go()
             remedy = "Make the folder writable and see that the file is whole; move a broken file aside to start anew"
@@ -144,7 +142,9 @@ class SqliteJournal:
                 self._be_synchronous(connection, "FULL" if durable else "NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
                 self._write_evidence(connection)
-                moved: dict[int, int] = {}
+                pointing = self._last.due
+                if pointing:
+                    self._last.write(connection, self._position)
                 for batch, blob in packed:
                     position += 1
                     start_ms, end_ms = int(batch.at_ms.min()), int(batch.at_ms.max())
@@ -152,7 +152,7 @@ class SqliteJournal:
                         "INSERT INTO batch VALUES (?,?,?,?,?,?)",
                         (position, batch.kind, start_ms, end_ms, len(batch), blob),
                     )
-                    self._point_last(connection, batch, position, moved)
+                    self._last.name_new(connection, batch)
                 for event in events:
                     found = connection.execute(
                         "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (site, writer, seq) DO NOTHING",
@@ -167,8 +167,11 @@ class SqliteJournal:
             except BaseException:
                 self._undo(connection)
                 raise
+            if pointing:
+                self._last.wrote(self._position)
+            for place, batch in enumerate(batches, self._position + 1):
+                self._last.point(batch, place)
             self._position = position
-            self._last_at.update(moved)
             self._pending.clear()
             self._state, self._text = JournalState.WRITABLE, ""
             return position
@@ -191,36 +194,12 @@ class SqliteJournal:
         if self._pending:
             connection.executemany("INSERT OR IGNORE INTO evidence VALUES (?,?)", self._pending.items())
 
-    def _point_last(
-        self, connection: sqlite3.Connection, batch: ReadingBatch, position: int, moved: dict[int, int]
-    ) -> None:
-        """Make `last` point at the rows of this batch that are newer than what it points at."""
-        kind, ids, last_at = batch.kind, self._device_ids, self._last_at
-        newest: dict[int, tuple[int, int, int, int]] = {}
-        for row, (device, at_ms) in enumerate(zip(batch.devices, batch.at_ms.tolist(), strict=True)):
-            key = ids.get((kind, device))
-            if key is None:
-                key = self._name_device(connection, kind, device)
-            known_ms = moved.get(key)
-            if known_ms is None:
-                known_ms = last_at.get(key)
-            if known_ms is None or at_ms >= known_ms:
-                moved[key] = at_ms
-                newest[key] = (key, at_ms, position, row)
-        connection.executemany("INSERT OR REPLACE INTO last VALUES (?,?,?,?)", newest.values())
-
-    def _name_device(self, connection: sqlite3.Connection, kind: str, device: str) -> int:
-        connection.execute("INSERT OR IGNORE INTO device (kind, device) VALUES (?,?)", (kind, device))
-        found = connection.execute("SELECT id FROM device WHERE kind=? AND device=?", (kind, device)).fetchone()
-        self._device_ids[kind, device] = int(found[0])
-        return int(found[0])
-
     def _undo(self, connection: sqlite3.Connection) -> None:
         """Roll back, and read again what memory knew: device numbers given within the lost transaction are void."""
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         with contextlib.suppress(sqlite3.Error):
-            self._device_ids = {(k, d): i for i, k, d in connection.execute("SELECT id, kind, device FROM device")}
+            self._last.name_again(connection)
 
     def _unwritable(self, error: Exception) -> JournalUnwritable:
         self._state = state_of(error, self.path.parent)
@@ -290,18 +269,25 @@ class SqliteJournal:
 
     def last(self, kind: str) -> list[Reading]:
         with self._reading() as found:
-            rows = found.execute(
-                "SELECT l.position, l.row FROM last l JOIN device d ON d.id=l.id WHERE d.kind=? ORDER BY d.device",
-                (kind,),
-            ).fetchall()
+            found.execute("BEGIN")
             blobs: dict[int, ReadingBatch] = {}
             readings: list[Reading] = []
-            for position, row in rows:
+            for _, position, row in self._last_rows(found, kind).of(kind):
                 if position not in blobs:
                     blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
                     blobs[position] = unpack(kind, blob[0])
                 readings.append(blobs[position].reading(row))
             return readings
+
+    @staticmethod
+    def _last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:
+        """Where the newest readings stand: the table, and the batches (of one kind) behind it."""
+        behind = connection.execute(
+            "SELECT position, kind, blob FROM batch WHERE position>(SELECT pointed FROM mark) AND kind=coalesce(?, kind)"
+            " ORDER BY position",
+            (kind,),
+        )
+        return LastRows(connection, ((position, unpack(of, blob)) for position, of, blob in behind))
 
     def last_seq(self, site: str, writer: str) -> int:
         with self._reading() as found:
@@ -344,11 +330,13 @@ class SqliteJournal:
                 raise JournalUnwritable(JournalState.READ_ONLY, "this journal is opened for reading, or closed")
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
+                self._last.write(self._writer, self._position)
                 found = self._writer.execute(
                     "DELETE FROM batch WHERE position<=? AND position NOT IN (SELECT position FROM last)", (until,)
                 )
-                self._writer.execute("UPDATE trimmed SET until=max(until, ?)", (min(until, self._position),))
+                self._writer.execute("UPDATE mark SET trimmed=max(trimmed, ?)", (min(until, self._position),))
                 self._writer.execute("COMMIT")
+                self._last.wrote(self._position)
                 self._writer.execute("PRAGMA incremental_vacuum").fetchall()
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             except sqlite3.Error as error:
@@ -366,7 +354,7 @@ class SqliteJournal:
     def health(self) -> JournalHealth:
         oldest = 1
         with contextlib.suppress(sqlite3.Error), self._reading() as found:
-            oldest = int(found.execute("SELECT until + 1 FROM trimmed").fetchone()[0])
+            oldest = int(found.execute("SELECT trimmed + 1 FROM mark").fetchone()[0])
         return JournalHealth(self._state, self._text, self._bytes_used(), self._max_bytes, self.position(), oldest)
 
     def close(self) -> None:

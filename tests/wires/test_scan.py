@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scan over real sockets: 65,536 loopback addresses, miners of every kind, mute and full ones, and others."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kernel.clock import system_clock
+from miner_control.discover import compare, targets
+from miner_control.identify import CGMINER, FLUX, FRAMED, WEB
+from miner_control.io.scan import scan
+from miner_control.register import Register
+from tests.servers import count, free_port
+
+Street = tuple[dict[str, str], dict[int, int]]
+NAMES = {"antminer_web": "antminer"}
+NOT_MINERS = ("printer", "mute", "full")
+
+
+@pytest.fixture(scope="module")
+def street() -> Iterator[Street]:
+    ways = {known: free_port() for known in (CGMINER, FRAMED, WEB, FLUX)}
+    argv = [sys.executable, str(Path(__file__).with_name("street.py")), str(count(600, 2000)), *map(str, ways.values())]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline()), ways
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_all_are_found_and_none_is_misnamed(street: Street):
+    truth, ways = street
+    asked = targets(["127.30.0.0-127.30.255.255"], ["127.0.0.0/8"])
+    assert len(asked) == 65_536
+    shown: list[int] = []
+    start_s = time.perf_counter()
+    found = asyncio.run(
+        scan(asked, system_clock(), ports=ways, answer_s=2.0, progress=lambda done, total: shown.append(done))
+    )
+    rate = len(asked) / (time.perf_counter() - start_s)
+    named = {one.host: one.identity.dialect for one in found if one.identity is not None}
+    wanted = {host: NAMES.get(kind, kind) for host, kind in truth.items() if kind not in NOT_MINERS}
+    assert named == wanted
+    notes = {truth[one.host]: one.note for one in found if one.identity is None}
+    assert set(notes) == {"printer", "mute"}, "who is full cannot be met; who is mute or no miner is said to be unknown"
+    assert "no miner" in notes["printer"] and "open" in notes["mute"]
+    assert shown == sorted(shown) and shown[-1] == 65_536
+    print(f"{rate:.0f} addresses/s")
+    assert rate >= count(2000, 5000)
+
+    difference = compare(Register(()), asked, found, "hub", "north")
+    assert len(difference.new) == len(wanted) and not difference.doubled
+    again = compare(difference.register, asked, found, "hub", "north")
+    assert (again.new, again.moved, again.swapped, again.gone) == ((), (), (), ())
+
+
+def test_a_scan_over_ipv6(street: Street):
+    async def main() -> None:
+        server = await asyncio.start_server(lambda reader, writer: answer(reader, writer), "::1", 0)
+        port = server.sockets[0].getsockname()[1]
+        asked = targets(["::1"], ["::1/128"])
+        found = await scan(asked, system_clock(), ports={CGMINER: port})
+        assert [(one.host, one.identity.dialect if one.identity else "") for one in found] == [("::1", "luxos")]
+        server.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b'{"STATUS":[{"STATUS":"S"}],"VERSION":[{"LUXminer":"2025.1","Type":"Antminer S21"}],"id":1}')
+        writer.close()
+
+    asyncio.run(main())

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report: energy of each meter of a site by the hour, from the journal's batches alone, with what each figure rests on.
+
+Hours are whole UTC hours, cut at the period's ends. Watt-hours are whole and sum to the meter's total exactly. `coverage`
+is the share of time with samples close together; where `told` is below 1 energy is missing, and the report says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kernel.clock import MS_PER_HOUR, iso
+from kernel.reading import ReadingBatch
+from kernel.span import Slots, Span
+from telemetry.register import UWH_PER_WH, Basis, RegisterTerms
+from telemetry.series import SlotEnergy, energy_on_slots, samples_of
+
+REPORT = "site-energy"
+VERSION = 1
+COLUMNS = ("meter", "role", "start", "end", "energy_wh", "coverage", "told", "basis", "frames", "frames_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRef:
+    """A meter of the site: its device key, its role (main, feeder, sub), the feeder it stands on."""
+
+    device: str
+    role: str
+    feeder: str | None = None
+
+
+def hours_of(span: Span) -> Slots:
+    """Whole UTC hours, the first and last cut at the span's ends."""
+    first = span.start_ms - span.start_ms % MS_PER_HOUR + MS_PER_HOUR
+    inner = np.arange(first, span.end_ms, MS_PER_HOUR, dtype=np.int64)
+    return Slots(np.unique(np.concatenate(([span.start_ms], inner, [span.end_ms])).astype(np.int64)))
+
+
+def site_energy(
+    batches: Sequence[ReadingBatch],
+    meters: Sequence[MeterRef],
+    span: Span,
+    site: str,
+    position: int,
+    terms: Mapping[str, RegisterTerms] | None = None,
+) -> dict[str, Any]:
+    """The report as JSON values. `batches` are those of kind meter around the span (samples just outside settle its edges);
+    `position` is the journal's, up to which they were read."""
+    slots = hours_of(span)
+    parts = [_meter(batches, meter, slots, (terms or {}).get(meter.device)) for meter in meters]
+    mains = [part["total_wh"] for part in parts if part["role"] == "main"]
+    incomplete = sorted(part["meter"] for part in parts if any(hour["told"] < 1 for hour in part["hours"]))
+    return {
+        "report": REPORT,
+        "version": VERSION,
+        "site": site,
+        "period": {
+            "start_ms": span.start_ms,
+            "end_ms": span.end_ms,
+            "start": iso(span.start_ms),
+            "end": iso(span.end_ms),
+        },
+        "journal_position": position,
+        "draft": False,
+        "unit": "Wh",
+        "main_total_wh": sum(mains) if mains else None,
+        "incomplete": incomplete,
+        "meters": parts,
+    }
+
+
+def _meter(
+    batches: Sequence[ReadingBatch], meter: MeterRef, slots: Slots, terms: RegisterTerms | None
+) -> dict[str, Any]:
+    energy = energy_on_slots(samples_of(batches, meter.device), slots, terms or RegisterTerms())
+    whole_wh = _whole_wh(energy)
+    frames = _frames(batches, meter.device)
+    hours = []
+    for index, slot in enumerate(slots):
+        names = [name for at_ms, name in frames if slot.holds(at_ms)]
+        hours.append(
+            {
+                "start": iso(slot.start_ms),
+                "end": iso(slot.end_ms),
+                "energy_wh": whole_wh[index] if energy.told[index] > 0 else None,
+                "coverage": round(float(energy.coverage[index]), 4),
+                "told": round(float(energy.told[index]), 4),
+                "basis": energy.basis(index),
+                "integral_wh": int(energy.by_basis_uwh[Basis.INTEGRAL, index]) // UWH_PER_WH,
+                "frames": len(names),
+                "frames_sha256": sha256("".join(names).encode()).hexdigest() if names else None,
+            }
+        )
+    oddities = [{"at": iso(oddity.at_ms), "what": oddity.what, "text": oddity.text} for oddity in energy.oddities]
+    return {
+        "meter": meter.device,
+        "role": meter.role,
+        "feeder": meter.feeder,
+        "total_wh": sum(whole_wh),
+        "hours": hours,
+        "oddities": oddities,
+    }
+
+
+def _whole_wh(energy: SlotEnergy) -> list[int]:
+    """Whole watt-hours per slot that sum to the whole of the total: the rest of each slot goes on to the next."""
+    sums = [0, *(int(value) for value in np.cumsum(energy.energy_uwh))]
+    return [after // UWH_PER_WH - before // UWH_PER_WH for before, after in pairwise(sums)]
+
+
+def _frames(batches: Sequence[ReadingBatch], device: str) -> list[tuple[int, str]]:
+    """(instant, SHA-256) of the raw frames kept of a meter, in order of arrival."""
+    return [
+        (int(batch.at_ms[row]), name)
+        for batch in batches
+        for row, name in sorted(batch.evidence.items())
+        if batch.devices[row] == device
+    ]
+
+
+def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[Any]]]:
+    """The report as one table: a line for each meter and hour."""
+    rows = [
+        [part["meter"], part["role"], *(hour[name] for name in COLUMNS[2:])]
+        for part in document["meters"]
+        for hour in part["hours"]
+    ]
+    return COLUMNS, rows

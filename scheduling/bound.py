@@ -12,7 +12,7 @@ running sum; free_on and free_off are the slots in which a unit switched now may
 slot k earns V[k] + A[k], one locked off B[k].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,37 @@ def shares_on(problem: Problem, held: Holds, found: Paths) -> Floats:
             state = state ^ turn
         share[t] = (weight * state).sum(axis=0)
     return share / units
+
+
+def starts_used(problem: Problem, held: Holds, found: Paths) -> Floats:
+    """Starts of each group if all its units follow their own best paths, shape [group]."""
+    share = shares_on(problem, held, found)
+    before = np.concatenate(((problem.groups.on_now / np.maximum(problem.groups.units, 1))[None, :], share[:-1]))
+    used: Floats = np.maximum(share - before, 0.0).sum(axis=0) * problem.groups.units
+    return used
+
+
+def start_prices(problem: Problem, held: Holds, prices: Prices, turns: int = 8) -> Prices:
+    """The prices with each group's start price where its budget is just used: groups are independent of each other at
+    fixed prices, so that each one's bound is a convex function of its own start price, halved down on its slope."""
+    capped = problem.groups.starts_left >= 0
+    if not bool(capped.any()):
+        return prices
+    price = np.where(capped, prices.start, 0.0)
+    low, high = np.zeros(len(price)), np.full(len(price), np.inf)
+    best, best_value = price, np.full(len(price), np.inf)
+    typical = np.maximum(problem.start_money().mean(axis=1), 1e-12)
+    for _ in range(turns):
+        tried = replace(prices, start=price)
+        found = paths(problem, held, tried)
+        value = found.worth + price * np.maximum(problem.groups.starts_left, 0)
+        better = value < best_value
+        best, best_value = np.where(better, price, best), np.minimum(value, best_value)
+        over = starts_used(problem, held, found) > problem.groups.starts_left
+        low, high = np.where(over, price, low), np.where(over, high, price)
+        price = np.where(np.isfinite(high), (low + high) / 2, np.maximum(2 * price, typical))
+        price = np.where(capped, price, 0.0)
+    return replace(prices, start=best)
 
 
 def bound(problem: Problem, prices: Prices, found: Paths) -> float:

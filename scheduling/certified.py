@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scheduling.assemble import assemble
-from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, wishes
+from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, start_prices, wishes
 from scheduling.counts import Corridor, forward
 from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
@@ -93,7 +93,7 @@ def certified(problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "")
         found = solve(load(model.program.arrays(), relaxed=True, options=LP), has_whole=False)
         if not found.found or found.status != "Optimal":
             break
-        here = prove(problem, base, prices_of(model, found, problem), recipe.rounds)
+        here = prove(problem, base, prices_of(model, found, problem, tranches.of), recipe.rounds)
         proof = here if proof is None or here.value < proof.value else proof
         flexible = np.asarray(found.x[model.program.columns["J"].at]) * model.scale_w
         target = _target(problem, base, tranches, found, model.x)
@@ -138,6 +138,7 @@ def prove(problem: Problem, base: Ground, prices: Prices, rounds: int) -> Proof:
     best: Proof | None = None
     for turn in range(rounds):
         priced = replace(prices, feeder=feeder_prices(problem, base, prices.flexible, share))
+        priced = start_prices(problem, base.held, priced)
         found = paths(problem, base.held, priced)
         value = bound(problem, priced, found)
         if best is None or value < best.value:

@@ -22,7 +22,7 @@ GAP = 1e-3
 class Effort:
     """How far the search goes: branch-and-bound nodes, simplex iterations, and the gap at which it stops."""
 
-    nodes: int = 200
+    nodes: int = 50
     simplex_iterations: int = 200_000
     gap: float = GAP
     heuristics: float = 0.05

@@ -14,7 +14,8 @@ from grid.limit import Limit
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve, known
 from scheduling.assemble import assemble
-from scheduling.exact import Effort, exact
+from scheduling.certified import certified
+from scheduling.exact import GAP, Effort, exact
 from scheduling.facts import SiteNumbers
 from scheduling.greedy import greedy
 from scheduling.plan import Plan
@@ -92,29 +93,41 @@ def _limits(limits: Iterable[Limit], now_ms: int) -> tuple[tuple[str, float, int
 def make(problem: Problem, *, why_now: str, last: Plan | None = None, effort: Effort = Effort()) -> Plan:
     """The best plan at hand, judged. It is never worth less than the merit-order rule on the same facts.
 
-    Order of trial: the full integer programme where it is small enough; the merit-order rule; the last good plan cut to the
-    new horizon. What was fallen back on, and why, stands in `status` and `notes`.
+    Order of trial: the certified fast way; where its proof leaves a gap, or rules contradict each other, the full integer
+    programme as far as it is small enough; the merit-order rule; the last good plan on the new slots. What was fallen back
+    on, and why, stands in `status` and `notes`.
     """
     rule = assemble(problem, greedy(problem), method="greedy", status="greedy", why_now=why_now)
     if not int(problem.groups.units.sum()):
         return replace(rule, status=rule.status if rule.violations else "optimal", bound=rule.value)
-    candidates, notes = [rule], []
-    cells = int(np.prod(problem.shape[:3]))
-    best = None
-    if cells <= MILP_CELLS:
-        best = exact(problem, effort=effort, why_now=why_now)
-        if best is None:
+    plans: list[Plan] = []
+    notes: list[str] = []
+    fast = certified(problem, why_now=why_now)
+    if fast is not None:
+        plans.append(fast)
+    else:
+        notes.append("the fast way found no plan that keeps every rule")
+    if fast is None or fast.gap is None or fast.gap > GAP:
+        cells = int(np.prod(problem.shape[:3]))
+        small = cells <= MILP_CELLS
+        start = None if fast is None else fast.counts
+        whole = exact(problem, effort=effort, why_now=why_now, start=start) if small else None
+        if not small:
+            notes.append(f"{cells} cells are too many for the integer programme")
+        elif whole is None:
             notes.append("the integer programme found no plan within its limits of effort")
         else:
-            candidates.insert(0, best)
-    else:
-        notes.append(f"{cells} cells are too many for the integer programme")
-    old = _shifted(problem, last, why_now) if best is None else None
+            plans.append(whole)
+    old = None if plans else _shifted(problem, last, why_now)
     if old is not None:
-        candidates.append(old)
-    chosen = min(candidates, key=rank)
-    if best is not None and chosen is not best and not chosen.violations:
-        chosen = replace(chosen, bound=best.bound)
+        plans.append(old)
+    chosen = min([*plans, rule], key=rank)
+    limits = [plan.bound for plan in plans if plan.bound is not None]
+    if limits and not chosen.violations:
+        limit = max(min(limits), chosen.value)
+        chosen = replace(chosen, bound=limit)
+        closed = chosen.gap is not None and chosen.gap <= GAP
+        chosen = replace(chosen, status="optimal" if closed else chosen.status)
     return replace(chosen, notes=(*chosen.notes, *notes))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduling.model import Model
-from scheduling.problem import Floats, Problem
+from scheduling.problem import Floats, Ints, Problem
 from scheduling.program import Solution
 
 
@@ -32,9 +32,10 @@ class Prices:
     start: Floats
 
 
-def prices_of(model: Model, solution: Solution, problem: Problem) -> Prices:
-    """Multipliers of `problem` from the duals of a programme with the same site rows. Feeder and start prices are zero."""
-    groups_n, _, slots_n, feeders_n = problem.shape
+def prices_of(model: Model, solution: Solution, problem: Problem, of: Ints) -> Prices:
+    """Multipliers of `problem` from the duals of a programme of classes with the same site rows; `of[g]` is the class of a
+    group, whose start price it takes. Feeder prices are zero."""
+    _, _, slots_n, feeders_n = problem.shape
     unit = model.scale_money / model.scale_w
 
     def dual(row: str, slots: np.ndarray | None = None, size: int = slots_n) -> Floats:
@@ -60,5 +61,15 @@ def prices_of(model: Model, solution: Solution, problem: Problem) -> Prices:
         down=np.maximum(dual("down", down), 0.0),
         up=np.maximum(dual("up", up), 0.0),
         stored=dual("stored"),
-        start=np.zeros(groups_n),
+        start=_start_prices(model, solution)[of],
     )
+
+
+def _start_prices(model: Model, solution: Solution) -> Floats:
+    """Money per start of each class under a budget."""
+    left = model.problem.groups.starts_left
+    found = np.zeros(len(left))
+    at = model.row("starts")
+    if at is not None:
+        found[np.flatnonzero(left >= 0)] = np.maximum(solution.row_dual[at], 0.0) * model.scale_money
+    return found

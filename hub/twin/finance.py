@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 from xml.sax.saxutils import escape
 
 from hub.twin.exchange import Ask, Tell, tell
@@ -197,9 +197,9 @@ class _Line(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self.transport = transport
-            self._lines.add(self)
+        # uvloop's transports are none of asyncio's classes, but behave as them.
+        self.transport = cast(asyncio.Transport, transport)
+        self._lines.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lines.discard(self)

@@ -21,7 +21,10 @@ REGISTER_TYPES: Mapping[str, tuple[str, int]] = {
     "u64": ("Q", 4), "i64": ("q", 4), "f64": ("d", 4),
 }  # fmt: skip
 JSON_TYPES = frozenset({"number", "numeral", "text", "json"})
-ANSWER_TYPES: Mapping[str, int] = {"numeral": 0, "mercury_u16": 2, "mercury_u24": 3, "mercury_i24": 3, "mercury_u32": 4}
+# type -> bytes of one value in a packed answer; 0: the answer is a list of texts
+ANSWER_TYPES: Mapping[str, int] = {
+    "numeral": 0, "text": 0, "mercury_u24": 3, "mercury_p24": 3, "mercury_q24": 3, "mercury_u32": 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,8 @@ def _place_of(
         return Pointer(document, tuple(tuple(_unescape(part) for part in p[1:].split("/")) for p in pointers))
     if not isinstance(kind, str) or kind not in ANSWER_TYPES:
         faults.add(f"{place}.type", f"{kind!r} is not known", f"Use one of: {', '.join(ANSWER_TYPES)}")
+    if (kind == "text") != is_text:
+        faults.add(f"{place}.type", "text is for texts, and numbers need a numeric type", "Correct the type")
     answer, index = entry.get("answer"), entry.get("index", 0)
     if not isinstance(answer, str) or not isinstance(index, int) or index < 0:
         faults.add(place, "answer or index is missing or wrong", 'Write answer = "VOLTA", index = 0')

@@ -2,7 +2,7 @@
 """Switched loads on a Modbus line: PDU sockets, contactors, pumps. Each write is read back; an echo proves nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
@@ -11,18 +11,40 @@ from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from telemetry.block import Block
 from telemetry.io.modbus import ExceptionAnswer, ModbusLine
+from telemetry.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
 from telemetry.profile import Profile, Switch
 
 _READ_BACK_EVERY_S = 0.1
+
+
+Login = Callable[[ModbusLine], Awaitable[None]]
+
+
+def microbt_login(account: str, password: str) -> Login:
+    """The login that a MicroBT container wants before each write."""
+
+    async def login(line: ModbusLine) -> None:
+        random, _ = await line.read(1, Block(None, 3, RANDOM_ADDRESS, RANDOM_COUNT))
+        await line.write(1, 16, LOGIN_ADDRESS, login_words(random, account, password))
+
+    return login
 
 
 class ModbusSwitch:
     """The switches of one device. Shares the line (and its turn) with the `ModbusSource` of the same device."""
 
     def __init__(
-        self, device: str, profile: Profile, line: ModbusLine, clock: Clock, *, unit_id: int | None = None
+        self,
+        device: str,
+        profile: Profile,
+        line: ModbusLine,
+        clock: Clock,
+        *,
+        unit_id: int | None = None,
+        login: Login | None = None,
     ) -> None:
         self.device = device
+        self._login = login
         self._profile, self._line, self._clock = profile, line, clock
         self._unit_id = profile.unit_id if unit_id is None else unit_id
 
@@ -40,6 +62,12 @@ class ModbusSwitch:
         values: Sequence[int] = [int(on) if switch.function == 5 else written]
         unit_id = self._unit_id if switch.read.unit_id is None else switch.read.unit_id
         async with self._line.turn:
+            try:
+                if self._login is not None:
+                    await self._login(self._line)
+            except (ExceptionAnswer, TransportError) as error:
+                self._line.release()
+                return Unreachable(f"login failed, nothing was switched: {error}")
             try:
                 await self._line.write(unit_id, switch.function, address, values)
             except ExceptionAnswer as error:

@@ -21,8 +21,11 @@ from telemetry.profile import Checked, Profile, catalogue
 from tests.servers import count
 
 PROFILES = catalogue(Path(__file__).parents[2] / "configs" / "profiles")
-INTEGER_BOUNDS = {"u16": (0, 0xFFFE), "i16": (-0x7FFF, 0x7FFE), "u32": (0, 0xFFFFFFFE), "i32": (-0x7FFFFFFF, 0x7FFFFFFE),
-                  "u64": (0, 2**52), "i64": (-(2**52), 2**52)}  # fmt: skip
+INTEGER_BOUNDS = {
+    "u16": (0, 0xFFFE), "i16": (-0x7FFF, 0x7FFE), "u32": (0, 0xFFFFFFFE), "i32": (-0x7FFFFFFF, 0x7FFFFFFE),
+    "u64": (0, 2**52), "i64": (-(2**52), 2**52), "mercury_u24": (0, 2**22 - 2), "mercury_u32": (0, 2**32 - 2),
+    "mercury_p24": (-(2**22) + 2, 2**22 - 2), "mercury_q24": (-(2**22) + 2, 2**22 - 2),
+}  # fmt: skip
 
 
 def resolution(point: Point, raw: Any = None) -> float:
@@ -50,6 +53,8 @@ def values_for(point: Point) -> st.SearchStrategy[Field]:
         exponent = scale if point.scale_at is not None else 1.0
         ends = [bound * exponent * point.factor / point.divisor + point.offset for bound in INTEGER_BOUNDS[point.type]]
         low, high = max(low, min(ends)), min(high, max(ends))
+        if point.also:
+            low, high = low * (1 + len(point.also)), high * (1 + len(point.also)) - 10
         if 0 in point.sentinels:
             low = max(low, high / 1000)
     if point.bit is not None:

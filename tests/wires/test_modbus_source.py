@@ -74,7 +74,7 @@ def test_a_pymodbus_server_shows_each_profile_and_we_read_it(name: str) -> None:
     values = some_values(profile)
 
     async def scenario() -> None:
-        units = {point.at.unit_id for point in profile.points if hasattr(point.at, "unit_id")}
+        units = {block.unit_id for block in profile.reads()}
         devices = []
         for unit in units:
             tables = registers_of_device(profile, values, unit)

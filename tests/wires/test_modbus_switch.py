@@ -2,7 +2,9 @@
 """Writes to PDU sockets and contactors: proved by a read after the write, and told honestly when they are not."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from pymodbus.constants import ExcCodes
@@ -10,11 +12,13 @@ from pymodbus.constants import ExcCodes
 from kernel.clock import system_clock
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from telemetry.io.modbus import Address, ModbusLine
-from telemetry.io.modbus_switch import ModbusSwitch
-from telemetry.profile import Profile, parse
+from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
+from telemetry.profile import Profile, load, parse
 from telemetry.profile_points import Faults
 from tests.servers import free_port
-from tests.wires.modbus_servers import answer_frame, device, pymodbus_server, raw_server
+from tests.wires.modbus_servers import answer_frame, device, exception_frame, pymodbus_server, raw_server
+
+CONTAINERS = Path(__file__).parents[2] / "configs" / "profiles" / "containers"
 
 
 def pdu(switch: Mapping[str, object]) -> Profile:
@@ -27,7 +31,18 @@ def pdu(switch: Mapping[str, object]) -> Profile:
     return parse("pdu", data, Faults("pdu.toml"), {})
 
 
-REGISTERS = pdu({"count": 8, "function": 6, "address": 100, "read_function": 3, "read_address": 100, "on": 1, "off": 2, "read_off": 2})
+REGISTERS = pdu(
+    {
+        "count": 8,
+        "function": 6,
+        "address": 100,
+        "read_function": 3,
+        "read_address": 100,
+        "on": 1,
+        "off": 2,
+        "read_off": 2,
+    }
+)
 COILS = pdu({"count": 8, "function": 5, "address": 10, "read_function": 1, "read_address": 10})
 BACKWARDS = pdu(
     {"count": 4, "function": 16, "address": 103, "step": -1, "read_function": 3, "read_address": 103, "on": 1, "off": 2}
@@ -92,5 +107,48 @@ def test_a_lost_reply_is_unknown_and_nobody_there_is_unreachable() -> None:
             assert counts["requests"] == 1, "a write is never sent twice"
         assert isinstance(await ask(free_port(), REGISTERS, 1, True), Unreachable)
         assert isinstance(await ask(free_port(), REGISTERS, 9, True), Unsupported)
+
+    asyncio.run(scenario())
+
+
+def test_a_microbt_container_wants_its_login_before_each_socket() -> None:
+    """Random words are read, a digest of them is written, and only then does the PDU take the write."""
+    profile = load(CONTAINERS / "microbt_wonderint.toml")
+    state = {"logged_in": False, "socket": 2}
+    random = [0x1122, 0x3344, 0x5566, 0x7788]
+    seed = bytes.fromhex("1122334455667788")
+    wanted = hashlib.sha256(seed + hashlib.md5(b"admin").digest() + hashlib.md5(b"secret").digest()).digest()
+
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        unit, function, address = request[6], request[7], int.from_bytes(request[8:10], "big")
+        if function == 16:
+            assert (unit, address) == (1, 304)
+            state["logged_in"] = request[13:] == wanted
+            writer.write(request[:4] + b"\0\x06" + request[6:12])
+        elif function == 6:
+            if not state["logged_in"]:
+                writer.write(exception_frame(request, 4))
+                return
+            assert (unit, address) == (10, 309 - 5 - 1), "PDU 2, socket 5: register 309 - 5, counted from 1"
+            state["socket"] = int.from_bytes(request[10:12], "big")
+            writer.write(request)
+        elif unit == 1:
+            writer.write(answer_frame(request, dict(enumerate(random, start=300))))
+        else:
+            assert address == 45 + 4
+            writer.write(answer_frame(request, {address: int(state["socket"] == 1)}))
+
+    async def scenario() -> None:
+        async with raw_server(answer) as (port, _):
+            line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=0.5)
+            try:
+                good = ModbusSwitch("h/s/c", profile, line, system_clock(), login=microbt_login("admin", "secret"))
+                assert isinstance(await good.switch("pdu02", 5, True), Verified)
+                assert isinstance(await good.switch("pdu02", 5, False), Verified)
+                bad = ModbusSwitch("h/s/c", profile, line, system_clock(), login=microbt_login("admin", "wrong"))
+                receipt = await bad.switch("pdu02", 5, True)
+                assert isinstance(receipt, Refused) and receipt.code == "4"
+            finally:
+                line.close()
 
     asyncio.run(scenario())

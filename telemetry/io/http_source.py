@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device that tells itself as JSON over HTTP (Antspace): each document of its profile is a path that is fetched."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from kernel.clock import Clock
+from kernel.errors import TransportError
+from kernel.reading import Missing, Reading, Reason
+from telemetry.codec import decode
+from telemetry.point import Pointer
+from telemetry.profile import Profile
+from telemetry.source import Tier
+from telemetry.topic import MAX_PAYLOAD
+
+
+class HttpSource:
+    """One device at a base address such as `http://10.0.0.7:8000`. One connection, kept open."""
+
+    def __init__(self, device: str, profile: Profile, base_url: str, clock: Clock, *, timeout_s: float = 3.0) -> None:
+        self._device, self._profile, self._clock = device, profile, clock
+        self._base_url = base_url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s),
+            limits=httpx.Limits(max_connections=1),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    @property
+    def kind(self) -> str:
+        return self._profile.kind
+
+    @property
+    def lane(self) -> str:
+        return self._base_url
+
+    @property
+    def tiers(self) -> frozenset[Tier]:
+        return self._profile.tiers()
+
+    async def read(self, tier: Tier) -> Reading:
+        """All points of a tier. Raises TransportError where no document at all could be had."""
+        wanted = {p.at.document for p in self._profile.points if p.tier is tier and isinstance(p.at, Pointer)}
+        raw: dict[str, Any] = {}
+        failure: TransportError | None = None
+        for document in sorted(wanted):
+            try:
+                raw[document] = await self._fetch(self._profile.documents[document])
+            except TransportError as error:
+                failure = error
+                raw[document] = Missing(error.reason, error.text)
+        if failure is not None and all(isinstance(found, Missing) for found in raw.values()):
+            raise failure
+        return Reading(self._device, self.kind, self._clock.now_ms(), decode(self._profile, raw, 0, tier))
+
+    async def switch_cooling(self, operation: str) -> Mapping[str, Any]:
+        """Ask the container's cooling: `open`, `close` or `reset`. Returns its answer; raises TransportError."""
+        found = await self._fetch(f"/cooler?operation={operation}")
+        return found if isinstance(found, dict) else {}
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _fetch(self, path: str) -> Any:
+        try:
+            async with self._client.stream("GET", self._base_url + path) as answer:
+                if answer.status_code != 200:
+                    raise TransportError(Reason.REFUSED, f"{path}: HTTP status {answer.status_code}")
+                body = bytearray()
+                async for piece in answer.aiter_bytes():
+                    body += piece
+                    if len(body) > MAX_PAYLOAD:
+                        raise TransportError(Reason.MALFORMED, f"{path}: more than {MAX_PAYLOAD} bytes")
+            return orjson.loads(bytes(body))
+        except httpx.TimeoutException:
+            raise TransportError(Reason.TIMED_OUT, f"{path}: no answer in time") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise TransportError(Reason.UNREACHABLE, f"{path}: {error or type(error).__name__}") from None
+        except ValueError as error:
+            raise TransportError(Reason.MALFORMED, f"{path}: {error}"[:120]) from None

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meters with protocols of their own behind a stream line: Mercury, and Energomera over IEC 61107."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kernel.clock import Clock
+from kernel.errors import TransportError
+from kernel.reading import Missing, Reading, Reason
+from telemetry import iec61107, mercury
+from telemetry.codec import decode
+from telemetry.io.stream import StreamLine
+from telemetry.modbus_frame import Judgement
+from telemetry.point import Answer
+from telemetry.profile import Profile
+from telemetry.source import Tier
+
+_CHANNEL_STAYS_OPEN_S = 200.0
+# A meter that was told goodbye does not hear the next sign-on for a moment.
+_AFTER_GOODBYE_S = 0.2
+
+
+class MeterStream(ABC):
+    """What both share: the answers a tier needs, the reading made of them, raw frames as evidence."""
+
+    def __init__(
+        self,
+        device: str,
+        profile: Profile,
+        line: StreamLine,
+        clock: Clock,
+        *,
+        keep: Callable[[bytes], str] | None = None,
+    ) -> None:
+        self._device, self._profile, self._line, self._clock, self._keep = device, profile, line, clock, keep
+        self._frames: list[tuple[bytes, bytes]] = []
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    @property
+    def kind(self) -> str:
+        return self._profile.kind
+
+    @property
+    def lane(self) -> str:
+        return self._line.name
+
+    @property
+    def tiers(self) -> frozenset[Tier]:
+        return self._profile.tiers()
+
+    async def read(self, tier: Tier) -> Reading:
+        """All points of a tier. A refused answer leaves its metrics Missing; raises TransportError on silence."""
+        points = [point for point in self._profile.points if point.tier is tier]
+        names = list(dict.fromkeys(point.at.name for point in points if isinstance(point.at, Answer)))
+        self._frames.clear()
+        async with self._line.turn:
+            raw = await self._read_answers(names)
+        values = decode(self._profile, raw, self._clock.now_ms(), tier)
+        evidence = None
+        if self._keep and self._frames:
+            rows = [f"{self._profile.wire} {self._line.name}"]
+            rows += [row for sent, heard in self._frames for row in (f"> {sent.hex()}", f"< {heard.hex()}")]
+            evidence = self._keep(("\n".join(rows) + "\n").encode())
+        return Reading(self._device, self.kind, self._clock.now_ms(), values, evidence)
+
+    @abstractmethod
+    async def _read_answers(self, names: Sequence[str]) -> dict[str, Any]:
+        """The raw answers by name, in the profile's raw form."""
+
+    async def _exchange(self, sent: bytes, judge: Callable[[bytes], Judgement]) -> bytes:
+        heard = await self._line.ask(sent, judge)
+        self._frames.append((sent, heard))
+        return heard
+
+
+class MercurySource(MeterStream):
+    """A Mercury meter at an address of its line. `password` is its six digits for reading."""
+
+    def __init__(
+        self,
+        device: str,
+        profile: Profile,
+        line: StreamLine,
+        clock: Clock,
+        *,
+        address: int = 0,
+        password: str = "111111",
+        keep: Callable[[bytes], str] | None = None,
+    ) -> None:
+        super().__init__(device, profile, line, clock, keep=keep)
+        self._address = address
+        self._password = [int(digit) for digit in password]
+        self._open_until_s = 0.0
+
+    async def _read_answers(self, names: Sequence[str]) -> dict[str, Any]:
+        raw: dict[str, Any] = {}
+        if self._clock.monotonic_s() >= self._open_until_s:
+            await self._open()
+        for name in names:
+            frame = await self._read_one(name)
+            status = mercury.status_of(frame)
+            if status == mercury.CHANNEL_NOT_OPEN:
+                await self._open()
+                frame = await self._read_one(name)
+                status = mercury.status_of(frame)
+            if status is not None:
+                raw[name] = Missing(Reason.REFUSED, f"status {status} {mercury.STATUSES.get(status, 'unknown')}")
+            else:
+                raw[name] = frame[1:-2]
+            self._open_until_s = self._clock.monotonic_s() + _CHANNEL_STAYS_OPEN_S
+        return raw
+
+    async def _read_one(self, name: str) -> bytes:
+        sent = mercury.request(self._address, bytes.fromhex(name))
+        length = mercury.ANSWER_LENGTHS[name]
+        return await self._exchange(sent, lambda heard: mercury.judge(sent, heard, length))
+
+    async def _open(self) -> None:
+        self._open_until_s = 0.0
+        sent = mercury.open_channel(self._address, 1, self._password)
+        frame = await self._line.ask(sent, lambda heard: mercury.judge(sent, heard, 1))
+        status = mercury.status_of(frame)
+        if status:
+            text = f"channel refused: status {status} {mercury.STATUSES.get(status, 'unknown')}"
+            raise TransportError(Reason.REFUSED, f"{self._line.name}: {text}")
+
+
+class Iec61107Source(MeterStream):
+    """An Energomera meter; `address` where several share the line, `password` where reading asks for one."""
+
+    def __init__(
+        self,
+        device: str,
+        profile: Profile,
+        line: StreamLine,
+        clock: Clock,
+        *,
+        address: str = "",
+        password: str | None = None,
+        keep: Callable[[bytes], str] | None = None,
+    ) -> None:
+        super().__init__(device, profile, line, clock, keep=keep)
+        self._address, self._password = address, password
+
+    async def _read_answers(self, names: Sequence[str]) -> dict[str, Any]:
+        raw: dict[str, Any] = {}
+        await self._sign_on()
+        try:
+            for name in names:
+                sent = iec61107.command("R1", f"{name}()")
+                frame = await self._exchange(sent, _judge_message)
+                try:
+                    told = iec61107.values(frame, name)
+                except ValueError as error:
+                    self._line.close()
+                    raise TransportError(Reason.MALFORMED, f"{self._line.name}: {error}") from None
+                raw[name] = Missing(Reason.REFUSED, told) if isinstance(told, str) else told
+        finally:
+            await self._line.tell(iec61107.goodbye())
+            await asyncio.sleep(_AFTER_GOODBYE_S)
+        return raw
+
+    async def _sign_on(self) -> None:
+        sent = iec61107.sign_on(self._address)
+        told = await self._line.ask(sent, lambda heard: iec61107.judge_identification(iec61107.plain(heard)))
+        await self._line.ask(iec61107.enter_programming(chr(told[4])), _judge_message)
+        if self._password is not None:
+            answer = await self._line.ask(iec61107.command("P1", f"({self._password})"), _judge_message)
+            if answer != bytes([iec61107.ACK]):
+                raise TransportError(Reason.REFUSED, f"{self._line.name}: the meter refused the password")
+
+
+def _judge_message(heard: bytes) -> Judgement:
+    return iec61107.judge_message(iec61107.plain(heard))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A byte stream to meters with protocols of their own, through a TCP gateway: one connection, one turn at a time."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from kernel.errors import TransportError
+from kernel.reading import Reason
+from telemetry.modbus_frame import Broken, Judgement, Whole
+
+_MOST_BYTES = 8192
+
+
+class StreamLine:
+    """One gateway. Whoever holds `turn` asks; any fault closes the connection, so that nothing late is taken for new."""
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = 2.0, connect_timeout_s: float = 2.0) -> None:
+        self.host, self.port = host, port
+        self.name = f"stream://{host}:{port}"
+        self.turn = asyncio.Lock()
+        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, sent: bytes, judge: Callable[[bytes], Judgement]) -> bytes:
+        """Send, and hear until the judge says it is whole. Raises TransportError."""
+        reader, writer = await self._connected()
+        heard = b""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                writer.write(sent)
+                await writer.drain()
+                while True:
+                    judged = judge(heard)
+                    if isinstance(judged, Whole):
+                        return judged.frame
+                    if isinstance(judged, Broken):
+                        raise TransportError(Reason.MALFORMED, f"{self.name}: {judged.text}")
+                    if len(heard) > _MOST_BYTES:
+                        raise TransportError(Reason.MALFORMED, f"{self.name}: an answer without end")
+                    more = await reader.read(1024)
+                    if not more:
+                        raise TransportError(Reason.UNREACHABLE, f"{self.name}: connection closed")
+                    heard += more
+        except TimeoutError:
+            self.close()
+            raise TransportError(Reason.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
+        except OSError as error:
+            self.close()
+            raise TransportError(Reason.UNREACHABLE, f"{self.name}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    async def tell(self, sent: bytes) -> None:
+        """Send where no answer comes. Raises TransportError."""
+        _, writer = await self._connected()
+        with contextlib.suppress(OSError):
+            writer.write(sent)
+            await writer.drain()
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None or self._streams[1].is_closing() or self._streams[0].at_eof():
+            self.close()
+            try:
+                async with asyncio.timeout(self._connect_timeout_s):
+                    self._streams = await asyncio.open_connection(self.host, self.port, limit=_MOST_BYTES)
+            except (OSError, TimeoutError) as error:
+                raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection ({error})") from None
+        return self._streams

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute
 
 from hub.access import Access, Principal
 from hub.api import routes
@@ -64,22 +64,22 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(page.router)
     app.mount("/static", page.static_files())
-    bare = [path for path, permission in permissions(app) if permission is None and path not in PUBLIC]
+    bare = [path for _, path, permission in permissions(app) if permission is None and path not in PUBLIC]
     if bare:
         raise BrokenInvariant(f"routes without a permission: {', '.join(bare)}")
     return Shell(app, hosts)
 
 
-def permissions(app: FastAPI) -> Iterator[tuple[str, str | None]]:
-    """(path, permission) of every route; None where it declares none."""
+def permissions(app: FastAPI) -> Iterator[tuple[str, str, str | None]]:
+    """(method, path, permission) of every route; None where it declares none."""
     for route in _flat(app.routes):
+        path = str(getattr(route, "path", route))
         if isinstance(route, APIRoute):
             needs = [need.call for need in route.dependant.dependencies if isinstance(need.call, Need)]
-            yield route.path, needs[0].permission if len(needs) == 1 else None
-        elif isinstance(route, Mount):
-            yield route.path, None
+            for method in sorted(route.methods or ()):
+                yield method, path, needs[0].permission if len(needs) == 1 else None
         else:
-            yield getattr(route, "path", str(route)), None
+            yield "GET", path, None
 
 
 def _flat(found: Sequence[BaseRoute]) -> Iterator[BaseRoute]:

@@ -281,7 +281,7 @@ class HubView(Protocol):
     def reports(self, site: str) -> list[ReportLine]: ...
 
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
-        """(file name, bytes) of one form of a report. The API has journalled the pull before it asks."""
+        """(file name, bytes) of one form of a report. The API journals the pull before a byte leaves."""
 
     def health(self) -> dict[str, Any]:
         """`ok, version, started_ms, as_of_ms, position, wiring, faults: [text]`, and process figures where known."""

@@ -6,18 +6,21 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup
+
 from hub.api.view import STATE_CODES, Fleet, Measure
 from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"
 THIN = "\u202f"
+FAR_MS = 40 * 86_400_000
 
 
 def power(value_w: float | None) -> str:
     """Watts in MW, kW or W with three to four digits that mean something."""
     if value_w is None:
         return NONE
-    for size, unit in ((1e6, "MW"), (1e3, "kW")):
+    for size, unit in ((1e9, "GW"), (1e6, "MW"), (1e3, "kW")):
         if abs(value_w) >= size:
             return f"{value_w / size:.2f}{THIN}{unit}"
     return f"{value_w:.0f}{THIN}W"
@@ -33,9 +36,9 @@ def hashrate(value_hs: float | None) -> str:
     return f"{value_hs / 1e12:.2f}{THIN}TH/s"
 
 
-def per_kwh(value_per_mwh: float | None, currency: str) -> str:
-    """A price per MWh as people say it, per kWh."""
-    return NONE if value_per_mwh is None else f"{value_per_mwh / 1e3:.2f}{THIN}{currency}/kWh"
+def kwh(value_per_mwh: float | None) -> str:
+    """A price per MWh as people say it: per kWh, without its unit."""
+    return NONE if value_per_mwh is None else f"{value_per_mwh / 1e3:.2f}"
 
 
 def age(seconds: float | None) -> str:
@@ -84,6 +87,29 @@ def offset(at_ms: int, zone: str) -> str:
     """UTC+05:00."""
     text = _local(at_ms, zone).strftime("%z")
     return f"UTC{text[:3]}:{text[3:]}"
+
+
+def when(span: tuple[int, int], now_ms: int, zone: str) -> str:
+    """From when until when, by the site's clock: the day is said where it is not today, what has no end is so called."""
+    start_ms, end_ms = span
+    today = _local(now_ms, zone).date()
+
+    def said(at_ms: int) -> str:
+        local = _local(at_ms, zone)
+        return local.strftime("%H:%M") if local.date() == today else local.strftime("%d %b %H:%M")
+
+    before, after = start_ms <= now_ms - FAR_MS, end_ms >= now_ms + FAR_MS
+    if before and after:
+        return "always"
+    if before or after:
+        return f"until {said(end_ms)}" if before else f"from {said(start_ms)}"
+    return f"{said(start_ms)} – {said(end_ms)}"
+
+
+def with_unit(text: str) -> Markup:
+    """The unit set smaller than its number."""
+    number, thin, unit = text.partition(THIN)
+    return Markup('{}<span class="unit">{}</span>').format(number, thin + unit) if thin else Markup("{}").format(text)
 
 
 def unknown(measure: Measure) -> str:
@@ -143,7 +169,7 @@ def lasting(start_ms: int, end_ms: int) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "power": power,
     "hashrate": hashrate,
-    "per_kwh": per_kwh,
+    "kwh": kwh,
     "age": age,
     "seconds": seconds,
     "percent": percent,
@@ -152,6 +178,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "minute": minute,
     "day_minute": day_minute,
     "offset": offset,
+    "when": when,
+    "with_unit": with_unit,
     "unknown": unknown,
     "money": money,
     "lasting": lambda span: lasting(span[0], span[1]),

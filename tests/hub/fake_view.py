@@ -102,15 +102,15 @@ class FakeView:
         miners = measure(power_w * 0.962, f"sum of {self.miners} miners", 3.0)
         limits: list[LimitLine] = [
             {
-                "scope": limit.scope, "power_w": limit.power_w, "start_ms": max(limit.span.start_ms, now_ms - 86_400_000),
-                "end_ms": min(limit.span.end_ms, now_ms + 86_400_000), "priority": limit.priority.name.lower(),
+                "scope": limit.scope, "power_w": limit.power_w, "start_ms": limit.span.start_ms,
+                "end_ms": limit.span.end_ms, "priority": limit.priority.name.lower(),
                 "rule": limit.rule, "reason": limit.reason, "active": limit.span.holds(now_ms),
                 "binding": cap is not None and limit == cap.binding,
             }
             for limit in self._limits(now_ms)
         ]  # fmt: skip
         binding = cap.binding if cap else None
-        ordered = binding is not None and binding.priority is Priority.DISPATCHER
+        ordered = binding is not None and binding.rule.startswith("order")
         return {
             "as_of_ms": now_ms,
             "position": 40_000 + (now_ms - self.started_ms) // 1000,
@@ -287,7 +287,6 @@ class FakeView:
         ]  # fmt: skip
 
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
-        assert self.events[-1].kind == "report.pulled", "the pull is in the journal before the file is read to be sent"
         return f"{report}.{form}", b'{"a": 1}'
 
     def health(self) -> dict[str, Any]:
@@ -328,4 +327,6 @@ class FakeView:
         return self._line(order)
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
+        if "journal" in self.faults:
+            raise OSError("disk full")
         self._say([(kind, dict(body))], site or "hub")

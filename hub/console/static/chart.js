@@ -60,8 +60,8 @@ window.hubChart = (() => {
       ],
       series: [
         { label: "Time", value: (u, x) => x === null ? "—" : clockDay.format(x * 1000) },
-        { label: "lowest", show: true, stroke: "transparent", points: { show: false }, spanGaps: true, value: (u, v) => mw(v) },
-        { label: "highest", show: true, stroke: "transparent", points: { show: false }, spanGaps: true, value: (u, v) => mw(v) },
+        { label: "lowest", stroke: "transparent", points: { show: false }, value: (u, v) => mw(v) },
+        { label: "highest", stroke: "transparent", points: { show: false }, value: (u, v) => mw(v) },
         { label: "power by the meter", stroke: css("--c-power"), width: 1.6, points: { show: false }, value: (u, v) => mw(v) },
         { label: "plan", stroke: css("--c-plan"), width: 2.2, dash: [8, 4], paths: stepped, points: { show: false }, value: (u, v) => mw(v) },
         { label: "limit", stroke: css("--c-limit"), width: 2.2, paths: stepped, points: { show: false }, value: (u, v) => mw(v) },

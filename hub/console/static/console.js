@@ -3,9 +3,9 @@
 "use strict";
 
 (() => {
-  const OLD_S = 15;
   const root = document.documentElement, live = document.getElementById("live"), stale = document.getElementById("stale");
   const clock = new Intl.DateTimeFormat("en-GB", { timeZone: root.dataset.zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const oldAfterS = () => Number(root.dataset.oldAfterS || 15);
   let source = null, heard = performance.now(), fault = "";
 
   const state = (name, text) => { live.dataset.state = name; live.textContent = text; };
@@ -44,11 +44,11 @@
   }
 
   setInterval(() => {
-    const silent = (performance.now() - heard) / 1000, old = !document.hidden && (silent > OLD_S || fault);
+    const silent = (performance.now() - heard) / 1000, old = !document.hidden && (silent > oldAfterS() || fault);
     document.body.classList.toggle("old", Boolean(old));
     stale.hidden = !old;
     if (old) stale.textContent = fault || `✖ Nothing heard from the hub for ${Math.round(silent)} s: what stands below is as of ${document.getElementById("asof").textContent}.`;
-    if (silent > OLD_S && !document.hidden) state("lost", "connection lost");
+    if (silent > oldAfterS() && !document.hidden) state("lost", "connection lost");
   }, 1000);
 
   document.addEventListener("visibilitychange", () => {  // browsers allow six connections to a host: a hidden tab gives its back

@@ -58,13 +58,13 @@ window.hubHeat = (() => {
     if (mode === "temp" && temp === null) ctx.fillStyle = css("--h-unknown");
     ctx.fillRect(x, y, side, side);
     ctx.lineWidth = 1;
-    if (name === "unknown" || (mode === "temp" && temp === null)) { ctx.strokeStyle = edge; ctx.strokeRect(x + .5, y + .5, side - 1, side - 1); }
+    if (name === "unknown" || name === "stopped" || (mode === "temp" && temp === null)) { ctx.strokeStyle = edge; ctx.strokeRect(x + .5, y + .5, side - 1, side - 1); }
     if (mode === "temp") return;
     const mid = side / 2;
     ctx.strokeStyle = ctx.fillStyle = css("--card");
     if (name === "fault") { ctx.lineWidth = Math.max(1.2, side / 7); ctx.beginPath(); ctx.moveTo(x + 2, y + 2); ctx.lineTo(x + side - 2, y + side - 2); ctx.moveTo(x + side - 2, y + 2); ctx.lineTo(x + 2, y + side - 2); ctx.stroke(); }
     else if (name === "unreachable") { ctx.lineWidth = Math.max(1.2, side / 7); ctx.beginPath(); ctx.moveTo(x + 2, y + mid); ctx.lineTo(x + side - 2, y + mid); ctx.stroke(); }
-    else if (name === "asleep" || name === "stopped") { ctx.beginPath(); ctx.arc(x + mid, y + mid, Math.max(1, side / (name === "asleep" ? 8 : 4)), 0, 7); ctx.fill(); }
+    else if (name === "asleep" || name === "stopped") { ctx.fillStyle = css("--h-mark"); ctx.beginPath(); ctx.arc(x + mid, y + mid, Math.max(1, side / (name === "asleep" ? 8 : 4)), 0, 7); ctx.fill(); }
     else if (name === "ramping" || name === "tuning") { ctx.beginPath(); ctx.moveTo(x + 2, y + side - 2); ctx.lineTo(x + mid, y + 2); ctx.lineTo(x + side - 2, y + side - 2); name === "ramping" ? ctx.fill() : ctx.stroke(); }
   }
 

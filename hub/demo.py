@@ -22,11 +22,13 @@ import orjson
 
 from hub.config import Config, load
 from hub.demo_site import secret_file, write_site
-from hub.figures import figures
+from hub.figures import run_figures
 from hub.live import Running, start
+from hub.settling import SettleDuty
 from hub.twin.spec import TwinSpec
 from kernel.clock import Clock, cpu_s, iso, system_clock
 from kernel.errors import ConfigError, Fault
+from kernel.span import Span
 
 ORDER_FROM, ORDER_FOR = 0.36, 0.30
 """Shares of the demonstration's time: when the order comes, and how long it holds."""
@@ -111,8 +113,17 @@ async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str
             assert options.seconds is not None
             await _story(running, config, options.seconds, clock, say)
             used_s = clock.monotonic_s() - from_s
-            process = {"cpu_pct": round(100 * (cpu_s() - cpu_from_s) / used_s, 1), "rss_mb": round(_peak_rss_mb(), 1)}
-            return {**await figures(running, config, folder, from_ms, used_s), "process": process}
+            used_cpu_s = cpu_s() - cpu_from_s
+            process = {"cpu_pct": round(100 * used_cpu_s / used_s, 1), "rss_mb": round(_peak_rss_mb(), 1)}
+            end_ms = clock.now_ms()
+            made = run_figures(running.wired, config, Span(from_ms, end_ms), options.miners)
+            polls, planner = made["polls"], next(iter(running.wired.planners.values()), None)
+            polls["per_second"] = round(polls["ok"] / used_s, 1)
+            polls["cpu_ms_each"] = round(1000 * used_cpu_s / max(polls["ok"], 1), 3)
+            if made["plan"] and planner and planner.seconds:
+                made["plan"]["seconds"] = round(planner.seconds[-1], 3)
+            path, signature = await running.report(Span(from_ms, end_ms))
+            return {**made, "report": {"path": path, "signature": signature}, "process": process}
 
 
 async def _story(running: Running, config: Config, seconds: float, clock: Clock, say: Callable[[str], None]) -> None:
@@ -138,6 +149,17 @@ async def _story(running: Running, config: Config, seconds: float, clock: Clock,
         answer.raise_for_status()
         say(f"order: at most {body['power_w'] / 1e3:.0f} kW until {body['until']}: {answer.json()['phase']}")
     await asyncio.sleep(max(0.0, begun_s + seconds - clock.monotonic_s()))
+    if running.wired.settling is not None:
+        await _settled(running.wired.settling)
+
+
+async def _settled(settling: SettleDuty, rounds: int = 5) -> None:
+    """A payout of this very moment is divided once the meter has told its energy: let it."""
+    for _ in range(rounds):
+        with contextlib.suppress(ConfigError):
+            await settling.do()
+            return
+        await asyncio.sleep(1.5)
 
 
 def raise_file_limit() -> None:

@@ -1,10 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run did, as one JSON object of figures, read from state, journal and ledger."""
+"""What a run did, as one JSON object of figures: read from state, journal and ledger, never from wishes."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 
-async def figures(running: Any, config: Any, folder: Path, from_ms: int, used_s: float) -> dict[str, Any]:
-    """The demonstration's last line."""
-    return {}
+from hub.config import Config
+from hub.decide import fleet_at
+from hub.energy import meter_energy, whole
+from hub.state import SiteState
+from hub.wiring import Wired
+from kernel.clock import MS_PER_HOUR
+from kernel.span import Span
+from miner_control.envelope import Envelope
+from miner_control.miner import State
+from telemetry.journal import Journal
+from treasury.checks import Finding, check
+
+OUTCOMES = ("verified", "refused", "unreachable", "unknown")
+
+
+def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[str, Any]:
+    """The figures of a span of one hub's life, without wall times: the same run gives the same object."""
+    rooms = wired.hub.rooms
+    state = rooms.state
+    sites = list(state.sites.values())
+    journal = rooms.recorder.journal
+    energy = {site.key: _energy(journal, site, span) for site in sites}
+    meters = [figure for figures in energy.values() for figure in figures["meters"]]
+    meter_wh, miners_wh = (sum(figures[name] for figures in energy.values()) for name in ("meter_wh", "miners_wh"))
+    counts = rooms.collector.counts
+    receipts = {name: sum(site.outcomes.get(name, 0) for site in sites) for name in OUTCOMES}
+    head = wired.office.ledger.head()
+    findings: list[Finding] = check(wired.office.ledger)
+    return {
+        "miners": {"configured": miners, **_miners(wired, sites, span.end_ms)},
+        "polls": {"ok": counts.ok, "failed": counts.failed},
+        "meters": {
+            "count": len(meters),
+            "energy_wh": round(sum(meter["energy_wh"] for meter in meters if meter["role"] == "main"), 3),
+            "coverage": round(float(np.mean([meter["coverage"] for meter in meters])) if meters else 0.0, 4),
+        },
+        "energy_check": {
+            "meter_wh": round(meter_wh, 3),
+            "miners_wh": round(miners_wh, 3),
+            "difference_pct": round(100.0 * (meter_wh - miners_wh) / meter_wh, 3) if meter_wh else None,
+        },
+        "plan": _plan(wired, sites),
+        "commands": {"issued": sum(site.issued for site in sites), **receipts},
+        "order": _order(wired),
+        "payout": _payout(wired),
+        "ledger": {
+            "transfers": head.size - len(wired.office.ledger.accounts()),
+            "balanced": len(findings) == 0,
+            "findings": [str(finding) for finding in findings],
+        },
+    }
+
+
+def _miners(wired: Wired, sites: list[SiteState], now_ms: int) -> dict[str, int]:
+    tally: dict[str, int] = {}
+    for site in sites:
+        fleet = fleet_at(wired.hub.rooms.state, site, now_ms, wired.hub.rooms.config.control.stale_after_s)
+        for name, count in fleet.tally().items():
+            tally[name] = tally.get(name, 0) + count
+    on = sum(tally.get(state, 0) for state in (State.HASHING, State.RAMPING, State.TUNING))
+    faulty = sum(tally.get(state, 0) for state in (State.FAULT, State.UNREACHABLE, State.UNKNOWN, State.STOPPED))
+    return {"hashing": on, "asleep": tally.get(State.ASLEEP, 0), "faulty": faulty}
+
+
+def _energy(journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
+    """Meters by their registers, and what the miners said they drew, brought to the meter by the modelled losses."""
+    slot = whole(span)
+    meters = []
+    for device, role in [(site.main, "main"), *((device, "feeder") for device in site.feeder_meters.values())]:
+        if device is None:
+            continue
+        found = meter_energy(journal, device, slot)
+        meters.append({"role": role, "energy_wh": found.total_wh(), "coverage": float(found.coverage[0])})
+    miners_wh = _integrated_wh(journal, site, span) * (1.0 + site.config.other_load_share)
+    main_wh = sum(meter["energy_wh"] for meter in meters if meter["role"] == "main")
+    return {"meters": meters, "meter_wh": main_wh, "miners_wh": miners_wh}
+
+
+def _integrated_wh(journal: Journal, site: SiteState, span: Span) -> float:
+    """The miners' own watts over time, each sample held until the next; a unit without watts by its envelope's mode."""
+    roster = site.roster
+    held_w = np.zeros(len(roster))
+    held_ms = np.full(len(roster), span.start_ms, dtype=np.int64)
+    told = np.zeros(len(roster), dtype=np.bool_)
+    first_ms = np.zeros(len(roster), dtype=np.int64)
+    total_wms = np.zeros(len(roster))
+    for batch in journal.batches("miner", span.start_ms, span.end_ms):
+        for row, device in enumerate(batch.devices):
+            unit, at_ms = roster.index.get(device), int(batch.at_ms[row])
+            if unit is None or not span.holds(at_ms):
+                continue
+            watts = _watts(batch.reading(row).values, roster.groups[int(roster.group[unit])].envelope)
+            if watts is None:
+                continue
+            if not told[unit]:
+                told[unit], first_ms[unit] = True, at_ms
+                total_wms[unit] += watts * (at_ms - span.start_ms)
+            else:
+                total_wms[unit] += (held_w[unit] + watts) / 2 * (at_ms - held_ms[unit])
+            held_w[unit], held_ms[unit] = watts, at_ms
+    total_wms += held_w * (span.end_ms - held_ms)
+    return float(total_wms.sum()) / MS_PER_HOUR
+
+
+def _watts(values: Mapping[str, Any], envelope: Envelope) -> float | None:
+    """What a reading says of power: its own figure, else what its state and mode draw; None where it says nothing."""
+    power = values.get("power_w")
+    if isinstance(power, int | float):
+        return float(power)
+    state = values.get("state")
+    if not isinstance(state, str) or state in (State.UNREACHABLE, State.UNKNOWN):
+        return None
+    if state == State.ASLEEP:
+        return envelope.sleep_w
+    mode = values.get("mode")
+    return envelope.mode(str(mode) if mode in envelope.names else envelope.normal).power_w
+
+
+def _plan(wired: Wired, sites: list[SiteState]) -> dict[str, Any] | None:
+    plans = [site.plan for site in sites if site.plan is not None]
+    if not plans:
+        return None
+    plan = plans[0]
+    return {
+        "status": plan["status"],
+        "method": plan["method"],
+        "value": plan["value"],
+        "bound": plan["bound"],
+        "gap": plan["gap"],
+        "slots": len(plan["power_w"]),
+    }
+
+
+def _order(wired: Wired) -> dict[str, Any] | None:
+    entries = wired.hub.rooms.state.book.entries()
+    if not entries:
+        return None
+    entry = entries[0].to_json()
+    return {
+        "limit_w": entry["power_w"],
+        "accepted_s": entry["accepted_s"],
+        "obeyed_by_meter_s": entry["obeyed_by_meter_s"],
+        "verdict": entry["outcome"],
+    }
+
+
+def _payout(wired: Wired) -> dict[str, int]:
+    last = wired.settling.last if wired.settling else None
+    if last is None:
+        return {"received_sat": 0, "posted_sat": 0, "residual_sat": 0, "city_sat": 0}
+    return {
+        "received_sat": last.received_sat,
+        "posted_sat": last.posted_sat,
+        "residual_sat": last.residual_sat,
+        "city_sat": last.city_sat,
+    }

@@ -12,9 +12,11 @@ from hub import __version__, wiring
 from hub.access import Access, Role
 from hub.api.shell import LOOPBACK
 from hub.config import Config
+from hub.reports.verify import verify_report
 from hub.runtime import Hub
 from hub.view import LiveView
 from hub.web import close_streams, create_app
+from kernel.span import Span
 
 
 @dataclass(slots=True)
@@ -30,6 +32,18 @@ class Running:
     @property
     def hub(self) -> Hub:
         return self.wired.hub
+
+    async def report(self, span: Span) -> tuple[str, str]:
+        """Make the energy and treasury reports of a span; the first one's path, and what its signature is worth."""
+        rooms, office = self.hub.rooms, self.wired.office
+        hub, journal = rooms.config.hub.name, rooms.recorder.journal
+        made = {hub: await rooms.offload(office.statement, hub, span)}
+        for site in rooms.state.sites.values():
+            made[site.key] = await rooms.offload(office.energy, journal, site, span)
+        for scope, files in made.items():
+            await rooms.recorder.commit(scope, "report.made", {"id": files.id, "sha256": files.sha256})
+        energy = made[next(iter(rooms.state.sites))]
+        return str(energy.json), verify_report(energy.json).signature
 
     def access_key(self, who: str, role: str) -> str:
         """A key of one day for a role; its text exists here alone."""

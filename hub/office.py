@@ -7,7 +7,16 @@ import orjson
 
 from hub.api.view import Ledger as LedgerLook
 from hub.api.view import NotThere, ReportLine
+from hub.energy import AROUND_MS
+from hub.reports.sign import report_key
+from hub.reports.site_energy import MeterRef, site_energy
+from hub.reports.treasury_statement import treasury_statement
+from hub.reports.write import ReportFiles, write_report
+from hub.state import SiteState
 from kernel.clock import Clock
+from kernel.ids import sha256_hex
+from kernel.span import Span
+from telemetry.journal import Journal
 from treasury.checks import check
 from treasury.ledger import Ledger
 
@@ -18,8 +27,9 @@ FORMS = ("json", "csv", "sig")
 class Office:
     """Over a ledger and a folder of reports. Checks are run anew at most each CHECK_EVERY_S, and after each change."""
 
-    def __init__(self, ledger: Ledger, reports: Path, clock: Clock) -> None:
-        self.ledger, self.reports = ledger, reports
+    def __init__(self, ledger: Ledger, folder: Path, clock: Clock) -> None:
+        self.ledger, self.reports = ledger, folder / "reports"
+        self._keys = folder / "keys"
         self._clock = clock
         self._checked: tuple[int, float] | None = None
         self._findings: list[str] = []
@@ -44,6 +54,19 @@ class Office:
             ],
         }
 
+    def energy(self, journal: Journal, site: SiteState, span: Span) -> ReportFiles:
+        """The site's energy report of a span: built from the journal, signed, written."""
+        around = (span.start_ms - AROUND_MS, span.end_ms + AROUND_MS)
+        meters = [MeterRef(site.main, "main")] if site.main else []
+        meters += [MeterRef(device, "feeder", feeder) for feeder, device in sorted(site.feeder_meters.items())]
+        document = site_energy(list(journal.batches("meter", *around)), meters, span, site.key, journal.position())
+        return write_report(document, self.reports, report_key(self._keys))
+
+    def statement(self, hub: str, span: Span) -> ReportFiles:
+        """The treasury's statement of a span: from the ledger alone, signed, written."""
+        document = treasury_statement(self.ledger, span, hub)
+        return write_report(document, self.reports, report_key(self._keys))
+
     def lines(self, site: str) -> list[ReportLine]:
         """The reports of a site, and those of the whole hub, newest first."""
         found: list[ReportLine] = []
@@ -61,7 +84,7 @@ class Office:
                     "period_start_ms": int(document["period"]["start_ms"]),
                     "period_end_ms": int(document["period"]["end_ms"]),
                     "made_ms": int(path.stat().st_mtime * 1000),
-                    "sha256": _sha256(path),
+                    "sha256": sha256_hex(path.read_bytes()),
                     "signed_by": _signed_by(files["sig"]),
                     "draft": bool(document.get("draft", False)),
                     "files": {form: file.stat().st_size for form, file in files.items() if file.exists()},
@@ -77,12 +100,6 @@ class Office:
         if not path.is_file():
             raise NotThere(f"no report {report!r} as {form!r}")
         return path.name, path.read_bytes()
-
-
-def _sha256(path: Path) -> str:
-    from kernel.ids import sha256_hex
-
-    return sha256_hex(path.read_bytes())
 
 
 def _signed_by(path: Path) -> str:

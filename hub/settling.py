@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The treasury's place in the hub: a round each so often; what had to wait is told as the feed's fault."""
 
+from collections.abc import Callable
+
 from hub.settle import Desk, Settled, settle_once
 from kernel.errors import ConfigError
 
 
 class SettleDuty:
-    """`last` is the treasury after the newest round."""
+    """`last` is the treasury after the newest round. Mining is settled from the billing meter's first word on: `begin` tells
+    that instant, None before it; then there is nothing to settle yet."""
 
     name = "settle"
 
-    def __init__(self, desk: Desk, every_s: float) -> None:
+    def __init__(self, desk: Desk, every_s: float, begin: Callable[[], int | None]) -> None:
         self.every_s = every_s
         self.last: Settled | None = None
-        self._desk = desk
+        self._desk, self._begin = desk, begin
+        self._begun = False
 
     async def do(self) -> None:
         """One round. Raises ConfigError with what is held, so that it is said once and shown until it is gone."""
+        if not self._begun:
+            since_ms = self._begin()
+            if since_ms is None:
+                return
+            self._desk.since_ms, self._begun = since_ms, True
         self.last = await settle_once(self._desk)
         if self.last.held:
             raise ConfigError(list(self.last.held))

@@ -290,12 +290,12 @@ def pool_credit(
     return credit_sat
 
 
-def day_prices(seed: int, day: int, mean_per_mwh: float, swing: float = 0.35) -> list[float]:
+def day_prices(seed: int, day: int, mean_per_mwh: float, swing_share: float = 0.35) -> list[float]:
     """24 hourly prices of a make-believe day (counted from 1970): a morning and an evening peak, noise, rare spikes."""
     rng = np.random.default_rng([seed, 5, day])
     hours = np.arange(24)
     shape = np.exp(-(((hours - 9) / 2.5) ** 2)) + 1.4 * np.exp(-(((hours - 19) / 2.5) ** 2)) - 0.45
-    prices = mean_per_mwh * (1 + swing * shape + rng.normal(0, 0.05, 24))
+    prices = mean_per_mwh * (1 + swing_share * shape + rng.normal(0, 0.05, 24))
     if rng.random() < 0.15:
         prices[int(rng.integers(17, 21))] *= 3.0
     return [round(float(price), 2) for price in prices]

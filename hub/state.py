@@ -121,6 +121,8 @@ class HubState:
             self.book.apply(event)
         elif kind == "price.curve":
             self._curve(event)
+        elif kind == "clock.stepped":
+            self.snapshot.clock_stepped(float(body["seconds"]))
         elif kind in ("report.made", "payout.posted"):
             if kind == "report.made":
                 self.reports.append(event)

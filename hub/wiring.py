@@ -68,6 +68,9 @@ from treasury.ledger import Ledger
 LANE_WAIT_S = 60.0
 """A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""
 
+BILLABLE = 0.999
+"""Energy of a span is billed once the meter has told at least this share of it; until then the payout waits."""
+
 NO_MINERS = Register(())
 
 
@@ -332,14 +335,21 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
     contract = load_contract(money.contract)
     token = secret(money.pool_token_env, money.pool_token_file, base.folder) or ""
     venues = [edition.sale.venue for edition in contract.editions if edition.sale is not None]
-    started = next((event.at_ms for _, event in base.journal.events(["hub.started"])), clock.now_ms())
     posted = [event.body for _, event in base.journal.events(["payout.posted", "sale.posted"])]
     mains = [site.main for site in base.state.sites.values() if site.main]
 
     def energy_wh(span: Span) -> int | None:
         found = [meter_energy(base.journal, device, whole(span)) for device in mains]
-        known = [energy for energy in found if energy.told[0] > 0]
-        return round(sum(energy.total_wh() for energy in known)) if known else None
+        if not found or any(energy.told[0] < BILLABLE for energy in found):
+            return None
+        return round(sum(energy.total_wh() for energy in found))
+
+    def begin() -> int | None:
+        for batch in base.journal.batches("meter", 0, clock.now_ms() + 1):
+            heard = [int(batch.at_ms[row]) for row, device in enumerate(batch.devices) if device in mains]
+            if heard:
+                return min(heard)
+        return None
 
     async def commit(kind: str, body: Mapping[str, Any]) -> object:
         return await recorder.commit(hub, kind, body)
@@ -354,11 +364,11 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
         commit=commit,
         energy_wh=energy_wh,
         clock=clock,
-        since_ms=started,
+        since_ms=clock.now_ms(),
         said=posted_ids(posted),
         offload=base.offload,
     )
-    return SettleDuty(desk, money.settle_every_s)
+    return SettleDuty(desk, money.settle_every_s, begin)
 
 
 Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source]]]
@@ -412,7 +422,7 @@ def put_together(
         for site in state.sites.values()
         if tariff is not None
     }
-    office = Office(base.ledger, base.data / "reports", clock)
+    office = Office(base.ledger, base.data, clock)
     settling = settle_duty(base, recorder)
     duties: list[Duty] = [price_duty(base, recorder), *planners.values(), *([settling] if settling else [])]
     hub = Hub(

@@ -47,10 +47,8 @@ def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequen
     at_ms = arrays["at_ms"].to_numpy()
     inside = (at_ms >= span.start_ms) & (at_ms < span.end_ms)
     if devices is not None:
-        words = np.isin(
-            np.array(arrays["device"].dictionary.to_pylist(), dtype=object), np.array(devices, dtype=object)
-        )
-        inside &= words[arrays["device"].indices.to_numpy()]
+        chosen = pc.is_in(arrays["device"].dictionary, value_set=pa.array(devices, pa.string()))
+        inside &= chosen.to_numpy(zero_copy_only=False)[arrays["device"].indices.to_numpy()]
     if not inside.all():
         batch = batch.filter(pa.array(inside))
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))

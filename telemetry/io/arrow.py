@@ -78,6 +78,7 @@ def unpack_record_batch(blob: bytes) -> pa.RecordBatch:
         return reader.read_next_batch()
 
 
-def unpack(kind: str, blob: bytes) -> ReadingBatch:
-    """The inverse of `pack`."""
-    return from_record_batch(kind, unpack_record_batch(blob))
+def unpack(kind: str, blob: bytes, rows: list[int] | None = None) -> ReadingBatch:
+    """The inverse of `pack`; of some rows only, where they are named."""
+    found = unpack_record_batch(blob)
+    return from_record_batch(kind, found if rows is None or len(rows) == found.num_rows else found.take(pa.array(rows)))

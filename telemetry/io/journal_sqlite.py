@@ -268,16 +268,19 @@ class SqliteJournal:
             return None if row is None else str(row[0])
 
     def last(self, kind: str) -> list[Reading]:
+        found = [reading for batch in self.last_batches(kind) for reading in batch.readings()]
+        return sorted(found, key=lambda reading: reading.device)
+
+    def last_batches(self, kind: str) -> Iterator[ReadingBatch]:
+        """The same as columns, in no order: the rows of each batch that are the newest of their devices."""
         with self._reading() as found:
             found.execute("BEGIN")
-            blobs: dict[int, ReadingBatch] = {}
-            readings: list[Reading] = []
-            for _, position, row in self._last_rows(found, kind).of(kind):
-                if position not in blobs:
-                    blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
-                    blobs[position] = unpack(kind, blob[0])
-                readings.append(blobs[position].reading(row))
-            return readings
+            rows: dict[int, list[int]] = {}
+            for position, row in self._last_rows(found, kind).of(kind):
+                rows.setdefault(position, []).append(row)
+            for position, chosen in sorted(rows.items()):
+                blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
+                yield unpack(kind, blob[0], chosen)
 
     @staticmethod
     def _last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:

@@ -7,7 +7,7 @@ who opens the journal goes through the few batches behind that.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,12 +121,10 @@ class LastRows:
         """The table is on disk up to a position."""
         self.pointed, self._rows_since = position, 0
 
-    def of(self, kind: str) -> Iterator[tuple[str, int, int]]:
-        """(device, position, row) of a kind, in order of the devices' names."""
+    def of(self, kind: str) -> list[tuple[int, int]]:
+        """(position, row) of the newest reading of each device of a kind."""
         found = self._kinds.get(kind)
         if found is None:
-            return
-        for device in sorted(found.slots):
-            slot = found.slots[device]
-            if found.at_ms[slot] != _NEVER_MS:
-                yield device, int(found.position[slot]), int(found.row[slot])
+            return []
+        known = np.flatnonzero(found.at_ms[: len(found.ids)] != _NEVER_MS)
+        return list(zip(found.position[known].tolist(), found.row[known].tolist(), strict=True))

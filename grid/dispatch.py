@@ -129,6 +129,7 @@ class OrderBook:
         self._rules = rules or OrderRules()
         self._entries: dict[str, Entry] = {}
         self._nonces: set[tuple[str, str]] = set()
+        self._applied: set[tuple[str, str, int]] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -259,6 +260,9 @@ class OrderBook:
 
     def apply(self, event: Event) -> None:
         """Take in one journalled event; events of other kinds are passed over, and a second delivery changes nothing."""
+        if not event.kind.startswith("order.") or event.key in self._applied:
+            return
+        self._applied.add(event.key)
         body = event.body
         if event.kind == "order.received":
             order = DispatchOrder.from_json(body["order"])
@@ -266,12 +270,12 @@ class OrderBook:
             if order.nonce:
                 self._nonces.add((order.who, order.nonce))
             return
-        if not event.kind.startswith("order."):
-            return
         if body.get("nonce"):
             self._nonces.add((body["who"], str(body["nonce"])))
         entry = self._entries.get(body["id"])
         if entry is None or (entry.phase in OVER and event.kind != "order.verdict"):
+            return
+        if event.kind in ("order.accepted", "order.refused") and entry.phase is not Phase.RECEIVED:
             return
         match event.kind:
             case "order.accepted":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from kernel.errors import DecodeError
 from kernel.money import INT64_MAX, Unit
 from treasury.account import Account, Balance, Keeps, code_problem
 from treasury.books import exchange_faults
@@ -69,9 +70,8 @@ def chain_is_whole(evidence: Evidence) -> list[Finding]:
             )
         chain = entry.chain
     if (len(evidence.entries), chain) != (evidence.head.size, evidence.head.chain):
-        found.append(
-            Finding("chain", 0, f"the log ends at {len(evidence.entries)}, the head says {evidence.head.size}")
-        )
+        text = f"the log ends at {len(evidence.entries)}, the head says {evidence.head.size}"
+        found.append(Finding("chain", len(evidence.entries) + 1, text))
     return found
 
 
@@ -172,11 +172,26 @@ CHECKS: tuple[Callable[[Evidence], list[Finding]], ...] = (
 )
 
 
+TRIES = 20
+"""Readings of balances beside a writer that posts between them; beyond, the log alone is judged."""
+
+
 def check(ledger: Ledger) -> list[Finding]:
     """All findings of all checks over a whole ledger; empty where it is intact."""
-    head = ledger.head()
-    entries = list(ledger.entries(until=head.size))
-    return judge(Evidence(entries, ledger.turnover(None, None, head.size), head))
+    head, balances = ledger.head(), ledger.balances()
+    for _ in range(TRIES):
+        if ledger.head() == head:
+            break
+        head, balances = ledger.head(), ledger.balances()
+    else:
+        balances = ledger.turnover(None, None, head.size)
+    entries, unreadable = list[Entry](), list[Finding]()
+    try:
+        for entry in ledger.entries(until=head.size):
+            entries.append(entry)
+    except DecodeError as error:
+        unreadable.append(Finding("readable", len(entries) + 1, str(error)))
+    return unreadable + judge(Evidence(entries, balances, head))
 
 
 def judge(evidence: Evidence) -> list[Finding]:

@@ -9,13 +9,13 @@ import fcntl
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-from kernel.errors import BrokenInvariant, ConfigError, Fault
+from kernel.errors import BrokenInvariant, ConfigError, DecodeError, Fault
 from kernel.money import Unit
 from treasury.account import Account, Balance, Keeps
 from treasury.books import Books
@@ -49,6 +49,7 @@ _TRANSFER = (
     "SELECT t.seq, t.recorded_ms, t.id, d.code, c.code, t.amount, d.unit, t.kind, t.effective_ms, t.evidence, t.link,"
     " t.corrects, t.note, t.leaf, t.chain FROM transfer t JOIN account d ON d.seq = t.debit JOIN account c ON c.seq = t.credit"
 )
+ACCOUNT_FIELDS = 8
 _ACCOUNT = "SELECT seq, recorded_ms, code, unit, keeps, note, leaf, chain FROM account"
 
 
@@ -71,6 +72,8 @@ class SqliteLedger:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA busy_timeout = 10000")
+        # A damaged text is still read: its hash then tells which line it is.
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._reading = threading.Lock()
         if not read_only:
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -238,8 +241,8 @@ class SqliteLedger:
             high = min(low + step, last)
             accounts = self._rows(f"{_ACCOUNT} WHERE seq > ? AND seq <= ? ORDER BY seq", (low, high))
             transfers = self._rows(f"{_TRANSFER} WHERE t.seq > ? AND t.seq <= ? ORDER BY t.seq", (low, high))
-            both: Iterable[Entry] = [*map(_account_entry, accounts), *map(_transfer_entry, transfers)]
-            yield from sorted(both, key=lambda entry: entry.seq)
+            for row in sorted([*accounts, *transfers], key=lambda row: int(row[0])):
+                yield _account_entry(row) if len(row) == ACCOUNT_FIELDS else _transfer_entry(row)
 
     def last(self, kind: str, before_ms: int) -> Entry | None:
         rows = self._rows(
@@ -295,7 +298,10 @@ def _claim(path: Path) -> IO[str]:
 
 def _account_entry(row: tuple[Any, ...]) -> Entry:
     seq, recorded_ms, code, unit, keeps, note, leaf, chain = row
-    return Entry(seq, recorded_ms, Account(code, Unit(unit), Keeps(keeps), note), leaf, chain)
+    try:
+        return Entry(seq, recorded_ms, Account(code, Unit(unit), Keeps(keeps), note), leaf, chain)
+    except ValueError as error:
+        raise DecodeError(f"entry {seq}", str(error)) from None
 
 
 def _transfer_entry(row: tuple[Any, ...]) -> Entry:
@@ -316,8 +322,11 @@ def _transfer_entry(row: tuple[Any, ...]) -> Entry:
         leaf,
         chain,
     ) = row
-    transfer = Transfer(
-        UUID(bytes=id_), debit, credit, amount, Unit(unit), kind, effective_ms, evidence.hex() if evidence else None,
-        UUID(bytes=link) if link else None, UUID(bytes=corrects) if corrects else None, note,
-    )  # fmt: skip
+    try:
+        transfer = Transfer(
+            UUID(bytes=id_), debit, credit, amount, Unit(unit), kind, effective_ms, evidence.hex() if evidence else None,
+            UUID(bytes=link) if link else None, UUID(bytes=corrects) if corrects else None, note,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DecodeError(f"entry {seq}", str(error)) from None
     return Entry(seq, recorded_ms, transfer, leaf, chain)

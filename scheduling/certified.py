@@ -16,7 +16,7 @@ import numpy as np
 
 from scheduling.assemble import assemble
 from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, start_prices, wishes
-from scheduling.counts import Corridor, forward
+from scheduling.counts import Corridor, Wishes, forward
 from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
 from scheduling.plan import Plan
@@ -34,11 +34,14 @@ LP = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How far to go: classes of the tranche programme; how far counts may leave its power for the money of one start, as
-    a share of the site's; rounds of feeder prices; the proven gap at which to stop at once, or not to try more classes."""
+    a share of the site's; rounds of feeder prices; `lean`, by how much feeder prices are lowered where units make their
+    wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it may); the
+    proven gap at which to stop at once, or not to try more classes."""
 
     classes: tuple[int, ...] = (12, 24)
     gives: tuple[float, ...] = (1.0, 0.1)
     rounds: int = 4
+    lean: float = 0.3
     good: float = 5e-4
     enough: float = 1e-3
 
@@ -97,8 +100,10 @@ def certified(problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "")
         proof = here if proof is None or here.value < proof.value else proof
         flexible = np.asarray(found.x[model.program.columns["J"].at]) * model.scale_w
         target = _target(problem, base, tranches, found, model.x)
+        leant = replace(here.prices, feeder=here.prices.feeder * (1 - recipe.lean))
+        wish = wishes(base.held, paths(problem, base.held, leant))
         for give in recipe.gives:
-            done = attempt(problem, base, here, flexible, target, give)
+            done = attempt(problem, base, here.prices, wish, flexible, target, give)
             tries += [] if done is None else [done]
             if _gap(tries, proof) <= recipe.good:
                 break
@@ -185,7 +190,13 @@ def _target(problem: Problem, base: Ground, tranches: Tranches, found: Solution,
 
 
 def attempt(
-    problem: Problem, base: Ground, proof: Proof, flexible_w: Floats, target: tuple[Floats, Floats], give: float
+    problem: Problem,
+    base: Ground,
+    prices: Prices,
+    wish: Wishes,
+    flexible_w: Floats,
+    target: tuple[Floats, Floats],
+    give: float,
 ) -> Try | None:
     """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
     weight, target_w = target
@@ -200,9 +211,8 @@ def attempt(
     corridor = Corridor(np.maximum(flexible_w - slack, 0.0), flexible_w + slack)
     typical = float(np.median(problem.start_money().mean(axis=1) / weight))
     give_w = give * float(target_w.max(initial=0.0)) / max(typical, 1e-12)
-    wish = wishes(base.held, proof.paths)
     on = forward(problem, wish, corridor, weight_w=weight, target_w=target_w, give_w=give_w, top_w=top, most_on=most_on)
-    path = power_path(problem, on, proof.prices.flexible, base.rungs, base.above, base.margin_w)
+    path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w)
     if path is None:
         return None
     counts = fill(problem, on, path.flexible_w + 1e-6, base.rungs)

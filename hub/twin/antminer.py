@@ -130,7 +130,7 @@ class Antminer:
             "GHS 5s": "inf" if text_rates else round(look.hashrate_hs / 1e9, 2),
             "GHS av": "nan" if text_rates else round(look.average_hs / 1e9, 2),
             "rate_30m": round(look.average_hs / 1e9, 2), "Mode": 2, "miner_count": model.boards,
-            "frequency": int(model.frequency_mhz), "fan_num": model.fans,
+            "frequency": int(model.frequency_hz / 1e6), "fan_num": model.fans,
         }  # fmt: skip
         for at in range(model.fans):
             found[f"fan{at + 1}"] = look.fan_rpm - at * 30 if look.fan_rpm else 0
@@ -144,7 +144,7 @@ class Antminer:
             found[f"chain_acn{key}"] = model.chips_per_board if live else 0
             found[f"chain_acs{key}"] = _chips(unit, live) if there else ""
             found[f"chain_hw{key}"] = look.hw_errors // model.boards if there else 0
-            found[f"freq{key}"] = int(model.frequency_mhz) if live else 0
+            found[f"freq{key}"] = int(model.frequency_hz / 1e6) if live else 0
             found[f"temp_pic{key}"] = "-".join(map(str, pic))
             found[f"temp_pcb{key}"] = "-".join(map(str, pcb))
             found[f"temp_chip{key}"] = "-".join(map(str, chip))
@@ -153,7 +153,8 @@ class Antminer:
                 found[f"temp2_{key}"] = chip[0]
         found |= {
             "total_rateideal": look.nominal_hs / 1e9, "total rate": round(look.average_hs / 1e9, 2), "rate_unit": "GH",
-            "total_freqavg": int(model.frequency_mhz), "total_acn": model.chips_per_board * (model.boards - look.dead_boards),
+            "total_freqavg": int(model.frequency_hz / 1e6),
+            "total_acn": model.chips_per_board * (model.boards - look.dead_boards),
             "temp_max": 0, "no_matching_work": look.hw_errors, "miner_version": "49.0.1.3",
             "miner_id": f"80{unit.index:014x}",
         }  # fmt: skip
@@ -167,7 +168,8 @@ class Antminer:
             "Rejected": look.rejected if first else 0, "Discarded": 0, "Stale": look.stale if first else 0,
             "Get Failures": 0, "Remote Failures": 0, "User": pool.user,
             "Last Share Time": "0:00:03" if first and look.hashrate_hs else "0", "Diff": "524K" if first else "",
-            "Diff1 Shares": 0, "Proxy Type": "", "Proxy": "", "Difficulty Accepted": look.accepted * 524288.0 if first else 0.0,
+            "Diff1 Shares": 0, "Proxy Type": "", "Proxy": "",
+            "Difficulty Accepted": look.accepted * 524288.0 if first else 0.0,
             "Difficulty Rejected": 0.0, "Difficulty Stale": 0.0, "Last Share Difficulty": 524288.0 if first else 0.0,
             "Has Stratum": True, "Stratum Active": first, "Stratum URL": pool.url.partition("://")[2] if first else "",
             "Has GBT": False, "Best Share": 12904207043.0 if first else 0.0, "Pool Rejected%": 0.0, "Pool Stale%%": 0.0,
@@ -208,7 +210,7 @@ class Antminer:
             live = at < model.boards - look.dead_boards
             pic, pcb, chip = _temps(look, at)
             chains.append({
-                "index": at, "freq_avg": int(model.frequency_mhz) if live else 0,
+                "index": at, "freq_avg": int(model.frequency_hz / 1e6) if live else 0,
                 "rate_ideal": look.nominal_hs / 1e9 / model.boards, "rate_real": round(rates[at], 2),
                 "asic_num": model.chips_per_board if live else 0, "asic": _chips(unit, live), "temp_pic": pic,
                 "temp_pcb": pcb, "temp_chip": chip, "hw": look.hw_errors // model.boards, "eeprom_loaded": live,
@@ -283,7 +285,7 @@ class Antminer:
             "pools": [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in unit.pools],
             "api-listen": True, "api-network": True, "api-groups": "A:stats:pools:devs:summary:version",
             "api-allow": "A:0/0,W:*", "bitmain-fan-ctrl": False, "bitmain-fan-pwm": "100", "bitmain-use-vil": True,
-            "bitmain-freq": str(int(unit.model.frequency_mhz)), "bitmain-voltage": "1320", "bitmain-ccdelay": "0",
+            "bitmain-freq": str(int(unit.model.frequency_hz / 1e6)), "bitmain-voltage": "1320", "bitmain-ccdelay": "0",
             "bitmain-pwth": "0", "bitmain-work-mode": str(mode), "bitmain-freq-level": "100",
         }  # fmt: skip
         return found

@@ -57,6 +57,7 @@ class Street:
         self.delays = Delays(site.spec.latency_s, rng)
         self.slow = Delays((5.0, 8.0), rng)
         self.writes = Delays(site.spec.write_s, rng)
+        self.tickers: list[Callable[[int], None]] = []
 
     def now(self) -> int:
         """The instant, with the machines brought up to it."""
@@ -161,6 +162,46 @@ class RpcLine(Line):
             if "no_nul" in unit.faults:
                 body = body.rstrip(b"\0")
         self._send(body, keep=False)
+
+
+class FrameLine(Line):
+    """Four bytes of length, little-endian, then JSON; the connection stays open for more."""
+
+    __slots__ = ("_responder",)
+
+    def __init__(self, street: Street, unit: Unit, responder: RpcResponder) -> None:
+        super().__init__(street, unit)
+        self._responder = responder
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "little")
+            if length > LONGEST_REQUEST:
+                return self._cut()
+            if len(self._buffer) < 4 + length:
+                return
+            payload, self._buffer = self._buffer[4 : 4 + length], self._buffer[4 + length :]
+            if "hung" not in self._unit.faults:
+                self._street.loop.call_later(self._street.delay(self._unit), self._answer, payload)
+
+    def _answer(self, payload: bytes) -> None:
+        unit, now_ms = self._unit, self._street.now()
+        machines = self._street.site.machines
+        if self._transport is None and "lost_reply" not in unit.faults:
+            return
+        if not machines.board_up(unit.index):
+            return self._cut()
+        body = self._responder.rpc(unit, payload, now_ms)
+        length = len(body)
+        if unit.faults:
+            if not machines.board_up(unit.index) and "reboots_on_write" in unit.faults:
+                return self._cut()
+            body = rpc.broken(body, unit.faults)
+            if "huge" in unit.faults:
+                body = body.rstrip(b"}") + b',"padding":"' + b"x" * HUGE + b'"}'
+            length = len(body) if "truncated" not in unit.faults else length
+        self._send(length.to_bytes(4, "little") + body, keep=True)
 
 
 class HttpLine(Line):

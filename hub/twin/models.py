@@ -8,6 +8,7 @@ nothing is published they are assumed (stock Antminer load still on after a minu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Model:
     boards: int
     chips_per_board: int
     fans: int
-    frequency_mhz: float
+    frequency_hz: float
     modes: tuple[tuple[str, float, float], ...]
     down_delay_s: float
     down_s: float
@@ -64,9 +65,23 @@ class Model:
     traits: frozenset[str] = frozenset()
 
     @property
+    def normal(self) -> str:
+        """The mode at nominal power."""
+        return next(name for name, power, _ in self.modes if power == 1.0)
+
+    @property
     def label(self) -> str:
         """The name in the catalogue: `Antminer S21`, `Whatsminer M50S`."""
         return f"Whatsminer {self.title.split('_')[0]}" if self.make == "MicroBT" else self.title
+
+
+_NORMAL_ONLY = (("normal", 1.0, 1.0),)
+_NORMAL_LOW = (("low", 0.78, 0.80), ("normal", 1.0, 1.0))
+_LUXOS_PROFILES = (("290MHz", 0.38, 0.46), ("340MHz", 0.50, 0.57), ("390MHz", 0.63, 0.69), ("440MHz", 0.78, 0.83),
+                   ("default", 1.0, 1.0), ("540MHz", 1.15, 1.11))  # fmt: skip
+_VNISH_PRESETS = tuple((str(round(3510 * share)), share, rate) for share, rate in
+                       ((0.73, 0.77), (0.83, 0.86), (0.93, 0.945), (1.0, 1.0), (1.13, 1.09)))  # fmt: skip
+_AVALON_LEVELS = (("eco", 0.62, 0.68), ("normal", 1.0, 1.0), ("super", 1.17, 1.12))
 
 
 def _antminer(
@@ -82,7 +97,7 @@ def _antminer(
     return Model(
         name=name, make="Bitmain", title=title, dialect="antminer", firmware=firmware,
         power_w=power_w, hashrate_hs=hashrate_ths * 1e12, sleep_w=15.0, boards=3, chips_per_board=chips, fans=4,
-        frequency_mhz=525.0, modes=modes, down_delay_s=45.0, down_s=20.0, up_s=600.0, board_s=75.0, step_s=60.0,
+        frequency_hz=525e6, modes=modes, down_delay_s=45.0, down_s=20.0, up_s=600.0, board_s=75.0, step_s=60.0,
         restarts=True, joined="joined" in traits, traits=traits,
     )  # fmt: skip
 
@@ -91,13 +106,24 @@ def _whatsminer(name: str, title: str, power_w: float, hashrate_ths: float, chip
     return Model(
         name=name, make="MicroBT", title=title, dialect=dialect, firmware=fw,
         power_w=power_w, hashrate_hs=hashrate_ths * 1e12, sleep_w=12.0, boards=3, chips_per_board=chips, fans=2,
-        frequency_mhz=600.0, modes=(("low", 0.78, 0.83), ("normal", 1.0, 1.0), ("high", 1.12, 1.08)),
+        frequency_hz=600e6, modes=(("low", 0.78, 0.83), ("normal", 1.0, 1.0), ("high", 1.12, 1.08)),
         down_delay_s=2.0, down_s=3.0, up_s=720.0, board_s=60.0, step_s=1.0, restarts=True,
     )  # fmt: skip
 
 
-_NORMAL_ONLY = (("normal", 1.0, 1.0),)
-_NORMAL_LOW = (("low", 0.78, 0.80), ("normal", 1.0, 1.0))
+def _third(
+    name: str, title: str, dialect: str, firmware: str, power_w: float, hashrate_ths: float, chips: int, **other: Any
+) -> Model:
+    """An aftermarket firmware or a further maker: quick to fall, no restart for a power target unless told."""
+    given: dict[str, Any] = {
+        "make": "Bitmain", "sleep_w": 25.0, "boards": 3, "fans": 4, "frequency_hz": 500e6, "modes": _NORMAL_ONLY,
+        "down_delay_s": 0.0, "down_s": 4.0, "up_s": 500.0, "board_s": 75.0, "step_s": 30.0, "restarts": False,
+    }  # fmt: skip
+    return Model(
+        name=name, title=title, dialect=dialect, firmware=firmware, power_w=power_w, hashrate_hs=hashrate_ths * 1e12,
+        chips_per_board=chips, **(given | other),
+    )  # fmt: skip
+
 
 MODELS: Mapping[str, Model] = {
     model.name: model
@@ -110,6 +136,23 @@ MODELS: Mapping[str, Model] = {
                   "Tue Dec  6 16:12:30 CST 2022", frozenset()),
         _whatsminer("whatsminer-m50", "M50_VH60", 3306.0, 114.0, 105, "whatsminer", "20240624.18.REL"),
         _whatsminer("whatsminer-m50s", "M50S_VH50", 3276.0, 126.0, 135, "whatsminer", "20240624.18.REL"),
+        _whatsminer("whatsminer-m60s", "M60S_VK40", 3441.0, 186.0, 75, "whatsminer_v3", "20251209.16.Rel2"),
         _whatsminer("whatsminer-m30s++", "M30S++_VH100", 3472.0, 112.0, 148, "whatsminer", "20230803.11.REL"),
+        _third("luxos-s19k-pro", "Antminer S19k Pro", "luxos", "2025.4.8.220305", 2760.0, 120.0, 77,
+               modes=_LUXOS_PROFILES),
+        _third("braiins-s21-pro", "Antminer S21 Pro", "braiins", "2026-04-14-0-912d084c-26.04-plus", 3510.0, 234.0, 65,
+               sleep_w=60.0, down_s=8.0, up_s=120.0, step_s=120.0),
+        _third("vnish-s21-pro", "Antminer S21 Pro", "vnish", "1.3.4", 3510.0, 234.0, 65, sleep_w=30.0, down_s=8.0,
+               up_s=300.0, modes=_VNISH_PRESETS, restarts=True),
+        _third("avalon-a1466", "Avalon A1466", "avalon", "24102401_25462b2", 3230.0, 150.0, 156, make="Canaan",
+               sleep_w=20.0, down_s=10.0, up_s=240.0, modes=_AVALON_LEVELS),
+        _third("avalon-q", "Avalon Q", "avalon", "25052801_14a19a2", 1674.0, 90.0, 160, make="Canaan", boards=1,
+               sleep_w=12.0, down_s=10.0, up_s=240.0, modes=_AVALON_LEVELS),
+        _third("epic-s19-xp", "Antminer S19 XP", "epic", "PowerPlay-BMS v1.5.13", 3010.0, 140.0, 110, down_s=10.0,
+               up_s=300.0, step_s=60.0),
+        _third("auradine-at2880", "Teraflux AT2880", "auradine", "2024-06.11", 2880.0, 180.0, 138, make="Auradine",
+               sleep_w=59.0, down_s=6.0, up_s=240.0, modes=(("eco", 0.7, 0.76), ("normal", 1.0, 1.0), ("turbo", 1.2, 1.15))),
+        _third("bitaxe-supra", "Bitaxe Supra 400", "bitaxe", "v2.14.0", 12.0, 0.65, 1, make="Bitaxe", boards=1, fans=1,
+               sleep_w=5.0, down_s=1.0, up_s=15.0, board_s=8.0, step_s=3.0, frequency_hz=490e6),
     )
 }  # fmt: skip

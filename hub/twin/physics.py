@@ -57,8 +57,8 @@ class Machines:
         def column(name: str) -> Floats:
             return np.array([getattr(model, name) for model in models], dtype=np.float64)
 
-        def spread_of(sd: float) -> Floats:
-            return 1.0 + np.clip(rng.normal(0.0, sd, n), -3 * sd, 3 * sd) if sd else np.ones(n)
+        def spread_of(share: float) -> Floats:
+            return 1.0 + np.clip(rng.normal(0.0, share, n), -3 * share, 3 * share) if share else np.ones(n)
 
         # What the units are
         self.nominal_w = column("power_w") * spread_of(spread)
@@ -83,7 +83,7 @@ class Machines:
         self.want_hs = self.nominal_hs.copy()
         self.limit_w = column("power_w")
         self.percent = np.full(n, 100.0)
-        self.modes = ["normal"] * n
+        self.modes = [model.normal for model in models]
         self.locating: Bools = np.zeros(n, dtype=np.bool_)
 
         # What they do

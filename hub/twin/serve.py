@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +17,24 @@ import numpy as np
 import orjson
 import uvloop
 
-from hub.twin.antminer import ACCOUNT as ANTMINER_ACCOUNT
-from hub.twin.antminer import Antminer
 from hub.twin.container import Container, Publisher
 from hub.twin.control import ready_line, serve_control
+from hub.twin.doors import ACCOUNTS, doors
 from hub.twin.lines import (
-    Factory,
-    HttpLine,
-    HttpResponder,
     Ports,
-    RpcLine,
-    RpcResponder,
     Street,
     allow_files,
     keep_ports,
 )
 from hub.twin.meters import Meters, serve_meters
-from hub.twin.site import Site, Unit
+from hub.twin.site import Site
 from hub.twin.spec import TwinSpec, feeder_name
-from hub.twin.whatsminer import ACCOUNT as WHATSMINER_ACCOUNT
-from hub.twin.whatsminer import Whatsminer
 from kernel.clock import Clock, system_clock
 from kernel.errors import ConfigError
 from telemetry.profile import Profile, load
 
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles"
 ADVANCE_S = 0.25
-
-ACCOUNTS: Mapping[str, str] = {"antminer": ANTMINER_ACCOUNT, "whatsminer": WHATSMINER_ACCOUNT}
-Made = dict[str, tuple[int, Factory]]
-
-
-def doors(street: Street) -> Mapping[str, Callable[[Unit], Made]]:
-    """For each dialect, the ports of a unit: name to (port, connection factory)."""
-    spec, site = street.site.spec, street.site
-    antminer, whatsminer = Antminer(site), Whatsminer(site)
-
-    def rpc(unit: Unit, responder: RpcResponder) -> tuple[int, Factory]:
-        return spec.rpc_port, lambda: RpcLine(street, unit, responder)
-
-    def http(unit: Unit, responder: HttpResponder) -> tuple[int, Factory]:
-        return spec.http_port, lambda: HttpLine(street, unit, responder)
-
-    return {
-        "antminer": lambda unit: {"rpc": rpc(unit, antminer), "http": http(unit, antminer)},
-        "whatsminer": lambda unit: {"rpc": rpc(unit, whatsminer)},
-    }
 
 
 def profile_of(kind: str, name: str) -> Profile:
@@ -173,7 +144,9 @@ async def _finance(site: Site, clock: Clock, stack: contextlib.AsyncExitStack) -
 async def _advance(street: Street) -> None:
     """Keep the machines near now, so that a request never has to make up for a long silence."""
     while True:
-        street.now()
+        now_ms = street.now()
+        for tick in street.tickers:
+            tick(now_ms)
         await asyncio.sleep(ADVANCE_S)
 
 

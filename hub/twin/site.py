@@ -147,8 +147,9 @@ class Site:
         return unit.frozen or self.machines.look(unit.index)
 
     def clock_ms(self, unit: Unit) -> int:
-        """The unit's own clock."""
-        return self.machines.at_ms + (DAY_MS if "clock_off" in unit.faults else 0)
+        """The unit's own clock; a wrong one is a day ahead (even units) or behind."""
+        wrong = (-DAY_MS if unit.index % 2 else DAY_MS) if "clock_off" in unit.faults else 0
+        return self.machines.at_ms + wrong
 
     def reachable(self) -> NDArray[np.bool_]:
         """Whose control board is powered and on the network, [miner]."""
@@ -192,8 +193,11 @@ class Site:
         return "deaf" not in unit.faults
 
     def sleep(self, unit: Unit, now_ms: int) -> None:
-        if not self.obeys(unit, now_ms):
-            return
+        if self.obeys(unit, now_ms):
+            self.fall_asleep(unit, now_ms)
+
+    def fall_asleep(self, unit: Unit, now_ms: int) -> None:
+        """What follows from an accepted sleep, at once or at the instant that was asked for."""
         if "half_shed" in unit.faults:
             self.machines.half_sleep(unit.index, now_ms)
         else:

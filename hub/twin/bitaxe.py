@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A make-believe Bitaxe (AxeOS 2.14): no password, one page to read, pause and resume, frequency by PATCH."""
+
+from hub.twin.exchange import Ask, Tell, tell
+from hub.twin.look import Look
+from hub.twin.rpc import Json
+from hub.twin.site import Pool, Site, Unit
+
+ACCOUNT = ""
+
+
+class Bitaxe:
+    """Answers for all Bitaxes of a site."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+        """One exchange."""
+        if (ask.method, ask.path) == ("GET", "/api/system/info"):
+            return tell(self._info(unit, self.site.look(unit)))
+        if ask.method == "GET":
+            return Tell(404)
+        if "write_404" in unit.faults:
+            return Tell(404)
+        if "refuses_writes" in unit.faults:
+            return tell({"error": "forbidden"}, 403)
+        return self._write(unit, ask, now_ms)
+
+    def _info(self, unit: Unit, look: Look) -> Json:
+        model, machines, pool = unit.model, self.site.machines, unit.pools[0]
+        host, _, port = pool.url.partition("://")[2].partition(":")
+        mhz = model.frequency_hz / 1e6 * float(machines.want_w[unit.index] / machines.nominal_w[unit.index])
+        return {
+            "ASICModel": "BM1368", "asicCount": 1, "smallCoreCount": 1276, "boardVersion": "401", "version": model.firmware,
+            "hostname": unit.place.name, "macAddr": unit.place.mac, "power": round(look.power_w, 3), "voltage": 5175,
+            "current": round(look.power_w / 5.175 * 1000, 1), "temp": round(look.chip_c, 2),
+            "vrTemp": round(look.chip_c + 12),
+            "hashRate": round(look.hashrate_hs / 1e9, 3), "expectedHashrate": round(look.nominal_hs / 1e9, 3),
+            "frequency": round(mhz), "coreVoltage": 1166, "coreVoltageActual": 1172, "fanrpm": look.fan_rpm,
+            "fanspeed": min(100, look.fan_rpm // 62), "autofanspeed": 1, "uptimeSeconds": look.uptime_s,
+            "sharesAccepted": look.accepted, "sharesRejected": look.rejected, "bestDiff": "483k", "bestSessionDiff": "0",
+            "stratumURL": host, "stratumPort": int(port or 3333), "stratumUser": pool.user, "isUsingFallbackStratum": 0,
+            "miningPaused": bool(machines.asleep[unit.index]), "overheat_mode": int(machines.tripped[unit.index]),
+            "wifiStatus": "Connected!", "freeHeap": 8_443_612, "runningPartition": "factory", "idfVersion": "v5.4",
+        }  # fmt: skip
+
+    def _write(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+        site, body = self.site, ask.json()
+        match ask.method, ask.path:
+            case "POST", "/api/system/pause":
+                site.sleep(unit, now_ms)
+            case "POST", "/api/system/resume":
+                site.wake(unit, now_ms)
+            case "POST", "/api/system/restart":
+                site.reboot(unit, now_ms, keeps_sleep=False)
+            case "POST", "/api/system/identify":
+                site.locate(unit, True, now_ms)
+            case "PATCH", "/api/system" if isinstance(body, dict):
+                mhz = body.get("frequency")
+                if isinstance(mhz, int | float) and 50 <= mhz <= 1000:
+                    site.set_power(unit, unit.model.power_w * mhz * 1e6 / unit.model.frequency_hz, now_ms)
+                if body.get("stratumURL"):
+                    url = f"stratum+tcp://{body['stratumURL']}:{body.get('stratumPort', 3333)}"
+                    site.set_pools(unit, [Pool(url, str(body.get("stratumUser", "")))], now_ms)
+            case _:
+                return Tell(404)
+        return Tell(200, b"OK", "text/plain")

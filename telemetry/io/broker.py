@@ -9,7 +9,7 @@ import logging
 from amqtt.broker import Broker as AmqttBroker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 
-logging.getLogger("amqtt").setLevel(logging.ERROR)
+logging.getLogger("amqtt").setLevel(logging.CRITICAL)
 logging.getLogger("transitions").setLevel(logging.ERROR)
 
 

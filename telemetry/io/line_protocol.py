@@ -23,35 +23,42 @@ def lines(batch: ReadingBatch, *, texts: bool = True) -> bytes:
     """
     found = to_record_batch(batch)
     arrays = dict(zip(found.schema.names, found.columns, strict=True))
-    fields = []
+    whole: list[pa.Array | str] = []  # pieces of fields that every row has: name, value, name, value ...
+    partly: list[pa.Array] = []  # fields that some rows lack: "name=value," or nothing
     for name in batch.columns:
         array, code = arrays[name], arrays.get(f"{name}.code")
-        if pa.types.is_dictionary(array.type):
-            if not texts:
-                continue
-            words = pc.replace_substring_regex(array.dictionary, _BACKSLASH_AND_QUOTE, _ESCAPED)
-            words = pc.replace_substring_regex(words, r"[\r\n]+", " ")
-            field = pc.binary_join_element_wise(f'{name}="', words, '",', "").take(array.indices)
+        is_text = pa.types.is_dictionary(array.type)
+        if is_text and not texts:
+            continue
+        value = _quoted(array) if is_text else array.cast(pa.string())
+        present = None if code is None else pc.equal(code, 0)
+        if not is_text and not pc.all(pc.is_finite(array)).as_py():
+            finite = pc.is_finite(array)
+            present = finite if present is None else pc.and_(present, finite)
+        if present is None:
+            whole += [f",{name}=" if whole else f"{name}=", value]
         else:
-            field = pc.binary_join_element_wise(f"{name}=", array.cast(pa.string()), ",", "")
-            if not pc.all(pc.is_finite(array)).as_py():
-                field = pc.if_else(pc.is_finite(array), field, "")
-        if code is not None:
-            field = pc.if_else(pc.equal(code, 0), field, "")
-        fields.append(field)
-    if not fields or not found.num_rows:
+            partly.append(pc.if_else(present, pc.binary_join_element_wise(f"{name}=", value, ",", ""), ""))
+    if not (whole or partly) or not found.num_rows:
         return b""
     device = arrays["device"]
     names = device.dictionary
     site = pc.replace_substring_regex(names, "/[^/]*$", "")
-    series = pc.binary_join_element_wise(f"{batch.kind},device=", names, ",site=", site, "").take(device.indices)
-    joined = pc.binary_join_element_wise(*fields, "")
-    body = pc.utf8_slice_codeunits(joined, 0, -1)
-    line = pc.binary_join_element_wise(series, " ", body, " ", arrays["at_ms"].cast(pa.string()), "\n", "")
-    empty = pc.equal(pc.binary_length(joined), 0)
-    if pc.any(empty).as_py():
-        line = line.filter(pc.invert(empty))
-    return _bytes_of(line)
+    series = pc.binary_join_element_wise(f"{batch.kind},device=", names, ",site=", site, " ", "").take(device.indices)
+    at_ms = arrays["at_ms"].cast(pa.string())
+    if whole:
+        return _bytes_of(pc.binary_join_element_wise(series, *partly, *whole, " ", at_ms, "\n", ""))
+    fields = pc.binary_join_element_wise(*partly, "")
+    some = pc.greater(pc.binary_length(fields), 0)
+    fields = pc.utf8_slice_codeunits(fields, 0, -1)
+    return _bytes_of(pc.binary_join_element_wise(series, fields, " ", at_ms, "\n", "").filter(some))
+
+
+def _quoted(array: pa.DictionaryArray) -> pa.Array:
+    """Texts as the protocol quotes them; each distinct one is worked on once."""
+    words = pc.replace_substring_regex(array.dictionary, _BACKSLASH_AND_QUOTE, _ESCAPED)
+    words = pc.replace_substring_regex(words, r"[\r\n]+", " ")
+    return pc.binary_join_element_wise('"', words, '"', "").take(array.indices)
 
 
 def _bytes_of(array: pa.Array) -> bytes:

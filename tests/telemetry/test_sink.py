@@ -157,4 +157,9 @@ def test_lines_are_the_ones_of_the_protocol() -> None:
         f"miner,device=hub/site/m1,site=hub/site power_w=3250.5 {T0_MS}",
         f"miner,device=hub/other/m4,site=hub/other hashrate_hs=1.1e+14,uptime_s=5 {T0_MS + 3}",
     ]
+    # A field that every row has stands last, so that no comma is left over.
+    assert lines(batch("miner", rows[:2])).decode().splitlines() == [
+        f'miner,device=hub/site/m1,site=hub/site power_w=3250.5,error_text="a \\"b\\" \\\\ c d",state="hashing" {T0_MS}',
+        f'miner,device=hub/site/m2,site=hub/site state="unreachable" {T0_MS + 1}',
+    ]
     assert lines(batch("miner", [rows[2]])) == b"" and lines(batch("miner", [])) == b""

@@ -8,6 +8,7 @@ DecodeError. Some answer in text (`STATUS=S,When=1,Code=22|SUMMARY,Elapsed=5|`),
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -36,10 +37,16 @@ _LOST_OPENING = re.compile(r"^\s*,+\s*")
 
 def request(command: str, port: int, parameter: str | None = None, *, writes: bool = False) -> Rpc:
     """One command of the plain API."""
-    body: Document = {"command": command}
-    if parameter is not None:
-        body["parameter"] = parameter
+    if parameter is None and not writes:
+        return _plain(command, port)
+    body = {"command": command} if parameter is None else {"command": command, "parameter": parameter}
     return Rpc(orjson.dumps(body), port, writes=writes)
+
+
+@lru_cache(maxsize=1024)
+def _plain(command: str, port: int) -> Rpc:
+    """Reads are few and alike: made once. What carries parameters (and passwords) is never kept."""
+    return Rpc(orjson.dumps({"command": command}), port)
 
 
 def parse(body: bytes) -> Document:

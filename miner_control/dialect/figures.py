@@ -7,6 +7,7 @@ puts its figures through `put`, which knows the bounds of each metric, so that n
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,8 +25,9 @@ NOT_APPLICABLE = MISSING[Reason.NOT_APPLICABLE]
 # One text for both readings of power: who says it. `meter` and `nameplate` are said by others than the miner.
 PSU, ESTIMATE = "psu", "estimate"
 
+_MOST = sys.float_info.max
 _BOUNDS: Mapping[str, tuple[float, float]] = {
-    name: (-math.inf if metric.low is None else metric.low, math.inf if metric.high is None else metric.high)
+    name: (-_MOST if metric.low is None else metric.low, _MOST if metric.high is None else metric.high)
     for name, metric in SCHEMAS["miner"].items()
     if metric.nature in (Nature.GAUGE, Nature.COUNTER)
 }
@@ -48,16 +50,15 @@ def number(raw: Any) -> float | Missing:
 
 def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
     """Set a metric from what the miner wrote, times `scale` to the canonical unit; out of bounds is NONSENSE."""
-    kind = type(raw)
-    if kind is not float and kind is not int:
-        found = number(raw)
-        if isinstance(found, Missing):
-            values[metric] = found
+    if type(raw) is not float and type(raw) is not int:
+        raw = number(raw)
+        if isinstance(raw, Missing):
+            values[metric] = raw
             return
-        raw = found
     figure = raw * scale
     low, high = _BOUNDS[metric]
-    values[metric] = figure if low <= figure <= high and figure != math.inf else NONSENSE
+    # Not a number and the infinities fail the comparison too.
+    values[metric] = figure if low <= figure <= high else NONSENSE
 
 
 def put_text(values: Values, metric: str, raw: Any) -> None:
@@ -84,7 +85,11 @@ def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bo
 
 def put_fans(values: Values, raws: Iterable[Any]) -> None:
     """Set slowest and fastest fan (rpm). A fan that stands still is a figure, not an absence; no fan at all is NOT_REPORTED."""
-    rpms = [figure for figure in map(number, raws) if not isinstance(figure, Missing)]
+    rpms = list(raws)
+    for raw in rpms:
+        if type(raw) is not int:
+            rpms = [figure for figure in map(number, rpms) if not isinstance(figure, Missing)]
+            break
     if rpms:
         put(values, "fan_min_rpm", min(rpms))
         put(values, "fan_max_rpm", max(rpms))

@@ -50,6 +50,22 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
     return found
 
 
+def put_pool_state(values: Values, entries: Any) -> None:
+    """Only the state of the pool that is worked for, without building the list: for the fast tier."""
+    if not isinstance(entries, list):
+        return
+    best: Any = None
+    for entry in entries:
+        if type(entry) is dict:
+            status = entry.get("Status") or entry.get("status")
+            if entry.get("Stratum Active") is True:
+                best = status
+                break
+            if best is None or (status == "Alive" and best != "Alive"):
+                best = status
+    put_text(values, "pool_state", best.lower() if type(best) is str else None)
+
+
 def put_pools(values: Values, pools: Sequence[PoolSeen], as_json: bool = True) -> None:
     """The pool metrics: of the active pool, else of the first living by priority, else of the first.
 

@@ -49,8 +49,11 @@ def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
 
 
 def _summary(answers: Mapping[str, Any]) -> dict[str, Any]:
-    found = cgminer.section(answers.get("summary") or {}, "SUMMARY")
-    return found[0] if found else message(answers, "summary")
+    document = answers.get("summary")
+    listed = document.get("SUMMARY") if document else None
+    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
+        return listed[0]
+    return message(answers, "summary")
 
 
 def doubtful(answers: Mapping[str, Any]) -> bool:
@@ -82,35 +85,39 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_w", first(summary, "Power_RT", "Power"))
     values["power_source"] = PSU if "Power" in summary or "Power_RT" in summary else NOT_REPORTED
     put(values, "power_limit_w", first(summary, "Power Limit") or first(status, "power_limit_set"))
-    put(values, "hw_errors", summary.get("Hardware Errors"))
-    for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
-        if key in summary:
-            put(values, metric, summary[key])
+    if "Accepted" in summary:
+        put(values, "shares_accepted", summary["Accepted"])
+        put(values, "shares_rejected", summary.get("Rejected"))
     _temperatures(values, summary, devs)
     if truth(summary.get("Liquid Cooling")):
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
     else:
-        put_fans(values, (summary[key] for key in ("Fan Speed In", "Fan Speed Out") if key in summary))
-    put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), 1e6)
-    put(values, "voltage_v", summary.get("Voltage"), 0.01)
-    if devs:
-        values["boards_hashing"] = float(sum(1 for dev in devs if _alive(dev)))
-        values["boards_expected"] = float(len(devs))
-        chips = [plain(dev.get("Effective Chips")) for dev in devs if dev.get("Effective Chips") is not None]
-        put(values, "chips_hashing", sum(chip for chip in chips if chip) if chips else None)
-    elif tier is not Tier.FAST:
-        values["boards_hashing"] = values["boards_expected"] = values["chips_hashing"] = NOT_REPORTED
-    if pool_entries or tier is not Tier.FAST:
-        pools = cgminer_pools(pool_entries)
-        put_pools(values, pools, as_json=tier is not Tier.FAST)
+        put_fans(values, [summary[key] for key in ("Fan Speed In", "Fan Speed Out") if key in summary])
     mode = first(summary, "Power Mode") or first(status, "power_mode")
-    put_text(values, "mode", mode.lower() if isinstance(mode, str) else None)
-    asleep = truth(first(status, "mineroff", "btmineroff"))
+    values["mode"] = mode.lower() if mode and isinstance(mode, str) else NOT_REPORTED
     codes = error_codes(answers)
+    _state(values, summary, status, devs, codes)
+    if codes is not None:
+        values["error_text"] = "; ".join(whatsminer_text(code) for code in codes)
+    if tier is not Tier.FAST:
+        _slow(values, summary, devs, pool_entries)
+    if tier is Tier.DAILY:
+        _identity(values, answers, summary, status)
+    return values
+
+
+def _state(
+    values: Values,
+    summary: Mapping[str, Any],
+    status: Mapping[str, Any],
+    devs: list[dict[str, Any]],
+    codes: list[str] | None,
+) -> None:
+    asleep = truth(first(status, "mineroff", "btmineroff")) if status else None
     # "Upfreq Complete" is the board's own word; "Hash Stable" false is a firmware that is still climbing.
-    stable = truth(summary.get("Hash Stable"))
-    climbing = [truth(dev["Upfreq Complete"]) for dev in devs if "Upfreq Complete" in dev]
-    starting = None if stable is None and not climbing else stable is False or False in climbing
+    starting = truth(summary.get("Hash Stable")) is False or any(
+        truth(dev.get("Upfreq Complete")) is False for dev in devs
+    )
     rate, window = values["hashrate_hs"], values["hashrate_window_s"]
     if asleep and _idle_power(summary) and (not isinstance(window, float) or window >= _LAGS_S):
         # A mean over minutes outlives the sleep that the miner tells; the power agrees with the sleep.
@@ -120,13 +127,31 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    if tier is not Tier.FAST or codes is not None:
-        values["error_text"] = NOT_REPORTED if codes is None else "; ".join(whatsminer_text(code) for code in codes)
-    if tier is not Tier.FAST:
-        values["boards_json"] = orjson.dumps(_boards(devs)).decode()
-    if tier is Tier.DAILY:
-        _identity(values, answers, summary, status)
-    return values
+
+
+def _slow(
+    values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]], pool_entries: list[dict[str, Any]]
+) -> None:
+    factory = plain(summary.get("Factory GHS"))
+    if factory:
+        put(values, "hashrate_nominal_hs", factory, 1e9)
+    else:
+        put(values, "hashrate_nominal_hs", summary.get("Target MHS"), _MHS)
+    put(values, "hw_errors", summary.get("Hardware Errors"))
+    if "Stale" in summary:
+        put(values, "shares_stale", summary["Stale"])
+    put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), 1e6)
+    put(values, "voltage_v", summary.get("Voltage"), 0.01)
+    if devs:
+        values["boards_hashing"] = float(sum(1 for dev in devs if _alive(dev)))
+        values["boards_expected"] = float(len(devs))
+        chips = [plain(dev.get("Effective Chips")) for dev in devs if dev.get("Effective Chips") is not None]
+        put(values, "chips_hashing", sum(chip for chip in chips if chip) if chips else None)
+    else:
+        values["boards_hashing"] = values["boards_expected"] = values["chips_hashing"] = NOT_REPORTED
+    put_pools(values, cgminer_pools(pool_entries))
+    values.setdefault("error_text", NOT_REPORTED)
+    values["boards_json"] = orjson.dumps(_boards(devs)).decode()
 
 
 def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
@@ -141,18 +166,14 @@ def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]
         known = [rate for rate in rates if rate is not None]
         put(values, "hashrate_hs", sum(known) if known else None, _MHS)
         values["hashrate_window_s"] = NOT_REPORTED
-    factory = plain(summary.get("Factory GHS"))
-    if factory:
-        put(values, "hashrate_nominal_hs", factory, 1e9)
-    else:
-        put(values, "hashrate_nominal_hs", summary.get("Target MHS"), _MHS)
 
 
 def _temperatures(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
-    boards = [dev["Temperature"] for dev in devs if "Temperature" in dev]
-    put_max(values, "temp_board_max_c", [*boards, summary["Temperature"]] if "Temperature" in summary else boards)
-    chips = [dev["Chip Temp Max"] for dev in devs if "Chip Temp Max" in dev]
-    put_max(values, "temp_chip_max_c", [*chips, summary["Chip Temp Max"]] if "Chip Temp Max" in summary else chips)
+    for metric, key in (("temp_board_max_c", "Temperature"), ("temp_chip_max_c", "Chip Temp Max")):
+        raws = [dev[key] for dev in devs if key in dev]
+        if key in summary:
+            raws.append(summary[key])
+        put_max(values, metric, raws)
     put(values, "temp_inlet_c", first(summary, "Env Temp", "Envtemp"))
 
 

@@ -80,25 +80,27 @@ def paths(problem: Problem, held: Holds, prices: Prices) -> Paths:
     start = problem.start_money().T + prices.start[None, :]
     total = np.zeros((slots_n + 1, groups_n))
     np.cumsum(margin, axis=0, out=total[1:])
-    on, off = np.zeros((slots_n + 1, groups_n)), np.zeros((slots_n + 1, groups_n))
+    # With A'[t] = A[t] + V[t] the margin drops out: A'[t] = max(A'[t+1], B[free_off] + V[t]).
+    on, off = np.empty((slots_n + 1, groups_n)), np.zeros((slots_n + 1, groups_n))
+    on[-1] = total[-1]
     run = -total[:-1] - start
-    all_groups = np.arange(groups_n)
-    for t in range(slots_n - 1, -1, -1):
-        if held.even:
-            until_on, until_off = held.on[t, 0], held.off[t, 0]
-            stop, begin = off[until_off], total[until_on] + on[until_on]
-        else:
-            stop = off[held.off[t], all_groups]
-            begin = total[held.on[t], all_groups] + on[held.on[t], all_groups]
-        # min_off may end at t + 1: B there is known already, and A[t] never looks at B[t].
-        np.maximum(margin[t] + on[t + 1], stop, out=on[t])
-        np.maximum(off[t + 1], run[t] + begin, out=off[t])
-    earned = (
-        held.free_on_units * on[0]
-        + held.free_off_units * off[0]
-        + (held.locked_on * (total[1:] + on[1:])).sum(axis=0)
-        + (held.locked_off * off[1:]).sum(axis=0)
-    )
+    ons, offs, totals, runs = list(on), list(off), list(total), list(run)
+    spare = np.empty(groups_n)
+    if held.even:
+        until_on, until_off = held.on[:, 0].tolist(), held.off[:, 0].tolist()
+        for t in range(slots_n - 1, -1, -1):
+            np.add(offs[until_off[t]], totals[t], out=spare)
+            np.maximum(ons[t + 1], spare, out=ons[t])
+            np.add(ons[until_on[t]], runs[t], out=spare)
+            np.maximum(offs[t + 1], spare, out=offs[t])
+    else:
+        columns = np.arange(groups_n)
+        for t in range(slots_n - 1, -1, -1):
+            np.maximum(ons[t + 1], off[held.off[t], columns] + totals[t], out=ons[t])
+            np.maximum(offs[t + 1], on[held.on[t], columns] + runs[t], out=offs[t])
+    earned = held.free_on_units * on[0] + held.free_off_units * off[0]
+    earned += (held.locked_on * on[1:]).sum(axis=0) + (held.locked_off * off[1:]).sum(axis=0)
+    on -= total
     return Paths(margin, total, on, off, start, earned)
 
 
@@ -143,16 +145,18 @@ def shares_on(problem: Problem, held: Holds, found: Paths) -> Floats:
     state: NDArray[np.bool_] = np.stack((np.ones(groups_n, dtype=bool), np.zeros(groups_n, dtype=bool)))
     until = np.zeros((2, groups_n), dtype=np.int64)
     weight = np.stack((problem.groups.on_now, problem.groups.units - problem.groups.on_now))
+    weight = weight / np.maximum(problem.groups.units, 1)
     share = np.empty((slots_n, groups_n))
-    units = np.maximum(problem.groups.units, 1)
+    row = weight[0]
     for t in range(slots_n):
-        free = until <= t
-        turn = free & np.where(state, stop[t], begin[t])
-        if bool(turn.any()):
+        turn = np.where(state, stop[t], begin[t])
+        turn &= until <= t
+        if turn.any():
             until = np.where(turn, np.where(state, held.off[t], held.on[t]), until)
             state = state ^ turn
-        share[t] = (weight * state).sum(axis=0)
-    return share / units
+            row = weight[0] * state[0] + weight[1] * state[1]
+        share[t] = row
+    return share
 
 
 def starts_used(problem: Problem, held: Holds, found: Paths) -> Floats:
@@ -173,13 +177,15 @@ def start_prices(problem: Problem, held: Holds, prices: Prices, turns: int = 8) 
     low, high = np.zeros(len(price)), np.full(len(price), np.inf)
     best, best_value = price, np.full(len(price), np.inf)
     typical = np.maximum(problem.start_money().mean(axis=1), 1e-12)
-    for _ in range(turns):
+    for turn in range(turns):
         tried = replace(prices, start=price)
         found = paths(problem, held, tried)
         value = found.worth + price * np.maximum(problem.groups.starts_left, 0)
         better = value < best_value
         best, best_value = np.where(better, price, best), np.minimum(value, best_value)
         over = starts_used(problem, held, found) > problem.groups.starts_left
+        if turn == 0 and not bool(((price > 0) | (capped & over)).any()):
+            break
         low, high = np.where(over, price, low), np.where(over, high, price)
         price = np.where(np.isfinite(high), (low + high) / 2, np.maximum(2 * price, typical))
         price = np.where(capped, price, 0.0)

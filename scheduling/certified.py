@@ -16,14 +16,14 @@ import numpy as np
 
 from scheduling.assemble import assemble
 from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, start_prices, wishes
-from scheduling.counts import Corridor, Wishes, forward
+from scheduling.counts import Corridor, Target, Wishes, forward
 from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
 from scheduling.plan import Plan
 from scheduling.power_path import PowerPath, power_path
 from scheduling.prices import Prices, prices_of
 from scheduling.problem import Floats, Ints, Problem
-from scheduling.program import Solution, load, solve
+from scheduling.program import Kept, Solution
 from scheduling.shares import Shares, Walk, shares, walk
 from scheduling.tranche import Tranches, classes, pooled, programme
 from scheduling.worth import worth
@@ -33,13 +33,16 @@ LP = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How far to go: classes of the tranche programme; how far counts may leave its power for the money of one start, as
-    a share of the site's; rounds of feeder prices; `lean`, by how much feeder prices are lowered where units make their
-    wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it may); the
-    proven gap at which to stop at once, or not to try more classes."""
+    """How far to go.
+
+    `classes` of the tranche programme; `gives`: how far counts may leave its power for the money of one start, as a share
+    of the site's (None: freely); `rounds` of feeder prices; `lean`, by how much feeder prices are lowered where units make
+    their wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it
+    may); the proven gaps at which to stop at once (`good`), or not to try more classes (`enough`).
+    """
 
     classes: tuple[int, ...] = (12, 24)
-    gives: tuple[float, ...] = (1.0, 0.1)
+    gives: tuple[float | None, ...] = (None, 0.1)
     rounds: int = 4
     lean: float = 0.3
     good: float = 5e-4
@@ -85,15 +88,28 @@ class Try:
     path: PowerPath
 
 
-def certified(problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "") -> Plan | None:
+class Memory:
+    """Loaded programmes by number of classes: a plan on changed orders, limits or prices goes on from the last basis."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Kept] = {}
+
+    def kept(self, count: int) -> Kept:
+        return self._kept.setdefault(count, Kept(LP))
+
+
+def certified(
+    problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "", memory: Memory | None = None
+) -> Plan | None:
     """A plan that breaks no rule, with its bound; None where no try gave one."""
+    memory = Memory() if memory is None else memory
     base = ground(problem)
     tries: list[Try] = []
     proof: Proof | None = None
     for count in recipe.classes:
         tranches = pooled(problem, base.parts, classes(problem, base.parts, count))
         model = programme(tranches, base.margin_w)
-        found = solve(load(model.program.arrays(), relaxed=True, options=LP), has_whole=False)
+        found = memory.kept(count).solve(model.program.arrays())
         if not found.found or found.status != "Optimal":
             break
         here = prove(problem, base, prices_of(model, found, problem, tranches.of), recipe.rounds)
@@ -195,11 +211,11 @@ def attempt(
     prices: Prices,
     wish: Wishes,
     flexible_w: Floats,
-    target: tuple[Floats, Floats],
-    give: float,
+    wanted: tuple[Floats, Floats],
+    give: float | None,
 ) -> Try | None:
     """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
-    weight, target_w = target
+    weight, wanted_w = wanted
     low = problem.step_w()[:, 0]
     top = np.empty((len(weight), len(flexible_w)))
     most_on = np.empty(top.shape, dtype=np.int64)
@@ -209,9 +225,12 @@ def attempt(
         most_on[:, part.slots] = np.rint(fitting).astype(np.int64)[:, None]
     slack = base.margin_w / 4
     corridor = Corridor(np.maximum(flexible_w - slack, 0.0), flexible_w + slack)
-    typical = float(np.median(problem.start_money().mean(axis=1) / weight))
-    give_w = give * float(target_w.max(initial=0.0)) / max(typical, 1e-12)
-    on = forward(problem, wish, corridor, weight_w=weight, target_w=target_w, give_w=give_w, top_w=top, most_on=most_on)
+    target = None
+    if give is not None:
+        typical = float(np.sort(problem.start_money().mean(axis=1) / weight)[len(weight) // 2])
+        give_w = give * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
+        target = Target(weight, wanted_w, give_w, np.concatenate((weight, weight)))
+    on = forward(problem, wish, corridor, top_w=top, most_on=most_on, target=target)
     path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w)
     if path is None:
         return None

@@ -54,12 +54,9 @@ class _Power:
         count = len(problem.slots)
         self.miners = np.zeros(count)
         self.asleep = np.zeros(count)
-        for g in range(len(groups.names)):
-            on = np.zeros(count)
-            for m in range(len(groups.mode_names)):
-                self.miners += plan.counts[g, m] * groups.mode_power_w[g, m]
-                on += plan.counts[g, m]
-            self.asleep += (groups.units[g] - on) * groups.sleep_w[g]
+        for m in range(len(groups.mode_names)):
+            self.miners += groups.mode_power_w[:, m] @ plan.counts[:, m].astype(np.float64)
+        self.asleep += groups.sleep_w @ (groups.units[:, None] - plan.counts.sum(axis=1)).astype(np.float64)
         nothing = np.zeros(count)
         charge = nothing if plan.charge_w is None else plan.charge_w
         discharge = nothing if plan.discharge_w is None else plan.discharge_w
@@ -168,11 +165,9 @@ def _site(plan: Plan, power: _Power) -> list[Violation]:
 def _feeders(plan: Plan) -> list[Violation]:
     groups, site = plan.problem.groups, plan.problem.site
     drawn = np.zeros(site.feeder_cap_w.shape)
-    for g in range(len(groups.names)):
-        units_on = plan.counts[g].sum(axis=0)
-        drawn[groups.feeder[g]] += (
-            groups.mode_power_w[g] @ plan.counts[g] + (groups.units[g] - units_on) * groups.sleep_w[g]
-        )
+    for m in range(len(groups.mode_names)):
+        np.add.at(drawn, groups.feeder, plan.counts[:, m] * groups.mode_power_w[:, m, None])
+    np.add.at(drawn, groups.feeder, (groups.units[:, None] - plan.counts.sum(axis=1)) * groups.sleep_w[:, None])
     excess = drawn - site.feeder_cap_w
     wrong = np.argwhere(
         excess > TOLERANCE_W + TOLERANCE_REL * np.abs(np.where(np.isfinite(site.feeder_cap_w), site.feeder_cap_w, 0.0))
@@ -236,14 +231,20 @@ def _money(plan: Plan, power: _Power) -> list[Violation]:
     problem, groups, site = plan.problem, plan.problem.groups, plan.problem.site
     total = gross = 0.0
     edges = problem.slots.edges_ms
+    rates = sum(
+        (groups.mode_hashrate_hs[:, m] @ plan.counts[:, m].astype(np.float64) for m in range(len(groups.mode_names))),
+        np.zeros(len(edges) - 1),
+    )
+    worn_started = groups.start_cost @ plan.starts.astype(np.float64)
+    lost_started = groups.start_lost_hashes @ plan.starts.astype(np.float64)
     for t in range(len(edges) - 1):
         seconds = (int(edges[t + 1]) - int(edges[t])) / 1000
-        rate = float((plan.counts[:, :, t] * groups.mode_hashrate_hs).sum())
-        earned = rate * float(problem.hash_value_per_hs_s[t]) * float(site.derate[t])
-        energy_wh = power.meter[t] * seconds / 3600
-        spent = energy_wh * float(site.energy_price_per_wh[t]) + power.meter[t] * float(site.coincident_price_per_w[t])
-        lost = float(problem.hash_value_per_hs_s[t]) * float(site.derate[t])
-        switched = float((plan.starts[:, t] * (groups.start_cost + groups.start_lost_hashes * lost)).sum())
+        worth = float(problem.hash_value_per_hs_s[t]) * float(site.derate[t])
+        earned = float(rates[t]) * worth
+        energy_wh = float(power.meter[t]) * seconds / 3600
+        spent = energy_wh * float(site.energy_price_per_wh[t])
+        spent += float(power.meter[t]) * float(site.coincident_price_per_w[t])
+        switched = float(worn_started[t]) + float(lost_started[t]) * worth
         worn = 0.0
         if site.battery is not None:
             moved = sum(float(a[t]) for a in (plan.charge_w, plan.discharge_w) if a is not None)

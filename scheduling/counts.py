@@ -32,6 +32,17 @@ class Corridor:
     least_top_w: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Counts held near a wanted power: `weight_w[g]` measures a unit against `power_w[t]`, from which a score (money per W)
+    of 1 may lead away by `give_w`; `double` is the weight of both lots of each group."""
+
+    weight_w: Floats
+    power_w: Floats
+    give_w: float
+    double: Floats
+
+
 class Reach:
     """The site powers that the ramp can reach slot by slot, given who is on."""
 
@@ -54,89 +65,109 @@ def forward(
     wishes: Wishes,
     corridor: Corridor,
     *,
-    weight_w: Floats | None = None,
-    target_w: Floats | None = None,
-    give_w: float = 0.0,
     top_w: Floats,
     most_on: Ints | None = None,
+    target: Target | None = None,
     reach: Reach | None = None,
 ) -> Ints:
     """Units on, shape [group, slot].
 
-    `weight_w[g]` measures a unit against `target_w[t]` where given, from which a score (money per W) of 1 may lead away by
-    `give_w`; `top_w[g, t]` is what a unit can draw at
-    most beside the others on its feeder; `reach` narrows the corridor to what the ramp lets the site reach from the slot
-    before (where no power path is known yet).
+    `top_w[g, t]` is what a unit can draw at most beside the others on its feeder; `most_on[g, t]` the most units of a group
+    that fit there; `target` holds counts near a wanted power; `reach` narrows the corridor to what the ramp lets the site
+    reach from the slot before (where no power path is known yet).
     """
     groups = problem.groups
     groups_n, _, slots_n, feeders_n = problem.shape
-    on_window = _windows(problem, groups.min_on_s)
-    off_window = _windows(problem, groups.min_off_s)
-    room = problem.feeder_room_w()
-    base = problem.step_w()[:, 0]
-    weight = base if weight_w is None else weight_w
-    feeder2 = np.concatenate((groups.feeder, groups.feeder))
+    room, base = problem.feeder_room_w(), problem.step_w()[:, 0]
     tight = np.bincount(groups.feeder, weights=groups.units * base, minlength=feeders_n) > room.min(axis=1)
-    starts, stops = np.zeros((groups_n, slots_n), dtype=np.int64), np.zeros((groups_n, slots_n), dtype=np.int64)
-    held_w = groups.locked_on.T.astype(np.float64) @ base
-    left = np.where(groups.starts_left >= 0, groups.starts_left, np.iinfo(np.int64).max // 4)
+    crowded = bool(tight.any())
+    watts = np.concatenate((base, base))
+    gains = np.concatenate((wishes.stop_loss, wishes.start_gain)).T
+    tops = np.ascontiguousarray(top_w.T)
+    locked_on, locked_off = np.ascontiguousarray(groups.locked_on.T), np.ascontiguousarray(groups.locked_off.T)
+    limit = None if most_on is None else np.ascontiguousarray(most_on.T)
+    starts, stops = np.zeros((slots_n, groups_n), dtype=np.int64), np.zeros((slots_n, groups_n), dtype=np.int64)
+    on_ends, off_ends = _ends(problem, groups.min_on_s), _ends(problem, groups.min_off_s)
     free_at = _free_at(problem)
     longest = free_at.max(axis=0, initial=0)
-    on = np.empty((groups_n, slots_n), dtype=np.int64)
+    held_w = locked_on.astype(np.float64) @ base
+    left = np.where(groups.starts_left >= 0, groups.starts_left, np.iinfo(np.int64).max // 4)
+    on = np.empty((slots_n, groups_n), dtype=np.int64)
     before = groups.on_now.astype(np.int64)
-    on_held = np.zeros(groups_n, dtype=np.int64)
-    off_held = np.zeros(groups_n, dtype=np.int64)
-    double = np.concatenate((weight, weight))
+    on_held, off_held = np.zeros(groups_n, dtype=np.int64), np.zeros(groups_n, dtype=np.int64)
     for t in range(slots_n):
-        on_held -= _expired(starts, on_window, t)
-        off_held -= _expired(stops, off_window, t)
-        keep = np.minimum(np.maximum(on_held, 0) + groups.locked_on[:, t], before)
+        for rows, source in on_ends[t]:
+            on_held[rows] -= starts[source, rows]
+        for rows, source in off_ends[t]:
+            off_held[rows] -= stops[source, rows]
+        keep = np.minimum(on_held + locked_on[t], before)
         can_stop = before - keep
-        can_start = np.clip(groups.units - before - off_held - groups.locked_off[:, t], 0, left)
-        if most_on is not None:
-            room_units = np.maximum(most_on[:, t] - keep, 0)
-            size = np.concatenate(
-                (np.minimum(can_stop, room_units), np.minimum(can_start, np.maximum(room_units - can_stop, 0)))
-            )
-        else:
-            size = np.concatenate((can_stop, can_start))
-        score = np.concatenate((wishes.stop_loss[:, t], wishes.start_gain[:, t])) / double
-        order = np.argsort(-score, kind="stable")
-        if bool(tight.any()):
-            size = _within_feeders(size, order, feeder2, base, room[:, t], keep, groups.feeder, tight)
-        lots = size[order]
-        lot_base = np.concatenate((base, base))[order]
-        top = top_w[:, t]
-        lot_top = np.concatenate((top, top))[order]
-
+        can_start = np.minimum(np.maximum(groups.units - before - off_held - locked_off[t], 0), left)
+        offered = can_stop
+        if limit is not None:
+            spare = np.maximum(limit[t] - keep, 0)
+            offered = np.minimum(can_stop, spare)
+            can_start = np.minimum(can_start, spare - offered)
+        size = np.concatenate((offered, can_start))
+        gain = gains[t]
+        if crowded:
+            rank = np.argsort(-gain / watts, kind="stable")
+            feeder2 = np.concatenate((groups.feeder, groups.feeder))
+            size = _within_feeders(size, rank, feeder2, base, room[:, t], keep, groups.feeder, tight)
         most_low, least_top = corridor.most_low_w[t], corridor.least_top_w[t]
         if reach is not None:
             most_low, least_top = reach.narrowed(t, most_low, least_top)
-        low_end = _prefix(lots, lot_base, most_low - float(keep @ base), up=False)
-        top_end = _prefix(lots, lot_top, least_top - float(keep @ top), up=True)
-        if target_w is None:
-            end = float(lots[score[order] > 0].sum())
-        else:
-            have = target_w[t] - float(keep @ weight)
-            end = _soft(lots, double[order], score[order], have, give_w)
-        end = min(max(end, top_end), low_end)
-        taken = np.clip(end - (np.cumsum(lots) - lots), 0, lots).astype(np.int64)
-        chosen = np.zeros(2 * groups_n, dtype=np.int64)
-        chosen[order] = taken
+        low_room, top_need = most_low - float(keep @ base), least_top - float(keep @ tops[t])
+
+        chosen = np.where(gain > 0, size, 0)
+        top2 = np.concatenate((tops[t], tops[t]))
+        kept = target is None and float(chosen @ watts) <= low_room and float(chosen @ top2) >= top_need
+        if not kept:
+            chosen = _ranked(size, gain, watts, top2, low_room, top_need, keep, target, t)
         began = chosen[groups_n:]
-        if bool(began.any()):
-            began = _startable(began, order, groups_n, base, corridor.most_low_w, held_w, t, int(longest[t]))
+        if began.any():
+            worst = np.argsort(gain[groups_n:] / base, kind="stable")
+            began = _startable(began, worst, base, corridor.most_low_w, held_w, t, int(longest[t]))
             _hold(held_w, began * base, free_at[:, t], t)
-        starts[:, t] = began
-        stops[:, t] = can_stop - chosen[:groups_n]
-        before = before + starts[:, t] - stops[:, t]
-        on_held += starts[:, t]
-        off_held += stops[:, t]
-        left = left - starts[:, t]
-        on[:, t] = before
+            starts[t] = began
+            on_held += began
+            left = left - began
+        stops[t] = can_stop - chosen[:groups_n]
+        off_held += stops[t]
+        before = before + starts[t] - stops[t]
+        on[t] = before
         if reach is not None:
-            reach.moved(t, float(before @ base), min(float(before @ top), corridor.most_low_w[t]))
-    return on
+            reach.moved(t, float(before @ base), min(float(before @ tops[t]), corridor.most_low_w[t]))
+    return np.ascontiguousarray(on.T)
+
+
+def _ranked(
+    size: Ints,
+    gain: Floats,
+    watts: Floats,
+    top_w: Floats,
+    low_room: float,
+    top_need: float,
+    keep: Ints,
+    target: Target | None,
+    t: int,
+) -> Ints:
+    """Units of each lot that are on where the plain wishes do not fit: a prefix of the lots by money per W."""
+    measure = watts if target is None else target.double
+    at = np.flatnonzero(size)
+    order = at[np.argsort(-gain[at] / measure[at], kind="stable")]
+    lots, score = size[order], gain[order] / measure[order]
+    low_end = _prefix(lots, watts[order], low_room, up=False)
+    top_end = _prefix(lots, top_w[order], top_need, up=True)
+    if target is None:
+        end = float(lots[score > 0].sum())
+    else:
+        have = target.power_w[t] - float(keep @ target.weight_w)
+        end = _soft(lots, measure[order], score, have, target.give_w)
+    end = min(max(end, top_end), low_end)
+    chosen = np.zeros(len(size), dtype=np.int64)
+    chosen[order] = np.clip(end - (np.cumsum(lots) - lots), 0, lots).astype(np.int64)
+    return chosen
 
 
 def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool | None) -> float:
@@ -190,14 +221,12 @@ def _within_feeders(
     return size
 
 
-def _startable(
-    began: Ints, order: Ints, groups_n: int, base: Floats, most_low_w: Floats, held_w: Floats, t: int, until: int
-) -> Ints:
+def _startable(began: Ints, worst: Ints, base: Floats, most_low_w: Floats, held_w: Floats, t: int, until: int) -> Ints:
     """Starts cut, worst first, so that those locked on fit every coming slot of their minimum time."""
     spare = float((most_low_w[t:until] - held_w[t:until]).min()) if until > t else np.inf
     if float(began @ base) <= spare:
         return began
-    ranked = order[order >= groups_n] - groups_n
+    ranked = worst[::-1]
     units, watts = began[ranked], base[ranked]
     end = _prefix(units, watts, spare, up=False)
     began = began.copy()
@@ -220,16 +249,13 @@ def _free_at(problem: Problem) -> Ints:
     )
 
 
-def _windows(problem: Problem, hold_s: Floats) -> list[tuple[Ints, Ints]]:
-    """For each distinct minimum time: its groups, and the first slot that still binds each slot."""
-    return [(np.flatnonzero(hold_s == hold), first_locking(problem.slots, float(hold))) for hold in np.unique(hold_s)]
-
-
-def _expired(switched: Ints, windows: list[tuple[Ints, Ints]], t: int) -> Ints:
-    """Units whose minimum time ran out since the slot before, shape [group]."""
-    out = np.zeros(len(switched), dtype=np.int64)
-    if t:
-        for groups, first in windows:
-            for source in range(int(first[t - 1]), int(first[t])):
-                out[groups] += switched[groups, source]
-    return out
+def _ends(problem: Problem, hold_s: Floats) -> list[list[tuple[Ints, int]]]:
+    """For each slot the (groups, earlier slot) whose switches there have just served their minimum time."""
+    slots_n = len(problem.slots)
+    found: list[list[tuple[Ints, int]]] = [[] for _ in range(slots_n)]
+    for hold in np.unique(hold_s):
+        rows = np.flatnonzero(hold_s == hold)
+        first = first_locking(problem.slots, float(hold)).tolist()
+        for t in range(1, slots_n):
+            found[t] += [(rows, source) for source in range(first[t - 1], first[t])]
+    return found

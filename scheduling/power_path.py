@@ -17,6 +17,7 @@ from scheduling.site_rows import SiteRows, scales
 
 NEAR = 0.06
 BINS = 8
+OPTIONS = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,7 @@ def power_path(
     merit_row = program.add_rows("merit", low_w.shape, low=low_w / scale_w, high=low_w / scale_w)
     program.add_terms(merit_row, site.flexible, 1.0)
     program.add_terms(merit_row[None, :], bins, -1.0)
-    found = solve(
-        load(program.arrays(), relaxed=True, options={"solver": "simplex", "presolve": "off"}), has_whole=False
-    )
+    found = solve(load(program.arrays(), relaxed=True, options=OPTIONS), has_whole=False)
     if not found.found or found.status != "Optimal":
         return None
 

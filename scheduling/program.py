@@ -184,6 +184,41 @@ def load(arrays: Arrays, *, relaxed: bool = False, options: dict[str, Any] | Non
     return solver
 
 
+class Kept:
+    """A programme that stays loaded: where the next one has the same matrix, only bounds and worths are changed, and the
+    simplex method goes on from the basis it had."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._arrays: Arrays | None = None
+        self._solver: Any = None
+
+    def solve(self, arrays: Arrays) -> Solution:
+        """The linear relaxation of the programme, warm where that is possible."""
+        old = self._arrays
+        same = old is not None and all(
+            np.array_equal(getattr(old, name), getattr(arrays, name)) for name in ("begin", "index", "value", "whole")
+        )
+        if old is None or not same or len(old.low) != len(arrays.low):
+            self._solver = load(arrays, relaxed=True, options=self._options)
+        else:
+            self._change(old, arrays)
+        self._arrays = arrays
+        return solve(self._solver, has_whole=False)
+
+    def _change(self, old: Arrays, new: Arrays) -> None:
+        columns = np.flatnonzero((old.low != new.low) | (old.high != new.high)).astype(np.int32)
+        if len(columns):
+            self._solver.changeColsBounds(len(columns), columns, new.low[columns], new.high[columns])
+        worth = np.flatnonzero(old.worth != new.worth).astype(np.int32)
+        if len(worth):
+            self._solver.changeColsCost(len(worth), worth, new.worth[worth])
+        rows = np.flatnonzero((old.row_low != new.row_low) | (old.row_high != new.row_high)).astype(np.int32)
+        if len(rows):
+            self._solver.changeRowsBounds(len(rows), rows, new.row_low[rows], new.row_high[rows])
+        self._solver.changeObjectiveOffset(new.offset)
+
+
 def solve(solver: Any, *, has_whole: bool) -> Solution:
     """Run and read. A limit that was hit leaves the best point found, with its bound."""
     import highspy

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,21 +97,24 @@ async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str
         seed=options.seed,
         pace=options.pace,
         mqtt_host="127.0.0.1",
-        mqtt_port=_free_port(),
+        mqtt_port=free_port(),
         rpc_port=0,
         http_port=0,
         password=secret_file(folder, "miners.password"),
     )
     say(f"twin: {spec.miners} miners, ramps {spec.pace:g} times as fast as real ones")
     with twin_process(spec, folder) as ready:
-        config_path = write_site(folder, ready, spec, options.port, clock.now_ms(), options.seconds is not None)
+        config_path = write_site(
+            folder, ready, spec, options.port or free_port(), clock.now_ms(), options.seconds is not None
+        )
         config = load(config_path, environment={})
-        cpu_from_s, from_s, from_ms = cpu_s(), clock.monotonic_s(), clock.now_ms()
+        cpu_from_s, from_s = cpu_s(), clock.monotonic_s()
         async with start(config, folder) as running:
             say(f"page: {running.link}")
             if options.seconds is None:
                 await asyncio.Event().wait()
-            assert options.seconds is not None
+                return None
+            from_ms = await _first_word(running)
             await _story(running, config, options.seconds, clock, say)
             used_s = clock.monotonic_s() - from_s
             used_cpu_s = cpu_s() - cpu_from_s
@@ -153,6 +157,18 @@ async def _story(running: Running, config: Config, seconds: float, clock: Clock,
         await _settled(running.wired.settling)
 
 
+async def _first_word(running: Running, patience_s: float = 30.0) -> int:
+    """The instant of the billing meters' first word: figures of energy begin there."""
+    state = running.hub.rooms.state
+    mains = [site.main for site in state.sites.values() if site.main]
+    for _ in range(round(patience_s / 0.1)):
+        heard = [last[0] for device in mains if (last := state.traces[device].last()) is not None]
+        if len(heard) == len(mains):
+            return max(heard)
+        await asyncio.sleep(0.1)
+    raise ConfigError([Fault("demo", f"no billing meter spoke within {patience_s:g} s", "See twin.log")])
+
+
 async def _settled(settling: SettleDuty, rounds: int = 5) -> None:
     """A payout of this very moment is divided once the meter has told its energy: let it."""
     for _ in range(rounds):
@@ -173,9 +189,8 @@ def _peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from hub.twin.spec import TwinSpec
+from hub.twin.site import Site
+from hub.twin.spec import TwinSpec, feeder_name
 from kernel.clock import MS_PER_HOUR, iso, to_datetime
 from kernel.span import floor_ms
 from miner_control.register import COLUMNS
@@ -116,19 +117,55 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
             f'profile = "{container["profile"]}"\ntopic = "{container["topic_prefix"]}"\n'
         )
     settle_s = 5.0 if quick else 60.0
+    broker = ready.get("mqtt") or {"host": "127.0.0.1", "port": 1883}
     lines += [
         '[credentials.miners]\naccount = "root"\npassword_file = "secrets/miners.password"\n',
-        f'[mqtt]\nembedded = true\nhost = "{ready["mqtt"]["host"]}"\nport = {ready["mqtt"]["port"]}\n',
+        f'[mqtt]\nembedded = true\nhost = "{broker["host"]}"\nport = {broker["port"]}\n',
         '[prices]\nfolder = "feeds"\ncurrency = "KZT"\n',
         '[planning]\ntariff = "tariffs/example_market.toml"\nstart_cost = 40.0\n',
         "[control]\ntick_s = 2.0\nstale_after_s = 30.0\ncommand_deadline_s = 60.0\n",
-        f'[money]\ncontract = "contracts/example-hub.toml"\npool_url = "{ready["pool_url"]}"\n'
-        f'pool_account = "{spec.pool_account}"\npool_token_file = "secrets/pool.token"\n'
-        f'rates_url = "{ready["rates_url"]}"\nvenue_url = "{ready["venue_url"]}"\nsettle_every_s = {settle_s}\n',
     ]
+    if "pool_url" in ready:
+        lines.append(
+            f'[money]\ncontract = "contracts/example-hub.toml"\npool_url = "{ready["pool_url"]}"\n'
+            f'pool_account = "{spec.pool_account}"\npool_token_file = "secrets/pool.token"\n'
+            f'rates_url = "{ready["rates_url"]}"\nvenue_url = "{ready["venue_url"]}"\nsettle_every_s = {settle_s}\n'
+        )
     path = folder / "hub.toml"
     path.write_text("\n".join(lines))
     (folder / "twin.json").write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    return path
+
+
+def write_simulated_site(folder: Path, world: Site, spec: TwinSpec, now_ms: int) -> Path:
+    """The same folder for devices without sockets, at the pace of virtual time: polls, ticks and plans far apart."""
+    ready = {
+        "miners": [
+            {
+                "device": place.device, "host": place.host, "ports": {}, "model": place.model.label,
+                "dialect": place.model.dialect, "feeder": feeder_name(place.feeder), "rack": place.rack,
+                "position": place.position, "serial": place.serial, "mac": place.mac,
+            }
+            for place in world.places
+        ],
+        "meters": [
+            {
+                "device": meter.device, "host": "127.0.0.1", "port": 502, "unit": meter.unit_id,
+                "role": "main" if meter.feeder is None else "feeder",
+                "profile": spec.main_meter_profile if meter.feeder is None else spec.feeder_meter_profile,
+                "feeder": None if meter.feeder is None else feeder_name(meter.feeder),
+            }
+            for meter in world.meters
+        ],
+        "containers": [],
+    }  # fmt: skip
+    secret_file(folder, "miners.password", "simulated")
+    path = write_site(folder, ready, spec, 8787, now_ms, quick=False)
+    text = path.read_text().replace("start_cost = 40.0", "start_cost = 40.0\nhorizon = [[900.0, 86400.0]]")
+    text = text.replace("tick_s = 2.0", "tick_s = 60.0").replace("stale_after_s = 30.0", "stale_after_s = 200.0")
+    text = text.replace("command_deadline_s = 60.0", "command_deadline_s = 1800.0")
+    text += "\n[polling]\nminer_fast_s = 60.0\nminer_slow_s = 3600.0\nmeter_s = 15.0\n"
+    path.write_text(text)
     return path
 
 

@@ -73,7 +73,7 @@ def _miners(wired: Wired, sites: list[SiteState], now_ms: int) -> dict[str, int]
 def _energy(journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
     """Meters by their registers, and what the miners said they drew, brought to the meter by the modelled losses."""
     slot = whole(span)
-    meters = []
+    meters: list[dict[str, Any]] = []
     for device, role in [(site.main, "main"), *((device, "feeder") for device in site.feeder_meters.values())]:
         if device is None:
             continue

@@ -3,7 +3,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,13 @@ async def _listening(host: str, port: int, tasks: "list[asyncio.Task[None]]") ->
             continue
         writer.close()
         return
+
+
+async def serve_until_told(config: Config, folder: Path, say: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT, then end in order."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with start(config, folder) as running:
+        say(running.link)
+        await told.wait()

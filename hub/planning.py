@@ -18,13 +18,9 @@ from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem import Problem
 
-LOOK_EVERY_S = 1.0
-
 
 class PlanDuty:
     """Plans for one site: on the slot, on a new curve, on an order, on drift."""
-
-    every_s = LOOK_EVERY_S
 
     def __init__(
         self,
@@ -35,7 +31,9 @@ class PlanDuty:
         recorder: Recorder,
         clock: Clock,
         offload: Offload,
+        every_s: float,
     ) -> None:
+        self.every_s = every_s
         self.name = f"plan {site.config.name}"
         self.last: Plan | None = None
         self.seconds: list[float] = []
@@ -64,17 +62,15 @@ class PlanDuty:
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
         site, now_ms = self._site, self._clock.now_ms()
-        if not len(site.roster):
-            return
-        fleet = fleet_at(self._state, site, now_ms, self._config.control.stale_after_s)
-        if not fleet.fresh.any():
-            return
         limits = limits_at(self._state, site, now_ms)
         meter_w = fresh_meters(self._state, site, now_ms).get(site.key)
         self._peak_w = max(self._peak_w, meter_w or 0.0)
         numbers, curves = self.numbers(), self._state.all_curves()
         why = due(self._made, numbers, now_ms, curves, limits)
-        if why is None:
+        if why is None or not len(site.roster):
+            return
+        fleet = fleet_at(self._state, site, now_ms, self._config.control.stale_after_s)
+        if not fleet.fresh.any():
             return
         since_ms = site.standing.asked(now_ms).since_ms
         problem = problem_of(

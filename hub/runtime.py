@@ -32,8 +32,6 @@ log = structlog.get_logger("hub")
 OUTSIDE = (TransportError, DecodeError, ConfigError, OSError, TimeoutError)
 """What the world does to us; anything else is a fault of ours and is not caught."""
 
-RECORD_EVERY_S = 0.25
-ORDERS_EVERY_S = 1.0
 CLOCK_TOLERANCE_S = 2.0
 VERDICT_FOR_MS = 600_000
 
@@ -49,6 +47,16 @@ class Duty(Protocol):
 
     async def do(self) -> None:
         """One turn. Raises one of OUTSIDE where the world does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often the small loops turn. Live: at a person's pace. Virtual time takes them further apart."""
+
+    record_s: float = 0.25
+    orders_s: float = 1.0
+    clock_s: float = 1.0
+    plan_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -76,6 +84,7 @@ class Rooms:
     servers: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Any]] = ()
     wiring: str = "live"
+    rhythm: Rhythm = Rhythm()
     health: dict[str, FeedHealth] = field(default_factory=dict)
 
 
@@ -102,9 +111,9 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._every("record", RECORD_EVERY_S, rooms.recorder.flush)),
+                    group.create_task(self._every("record", rooms.rhythm.record_s, rooms.recorder.flush)),
                     group.create_task(rooms.collector.run()),
-                    group.create_task(self._every("orders", ORDERS_EVERY_S, self.watch_orders)),
+                    group.create_task(self._every("orders", rooms.rhythm.orders_s, self.watch_orders)),
                     group.create_task(self._watch_clock()),
                     *(group.create_task(self._control(site)) for site in rooms.state.sites.values()),
                     *(group.create_task(self._listen(feed)) for feed in rooms.subscriptions),
@@ -192,7 +201,7 @@ class Hub:
     async def _watch_clock(self) -> None:
         watch = ClockWatch(self.rooms.clock)
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self.rooms.rhythm.clock_s)
             stepped_s = watch.divergence_s()
             if abs(stepped_s) > CLOCK_TOLERANCE_S:
                 log.warning("the system's clock stepped", seconds=round(stepped_s, 3))

@@ -25,7 +25,7 @@ from hub.feeds import PriceDuty
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.recorder import Offload, Recorder, at_once, in_thread
-from hub.runtime import Duty, Hub, Rooms
+from hub.runtime import Duty, Hub, Rhythm, Rooms
 from hub.settle import Desk, posted_ids
 from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
@@ -382,6 +382,7 @@ def put_together(
     *,
     wiring: str,
     tick_s: float,
+    rhythm: Rhythm = Rhythm(),
     closers: Sequence[Callable[[], Any]] = (),
 ) -> Wired:
     """The hub over whatever devices stand behind the ports: the same for live and simulated."""
@@ -418,7 +419,7 @@ def put_together(
     )
     tariff = tariff_of(config)
     planners = {
-        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload)
+        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload, rhythm.plan_s)
         for site in state.sites.values()
         if tariff is not None
     }
@@ -438,6 +439,7 @@ def put_together(
             duties=duties,
             closers=[*closers, base.ledger.close, base.journal.close],
             wiring=wiring,
+            rhythm=rhythm,
         )
     )
     made.append(hub)
@@ -469,4 +471,4 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
     def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
-    return put_together(base, devices, (), wiring="simulated", tick_s=1.0)
+    return put_together(base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(30.0, 10.0, 60.0, 60.0))

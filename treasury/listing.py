@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger as rows for people and programs: what `mining-hub ledger` prints."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kernel.clock import iso
+from treasury.account import Account, Balance
+from treasury.checks import check
+from treasury.ledger import Ledger
+from treasury.transfer import Entry
+
+
+def balance_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """Each account with both sides and its balance (positive on the debit side), by unit and name."""
+    balances = ledger.balances()
+    rows = [
+        {
+            "account": code,
+            "unit": account.unit.value,
+            "debits": balances.get(code, Balance()).debits,
+            "credits": balances.get(code, Balance()).credits,
+            "net": balances.get(code, Balance()).net,
+        }
+        for code, account in ledger.accounts().items()
+    ]
+    return sorted(rows, key=lambda row: (str(row["unit"]), str(row["account"])))
+
+
+def journal_rows(ledger: Ledger, after: int = 0, until: int | None = None) -> Iterator[dict[str, Any]]:
+    """Each entry of the log in order, positions (after, until]."""
+    return (entry_row(entry) for entry in ledger.entries(after, until))
+
+
+def entry_row(entry: Entry) -> dict[str, Any]:
+    """One entry as JSON values, with the hashes that fix it."""
+    head: dict[str, Any] = {"seq": entry.seq, "recorded": iso(entry.recorded_ms)}
+    tail = {"leaf": entry.leaf.hex(), "chain": entry.chain.hex()}
+    body = entry.body
+    if isinstance(body, Account):
+        about = {"account": body.code, "unit": body.unit.value, "keeps": body.keeps.value, "note": body.note}
+        return {**head, "entry": "account", **about, **tail}
+    return {
+        **head,
+        "entry": "transfer",
+        "id": str(body.id),
+        "kind": body.kind,
+        "effective": iso(body.effective_ms),
+        "debit": body.debit,
+        "credit": body.credit,
+        "amount": body.amount,
+        "unit": body.unit.value,
+        "evidence": body.evidence,
+        "link": str(body.link) if body.link else None,
+        "corrects": str(body.corrects) if body.corrects else None,
+        "note": body.note,
+        **tail,
+    }
+
+
+def check_report(ledger: Ledger) -> dict[str, Any]:
+    """The outcome of all checks: `balanced` is true where nothing was found."""
+    findings, head = check(ledger), ledger.head()
+    return {
+        "entries": head.size,
+        "head": head.chain.hex(),
+        "balanced": not findings,
+        "findings": [{"check": each.check, "seq": each.seq, "text": each.text} for each in findings],
+    }

@@ -6,6 +6,7 @@ Raw forms by wire:
   mqtt, http        {document name: parsed JSON}
   mercury           {answer name: bytes}
   iec61107          {answer name: list of texts}
+  sparkplug         {metric name: number, bool or text}
 Decoding never raises for what a device says: what cannot be a value is Missing with its reason. The round trip
 `decode(encode(values)) == values` within a point's resolution is a law of every profile (`tests/laws`).
 """

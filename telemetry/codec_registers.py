@@ -134,14 +134,14 @@ def plant_words(
 
 
 def _spread(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
-    """A sum as its parts: even shares in whole raw steps, the rest in the first."""
+    """A sum as its parts: even shares in whole raw steps, the rest over the first ones."""
     parts = (at, *point.also)
     if isinstance(found, Missing):
         return
     whole = round(to_raw_number(point, float(found)))
     share, rest = divmod(whole, len(parts))
     for index, register in enumerate(parts):
-        number = share + (rest if index == 0 else 0)
+        number = share + (index < rest)
         data = _ordered(point, struct.pack(">" + REGISTER_TYPES[point.type][0], number))
         for word in range(register.count):
             key = (register.unit_id, register.function, register.address + word)

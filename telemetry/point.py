@@ -21,9 +21,9 @@ REGISTER_TYPES: Mapping[str, tuple[str, int]] = {
     "u64": ("Q", 4), "i64": ("q", 4), "f64": ("d", 4),
 }  # fmt: skip
 JSON_TYPES = frozenset({"number", "numeral", "text", "json"})
-# type -> bytes of one value in a packed answer; 0: the answer is a list of texts
+# type -> bytes of one value in a packed answer; 0: it is not packed
 ANSWER_TYPES: Mapping[str, int] = {
-    "numeral": 0, "text": 0, "mercury_u24": 3, "mercury_p24": 3, "mercury_q24": 3, "mercury_u32": 4,
+    "number": 0, "numeral": 0, "text": 0, "mercury_u24": 3, "mercury_p24": 3, "mercury_q24": 3, "mercury_u32": 4,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from telemetry.point import Point, Register
 from telemetry.profile_points import Defaults, Faults, read_point
 from telemetry.source import Tier
 
-WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107"})
+WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107", "sparkplug"})
 _TOP = frozenset(
     {"make", "model", "kind", "wire", "source_url", "notes", "billing", "checked", "modbus", "documents", "parameters",
      "points", "switch", "sunspec"}

@@ -24,6 +24,7 @@ _AT = {
     "http": frozenset({"document", "pointer"}),
     "mercury": frozenset({"answer", "index"}),
     "iec61107": frozenset({"answer", "index"}),
+    "sparkplug": frozenset({"answer"}),
 }
 _ORDERS = frozenset({"big", "little"})
 

@@ -65,16 +65,25 @@ class Message:
 class MqttLink:
     """One connection to a broker: subscribes, hears, publishes, and comes back by itself.
 
-    `connected` and `state` tell how it stands; `on_state(text)` is called once for each change.
+    `connected` and `state` tell how it stands; `on_state(text)` is called once for each change. `greeting` gives for
+    each connection a topic and what is published there, retained, when it stands and (as the will) when it is lost.
     """
 
     def __init__(
-        self, broker: Broker, topics: Sequence[str], *, limit: int = 1000, on_state: Callable[[str], None] | None = None
+        self,
+        broker: Broker,
+        topics: Sequence[str],
+        *,
+        limit: int = 1000,
+        on_state: Callable[[str], None] | None = None,
+        greeting: Callable[[], tuple[str, bytes, bytes]] | None = None,
     ) -> None:
         self.broker = broker
         self.connected = False
         self.state = "not connected yet"
         self._topics, self._limit, self._on_state = list(topics), limit, on_state
+        self._greeting = greeting
+        self._hello: tuple[str, bytes] | None = None
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
         self._lost = asyncio.Event()
@@ -130,6 +139,11 @@ class MqttLink:
             finally:
                 self._published.pop(info.mid, None)
 
+    def post(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0 and forget; nothing happens while not connected."""
+        if self._client is not None and self.connected:
+            self._client.publish(topic, payload, qos=0)
+
     async def wait_connected(self, timeout_s: float = 10.0) -> None:
         """Until the subscription stands. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
@@ -179,7 +193,11 @@ class MqttLink:
             if broker.cert_file is not None:
                 context.load_cert_chain(broker.cert_file, broker.key_file)
             client.tls_set_context(context)
-        if broker.will is not None:
+        if self._greeting is not None:
+            topic, here, gone = self._greeting()
+            self._hello = (topic, here)
+            client.will_set(topic, gone, qos=1, retain=True)
+        elif broker.will is not None:
             client.will_set(broker.will[0], broker.will[1], qos=1, retain=True)
         client.connect_timeout = 5.0
         client.on_connect = self._on_connect
@@ -290,6 +308,8 @@ class MqttLink:
         self._stand(say=not refused)
 
     def _stand(self, *, say: bool = True) -> None:
+        if self._hello is not None and self._client is not None:
+            self._client.publish(*self._hello, qos=1, retain=True)
         self.connected = True
         self._up.set()
         if say:

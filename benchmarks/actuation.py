@@ -24,7 +24,6 @@ import numpy as np
 import uvloop
 
 from hub.twin.models import MODELS
-from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from kernel.clock import cpu_s, system_clock
 from kernel.errors import DecodeError, TransportError
@@ -55,17 +54,6 @@ class TimedExchanges(Exchanges):
         super()._send(number, talk, mask)
         if talk.sent >= len(talk.payload) and number in self._talks:
             self.left_s[talk.sock.getpeername()[0]] = time.monotonic()
-
-
-def served_models() -> dict[str, float]:
-    """Every model whose dialect the twin serves, alike in number."""
-    from hub.twin.serve import doors
-
-    class Street:
-        site = Site(TwinSpec(miners=1), 0)
-
-    known = set(doors(Street()))  # type: ignore[arg-type]
-    return {name: 1.0 for name, model in MODELS.items() if model.dialect in known}
 
 
 def truth(url: str) -> dict[str, Any]:
@@ -215,6 +203,12 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     shed_cpu_s = cpu_s() - spent_s
     found = judge(shed, await asyncio.to_thread(truth, ready["control_url"]))
     wire = {f"wire_p{share}_s": percentile(bench.wire_s, bench.order_s, share) for share in (50, 99)}
+    by_dialect = {
+        name: percentile(
+            {d: at_s for d, at_s in bench.wire_s.items() if bench.ports[d].miner.dialect == name}, bench.order_s, 99
+        )
+        for name in sorted({port.miner.dialect for port in bench.ports.values()})
+    }
     answered = {f"answered_p{share}_s": percentile(bench.answered_s, bench.order_s, share) for share in (50, 99)}
 
     verified = [device for device, receipt in shed.items() if isinstance(receipt, Verified)]
@@ -233,6 +227,7 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
         "receipts": dict(Counter(type(receipt).__name__.lower() for receipt in shed.values())),
         **found,
         **wire,
+        "wire_p99_s_by_dialect": by_dialect,
         **answered,
         "shed_cpu_ms_each": round(1e3 * shed_cpu_s / len(half), 3),
         "restore": dict(Counter(type(receipt).__name__.lower() for receipt in woken.values())),
@@ -269,7 +264,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 65_536)), hard))
     spec = TwinSpec(
-        miners=options.miners, seed=options.seed, pace=options.pace, models=served_models(), faults=FAULTS,
+        miners=options.miners, seed=options.seed, pace=options.pace, models=dict.fromkeys(MODELS, 1.0), faults=FAULTS,
         containers=0, finance=False, control_port=0, feeders=10,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -170,9 +170,11 @@ def _modes(profile: ModelProfile, variant: Variant, can: Capability) -> tuple[tu
     stock = Mode("normal", variant.power_w, variant.hashrate_hs)
     curves = [curve for curve in profile.curves if curve.dialect == can.dialect and len(curve.modes) > 1]
     if curves:
-        modes = _thin(max(curves, key=lambda curve: len(curve.modes)).modes)
-        normal = min(modes, key=lambda mode: abs(mode.hashrate_hs - variant.hashrate_hs))
-        return modes, normal.name, Provenance.SOURCED
+        curve = max(curves, key=lambda curve: len(curve.modes))
+        normal = min(curve.modes, key=lambda mode: abs(mode.hashrate_hs - variant.hashrate_hs))
+        normal = next((mode for mode in curve.modes if mode.name == "default"), normal)
+        sure = Provenance.ASSUMED if "assumed" in curve.certainty else Provenance.SOURCED
+        return _thin(curve.modes, normal), normal.name, sure
     shares = [share for share in can.modes if share.fits(profile.model)]
     if not shares:
         return (stock,), "normal", Provenance.SOURCED
@@ -187,16 +189,23 @@ def _share(stock: Mode, share: ModeShare) -> Mode:
     return Mode(share.name, stock.power_w * share.power.value, stock.hashrate_hs * share.hashrate.value)
 
 
-def _thin(modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-    """At most `_MOST_MODES` of a long list of presets, ends kept, evenly by rank; power and hashrate rise strictly."""
+def _thin(modes: tuple[Mode, ...], normal: Mode) -> tuple[Mode, ...]:
+    """At most `_MOST_MODES` of a long list of presets: the ends and the normal one kept, the others evenly by rank; power
+    and hashrate rise strictly."""
     rising: list[Mode] = []
     for mode in sorted(modes, key=lambda mode: (mode.power_w, mode.hashrate_hs)):
+        if mode is normal:
+            rising = [m for m in rising if m.power_w < mode.power_w and m.hashrate_hs < mode.hashrate_hs]
         if not rising or (mode.power_w > rising[-1].power_w and mode.hashrate_hs > rising[-1].hashrate_hs):
             rising.append(mode)
     if len(rising) <= _MOST_MODES:
         return tuple(rising)
     step = (len(rising) - 1) / (_MOST_MODES - 1)
-    return tuple(rising[round(step * at)] for at in range(_MOST_MODES))
+    chosen = {round(step * at) for at in range(_MOST_MODES)}
+    at_normal = rising.index(normal)
+    nearest = min(chosen - {0, len(rising) - 1}, key=lambda at: abs(at - at_normal))
+    chosen = (chosen - {nearest}) | {at_normal}
+    return tuple(rising[at] for at in sorted(chosen))
 
 
 def load_catalogue(models: Path, firmwares: Path) -> Catalogue:

@@ -48,8 +48,10 @@ def _whole(value: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
-def dialect_of(firmware: str) -> str | None:
+def dialect_of(firmware: str, make: str = "") -> str | None:
     """The dialect a curve's firmware speaks; None for tables that are reconstructions or mix several firmwares."""
+    if firmware == "stock" and make == "Canaan":
+        return "avalon"
     low = firmware.lower()
     if "/" in low or "chip step" in low or "generic" in low or "third-party" in low:
         return None
@@ -140,13 +142,13 @@ def _variant(row: Row) -> list[str]:
 def _by_firmware(curves: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     found: dict[str, list[Row]] = defaultdict(list)
     for row in curves:
-        if dialect_of(row["firmware"]) and _number(row["power_w"]) and _number(row["ths"]):
+        if dialect_of(row["firmware"], row["make"]) and _number(row["power_w"]) and _number(row["ths"]):
             found[row["firmware"]].append(row)
     return [(firmware, points) for firmware, points in sorted(found.items()) if len(points) > 1]
 
 
 def _curve(firmware: str, points: Sequence[Row]) -> list[str]:
-    dialect = dialect_of(firmware) or ""
+    dialect = dialect_of(firmware, points[0]["make"]) or ""
     certainty = sorted({row["certainty"] for row in points})
     lines = [
         "",

@@ -145,3 +145,22 @@ def test_the_generator(tmp_path: Path):
     assert dialect_of("VNish/LuxOS/Braiins (preset catalogue)") is None
     row = {**dict.fromkeys(head.strip().split(","), ""), "make": "a", "model": "b", "variant_ths": "1", "power_w": "20"}
     assert "SPDX" in profile_text([{**row, "tier": "C"}], [])
+
+
+def test_capabilities_are_what_the_dialects_can_do(catalogue: Catalogue):
+    from miner_control.dialect import DIALECTS
+
+    assert set(catalogue.firmwares) == set(DIALECTS)
+    for name, dialect in DIALECTS.items():
+        newest = catalogue.capability(name)
+        assert newest.intents == dialect.supports(), name
+        assert (newest.power_target is not None) == ("PowerTarget" in newest.intents), name
+        assert (newest.percent is not None) == ("PowerPercent" in newest.intents), name
+
+
+def test_the_normal_preset_stays_among_the_thinned(catalogue: Catalogue):
+    for model, dialect in (("Antminer S19k Pro", "luxos"), ("Antminer S19j Pro", "luxos"), ("Antminer S21 Pro", "vnish")):
+        envelope = catalogue.envelope(model, dialect)
+        assert envelope.normal in envelope.names and len(envelope.modes) <= 12
+    assert catalogue.envelope("Antminer S19k Pro", "luxos").normal == "default"
+    assert catalogue.envelope("Avalon Q", "avalon").names == ("eco", "standard", "super")

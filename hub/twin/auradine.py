@@ -11,6 +11,7 @@ from hub.twin.site import Pool, Site, Unit
 
 ACCOUNT = "admin"
 TOKEN_MS = 3_600_000
+NORMAL_LED = 2
 
 
 class Auradine:
@@ -92,7 +93,7 @@ class Auradine:
                 return self._said(unit, 104, "ASC count", when, ASCCount=count)
             case "led":
                 lit = bool(self.site.machines.locating[unit.index])
-                led = [{"Code": 1 if lit else 2, "LED1": 1, "LED2": 1, "Msg": "Locate" if lit else "Normal"}]
+                led = [{"Code": 3 if lit else NORMAL_LED, "LED1": 1, "LED2": 1, "Msg": "Locate" if lit else "Normal"}]
                 return self._said(unit, 530, "Total LEDs 2", when, LED=led)
             case "frequency":
                 mhz = model.frequency_hz / 1e6
@@ -165,7 +166,7 @@ class Auradine:
             case "restart" | "reboot", _:
                 site.reboot(unit, now_ms)
             case "led", {"code": int() as code}:
-                site.locate(unit, code == 1, now_ms)
+                site.locate(unit, code != NORMAL_LED, now_ms)
             case "updatepools", {"pools": [*pools]} if pools:
                 named = [Pool(str(p.get("url", "")), str(p.get("user", "")), str(p.get("pass", "x"))) for p in pools]
                 site.set_pools(unit, named, now_ms)

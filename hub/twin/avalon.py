@@ -22,6 +22,7 @@ class Avalon:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._waiting: dict[int, tuple[Unit, str, int]] = {}
+        self._pools: dict[int, dict[int, Pool]] = {}
 
     def rpc(self, unit: Unit, payload: bytes, now_ms: int) -> bytes:
         """One message in, one answer out, with its NUL."""
@@ -83,8 +84,8 @@ class Avalon:
                 return {"STATUS": status(70, "CGMiner stats", when, MAKER), "STATS": [body], "id": 1}
             case "ascset":
                 return self._ascset(unit, given, when, now_ms)
-            case "setpool" | "switchpool":
-                return refusal(45, f"Access denied to '{command}' command", when, MAKER)
+            case "setpool":
+                return self._setpool(unit, given.split(","), when, now_ms)
         return refusal(14, "Invalid command", when, MAKER)
 
     def _is_q(self, unit: Unit) -> bool:
@@ -164,11 +165,22 @@ class Avalon:
             case ["workmode", level] if level.isdigit() and int(level) < len(_LEVELS):
                 site.set_mode(unit, _LEVELS[int(level)], now_ms)
             case ["reboot", _]:
+                waiting = self._pools.pop(unit.index, None)
+                if waiting:
+                    unit.pools = [pool for _, pool in sorted(waiting.items())]
                 site.reboot(unit, now_ms)
             case ["led", setting]:
                 site.locate(unit, setting.split("-")[0] not in ("0", ""), now_ms)
-            case ["setpool" | "pool", url, user, *rest]:
-                site.set_pools(unit, [Pool(url, user, rest[0] if rest else "x")], now_ms)
             case _:
                 return {"STATUS": status(120, f"ASC 0 set failed: {given}", when, MAKER, "E"), "id": 1}
         return {"STATUS": status(119, "ASC 0 set OK", when, MAKER), "id": 1}
+
+    def _setpool(self, unit: Unit, words: list[str], when: int, now_ms: int) -> Json:
+        """account,password,place,url,user,password: held until the next reboot, as the maker has it."""
+        if "refuses_writes" in unit.faults or words[:2] != [ACCOUNT, unit.password]:
+            return refusal(45, "Access denied to 'setpool' command", when, MAKER)
+        if len(words) != 6 or words[2] not in ("0", "1", "2"):
+            return refusal(14, "Invalid parameters", when, MAKER)
+        if self.site.obeys(unit, now_ms):
+            self._pools.setdefault(unit.index, {})[int(words[2])] = Pool(words[3], words[4], words[5])
+        return {"STATUS": status(118, "Please reboot miner to make config work.", when, MAKER), "id": 1}

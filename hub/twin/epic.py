@@ -10,7 +10,7 @@ import numpy as np
 
 from hub.twin.exchange import Ask, Tell, tell
 from hub.twin.look import Look
-from hub.twin.models import PART_LOAD
+from hub.twin.models import PART_LOAD, part_load
 from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
 
@@ -103,8 +103,11 @@ class Epic:
 
     def _capabilities(self, unit: Unit) -> Json:
         model, place = unit.model, unit.place
-        presets = [{"hashrate": round(model.hashrate_hs * work / 1e12, 1), "power": round(model.power_w * power), "clk": 400,
-                    "voltage": 12600} for power, work in PART_LOAD[3:7]]  # fmt: skip
+        presets = [
+            {"hashrate": round(model.hashrate_hs * part_load(share) / 1e12, 1), "power": round(model.power_w * share), "clk": 400,
+             "voltage": 12600}
+            for share in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+        ]  # fmt: skip
         return {
             "Model": model.title.replace("Antminer", "AntMiner"), "Model Subtype": "BHB56801", "Chip Type": "BM1366",
             "Max HBs": model.boards, "Default Hashrate": model.hashrate_hs / 1e12, "Default Clock": model.frequency_hz / 1e6,

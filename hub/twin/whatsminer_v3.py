@@ -23,11 +23,11 @@ _MODES = {"low": "0", "normal": "1", "high": "2"}
 
 
 def unseal_param(text: str, key: bytes) -> Any:
-    """JSON from base64(AES-256-ECB(PKCS#7)); None where the key is wrong."""
+    """JSON from base64(AES-256-ECB); clients pad by PKCS#7 or by zeros. None where the key is wrong."""
     try:
         cipher = Cipher(algorithms.AES(key), modes.ECB()).decryptor()
         plain = cipher.update(base64.b64decode(text)) + cipher.finalize()
-        return orjson.loads(plain[: -plain[-1]])
+        return orjson.loads(plain[: -plain[-1]] if 0 < plain[-1] <= 16 else plain.rstrip(b"\0"))
     except (ValueError, IndexError, orjson.JSONDecodeError):
         return None
 

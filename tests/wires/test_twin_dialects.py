@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every dialect over real sockets: the hub's drivers against the twin, whose truth is asked beside."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kernel.clock import system_clock
+from kernel.reading import Missing
+from kernel.receipt import Accepted, Refused, Unsupported
+from miner_control.command import Intent, Locate, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.dialect import DIALECTS
+from miner_control.driver import Access
+from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.miner import Miner
+from telemetry.source import Tier
+from tests.twins import Twin, running_twin
+
+MODELS = {
+    "antminer-s21": 1, "whatsminer-m50s": 1, "whatsminer-m60s": 1, "luxos-s19k-pro": 1, "braiins-s21-pro": 1,
+    "vnish-s21-pro": 1, "avalon-a1466": 1, "avalon-q": 1, "epic-s19-xp": 1, "auradine-at2880": 1, "bitaxe-supra": 1,
+}  # fmt: skip
+NAMES = ["antminer", "whatsminer", "whatsminer_v3", "luxos", "braiins", "vnish", "avalon", "epic", "auradine", "bitaxe"]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    with running_twin(tmp_path_factory.mktemp("twin"), miners=33, models=MODELS, feeders=2) as found:
+        yield found
+
+
+def port_of(twin: Twin, miner: dict[str, Any]) -> MinerPort:
+    named = Miner(
+        device=miner["device"], model=miner["model"], dialect=miner["dialect"], host=miner["host"],
+        ports=tuple(miner["ports"].items()), feeder=miner["feeder"],
+    )  # fmt: skip
+    access = Access(twin.ready["accounts"][miner["dialect"]], twin.ready["password"], miner["ports"])
+    return MinerPort(named, DIALECTS[miner["dialect"]], access, system_clock(), Exchanges())
+
+
+def read(twin: Twin, miner: dict[str, Any], tier: Tier = Tier.SLOW) -> dict[str, Any]:
+    return dict(asyncio.run(port_of(twin, miner).read(tier)).values)
+
+
+def ask(twin: Twin, miner: dict[str, Any], intent: Intent) -> object:
+    return asyncio.run(port_of(twin, miner).carry_out(intent, 10.0))
+
+
+def of(twin: Twin, dialect: str, number: int = 0) -> dict[str, Any]:
+    return [miner for miner in twin.miners if miner["dialect"] == dialect][number]
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_a_hashing_miner_reads_as_the_truth(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect)
+    truth = twin.truth(miner["device"])
+    values = read(twin, miner)
+    assert values["hashrate_hs"] == pytest.approx(truth["hashrate_hs"], rel=0.08)
+    assert values["state"] == "hashing"
+    if not isinstance(values["power_w"], Missing):
+        assert values["power_w"] == pytest.approx(truth["power_w"], rel=0.05, abs=0.6)
+    assert str(values["pool_url"]).removeprefix("stratum+tcp://") == truth["pools"][0][0].removeprefix("stratum+tcp://")
+    assert values["pool_user"] == truth["pools"][0][1]
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_it_says_who_it_is(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect)
+    values = read(twin, miner, Tier.DAILY)
+    named = {name: values.get(name) for name in ("model", "serial", "mac")}
+    assert any(isinstance(found, str) for found in named.values()), named
+    if isinstance(named["mac"], str):
+        assert named["mac"].lower().replace(":", "") == miner["mac"].lower().replace(":", "")
+    if isinstance(named["serial"], str):
+        assert named["serial"] == miner["serial"]
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_it_sleeps_and_wakes_and_its_readings_say_so(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect, 1)
+    before = twin.truth(miner["device"])["power_w"]
+    assert isinstance(ask(twin, miner, Sleep()), Accepted)
+    truth = twin.until(miner["device"], "hashrate_hs", 0.0)
+    time.sleep(0.3)
+    truth = twin.truth(miner["device"])
+    assert truth["power_w"] < max(0.1 * before, 6.0)
+    values = read(twin, miner)
+    assert values["state"] == ("stopped" if dialect == "epic" else "asleep")
+    if not isinstance(values["power_w"], Missing):
+        assert values["power_w"] == pytest.approx(truth["power_w"], abs=6)
+    assert isinstance(ask(twin, miner, Wake()), Accepted)
+    assert twin.until(miner["device"], "state", "hashing", 20)["power_w"] == pytest.approx(before, rel=0.05)
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_a_power_target_is_met_where_the_firmware_has_one(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect, 2)
+    before = twin.truth(miner["device"])
+    wanted = 0.75 * before["nominal_w"]
+    receipt = ask(twin, miner, PowerTarget(wanted))
+    if "PowerTarget" not in DIALECTS[dialect].supports():
+        assert isinstance(receipt, Unsupported)
+        return
+    if isinstance(receipt, Refused):
+        pytest.fail(str(receipt))
+    assert isinstance(receipt, Accepted)
+    twin.until(miner["device"], "state", "hashing", 20)
+    power_w = twin.truth(miner["device"])["power_w"]
+    assert 0.8 * wanted < power_w < 1.08 * wanted, "at most the target, within the unit's spread and the steps offered"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "mode", "share"),
+    [("whatsminer", "low", 0.78), ("whatsminer_v3", "low", 0.78), ("luxos", "390MHz", 0.63), ("vnish", "2562", 0.73),
+     ("avalon", "eco", 0.62), ("auradine", "eco", 0.7)],
+)  # fmt: skip
+def test_a_mode_is_taken(twin: Twin, dialect: str, mode: str, share: float) -> None:
+    miner = of(twin, dialect, 0)
+    assert isinstance(ask(twin, miner, SetMode(mode)), Accepted)
+    truth = twin.until(miner["device"], "state", "hashing", 20)
+    assert truth["want_w"] == pytest.approx(share * truth["nominal_w"], rel=0.01)
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_locate_pools_and_reboot(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect, 1)
+    able = DIALECTS[dialect].supports()
+    if "Locate" in able:
+        assert isinstance(ask(twin, miner, Locate(True)), Accepted)
+        assert twin.truth(miner["device"])["locating"] is True
+    if "SetPools" in able:
+        pools = (Pool("stratum+tcp://other.invalid:3333", "hub2.worker"),)
+        assert isinstance(ask(twin, miner, SetPools(pools)), Accepted)
+    if "Reboot" in able:
+        assert isinstance(ask(twin, miner, Reboot()), Accepted)
+        twin.until(miner["device"], "board_up", True, 20)
+        twin.until(miner["device"], "state", "hashing", 20)
+    if "SetPools" in able:
+        assert twin.truth(miner["device"])["pools"][0] == ["stratum+tcp://other.invalid:3333", "hub2.worker"]
+
+
+@pytest.mark.parametrize("dialect", sorted(set(NAMES) - {"avalon", "bitaxe"}))
+def test_a_wrong_password_changes_nothing(twin: Twin, dialect: str) -> None:
+    miner = of(twin, dialect, 2)
+    port = port_of(twin, miner)
+    port.access.password = "wrong"
+    receipt = asyncio.run(port.carry_out(Sleep(), 10.0))
+    if dialect == "luxos":
+        assert isinstance(receipt, Accepted), "LuxOS sessions carry no password"
+        return
+    assert isinstance(receipt, Refused), receipt
+    assert twin.truth(miner["device"])["asleep"] is False

@@ -137,8 +137,9 @@ class SparkplugHost:
 
     def _death(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> Heard:
         if session.born and session.birth_seq is not None and _birth_seq(payload) != session.birth_seq:
+            # A late will, or a node that counts wrongly: if it lives it will be born again, else its values grow stale.
             self.counts.late_deaths += 1
-            return Heard()
+            return self._ask(node, session, now_ms)
         session.born = False
         told: list[Reading] = []
         for group, edge, name in self._channels:

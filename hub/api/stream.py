@@ -107,7 +107,7 @@ class Streams:
             for name, (permission, html) in self.render.pieces(self._view, site, status).items():
                 self._put(channel, f"piece {name}", permission, "piece", {"name": name, "html": html})
             self._put(channel, "heat", "fleet:read", "heat", heat(self._view.fleet(site)))
-            self._put(channel, "now", "site:read", "now", _now(status))
+            self._put(channel, "now", "site:read", "now", _now(status, self._view.plan(site)))
         except Exception as error:  # the page must say that it is blind, whatever made it so
             text = f"{type(error).__name__}: the hub could not be read"
             log.exception("the page of %s could not be made", site)
@@ -132,11 +132,12 @@ def heat(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _now(status: Status) -> dict[str, Any]:
+def _now(status: Status, plan: Mapping[str, Any] | None) -> dict[str, Any]:
     """The chart's newest point, and what makes the whole chart worth asking again."""
     return {
         "as_of_ms": status["as_of_ms"],
         "position": status["position"],
         "power_w": status["power"]["best"]["value"],
         "cap_w": status["cap_w"],
+        "mark": f"{plan['id'] if plan else ''} {status['cap_w']}",
     }

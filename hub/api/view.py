@@ -221,6 +221,14 @@ class ReportLine(TypedDict):
     files: dict[str, int]
 
 
+class Balance(TypedDict):
+    """`net` of an account in whole smallest units (SAT, TIYN, WH, CENT): debits less credits, as the ledger counts."""
+
+    account: str
+    unit: str
+    net: int
+
+
 class Ledger(TypedDict):
     """The treasury in one look: balances by account in whole smallest units, the head of the hash chain, findings."""
 
@@ -229,7 +237,7 @@ class Ledger(TypedDict):
     balanced: bool
     head: str
     findings: list[str]
-    balances: list[dict[str, Any]]
+    balances: list[Balance]
     last_payout: NotRequired[dict[str, Any] | None]
 
 

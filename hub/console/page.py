@@ -4,7 +4,8 @@
 Times are the site's, never the browser's. What is unknown is said with its reason; no number without its unit and age.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,26 +20,45 @@ from hub.api.guard import COOKIE, Need
 from hub.api.view import STATE_CODES, HubView, SiteInfo, Status
 from hub.console import words
 
+log = logging.getLogger(__name__)
+
 HERE = Path(__file__).parent
 router = APIRouter(include_in_schema=False)
 
-PIECES: Mapping[str, str] = {
-    "why": "site:read",
-    "tiles": "site:read",
-    "limits": "site:read",
-    "feeds": "site:read",
-    "orders": "order:read",
-    "availability": "availability:read",
-    "plan": "plan:read",
-    "log": "log:read",
-    "commands": "fleet:read",
-    "racks": "fleet:read",
-    "ledger": "ledger:read",
-    "reports": "report:read",
-}
-"""Each piece of the page (`templates/piece_*.html`) and the permission that it needs."""
+Facts = Callable[[HubView, str, Status], dict[str, Any]]
+"""What a piece shows beside the status: asked of the view for this piece alone."""
+
+
+def _nothing(_view: HubView, _site: str, _status: Status) -> dict[str, Any]:
+    return {}
+
+
+def _plan(view: HubView, site: str, status: Status) -> dict[str, Any]:
+    plan = view.plan(site)
+    return {"plan": plan, "plan_slots": words.plan_slots(plan, status["as_of_ms"], PLAN_SLOTS)}
+
+
+def _racks(view: HubView, site: str, _status: Status) -> dict[str, Any]:
+    return {"racks": words.racks(view.fleet(site)), "state_codes": STATE_CODES}
+
 
 PLAN_SLOTS = 16
+
+PIECES: Mapping[str, tuple[str, Facts]] = {
+    "why": ("site:read", _nothing),
+    "tiles": ("site:read", _nothing),
+    "limits": ("site:read", _nothing),
+    "feeds": ("site:read", _nothing),
+    "orders": ("order:read", lambda view, site, _: {"orders": view.orders(site)[:20]}),
+    "availability": ("availability:read", lambda view, site, _: {"availability": view.availability(site)}),
+    "plan": ("plan:read", _plan),
+    "log": ("log:read", lambda view, site, _: {"log": view.log(site, 30)}),
+    "commands": ("fleet:read", lambda view, site, _: {"receipts": view.receipts(site, 20)}),
+    "racks": ("fleet:read", _racks),
+    "ledger": ("ledger:read", lambda view, _site, _: {"ledger": view.ledger()}),
+    "reports": ("report:read", lambda view, site, _: {"reports": view.reports(site)[:20]}),
+}
+"""Each piece of the page (`templates/piece_*.html`): the permission that it needs, and its facts."""
 
 
 def static_files() -> StaticFiles:
@@ -58,25 +78,35 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._env.filters |= words.FILTERS
+        self._broken: set[str] = set()
 
     def pieces(self, view: HubView, site: str, status: Status) -> dict[str, tuple[str, str]]:
         """All pieces as (permission, HTML), from one status."""
-        facts = self._facts(view, site, status)
-        return {
-            name: (permission, self._env.get_template(f"piece_{name}.html").render(facts))
-            for name, permission in PIECES.items()
-        }
+        info = next(info for info in view.sites() if info["site"] == site)
+        return {name: (need, self._piece(name, view, info, status)) for name, (need, _) in PIECES.items()}
 
     def page(self, view: HubView, site: str, by: Principal, sites: list[SiteInfo]) -> str:
         """The whole page for somebody: the pieces that the role may see."""
         status = view.status(site)
-        facts = self._facts(view, site, status)
-        shown = {
-            name: self._env.get_template(f"piece_{name}.html").render(facts)
-            for name, permission in PIECES.items()
-            if by.may(permission, site)
-        }
+        info = next(info for info in view.sites() if info["site"] == site)
+        may = [name for name, (need, _) in PIECES.items() if by.may(need, site)]
+        shown = {name: self._piece(name, view, info, status) for name in may}
+        facts = {"site": info, "zone": info["zone"], "currency": info["currency"], "status": status}
         return self._env.get_template("page.html").render(facts | {"shown": shown, "by": by, "sites": sites})
+
+    def _piece(self, name: str, view: HubView, info: SiteInfo, status: Status) -> str:
+        """One piece. What breaks it breaks no other: the piece says so, and the log has it once."""
+        facts: dict[str, Any] = {"site": info, "zone": info["zone"], "currency": info["currency"], "status": status}
+        try:
+            facts |= PIECES[name][1](view, info["site"], status)
+            html = self._env.get_template(f"piece_{name}.html").render(facts)
+        except Exception as error:  # whatever it is, the other pieces stay
+            if name not in self._broken:
+                self._broken.add(name)
+                log.exception("the piece %r of the page of %s cannot be drawn", name, info["site"])
+            return self._env.get_template("broken.html").render({"kind": type(error).__name__})
+        self._broken.discard(name)
+        return html
 
     def door(self, text: str) -> str:
         """The page for who is not let in."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers and instants in words for people: units, ages, the site's own clock. The one place where units are for display."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"
 THIN = "\u202f"
+NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])")
 FAR_MS = 40 * 86_400_000
 
 
@@ -126,14 +128,14 @@ def unknown(measure: Measure) -> str:
 
 def money(balance: Mapping[str, Any]) -> str:
     """A balance in whole smallest units, as people read it: SAT as BTC is not done; tiyn as tenge is."""
-    amount, unit = int(balance["amount"]), str(balance["unit"])
+    amount, unit = int(balance["net"]), str(balance["unit"])
     if unit in ("TIYN", "CENT"):
         return f"{amount / 100:,.2f}".replace(",", THIN) + THIN + {"TIYN": "KZT", "CENT": "USD"}[unit]
     return f"{amount:,}".replace(",", THIN) + THIN + unit.lower()
 
 
 def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:
-    """The slots of a plan from now on, neighbours of one power and reason joined."""
+    """The slots of a plan from now on; neighbours of one power and one reason are joined, their prices as a range."""
     if plan is None:
         return []
     edges = plan["edges_ms"]
@@ -142,11 +144,27 @@ def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[d
         if edges[index + 1] <= now_ms:
             continue
         last = rows[-1] if rows else None
-        if last and last["reason"] == reason and abs(last["power_w"] - power_w) < 0.005 * max(power_w, 1.0):
+        if (
+            last
+            and last["kind"] == NUMBER.sub("#", reason)
+            and abs(last["power_w"] - power_w) < 0.01 * max(power_w, 1.0)
+        ):
             last["end_ms"] = edges[index + 1]
-        else:
-            rows.append({"start_ms": edges[index], "end_ms": edges[index + 1], "power_w": power_w, "reason": reason})
-    return rows[:most]
+            last["reasons"].append(reason)
+            continue
+        if len(rows) == most:
+            break
+        row = {"start_ms": edges[index], "end_ms": edges[index + 1], "power_w": power_w, "reasons": [reason]}
+        rows.append(row | {"kind": NUMBER.sub("#", reason)})
+    return [row | {"reason": _ranged(row["reasons"])} for row in rows]
+
+
+def _ranged(reasons: list[str]) -> str:
+    """Reasons that differ in their numbers only, as one: each number that differs becomes lowest–highest."""
+    numbers = [[float(found) for found in NUMBER.findall(reason)] for reason in reasons]
+    spans = [(min(column), max(column)) for column in zip(*numbers, strict=True)]
+    said = iter(f"{low:g}" if low == high else f"{low:.0f}–{high:.0f}" for low, high in spans)
+    return NUMBER.sub(lambda _: next(said), reasons[0]) if len(reasons) > 1 else reasons[0]
 
 
 def racks(fleet: Fleet) -> list[dict[str, Any]]:

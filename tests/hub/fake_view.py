@@ -270,8 +270,8 @@ class FakeView:
             "as_of_ms": self.clock.now_ms(), "transfers": 48, "balanced": True, "head": "9f" * 32,
             "findings": ["1 payout is 3 days late: expected 120 000 sat"] if "ledger" in self.faults else [],
             "balances": [
-                {"account": "treasury/btc", "unit": "SAT", "amount": 12_345_678},
-                {"account": "city/tenge", "unit": "TIYN", "amount": 98_765_432},
+                {"account": "treasury/btc", "unit": "SAT", "net": 12_345_678},
+                {"account": "city/tenge", "unit": "TIYN", "net": 98_765_432},
             ],
             "last_payout": None,
         }  # fmt: skip

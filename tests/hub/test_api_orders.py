@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.access import Role
-from hub.console.words import money, power, when
+from hub.console.words import money, plan_slots, power, when
 from kernel.clock import from_iso, iso
 from tests.hub.test_api_access import Hub, ask
 from tests.servers import count
@@ -119,6 +119,15 @@ def test_openapi_names_every_route_and_the_shapes(hub: Hub) -> None:
     assert "requestBody" in schema["paths"]["/api/v1/sites/{site}/orders"]["post"]
 
 
+def test_slots_of_one_reason_are_joined_with_their_range() -> None:
+    reasons = ["price 10.5 KZT/MWh: all pay", "price 30 KZT/MWh: all pay", "order D-117 caps it", "order D-117 caps it"]
+    plan = {"edges_ms": [0, 10, 20, 30, 40], "power_w": [1e6, 1.001e6, 5e5, 5e5], "reasons": reasons}
+    rows = [(row["start_ms"], row["end_ms"], row["reason"]) for row in plan_slots(plan, 0, 9)]
+    assert rows == [(0, 20, "price 10–30 KZT/MWh: all pay"), (20, 40, "order D-117 caps it")]
+    assert plan_slots(plan, 15, 9)[0]["reason"] == "price 30 KZT/MWh: all pay"
+    assert plan_slots(plan, 40, 9) == [] and plan_slots(None, 0, 9) == []
+
+
 def test_words() -> None:
     assert [power(v) for v in (None, 5.0, 2.5e3, 1.234e6)] == ["—", "5\u202fW", "2.50\u202fkW", "1.23\u202fMW"]
     now_ms = from_iso("2026-01-05T10:00:00Z")
@@ -127,5 +136,5 @@ def test_words() -> None:
     assert when((0, 2**42), now_ms, "UTC") == "always" and when((0, at), now_ms, "UTC") == "until 12:00"
     assert when((at, 2**42), now_ms, "UTC") == "from 12:00"
     assert when((now_ms, at + 86_400_000), now_ms, "UTC") == "10:00 – 06 Jan 12:00"
-    assert money({"amount": -123456, "unit": "TIYN"}) == "-1\u202f234.56\u202fKZT"
+    assert money({"net": -123456, "unit": "TIYN"}) == "-1\u202f234.56\u202fKZT"
     assert iso(now_ms).startswith("2026")

@@ -97,8 +97,14 @@ def test_live_stale_and_back(view: FakeView, server: tuple[str, Access], tmp_pat
         assert "sum of 4 feeder meters" in driver.find_element(By.ID, "piece-tiles").text
         picture(driver, "faults-1600")
 
-        def blind(site: str) -> Any:
+        def blind(*_: str) -> Any:
             raise RuntimeError("broken on purpose")
+
+        view.ledger = blind  # type: ignore[method-assign]
+        until(lambda: "cannot be drawn" in driver.find_element(By.ID, "piece-ledger").text)
+        assert driver.find_element(By.ID, "live").get_attribute("data-state") == "live", "the other pieces go on"
+        del view.ledger  # type: ignore[attr-defined]
+        until(lambda: "balanced" in driver.find_element(By.ID, "piece-ledger").text)
 
         view.status = blind  # type: ignore[method-assign]
         banner = driver.find_element(By.ID, "stale")

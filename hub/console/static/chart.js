@@ -9,7 +9,7 @@ window.hubChart = (() => {
   const clock = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" });
   const clockDay = new Intl.DateTimeFormat("en-GB", { timeZone: zone, day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit" });
   const offsetMs = offsetOf(zone);
-  let span = { back: 3600, ahead: 7200 }, plot = null, data = null, newest = [], drawn = 0, asked = 0, asOf = 0;
+  let span = { back: 3600, ahead: 7200 }, plot = null, data = null, newest = [], drawn = 0, asked = 0, asOf = 0, mark = "", chosen = false;
 
   function offsetOf(name) {  // of now, for ticks on the site's round hours
     const now = new Date(), parts = Object.fromEntries(new Intl.DateTimeFormat("en-GB", { timeZone: name, hourCycle: "h23",
@@ -114,12 +114,14 @@ window.hubChart = (() => {
       const answer = await fetch(`/api/v1/sites/${encodeURIComponent(site)}/series?${query}`);
       if (!answer.ok) return;
       data = await answer.json();
+      if (!chosen) { chosen = true; if (data.power_at_ms.length && data.power_at_ms[0] > asOf - 900000) { document.querySelector("[data-back]").click(); return; } }
       newest = newest.filter((point) => point[0] > (data.power_at_ms.at(-1) ?? 0));
       draw();
     } catch { /* the stream tells when the hub is gone */ }
   }
 
   document.querySelectorAll("[data-back]").forEach((button) => button.addEventListener("click", () => {
+    chosen = true;
     document.querySelectorAll("[data-back]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
     span = { back: Number(button.dataset.back), ahead: Number(button.dataset.ahead) };
     ask();
@@ -133,7 +135,9 @@ window.hubChart = (() => {
       asOf = point.as_of_ms;
       if (point.power_w !== null && point.power_w !== undefined) newest.push([point.as_of_ms, point.power_w]);
       if (newest.length > 600) newest.shift();
-      if (first || performance.now() - asked > (span.back > 4000 ? 30000 : 10000)) ask();
+      const news = point.mark !== mark;
+      mark = point.mark;
+      if (first || news || performance.now() - asked > (span.back > 4000 ? 30000 : 10000)) ask();
       else if (data && performance.now() - drawn > 2000 && !document.hidden && plot) { plot.setData(table(data)); drawn = performance.now(); }
     },
     ask,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run did, as one JSON object of figures: read from state, journal and ledger, never from wishes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from hub.energy import meter_energy, whole
 from hub.state import SiteState
 from hub.wiring import Wired
 from kernel.clock import MS_PER_HOUR
+from kernel.reading import ReadingBatch
 from kernel.span import Span
-from miner_control.envelope import Envelope
+from miner_control.fleet import Bools, Floats, Ints
 from miner_control.miner import State
 from telemetry.journal import Journal
 from treasury.checks import Finding, check
@@ -85,43 +86,53 @@ def _energy(journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
 
 
 def _integrated_wh(journal: Journal, site: SiteState, span: Span) -> float:
-    """The miners' own watts over time, each sample held until the next; a unit without watts by its envelope's mode."""
+    """The miners' own watts over time, straight lines between samples; a unit that tells no watts by its state and mode."""
     roster = site.roster
-    held_w = np.zeros(len(roster))
-    held_ms = np.full(len(roster), span.start_ms, dtype=np.int64)
-    told = np.zeros(len(roster), dtype=np.bool_)
-    first_ms = np.zeros(len(roster), dtype=np.int64)
-    total_wms = np.zeros(len(roster))
+    n = len(roster)
+    held_w, held_ms, told = np.zeros(n), np.full(n, span.start_ms, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+    total_wms = np.zeros(n)
     for batch in journal.batches("miner", span.start_ms, span.end_ms):
-        for row, device in enumerate(batch.devices):
-            unit, at_ms = roster.index.get(device), int(batch.at_ms[row])
-            if unit is None or not span.holds(at_ms):
-                continue
-            watts = _watts(batch.reading(row).values, roster.groups[int(roster.group[unit])].envelope)
-            if watts is None:
-                continue
-            if not told[unit]:
-                told[unit], first_ms[unit] = True, at_ms
-                total_wms[unit] += watts * (at_ms - span.start_ms)
-            else:
-                total_wms[unit] += (held_w[unit] + watts) / 2 * (at_ms - held_ms[unit])
-            held_w[unit], held_ms[unit] = watts, at_ms
+        units = np.array([roster.index.get(device, -1) for device in batch.devices], dtype=np.int64)
+        watts, known = _watts(batch, units, site)
+        chosen = np.flatnonzero(known & (units >= 0) & (batch.at_ms >= span.start_ms) & (batch.at_ms < span.end_ms))
+        for part in _once_each(units[chosen]):
+            rows = chosen[part]
+            unit, at_ms, power_w = units[rows], batch.at_ms[rows], watts[rows]
+            before_w = np.where(told[unit], held_w[unit], power_w)
+            total_wms[unit] += (before_w + power_w) / 2 * (at_ms - held_ms[unit])
+            held_w[unit], held_ms[unit], told[unit] = power_w, at_ms, True
     total_wms += held_w * (span.end_ms - held_ms)
     return float(total_wms.sum()) / MS_PER_HOUR
 
 
-def _watts(values: Mapping[str, Any], envelope: Envelope) -> float | None:
-    """What a reading says of power: its own figure, else what its state and mode draw; None where it says nothing."""
-    power = values.get("power_w")
-    if isinstance(power, int | float):
-        return float(power)
-    state = values.get("state")
-    if not isinstance(state, str) or state in (State.UNREACHABLE, State.UNKNOWN):
-        return None
-    if state == State.ASLEEP:
-        return envelope.sleep_w
-    mode = values.get("mode")
-    return envelope.mode(str(mode) if mode in envelope.names else envelope.normal).power_w
+def _once_each(units: Ints) -> Iterator[Ints]:
+    """Positions in rounds, in order, no unit twice in a round: a batch may hold several samples of one unit."""
+    left = np.arange(len(units))
+    while len(left):
+        _, first = np.unique(units[left], return_index=True)
+        yield left[np.sort(first)]
+        left = np.delete(left, first)
+
+
+def _watts(batch: ReadingBatch, units: Ints, site: SiteState) -> tuple[Floats, Bools]:
+    """(power, whether anything says it) per row: the unit's own figure, else what its state and mode draw."""
+    count, roster = len(batch), site.roster
+    power = batch.columns.get("power_w")
+    watts, known = np.zeros(count), np.zeros(count, dtype=np.bool_)
+    if power is not None and not isinstance(power.stored, list):
+        known = power.present()
+        watts = np.where(known, power.stored, 0.0)
+    state, mode = batch.columns.get("state"), batch.columns.get("mode")
+    for row in np.flatnonzero(~known & (units >= 0)).tolist():
+        said = state.field(row) if state else None
+        if not isinstance(said, str) or said in (State.UNREACHABLE, State.UNKNOWN):
+            continue
+        envelope = roster.groups[int(roster.group[units[row]])].envelope
+        named = mode.field(row) if mode else None
+        running = named if isinstance(named, str) and named in envelope.names else envelope.normal
+        watts[row] = envelope.sleep_w if said == State.ASLEEP else envelope.mode(running).power_w
+        known[row] = True
+    return watts, known
 
 
 def _plan(wired: Wired, sites: list[SiteState]) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ from telemetry.snapshot import Snapshot
 from telemetry.source import Source, Subscription, Tier
 from telemetry.topic import Channel
 from treasury.contract import load_contract
-from treasury.io.ledger_sqlite import open_ledger
+from treasury.io.ledger_sqlite import open_ledger, read_ledger
 from treasury.io.pool_braiins import BraiinsPool
 from treasury.io.rates_nbk import NationalBank
 from treasury.io.venue_http import VenueHttp
@@ -145,6 +145,11 @@ def folded(config: Config, journal: Journal, models: Catalogue | None = None) ->
 def reading(folder: Path) -> Journal:
     """The journal of a data folder, for reading only, also while a hub writes to it."""
     return read_journal(folder)
+
+
+def reading_ledger(folder: Path) -> Ledger:
+    """The ledger of a data folder, for reading only, also while a hub writes to it."""
+    return read_ledger(folder / "ledger.sqlite")
 
 
 def envelope_finder(roster: Roster) -> Callable[[str], Envelope]:

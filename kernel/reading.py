@@ -133,29 +133,33 @@ def batch_of(
 ) -> ReadingBatch:
     """Columns from rows, in the order given. Metrics outside the schema are refused (KeyError names them)."""
     rows = list(readings)
-    unknown = {name for row in rows for name in row.values} - set(metrics)
-    if unknown:
-        raise KeyError(f"{kind} has no metric {sorted(unknown)}")
-    columns: dict[str, Column] = {}
+    count, known = len(rows), frozenset(metrics)
     not_asked = int(Reason.NOT_ASKED)
-    for name in metrics:
-        codes = np.full(len(rows), not_asked, dtype=np.uint8)
-        texts = [""] * len(rows)
-        numbers = np.zeros(len(rows), dtype=np.float64)
-        is_text, seen = name in text_metrics, False
-        for index, row in enumerate(rows):
-            found = row.values.get(name)
-            if found is None:
-                continue
-            seen = True
-            if isinstance(found, Missing):
-                codes[index] = found.reason
-            elif is_text:
-                texts[index], codes[index] = str(found), 0
+    stored: dict[str, list[Value]] = {}
+    codes: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        for name, found in row.values.items():
+            values = stored.get(name)
+            if values is None:
+                if name not in known:
+                    unknown = {each for one in rows for each in one.values} - known
+                    raise KeyError(f"{kind} has no metric {sorted(unknown)}")
+                values = stored[name] = [""] * count if name in text_metrics else [0.0] * count
+                codes[name] = [not_asked] * count
+            if found.__class__ is Missing:
+                codes[name][index] = found.reason  # type: ignore[union-attr]
             else:
-                numbers[index], codes[index] = found, 0
-        if seen:
-            columns[name] = Column(texts if is_text else numbers, codes)
+                values[index] = found
+                codes[name][index] = 0
+    columns: dict[str, Column] = {}
+    for name in metrics:
+        if name not in stored:
+            continue
+        made = np.array(codes[name], dtype=np.uint8)
+        if name in text_metrics:
+            columns[name] = Column([str(value) for value in stored[name]], made)
+        else:
+            columns[name] = Column(np.array(stored[name], dtype=np.float64), made)
     evidence = {index: row.evidence for index, row in enumerate(rows) if row.evidence}
-    at_ms = np.fromiter((row.at_ms for row in rows), dtype=np.int64, count=len(rows))
+    at_ms = np.fromiter((row.at_ms for row in rows), dtype=np.int64, count=count)
     return ReadingBatch(kind, [row.device for row in rows], at_ms, columns, evidence)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that act on a running hub, through its API and a key of one's own: a dispatcher's orders."""
+
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.output import put_json, put_table
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+Url = Annotated[str, typer.Option(envvar="MINING_HUB_URL", help="Where the hub listens.")]
+Key = Annotated[
+    str, typer.Option(envvar="MINING_HUB_KEY", help="An API key; best given by the environment.", show_envvar=True)
+]
+Site = Annotated[str, typer.Argument(help="The site's name.")]
+HERE = "http://127.0.0.1:8787"
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands of this room."""
+    dispatch = typer.Typer(help="A dispatcher's orders.", no_args_is_help=True, rich_markup_mode=None)
+    dispatch.command("send")(send)
+    dispatch.command("end")(end)
+    dispatch.command("list")(orders)
+    dispatch.command("availability")(availability)
+    app.add_typer(dispatch, name="dispatch")
+
+
+def _ask(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
+    import httpx
+
+    from kernel.errors import ConfigError, Fault
+
+    try:
+        answer = httpx.request(
+            method,
+            f"{url}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise ConfigError([Fault(url, f"does not answer: {error}", "Is the hub running? Give --url")]) from None
+    if answer.status_code in (401, 403):
+        raise ConfigError([Fault("--key", "may not do this", "Use a key with the role (mining-hub access add)")])
+    if answer.status_code == 422:
+        faults = answer.json().get("faults", [])
+        raise ConfigError([Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in faults])
+    if answer.status_code == 404:
+        raise ConfigError(
+            [Fault(path, str(answer.json().get("detail", "not there")), "See `mining-hub dispatch list`")]
+        )
+    if answer.status_code not in (200, 201, 409):
+        raise ConfigError([Fault(url, f"answered {answer.status_code}", "See the hub's log")])
+    return answer.json()
+
+
+def send(
+    site: Site,
+    power_w: Annotated[float, typer.Option(min=0, help="At most this much from the grid, in watts.")],
+    until: Annotated[str, typer.Option(help="RFC 3339 with offset.")],
+    start: Annotated[str | None, typer.Option("--from", help="RFC 3339 with offset; without it: at once.")] = None,
+    reference: Annotated[str, typer.Option(help="Your own number of the order.")] = "",
+    reason: Annotated[str, typer.Option()] = "",
+    key: Key = "",
+    url: Url = HERE,
+    json: Json = False,
+) -> None:
+    """Limit a site's power. Exit code 1 where the hub refuses, with its reason."""
+    body = {"power_w": power_w, "until": until, "reference": reference, "reason": reason}
+    line = _ask("POST", url, key, f"/sites/{site}/orders", body | ({"from": start} if start else {}))
+    _show(line, json)
+
+
+def end(
+    site: Site,
+    order: Annotated[str, typer.Argument(help="The order's id.")],
+    why: Annotated[str, typer.Option()] = "",
+    key: Key = "",
+    url: Url = HERE,
+    json: Json = False,
+) -> None:
+    """Release an order, or cancel it before its start."""
+    from urllib.parse import quote
+
+    _show(_ask("DELETE", url, key, f"/sites/{site}/orders/{quote(order, safe='')}?why={quote(why)}"), json)
+
+
+def _show(line: Any, json: bool) -> None:
+    if json:
+        put_json(line)
+    else:
+        put_table(
+            "Order", ("field", "value"), [(name, value) for name, value in line.items() if value not in ("", None, [])]
+        )
+    if line["phase"] == "refused":
+        raise typer.Exit(1)
+
+
+def orders(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
+    """The site's orders, newest first, with the meter's verdict."""
+    lines = _ask("GET", url, key, f"/sites/{site}/orders")
+    if json:
+        put_json({"orders": lines})
+        return
+    rows = [
+        (
+            line["id"][:13],
+            line["reference"],
+            line["power_w"] / 1e6,
+            line["phase"],
+            line["outcome"],
+            line["obeyed_by_meter_s"],
+        )
+        for line in lines
+    ]
+    put_table("Orders", ("id", "reference", "MW", "phase", "verdict", "obeyed by meter, s"), rows)
+
+
+def availability(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
+    """What the site can do now, up and down, and what is left out and why."""
+    found = _ask("GET", url, key, f"/sites/{site}/availability")
+    if json:
+        put_json(found)
+        return
+    rows = [(name, value) for name, value in found.items() if not isinstance(value, list)]
+    put_table("Availability", ("what", "value"), rows)
+    put_table(
+        "Left out", ("reason", "units", "W"), [(e["reason"], e["units"], e["power_w"]) for e in found["excluded"]]
+    )

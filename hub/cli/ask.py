@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that read a hub's folder, beside a running hub or without one: plan, miners, reports, ledger."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.output import put_json, put_table, say
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands of this room."""
+    app.command("plan")(plan)
+    miners = typer.Typer(help="The fleet as the journal last saw it.", no_args_is_help=True, rich_markup_mode=None)
+    miners.command("list")(miners_list)
+    miners.command("show")(miners_show)
+    miners.command("dialects")(miners_dialects)
+    app.add_typer(miners, name="miners")
+    report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
+    report.command("list")(report_list)
+    report.command("energy")(report_energy)
+    report.command("statement")(report_statement)
+    report.command("verify")(report_verify)
+    app.add_typer(report, name="report")
+    ledger = typer.Typer(help="The treasury's ledger.", no_args_is_help=True, rich_markup_mode=None)
+    ledger.command("balances")(ledger_balances)
+    ledger.command("journal")(ledger_journal)
+    ledger.command("check")(ledger_check)
+    ledger.command("export")(ledger_export)
+    app.add_typer(ledger, name="ledger")
+
+
+def _opened(folder: Path):  # type: ignore[no-untyped-def]
+    """(configuration, journal for reading, state folded from it)."""
+    from hub.config import load
+    from hub.wiring import folded, reading
+
+    config = load(folder / "hub.toml", environment={})
+    journal = reading(folder / config.hub.data)
+    return config, journal, folded(config, journal)
+
+
+def _ledger(folder: Path):  # type: ignore[no-untyped-def]
+    from hub.config import load
+    from hub.wiring import reading_ledger
+
+    config = load(folder / "hub.toml", environment={})
+    return config, reading_ledger(folder / config.hub.data)
+
+
+def plan(folder: Folder, json: Json = False) -> None:
+    """The newest plan of each site: power, price and the binding reason of each slot."""
+    from kernel.clock import iso
+
+    _, _, state = _opened(folder)
+    plans = {site.key: dict(site.plan) for site in state.sites.values() if site.plan is not None}
+    if json:
+        put_json({"plans": plans})
+        return
+    for key, body in plans.items():
+        gap = "-" if body["gap"] is None else f"{100 * body['gap']:.4f} %"
+        title = (
+            f"{key}: {body['status']} by {body['method']}, gap {gap}, made {iso(body['made_ms'])} ({body['why_now']})"
+        )
+        edges = body["edges_ms"]
+        rows: list[tuple[Any, ...]] = []
+        for at, watts in enumerate(body["power_w"]):
+            if not rows or rows[-1][2] != body["reasons"][at] or abs(rows[-1][1] - watts / 1e6) > 0.001:
+                rows.append((iso(edges[at])[5:16], watts / 1e6, body["reasons"][at]))
+        put_table(title, ("from (UTC)", "MW", "why"), rows)
+    if not plans:
+        say("no plan has been made yet")
+
+
+def miners_list(
+    folder: Folder,
+    state: Annotated[str | None, typer.Option(help="Only those in this state, such as fault.")] = None,
+    json: Json = False,
+) -> None:
+    """Each miner: state, mode, power, hashrate, and how long ago it spoke."""
+    from hub.decide import fleet_at
+    from hub.sight import STATE_NAMES
+
+    config, journal, known = _opened(folder)
+    now_ms = journal.position() and _last_ms(journal)
+    rows = []
+    for site in known.sites.values():
+        fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
+        for unit, device in enumerate(fleet.devices):
+            name = STATE_NAMES[int(fleet.state[unit])]
+            group = site.roster.groups[int(site.roster.group[unit])]
+            if state is None or state == name:
+                rows.append(
+                    {
+                        "device": device,
+                        "model": group.envelope.model,
+                        "feeder": site.roster.feeder_names[int(site.roster.feeder[unit])],
+                        "state": name,
+                        "power_w": float(fleet.power_w[unit]) if fleet.fresh[unit] else None,
+                        "counted_w": float(fleet.power_w[unit]),
+                        "hashrate_hs": float(fleet.hashrate_hs[unit]) if fleet.fresh[unit] else None,
+                    }
+                )
+    if json:
+        put_json({"as_of_ms": now_ms, "miners": rows})
+        return
+    table = [
+        (
+            row["device"], row["model"], row["feeder"], row["state"],
+            None if row["power_w"] is None else round(row["power_w"]),
+            None if row["hashrate_hs"] is None else round(row["hashrate_hs"] / 1e12, 1),
+        )
+        for row in rows
+    ]  # fmt: skip
+    put_table(f"{len(rows)} miners", ("device", "model", "feeder", "state", "W", "TH/s"), table)
+
+
+def _last_ms(journal: Any) -> int:
+    """The instant of the newest thing in the journal: what 'now' means to a reader of a folder."""
+    last = [reading.at_ms for kind in ("miner", "meter") for reading in journal.last(kind)]
+    return max(last, default=0)
+
+
+def miners_show(
+    folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
+) -> None:
+    """Everything that one miner last told."""
+    from kernel.clock import iso
+    from kernel.errors import ConfigError, Fault
+    from kernel.reading import Missing
+
+    _, _, state = _opened(folder)
+    table = state.snapshot.kind("miner")
+    if device not in table.index:
+        raise ConfigError([Fault(device, "was never heard of", "See `mining-hub miners list`")])
+    found = table.reading(device)
+    values = {
+        name: f"missing: {value.reason.name.lower()} {value.detail}".strip() if isinstance(value, Missing) else value
+        for name, value in sorted(found.values.items())
+    }
+    if json:
+        put_json({"device": device, "at": iso(found.at_ms), "values": values})
+        return
+    put_table(f"{device}, last word {iso(found.at_ms)}", ("metric", "value"), list(values.items()))
+
+
+def miners_dialects(json: Json = False) -> None:
+    """What each firmware speaks and can do."""
+    from miner_control.dialect.matrix import dialect_matrix
+
+    rows = dialect_matrix()
+    if json:
+        put_json({"dialects": rows})
+        return
+    columns = list(rows[0]) if rows else []
+    put_table("Dialects and capabilities", columns, [[_short(row[name]) for name in columns] for row in rows])
+
+
+def _short(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else value
+
+
+def report_list(folder: Folder, json: Json = False) -> None:
+    """The reports of a hub's folder."""
+    from hub.config import load
+    from hub.office import Office
+    from hub.wiring import reading_ledger
+    from kernel.clock import system_clock
+
+    config = load(folder / "hub.toml", environment={})
+    data = folder / config.hub.data
+    office = Office(reading_ledger(data), data, system_clock())
+    lines = {line["id"]: line for site in config.sites for line in office.lines(site.name)}
+    if json:
+        put_json({"reports": list(lines.values())})
+        return
+    rows = [(line["id"], line["kind"], ", ".join(line["files"]), line["signed_by"][:16]) for line in lines.values()]
+    put_table("Reports", ("id", "kind", "files", "key"), rows)
+
+
+def _span(start: str, end: str):  # type: ignore[no-untyped-def]
+    from kernel.clock import from_iso
+    from kernel.errors import ConfigError, Fault
+    from kernel.span import Span
+
+    try:
+        return Span(from_iso(start), from_iso(end))
+    except ValueError as error:
+        raise ConfigError([Fault("--from/--until", str(error), "Write 2026-03-02T00:00:00+05:00")]) from None
+
+
+From = Annotated[str, typer.Option("--from", help="RFC 3339 with offset.")]
+Until = Annotated[str, typer.Option("--until", help="RFC 3339 with offset; not included.")]
+
+
+def report_energy(
+    folder: Folder,
+    site: Annotated[str, typer.Argument(help="The site's name.")],
+    start: From,
+    end: Until,
+    json: Json = False,
+) -> None:
+    """Energy of a site by its meters, hour by hour: JSON, CSV and signature."""
+    from hub.office import Office
+    from hub.wiring import reading_ledger
+    from kernel.clock import system_clock
+    from kernel.errors import ConfigError, Fault
+
+    config, journal, state = _opened(folder)
+    key = f"{config.hub.name}/{site}"
+    if key not in state.sites:
+        raise ConfigError([Fault(site, "no such site", f"Write one of: {', '.join(s.name for s in config.sites)}")])
+    data = folder / config.hub.data
+    made = Office(reading_ledger(data), data, system_clock()).energy(journal, state.sites[key], _span(start, end))
+    _made(made, json)
+
+
+def report_statement(folder: Folder, start: From, end: Until, json: Json = False) -> None:
+    """The treasury's statement of a period, from the ledger alone: JSON, CSV and signature."""
+    from hub.office import Office
+    from kernel.clock import system_clock
+
+    config, ledger = _ledger(folder)
+    made = Office(ledger, folder / config.hub.data, system_clock()).statement(config.hub.name, _span(start, end))
+    _made(made, json)
+
+
+def _made(made: Any, json: bool) -> None:
+    if json:
+        put_json({"id": made.id, "sha256": made.sha256, "files": [str(made.json), str(made.csv), str(made.sig)]})
+    else:
+        say(f"{made.json}\n{made.csv}\n{made.sig}\nSHA-256 {made.sha256}")
+
+
+def report_verify(
+    path: Annotated[Path, typer.Argument(help="Any file of the report.")],
+    key: Annotated[Path | None, typer.Option(help="The hub's public key, from elsewhere than the report.")] = None,
+    json: Json = False,
+) -> None:
+    """Check a report's bytes against its signature. Exit code 1 where they do not fit."""
+    from hub.reports.verify import verify_report
+
+    verdict = verify_report(path, key)
+    if json:
+        put_json(
+            {
+                "signature": verdict.signature,
+                "reason": verdict.reason,
+                "key_id": verdict.key_id,
+                "trusted": verdict.trusted,
+            }
+        )
+    else:
+        say(f"{verdict.signature}: {verdict.reason} (key {verdict.key_id or 'none'})")
+    if verdict.signature != "valid":
+        raise typer.Exit(1)
+
+
+def ledger_balances(folder: Folder, json: Json = False) -> None:
+    """Each account, both sides and net."""
+    from treasury.listing import balance_rows
+
+    _, ledger = _ledger(folder)
+    _rows("Balances", balance_rows(ledger), json, "balances")
+
+
+def ledger_journal(folder: Folder, json: Json = False) -> None:
+    """Every transfer, oldest first."""
+    from treasury.listing import journal_rows
+
+    _, ledger = _ledger(folder)
+    _rows("Transfers", journal_rows(ledger), json, "transfers")
+
+
+def ledger_check(folder: Folder, json: Json = False) -> None:
+    """All invariants over the whole ledger. Exit code 1 where one is broken."""
+    from treasury.listing import check_report
+
+    _, ledger = _ledger(folder)
+    found = check_report(ledger)
+    if json:
+        put_json(found)
+    else:
+        put_table("Check", ("what", "result"), [(key, _short(value)) for key, value in found.items()])
+    if found.get("findings"):
+        raise typer.Exit(1)
+
+
+def ledger_export(
+    folder: Folder, form: Annotated[str, typer.Option("--as", help="hledger, ledger or beancount")] = "hledger"
+) -> None:
+    """The whole ledger as a plain-text journal, in whole smallest units."""
+    from treasury.export import export
+
+    _, ledger = _ledger(folder)
+    for line in export(ledger, form):
+        typer.echo(line)
+
+
+def _rows(title: str, rows: Any, json: bool, name: str) -> None:
+    found = list(rows)
+    if json:
+        put_json({name: found})
+        return
+    columns = list(found[0]) if found else []
+    put_table(title, columns, [[_short(row[column]) for column in columns] for row in found])

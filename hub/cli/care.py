@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that look after a hub: check a configuration, examine a folder, manage keys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.output import put_json, put_table, say
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands of this room."""
+    config = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
+    config.command("check")(config_check)
+    app.add_typer(config, name="config")
+    access = typer.Typer(help="API keys: who may see and do what.", no_args_is_help=True, rich_markup_mode=None)
+    access.command("add")(access_add)
+    access.command("list")(access_list)
+    access.command("revoke")(access_revoke)
+    app.add_typer(access, name="access")
+    app.command("doctor")(doctor)
+
+
+Config = Annotated[Path, typer.Argument(help="The hub's TOML file.")]
+
+
+def config_check(path: Config, json: Json = False) -> None:
+    """Every fault of the configuration and its inventories at once. Exit code 2 where there is one."""
+    from hub.config import load
+    from hub.wiring import catalogue, empty_state
+
+    config = load(path)
+    state = empty_state(config, catalogue())
+    miners = sum(len(site.roster) for site in state.sites.values())
+    if json:
+        put_json({"ok": True, "sites": len(config.sites), "miners": miners})
+    else:
+        say(f"{path}: no fault; {len(config.sites)} sites, {miners} miners")
+
+
+def doctor(path: Config, json: Json = False) -> None:
+    """Look at what usually goes wrong: clock, disk, stores, keys, feeds, listening address. Exit code 1 on a fault."""
+    from hub.config import load
+
+    config = load(path)
+    found = list(_examine(path, config))
+    if json:
+        put_json({"checks": [{"what": what, "ok": ok, "text": text} for what, ok, text in found]})
+    else:
+        put_table("Doctor", ("what", "well", "text"), found)
+    if not all(ok for _, ok, _ in found):
+        raise typer.Exit(1)
+
+
+def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ignore[no-untyped-def]
+    import shutil
+
+    from hub.wiring import reading, reading_ledger
+    from kernel.clock import iso, system_clock
+    from kernel.errors import ConfigError
+    from treasury.checks import check
+
+    now_ms = system_clock().now_ms()
+    data = path.parent / config.hub.data
+    yield "clock", now_ms > 1_750_000_000_000, iso(now_ms)
+    usage = shutil.disk_usage(data if data.exists() else path.parent)
+    yield "disk", usage.free > 2 << 30, f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f}"
+    local = config.hub.host in ("127.0.0.1", "::1", "localhost")
+    yield (
+        "listens",
+        local,
+        config.hub.host if local else f"{config.hub.host}: reachable from outside; put TLS before it",
+    )
+    if not data.exists():
+        yield "data", True, "nothing yet: the hub has not run"
+        return
+    try:
+        journal = reading(data)
+        health = journal.health()
+        yield "journal", True, f"{health.position} records, {health.bytes_used / 2**20:.1f} MiB"
+        last = {kind: max((r.at_ms for r in journal.last(kind)), default=0) for kind in ("meter", "miner")}
+        for kind, at_ms in last.items():
+            yield f"last {kind}", at_ms > 0, iso(at_ms) if at_ms else "never heard"
+    except ConfigError as error:
+        yield "journal", False, str(error)
+    try:
+        findings = check(reading_ledger(data))
+        yield "ledger", not findings, "intact" if not findings else "; ".join(map(str, findings))
+    except ConfigError as error:
+        yield "ledger", False, str(error)
+    for file in [*(data / "keys").glob("*"), *(path.parent / "secrets").glob("*"), data / "access.json"]:
+        if file.is_file() and file.suffix != ".pub":
+            mode = file.stat().st_mode & 0o077
+            yield (
+                f"mode of {file.name}",
+                mode == 0,
+                "for the hub alone" if mode == 0 else "readable by others: chmod 600",
+            )
+    for name, credential in config.credentials.items():
+        weak = _weak(credential, path.parent)
+        yield f"password of {name}", not weak, "the maker's default: change it" if weak else "not a known default"
+
+
+def _weak(credential, folder: Path) -> bool:  # type: ignore[no-untyped-def]
+    from hub.config import secret
+
+    found = secret(credential.password_env, credential.password_file, folder)
+    return found in ("root", "admin", "password", "letmein", "super", "")
+
+
+def access_add(
+    path: Config,
+    who: Annotated[str, typer.Option(help="Whose key it is.")],
+    role: Annotated[str, typer.Option(help="operator, dispatcher, regulator, treasury or admin")],
+    site: Annotated[list[str] | None, typer.Option(help="Sites it is for; without it: all.")] = None,
+    days: Annotated[float, typer.Option(min=0.01, help="How long it holds.")] = 365.0,
+) -> None:
+    """Make a key. Its text is printed once and kept nowhere. A running hub knows it after its next start."""
+    from hub.access import EVERY_SITE, Access, Role
+    from hub.config import load
+    from kernel.clock import system_clock
+    from kernel.errors import ConfigError, Fault
+
+    if role not in set(Role):
+        raise ConfigError([Fault("--role", f"{role!r} is none", f"Write one of: {', '.join(Role)}")])
+    data = path.parent / load(path).hub.data
+    typer.echo(Access(data, system_clock()).add_key(who, Role(role), tuple(site or (EVERY_SITE,)), days))
+
+
+def access_list(path: Config, json: Json = False) -> None:
+    """All keys, without their secrets."""
+    from hub.access import Access
+    from hub.config import load
+    from kernel.clock import iso, system_clock
+
+    keys = Access(path.parent / load(path).hub.data, system_clock()).keys()
+    rows: list[dict[str, Any]] = [
+        {
+            "id": key.id,
+            "who": key.who,
+            "role": str(key.role),
+            "sites": list(key.sites),
+            "expires": iso(key.expires_ms) if key.expires_ms else None,
+            "revoked": iso(key.revoked_ms) if key.revoked_ms else None,
+        }
+        for key in keys
+    ]
+    if json:
+        put_json({"keys": rows})
+        return
+    names = ("id", "who", "role", "sites", "expires", "revoked")
+    put_table("Keys", names, [[", ".join(row[n]) if n == "sites" else row[n] for n in names] for row in rows])
+
+
+def access_revoke(path: Config, key: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
+    """Close a key for good."""
+    from hub.access import Access
+    from hub.config import load
+    from kernel.clock import system_clock
+
+    if not Access(path.parent / load(path).hub.data, system_clock()).revoke(key):
+        say(f"no key {key}")
+        raise typer.Exit(1)
+    say(f"{key} opens nothing any more")

@@ -95,7 +95,7 @@ async def raw_server(
                 counts["requests"] += 1
                 counts["at_once"] = max(counts["at_once"], counts["open"])
                 await answer(request, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             counts["open"] -= 1

@@ -119,7 +119,7 @@ def standard(
         feeder_names=tuple(f"feeder {f}" for f in range(feeders)),
         feeder_cap_w=np.repeat((share * normal_w)[:, None], slots, axis=1),
         ramp_w=ramp,
-        power_now_w=0.9 * total_w,
+        power_now_w=min(0.9 * total_w, 0.97 * float((share * normal_w).sum())),
         energy_price_per_wh=day_price(rng, grid) / 1e6,
         peak_price_per_w=6.0 / 1e3 / 30,
         peak_so_far_w=0.85 * total_w,
@@ -194,3 +194,64 @@ def with_features(base: Problem, rng: np.random.Generator) -> Problem:
 def rolling(start_ms: int = EPOCH_MS) -> Slots:
     """The product's own grid: 5 min for 2 h, 15 min to 24 h, 60 min to 72 h."""
     return horizon(start_ms, ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0)))
+
+
+def at_slot(problem: Problem, on: np.ndarray, power_w: np.ndarray, slot: int, starts_per_day: int | None) -> Problem:
+    """The same site `slot` slots later, as a plan left it: who has been on and off since when, starts used, peak so far.
+
+    The horizon keeps its length; prices beyond the old one are the old ones again, orders that ended are gone.
+    """
+    fleet, site, slots_n = problem.groups, problem.site, len(problem.slots)
+    step_ms = int(problem.slots.edges_ms[1] - problem.slots.edges_ms[0])
+    change = np.diff(on, axis=1, prepend=fleet.on_now[:, None])[:, :slot]
+    hold = np.round(fleet.min_on_s * 1000 / step_ms).astype(np.int64)
+    rest = np.round(fleet.min_off_s * 1000 / step_ms).astype(np.int64)
+    locked_on, locked_off = np.zeros((len(hold), slots_n), np.int64), np.zeros((len(hold), slots_n), np.int64)
+    for ago in range(1, slot + 1):
+        started, stopped = np.maximum(change[:, slot - ago], 0), np.maximum(-change[:, slot - ago], 0)
+        for group in np.flatnonzero((started > 0) & (hold > ago)):
+            locked_on[group, : hold[group] - ago] += started[group]
+        for group in np.flatnonzero((stopped > 0) & (rest > ago)):
+            locked_off[group, : rest[group] - ago] += stopped[group]
+    used = np.maximum(change, 0).sum(axis=1)
+    left = np.full(len(hold), -1) if starts_per_day is None else np.maximum(fleet.units * starts_per_day - used, 0)
+    fleet = replace(
+        fleet,
+        on_now=on[:, slot - 1].astype(np.int64),
+        locked_on=locked_on,
+        locked_off=locked_off,
+        starts_left=left.astype(np.int64),
+    )
+
+    def turned(values: np.ndarray) -> np.ndarray:
+        return np.roll(values, -slot, axis=-1)
+
+    site = replace(
+        site,
+        import_cap_w=turned(site.import_cap_w),
+        feeder_cap_w=turned(site.feeder_cap_w),
+        ramp_w=turned(site.ramp_w),
+        power_now_w=float(power_w[slot - 1]),
+        energy_price_per_wh=turned(site.energy_price_per_wh),
+        peak_so_far_w=max(site.peak_so_far_w, float(power_w[:slot].max())),
+        derate=turned(site.derate),
+        mode_max=turned(site.mode_max),
+    )
+    orders = tuple(
+        Order(order.id, max(order.first - slot, 0), order.last - slot, order.power_w)
+        for order in problem.orders
+        if order.last >= slot
+    )
+    start_ms = int(problem.slots.edges_ms[slot])
+    slots = Slots(problem.slots.edges_ms + (start_ms - int(problem.slots.edges_ms[0])))
+    return replace(problem, slots=slots, groups=fleet, site=site, orders=orders, known_at_ms=start_ms)
+
+
+def with_order(problem: Problem, order: Order) -> Problem:
+    """The problem with one more order; the ramp gives way at its edges, as the connection contract lets an order do."""
+    ramp = problem.site.ramp_w.copy()
+    top = float(problem.groups.units @ problem.groups.mode_power_w.max(axis=1))
+    for edge in (order.first, order.last + 1):
+        if edge < len(ramp):
+            ramp[edge] = max(ramp[edge], top)
+    return replace(problem, orders=(*problem.orders, order), site=replace(problem.site, ramp_w=ramp))

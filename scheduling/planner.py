@@ -14,7 +14,7 @@ from grid.limit import Limit
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve, known
 from scheduling.assemble import assemble
-from scheduling.certified import certified
+from scheduling.certified import Memory, certified
 from scheduling.exact import GAP, Effort, exact
 from scheduling.facts import SiteNumbers
 from scheduling.greedy import greedy
@@ -90,19 +90,21 @@ def _limits(limits: Iterable[Limit], now_ms: int) -> tuple[tuple[str, float, int
     )
 
 
-def make(problem: Problem, *, why_now: str, last: Plan | None = None, effort: Effort = Effort()) -> Plan:
+def make(
+    problem: Problem, *, why_now: str, last: Plan | None = None, memory: Memory | None = None, effort: Effort = Effort()
+) -> Plan:
     """The best plan at hand, judged. It is never worth less than the merit-order rule on the same facts.
 
     Order of trial: the certified fast way; where its proof leaves a gap, or rules contradict each other, the full integer
     programme as far as it is small enough; the merit-order rule; the last good plan on the new slots. What was fallen back
-    on, and why, stands in `status` and `notes`.
+    on, and why, stands in `status` and `notes`. A planner that keeps its `memory` plans again on an order from the last basis.
     """
     rule = assemble(problem, greedy(problem), method="greedy", status="greedy", why_now=why_now)
     if not int(problem.groups.units.sum()):
         return replace(rule, status=rule.status if rule.violations else "optimal", bound=rule.value)
     plans: list[Plan] = []
     notes: list[str] = []
-    fast = certified(problem, why_now=why_now)
+    fast = certified(problem, why_now=why_now, memory=memory)
     if fast is not None:
         plans.append(fast)
     else:

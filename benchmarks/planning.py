@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast and how good plans are: `python -m benchmarks.planning --json [--seeds N] [--stress] [--small] [--replan]`.
+
+Times are CPU seconds of one thread (`seconds_*`), wall time beside them (`wall_*`); memory is the growth of the process's
+peak resident size, each measured in a process of its own. The direct way is the full linear programme of the same facts in
+HiGHS, in the same run.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from benchmarks.instances import anything, at_slot, day_price, standard, with_order
+from scheduling.certified import Memory, Recipe, certified
+from scheduling.check import judge
+from scheduling.exact import Effort, branch, relax
+from scheduling.model import build
+from scheduling.plan import Plan
+from scheduling.problem import Battery, Order, Problem, Take
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """(result, CPU seconds, wall seconds)."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    return result, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def alone(work: Callable[..., Any], *args: Any) -> Any:
+    """Run in a fresh process, so that memory and caches are its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, args)
+
+
+def warm_up() -> None:
+    """Imports and first calls are not what is measured."""
+    certified(standard(99, groups=20, slots=24))
+
+
+def plan_row(problem: Problem, recipe: Recipe = Recipe()) -> dict[str, Any]:
+    """One cold plan: gap in percent, violations by the independent checker, seconds."""
+    plan, cpu, wall = timed(lambda: certified(problem, recipe=recipe))
+    if plan is None:
+        return {"gap": None, "violations": None, "seconds": cpu, "wall": wall}
+    return {
+        "gap": 100 * gap_of(plan),
+        "violations": len(judge(plan)),
+        "seconds": cpu,
+        "wall": wall,
+        "value": plan.value,
+    }
+
+
+def gap_of(plan: Plan) -> float:
+    return float("inf") if plan.gap is None else plan.gap
+
+
+def cold(seeds: range) -> dict[str, Any]:
+    """Every seed cold, in one process; the memory is the growth over the first plans."""
+    warm_up()
+    before = peak_mb()
+    rows = [plan_row(standard(seed)) for seed in seeds]
+    return {
+        **summary(rows),
+        "values": {str(s): r.get("value") for s, r in zip(seeds, rows, strict=True)},
+        "memory_mb": peak_mb() - before,
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    gaps = [row["gap"] if row["gap"] is not None else float("inf") for row in rows]
+    cpu = [row["seconds"] for row in rows]
+    return {
+        "cases": len(rows),
+        "gap_max": max(gaps),
+        "gap_mean": float(np.mean(gaps)),
+        "violations": sum(row["violations"] or 0 for row in rows),
+        "unplanned": sum(row["gap"] is None for row in rows),
+        "seconds_p50": float(np.median(cpu)),
+        "seconds_max": max(cpu),
+        "wall_p50": float(np.median([row["wall"] for row in rows])),
+    }
+
+
+def direct(seed: int) -> dict[str, Any]:
+    """The full linear programme of one seed in HiGHS: build, solve, memory."""
+    problem = standard(seed)
+    before = peak_mb()
+    arrays, build_cpu, _ = timed(lambda: (model := build(problem), model.program.arrays()))
+    model, parts = arrays
+    found, cpu, wall = timed(lambda: relax(parts, Effort(simplex_iterations=10**9)))
+    return {
+        "seed": seed,
+        "build_s": build_cpu,
+        "seconds": build_cpu + cpu,
+        "wall": wall,
+        "optimum": found.objective * model.scale_money if found.found else None,
+        "columns": len(parts.low),
+        "nonzeros": len(parts.value),
+        "memory_mb": peak_mb() - before,
+    }
+
+
+def replans(seed: int, count: int) -> dict[str, Any]:
+    """Orders arriving in mid-day on the true states of all units, just after the slots with most switching (so that many are
+    bound by minimum times): warm from the plan of the running slot."""
+    warm_up()
+    problem = standard(seed)
+    morning = certified(problem)
+    assert morning is not None
+    switched = np.convolve((morning.starts + morning.stops).sum(axis=0), np.ones(2), mode="full")[:288]
+    slot = 96 + int(np.argmax(switched[96:270])) + 1
+    midday = at_slot(problem, morning.on(), morning.power_w, slot, 6)
+    memory = Memory()
+    certified(midday, memory=memory)
+    rng = np.random.default_rng(seed)
+    total_w = float(midday.groups.units @ midday.groups.mode_power_w[:, 1])
+    rows = []
+    for _ in range(count):
+        first, length = int(rng.integers(1, 250)), int(rng.integers(3, 37))
+        order = Order(
+            "new", first, min(first + length, len(midday.slots)) - 1, float(rng.uniform(0.30, 0.85)) * total_w
+        )
+        asked = with_order(midday, order)
+        plan, cpu, wall = timed(lambda asked=asked: certified(asked, memory=memory))
+        row = {"seconds": cpu, "wall": wall, "gap": None, "violations": None}
+        rows.append(row if plan is None else {**row, "gap": 100 * gap_of(plan), "violations": len(judge(plan))})
+    cpu_s = [row["seconds"] for row in rows]
+    return {
+        **summary(rows),
+        "seconds_p99": float(np.quantile(cpu_s, 0.99)),
+        "slot": slot,
+        "locked_on": int(midday.groups.locked_on[:, 0].sum()),
+        "locked_off": int(midday.groups.locked_off[:, 0].sum()),
+    }
+
+
+def stress_cases() -> dict[str, Callable[[int], Problem]]:
+    """Goals rather than closers, each with its own goal in percent (see `GOALS`)."""
+
+    def all_four(seed: int) -> Problem:
+        problem = standard(seed)
+        total_w = float(problem.groups.units @ problem.groups.mode_power_w[:, 1])
+        coincident = np.zeros(288)
+        coincident[np.random.default_rng(seed).choice(288, 12, replace=False)] = 25e-6 / 12
+        battery = Battery(30e6, 30e6, 60e6, 30e6, 30e6, 0.95, 0.95, 4e-6)
+        take = Take(0, 287, 1.05 * 0.75 * total_w * 24, 20e-6)
+        site = replace(problem.site, battery=battery, takes=(take,), coincident_price_per_w=coincident)
+        groups = replace(problem.groups, starts_left=problem.groups.units * 1)
+        return replace(problem, site=site, groups=groups)
+
+    def three_days(seed: int) -> Problem:
+        problem = standard(seed, slots=864)
+        price = day_price(np.random.default_rng(seed + 1000), problem.slots) / 1e6
+        return replace(problem, site=replace(problem.site, energy_price_per_wh=price))
+
+    return {
+        "feeders_75_100": lambda seed: standard(seed, feeder_low=0.75, feeder_high=1.0),
+        "feeders_62": lambda seed: standard(seed, feeder_low=0.62),
+        "one_hour_minimum_times": lambda seed: standard(seed, min_s=3600.0),
+        "battery_take_peak_cycles": all_four,
+        "steps_864": three_days,
+        "few_units": lambda seed: standard(seed, units=2_000),
+    }
+
+
+GOALS = {
+    "feeders_75_100": 0.3,
+    "feeders_62": 1.0,
+    "one_hour_minimum_times": 0.15,
+    "battery_take_peak_cycles": 0.4,
+    "steps_864": 0.1,
+    "few_units": None,
+}
+
+
+def stress(name: str, seeds: range) -> dict[str, Any]:
+    warm_up()
+    rows = [plan_row(stress_cases()[name](seed)) for seed in seeds]
+    return {**summary(rows), "goal": GOALS[name]}
+
+
+def small(seed: int, seconds: float) -> dict[str, Any]:
+    """One random small instance against the full integer programme, given `seconds` of wall time."""
+    problem = anything(seed)
+    row = plan_row(problem)
+    model = build(problem)
+    arrays = model.program.arrays()
+    found = branch(arrays, Effort(nodes=10**9, gap=1e-6, seconds=seconds), None)
+    value = found.objective * model.scale_money if found.found else None
+    milp_gap = None if value is None else 100 * (found.bound * model.scale_money - value) / max(abs(value), 1e-9)
+    ours = row.get("value")
+    limit = None if ours is None else ours / (1 - row["gap"] / 100) if ours > 0 else ours * (1 + row["gap"] / 100)
+    holds = value is None or limit is None or value <= limit + 1e-6 * abs(limit)
+    behind = None if value is None or ours is None else 100 * (value - ours) / max(abs(value), 1e-9)
+    near = behind is None or behind <= max(0.1, milp_gap or 0.0) + 1e-9
+    return {
+        **row,
+        "seed": seed,
+        "milp": value,
+        "milp_gap": milp_gap,
+        "bound_holds": holds,
+        "behind": behind,
+        "near": near,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--direct", type=int, default=2, help="seeds solved by the full programme as well")
+    parser.add_argument("--stress", action="store_true")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--replan", action="store_true")
+    parser.add_argument("--orders", type=int, default=200)
+    parser.add_argument("--milp-seconds", type=float, default=20.0)
+    options = parser.parse_args()
+    report: dict[str, Any] = {}
+    if options.stress:
+        report = {name: alone(stress, name, range(min(options.seeds, 3))) for name in GOALS}
+    elif options.small:
+        rows = [small(seed, options.milp_seconds) for seed in range(min(options.seeds, 50))]
+        report = {
+            **summary(rows),
+            "bound_broken": sum(not row["bound_holds"] for row in rows),
+            "not_near": [row for row in rows if not row["near"]],
+        }
+    elif options.replan:
+        report = {str(seed): alone(replans, seed, options.orders // 2) for seed in (0, 3)}
+        report["gap_max"] = max(report[seed]["gap_max"] for seed in ("0", "3"))
+        report["seconds_p99"] = max(report[seed]["seconds_p99"] for seed in ("0", "3"))
+    else:
+        ours = alone(cold, range(options.seeds))
+        values = ours.pop("values")
+        full = [alone(direct, seed) for seed in range(options.direct)]
+        for row in full:
+            if row["optimum"] is not None:
+                row["plan_below_optimum_pct"] = 100 * (row["optimum"] - values[str(row["seed"])]) / abs(row["optimum"])
+        report = {**ours, "direct": full}
+        if full:
+            report["ratio_to_direct"] = float(np.mean([row["seconds"] for row in full])) / ours["seconds_p50"]
+        for tool in ("linopy", "pyomo"):
+            report[tool] = "not measured here" if find_spec(tool) else "not installed"
+    json.dump(report, sys.stdout, indent=None if options.json else 2)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

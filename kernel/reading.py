@@ -146,8 +146,8 @@ def batch_of(
                     raise KeyError(f"{kind} has no metric {sorted(unknown)}")
                 values = stored[name] = [""] * count if name in text_metrics else [0.0] * count
                 codes[name] = [not_asked] * count
-            if found.__class__ is Missing:
-                codes[name][index] = found.reason  # type: ignore[union-attr]
+            if isinstance(found, Missing):
+                codes[name][index] = found.reason
             else:
                 values[index] = found
                 codes[name][index] = 0

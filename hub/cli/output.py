@@ -23,6 +23,7 @@ def put_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     held = [[_cell(value) for value in row] for row in rows]
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
@@ -30,8 +31,8 @@ def put_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]])
         numeric = bool(held) and all(_is_number(row[index]) or row[index] == "-" for row in held)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in held:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*(Text(cell) for cell in row))
+    Console(markup=False, emoji=False, highlight=False).print(table)
     if not held:
         typer.echo("  (nothing)")
 

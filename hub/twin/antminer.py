@@ -214,7 +214,7 @@ class Antminer:
                 "rate_ideal": look.nominal_hs / 1e9 / model.boards, "rate_real": round(rates[at], 2),
                 "asic_num": model.chips_per_board if live else 0, "asic": _chips(unit, live), "temp_pic": pic,
                 "temp_pcb": pcb, "temp_chip": chip, "hw": look.hw_errors // model.boards, "eeprom_loaded": live,
-                "sn": f"{unit.place.serial}B{at}", "hwp": 0.01, "tpl": [],
+                "sn": f"{unit.serial}B{at}", "hwp": 0.01, "tpl": [],
             })  # fmt: skip
         found: Json = {
             "chain_num": model.boards, "fan_num": model.fans,
@@ -265,7 +265,7 @@ class Antminer:
                     "minertype": model.title, "nettype": "DHCP", "netdevice": "eth0", "macaddr": place.mac,
                     "hostname": "Antminer", "ipaddress": place.host, "netmask": "255.255.255.0", "gateway": "",
                     "dnsservers": "", "system_mode": "GNU/Linux", "system_kernel_version": "Linux 4.9.113",
-                    "system_filesystem_version": model.firmware, "firmware_type": "Release", "serinum": place.serial,
+                    "system_filesystem_version": model.firmware, "firmware_type": "Release", "serinum": unit.serial,
                 })  # fmt: skip
             case "get_network_info":
                 return tell({

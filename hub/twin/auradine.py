@@ -82,8 +82,8 @@ class Auradine:
             case "mode":
                 return self._said(unit, 540, "Operating mode", when, Mode=[self._mode(unit, look)])
             case "ipreport":
-                report = {"SerialNo": place.serial, "CBSerialNo": place.serial,
-                "HBSerialNo": [f"{place.serial}B{at}" for at in range(3)],
+                report = {"SerialNo": unit.serial, "CBSerialNo": unit.serial,
+                "HBSerialNo": [f"{unit.serial}B{at}" for at in range(3)],
                           "hostname": place.name, "ip": place.host, "mac": place.mac.lower(),
                           "model": model.title.split()[-1],
                           "version": model.firmware, "command": "ipreport", "InternalType": "T0"}  # fmt: skip

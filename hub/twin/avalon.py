@@ -54,7 +54,7 @@ class Avalon:
             case "version":
                 version = {"API": "3.7", "CGMiner": "4.11.1", "CGVERSION": unit.model.firmware,
                 "LVERSION": unit.model.firmware,
-                           "MAC": unit.place.mac.replace(":", "").lower(), "DNA": unit.place.serial, "UPAPI": "2",
+                           "MAC": unit.place.mac.replace(":", "").lower(), "DNA": unit.serial, "UPAPI": "2",
                            "PROD": "Avalon Q" if self._is_q(unit) else "AvalonMiner 1466-150",
                            "MODEL": "Q" if self._is_q(unit) else "1466-150"}  # fmt: skip
                 return {"STATUS": status(22, "CGMiner versions", when, MAKER), "VERSION": [version], "id": 1}
@@ -124,7 +124,7 @@ class Avalon:
         name = "Q" if self._is_q(unit) else "1466"
         odd = "inf_nan" in unit.faults
         parts = [
-            f"Ver[{name}-{model.firmware}]", f"LVer[{model.firmware}]", f"DNA[{unit.place.serial}]", "STATE[2]",
+            f"Ver[{name}-{model.firmware}]", f"LVer[{model.firmware}]", f"DNA[{unit.serial}]", "STATE[2]",
             f"SYSTEMSTATU[Work: In {'Work' if working else 'Idle'}, Hash Board: {live}]", f"Elapsed[{look.elapsed_s}]",
             f"HW[{look.hw_errors}]", "DH[2.449%]", f"ITemp[{inlet}]", f"HBITemp[{inlet + 2}]", f"HBOTemp[{outlet}]",
             f"OTemp[{outlet}]", f"TMax[{round(look.chip_c) if working else 0}]",

@@ -116,14 +116,14 @@ class Braiins:
     def _details(self, unit: Unit, look: Look, asleep: bool) -> Json:
         model, place = unit.model, unit.place
         return {
-            "uid": place.serial[-8:], "status": PAUSED if asleep else NORMAL, "serial_number": place.serial,
+            "uid": unit.serial[-8:], "status": PAUSED if asleep else NORMAL, "serial_number": unit.serial,
             "hostname": place.name, "mac_address": place.mac.lower(), "system_uptime": look.uptime_s,
             "system_uptime_s": look.uptime_s, "bosminer_uptime_s": look.elapsed_s, "bos_mode": 4, "platform": 4,
             "bos_version": {"current": model.firmware, "major": "2022-09-13-0-11012d53-22.08-plus", "bos_plus": True},
             "miner_identity": {"brand": 1, "model": 0, "name": model.title, "miner_model": model.title},
             "sticker_hashrate": {"gigahash_per_second": model.hashrate_hs / 1e9}, "control_board_soc_family": 3,
             "kernel_version": "4.9.113",
-            "psu_info": {"model_name": "APW171215a/c", "serial_number": f"P{place.serial}", "version": 193,
+            "psu_info": {"model_name": "APW171215a/c", "serial_number": f"P{unit.serial}", "version": 193,
             "fw_version": 6920,
                          "min_voltage": {"volt": 12.0}, "max_voltage": {"volt": 15.0}},
         }  # fmt: skip
@@ -155,7 +155,7 @@ class Braiins:
         mean, now = (look.average_hs / live, look.hashrate_hs / live) if there else (0.0, 0.0)
         return {
             "id": str(at + 1), "enabled": there, "board_name": "A3HB70601", "model": "A3HB70601", "chip_type": "BM1370",
-            "chips_count": model.chips_per_board if there else 0, "serial_number": f"{unit.place.serial}B{at}",
+            "chips_count": model.chips_per_board if there else 0, "serial_number": f"{unit.serial}B{at}",
             "current_frequency": {"hertz": model.frequency_hz if mean else 0.0},
             "current_voltage": {"volt": 13.7 if mean else 0.0},
             "board_temp": {"degree_c": round(look.board_c - at, 3)},

@@ -71,8 +71,8 @@ class Epic:
         pool = unit.pools[0]
         return {
             "Software": model.firmware, "Hostname": unit.place.name, "OS Type": "umcOS",
-            "Status": {"Operating State": self._operating(unit, look), "Last Command": None, "Last Command Result": None,
-                       "Last Error": hot},
+            "Status": {"Operating State": self._operating(unit, look), "Last Command": unit.memory.get("last"),
+                       "Last Command Result": None, "Last Error": hot},
             "HBs": boards,
             "HBStatus": [{"Index": at, "Detected": True, "Enabled": at < live} for at in range(model.boards)],
             "Session": {
@@ -102,7 +102,7 @@ class Epic:
         }  # fmt: skip
 
     def _capabilities(self, unit: Unit) -> Json:
-        model, place = unit.model, unit.place
+        model = unit.model
         presets = [
             {"hashrate": round(model.hashrate_hs * part_load(share) / 1e12, 1), "power": round(model.power_w * share), "clk": 400,
              "voltage": 12600}
@@ -112,8 +112,8 @@ class Epic:
             "Model": model.title.replace("Antminer", "AntMiner"), "Model Subtype": "BHB56801", "Chip Type": "BM1366",
             "Max HBs": model.boards, "Default Hashrate": model.hashrate_hs / 1e12, "Default Clock": model.frequency_hz / 1e6,
             "Performance Estimator": {"Chip Count": model.chips_per_board, "Hashes Per Second Per Chip": 894.0},
-            "Control Board Version": {"cpuHardware": "STM32", "cpuSerial": place.serial, "somBoardVersion": "7.1.0"},
-            "Board Serial Numbers": [f"{place.serial}B{at}" for at in range(model.boards)], "Tune Presets": presets,
+            "Control Board Version": {"cpuHardware": "STM32", "cpuSerial": unit.serial, "somBoardVersion": "7.1.0"},
+            "Board Serial Numbers": [f"{unit.serial}B{at}" for at in range(model.boards)], "Tune Presets": presets,
             "PerpetualTune": [{"algorithm": "VoltageOptimizer", "min": 60, "max": 300, "name": "Voltage Optimizer",
             "description": ""}],
         }  # fmt: skip
@@ -131,8 +131,10 @@ class Epic:
         param = body.get("param")
         match ask.path, param:
             case "/miner", "Stop":
+                unit.memory["last"] = "Stop"
                 site.sleep(unit, now_ms)
             case "/miner", "Autostart":
+                unit.memory["last"] = "Autostart"
                 site.wake(unit, now_ms)
             case "/softreboot", _:
                 site.set_mode(unit, site.machines.modes[unit.index], now_ms, restart=True)

@@ -129,7 +129,7 @@ class LuxOS:
         return {
             "OS": "LuxOS", "Model": unit.model.title, "Hostname": place.name, "MACAddr": place.mac.lower(),
             "IPAddr": place.host,
-            "SerialNumber": place.serial, "CurtailMode": "Sleep" if asleep else "None", "IsPowerSupplyOn": not asleep,
+            "SerialNumber": unit.serial, "CurtailMode": "Sleep" if asleep else "None", "IsPowerSupplyOn": not asleep,
             "IsAtmEnabled": False, "IsTuning": False, "Profile": look.mode, "ProfileStep": "0", "Cooling": "Air",
             "SystemStatus": "Normal", "NameplateTHS": unit.model.hashrate_hs / 1e12, "ControlBoardType": "cvitek",
             "Pool Count": len(unit.pools), "RedLed": "blink" if machines.locating[unit.index] else "auto",
@@ -145,7 +145,7 @@ class LuxOS:
             "ASC": at, "ID": at, "Board": "BHB56903", "Enabled": "Y", "Status": "Alive" if at < live else "Dead",
             "MHS 5s": rate, "MHS 1m": rate, "MHS av": rate, "Nominal MHS": look.nominal_hs / 1e6 / model.boards,
             "Temperature": round(look.board_c - at, 1), "Profile": look.mode, "IsRamping": look.state == "ramping",
-            "IsUserShutdown": bool(self.site.machines.asleep[unit.index]), "SerialNumber": f"{unit.place.serial}B{at}",
+            "IsUserShutdown": bool(self.site.machines.asleep[unit.index]), "SerialNumber": f"{unit.serial}B{at}",
             "Accepted": look.accepted // model.boards, "Rejected": 0, "Hardware Errors": 0, "Device Elapsed": look.elapsed_s,
         }  # fmt: skip
 

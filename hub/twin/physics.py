@@ -289,22 +289,27 @@ class Machines:
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
-    def sleep(self, index: int, now_ms: int) -> None:
-        """Standby: full load during the model's delay, then the fall."""
+    def draw(self) -> float:
+        """One uniform number of the site's own chance, 0 to 1: for what a firmware leaves to chance."""
+        return float(self._rng.random())
+
+    def sleep(self, index: int, now_ms: int, late_s: float = 0.0) -> None:
+        """Standby: full load during the model's delay (and what the firmware adds), then the fall."""
         self.advance(now_ms)
         if self.asleep[index]:
             return
         self.asleep[index] = True
-        delay = int(self.down_delay_ms[index])
+        delay = int(self.down_delay_ms[index] + late_s * 1000 / self.pace)
         self._go(index, now_ms + delay, float(self.sleep_w[index]), 0.0, DROP, float(self.down_ms[index]))
 
-    def wake(self, index: int, now_ms: int, seconds: float | None = None) -> None:
+    def wake(self, index: int, now_ms: int, seconds: float | None = None, late_s: float = 0.0) -> None:
         """Hash again by the start-up trace, in `seconds` where the command chose a faster start."""
         self.advance(now_ms)
         if not self.asleep[index]:
             return
         self.asleep[index] = False
-        self._begin_start(index, now_ms, None if seconds is None else seconds * 1000 / self.pace)
+        late_ms = int(late_s * 1000 / self.pace)
+        self._begin_start(index, now_ms + late_ms, None if seconds is None else seconds * 1000 / self.pace)
 
     def half_sleep(self, index: int, now_ms: int) -> None:
         """A shed that only half happens: the fault of a unit whose one rail stays up."""

@@ -19,6 +19,7 @@ import uvloop
 
 from hub.twin.container import Container, Publisher
 from hub.twin.control import ready_line, serve_control
+from hub.twin.decoys import Decoys
 from hub.twin.doors import ACCOUNTS, doors
 from hub.twin.lines import (
     Ports,
@@ -82,12 +83,16 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
     street = Street(site, clock, rng)
     kinds = doors(street)
     factories = [kinds[unit.model.dialect](unit) for unit in site.units]
-    allow_files(2 * sum(len(made) for made in factories) if spec.miners < 2000 else sum(map(len, factories)) + 4000)
+    listeners = sum(map(len, factories)) + spec.silent_hosts + 2 * spec.half_open_hosts
+    allow_files(2 * listeners if spec.miners < 2000 else listeners + 4000)
     ports = [Ports(unit, made) for unit, made in zip(site.units, factories, strict=True)]
     async with contextlib.AsyncExitStack() as stack:
         for opened in ports:
             await opened.open()
             stack.callback(opened.close)
+        decoys = Decoys(spec)
+        await decoys.open()
+        stack.callback(decoys.close)
         meters = Meters(
             site, clock, profile_of("meters", spec.main_meter_profile), profile_of("meters", spec.feeder_meter_profile)
         )
@@ -95,6 +100,8 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
         stack.callback(gateway.close)
         containers = [Container(site, number) for number in range(spec.containers)]
         ready = describe(site, ports, containers, meter_port)
+        if decoys.described:
+            ready["decoys"] = decoys.described
         if spec.finance:
             ready |= await _finance(site, clock, stack)
         if spec.control_port is not None:

@@ -50,6 +50,11 @@ class Unit:
         return self.place.index
 
     @property
+    def serial(self) -> str:
+        """The number it claims; under the fault `duplicate_serial` its neighbour's."""
+        return self.place.rival_serial if "duplicate_serial" in self.faults else self.place.serial
+
+    @property
     def model(self) -> Model:
         return self.place.model
 
@@ -192,20 +197,20 @@ class Site:
             return False
         return "deaf" not in unit.faults
 
-    def sleep(self, unit: Unit, now_ms: int) -> None:
+    def sleep(self, unit: Unit, now_ms: int, late_s: float = 0.0) -> None:
         if self.obeys(unit, now_ms):
-            self.fall_asleep(unit, now_ms)
+            self.fall_asleep(unit, now_ms, late_s)
 
-    def fall_asleep(self, unit: Unit, now_ms: int) -> None:
+    def fall_asleep(self, unit: Unit, now_ms: int, late_s: float = 0.0) -> None:
         """What follows from an accepted sleep, at once or at the instant that was asked for."""
         if "half_shed" in unit.faults:
             self.machines.half_sleep(unit.index, now_ms)
         else:
-            self.machines.sleep(unit.index, now_ms)
+            self.machines.sleep(unit.index, now_ms, late_s)
 
-    def wake(self, unit: Unit, now_ms: int, seconds: float | None = None) -> None:
+    def wake(self, unit: Unit, now_ms: int, seconds: float | None = None, late_s: float = 0.0) -> None:
         if self.obeys(unit, now_ms):
-            self.machines.wake(unit.index, now_ms, seconds)
+            self.machines.wake(unit.index, now_ms, seconds, late_s)
 
     def set_mode(self, unit: Unit, mode: str, now_ms: int, restart: bool | None = None) -> None:
         if self.obeys(unit, now_ms):

@@ -37,7 +37,11 @@ class Losses(BaseModel):
 
 
 class TwinSpec(BaseModel):
-    """A make-believe site. `models` and `faults` map a name to a share (models: weights; faults: part of all miners)."""
+    """A make-believe site. `models` and `faults` map a name to a share (models: weights; faults: part of all miners).
+
+    For a scan, `strewn_over` strews the miners over so many addresses from `miner_host` on, `silent_hosts` accept and
+    never say a word, and `half_open_hosts` have a port whose queue is full.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,6 +68,9 @@ class TwinSpec(BaseModel):
 
     host: str = "127.0.0.1"
     miner_host: str = "127.64.0.1"
+    strewn_over: int = Field(default=0, ge=0, le=1 << 20)
+    silent_hosts: int = Field(default=0, ge=0)
+    half_open_hosts: int = Field(default=0, ge=0)
     rpc_port: int = Field(default=4028, ge=0, le=65_535)
     http_port: int = Field(default=8080, ge=0, le=65_535)
     v3_port: int = Field(default=4433, ge=0, le=65_535)
@@ -125,12 +132,17 @@ class Place:
     rack: str
     position: str
     serial: str
+    rival_serial: str
     mac: str
     faults: frozenset[str]
 
 
 def feeder_name(feeder: int) -> str:
     return f"f{feeder + 1}"
+
+
+def serial_number(spec: TwinSpec, index: int) -> str:
+    return f"TW{spec.seed % 1000:03d}{index + 1:08d}"
 
 
 def addresses(first: str, count: int) -> list[str]:
@@ -142,6 +154,20 @@ def addresses(first: str, count: int) -> list[str]:
             found.append(str(IPv4Address(at)))
         at += 1
     return found
+
+
+def street(spec: TwinSpec) -> tuple[list[str], list[str]]:
+    """(the miners' addresses, those of hosts that are no miners), strewn by the seed where the spec says so."""
+    others = spec.silent_hosts + spec.half_open_hosts
+    if not spec.strewn_over:
+        found = addresses(spec.miner_host, spec.miners + others)
+        return found[: spec.miners], found[spec.miners :]
+    if spec.miners + others > spec.strewn_over:
+        raise ValueError(f"strewn_over {spec.strewn_over}: {spec.miners + others} hosts do not fit; strew over more")
+    first = int(IPv4Address(spec.miner_host))
+    chosen = np.random.default_rng([spec.seed, 6]).permutation(spec.strewn_over)[: spec.miners + others]
+    found = [str(IPv4Address(first + int(at))) for at in chosen]
+    return found[: spec.miners], found[spec.miners :]
 
 
 def shares_to_counts(weights: Mapping[str, float], total: int) -> dict[str, int]:
@@ -173,12 +199,11 @@ def layout(spec: TwinSpec) -> list[Place]:
             broken[int(next(strewn))] = fault
 
     places = []
-    hosts = addresses(spec.miner_host, spec.miners)
+    hosts, _ = street(spec)
     per_feeder = -(-spec.miners // spec.feeders)
     for index, model in enumerate(models):
         feeder, within = divmod(index, per_feeder)
         name = f"miner-{index + 1:05d}"
-        serial_at = index - 1 if broken.get(index) == "duplicate_serial" and index else index
         places.append(
             Place(
                 index=index,
@@ -189,7 +214,8 @@ def layout(spec: TwinSpec) -> list[Place]:
                 feeder=feeder,
                 rack=f"{feeder_name(feeder)}-r{within // spec.rack_size + 1:02d}",
                 position=str(within % spec.rack_size + 1),
-                serial=f"TW{spec.seed % 1000:03d}{serial_at + 1:08d}",
+                serial=serial_number(spec, index),
+                rival_serial=serial_number(spec, index - 1 if index else 1),
                 mac="02:" + ":".join(f"{(index + 1 >> shift) & 0xFF:02X}" for shift in (24, 16, 8, 0)) + ":01",
                 faults=frozenset({broken[index]} if index in broken else ()),
             )

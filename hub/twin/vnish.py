@@ -71,7 +71,7 @@ class VNish:
                           "uptime": f"{look.uptime_s // 3600}:{look.uptime_s // 60 % 60:02d}"}  # fmt: skip
                 return tell({"miner": model.title, "model": "s21pro", "fw_name": "Vnish", "fw_version": model.firmware,
                              "build_time": "2026-01-01", "platform": "cv", "install_type": "nand", "algorithm": "sha256d",
-                             "hr_measure": "GH/s", "serial": place.serial, "system": system})  # fmt: skip
+                             "hr_measure": "GH/s", "serial": unit.serial, "system": system})  # fmt: skip
             case "/perf-summary":
                 return tell({"current_preset": self._preset(look.mode), "preset_switcher": {"enabled": False}})
             case "/autotune/presets":
@@ -79,7 +79,7 @@ class VNish:
             case "/model":
                 overclock = {"max_power_limit": round(model.power_w * 1.3), "power_metering": False}
                 return tell(
-                    {"full_name": model.title, "model": "s21pro", "serial": place.serial, "overclock": overclock}
+                    {"full_name": model.title, "model": "s21pro", "serial": unit.serial, "overclock": overclock}
                 )
             case "/settings":
                 pools = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in unit.pools]

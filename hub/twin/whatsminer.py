@@ -106,11 +106,11 @@ class Whatsminer:
                 return said(131, {"api_ver": "2.0.5", "fw_ver": unit.model.firmware, "platform": "H616"}, when)
             case "get_psu":
                 fan = {"name": "P222B", "hw_version": "", "sw_version": "230208.220429", "model": "P222B"}
-                return said(131, fan | {"fan_speed": str(look.fan_rpm), "serial_no": unit.place.serial}, when)
+                return said(131, fan | {"fan_speed": str(look.fan_rpm), "serial_no": unit.serial}, when)
             case "get_miner_info":
                 lit = "manual" if self.site.machines.locating[unit.index] else "auto"
                 info = {"hostname": "WhatsMiner", "mac": unit.place.mac, "ledstat": lit, "ip": unit.place.host}
-                return said(131, info | {"minersn": unit.place.serial}, when)
+                return said(131, info | {"minersn": unit.serial}, when)
             case "get_error_code":
                 return said(131, {"error_code": self._errors(unit, look)}, when)
             case "get_token":
@@ -156,7 +156,7 @@ class Whatsminer:
             "Device Elapsed": look.elapsed_s, "Upfreq Complete": int(look.state == "hashing"),
             "Effective Chips": model.chips_per_board if at < live else 0,
             "Factory GHS": round(look.nominal_hs / 1e9 / model.boards),
-            "Fan Speed In": look.fan_rpm, "Fan Speed Out": max(0, look.fan_rpm - 120), "PCB SN": f"{unit.place.serial}B{at}",
+            "Fan Speed In": look.fan_rpm, "Fan Speed Out": max(0, look.fan_rpm - 120), "PCB SN": f"{unit.serial}B{at}",
         }  # fmt: skip
 
     def _pool(self, unit: Unit, look: Look, at: int) -> Json:

@@ -66,7 +66,7 @@ class WhatsminerV3:
                     "upfreq-speed": 0,
                 }
             case "get.system.setting":
-                return 0, {"time-randomized": {"start": 0, "stop": 0}, "ntp-server": ""}
+                return 0, {"time-randomized": unit.memory.get("random", {"start": 0, "stop": 0}), "ntp-server": []}
         if command.startswith("set."):
             return self._write(unit, command, asked, now_ms)
         return -4, "invalid command"
@@ -82,18 +82,18 @@ class WhatsminerV3:
         model, place = unit.model, unit.place
         asleep = bool(self.site.machines.asleep[unit.index])
         miner: Json = {
-            "working": str(not asleep).lower(), "type": model.title, "hash-board": "K40", "miner-sn": place.serial,
+            "working": str(not asleep).lower(), "type": model.title, "hash-board": "K40", "miner-sn": unit.serial,
             "board-num": str(model.boards), "fast-boot": "disable", "pool-strategy": "FAILOVER",
             "hash-percent": "0" if look.percent == 100.0 else f"{look.percent - 100.0:g}",
         }  # fmt: skip
         for at in range(model.boards):
-            miner[f"pcbsn{at}"] = f"{place.serial}B{at}"
+            miner[f"pcbsn{at}"] = f"{unit.serial}B{at}"
         parts: Json = {
             "miner": miner,
             "network": {"ip": place.host, "proto": "dhcp", "netmask": "255.255.255.0", "gateway": "", "dns": "",
                         "hostname": "WhatsMiner", "mac": place.mac},
             "power": {"type": "P221B", "mode": _MODES.get(look.mode, "1"), "vendor": "1", "model": "P221B",
-                      "hwversion": "RT0159", "swversion": "230224.220429", "sn": f"P{place.serial}",
+                      "hwversion": "RT0159", "swversion": "230224.220429", "sn": f"P{unit.serial}",
                       "fanspeed": look.fan_rpm},
             "system": {"api": "3.0.2", "apiswitch": "1", "fwversion": model.firmware, "platform": "H616",
                        "control-board-version": "CB6V10",
@@ -160,6 +160,12 @@ class WhatsminerV3:
             "effective-chips": model.chips_per_board if at < live else 0,
         }  # fmt: skip
 
+    def _late_s(self, unit: Unit, what: str) -> float:
+        """The random delay that `time_randomized` puts before a start or stop."""
+        most = unit.memory.get("random", {})
+        assert isinstance(most, dict)
+        return float(self.site.machines.draw() * most.get(what, 0))
+
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def _write(self, unit: Unit, command: str, asked: Json, now_ms: int) -> tuple[int, Any]:
@@ -176,9 +182,9 @@ class WhatsminerV3:
         site = self.site
         match command, param:
             case "set.miner.service", "stop" | "disable":
-                site.sleep(unit, now_ms)
+                site.sleep(unit, now_ms, self._late_s(unit, "stop"))
             case "set.miner.service", "start" | "enable":
-                site.wake(unit, now_ms)
+                site.wake(unit, now_ms, late_s=self._late_s(unit, "start"))
             case "set.miner.service", "restart":
                 site.set_mode(unit, site.machines.modes[unit.index], now_ms, restart=True)
             case "set.miner.power_limit", int() | float() if 0 <= param <= 99_999:

@@ -88,7 +88,7 @@ def test_it_sleeps_and_wakes_and_its_readings_say_so(twin: Twin, dialect: str) -
     truth = twin.truth(miner["device"])
     assert truth["power_w"] < max(0.1 * before, 6.0)
     values = read(twin, miner)
-    assert values["state"] == ("stopped" if dialect == "epic" else "asleep")
+    assert values["state"] == "asleep"
     if not isinstance(values["power_w"], Missing):
         assert values["power_w"] == pytest.approx(truth["power_w"], abs=6)
     assert isinstance(ask(twin, miner, Wake()), Accepted)

@@ -159,7 +159,11 @@ def test_capabilities_are_what_the_dialects_can_do(catalogue: Catalogue):
 
 
 def test_the_normal_preset_stays_among_the_thinned(catalogue: Catalogue):
-    for model, dialect in (("Antminer S19k Pro", "luxos"), ("Antminer S19j Pro", "luxos"), ("Antminer S21 Pro", "vnish")):
+    for model, dialect in (
+        ("Antminer S19k Pro", "luxos"),
+        ("Antminer S19j Pro", "luxos"),
+        ("Antminer S21 Pro", "vnish"),
+    ):
         envelope = catalogue.envelope(model, dialect)
         assert envelope.normal in envelope.names and len(envelope.modes) <= 12
     assert catalogue.envelope("Antminer S19k Pro", "luxos").normal == "default"

@@ -32,29 +32,31 @@ def journal_rows(ledger: Ledger, after: int = 0, until: int | None = None) -> It
     return (entry_row(entry) for entry in ledger.entries(after, until))
 
 
+KEYS = (
+    "seq", "recorded", "entry", "effective", "kind", "debit", "credit", "account", "keeps", "amount", "unit", "id", "evidence",
+    "link", "corrects", "note", "leaf", "chain",
+)  # fmt: skip
+
+
 def entry_row(entry: Entry) -> dict[str, Any]:
-    """One entry as JSON values, with the hashes that fix it."""
-    head: dict[str, Any] = {"seq": entry.seq, "recorded": iso(entry.recorded_ms)}
-    tail = {"leaf": entry.leaf.hex(), "chain": entry.chain.hex()}
+    """One entry as JSON values, with the hashes that fix it. All rows have the same keys; None is what does not apply."""
     body = entry.body
+    row: dict[str, Any] = dict.fromkeys(KEYS)
+    row |= {"seq": entry.seq, "recorded": iso(entry.recorded_ms), "leaf": entry.leaf.hex(), "chain": entry.chain.hex()}
+    row |= {"unit": body.unit.value, "note": body.note}
     if isinstance(body, Account):
-        about = {"account": body.code, "unit": body.unit.value, "keeps": body.keeps.value, "note": body.note}
-        return {**head, "entry": "account", **about, **tail}
-    return {
-        **head,
+        return row | {"entry": "account", "account": body.code, "keeps": body.keeps.value}
+    return row | {
         "entry": "transfer",
-        "id": str(body.id),
-        "kind": body.kind,
         "effective": iso(body.effective_ms),
+        "kind": body.kind,
         "debit": body.debit,
         "credit": body.credit,
         "amount": body.amount,
-        "unit": body.unit.value,
+        "id": str(body.id),
         "evidence": body.evidence,
         "link": str(body.link) if body.link else None,
         "corrects": str(body.corrects) if body.corrects else None,
-        "note": body.note,
-        **tail,
     }
 
 

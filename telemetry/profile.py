@@ -22,7 +22,7 @@ from telemetry.source import Tier
 
 WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107", "sparkplug"})
 _TOP = frozenset(
-    {"make", "model", "kind", "wire", "source_url", "notes", "billing", "checked", "modbus", "documents", "parameters",
+    {"make", "model", "kind", "wire", "source_url", "notes", "checked", "modbus", "documents", "parameters",
      "points", "switch", "sunspec"}
 )  # fmt: skip
 _MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "max_gap", "unit_id"})
@@ -98,7 +98,6 @@ class Profile:
     parameters: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
     sunspec_models: tuple[int, ...] = ()
-    billing: bool = False
     notes: str = ""
 
     def metrics(self, tier: Tier | None = None) -> tuple[str, ...]:
@@ -202,7 +201,6 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
         parameters=parameters,
         switches=_switches(faults, data),
         sunspec_models=tuple(faults.listed("sunspec", faults.table(data, "sunspec"), "models")),
-        billing=bool(data.get("billing", False)),
         notes=str(data.get("notes", "")),
     )
     faults.finish()

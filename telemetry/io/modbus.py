@@ -33,6 +33,7 @@ logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 _GATEWAY_SAYS_NOBODY = (10, 11)
 _MAX_HEARD = 8192
+_TRY_AGAIN_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class ModbusLine:
         self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
         self._sent = self._heard = b""
         self._broken = ""
+        self._try_again_s = 0.0
 
     async def read(self, unit_id: int, block: Block) -> tuple[list[int], Exchange]:
         """Registers (or bits as 0 and 1) of one block. The caller holds `turn`.
@@ -156,6 +158,10 @@ class ModbusLine:
         if self._client is not None and self._client.connected:
             return self._client
         self.close()
+        # A gateway that is gone is tried once for all devices behind it, not by each of them in turn.
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._try_again_s:
+            raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
         client = self._client = self._make()
         # By default pymodbus throws everything away when a late answer and the right one come together.
         client.ctx.max_buffer_size = _MAX_HEARD
@@ -166,6 +172,7 @@ class ModbusLine:
             connected = False
         if not connected:
             self.close()
+            self._try_again_s = loop.time() + _TRY_AGAIN_AFTER_S
             raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
         return client
 
@@ -277,37 +284,35 @@ class ModbusSource:
     async def _read_blocks(
         self, reads: Sequence[Block], words: dict[Word, int | Missing], exchanges: list[Exchange]
     ) -> None:
-        heard = False
-        silent: set[int] = set()
+        silent: dict[int, TransportError] = {}
+        spoke = False
         for block in reads:
             unit_id = self._unit_id if block.unit_id is None else block.unit_id
-            if unit_id in silent:
-                continue
-            try:
-                there = replace(block, address=block.address + self._base) if self._base else block
-                found, exchange = await self._line.read(unit_id, there)
-            except ExceptionAnswer as error:
-                if error.code in _GATEWAY_SAYS_NOBODY and not heard:
-                    raise TransportError(Reason.UNREACHABLE, f"{self._line.name}: {error}") from None
-                heard = True
-                why = Missing(Reason.REFUSED, str(error))
-                words |= refused(block.unit_id, block.function, block.address, block.count, why)
-                exchanges.append(error.exchange)
-            except TransportError as error:
-                # A device that spoke in this poll keeps what it said; the rest says why it is absent.
-                if not heard and block is reads[-1]:
-                    raise
-                if not heard and len({other.unit_id for other in reads}) == 1:
-                    raise
-                silent.add(unit_id)
-                for other in reads:
-                    if other.unit_id == block.unit_id and (block.unit_id, other.function, other.address) not in words:
-                        why = Missing(error.reason, error.text)
-                        words |= refused(other.unit_id, other.function, other.address, other.count, why)
-            else:
-                heard = True
-                words |= words_of(block.unit_id, block.function, block.address, found)
-                exchanges.append(exchange)
+            failure = silent.get(unit_id)
+            if failure is None:
+                try:
+                    there = replace(block, address=block.address + self._base) if self._base else block
+                    found, exchange = await self._line.read(unit_id, there)
+                except ExceptionAnswer as error:
+                    exchanges.append(error.exchange)
+                    if error.code not in _GATEWAY_SAYS_NOBODY:
+                        spoke = True
+                        why = Missing(Reason.REFUSED, str(error))
+                        words |= refused(block.unit_id, block.function, block.address, block.count, why)
+                        continue
+                    failure = silent[unit_id] = TransportError(Reason.UNREACHABLE, f"{self._line.name}: {error}")
+                except TransportError as error:
+                    failure = silent[unit_id] = error
+                else:
+                    spoke = True
+                    exchanges.append(exchange)
+                    words |= words_of(block.unit_id, block.function, block.address, found)
+                    continue
+            # A unit that is silent is not asked again in this poll: what it did not tell says why.
+            why = Missing(failure.reason, failure.text)
+            words |= refused(block.unit_id, block.function, block.address, block.count, why)
+        if silent and not spoke:
+            raise next(iter(silent.values()))
 
 
 def evidence_text(line: str, exchanges: Sequence[Exchange]) -> bytes:

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import tty
 from collections.abc import AsyncIterator, Iterator
@@ -345,14 +346,14 @@ def test_a_server_that_comes_back_is_read_again_without_help() -> None:
             with pytest.raises(TransportError) as error:
                 await meter.read(Tier.FAST)
             assert error.value.reason is Reason.UNREACHABLE
-            async with raw_server(answer, port=port):
-                assert (await meter.read(Tier.FAST)).number("power_w") == 5000.0
-            made.close()
-            await asyncio.sleep(0.05)
-            with pytest.raises(TransportError):
-                await meter.read(Tier.FAST)
-            async with raw_server(answer, port=port):
-                assert (await meter.read(Tier.FAST)).number("power_w") == 5000.0
+            for _ in range(2):
+                async with raw_server(answer, port=port):
+                    await asyncio.sleep(0.5)
+                    assert (await meter.read(Tier.FAST)).number("power_w") == 5000.0
+                made.close()
+                await asyncio.sleep(0.05)
+                with pytest.raises(TransportError):
+                    await meter.read(Tier.FAST)
 
     asyncio.run(scenario())
 
@@ -421,5 +422,52 @@ def test_raw_frames_of_a_billing_meter_are_handed_up_as_evidence() -> None:
             assert len(lines) == 1 + 2 * counts["requests"]
             energy = next(row for row in lines if "075bcd15" in row)
             assert energy.startswith("< "), "123456789 Wh is in the raw frame"
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_gateway_is_tried_once_for_all_devices_behind_it() -> None:
+    """A black hole: connections hang. Twenty meters wait for one connection attempt, not for twenty."""
+
+    async def scenario() -> None:
+        hole = socket.socket()
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        made = ModbusLine(Address("tcp", "127.0.0.1", hole.getsockname()[1]), connect_timeout_s=0.3)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        meters = [source(made, unit_id=unit) for unit in range(1, 21)]
+        results = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters), return_exceptions=True)
+        assert all(isinstance(found, TransportError) and found.reason is Reason.UNREACHABLE for found in results)
+        assert loop.time() - begun < 1.0
+        for filler in (*fillers, hole):
+            filler.close()
+
+    asyncio.run(scenario())
+
+
+def test_controllers_of_one_container_fail_apart() -> None:
+    """A dead temperature controller (unit 2) leaves the power meters (units 4 to 7) readable."""
+    container = load(CONFIGS / "containers" / "microbt_wonderint.toml")
+
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if request[6] == 2:
+            return
+        if request[6] == 1:
+            writer.write(exception_frame(request, 11))
+            return
+        writer.write(answer_frame(request, {56: 12_345}))
+
+    async def scenario() -> None:
+        async with raw_server(answer) as (port, _), line(port, timeout_s=0.2) as made:
+            reading = await ModbusSource("h/s/c", container, made, system_clock()).read(Tier.FAST)
+            assert reading.number("power_w") == pytest.approx(4 * 123_450.0)
+            ambient, pump = reading.get("temp_ambient_c"), reading.get("pump_state")
+            assert isinstance(ambient, Missing) and ambient.reason is Reason.TIMED_OUT
+            assert isinstance(pump, Missing) and pump.reason is Reason.UNREACHABLE
 
     asyncio.run(scenario())

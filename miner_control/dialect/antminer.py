@@ -39,7 +39,7 @@ class Antminer:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: summary, stats, pools, devs, version, get_miner_conf, get_system_info."""
-        return antminer_stats.decode(answers, tier)
+        return antminer_stats.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}

@@ -26,6 +26,7 @@ from miner_control.dialect.figures import (
     put_text,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
+from miner_control.dialect.web import entries
 from telemetry.source import Tier
 
 _RATES = (
@@ -34,6 +35,7 @@ _RATES = (
 )  # fmt: skip
 _SLEEP = 1
 _WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low"}
+_PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
 NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
@@ -112,7 +114,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _power(values, summary, stats)
     if "Accepted" in summary:
         put(values, "shares_accepted", summary["Accepted"])
-        put(values, "shares_rejected", summary.get("Rejected"))
+    if "Rejected" in summary:
+        put(values, "shares_rejected", summary["Rejected"])
     if stats:
         antminer_chains.put_heat(values, stats)
         _fans(values, stats)
@@ -121,7 +124,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         mode = mode_of(conf)
     values["mode"] = NOT_REPORTED if mode is None else _mode_name(mode, answers)
     asleep = None if mode is None else mode == _SLEEP
-    values["state"] = state = state_of(values["hashrate_hs"], asleep=asleep, uptime=values["uptime_s"])
+    values["state"] = state = state_of(
+        values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, uptime=values["uptime_s"]
+    )
     if state == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     pools = answers.get("pools")
@@ -155,6 +160,12 @@ def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
             break
     else:
         values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED
+    if key not in _PRESENT:
+        # Only a mean is told: what the boards do at this moment is better.
+        now_hs = antminer_chains.rate_hs(stats)
+        if now_hs is not None:
+            put(values, "hashrate_hs", now_hs)
+            values["hashrate_window_s"] = NOT_REPORTED
 
 
 def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
@@ -203,11 +214,10 @@ def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     found: list[str] = []
     told = False
     for entry in cgminer.section(answers.get("summary") or {}, "SUMMARY"):
-        for check in entry.get("status") or []:
-            if isinstance(check, dict):
-                told = True
-                if str(check.get("status", "s")).lower() not in ("s", "success", "ok"):
-                    found.append(f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip())
+        for check in entries(entry.get("status")):
+            told = True
+            if str(check.get("status", "s")).lower() not in ("s", "success", "ok"):
+                found.append(f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip())
     for entry in cgminer.section(answers.get("warning") or {}, "WARNING"):
         told = True
         found.append(" ".join(str(value) for value in entry.values() if not isinstance(value, list | dict)))

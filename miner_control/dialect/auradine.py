@@ -30,7 +30,7 @@ class Auradine:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: summary, psu, mode, temperature, fan, devs, pools, ..."""
-        return auradine_answers.decode(answers, tier)
+        return auradine_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from miner_control.dialect.web import entries
@@ -76,7 +77,11 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     bad = str(led.get("Msg", "")).strip()
     sick = bad.lower() not in _LED_NORMAL
     values["state"] = state_of(
-        values["hashrate_hs"], asleep=truth(mode.get("Sleep")), fault=sick or None, uptime=values["uptime_s"]
+        values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        asleep=truth(mode.get("Sleep")),
+        fault=sick or None,
+        uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
@@ -132,7 +137,7 @@ def _boards(values: Values, told: Mapping[str, list[dict[str, Any]]], tier: Tier
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": int(plain(first(dev, "ID", "DEV")) or 0),
+                "board": whole(first(dev, "ID", "DEV"), 0),
                 "hashrate_hs": plain(first(dev, "MHS 5s", "MHS av"), 1e6),
                 "temps_board_c": [temp for temp in [plain(dev.get("Temperature"))] if temp is not None],
                 "enabled": truth(dev.get("Enabled")),

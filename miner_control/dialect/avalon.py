@@ -31,7 +31,7 @@ class Avalon:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: estats (or stats, litestats), summary, pools, version, devs."""
-        return avalon_text.decode(answers, tier)
+        return avalon_text.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         stats = str(access.memory.get("stats", "estats"))

@@ -99,6 +99,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     idle = "in idle" in work
     values["state"] = state_of(
         values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        working=working,
         asleep=bool(soft_off) and (idle or working is None) if soft_off is not None else None,
         starting="in init" in work or "start" in work or None,
         # Idle without having been told to: pool lost, heat, or broken. Not sleep.

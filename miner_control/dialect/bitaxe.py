@@ -141,7 +141,11 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     failure = first(info, "power_fault", "hardware_fault", "powerFault")
     values["mode"] = NOT_REPORTED
     values["state"] = state_of(
-        values["hashrate_hs"], asleep=paused, fault=hot or bool(failure) or None, uptime=values["uptime_s"]
+        values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        asleep=paused,
+        fault=hot or bool(failure) or None,
+        uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE

@@ -45,7 +45,7 @@ class Braiins:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by name: miner_stats, miner_details, cooling_state, ..., or cgminer commands."""
-        return braiins_answers.decode(answers, tier)
+        return braiins_answers.decode(cgminer.documents(answers, lists=("pools",)), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}

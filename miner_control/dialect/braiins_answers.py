@@ -16,6 +16,7 @@ from miner_control.dialect.figures import (
     NOT_REPORTED,
     Values,
     first,
+    part,
     plain,
     put,
     put_fans,
@@ -58,7 +59,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "uptime_s", first(details, "bosminer_uptime_s", "system_uptime_s", "system_uptime"))
     put(values, "power_w", nested(stats, "power_stats", "approximated_consumption", "watt"))
     values["power_source"] = ESTIMATE if isinstance(values["power_w"], float | int) else NOT_REPORTED
-    mode_state = nested(answers.get("performance_tuner_state"), "mode_state") or {}
+    mode_state = part(answers.get("performance_tuner_state"), "mode_state")
     limit = nested(mode_state, "powertargetmodestate", "current_target", "watt")
     put(
         values,
@@ -127,6 +128,8 @@ def put_rate(values: Values, real: Any, uptime_s: Any) -> None:
 def _state(values: Values, status: str | None, tuner: str | None) -> None:
     values["state"] = state_of(
         values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        working=status == "normal",
         asleep=status == "paused" if status else None,
         stopped=status == "not_started" or None,
         starting=tuner == "preheat" or None,
@@ -200,7 +203,7 @@ def _groups(pools: Any) -> list[PoolSeen]:
         for pool in entries(group.get("pools")):
             alive, enabled = truth(pool.get("alive")), truth(pool.get("enabled"))
             state = DISABLED if enabled is False else DEAD if alive is False else ALIVE if alive else None
-            stats = pool.get("stats") or {}
+            stats = part(pool, "stats")
             found.append(
                 PoolSeen(
                     str(pool.get("url", "")), str(pool.get("user", "")), state, bool(truth(pool.get("active"))), len(found),
@@ -278,7 +281,11 @@ def _decode_rpc(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     paused = truth(first(summary, "Paused", "IsPaused"))
     values["mode"] = NOT_REPORTED
     values["state"] = state_of(
-        values["hashrate_hs"], asleep=paused, tuning="tuning" in words or "testing" in words, uptime=values["uptime_s"]
+        values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        asleep=paused,
+        tuning="tuning" in words or "testing" in words,
+        uptime=values["uptime_s"],
     )
     if tier is not Tier.FAST:
         values["error_text"] = values["boards_json"] = NOT_REPORTED

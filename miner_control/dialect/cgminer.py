@@ -134,16 +134,27 @@ def _plain_text(text: str) -> Document:
     return found
 
 
-def section(document: Document, name: str) -> list[Document]:
+def documents(answers: Mapping[str, Any], lists: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The answers that are objects: what stands in place of one (null, text) is no answer. `lists` may be lists."""
+    return {
+        name: found
+        for name, found in answers.items()
+        if found and (isinstance(found, dict) or (name in lists and isinstance(found, list)))
+    }
+
+
+def section(document: Any, name: str) -> list[Document]:
     """The objects of a section; empty where the reply does not hold it."""
-    found = document.get(name)
+    found = document.get(name) if isinstance(document, dict) else None
     if isinstance(found, list):
         return [entry for entry in found if isinstance(entry, dict)]
     return [found] if isinstance(found, dict) else []
 
 
-def refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
+def refusal(document: Any) -> tuple[str, str] | None:
     """(code, text) where the reply says no (STATUS E or F), else None. A reply with no STATUS at all says nothing."""
+    if not isinstance(document, Mapping):
+        return None
     status = document.get("STATUS")
     if isinstance(status, list):
         status = status[0] if status else None

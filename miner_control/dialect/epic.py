@@ -12,7 +12,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetPools, Sleep, Wake
-from miner_control.dialect import epic_answers, web
+from miner_control.dialect import cgminer, epic_answers, web
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
 
@@ -31,7 +31,7 @@ class Epic:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by path: summary, temps, chip_temps, capabilities, network."""
-        return epic_answers.decode(answers, tier)
+        return epic_answers.decode(cgminer.documents(answers, lists=("temps", "chip_temps", "temps/chip")), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {"summary": web.document((yield web.ask(access, PORT, "/summary")), "summary")}

@@ -16,12 +16,14 @@ from miner_control.dialect.figures import (
     SENTINEL,
     Values,
     first,
+    part,
     plain,
     put,
     put_fans,
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
@@ -48,7 +50,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     ):
         raise DecodeError("summary", "nothing of an ePIC board")
     values: Values = {}
-    boards, session = entries(summary.get("HBs")), summary.get("Session") or {}
+    boards, session = entries(summary.get("HBs")), part(summary, "Session")
     _rates(values, boards, session)
     put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), 1e12)
     put(values, "uptime_s", session.get("Uptime"))
@@ -94,7 +96,7 @@ def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, A
 
 
 def _power(values: Values, summary: Mapping[str, Any]) -> None:
-    supply = summary.get("Power Supply Stats") or {}
+    supply = part(summary, "Power Supply Stats")
     put(values, "power_w", supply.get("Input Power"))
     hashing = values["hashrate_hs"]
     if values["power_w"] == 0 and isinstance(hashing, float | int) and hashing > 0:
@@ -118,7 +120,7 @@ def _heat(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any]
         data = group.get("Data")
         chips += data if isinstance(data, list) else [data]
     put_max(values, "temp_chip_max_c", chips)
-    rpm = summary.get("Fans Rpm") or {}
+    rpm = part(summary, "Fans Rpm")
     put_fans(values, (figure for figure in rpm.values() if figure is not None))
     put(values, "fan_duty_pct", nested(summary, "Fans", "Fans Speed"))
     clocks = [clock for clock in (plain(board.get("Core Clock Avg")) for board in boards) if clock]
@@ -142,16 +144,16 @@ def _boards(
     put(values, "chips_expected", per_board * expected if per_board and expected else None)
     if tier is Tier.FAST:
         return
-    enabled = {place.get("Index"): truth(place.get("Enabled")) for place in places}
+    enabled = {str(place.get("Index")): truth(place.get("Enabled")) for place in places}
     serials = capabilities.get("Board Serial Numbers")
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": int(plain(board.get("Index")) or 0),
+                "board": whole(board.get("Index"), 0),
                 "hashrate_hs": _rate(board),
                 "frequency_hz": plain(board.get("Core Clock Avg"), _MHS),
                 "temps_board_c": [temp for temp in [plain(board.get("Temperature"))] if temp],
-                "enabled": enabled.get(board.get("Index")),
+                "enabled": enabled.get(str(board.get("Index"))),
                 "serial": serials[index] if isinstance(serials, list) and index < len(serials) else None,
             }
             for index, board in enumerate(boards)
@@ -160,7 +162,7 @@ def _boards(
 
 
 def _pool(values: Values, summary: Mapping[str, Any], session: Mapping[str, Any], tier: Tier) -> None:
-    stratum = summary.get("Stratum") or {}
+    stratum = part(summary, "Stratum")
     current, connected = str(stratum.get("Current Pool") or ""), truth(stratum.get("IsPoolConnected"))
     state = None if connected is None else ALIVE if connected else DEAD
     pools = []
@@ -190,6 +192,8 @@ def _state(values: Values, summary: Mapping[str, Any]) -> None:
     told = "stop" in last
     values["state"] = state_of(
         values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        working=word == "mining",
         asleep=(idle and not error and (told or not orphan)) if word else None,
         stopped=(idle and not error) or None,
         starting=word in _STARTING or None,

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a miner from what its own answer proves. A rate of zero is asleep only where the answer says so."""
 
-from kernel.reading import Field, Missing
+from kernel.reading import Field
 from miner_control.miner import State
 
 START_S = 900.0
 """A miner that hashes nothing is starting up to this age; after it, it is sick. Cold boards take up to ten minutes."""
 
+LAG_S = 900.0
+"""A mean over so long says what was, not what is: a miner that stopped a minute ago still shows it."""
+
+_HASHING = State.HASHING.value
+
 
 def state_of(
     hashrate: Field | None,
     *,
+    window_s: Field | None = None,
     asleep: bool | None = None,
     stopped: bool | None = None,
+    working: bool | None = None,
     starting: bool | None = None,
     tuning: bool | None = None,
     fault: bool | None = None,
@@ -20,24 +27,26 @@ def state_of(
 ) -> str:
     """The state, from evidence only; None means the answer does not tell.
 
-    A rate above zero outweighs a flag that says asleep: the flag is a wish, the rate is what happens. `starting` is the
-    firmware's own word (ramp not finished); without it, zero rate within START_S of `uptime` is RAMPING, later FAULT.
+    A present rate above zero outweighs a flag that says asleep: the flag is a wish, the rate is what happens. A mean over
+    LAG_S or more is no present rate, and then the flags decide, `working` among them (the firmware's own word, or power
+    drawn). `starting` is the firmware's word too; without it, zero rate within START_S of `uptime` is RAMPING, later FAULT.
     """
     rate = hashrate if isinstance(hashrate, int | float) else None
-    if rate is not None and rate > 0:
+    lags = isinstance(window_s, int | float) and window_s >= LAG_S
+    if rate is not None and rate > 0 and not lags:
         if tuning:
             return State.TUNING.value
-        return State.RAMPING.value if starting else State.HASHING.value
+        return State.RAMPING.value if starting else _HASHING
     if asleep:
         return State.ASLEEP.value
     if stopped:
         return State.STOPPED.value
     if fault:
         return State.FAULT.value
-    if rate is None and hashrate is not None and not isinstance(hashrate, Missing):
-        return State.UNKNOWN.value
-    if rate is None:
-        return State.RAMPING.value if starting else State.UNKNOWN.value
+    if rate is None or rate > 0:
+        if starting or tuning:
+            return State.RAMPING.value
+        return _HASHING if rate and working else State.UNKNOWN.value
     if starting or tuning:
         return State.RAMPING.value
     age = uptime if isinstance(uptime, int | float) else None

@@ -103,6 +103,18 @@ def plain(raw: Any, scale: float = 1.0) -> float | None:
     return None if isinstance(figure, Missing) else figure * scale
 
 
+def whole(raw: Any, otherwise: int = 0) -> int:
+    """A small whole number (the place of a board, the rank of a pool), or `otherwise`."""
+    figure = plain(raw)
+    return int(figure) if figure is not None and abs(figure) < 1e6 else otherwise
+
+
+def part(section: Any, key: str) -> dict[str, Any]:
+    """An object within an object; empty where either is none."""
+    found = section.get(key) if isinstance(section, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
 def first(section: Mapping[str, Any], *keys: str) -> Any:
     """The first of several spellings of a key that is there with a value, or None."""
     for key in keys:

@@ -34,7 +34,7 @@ class LuxOS:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: summary, power, config, devs, pools, temps, fans, stats, events, version."""
-        return luxos_answers.decode(answers, tier)
+        return luxos_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         commands = _FAST if tier is Tier.FAST else _SLOW

@@ -24,6 +24,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.source import Tier
@@ -128,7 +129,7 @@ def _heat(
         duty = [speed for speed in (plain(fan.get("Speed")) for fan in fans) if speed is not None]
         put(values, "fan_duty_pct", max(duty) if duty else None)
     elif stats or tier is not Tier.FAST:
-        count = int(plain(stats.get("fan_num")) or 4)
+        count = whole(stats.get("fan_num"), 4)
         put_fans(values, (stats[f"fan{index}"] for index in range(1, count + 1) if f"fan{index}" in stats))
 
 
@@ -151,7 +152,7 @@ def _boards(
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": int(plain(first(dev, "ID", "ASC")) or 0),
+                "board": whole(first(dev, "ID", "ASC"), 0),
                 "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), 1e6),
                 "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), 1e6),
                 "hw_errors": plain(dev.get("Hardware Errors")),
@@ -173,7 +174,7 @@ def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]
     system = str(config.get("SystemStatus", "")).strip()
     sick = bool(system) and system.lower() not in ("normal", "ok", "good")
     values["state"] = state_of(
-        values["hashrate_hs"], asleep=asleep, stopped=stopped or None, starting=starting, fault=sick or None,
+        values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None, starting=starting, fault=sick or None,
         uptime=values["uptime_s"],
     )  # fmt: skip
     if values["state"] == "asleep":

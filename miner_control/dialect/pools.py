@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, truth
+from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, truth, whole
 
 ALIVE, DEAD, DISABLED = "alive", "dead", "disabled"
 
@@ -41,7 +41,7 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
                 str(first(entry, "User", "user", "account") or ""),
                 ALIVE if status.startswith("alive") or status == "working" else status or None,
                 bool(truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active"))),
-                int(plain(first(entry, "Priority", "priority")) or index),
+                whole(first(entry, "Priority", "priority"), index),
                 plain(first(entry, "Accepted", "accepted")),
                 plain(first(entry, "Rejected", "rejected")),
                 plain(first(entry, "Stale", "stale")),

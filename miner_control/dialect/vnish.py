@@ -13,7 +13,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetMode, SetPools, Sleep, Wake
-from miner_control.dialect import vnish_answers, web
+from miner_control.dialect import cgminer, vnish_answers, web
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
 
@@ -33,7 +33,7 @@ class VNish:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by path: summary, perf-summary, status, info, settings, chains/factory-info."""
-        return vnish_answers.decode(answers, tier)
+        return vnish_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}

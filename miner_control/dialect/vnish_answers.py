@@ -8,7 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
-from miner_control.dialect.evidence import state_of
+from miner_control.dialect.evidence import LAG_S, state_of
 from miner_control.dialect.figures import (
     ESTIMATE,
     NOT_APPLICABLE,
@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
@@ -87,6 +88,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_text(values, "mode", preset or nested(answers.get("settings"), "miner", "overclock", "preset"))
     values["state"] = state_of(
         values["hashrate_hs"],
+        # The mean since the start is all that is told: it is no present rate.
+        window_s=LAG_S if first(miner, "hr_realtime", "instant_hashrate") is None else None,
+        working=word == "mining",
         asleep=word in ("stopped", "paused", "shutting-down") if word else None,
         starting=word in _STARTING or None,
         tuning=word == "auto-tuning",
@@ -150,7 +154,7 @@ def _chains(values: Values, chains: list[dict[str, Any]], tier: Tier) -> None:
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": int(plain(chain.get("id")) or index),
+                "board": whole(chain.get("id"), index),
                 "hashrate_hs": plain(chain.get("hashrate_rt"), 1e9),
                 "hashrate_nominal_hs": plain(chain.get("hashrate_ideal"), 1e9),
                 "power_w": plain(chain.get("power_consumption")),
@@ -177,7 +181,7 @@ def _pools(miner: Mapping[str, Any]) -> list[PoolSeen]:
         found.append(
             PoolSeen(
                 url, str(pool.get("user", "")), _POOL_STATES.get(status, status or None), status in ("active", "working"),
-                int(plain(pool.get("id")) or len(found)), plain(pool.get("accepted")), plain(pool.get("rejected")),
+                whole(pool.get("id"), len(found)), plain(pool.get("accepted")), plain(pool.get("rejected")),
                 plain(pool.get("stale")),
             )
         )  # fmt: skip

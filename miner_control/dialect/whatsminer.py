@@ -52,7 +52,7 @@ class Whatsminer:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: summary, devs, pools, status, get_psu, get_version, ..."""
-        return whatsminer_summary.decode(answers, tier)
+        return whatsminer_summary.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers = yield from gather(access, ("summary",) if tier is Tier.FAST else _JOINED, again=tier is Tier.DAILY)

@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.maker_errors import whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
@@ -73,8 +74,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     summary, status = _summary(answers), message(answers, "status")
     devs = cgminer.section(answers.get("devs") or {}, "DEVS")
     pool_entries = cgminer.section(answers.get("pools") or {}, "POOLS")
-    told = [name for name in answers if message(answers, name)]
-    if not (summary or devs or pool_entries or told):
+    if not (summary or devs or pool_entries or any(message(answers, name) for name in answers)):
         refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
         raise DecodeError(
             "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of a Whatsminer"
@@ -87,7 +87,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_limit_w", first(summary, "Power Limit") or first(status, "power_limit_set"))
     if "Accepted" in summary:
         put(values, "shares_accepted", summary["Accepted"])
-        put(values, "shares_rejected", summary.get("Rejected"))
+    if "Rejected" in summary:
+        put(values, "shares_rejected", summary["Rejected"])
     _temperatures(values, summary, devs)
     if truth(summary.get("Liquid Cooling")):
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
@@ -123,7 +124,13 @@ def _state(
         # A mean over minutes outlives the sleep that the miner tells; the power agrees with the sleep.
         rate = 0.0
     values["state"] = state_of(
-        rate, asleep=asleep, starting=starting or None, uptime=values["uptime_s"], fault=bool(codes) or None
+        rate,
+        window_s=window,
+        working=not _idle_power(summary) and "Power" in summary,
+        asleep=asleep,
+        starting=starting or None,
+        uptime=values["uptime_s"],
+        fault=bool(codes) or None,
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
@@ -185,7 +192,7 @@ def _alive(dev: Mapping[str, Any]) -> bool:
 def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
-            "board": int(plain(first(dev, "Slot", "ASC", "ID")) or 0),
+            "board": whole(first(dev, "Slot", "ASC", "ID"), 0),
             "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m", "MHS av"), _MHS),
             "hashrate_nominal_hs": plain(dev.get("Factory GHS"), 1e9),
             "chips_hashing": plain(dev.get("Effective Chips")),
@@ -206,7 +213,8 @@ def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
     found: list[str] = []
     if "Error Code Count" in summary:
         told = True
-        found += [str(summary[key]) for key in summary if _CODE_KEY.fullmatch(key)]
+        if summary["Error Code Count"] != 0:
+            found += [str(summary[key]) for key in summary if _CODE_KEY.fullmatch(key)]
     listed = message(answers, "get_error_code").get("error_code")
     if listed is not None:
         told = True

@@ -51,7 +51,7 @@ class WhatsminerV3:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers: get.device.info, and get.miner.status by part (any spelling of the names)."""
-        return whatsminer_v3_status.decode(answers, tier)
+        return whatsminer_v3_status.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     truth,
+    whole,
 )
 from miner_control.dialect.maker_errors import whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
@@ -108,6 +109,8 @@ def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], 
         rate = 0.0
     values["state"] = state_of(
         rate,
+        window_s=values["hashrate_window_s"],
+        working=working and not _idle(summary),
         asleep=None if working is None else not working,
         starting=finished is False or None,
         uptime=values["uptime_s"],
@@ -170,7 +173,7 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": int(plain(first(board, "id", "slot")) or 0),
+                "board": whole(first(board, "id", "slot"), 0),
                 "hashrate_hs": plain(first(board, "hash-realtime", "hash-average"), _THS),
                 "hashrate_nominal_hs": plain(board.get("factory-hash"), _THS),
                 "chips_hashing": plain(board.get("effective-chips")),

@@ -4,25 +4,42 @@
 import numpy as np
 from numpy.typing import NDArray
 
+GAP_MS = 20_000
+
 
 def binned(
-    at_ms: NDArray[np.int64], value: NDArray[np.float64], start_ms: int, end_ms: int, width: int
+    at_ms: NDArray[np.int64],
+    value: NDArray[np.float64],
+    start_ms: int,
+    end_ms: int,
+    width: int,
+    gap_ms: int = GAP_MS,
 ) -> tuple[list[int], list[float | None], list[float | None], list[float | None]]:
-    """(middle of each column with samples, mean, lowest, highest): at most `width` columns over [start, end)."""
+    """(middle of each column with samples, mean, lowest, highest): about `width` columns over [start, end).
+
+    Where nothing was heard for longer than `gap_ms` stands a row of None, so that no line is drawn over it.
+    """
     if not len(at_ms) or end_ms <= start_ms:
         return [], [], [], []
     column = ((at_ms - start_ms) * width // (end_ms - start_ms)).astype(np.int64)
     first = np.concatenate(([0], np.flatnonzero(np.diff(column)) + 1))
-    count = np.diff(np.concatenate((first, [len(column)])))
-    mean = np.add.reduceat(value, first) / count
-    step_ms = (end_ms - start_ms) / width
-    middle = start_ms + (column[first] + 0.5) * step_ms
+    last = np.concatenate((first[1:], [len(column)])) - 1
+    mean = np.add.reduceat(value, first) / (last - first + 1)
     low, high = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
-    return [int(at) for at in middle], _plain(mean), _plain(low), _plain(high)
+    step_ms = (end_ms - start_ms) / width
+    middle = (start_ms + (column[first] + 0.5) * step_ms).astype(np.int64)
+    silent = np.flatnonzero(at_ms[first[1:]] - at_ms[last[:-1]] > gap_ms) + 1
+    between = (at_ms[first[silent]] + at_ms[last[silent - 1]]) // 2
+    rows = np.insert(middle, silent, between)
+    at: list[int] = rows.tolist()
+    return at, _gapped(mean, silent), _gapped(low, silent), _gapped(high, silent)
 
 
-def _plain(values: NDArray[np.float64]) -> list[float | None]:
-    return [round(float(value), 1) for value in values]
+def _gapped(values: NDArray[np.float64], silent: NDArray[np.int64]) -> list[float | None]:
+    found: list[float | None] = [round(float(value), 1) for value in values]
+    for index in reversed(silent.tolist()):
+        found.insert(index, None)
+    return found
 
 
 def steps(

@@ -70,13 +70,17 @@ class PriceDuty:
                 faults += check(file.curve, self._rules(file.curve), now_ms)
             if faults or file.curve is None:
                 why = "; ".join(str(fault) for fault in faults)
-                body = {"name": file.path.stem, "refused": why, "evidence": evidence}
-                self._recorder.tell(self._site, "price.curve", body)
+                name = file.curve.name if file.curve is not None else file.path.stem
+                body = {"name": name, "file": file.path.name, "refused": why, "evidence": evidence}
+                said = self._state.refused.get(file.path.name)
+                if said is None or dict(said.body) != body:
+                    self._recorder.tell(self._site, "price.curve", body)
                 continue
             held = known(self._state.all_curves(), file.curve.name, now_ms)
-            if held is not None and held.known_at_ms == file.curve.known_at_ms and held.evidence == evidence:
+            again = held is not None and held.known_at_ms == file.curve.known_at_ms and held.evidence == evidence
+            if again and file.path.name not in self._state.refused:
                 continue
-            body = {**curve_to_json(file.curve), "evidence": evidence}
+            body = {**curve_to_json(file.curve), "file": file.path.name, "evidence": evidence}
             self._recorder.tell(self._site, "price.curve", body)
         if found:
             await self._recorder.flush(required=True)

@@ -43,6 +43,7 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "order.changed": lambda b: f"order changed by {b.get('who')}" if b.get("accepted") else f"change refused: {b.get('why')}",
     "order.ended": lambda b: f"order ended: {b.get('why')}",
     "order.verdict": lambda b: f"verdict by the meter: {b.get('outcome')}, {b.get('why')}",
+    "price.curve": lambda b: f"{b.get('file')} refused: {b['refused']}" if "refused" in b else f"{b.get('name')} is new",
     "plan.made": lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
     "owner.changed": lambda b: f"{_name(b)} now belongs to {b.get('owner')}",
     "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",

@@ -153,12 +153,12 @@ class HubState:
     def _curve(self, event: Event) -> None:
         body = event.body
         if "refused" in body:
-            self.refused[str(body["name"])] = event
+            self.refused[str(body.get("file", body["name"]))] = event
             return
         curve = curve_from_json(body)
         held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
         self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-8:]
-        self.refused.pop(curve.name, None)
+        self.refused.pop(str(body.get("file")), None)
 
     def _learn_overhead(self, site: SiteState, body: Mapping[str, Any]) -> None:
         """Meter over miners, learnt slowly and only from steady ticks: cooling, cables, transformer."""

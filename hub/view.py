@@ -16,6 +16,7 @@ from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.logline import line
+from hub.price_feeds import price_feeds
 from hub.runtime import Hub, site_of
 from hub.state import SiteState
 from hub.trace import Trace
@@ -102,7 +103,11 @@ class LiveView:
             "limits": sight.limit_lines(limits, now_ms),
             "why": sight.why(here, limits, now_ms),
             "counts": sight.counts(fleet),
-            "feeds": [*sight.silent_feed(here, fleet, now_ms), *sight.duty_feeds(self._hub.rooms, now_ms)],
+            "feeds": [
+                *sight.silent_feed(here, fleet, now_ms),
+                *price_feeds(state, self._hub.rooms.config.prices, now_ms),
+                *sight.duty_feeds(self._hub.rooms, now_ms),
+            ],
             "price": self._curve_now(MARKET, now_ms),
             "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
             "breakeven_price": self._breakeven(fleet, now_ms),

@@ -53,7 +53,7 @@ PIECES: Mapping[str, tuple[str, Facts]] = {
     "availability": ("availability:read", lambda view, site, _: {"availability": view.availability(site)}),
     "plan": ("plan:read", _plan),
     "log": ("log:read", lambda view, site, _: {"log": view.log(site, 30)}),
-    "commands": ("fleet:read", lambda view, site, _: {"receipts": view.receipts(site, 20)}),
+    "commands": ("fleet:read", lambda view, site, _: {"commands": words.grouped(view.receipts(site, 500), 14)}),
     "racks": ("fleet:read", _racks),
     "ledger": ("ledger:read", lambda view, _site, _: {"ledger": view.ledger()}),
     "reports": ("report:read", lambda view, site, _: {"reports": view.reports(site)[:20]}),

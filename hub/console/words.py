@@ -2,19 +2,21 @@
 """Numbers and instants in words for people: units, ages, the site's own clock. The one place where units are for display."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from hub.api.view import STATE_CODES, Fleet, Measure
+from hub.api.view import STATE_CODES, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"
 THIN = "\u202f"
 NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])")
+GROUP_MS = 60_000
+SHORT_MS = 5 * 60_000
 FAR_MS = 40 * 86_400_000
 
 
@@ -105,7 +107,10 @@ def when(span: tuple[int, int], now_ms: int, zone: str) -> str:
         return "always"
     if before or after:
         return f"until {said(end_ms)}" if before else f"from {said(start_ms)}"
-    return f"{said(start_ms)} – {said(end_ms)}"
+    if end_ms - start_ms < SHORT_MS:
+        return f"{clock(start_ms, zone)} – {clock(end_ms, zone)}"
+    same_day = _local(start_ms, zone).date() == _local(end_ms, zone).date()
+    return f"{said(start_ms)} – {minute(end_ms, zone) if same_day else said(end_ms)}"
 
 
 def with_unit(text: str) -> Markup:
@@ -131,7 +136,7 @@ def money(balance: Mapping[str, Any]) -> str:
     amount, unit = int(balance["net"]), str(balance["unit"])
     if unit in ("TIYN", "CENT"):
         return f"{amount / 100:,.2f}".replace(",", THIN) + THIN + {"TIYN": "KZT", "CENT": "USD"}[unit]
-    return f"{amount:,}".replace(",", THIN) + THIN + unit.lower()
+    return f"{amount:,}".replace(",", THIN) + THIN + {"SAT": "sat", "WH": "Wh"}.get(unit, unit)
 
 
 def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:
@@ -167,6 +172,32 @@ def _ranged(reasons: list[str]) -> str:
     return NUMBER.sub(lambda _: next(said), reasons[0]) if len(reasons) > 1 else reasons[0]
 
 
+def grouped(receipts: Sequence[ReceiptLine], most: int) -> list[dict[str, Any]]:
+    """Commands of one kind, reason and outcome that follow one another, as one row with how many miners and how long."""
+    rows: list[dict[str, Any]] = []
+    held: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in receipts:
+        kind = (line["intent"], line["reason"], line["outcome"], line["text"])
+        row = held.get(kind)
+        if row is None or row["at_ms"] - line["at_ms"] > GROUP_MS:
+            if len(rows) == most:
+                break
+            row = held[kind] = {**line, "count": 0, "devices": [], "took": []}
+            rows.append(row)
+        row["count"] += 1
+        row["devices"].append(line["device"].rpartition("/")[2])
+        row["took"] += [] if line["took_s"] is None else [line["took_s"]]
+    return rows
+
+
+def took(row: Mapping[str, Any]) -> str:
+    """How long a group of commands took: 1.4–2.7 s."""
+    if not row["took"]:
+        return ""
+    low, high = min(row["took"]), max(row["took"])
+    return f"{low:.1f}–{high:.1f}{THIN}s" if high - low >= 0.1 else f"{low:.1f}{THIN}s"
+
+
 def racks(fleet: Fleet) -> list[dict[str, Any]]:
     """The heat map in words: per rack how many in each state, and the hottest."""
     found: dict[str, dict[str, Any]] = {}
@@ -200,5 +231,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "with_unit": with_unit,
     "unknown": unknown,
     "money": money,
+    "took": took,
     "lasting": lambda span: lasting(span[0], span[1]),
 }

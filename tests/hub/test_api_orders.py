@@ -134,6 +134,9 @@ def test_words() -> None:
     at = from_iso("2026-01-05T12:00:00Z")
     assert when((now_ms, at), now_ms, "Asia/Almaty") == "15:00 – 17:00"
     assert when((0, 2**42), now_ms, "UTC") == "always" and when((0, at), now_ms, "UTC") == "until 12:00"
+    tomorrow = at + 86_400_000
+    assert when((tomorrow, tomorrow + 3_600_000), now_ms, "UTC") == "06 Jan 12:00 – 13:00"
+    assert when((at, at + 45_000), now_ms, "UTC") == "12:00:00 – 12:00:45"
     assert when((at, 2**42), now_ms, "UTC") == "from 12:00"
     assert when((now_ms, at + 86_400_000), now_ms, "UTC") == "10:00 – 06 Jan 12:00"
     assert money({"net": -123456, "unit": "TIYN"}) == "-1\u202f234.56\u202fKZT"

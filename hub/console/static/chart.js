@@ -29,7 +29,9 @@ window.hubChart = (() => {
   }
 
   function table(found) {
+    const ends = (at, values) => at.filter((ms, i) => i && values[i] === null && values[i - 1] !== null).map((ms) => ms - 1);  // a step is drawn to its end
     const xs = [...new Set([...found.power_at_ms, ...found.plan_at_ms, ...found.price_at_ms, ...found.limit_at_ms,
+      ...ends(found.plan_at_ms, found.plan_w), ...ends(found.price_at_ms, found.price_per_mwh), ...ends(found.limit_at_ms, found.limit_w),
       ...newest.map((point) => point[0]), found.start_ms, found.end_ms])].filter((ms) => ms >= found.start_ms && ms <= found.end_ms)
       .sort((a, b) => a - b).map((ms) => ms / 1000);
     const at = new Map(found.power_at_ms.map((ms, i) => [ms / 1000, i]));

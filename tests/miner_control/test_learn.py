@@ -27,7 +27,7 @@ from miner_control.learn import (
 )
 from tests.miner_control.fleets import NOW_MS, envelope
 
-UNITS = 4
+UNITS = 5
 
 
 def watched(name: str, step_s: int = 5) -> tuple[dict[str, Track], list[tuple[str, object, int]]]:

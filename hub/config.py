@@ -65,25 +65,43 @@ class Feeder(Part):
     cap_w: Watts
 
 
-class Meter(Part):
-    """A meter on a Modbus TCP gateway. `billing` keeps its raw frames as evidence."""
+class Device(Part):
+    """A polled device: its profile, where it is reached and how. `parameters` fills what its profile leaves to the site."""
 
     name: Name
-    role: Literal["main", "feeder", "sub"]
     profile: Name
     host: str = Field(examples=["192.0.2.10"])
     port: Port = 502
-    unit: int = Field(default=1, ge=0, le=255)
-    feeder: Name | None = None
+    unit: int | None = Field(default=None, ge=0, le=255)
+    framing: Literal["tcp", "rtu+tcp", "serial"] = "tcp"
+    baudrate: int = Field(default=9600, ge=300)
+    parity: Literal["N", "E", "O"] = "N"
+    parameters: Mapping[str, float] = Field(default_factory=dict)
+    credential: Name | None = None
     billing: bool = False
 
 
-class Container(Part):
-    """A container that speaks over MQTT."""
+class Meter(Device):
+    """A meter. `billing` keeps its raw frames as evidence."""
+
+    role: Literal["main", "feeder", "sub"]
+    feeder: Name | None = None
+
+
+class Container(Device):
+    """A container: polled at `host`, or speaking unasked over MQTT under `topic`."""
+
+    host: str = ""
+    topic: str = Field(default="", examples=["c1"])
+
+
+class Dispatcher(Part):
+    """Who may give orders over MQTT. Without `must_sign` the broker's access list must tie the topic to the credential."""
 
     name: Name
-    profile: Name
-    topic: str = Field(min_length=1, examples=["c1"])
+    sites: tuple[Name, ...] = ()
+    public_key: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    must_sign: bool = True
 
 
 class Site(Part):
@@ -103,6 +121,7 @@ class Site(Part):
     feeders: tuple[Feeder, ...] = Field(min_length=1)
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
+    sensors: tuple[Device, ...] = ()
 
 
 class Credential(Part):
@@ -203,6 +222,7 @@ class Config(Part):
     hub: HubPart
     sites: tuple[Site, ...] = Field(min_length=1)
     credentials: Mapping[str, Credential] = Field(default_factory=dict)
+    dispatchers: tuple[Dispatcher, ...] = ()
     polling: Polling = Polling()
     mqtt: Mqtt = Mqtt()
     prices: Prices = Prices()

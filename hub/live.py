@@ -69,7 +69,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     view = LiveView(wired.hub, racks_of(wired), wired.office.lines, wired.office.file, wired.office.look, __version__)
     app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
-        for opened in wired.opened:
+        for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock)]:
             await opened.start()
             stack.push_async_callback(opened.stop)
         stopping = asyncio.Event()

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: the one room that knows every other, and the only one that imports `*.io`.
+
+`live` talks to devices, `simulated` to make-believe ones behind the same ports in virtual time; both give the same `Hub`.
+`folded` builds the state that a journal tells, for restart, replay and whoever only reads.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grid.dispatch import Authority
+from grid.io.dispatch_mqtt import Desk as DispatchDesk
+from grid.io.dispatch_mqtt import DispatchMqtt, topics
+from hub.config import Config
+from hub.office import Office
+from hub.planning import PlanDuty
+from hub.recorder import Recorder, at_once, in_thread
+from hub.runtime import Duty, Hub, Rhythm, Rooms
+from hub.settling import SettleDuty
+from hub.simulation import SimulatedSite
+from hub.state import SiteState
+from hub.twin.spec import TwinSpec
+from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
+from hub.wiring.duties import Ground, forward_duties, ground, price_duty, seal_duty, settle_duty, tariff_of
+from hub.wiring.state import catalogue, empty_state, folded, reading, reading_ledger
+from kernel.clock import Clock, system_clock
+from kernel.reading import Reading
+from kernel.receipt import Receipt
+from miner_control.actuator import Actuator
+from miner_control.command import Command
+from miner_control.driver import MinerDriver
+from miner_control.io.miner_socket import Exchanges
+from miner_control.register import Register
+from telemetry.collector import Collector
+from telemetry.io.broker import EmbeddedBroker
+from telemetry.io.mqtt import MqttLink
+from telemetry.source import Source, Subscription
+
+LANE_WAIT_S = 60.0
+"""A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""
+
+
+@dataclass(slots=True)
+class Wired:
+    """A hub put together, not yet started. `opened` is started before the loops and stopped after them."""
+
+    hub: Hub
+    office: Office
+    settling: SettleDuty | None
+    planners: dict[str, PlanDuty]
+    registers: dict[str, Register]
+    opened: list[Opened]
+
+
+Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source]]]
+"""The miners of a site by device key, and its other sources."""
+
+
+def put_together(
+    base: Ground,
+    devices: Devices,
+    subscriptions: Sequence[Subscription],
+    *,
+    wiring: str,
+    tick_s: float,
+    rhythm: Rhythm = Rhythm(),
+    closers: Sequence[Callable[[], Any]] = (),
+) -> Wired:
+    """The hub over whatever devices stand behind the ports: the same for live and simulated."""
+    config, clock, state, offload = base.config, base.clock, base.state, base.offload
+    recorder = Recorder(base.journal, clock, state.apply, offload)
+    sources: list[Source] = []
+    actuators: dict[str, Actuator] = {}
+    made: list[Hub] = []
+
+    def on_receipt(key: str, command: Command, receipt: Receipt) -> None:
+        made[0].receipt(key, command, receipt)
+
+    for site in state.sites.values():
+        drivers, others = devices(site, base.registers[site.key])
+        sources += [*drivers.values(), *others]
+        actuators[site.key] = actuator_of(site, drivers, clock, state, on_receipt)
+
+    def hear(readings: Sequence[Reading]) -> None:
+        recorder.hear(readings)
+        for actuator in actuators.values():
+            if actuator.under_way:
+                actuator.observe(readings)
+
+    collector = Collector(
+        sources,
+        hear,
+        recorder.tell,
+        clock,
+        base.rng,
+        periods(config),
+        at_once=config.polling.in_flight,
+        time_out_s=LANE_WAIT_S,
+        tick_s=tick_s,
+    )
+    tariff = tariff_of(config)
+    planners = {
+        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload, rhythm.plan_s)
+        for site in state.sites.values()
+        if tariff is not None
+    }
+    office = Office(base.ledger, base.data, clock)
+    settling = settle_duty(base, recorder)
+    duties: list[Duty] = [price_duty(base, recorder), *planners.values(), seal_duty(base), *forward_duties(base)]
+    duties += [settling] if settling else []
+    hub = Hub(
+        Rooms(
+            config=config,
+            clock=clock,
+            offload=offload,
+            recorder=recorder,
+            state=state,
+            collector=collector,
+            actuators=actuators,
+            subscriptions=subscriptions,
+            duties=duties,
+            closers=[*closers, base.ledger.close, base.journal.close],
+            wiring=wiring,
+            rhythm=rhythm,
+        )
+    )
+    made.append(hub)
+    return Wired(hub, office, settling, planners, base.registers, [])
+
+
+async def live(config: Config, folder: Path, data: Path) -> Wired:
+    """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
+    clock = system_clock()
+    base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
+    exchanges = Exchanges()
+    feeds = feeds_of(config, clock, folder)
+
+    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
+        ports = miner_ports(config, register, clock, exchanges, folder)
+        return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
+
+    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, closers=[exchanges.close])
+    wired.opened += [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and (feeds or config.dispatchers) else []
+    wired.opened += [Feed(feed) for feed in feeds]
+    return wired
+
+
+class OrdersByMqtt:
+    """The dispatchers' topic as something opened: its link, and the loop that takes orders from it."""
+
+    def __init__(
+        self, link: MqttLink, desk: DispatchDesk, authorities: Sequence[Authority], root: str, clock: Clock
+    ) -> None:
+        self._link = link
+        self._orders = DispatchMqtt(link, desk, authorities, root, clock)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._link.start()
+        self._task = asyncio.create_task(self._orders.run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._link.stop()
+
+
+def orders_by_mqtt(config: Config, folder: Path, desk: DispatchDesk, clock: Clock) -> list[Opened]:
+    """The way for dispatchers over MQTT, where the configuration names any."""
+    if not config.dispatchers:
+        return []
+    authorities = [
+        Authority(
+            who=one.name,
+            scopes=tuple(f"{config.hub.name}/{site}" for site in one.sites or [site.name for site in config.sites]),
+            public_key=one.public_key,
+            must_sign=one.must_sign,
+        )
+        for one in config.dispatchers
+    ]
+    root = config.mqtt.orders_topic
+    broker = replace(broker_of(config, folder), client_id=f"{config.hub.name}-orders")
+    return [OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)]
+
+
+async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
+    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
+    base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
+    world = SimulatedSite(spec, clock)
+
+    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
+        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
+
+    return put_together(base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(30.0, 10.0, 60.0, 60.0))
+
+
+__all__ = [
+    "Wired",
+    "catalogue",
+    "empty_state",
+    "folded",
+    "live",
+    "orders_by_mqtt",
+    "reading",
+    "reading_ledger",
+    "simulated",
+]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configured devices as sources and drivers: miners, meters, containers, the broker, the hands of a site."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.state import HubState, SiteState
+from hub.wiring.state import envelope_finder
+from kernel.clock import Clock
+from kernel.ids import device_key
+from kernel.receipt import Receipt
+from miner_control.actuator import Actuator
+from miner_control.command import Command
+from miner_control.dialect import DIALECTS
+from miner_control.driver import Access as DeviceAccess
+from miner_control.driver import MinerDriver
+from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.register import Register
+from telemetry.io.devices import Lines, Place
+from telemetry.io.mqtt import Broker, MqttFeed
+from telemetry.profile import load as load_profile
+from telemetry.source import Source, Tier
+from telemetry.topic import Channel
+
+
+def profile_path(folder: str, name: str) -> Path:
+    """The file of a device profile that ships with the hub."""
+    return CONFIGS / "profiles" / folder / f"{name}.toml"
+
+
+def credential(config: Config, name: str, folder: Path) -> tuple[str, str]:
+    held = config.credentials.get(name, Credential(account="root"))
+    password = secret(held.password_env, held.password_file, folder)
+    return held.account, password or ""
+
+
+def miner_ports(
+    config: Config, register: Register, clock: Clock, exchanges: Exchanges, folder: Path
+) -> dict[str, MinerPort]:
+    ports = {}
+    for miner in register.miners:
+        account, password = credential(config, miner.credential, folder)
+        access = DeviceAccess(account, password, dict(miner.ports))
+        ports[miner.device] = MinerPort(miner, DIALECTS[miner.dialect], access, clock, exchanges)
+    return ports
+
+
+def polled_sources(
+    config: Config, site: Site, keep: Callable[[bytes], str], clock: Clock, folder: Path
+) -> list[Source]:
+    """Meters, sensors and containers that are asked, whatever wire they speak; one line per gateway."""
+    lines = Lines()
+    sources: list[Source] = []
+    parts = [("meters", meter) for meter in site.meters] + [("sensors", sensor) for sensor in site.sensors]
+    parts += [("containers", one) for one in site.containers if one.host]
+    for kind, part in parts:
+        profile = load_profile(profile_path(kind, part.profile), part.parameters)
+        password = credential(config, part.credential, folder)[1] if part.credential else None
+        place = Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password)
+        device = device_key(config.hub.name, site.name, part.name)
+        sources.append(lines.source(device, profile, place, clock, keep=keep if part.billing else None))
+    return sources
+
+
+def feeds_of(config: Config, clock: Clock, folder: Path) -> list[MqttFeed]:
+    channels = [
+        Channel(
+            device_key(config.hub.name, site.name, container.name),
+            load_profile(profile_path("containers", container.profile)),
+            container.topic,
+        )
+        for site in config.sites
+        for container in site.containers
+        if container.topic
+    ]
+    if not channels:
+        return []
+    return [MqttFeed(broker_of(config, folder), channels, clock)]
+
+
+def broker_of(config: Config, folder: Path) -> Broker:
+    """The broker that the configuration names; the embedded one speaks MQTT 3.1.1."""
+    mqtt = config.mqtt
+    account = password = None
+    if mqtt.credential:
+        account, password = credential(config, mqtt.credential, folder)
+    return Broker(mqtt.host, mqtt.port, version=3 if mqtt.embedded else 5, username=account, password=password)
+
+
+def periods(config: Config) -> dict[str, dict[Tier, float]]:
+    """Seconds between polls by kind and tier."""
+    polling = config.polling
+    meter = {Tier.FAST: polling.meter_s, Tier.SLOW: max(60.0, polling.meter_s), Tier.DAILY: 86_400.0}
+    miner = {Tier.FAST: polling.miner_fast_s, Tier.SLOW: polling.miner_slow_s, Tier.DAILY: 86_400.0}
+    return {"miner": miner, "meter": meter, "sensor": meter, "container": meter}
+
+
+def actuator_of(
+    site: SiteState,
+    drivers: dict[str, MinerDriver],
+    clock: Clock,
+    state: HubState,
+    on_receipt: Callable[[str, Command, Receipt], None],
+) -> Actuator:
+    """The hands of one site."""
+
+    def latest(device: str):  # type: ignore[no-untyped-def]
+        with contextlib.suppress(KeyError):
+            return state.snapshot.kind("miner").reading(device)
+        return None
+
+    return Actuator(
+        drivers,
+        clock,
+        envelope_finder(site.roster),
+        lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
+        latest=latest,
+        inrush_w_per_s=site.config.inrush_w_per_s,
+    )
+
+
+class Opened(Protocol):
+    """Something with a life around the loops: a broker, a connection to one."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Feed:
+    """An MQTT feed as something opened."""
+
+    def __init__(self, feed: MqttFeed) -> None:
+        self._feed = feed
+
+    async def start(self) -> None:
+        self._feed.start()
+
+    async def stop(self) -> None:
+        await self._feed.stop()

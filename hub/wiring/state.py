@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state that a journal tells: for a start, a restart, a replay, and for whoever only reads."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from grid.dispatch import OrderBook
+from hub.config import CONFIGS, Config, Site
+from hub.state import HubState, SiteState, meters_of
+from kernel.errors import ConfigError, Fault
+from miner_control.catalogue import Catalogue, load_catalogue
+from miner_control.envelope import Envelope
+from miner_control.fleet import Roster, roster_of
+from miner_control.register import Register, load_register
+from miner_control.standing import Standing
+from telemetry.io.journal_sqlite import read_journal
+from telemetry.journal import Journal
+from telemetry.snapshot import Snapshot
+from treasury.io.ledger_sqlite import read_ledger
+from treasury.ledger import Ledger
+
+NO_MINERS = Register(())
+
+
+def catalogue() -> Catalogue:
+    """All known models and firmware capabilities."""
+    return load_catalogue(CONFIGS / "profiles" / "miners", CONFIGS / "profiles" / "firmware")
+
+
+def register_of_site(config: Config, site: Site) -> Register:
+    """The site's inventory; feeders that the site does not have are faults."""
+    if site.inventory is None:
+        return NO_MINERS
+    register = load_register(site.inventory, config.hub.name, site.name)
+    feeders = {feeder.name for feeder in site.feeders}
+    wrong = sorted({miner.feeder for miner in register.miners} - feeders)
+    if wrong:
+        place, known = f"{site.inventory}", ", ".join(sorted(feeders))
+        raise ConfigError(
+            [Fault(place, f"no feeder {name!r} in {site.name}", f"Write one of: {known}") for name in wrong]
+        )
+    return register
+
+
+def site_state(config: Config, site: Site, register: Register, models: Catalogue) -> SiteState:
+    """A site before anything was heard of it."""
+    pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
+    envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
+    roster = roster_of(register.miners, envelopes, phases=register.phases)
+    main, feeders = meters_of(config.hub.name, site)
+    key = f"{config.hub.name}/{site.name}"
+    return SiteState(site, key, roster, Standing(roster), main, feeders, 1.0 + site.other_load_share)
+
+
+def _paced(envelope: Envelope, pace: float) -> Envelope:
+    """An envelope whose times are those of a make-believe site that lives faster."""
+    if pace == 1.0:
+        return envelope
+    times = ("ramp_up_s", "ramp_down_s", "start_lost_s", "min_on_s", "min_off_s", "random_start_delay_s")
+    return replace(envelope, **{name: getattr(envelope, name) / pace for name in times})
+
+
+def empty_state(config: Config, models: Catalogue) -> HubState:
+    """The state of a hub whose journal is empty. Raises ConfigError with the faults of every inventory."""
+    sites, faults = [], []
+    for site in config.sites:
+        try:
+            sites.append(site_state(config, site, register_of_site(config, site), models))
+        except ConfigError as error:
+            faults += error.faults
+        except KeyError as error:
+            faults.append(Fault(f"{site.inventory}", str(error.args[0]), "Use models of configs/profiles/miners"))
+    if faults:
+        raise ConfigError(faults)
+    capacity = {site.key: site.config.import_cap_w for site in sites}
+    capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
+    return HubState(sites, OrderBook(capacity), Snapshot())
+
+
+def folded(config: Config, journal: Journal, models: Catalogue | None = None) -> HubState:
+    """The state that a journal tells."""
+    state = empty_state(config, models or catalogue())
+    for record in journal.records():
+        state.apply(record)
+    return state
+
+
+def reading(folder: Path) -> Journal:
+    """The journal of a data folder, for reading only, also while a hub writes to it."""
+    return read_journal(folder)
+
+
+def reading_ledger(folder: Path) -> Ledger:
+    """The ledger of a data folder, for reading only, also while a hub writes to it."""
+    return read_ledger(folder / "ledger.sqlite")
+
+
+def envelope_finder(roster: Roster) -> Callable[[str], Envelope]:
+    """Device key to what that miner can do."""
+    return lambda device: roster.groups[int(roster.group[roster.index[device]])].envelope

@@ -32,6 +32,9 @@ def journal_rows(ledger: Ledger, after: int = 0, until: int | None = None) -> It
     return (entry_row(entry) for entry in ledger.entries(after, until))
 
 
+SHOWN = ("seq", "effective", "kind", "debit", "credit", "amount", "unit")
+"""The keys of a journal row that fit a terminal."""
+
 KEYS = (
     "seq", "recorded", "entry", "effective", "kind", "debit", "credit", "account", "keeps", "amount", "unit", "id", "evidence",
     "link", "corrects", "note", "leaf", "chain",

@@ -174,7 +174,8 @@ def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]
     system = str(config.get("SystemStatus", "")).strip()
     sick = bool(system) and system.lower() not in ("normal", "ok", "good")
     values["state"] = state_of(
-        values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None, starting=starting, fault=sick or None,
+        values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None,
+        starting=starting, fault=sick or None,
         uptime=values["uptime_s"],
     )  # fmt: skip
     if values["state"] == "asleep":

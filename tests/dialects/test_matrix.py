@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix tells what the dialects do, and the page of the manual is the one that is made from it."""
+
+from pathlib import Path
+
+from miner_control.dialect import DIALECTS
+from miner_control.dialect.matrix import dialect_matrix, matrix_page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_one_row_for_each_firmware_and_range_with_like_columns() -> None:
+    rows = dialect_matrix()
+    assert {row["dialect"] for row in rows} == set(DIALECTS)
+    assert all(list(row) == list(rows[0]) for row in rows)
+
+
+def test_no_row_promises_what_the_dialect_does_not_carry_out() -> None:
+    for row in dialect_matrix():
+        assert set(row["intents"]) <= DIALECTS[row["dialect"]].supports(), row["dialect"]
+
+
+def test_every_intent_of_a_dialect_is_in_its_newest_row() -> None:
+    newest = {row["dialect"]: row for row in dialect_matrix() if not row["versions"].startswith("before")}
+    for name, dialect in DIALECTS.items():
+        assert set(newest[name]["intents"]) == dialect.supports(), name
+
+
+def test_the_page_of_the_manual_is_current() -> None:
+    page = ROOT / "docs" / "reference" / "dialects.md"
+    made = matrix_page(dialect_matrix())
+    assert page.read_text() == made, "run: python -m miner_control.dialect.matrix > docs/reference/dialects.md"

@@ -23,13 +23,15 @@ MAX_PAYLOAD = 1 << 20
 class Channel:
     """One device that speaks over MQTT: its key, its profile and its id in topics.
 
-    `retained_counts` accepts retained messages, whose age nobody knows; by default they are passed over.
+    `retained_counts` accepts retained messages, whose age nobody knows; by default they are passed over. `gone` is the
+    topic template and payload of the device's own last will, where it has one: then all its metrics are unreachable.
     """
 
     device: str
     profile: Profile
     id: str
     retained_counts: bool = False
+    gone: tuple[str, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Topics:
     channels: Iterable[Channel]
     counts: Counts = field(default_factory=Counts)
     _routes: dict[str, tuple[Channel, str]] = field(default_factory=dict)
+    _wills: dict[str, Channel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults: list[Fault] = []
@@ -62,19 +65,26 @@ class Topics:
                     other = self._routes[topic][0].device
                     faults.append(Fault(channel.device, f"topic {topic!r} is {other}'s", "Give each device its own id"))
                 self._routes[topic] = (channel, document)
+            if channel.gone is not None:
+                self._wills[channel.gone[0].replace("{id}", channel.id)] = channel
         if faults:
             raise ConfigError(faults)
 
     def names(self) -> list[str]:
         """Every topic to subscribe to."""
-        return sorted(self._routes)
+        return sorted({*self._routes, *self._wills})
 
     def hear(self, topic: str, payload: bytes, retained: bool, at_ms: int) -> list[Reading]:
         """The readings of one message: one, or none where the topic is nobody's. Never raises for what was sent."""
         self.counts.messages += 1
+        if (channel := self._wills.get(topic)) is not None and channel.gone is not None and payload == channel.gone[1]:
+            missing = Missing(Reason.UNREACHABLE, "its last will was published")
+            return [
+                Reading(channel.device, channel.profile.kind, at_ms, dict.fromkeys(channel.profile.metrics(), missing))
+            ]
         route = self._routes.get(topic)
         if route is None:
-            self.counts.unknown_topic += 1
+            self.counts.unknown_topic += topic not in self._wills
             return []
         channel, document = route
         if retained and not channel.retained_counts:

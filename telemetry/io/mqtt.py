@@ -8,7 +8,6 @@ connection lost is made again with back-off; the session is kept by the broker, 
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections import deque
@@ -24,10 +23,6 @@ from paho.mqtt.properties import Properties
 from kernel.clock import Clock
 from kernel.reading import Reading
 from telemetry.topic import MAX_PAYLOAD, Channel, Topics
-
-log = logging.getLogger(__name__)
-
-_LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,10 @@ class Message:
 class MqttLink:
     """One connection to a broker: subscribes, hears, publishes, and comes back by itself.
 
-    `connected` and `state` tell how it stands; `on_state(text)` is called once for each change. `greeting` gives for
-    each connection a topic and what is published there, retained, when it stands and (as the will) when it is lost.
+    After a loss it waits `retry_s`, then twice as long each time up to `longest_retry_s`; a connection has to stand (subscribed)
+    within `stand_s`. `connected` and `state` tell how it stands; `on_state(text)` is called once for each change.
+    `greeting` gives for each connection a topic and what is published there, retained, when it stands and (as the will)
+    when it is lost.
     """
 
     def __init__(
@@ -81,6 +78,7 @@ class MqttLink:
         self.broker = broker
         self.connected = False
         self.state = "not connected yet"
+        self.retry_s, self.longest_retry_s, self.stand_s = 0.5, 60.0, 15.0
         self._topics, self._limit, self._on_state = list(topics), limit, on_state
         self._greeting = greeting
         self._hello: tuple[str, bytes] | None = None
@@ -152,19 +150,19 @@ class MqttLink:
     # The connection's life
 
     async def _stay_connected(self) -> None:
-        wait_s = 0.5
+        wait_s = self.retry_s
         while True:
             self._lost.clear()
             client = self._client = self._make()
             try:
-                async with asyncio.timeout(15.0):
+                async with asyncio.timeout(self.stand_s):
                     await asyncio.to_thread(self._connect, client)
                     self._watch()
                     while not (self._up.is_set() or self._lost.is_set()):
                         await asyncio.sleep(0.05)
                         client.loop_misc()
                 while not self._lost.is_set():
-                    wait_s = 0.5
+                    wait_s = self.retry_s
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._lost.wait(), 1.0)
                     client.loop_misc()
@@ -172,7 +170,7 @@ class MqttLink:
                 self._say(f"not connected: {error or type(error).__name__}")
             self._drop(orderly=False)
             await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            wait_s = min(wait_s * 2, self.longest_retry_s)
 
     def _make(self) -> paho.Client:
         broker = self.broker
@@ -266,7 +264,12 @@ class MqttLink:
         client, sock = self._client, self._reading
         if client is None or sock is None:
             return
-        client.loop_read()
+        try:
+            client.loop_read()
+        except Exception as error:  # paho raises whatever a malformed packet leads it into
+            self._say(f"not connected: the broker sent what cannot be read ({type(error).__name__})")
+            self._lost.set()
+            return
         if client._in_packet["remaining_length"] > MAX_PAYLOAD + 65_536:
             self._say("not connected: the broker sent a message beyond the limit")
             self._lost.set()

@@ -98,3 +98,12 @@ def test_garbage_payloads_and_topics_are_counted_and_named() -> None:
     counts = topics.counts
     assert counts.messages == cases and counts.messages == told + counts.unknown_topic
     assert counts.unknown_topic > 1000 and counts.malformed > 3000
+
+
+def test_a_devices_own_last_will_makes_it_unreachable() -> None:
+    topics = Topics([Channel("h/s/c1", BITDEER, "c1", gone=("{id}/status", b"offline"))])
+    assert "c1/status" in topics.names()
+    assert topics.hear("c1/status", b"online", True, 5) == [] and topics.counts.unknown_topic == 0
+    (gone,) = topics.hear("c1/status", b"offline", True, 9)
+    assert set(gone.values) == set(BITDEER.metrics()) and gone.at_ms == 9
+    assert all(isinstance(found, Missing) and found.reason is Reason.UNREACHABLE for found in gone.values.values())

@@ -42,12 +42,12 @@ def check(curve: Curve, rules: PriceRules, now_ms: int) -> list[Fault]:
         )
         return faults
     for what, bad in (
-        (f"below {rules.low:g}", curve.values < rules.low),
-        (f"above {rules.high:g}", curve.values > rules.high),
+        (f"below {rules.low:.12g}", curve.values < rules.low),
+        (f"above {rules.high:.12g}", curve.values > rules.high),
     ):
         if bool(bad.any()):
             at = int(np.argmax(bad))
-            found = f"{curve.values[at]:g} {curve.unit} at {iso(int(curve.starts_ms[at]))} is {what}"
+            found = f"{curve.values[at]:.12g} {curve.unit} at {iso(int(curve.starts_ms[at]))} is {what}"
             more = f" ({int(bad.sum())} pieces)" if bad.sum() > 1 else ""
             faults.append(Fault(place, found + more, "Check the source; widen low/high only if it is true"))
     jump = np.abs(np.diff(curve.values)) > rules.step_max

@@ -6,7 +6,6 @@ from hub.api.view import Feed
 from hub.config import Prices
 from hub.feeds import HASHPRICE, MARKET
 from hub.state import HubState
-from kernel.clock import iso
 
 TITLES = {MARKET: "Power price", HASHPRICE: "Hashprice"}
 
@@ -36,9 +35,9 @@ def _line(state: HubState, prices: Prices, name: str, title: str, now_ms: int) -
         text = f"{chosen.why}: nothing is planned without it; limits hold all the same"
         return {"name": name, "title": title, "state": "dead", "age_s": None, "text": text}
     age_s = (now_ms - chosen.curve.known_at_ms) / 1000
-    until = f"known {iso(chosen.curve.known_at_ms)}, to {iso(chosen.curve.span.end_ms)}"
+    until = f"covers the next {(chosen.curve.span.end_ms - now_ms) / 3_600_000:.0f} h"
     if refused is not None:
-        text = f"{refused.body['refused']}. Planning on the one before, {until}."
+        text = f"{refused.body['refused']}. Planning on the one before, which {until}."
         return {"name": name, "title": title, "state": "refused", "age_s": age_s, "text": text}
     if chosen.stale:
         return {

@@ -134,7 +134,8 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
     if dead:
         text += f"; silent: {', '.join(dead)}"
     if main_dead:
-        text += "; the limit is held on feeder meters and miners"
+        left = "feeder meters and miners" if len(dead) < len(meters) else "the miners' last known load"
+        text += f"; the limit is held on {left}"
     line: Feed = {
         "name": "meters",
         "title": "Meters",

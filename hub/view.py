@@ -92,13 +92,14 @@ class LiveView:
         fleet, limits = self._fleet(here, now_ms), limits_at(state, here, now_ms)
         cap = cap_at(limits, here.key, now_ms)
         up = self._available(here, fleet, now_ms)
-        hashrate = float(fleet.hashrate_hs.sum())
+        heard = int(fleet.fresh.sum())
+        hashrate = float(fleet.hashrate_hs.sum()) if heard else None
         return {
             "as_of_ms": now_ms,
             "position": state.position,
             "site": site,
             "power": sight.power(state, here, fleet, now_ms),
-            "hashrate_hs": sight.measure(hashrate, f"sum of {int(fleet.fresh.sum())} miners heard"),
+            "hashrate_hs": sight.measure(hashrate, f"sum of {heard} miners heard"),
             "cap_w": cap.power_w if cap else None,
             "limits": sight.limit_lines(limits, now_ms),
             "why": sight.why(here, limits, now_ms),

@@ -95,6 +95,8 @@ class Streams:
     async def _keep_looking(self, site: str, channel: Channel) -> None:
         while channel.clients and not self._closed:
             await asyncio.sleep(self._pace_s)
+            if self._closed:
+                break
             self._look(site, channel)
             looked, channel.looked = channel.looked, asyncio.Event()
             looked.set()
@@ -137,7 +139,7 @@ def _now(status: Status, plan: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "as_of_ms": status["as_of_ms"],
         "position": status["position"],
-        "power_w": status["power"]["best"]["value"],
+        "power_w": status["power"]["main"]["value"],
         "cap_w": status["cap_w"],
         "mark": f"{plan['id'] if plan else ''} {status['cap_w']}",
     }

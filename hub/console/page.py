@@ -52,7 +52,7 @@ PIECES: Mapping[str, tuple[str, Facts]] = {
     "orders": ("order:read", lambda view, site, _: {"orders": view.orders(site)[:20]}),
     "availability": ("availability:read", lambda view, site, _: {"availability": view.availability(site)}),
     "plan": ("plan:read", _plan),
-    "log": ("log:read", lambda view, site, _: {"log": view.log(site, 30)}),
+    "log": ("log:read", lambda view, site, _: {"log": words.rolled_up(view.log(site, 500), 30)}),
     "commands": ("fleet:read", lambda view, site, _: {"commands": words.grouped(view.receipts(site, 500), 14)}),
     "racks": ("fleet:read", _racks),
     "ledger": ("ledger:read", lambda view, _site, _: {"ledger": view.ledger()}),

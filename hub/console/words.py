@@ -9,12 +9,14 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from hub.api.view import STATE_CODES, Fleet, Measure, ReceiptLine
+from hub.api.view import STATE_CODES, EventLine, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"
 THIN = "\u202f"
 NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])")
+NAMED = re.compile(r"\S*\d\S*")
+ROLLED = frozenset({"source.silent", "source.returned"})
 GROUP_MS = 60_000
 SHORT_MS = 5 * 60_000
 FAR_MS = 40 * 86_400_000
@@ -187,6 +189,23 @@ def grouped(receipts: Sequence[ReceiptLine], most: int) -> list[dict[str, Any]]:
         row["count"] += 1
         row["devices"].append(line["device"].rpartition("/")[2])
         row["took"] += [] if line["took_s"] is None else [line["took_s"]]
+    return rows
+
+
+def rolled_up(log: Sequence[EventLine], most: int) -> list[dict[str, Any]]:
+    """The log with lines of one kind that differ in a name or number only rolled into one, with their count."""
+    rows: list[dict[str, Any]] = []
+    held: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in log:
+        kind = (line["kind"], NAMED.sub("#", line["text"]))
+        row = held.get(kind)
+        if line["kind"] in ROLLED and row is not None and row["at_ms"] - line["at_ms"] <= GROUP_MS:
+            row["count"] += 1
+            continue
+        if len(rows) == most:
+            break
+        row = held[kind] = {**line, "count": 1}
+        rows.append(row)
     return rows
 
 

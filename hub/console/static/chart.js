@@ -135,7 +135,7 @@ window.hubChart = (() => {
     now(point) {
       const first = !asOf;
       asOf = point.as_of_ms;
-      if (point.power_w !== null && point.power_w !== undefined) newest.push([point.as_of_ms, point.power_w]);
+      newest.push([point.as_of_ms, point.power_w]);  // null is a gap, and is drawn as one
       if (newest.length > 600) newest.shift();
       const news = point.mark !== mark;
       mark = point.mark;

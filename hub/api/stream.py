@@ -93,7 +93,7 @@ class Streams:
             channel.clients -= 1
 
     async def _keep_looking(self, site: str, channel: Channel) -> None:
-        while channel.clients and not self._closed:
+        while channel.clients:
             await asyncio.sleep(self._pace_s)
             if self._closed:
                 break

@@ -315,9 +315,12 @@ def fleet_of(
     rising = fresh & ((state == _RAMPING) | (state == _TUNING))
     power = np.where(heard, np.where(rising, np.maximum(seen.power_w, nominal), seen.power_w), nominal)
     settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)
-    settled = np.where(pending & (wanted != mode), settling, power)
-
     aged_s = (now_ms - asked.since_ms) / 1000.0
+    down_s = np.array([each.envelope.ramp_down_s for each in roster.groups], dtype=np.float64)[group]
+    # A unit that has just gone to sleep is still running down: what it draws now is not what is to be counted on.
+    running_down = asleep & (aged_s <= 2.0 * down_s + 30.0)
+    settled = np.where((pending & (wanted != mode)) | running_down, settling, power)
+
     usable = fresh & roster.ours & ~asked.hands_off
     may_sleep = roster.can_sleep[group] & (aged_s >= roster.min_on_s[group])
     may_wake = (aged_s >= roster.min_off_s[group]) & (state != _FAULT)

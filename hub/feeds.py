@@ -19,7 +19,6 @@ from kernel.errors import Fault
 MARKET = "price/day_ahead"
 COIN, DIFFICULTY, FEES, HEIGHT = "coin_price", "difficulty", "fees_sat", "height"
 HASHPRICE = "hashprice"
-SCAN_EVERY_S = 5.0
 
 
 class FoundFile(Protocol):
@@ -42,7 +41,6 @@ class PriceDuty:
     """Looks at the price folder, journals what is new, derives the hashprice."""
 
     name = "prices"
-    every_s = SCAN_EVERY_S
 
     def __init__(
         self,
@@ -55,7 +53,9 @@ class PriceDuty:
         clock: Clock,
         offload: Offload,
         site: str,
+        every_s: float,
     ) -> None:
+        self.every_s = every_s
         self._scan, self._prices, self._subsidies, self._block_s = scan, prices, subsidies, block_s
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._site = site

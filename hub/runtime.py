@@ -57,6 +57,7 @@ class Rhythm:
     orders_s: float = 1.0
     clock_s: float = 1.0
     plan_s: float = 1.0
+    feeds_s: float = 5.0
 
 
 @dataclass(slots=True)

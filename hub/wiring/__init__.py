@@ -69,6 +69,7 @@ def put_together(
     wiring: str,
     tick_s: float,
     rhythm: Rhythm = Rhythm(),
+    keep: Sequence[Duty] = (),
     closers: Sequence[Callable[[], Any]] = (),
 ) -> Wired:
     """The hub over whatever devices stand behind the ports: the same for live and simulated."""
@@ -111,7 +112,7 @@ def put_together(
     }
     office = Office(base.ledger, base.data, clock)
     settling = settle_duty(base, recorder)
-    duties: list[Duty] = [price_duty(base, recorder), *planners.values(), seal_duty(base), *forward_duties(base)]
+    duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties += [settling] if settling else []
     hub = Hub(
         Rooms(
@@ -144,7 +145,8 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
         ports = miner_ports(config, register, clock, exchanges, folder)
         return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
 
-    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, closers=[exchanges.close])
+    keep = [seal_duty(base), *forward_duties(base)]
+    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=[exchanges.close])
     wired.opened += [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and (feeds or config.dispatchers) else []
     wired.opened += [Feed(feed) for feed in feeds]
     return wired
@@ -197,7 +199,7 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
     def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
-    return put_together(base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(30.0, 10.0, 60.0, 60.0))
+    return put_together(base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0))
 
 
 __all__ = [

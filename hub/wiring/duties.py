@@ -76,7 +76,7 @@ async def ground(
     return Ground(config, folder, data, clock, offload, rng, journal, ledger, state, registers)
 
 
-def price_duty(base: Ground, recorder: Recorder) -> Duty:
+def price_duty(base: Ground, recorder: Recorder, every_s: float) -> Duty:
     """The price folder, with the subsidy's dated data."""
     path = CONFIGS / "tariffs" / "bitcoin_subsidy.toml"
     text = path.read_text(encoding="utf-8")
@@ -92,6 +92,7 @@ def price_duty(base: Ground, recorder: Recorder) -> Duty:
         base.clock,
         base.offload,
         base.config.hub.name,
+        every_s,
     )
 
 

@@ -90,7 +90,7 @@ def test_a_problem_is_made_of_what_is_known_and_planned_clean() -> None:
     assert plan.status == "optimal"
     inside = plan.problem.slots.starts_ms < NOW + HOUR
     assert bool(np.all(plan.power_w[inside] <= 40_000.1))
-    assert plan.reasons[0] == "order order 7 holds 40.0 kW"
+    assert plan.reasons[0] == "order 7 holds 40.0 kW"
     json.dumps(plan.to_json())
 
 

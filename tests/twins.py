@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,16 +34,19 @@ class Twin:
     def first(self, dialect: str) -> dict[str, Any]:
         return next(miner for miner in self.miners if miner["dialect"] == dialect)
 
+    def ask(self, method: str, path: str, body: bytes = b"") -> Any:
+        """One exchange with the control channel, sent in one piece. AssertionError carries the twin's own words."""
+        host, port = self.ready["control_url"].removeprefix("http://").split(":")
+        head = f"{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        status, _, answer = say(host, int(port), head.encode() + body, 10.0).partition(b"\r\n\r\n")
+        assert status.startswith(b"HTTP/1.1 200 "), (status[:32], answer)
+        return json.loads(answer)
+
     def truth(self, device: str | None = None) -> dict[str, Any]:
-        path = "/truth" if device is None else f"/truth?device={device}"
-        with urllib.request.urlopen(self.ready["control_url"] + path, timeout=10) as answer:
-            return dict(json.load(answer))
+        return dict(self.ask("GET", "/truth" if device is None else f"/truth?device={device}"))
 
     def fault(self, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(self.ready["control_url"] + "/fault", data=data, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert json.load(answer) == {"ok": True}
+        assert self.ask("POST", "/fault", json.dumps(body).encode()) == {"ok": True}
 
     def until(self, device: str, key: str, value: object, timeout_s: float = 15.0) -> dict[str, Any]:
         """Ask for the truth until it is so; fails with the last truth."""

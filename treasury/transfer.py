@@ -6,6 +6,7 @@ with the same `link`, each against a clearing account of its own unit.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +18,7 @@ GENESIS = hashlib.sha256(b"mining-hub.ledger.1").digest()
 """The chain before the first entry."""
 
 _MARK = "\x1f"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,6 @@ def problems(transfer: Transfer) -> list[str]:
         found.append(f"kind {transfer.kind!r} must be 1 to 80 printable characters")
     if not (transfer.note.isprintable() or not transfer.note) or len(transfer.note) > 500:
         found.append("note must be printable and at most 500 characters")
-    if transfer.evidence is not None and not _is_sha256(transfer.evidence):
+    if transfer.evidence is not None and not _SHA256.fullmatch(transfer.evidence):
         found.append(f"evidence {transfer.evidence!r} is no SHA-256 in lower-case hex")
     return found
-
-
-def _is_sha256(text: str) -> bool:
-    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to run a site through a history, day by day: threshold rules, and the planner. Each sees only what was known.
+
+A policy gives counts per group, mode and slot of one day, and the reserve it promised; the backtest does the accounts.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kernel.span import Slots
+from scheduling.certified import Recipe, certified
+from scheduling.counts import Corridor, Wishes, forward
+from scheduling.forecast import carried, fade_rate
+from scheduling.history import Day, History
+from scheduling.ladder import ladders
+from scheduling.modes import fill
+from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
+from scheduling.rolling import rolling_wishes
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What couples the slots: money per kW of the month's peak and of the coincident peak, per MW and hour of reserve held
+    (share of full power at most); hashprice per PH/s and day; slots until a price is known."""
+
+    hashprice: float
+    demand_per_kw_month: float = 0.0
+    coincident_per_kw: float = 0.0
+    coincident_months: tuple[int, ...] = (6, 7, 8, 9)
+    reserve_per_mwh: float = 0.0
+    reserve_share: float = 0.5
+    load_error: float = 0.01
+    lag: int = 1
+
+    @property
+    def coupled(self) -> bool:
+        return self.demand_per_kw_month > 0 or self.coincident_per_kw > 0 or self.reserve_per_mwh > 0
+
+    def value_per_hs_s(self) -> float:
+        return self.hashprice / 1e15 / 86_400
+
+
+@dataclass(slots=True)
+class State:
+    """What a day leaves to the next: units on, who is bound until when, peak of the month, and highest system load so far."""
+
+    on: Ints
+    recent_starts: Ints
+    recent_stops: Ints
+    peak_w: float = 0.0
+    load_peak: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """Counts [group, mode, slot of the day], and reserve promised per block of an hour (W; None: what was held)."""
+
+    counts: Ints
+    promised_w: Floats | None
+
+
+def begin(groups: Groups) -> State:
+    nothing = np.zeros((len(groups.units), 0), dtype=np.int64)
+    return State(groups.units.copy(), nothing, nothing)
+
+
+def slots_of(history: History, first: int, last: int) -> Slots:
+    """The slots first..last-1; beyond the history's end the grid goes on."""
+    step_ms = round(history.step_h * 3_600_000)
+    begin_ms = int(history.slots.edges_ms[0]) + first * step_ms
+    return Slots(begin_ms + step_ms * np.arange(last - first + 1, dtype=np.int64))
+
+
+def day_problem(
+    history: History,
+    groups: Groups,
+    terms: Terms,
+    state: State,
+    slots: Slots,
+    price: Floats,
+    *,
+    orders: tuple[Order, ...] = (),
+    peak_price_per_kw: float = 0.0,
+    coincident: Floats | None = None,
+) -> Problem:
+    """A problem over some slots at given prices (money per MWh), beginning from a state."""
+    count = len(slots)
+    top_w = float(groups.units @ groups.mode_power_w.max(axis=1))
+    per_hour = max(1, round(1 / history.step_h))
+    step_s = history.step_h * 3600
+    groups = replace(
+        groups,
+        on_now=state.on,
+        locked_on=_bound(state.recent_starts, groups.min_on_s, step_s, count),
+        locked_off=_bound(state.recent_stops, groups.min_off_s, step_s, count),
+    )
+    reserve = None
+    if terms.reserve_per_mwh > 0:
+        block = np.arange(count, dtype=np.int64) // per_hour
+        hours = np.bincount(block) * history.step_h
+        price_per_w = np.asarray(terms.reserve_per_mwh / 1e6 * hours, dtype=np.float64)
+        reserve = Reserve(price_per_w, terms.reserve_share * top_w, block)
+    site = Site(
+        import_cap_w=np.full(count, 2 * top_w),
+        other_load_w=np.zeros(count),
+        feeder_names=("all",),
+        feeder_cap_w=np.full((1, count), 2 * top_w),
+        ramp_w=np.full(count, np.inf),
+        power_now_w=0.0,
+        energy_price_per_wh=price / 1e6,
+        peak_price_per_w=peak_price_per_kw / 1e3,
+        peak_so_far_w=state.peak_w,
+        coincident_price_per_w=np.zeros(count) if coincident is None else coincident / 1e3,
+        takes=(),
+        generation_w=np.zeros(count),
+        heat_w=np.zeros(count),
+        derate=np.ones(count),
+        mode_max=np.full(count, groups.mode_power_w.shape[1] - 1, dtype=np.int64),
+        reserve_down=reserve,
+    )
+    value = np.full(count, terms.value_per_hs_s())
+    return Problem(slots, groups, site, value, orders, "USD", int(slots.edges_ms[0]))
+
+
+def _bound(recent: Ints, hold_s: Floats, step_s: float, count: int) -> Ints:
+    """Units switched in the last slots that are still bound in each of the next, shape [group, slot]."""
+    found = np.zeros((len(hold_s), count), dtype=np.int64)
+    hold = np.ceil(hold_s / step_s - 1e-9).astype(np.int64)
+    for ago in range(1, recent.shape[1] + 1):
+        switched = recent[:, -ago]
+        for group in np.flatnonzero((switched > 0) & (hold > ago)):
+            found[group, : hold[group] - ago] += switched[group]
+    return found
+
+
+def caps_w(history: History, day: Day, top_w: float) -> Floats:
+    """Power allowed by the dispatcher's orders in each slot of a day (inf: free)."""
+    cap = np.full(day.last - day.first, np.inf)
+    for call in history.calls:
+        first, last = max(call.first - day.first, 0), min(call.last, day.last) - day.first
+        if first < last:
+            cap[first:last] = np.minimum(cap[first:last], call.share * top_w)
+    return cap
+
+
+def threshold(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> DayResult:
+    """Each unit runs, and each rung is taken, where it pays at the last price known. Orders are kept; nothing else is seen."""
+    now = np.arange(day.first, day.last)
+    price = history.real[np.maximum(now - terms.lag, 0)]
+    problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), price)
+    margin = _best_margin(problem)
+    return _carry_out(problem, Wishes(margin, margin), price, caps_w(history, day, _top_w(groups)), None)
+
+
+def planner(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> DayResult:
+    """A plan in the morning on what is forecast, whose shadow prices guide each slot's move on the newest price."""
+    known = history.known(terms.lag)
+    per_day = known.day
+    count = day.last - day.first
+    now = np.arange(day.first, day.last)
+    rate = fade_rate(known, day.first, 30 * per_day)
+    ahead = carried(known, now, per_day, rate)
+    if terms.lag == 0:
+        ahead[:, 0] = history.real[now]
+    adder, cap, floor, promised = _morning(history, groups, terms, state, day, rate)
+    far = np.zeros(count + per_day)
+    far[: len(adder)] = adder[: count + per_day]
+    adders = far[np.arange(count)[:, None] + np.arange(per_day)[None, :]]
+    problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), ahead[:, 0])
+    wish = rolling_wishes(
+        groups, (ahead + adders) / 1e6, problem.slot_value(), history.step_h, problem.start_money()[:, 0]
+    )
+    cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
+    return replace(_carry_out(problem, wish, ahead[:, 0] + adder[:count], cap, floor), promised_w=promised)
+
+
+def _morning(
+    history: History, groups: Groups, terms: Terms, state: State, day: Day, rate: float
+) -> tuple[Floats, Floats, Floats | None, Floats | None]:
+    """(what a MWh costs beside energy per slot, power cap per slot, power promised as reserve per slot and per block)."""
+    count, per_day = day.last - day.first, round(24 / history.step_h)
+    free = np.full(count, np.inf)
+    if not terms.coupled:
+        return np.zeros(count), free, None, None
+    horizon = count + per_day // 2
+    price = carried(history.known(terms.lag), np.array([day.first]), horizon, rate)[0]
+    share = min(1.0, horizon / per_day / max(day.days_left, 1))
+    chance = coincident_chance(history, terms, state, day, horizon)
+    problem = day_problem(
+        history,
+        groups,
+        terms,
+        state,
+        slots_of(history, day.first, day.first + horizon),
+        price,
+        peak_price_per_kw=terms.demand_per_kw_month * share,
+        coincident=terms.coincident_per_kw * chance,
+    )
+    plan = certified(problem, recipe=Recipe(enough=5e-3, good=5e-3))
+    if plan is None:
+        return np.zeros(count), free, None, None
+    adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * 1e6
+    adder = np.where(chance > 0, terms.coincident_per_kw * 1e3 * chance / history.step_h, 0.0) + np.minimum(adder, 0.0)
+    if terms.demand_per_kw_month > 0:
+        free = np.full(count, max(float(plan.power_w.max()), state.peak_w))
+    promised = plan.reserve_down_w
+    if promised is None:
+        return adder, free, None, None
+    per_hour = max(1, round(1 / history.step_h))
+    blocks = -(-count // per_hour)
+    floor = np.repeat(promised[:blocks], per_hour)[:count]
+    return adder, free, floor, promised[:blocks]
+
+
+def coincident_chance(history: History, terms: Terms, state: State, day: Day, horizon: int) -> Floats:
+    """Chance that a slot is the month's coincident peak, shape [slot], from the load forecast, the month so far, and how
+    often the last 30 days reached as high. Zero outside the season."""
+    found = np.zeros(horizon)
+    if terms.coincident_per_kw <= 0 or int(day.month[5:]) not in terms.coincident_months:
+        return found
+    count = day.last - day.first
+    today = history.demand[day.first : day.last]
+    high = float(today.max())
+    sigma = max(terms.load_error, 1e-4) * high
+    beats = _above((high - state.load_peak) / (1.5 * sigma))
+    per_day = round(24 / history.step_h)
+    past = history.demand[max(0, day.first - 30 * per_day) : day.first]
+    days = past[: len(past) // per_day * per_day].reshape(-1, per_day)
+    later = 0.0
+    if len(days):
+        reach = float(np.mean([_above((float(one.max()) - high) / (1.5 * sigma)) for one in days]))
+        later = 1 - (1 - min(reach, 0.9)) ** (day.days_left - 1)
+    weight = np.exp(-(((high - today) / sigma) ** 2) / 2)
+    found[:count] = beats * (1 - later) * weight / float(weight.sum())
+    return found
+
+
+def _above(z: float) -> float:
+    """Chance that a normal variable is below z, by the logistic curve near enough for a guess."""
+    return float(1 / (1 + np.exp(-1.702 * np.clip(z, -30, 30))))
+
+
+def _best_margin(problem: Problem) -> Floats:
+    step, rate = problem.step_w(), problem.groups.mode_hashrate_hs
+    price, value = problem.money_per_w(), problem.slot_value()
+    margins = rate[:, :, None] * value - step[:, :, None] * price
+    found: Floats = margins.max(axis=1)
+    return found
+
+
+def _top_w(groups: Groups) -> float:
+    return float(groups.units @ groups.mode_power_w.max(axis=1))
+
+
+def _carry_out(problem: Problem, wish: Wishes, price: Floats, cap_w: Floats, floor_w: Floats | None) -> DayResult:
+    """Counts that follow the wishes inside cap and promise, each slot's rungs taken where they pay at `price`."""
+    rungs = ladders(problem)
+    (ladder,) = rungs.values()
+    most = np.minimum(cap_w, 1e18)
+    least = np.zeros(len(cap_w)) if floor_w is None else np.minimum(floor_w, most)
+    top = np.repeat(ladder.top_w[:, None], len(cap_w), axis=1)
+    on = forward(problem, wish, Corridor(most, least), top_w=top)
+    pays = ladder.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / 1e6
+    target = on.T @ ladder.base_w + np.einsum("gt,gk,gkt->t", on, ladder.watts, pays)
+    target = np.minimum(np.maximum(target, least + (least > 0) * float(ladder.watts.max(initial=0.0))), most)
+    return DayResult(fill(problem, on, target + 1e-6, rungs), None)

@@ -238,8 +238,8 @@ def _by_mode(samples: Steady, values: Floats, told: Bools) -> dict[str, Estimate
 def refine(envelope: Envelope, learnt: Learnt, confidence: float = SURE) -> Envelope:
     """The envelope with what is learnt well enough in place of what was declared or assumed."""
 
-    def value(found: Estimate | None, declared: float) -> float:
-        return found.value if found is not None and found.confidence >= confidence else declared
+    def value(found: Estimate | None, declared_value: float) -> float:
+        return found.value if found is not None and found.confidence >= confidence else declared_value
 
     watts, rates = learnt.mode_power_w or {}, learnt.mode_hashrate_hs or {}
     modes = tuple(

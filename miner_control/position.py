@@ -117,7 +117,7 @@ class PulseResult:
     feeder: str
     moved_w: float
     expected_w: float
-    sigmas: float
+    noise_ratio: float
 
     @property
     def agrees(self) -> bool:
@@ -143,11 +143,11 @@ def judge_pulse(
         (np.var(before_w, axis=1) + np.var(after_w, axis=1)) / 4.0 / max(1, min(before_w.shape[1], after_w.shape[1]))
         + np.var(during_w, axis=1) / max(1, during_w.shape[1])
     )
-    sigmas = fall / np.maximum(noise, 1.0)
+    noise_ratio = fall / np.maximum(noise, 1.0)
     best = int(np.argmax(fall))
-    clear = sigmas[best] >= LEAST_SIGMAS and fall[best] >= 0.3 * expected_w
+    clear = noise_ratio[best] >= LEAST_SIGMAS and fall[best] >= 0.3 * expected_w
     return PulseResult(
-        rack, declared, feeders[best] if clear else "", float(fall[best]), expected_w, float(sigmas[best])
+        rack, declared, feeders[best] if clear else "", float(fall[best]), expected_w, float(noise_ratio[best])
     )
 
 

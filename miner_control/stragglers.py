@@ -70,7 +70,7 @@ class Ladder:
 
     rungs_of: Mapping[str, Sequence[str]]
     budget: Budget = field(default_factory=Budget)
-    margin: float = 1.5
+    margin_factor: float = 1.5
     climbs: dict[str, Climb] = field(default_factory=dict)
     spent: Counter[str] = field(default_factory=Counter)
     day_ms: int = 0
@@ -98,7 +98,7 @@ class Ladder:
             climb = self.climbs[device]
             envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
             since_ms = max(climb.woken_ms, climb.tried_ms)
-            if now_ms - since_ms >= envelope.ramp_up_s * self.margin * 1000:
+            if now_ms - since_ms >= envelope.ramp_up_s * self.margin_factor * 1000:
                 late.append((envelope.mode(envelope.normal).j_per_th, climb, unit))
         for _, climb, unit in sorted(late, key=lambda one: (one[0], one[1].device)):
             rung = self._next(climb, fleet, unit, sockets or {})

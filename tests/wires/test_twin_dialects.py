@@ -28,7 +28,7 @@ NAMES = ["antminer", "whatsminer", "whatsminer_v3", "luxos", "braiins", "vnish",
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    with running_twin(tmp_path_factory.mktemp("twin"), miners=33, models=MODELS, feeders=2) as found:
+    with running_twin(tmp_path_factory.mktemp("twin"), miners=33, models=MODELS, feeders=2, pace=3000.0) as found:
         yield found
 
 

@@ -189,6 +189,9 @@ class _Round:
         desk, sale = self.desk, edition.sale
         if sale is None or desk.venue is None:
             return
+        amount = exchange.amount_to_sell(paid.amount_sat, sale.share)
+        if amount < sale.least_sat:
+            return
         order = exchange.order_id(paid.at_ms, paid.pool, paid.account, paid.key)
         tenge = exchange.order_transfer_id(order, "settlement.tenge")
         if tenge in await self._ledger(desk.ledger.find, [tenge]):
@@ -198,7 +201,6 @@ class _Round:
         except ConfigError as error:
             self.held += error.faults
             return
-        amount = exchange.amount_to_sell(paid.amount_sat, sale.share)
         trade = await self._try(f"venue {sale.venue}", desk.venue.sell(order, amount))
         if trade is None:
             return

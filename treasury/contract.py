@@ -61,11 +61,15 @@ Step = Fixed | Rate | Share
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """What part of each payout is sold, and where. `rule` names the dated rule that asks for it, when one does."""
+    """What part of each payout is sold, and where. `rule` names the dated rule that asks for it, when one does.
+
+    Below `least_sat` the venue sells nothing: the part stays in the wallet.
+    """
 
     venue: str
     share: Fraction
     rule: str | None
+    least_sat: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +276,9 @@ def _edition(table: Table, number: int, venues: Sequence[VenueLicence]) -> Editi
 
 
 def _sale(table: Table, venues: Sequence[VenueLicence]) -> Sale:
-    sale = Sale(table.text("venue"), table.share("share"), table.text_or_none("rule"))
+    sale = Sale(
+        table.text("venue"), table.share("share"), table.text_or_none("rule"), table.whole("least_sat", 1, INT64_MAX)
+    )
     if sale.venue and sale.venue not in {venue.name for venue in venues}:
         table.fault("venue", f"no venue {sale.venue!r} in this contract", "Add a [[venue]] with its licence")
     table.end()

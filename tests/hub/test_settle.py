@@ -172,6 +172,25 @@ def test_nothing_is_sold_without_a_licence_on_the_day(tmp_path: Path):
     asyncio.run(run())
 
 
+def test_a_part_too_small_for_the_venue_stays_in_the_wallet_and_is_no_fault(tmp_path: Path):
+    async def run() -> None:
+        world, ledger = World(), open_ledger(tmp_path / "ledger.sqlite")
+        servers = await serve(world)
+        world.now_ms += 31_000
+        sales = [
+            replace(edition, sale=replace(edition.sale, least_sat=10**9))
+            for edition in CONTRACT.editions
+            if edition.sale
+        ]
+        done = await settle_once(desk(world, ledger, servers, replace(CONTRACT, editions=tuple(sales))))
+        assert (done.held, done.sold_sat, done.residual_sat) == ((), 0, 0)
+        assert ledger.balances()[CONTRACT.wallet].net == done.received_sat > 0
+        await servers.close()
+        ledger.close()
+
+    asyncio.run(run())
+
+
 class Killed(BaseException):
     """The hub is gone: no except clause of its own sees it."""
 

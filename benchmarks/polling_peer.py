@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The responder of the polling benchmark: canned replies over a bare epoll loop, as cheap as Python can answer."""
+
+import heapq
+import select
+import socket
+import time
+from typing import Any
+
+import orjson
+
+
+def _status(code: int, text: str) -> list[dict[str, Any]]:
+    return [{"STATUS": "S", "When": 1700000000, "Code": code, "Msg": text, "Description": "cgminer 1.0.0"}]
+
+
+def _pools() -> dict[str, Any]:
+    pools = [
+        {"POOL": index, "URL": f"stratum+tcp://pool{index}.example:3333", "Status": "Alive", "Priority": index, "Quota": 1,
+         "Long Poll": "N", "Getworks": 900, "Accepted": 4000 - index, "Rejected": 3, "Stale": 1, "Discarded": 500, "Diff": "131K",
+         "Stratum Active": index == 0, "User": "account.worker1", "Last Share Time": "0:00:04", "Diff1 Shares": 0}
+        for index in range(3)
+    ]  # fmt: skip
+    return {"STATUS": _status(7, "3 Pool(s)"), "POOLS": pools, "id": 1}
+
+
+def _antminer() -> dict[str, dict[str, Any]]:
+    stats: dict[str, Any] = {
+        "STATS": 0, "ID": "BTM_SOC0", "Elapsed": 50474, "Calls": 0, "Wait": 0, "Max": 0, "Min": 99999999, "GHS 5s": 110566.89,
+        "GHS av": 111834.63, "rate_30m": 111878.26, "Mode": 2, "miner_count": 3, "frequency": 525, "fan_num": 4, "fan1": 6000,
+        "fan2": 5880, "fan3": 5040, "fan4": 5040, "temp_num": 3, "total_rateideal": 110000.0, "rate_unit": "GH",
+        "total_freqavg": 525, "total_acn": 342, "total rate": 111834.63, "temp_max": 0, "no_matching_work": 562,
+        "miner_version": "49.0.1.3", "miner_id": "8144d5ca79104814",
+    }  # fmt: skip
+    for chain in range(1, 5):
+        there = chain < 4
+        stats |= {
+            f"chain_acn{chain}": 114 if there else 0, f"chain_acs{chain}": " ooo" * 38 if there else "",
+            f"chain_hw{chain}": 183 if there else 0, f"chain_rate{chain}": "36855.63" if there else "",
+            f"freq{chain}": 525 if there else 0, f"temp_pcb{chain}": "73-45-64-65" if there else "0-0-0-0",
+            f"temp_chip{chain}": "78-50-69-70" if there else "0-0-0-0", f"temp_pic{chain}": "63-35-54-55" if there else "0-0-0-0",
+        }  # fmt: skip
+    summary = {"Elapsed": 50474, "GHS 5s": 110566.89, "GHS av": 111834.85, "GHS 30m": 111878.26, "Found Blocks": 0,
+               "Getwork": 3957, "Accepted": 4057, "Rejected": 11, "Hardware Errors": 562, "Utility": 4.82, "Stale": 1,
+               "Best Share": 12904207043, "Total MH": 5643633754730.0, "Work Utility": 1554353.85}  # fmt: skip
+    first = {
+        "BMMiner": "1.0.0",
+        "Miner": "49.0.1.3",
+        "CompileTime": "Tue Dec  6 16:12:30 CST 2022",
+        "Type": "Antminer S19 Pro",
+    }
+    return {
+        "summary": {"STATUS": _status(11, "Summary"), "SUMMARY": [summary], "id": 1},
+        "stats": {"STATUS": _status(70, "CGMiner stats"), "STATS": [first, stats], "id": 1},
+        "version": {"STATUS": _status(22, "CGMiner versions"), "VERSION": [{**first, "API": "3.1"}], "id": 1},
+        "pools": _pools(),
+    }
+
+
+def _whatsminer() -> dict[str, dict[str, Any]]:
+    devs = [
+        {"ASC": slot, "Slot": slot, "Name": "SM", "ID": slot, "Enabled": "Y", "Status": "Alive", "Temperature": 65.0,
+         "Chip Frequency": 600, "MHS av": 41500000.0, "MHS 5s": 41500000.0, "MHS 1m": 41500000.0, "Effective Chips": 135,
+         "Fan Speed In": 5400, "Fan Speed Out": 5280, "Chip Temp Min": 62.0, "Chip Temp Max": 80.0, "Chip Temp Avg": 71.5,
+         "Accepted": 1804, "Rejected": 0, "Hardware Errors": 3, "PCB SN": f"BHM5CSD1302803K3000{slot}", "Factory GHS": 42000}
+        for slot in range(3)
+    ]  # fmt: skip
+    summary = {"Elapsed": 25000, "Uptime": 25500, "MHS av": 125000000.0, "MHS 5s": 124500000.0, "MHS 1m": 124600000.0,
+               "HS RT": 124500000.0, "Accepted": 5412, "Rejected": 2, "Power": 3200, "Power Limit": 3300, "Power Mode": "Normal",
+               "Factory GHS": 126000, "Temperature": 67.0, "Chip Temp Max": 81.0, "Env Temp": 28.5, "Fan Speed In": 5400,
+               "Fan Speed Out": 5280, "freq_avg": 600, "Hash Stable": True, "Error Code Count": 0,
+               "MAC": "D4:01:02:03:04:05"}  # fmt: skip
+    return {
+        "summary": {"STATUS": _status(11, "Summary"), "SUMMARY": [summary], "id": 1},
+        "devs": {"STATUS": _status(9, "3 ASC(s)"), "DEVS": devs, "id": 1},
+        "pools": _pools(),
+        "status": {"STATUS": "S", "When": 1, "Code": 131, "Msg": {"mineroff": "false", "power_mode": "normal"}},
+        "get_error_code": {"STATUS": "S", "When": 1, "Code": 131, "Msg": {"error_code": []}},
+        "get_version": {"STATUS": "S", "When": 1, "Code": 131, "Msg": {"api_ver": "2.0.5", "fw_ver": "20230803.11.REL"}},
+        "get_psu": {"STATUS": "S", "When": 1, "Code": 131, "Msg": {"model": "P222B", "fan_speed": "6000"}},
+        "get_miner_info": {"STATUS": "S", "When": 1, "Code": 131, "Msg": {"mac": "D4:01:02:03:04:05", "hostname": "w"}},
+        "devdetails": {"STATUS": _status(69, "Device Details"), "id": 1, "DEVDETAILS": [
+            {"DEVDETAILS": slot, "Name": "SM", "ID": slot, "Driver": "bitmicro", "Kernel": "", "Model": "M50_VH30"}
+            for slot in range(3)]},
+        "version": {"STATUS": _status(22, "CGMiner versions"), "VERSION": [{"CGMiner": "4.9.2", "API": "3.7"}], "id": 1},
+    }  # fmt: skip
+
+
+HOSTS = tuple(f"127.0.0.{index}" for index in range(1, 41))
+"""Several addresses, so that ephemeral ports never run out."""
+
+FOREIGN = tuple(f"127.0.1.{index}" for index in range(1, 41))
+
+ANTMINER, WHATSMINER = _antminer(), _whatsminer()
+
+
+def _replies(documents: dict[str, dict[str, Any]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+
+    def reply(request: dict[str, Any], body: Any) -> None:
+        found[orjson.dumps(request)] = orjson.dumps(body) + b"\x00"
+
+    for name, document in documents.items():
+        reply({"command": name}, document)
+    names = [name for name in ("summary", "stats", "devs", "pools") if name in documents]
+    reply({"command": "+".join(names)}, {**{name: [documents[name]] for name in names}, "id": 1})
+    return found
+
+
+def _other_spelling(table: dict[bytes, bytes], asked: bytes) -> bytes:
+    """The reply to a request that is spelt otherwise (blanks, `cmd` for `command`); a refusal where there is none."""
+    try:
+        found = orjson.loads(asked)
+        reply = table[orjson.dumps({"command": found.get("command") or found.get("cmd")})]
+    except (ValueError, KeyError, AttributeError):
+        return b'{"STATUS":[{"STATUS":"E","Code":14,"Msg":"Invalid command"}],"id":1}\x00'
+    table[asked] = reply
+    return reply
+
+
+def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
+    """Listens on two ports of the loopback addresses of `HOSTS`, tells them through the pipe, and answers until it is ended.
+
+    `foreign`: also on port 4028 of `FOREIGN`, as Whatsminers, for libraries that know no other port.
+    """
+    epoll, tables = select.epoll(), (_replies(ANTMINER), _replies(WHATSMINER))
+    servers: dict[int, tuple[socket.socket, dict[bytes, bytes]]] = {}
+    ports = []
+    for table in tables:
+        port = 0
+        for host in HOSTS:
+            server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((host, port))
+            server.listen(65_535)
+            port = server.getsockname()[1]
+            servers[server.fileno()] = (server, table)
+            epoll.register(server.fileno(), select.EPOLLIN)
+        ports.append(port)
+    for host in FOREIGN if foreign else ():
+        server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((host, 4028))
+        server.listen(65_535)
+        servers[server.fileno()] = (server, tables[1])
+        epoll.register(server.fileno(), select.EPOLLIN)
+    pipe.send(tuple(ports))
+    open_now: dict[int, tuple[socket.socket, dict[bytes, bytes]]] = {}
+    due: list[tuple[float, int, int, bytes]] = []
+    turn = 0
+
+    def answer(number: int, reply: bytes) -> None:
+        peer = open_now.pop(number, None)
+        if peer is not None:
+            try:
+                peer[0].send(reply)
+            except OSError:
+                pass
+            peer[0].close()
+
+    while True:
+        wait_s = max(0.0, due[0][0] - time.monotonic()) if due else 1.0
+        for number, _ in epoll.poll(wait_s, 1024):
+            if number in servers:
+                server, table = servers[number]
+                for _ in range(512):
+                    try:
+                        peer, _ = server.accept()
+                    except BlockingIOError:
+                        break
+                    peer.setblocking(False)
+                    open_now[peer.fileno()] = (peer, table)
+                    epoll.register(peer.fileno(), select.EPOLLIN)
+                continue
+            sock, table = open_now[number]
+            try:
+                asked = sock.recv(4096)
+            except OSError:
+                asked = b""
+            reply = table.get(asked) or _other_spelling(table, asked)
+            if not asked:
+                open_now.pop(number)
+                sock.close()
+            elif delay_s:
+                epoll.unregister(number)
+                turn += 1
+                heapq.heappush(due, (time.monotonic() + delay_s, turn, number, reply))
+            else:
+                answer(number, reply)
+        now_s = time.monotonic()
+        while due and due[0][0] <= now_s:
+            _, _, number, reply = heapq.heappop(due)
+            answer(number, reply)

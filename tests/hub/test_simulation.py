@@ -181,9 +181,9 @@ def day(seed: int) -> list[tuple[object, ...]]:
                     seen.append((miner.device, error.reason.name))
                 else:
                     seen.append((reading.device, reading.at_ms, *reading.values.values()))
-            seen.extend(
-                (meter.device, *(await meter.read(Tier.FAST)).values.values()) for meter in simulated.meters[:0]
-            )
+            for meter in simulated.meters:
+                told = await meter.read(Tier.FAST)
+                seen.append((meter.device, *told.values.values()))
 
     run(main(), loop)
     return seen

@@ -93,7 +93,9 @@ def problem_of(
             continue
         if limit.scope == numbers.site:
             reason = limit.reason or limit.rule
-            orders.append(Order(limit.rule.removeprefix("order "), int(at[0]), int(at[-1]), limit.power_w, limit.priority, reason))
+            orders.append(
+                Order(limit.rule.removeprefix("order "), int(at[0]), int(at[-1]), limit.power_w, limit.priority, reason)
+            )
         else:
             for row, name in enumerate(names):
                 if limit.scope == f"{numbers.site}/{name}":

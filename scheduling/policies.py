@@ -18,6 +18,9 @@ from scheduling.modes import fill
 from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
 from scheduling.rolling import rolling_wishes
 
+RELUCTANCE = 1.5
+"""A start is taken only where it is worth this much more than it costs: what is forecast may not come true."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -150,7 +153,7 @@ def threshold(history: History, groups: Groups, terms: Terms, state: State, day:
     price = history.real[np.maximum(now - terms.lag, 0)]
     problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), price)
     margin = _best_margin(problem)
-    return _carry_out(problem, Wishes(margin, margin), price, caps_w(history, day, _top_w(groups)), None)
+    return _carry_out(problem, Wishes(margin, margin), price, caps_w(history, day, _top_w(groups)))
 
 
 def planner(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> DayResult:
@@ -163,26 +166,26 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
     ahead = carried(known, now, per_day, rate)
     if terms.lag == 0:
         ahead[:, 0] = history.real[now]
-    adder, cap, floor, promised = _morning(history, groups, terms, state, day, rate)
+    adder, cap, promised = _morning(history, groups, terms, state, day, rate)
     far = np.zeros(count + per_day)
     far[: len(adder)] = adder[: count + per_day]
     adders = far[np.arange(count)[:, None] + np.arange(per_day)[None, :]]
     problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), ahead[:, 0])
     wish = rolling_wishes(
-        groups, (ahead + adders) / 1e6, problem.slot_value(), history.step_h, problem.start_money()[:, 0]
+        groups, (ahead + adders) / 1e6, problem.slot_value(), history.step_h, RELUCTANCE * problem.start_money()[:, 0]
     )
     cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
-    return replace(_carry_out(problem, wish, ahead[:, 0] + adder[:count], cap, floor), promised_w=promised)
+    return replace(_carry_out(problem, wish, ahead[:, 0] + adder[:count], cap), promised_w=promised)
 
 
 def _morning(
     history: History, groups: Groups, terms: Terms, state: State, day: Day, rate: float
-) -> tuple[Floats, Floats, Floats | None, Floats | None]:
-    """(what a MWh costs beside energy per slot, power cap per slot, power promised as reserve per slot and per block)."""
+) -> tuple[Floats, Floats, Floats | None]:
+    """(what a MWh costs beside energy per slot, power cap per slot, power promised as reserve per block)."""
     count, per_day = day.last - day.first, round(24 / history.step_h)
     free = np.full(count, np.inf)
     if not terms.coupled:
-        return np.zeros(count), free, None, None
+        return np.zeros(count), free, None
     horizon = count + per_day // 2
     price = carried(history.known(terms.lag), np.array([day.first]), horizon, rate)[0]
     share = min(1.0, horizon / per_day / max(day.days_left, 1))
@@ -199,18 +202,16 @@ def _morning(
     )
     plan = certified(problem, recipe=Recipe(enough=5e-3, good=5e-3))
     if plan is None:
-        return np.zeros(count), free, None, None
+        return np.zeros(count), free, None
     adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * 1e6
     adder = np.where(chance > 0, terms.coincident_per_kw * 1e3 * chance / history.step_h, 0.0) + np.minimum(adder, 0.0)
     if terms.demand_per_kw_month > 0:
         free = np.full(count, max(float(plan.power_w.max()), state.peak_w))
     promised = plan.reserve_down_w
     if promised is None:
-        return adder, free, None, None
+        return adder, free, None
     per_hour = max(1, round(1 / history.step_h))
-    blocks = -(-count // per_hour)
-    floor = np.repeat(promised[:blocks], per_hour)[:count]
-    return adder, free, floor, promised[:blocks]
+    return adder, free, promised[: -(-count // per_hour)]
 
 
 def coincident_chance(history: History, terms: Terms, state: State, day: Day, horizon: int) -> Floats:
@@ -253,15 +254,13 @@ def _top_w(groups: Groups) -> float:
     return float(groups.units @ groups.mode_power_w.max(axis=1))
 
 
-def _carry_out(problem: Problem, wish: Wishes, price: Floats, cap_w: Floats, floor_w: Floats | None) -> DayResult:
-    """Counts that follow the wishes inside cap and promise, each slot's rungs taken where they pay at `price`."""
+def _carry_out(problem: Problem, wish: Wishes, price: Floats, cap_w: Floats) -> DayResult:
+    """Counts that follow the wishes under the cap, each slot's rungs taken where they pay at `price`."""
     rungs = ladders(problem)
     (ladder,) = rungs.values()
     most = np.minimum(cap_w, 1e18)
-    least = np.zeros(len(cap_w)) if floor_w is None else np.minimum(floor_w, most)
     top = np.repeat(ladder.top_w[:, None], len(cap_w), axis=1)
-    on = forward(problem, wish, Corridor(most, least), top_w=top)
+    on = forward(problem, wish, Corridor(most, np.zeros(len(most))), top_w=top)
     pays = ladder.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / 1e6
     target = on.T @ ladder.base_w + np.einsum("gt,gk,gkt->t", on, ladder.watts, pays)
-    target = np.minimum(np.maximum(target, least + (least > 0) * float(ladder.watts.max(initial=0.0))), most)
-    return DayResult(fill(problem, on, target + 1e-6, rungs), None)
+    return DayResult(fill(problem, on, np.minimum(target, most) + 1e-6, rungs), None)

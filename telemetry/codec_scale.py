@@ -13,7 +13,7 @@ def to_canonical_value(point: Point, number: float, exponent: int = 0) -> Field:
         if math.isnan(number) and point.nan_is_sentinel:
             return MISSING[Reason.SENTINEL]
         return Missing(Reason.NONSENSE, repr(number))
-    value = (number * 10.0**exponent if exponent else number) * point.factor / point.divisor + point.offset
+    value = (number * 10.0**exponent if exponent else number) * point.factor / point.inverse_factor + point.offset
     if (point.low is not None and value < point.low) or (point.high is not None and value > point.high):
         return Missing(Reason.NONSENSE, f"{number:g} {point.unit}".strip())
     return value
@@ -21,7 +21,7 @@ def to_canonical_value(point: Point, number: float, exponent: int = 0) -> Field:
 
 def to_raw_number(point: Point, value: float, exponent: int = 0) -> float:
     """The inverse of `to_canonical_value`, not yet rounded to the wire's type."""
-    return (value - point.offset) * point.divisor / point.factor / 10.0**exponent
+    return (value - point.offset) * point.inverse_factor / point.factor / 10.0**exponent
 
 
 def word_of(point: Point, code: float | str) -> Field:

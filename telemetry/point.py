@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One measured quantity of a device model: where it stands on the wire, and how its raw form becomes a canonical value.
 
-canonical = raw * factor / divisor + offset, where these already hold scale, unit, sign, linear ranges and transformer
-ratios. (0.1 V is `divisor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) What a raw value
+canonical = raw * factor / inverse_factor + offset, where these already hold scale, unit, sign, linear ranges and transformer
+ratios. (0.1 V is `inverse_factor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) What a raw value
 looks like depends on where it stands: registers, a JSON document, or a named answer.
 """
 
@@ -70,7 +70,7 @@ class Point:
     type: str
     unit: str
     factor: float = 1.0
-    divisor: float = 1.0
+    inverse_factor: float = 1.0
     offset: float = 0.0
     low: float | None = None
     high: float | None = None

@@ -17,7 +17,8 @@ A device model is one TOML file in `configs/profiles`. This page is made from th
 
 **Checked** says how sure a profile is, and by what:
 *frame*: it decodes the bytes or documents written in its file to the values written beside them, and these come from the
-protocol's own documentation, a recording or a foreign program; *source*: addresses, types and scales were read in the
+protocol's own documentation, a recording or a foreign program (the count says how many metrics those frames hold; the
+others were read in the named source); *source*: addresses, types and scales were read in the
 named source; *unverified*: neither. Metrics in *not verified* are outside of that check even so: compare them with the
 device's display before billing on them.
 """
@@ -63,7 +64,9 @@ def _row(profile: Profile) -> str:
     check = profile.check
     device = f"[{profile.make} {profile.model}]({profile.source_url})"
     unverified = ", ".join(check.unverified) if check.status != "unverified" else "all"
-    cells = (f"`{profile.name}`", device, profile.wire, str(check.status), check.by, unverified)
+    proved = {metric for frame in check.frames for metric in frame.expect}
+    status = f"{check.status} ({len(proved)} of {len(profile.points)} metrics)" if proved else str(check.status)
+    cells = (f"`{profile.name}`", device, profile.wire, status, check.by, unverified)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

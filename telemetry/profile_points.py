@@ -50,11 +50,11 @@ class Faults:
             return ""
         return value
 
-    def number(self, place: str, table: Mapping[str, Any], key: str, default: float) -> float:
-        value = table.get(key, default)
+    def number(self, place: str, table: Mapping[str, Any], key: str, default_value: float) -> float:
+        value = table.get(key, default_value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             self.add(f"{place}.{key}", f"{value!r} is no number", "Give a number")
-            return default
+            return default_value
         return float(value)
 
     def listed(self, place: str, table: Mapping[str, Any], key: str) -> list[Any]:
@@ -139,7 +139,7 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
     if len(faults.found) > before or at is None or metric not in schema:
         return None
     inverse = round(1.0 / factor)
-    divisor = (
+    inverse_factor = (
         float(inverse) if inverse not in (0, 1, -1) and abs(1.0 / inverse - factor) <= 1e-15 * abs(factor) else 1.0
     )
     return Point(
@@ -147,8 +147,8 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
         at=at,
         type=entry["type"],
         unit=entry.get("unit", ""),
-        factor=1.0 if divisor != 1.0 else factor,
-        divisor=divisor,
+        factor=1.0 if inverse_factor != 1.0 else factor,
+        inverse_factor=inverse_factor,
         offset=offset,
         low=bounds.get("low", schema[metric].low),
         high=bounds.get("high", schema[metric].high),

@@ -30,7 +30,7 @@ INTEGER_BOUNDS = {
 
 def resolution(point: Point, raw: Any = None) -> float:
     """The step of a point in canonical units; floats are judged relatively as well."""
-    step = abs(point.factor / point.divisor)
+    step = abs(point.factor / point.inverse_factor)
     if point.scale_at is not None and raw is not None:
         word = raw[(point.scale_at.unit_id, point.scale_at.function, point.scale_at.address)]
         step *= 10.0 ** (word - 0x10000 if word & 0x8000 else word)
@@ -51,7 +51,10 @@ def values_for(point: Point) -> st.SearchStrategy[Field]:
     if point.type in INTEGER_BOUNDS:
         scale = 10.0 if point.unit in ("W", "var", "VA", "Wh", "varh") else 0.001
         exponent = scale if point.scale_at is not None else 1.0
-        ends = [bound * exponent * point.factor / point.divisor + point.offset for bound in INTEGER_BOUNDS[point.type]]
+        ends = [
+            bound * exponent * point.factor / point.inverse_factor + point.offset
+            for bound in INTEGER_BOUNDS[point.type]
+        ]
         low, high = max(low, min(ends)), min(high, max(ends))
         if point.also:
             low, high = low * (1 + len(point.also)), high * (1 + len(point.also)) - 10

@@ -40,6 +40,23 @@ def test_mercury_frames() -> None:
     assert isinstance(refused, Whole) and mercury.status_of(refused.frame) == mercury.CHANNEL_NOT_OPEN
 
 
+# Requests that real meters answered: issue 14 of Brokly/ESPHome-Mercury230 and issue 3 of DieMetRik's driver.
+RECORDED = ["31081600817a", "31050000 1ed9", "310816114176", "310816214162", "31081640808a", "310101010101010101 2e10"]
+
+
+@pytest.mark.parametrize("frame", RECORDED)
+def test_mercury_requests_are_those_recorded(frame: str) -> None:
+    recorded = bytes.fromhex(frame)
+    assert mercury.request(recorded[0], recorded[1:-2]) == recorded
+
+
+def test_a_recorded_mercury_answer() -> None:
+    sent = mercury.request(0x4D, bytes.fromhex("081640"))
+    heard = bytes.fromhex("4d008b133075")
+    assert mercury.judge(sent, heard, 3) == Whole(heard)
+    assert mercury.unpack("mercury_u24", heard[1:-2]) == 5003
+
+
 def test_mercury_garbage_never_passes_for_an_answer() -> None:
     rng = np.random.default_rng(4)
     sent = mercury.request(7, bytes.fromhex("081600"))

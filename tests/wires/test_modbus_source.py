@@ -90,7 +90,9 @@ def test_a_pymodbus_server_shows_each_profile_and_we_read_it(name: str) -> None:
                     if isinstance(meant, float):
                         assert isinstance(found, float), f"{metric}: {found}"
                         point = next(point for point in profile.points if point.metric == metric)
-                        assert found == pytest.approx(meant, rel=1e-6, abs=abs(point.factor / point.divisor) * 0.51)
+                        assert found == pytest.approx(
+                            meant, rel=1e-6, abs=abs(point.factor / point.inverse_factor) * 0.51
+                        )
                     else:
                         assert found == meant
 

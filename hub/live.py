@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
 
         stack.push_async_callback(end)
         await _listening(host, port, [loops, door])
+        # What was built so far stays: the collector need not walk it at each turn (measured: 5-10 % of a poll).
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         body = asyncio.current_task()
         assert body is not None
 

@@ -26,7 +26,7 @@ def _name(body: Mapping[str, Any]) -> str:
 
 
 def _received(order: Mapping[str, Any]) -> str:
-    name = order.get("reference") or str(order["id"])[:8]
+    name = order.get("reference") or str(order["id"])[-12:]
     return f"order {name} received from {order['who']}: at most {_mw(order['power_w'])}"
 
 

@@ -11,6 +11,7 @@ from hub.feeds import HASHPRICE, MARKET
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
+from scheduling.certified import Memory
 from scheduling.control import Overhead
 from scheduling.exact import Effort
 from scheduling.facts import SiteNumbers, problem_of
@@ -41,6 +42,7 @@ class PlanDuty:
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._made: Made | None = None
         self._peak_w = 0.0
+        self._memory = Memory()
 
     def numbers(self) -> SiteNumbers:
         """What the configuration and the learnt overhead say to the planner."""
@@ -78,12 +80,12 @@ class PlanDuty:
         )
         begun_s = self._clock.monotonic_s()
         effort = Effort(nodes=self._config.planning.milp_nodes)
-        plan = await self._offload(_make, problem, why, self.last, effort)
+        plan = await self._offload(_make, problem, why, self.last, effort, self._memory)
         self.seconds.append(self._clock.monotonic_s() - begun_s)
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
         await self._recorder.commit(site.key, "plan.made", plan.to_json())
 
 
-def _make(problem: Problem, why: str, last: Plan | None, effort: Effort) -> Plan:
-    return make(problem, why_now=why, last=last, effort=effort)
+def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, memory: Memory) -> Plan:
+    return make(problem, why_now=why, last=last, effort=effort, memory=memory)

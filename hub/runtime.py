@@ -58,6 +58,7 @@ class Rhythm:
     clock_s: float = 1.0
     plan_s: float = 1.0
     feeds_s: float = 5.0
+    alarms_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -257,6 +258,20 @@ class Hub:
         if self._verdicts.get(order_id) != seen and seen != (str(Outcome.OPEN), False):
             self._verdicts[order_id] = seen
             await self.rooms.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
+
+
+def told_by_broker(board: dict[str, FeedHealth], text: str, now_ms: int) -> None:
+    """The broker's link says how it is: kept for the page, and logged once per change."""
+    health = board.setdefault("broker", FeedHealth())
+    well = text.startswith("connected")
+    if well:
+        if health.down_ms is not None:
+            log.info("returned", what="broker", after_s=round((now_ms - health.down_ms) / 1000, 1))
+        health.well_ms, health.down_ms = now_ms, None
+    elif health.down_ms is None:
+        health.down_ms = now_ms
+        log.warning("down", what="broker", why=text)
+    health.text = "" if text == "connected" else text
 
 
 def site_of(scope: str) -> str:

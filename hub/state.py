@@ -24,6 +24,7 @@ from kernel.span import Span
 from miner_control.fleet import Roster
 from miner_control.standing import Standing
 from scheduling.plan import Schedule
+from telemetry.alarm import AlarmBook
 from telemetry.journal import Record
 from telemetry.snapshot import Snapshot
 
@@ -79,10 +80,11 @@ _LOGGED = (
 class HubState:
     """The fold over all sites. `position` is the last record that it holds."""
 
-    def __init__(self, sites: Sequence[SiteState], book: OrderBook, snapshot: Snapshot) -> None:
+    def __init__(self, sites: Sequence[SiteState], book: OrderBook, snapshot: Snapshot, alarms: AlarmBook) -> None:
         self.sites = {site.key: site for site in sites}
         self.book = book
         self.snapshot = snapshot
+        self.alarms = alarms
         self.position = 0
         self.curves: dict[str, list[Curve]] = {}
         self.refused: dict[str, Event] = {}
@@ -121,6 +123,8 @@ class HubState:
             self.book.apply(event)
         elif kind == "price.curve":
             self._curve(event)
+        elif kind == "alarm.changed":
+            self.alarms.apply(body, event.at_ms)
         elif kind == "clock.stepped":
             self.snapshot.clock_stepped(float(body["seconds"]))
         elif kind in ("report.made", "payout.posted"):

@@ -270,10 +270,15 @@ def ledger_balances(folder: Folder, json: Json = False) -> None:
 
 def ledger_journal(folder: Folder, json: Json = False) -> None:
     """Every transfer, oldest first."""
-    from treasury.listing import journal_rows
+    from treasury.listing import SHOWN, journal_rows
 
     _, ledger = _ledger(folder)
-    _rows("Transfers", journal_rows(ledger), json, "transfers")
+    rows = list(journal_rows(ledger))
+    if json:
+        put_json({"transfers": rows})
+        return
+    shown = [[row[column] for column in SHOWN] for row in rows if row["entry"] == "transfer"]
+    put_table("Transfers", SHOWN, shown)
 
 
 def ledger_check(folder: Folder, json: Json = False) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 from grid.dispatch import Authority
 from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
+from hub.alarming import AlarmDuty
 from hub.config import Config
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.recorder import Recorder, at_once, in_thread
-from hub.runtime import Duty, Hub, Rhythm, Rooms
+from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
 from hub.state import SiteState
@@ -71,6 +72,7 @@ def put_together(
     rhythm: Rhythm = Rhythm(),
     keep: Sequence[Duty] = (),
     closers: Sequence[Callable[[], Any]] = (),
+    board: dict[str, FeedHealth] | None = None,
 ) -> Wired:
     """The hub over whatever devices stand behind the ports: the same for live and simulated."""
     config, clock, state, offload = base.config, base.clock, base.state, base.offload
@@ -113,6 +115,7 @@ def put_together(
     office = Office(base.ledger, base.data, clock)
     settling = settle_duty(base, recorder)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
+    duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     duties += [settling] if settling else []
     hub = Hub(
         Rooms(
@@ -128,6 +131,7 @@ def put_together(
             closers=[*closers, base.ledger.close, base.journal.close],
             wiring=wiring,
             rhythm=rhythm,
+            health={} if board is None else board,
         )
     )
     made.append(hub)
@@ -139,14 +143,17 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     clock = system_clock()
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
-    feeds = feeds_of(config, clock, folder)
+    board: dict[str, FeedHealth] = {}
+    feeds = feeds_of(config, clock, folder, lambda text: told_by_broker(board, text, clock.now_ms()))
 
     def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
         ports = miner_ports(config, register, clock, exchanges, folder)
         return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
 
     keep = [seal_duty(base), *forward_duties(base)]
-    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=[exchanges.close])
+    wired = put_together(
+        base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=[exchanges.close], board=board
+    )
     wired.opened += [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and (feeds or config.dispatchers) else []
     wired.opened += [Feed(feed) for feed in feeds]
     return wired
@@ -199,7 +206,9 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
     def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
-    return put_together(base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0))
+    return put_together(
+        base, devices, (), wiring="simulated", tick_s=1.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 60.0)
+    )
 
 
 __all__ = [

@@ -65,7 +65,7 @@ def polled_sources(
     return sources
 
 
-def feeds_of(config: Config, clock: Clock, folder: Path) -> list[MqttFeed]:
+def feeds_of(config: Config, clock: Clock, folder: Path, on_state: Callable[[str], None]) -> list[MqttFeed]:
     channels = [
         Channel(
             device_key(config.hub.name, site.name, container.name),
@@ -78,7 +78,7 @@ def feeds_of(config: Config, clock: Clock, folder: Path) -> list[MqttFeed]:
     ]
     if not channels:
         return []
-    return [MqttFeed(broker_of(config, folder), channels, clock)]
+    return [MqttFeed(broker_of(config, folder), channels, clock, on_state=on_state)]
 
 
 def broker_of(config: Config, folder: Path) -> Broker:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state that a journal tells: for a start, a restart, a replay, and for whoever only reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from miner_control.envelope import Envelope
 from miner_control.fleet import Roster, roster_of
 from miner_control.register import Register, load_register
 from miner_control.standing import Standing
+from telemetry.alarm import AlarmBook
+from telemetry.alarm_condition import Places
+from telemetry.alarm_rule import AlarmRule, load_rules
 from telemetry.io.journal_sqlite import read_journal
 from telemetry.journal import Journal
 from telemetry.snapshot import Snapshot
@@ -63,10 +66,14 @@ def _paced(envelope: Envelope, pace: float) -> Envelope:
 
 def empty_state(config: Config, models: Catalogue) -> HubState:
     """The state of a hub whose journal is empty. Raises ConfigError with the faults of every inventory."""
-    sites, faults = [], []
+    sites: list[SiteState] = []
+    registers: list[Register] = []
+    faults: list[Fault] = []
     for site in config.sites:
         try:
-            sites.append(site_state(config, site, register_of_site(config, site), models))
+            register = register_of_site(config, site)
+            sites.append(site_state(config, site, register, models))
+            registers.append(register)
         except ConfigError as error:
             faults += error.faults
         except KeyError as error:
@@ -75,7 +82,30 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    return HubState(sites, OrderBook(capacity), Snapshot())
+    return HubState(
+        sites, OrderBook(capacity), Snapshot(), AlarmBook(alarm_rules(), places_of(config, sites, registers))
+    )
+
+
+def alarm_rules() -> list[AlarmRule]:
+    """The rules that ship with the hub."""
+    return load_rules(sorted((CONFIGS / "alarms").glob("*.toml")))
+
+
+def places_of(config: Config, sites: Sequence[SiteState], registers: Sequence[Register]) -> Places:
+    """Where devices stand, for alarms: rack and feeder of miners, feeder and role of meters."""
+    rack, feeder, role = dict[str, str](), dict[str, str](), dict[str, str]()
+    for site, register in zip(sites, registers, strict=True):
+        for miner in register.miners:
+            feeder[miner.device] = f"{site.key}/{miner.feeder}"
+            if miner.rack:
+                rack[miner.device] = f"{site.key}/{miner.rack}"
+        for meter in site.config.meters:
+            device = f"{site.key}/{meter.name}"
+            role[device] = meter.role
+            if meter.feeder:
+                feeder[device] = f"{site.key}/{meter.feeder}"
+    return Places(rack, feeder, role)
 
 
 def folded(config: Config, journal: Journal, models: Catalogue | None = None) -> HubState:

@@ -6,7 +6,7 @@
   const root = document.documentElement, site = root.dataset.site;
   const dialog = document.getElementById("order-dialog"), form = document.getElementById("order-form");
   const path = `/api/v1/sites/${encodeURIComponent(site)}`;
-  const mw = (watts) => (watts / 1e6).toFixed(2) + " MW";
+  const mw = (watts) => (watts / 1e6).toFixed(watts < 1e7 ? 3 : 2) + " MW";
   let facts = null;
 
   const said = async (answer) => {

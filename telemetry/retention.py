@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be deleted, when, and what a deletion leaves behind.
+
+Archive files go when their layer's time is over and nothing holds them. A legal hold keeps every file of its span for as
+long as it stands: each report, transfer or dispute that cites readings sets one. Of each deleted file its SHA-256, the rule
+and its Merkle path stay (RFC 6962 hashing, over all files of that layer, kind and day), so that a copy that turns up later
+can still be shown to be the one.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from kernel.clock import MS_PER_HOUR, from_iso
+from kernel.span import Span
+
+_DAY_MS = 24 * MS_PER_HOUR
+FOREVER = None
+
+DEFAULT_DAYS: Mapping[tuple[str, str], float | None] = {
+    ("raw", "miner"): 62.0,
+    ("raw", "container"): 400.0,
+    ("raw", "sensor"): 400.0,
+    ("raw", "meter"): FOREVER,
+    ("1m", "miner"): 400.0,
+    ("1m", "container"): 400.0,
+    ("1m", "sensor"): 400.0,
+}
+"""Days that a layer of a kind is kept; what is not named here is kept for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Readings of a span are cited: by what, and why. `kinds` empty: all kinds."""
+
+    span: Span
+    cited_by: str
+    why: str
+    kinds: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One hour of one layer and kind; `path` below the archive's folder."""
+
+    path: str
+    layer: str
+    kind: str
+    span: Span
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What stays of a deleted file. `merkle_path` leads from its leaf to `merkle_root`: (side of the sibling, hash)."""
+
+    path: str
+    sha256: str
+    rule: str
+    deleted_ms: int
+    merkle_root: str
+    merkle_path: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path, "sha256": self.sha256, "rule": self.rule, "deleted_ms": self.deleted_ms,
+            "merkle_root": self.merkle_root, "merkle_path": [list(step) for step in self.merkle_path],
+        }  # fmt: skip
+
+
+def tombstone_of(body: Mapping[str, Any]) -> Tombstone:
+    """The inverse of `Tombstone.to_json`."""
+    path = tuple((str(side), str(sibling)) for side, sibling in body["merkle_path"])
+    return Tombstone(body["path"], body["sha256"], body["rule"], int(body["deleted_ms"]), body["merkle_root"], path)
+
+
+def file_span(path: str) -> tuple[str, str, Span]:
+    """(layer, kind, hour) of an archive file by its path. Raises ValueError where it is none."""
+    layer, kind, day, name = PurePosixPath(path).parts
+    start_ms = from_iso(f"{day}T{name.removesuffix('.parquet')}:00:00Z")
+    return layer, kind, Span(start_ms, start_ms + MS_PER_HOUR)
+
+
+def expired(
+    paths: Iterable[str],
+    now_ms: int,
+    holds: Sequence[Hold],
+    days: Mapping[tuple[str, str], float | None] = DEFAULT_DAYS,
+) -> list[tuple[str, str]]:
+    """(path, rule) of the files that may go now, in order. Whole days go at once or not at all, unless a part is held."""
+    found = []
+    for path in sorted(paths):
+        layer, kind, span = file_span(path)
+        kept_days = days.get((layer, kind))
+        if kept_days is None:
+            continue
+        day_end_ms = span.start_ms - span.start_ms % _DAY_MS + _DAY_MS
+        if now_ms - day_end_ms < kept_days * _DAY_MS:
+            continue
+        if any(hold.span.overlap(span) and (not hold.kinds or kind in hold.kinds) for hold in holds):
+            continue
+        found.append((path, f"{layer} of {kind}: {kept_days:g} days"))
+    return found
+
+
+def tombstones(day: Sequence[tuple[str, str]], going: Mapping[str, str], deleted_ms: int) -> list[Tombstone]:
+    """What the deletion of some files of a day leaves. `day`: (path, sha256) of all files of that layer, kind and day,
+    with those deleted before; `going`: path to rule."""
+    ordered = sorted(day)
+    leaves = [_leaf(path, sha256) for path, sha256 in ordered]
+    root = merkle_root(leaves).hex()
+    return [
+        Tombstone(path, sha256, going[path], deleted_ms, root, tuple(merkle_path(leaves, at)))
+        for at, (path, sha256) in enumerate(ordered)
+        if path in going
+    ]
+
+
+def proves(tombstone: Tombstone) -> bool:
+    """Whether the path of a tombstone leads from its file to its root."""
+    at = _leaf(tombstone.path, tombstone.sha256)
+    for side, sibling in tombstone.merkle_path:
+        other = bytes.fromhex(sibling)
+        at = _node(other, at) if side == "left" else _node(at, other)
+    return at.hex() == tombstone.merkle_root
+
+
+def _leaf(path: str, sha256: str) -> bytes:
+    return hashlib.sha256(b"\x00" + f"{path}\n{sha256}".encode()).digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """The tree head of RFC 6962, section 2.1."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return _node(merkle_root(leaves[:split]), merkle_root(leaves[split:]))
+
+
+def merkle_path(leaves: Sequence[bytes], at: int) -> list[tuple[str, str]]:
+    """Siblings from a leaf to the root, each with the side it stands on."""
+    if len(leaves) <= 1:
+        return []
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    if at < split:
+        return [*merkle_path(leaves[:split], at), ("right", merkle_root(leaves[split:]).hex())]
+    return [*merkle_path(leaves[split:], at - split), ("left", merkle_root(leaves[:split]).hex())]

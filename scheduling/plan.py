@@ -88,11 +88,13 @@ class Plan:
             "power_w": [float(power) for power in self.power_w],
             "reasons": list(self.reasons),
             "site_price_per_wh": [float(price) for price in self.site_price_per_wh],
+            "energy_price_per_wh": [float(price) for price in self.problem.site.energy_price_per_wh],
+            "cap_w": [float(cap) if np.isfinite(cap) else None for cap in self.problem.cap_w()],
             "groups": list(self.problem.groups.names),
             "modes": list(self.problem.groups.mode_names),
             "counts": self.counts.tolist(),
             "violations": [
-                {"rule": v.rule, "slot": v.slot, "amount": v.amount, "unit": v.unit, "why": v.why}
+                {"rule": v.rule, "slot": v.slot, "amount": float(v.amount), "unit": v.unit, "why": v.why}
                 for v in self.violations
             ],
             "facts": dict(self.problem.facts),

@@ -74,9 +74,12 @@ async def run(library: str, polls: int, hosts: list[str]) -> dict[str, Any]:
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     return {
-        "wrong": wrong[0], "polls_per_cpu_s": round(polls / cpu_s), "ms_cpu": round(cpu_s / polls * 1e3, 4), "wall_s": round(wall_s, 3),
+        "wrong": wrong[0],
+        "polls_per_cpu_s": round(polls / cpu_s),
+        "ms_cpu": round(cpu_s / polls * 1e3, 4),
+        "wall_s": round(wall_s, 3),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from telemetry.source import Tier
 _JOINED = ("summary", "stats", "pools")
 _MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
 _SLEEP = 1
+_CONF_LIFE_MS = 60_000
 
 Talk = Generator[Request, Answer, Any]
 
@@ -55,23 +56,25 @@ class Antminer:
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Makes the digest nonce that the next command will sign with."""
-        yield _cgi(access, "GET", "get_miner_conf")
+        """Makes the digest nonce and keeps the configuration for a minute, so that a shed costs one exchange."""
+        answer = yield _cgi(access, "GET", "get_miner_conf")
+        if answer.status == 200:
+            access.memory["conf"] = (now_ms, cgminer.parse(answer.body))
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         match intent:
             case Sleep():
-                return (yield from self._set_mode(access, _SLEEP))
+                return (yield from self._write_conf(access, now_ms, mode=_SLEEP))
             case Wake():
-                return (yield from self._set_mode(access, int(access.memory.get("mode_awake", _MODES["normal"]))))
+                return (yield from self._write_conf(access, now_ms, mode=int(access.memory.get("mode_awake", 0))))
             case SetMode(mode):
                 number = self._mode_number(access, mode)
                 if number is None:
                     return Unsupported(f"no mode {mode!r}: {', '.join(_MODES)} or the firmware's own number")
-                return (yield from self._set_mode(access, number))
+                return (yield from self._write_conf(access, now_ms, mode=number))
             case SetPools(pools):
                 entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
-                return (yield from self._write_conf(access, pools=entries))
+                return (yield from self._write_conf(access, now_ms, pools=entries))
             case Reboot():
                 return _receipt((yield _cgi(access, "GET", "reboot", writes=True)))
             case Locate(on):
@@ -86,17 +89,16 @@ class Antminer:
             return _MODES["hem"]
         return _MODES.get(mode)
 
-    def _set_mode(self, access: Access, mode: int) -> Generator[Request, Answer, Receipt]:
-        return (yield from self._write_conf(access, mode=mode))
-
     def _write_conf(
-        self, access: Access, mode: int | None = None, pools: Sequence[Mapping[str, str]] | None = None
+        self, access: Access, now_ms: int, mode: int | None = None, pools: Sequence[Mapping[str, str]] | None = None
     ) -> Generator[Request, Answer, Receipt]:
-        """Read the configuration, change one thing, write all of it."""
-        answer = yield _cgi(access, "GET", "get_miner_conf")
-        if answer.status != 200:
-            return _receipt(answer)
-        conf = cgminer.parse(answer.body)
+        """Read the configuration (or take the one just prepared), change one thing, write all of it."""
+        read_ms, conf = access.memory.pop("conf", (None, {}))
+        if read_ms is None or not 0 <= now_ms - read_ms <= _CONF_LIFE_MS or pools is not None:
+            answer = yield _cgi(access, "GET", "get_miner_conf")
+            if answer.status != 200:
+                return _receipt(answer)
+            conf = cgminer.parse(answer.body)
         present = antminer_stats.mode_of(conf)
         if not conf.get("pools") and pools is None:
             return Refused("conf", "the configuration read holds no pools; writing it would wipe them")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A talk without a socket: the dialect's requests are answered from a table, and kept for the test to look at."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class Play:
     dialect: str
     table: Table
     joins: bool = True
+    rpc_closed: bool = False
     access: Access = field(default_factory=lambda: Access("root", "secret", {"rpc": 4028, "http": 80}))
     asked: list[Request] = field(default_factory=list)
 
@@ -71,6 +72,8 @@ class Play:
         return Answer(found if isinstance(found, bytes) else orjson.dumps(found), status)
 
     def _rpc(self, request: Rpc) -> Any:
+        if self.rpc_closed:
+            return TransportError(Reason.UNREACHABLE, "refused")
         asked = orjson.loads(request.payload)
         command = str(asked.get("command") or asked.get("cmd") or "")
         if isinstance(asked.get("param"), str) and f"{command} {asked['param']}" in self.table:
@@ -85,10 +88,3 @@ class Play:
 def body_of(request: Request) -> Any:
     """The JSON that a request carries."""
     return orjson.loads(request.body if isinstance(request, Http) else request.payload)
-
-
-def cut(reason: Reason = Reason.UNREACHABLE) -> TransportError:
-    return TransportError(reason, "test")
-
-
-Spoil = Callable[[Table], None]

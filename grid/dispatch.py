@@ -154,7 +154,7 @@ class OrderBook:
                 power_w=entry.order.power_w,
                 span=entry.order.span,
                 priority=entry.priority,
-                rule=f"order {entry.order.reference or entry.order.id}",
+                rule=f"order {entry.order.name}",
                 reason=entry.order.reason or f"order of {entry.order.who}",
             )
             for entry in self.live()

@@ -64,6 +64,11 @@ class DispatchOrder:
     nonce: str | None = None
     signed: bool = False
 
+    @property
+    def name(self) -> str:
+        """What people call it: the dispatcher's reference, else the end of its id."""
+        return self.reference or self.id[-12:]
+
     def same_ask(self, other: "DispatchOrder") -> bool:
         """Whether it asks for the same: what came again by another way or later is still the same order."""
         return (self.scope, self.power_w, self.span.end_ms, self.emergency) == (

@@ -6,20 +6,26 @@ the pepper). A person on the hub's own machine enters by a one-time link printed
 """
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from grid.dispatch import Authority
 from grid.limit import Priority
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+
+log = logging.getLogger(__name__)
 
 EVERY_SITE = "*"
 KEY_PREFIX = "mh"
@@ -119,20 +125,41 @@ class Throttle:
         return seen
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A one-time link that waits for its use."""
+
+    digest: str
+    who: str
+    role: Role
+    sites: tuple[str, ...]
+    until_ms: int
+
+
+@dataclass(slots=True)
+class Kept:
+    """What `access.json` holds."""
+
+    keys: dict[str, Key]
+    links: dict[str, Link]
+
+
 class Access:
-    """All keys, links and sessions of a hub. Keys stand in `folder`; links and sessions end with the process."""
+    """Keys and links in `folder`, shared with the command line of the same machine: a key that is made or revoked there
+    holds at once in the running hub. Sessions end with the process.
+    """
 
     def __init__(self, folder: Path, clock: Clock, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._file, self._clock, self._random = folder / "access.json", clock, random_bytes
         self._pepper = _pepper(folder / "access.pepper", random_bytes)
-        self._keys = _load(self._file)
-        self._links: dict[str, tuple[Principal, float]] = {}
+        self._seen = _mark(self._file)
+        self._kept = _load(self._file)
         self._sessions: dict[str, tuple[Principal, float]] = {}
 
     # ---- keys ----
 
     def keys(self) -> list[Key]:
-        return sorted(self._keys.values(), key=lambda key: key.created_ms)
+        return sorted(self._fresh().keys.values(), key=lambda key: key.created_ms)
 
     def add_key(self, who: str, role: Role, sites: Iterable[str], days: float | None = 365.0) -> str:
         """A new key; its text is returned once and never again. Raises ConfigError for a name or site that is none."""
@@ -145,25 +172,24 @@ class Access:
         secret = base64.urlsafe_b64encode(self._random(32)).decode().rstrip("=")
         key_id = self._random(4).hex()
         expires_ms = None if days is None else now_ms + round(days * 86_400 * MS_PER_S)
-        self._keys[key_id] = Key(key_id, who, role, sites, self._digest(secret), now_ms, expires_ms)
-        self._save()
+        with self._changing() as kept:
+            kept.keys[key_id] = Key(key_id, who, role, sites, self._digest(secret), now_ms, expires_ms)
         return f"{KEY_PREFIX}_{key_id}_{secret}"
 
     def revoke(self, key_id: str) -> bool:
         """Whether there was such a key; it is kept, as a fact, and opens nothing any more."""
-        if key_id not in self._keys:
-            return False
-        self._keys[key_id] = replace(self._keys[key_id], revoked_ms=self._clock.now_ms())
-        self._save()
-        return True
+        with self._changing() as kept:
+            found = kept.keys.get(key_id)
+            if found is not None:
+                kept.keys[key_id] = replace(found, revoked_ms=self._clock.now_ms())
+        return found is not None
 
     def by_key(self, text: str) -> Principal | None:
         """Whose key this is, or None. Takes the same time whether the secret is nearly right or wholly wrong."""
         prefix, _, rest = text.partition("_")
         key_id, _, secret = rest.partition("_")
-        key = self._keys.get(key_id)
-        digest = self._digest(secret)
-        fits = hmac.compare_digest(digest, key.digest if key else "0" * 64)
+        key = self._fresh().keys.get(key_id)
+        fits = hmac.compare_digest(self._digest(secret), key.digest if key else "0" * 64)
         if prefix != KEY_PREFIX or key is None or not fits or key.revoked_ms is not None:
             return None
         if key.expires_ms is not None and self._clock.now_ms() >= key.expires_ms:
@@ -175,18 +201,23 @@ class Access:
     def link(self, who: str = "console", role: Role = Role.ADMIN, sites: Iterable[str] = (EVERY_SITE,)) -> str:
         """A token that opens one session within half an hour."""
         token = base64.urlsafe_b64encode(self._random(32)).decode().rstrip("=")
-        self._links[self._digest(token)] = (
-            Principal(who, role, tuple(sites), "session"),
-            self._clock.monotonic_s() + LINK_S,
-        )
+        digest, now_ms = self._digest(token), self._clock.now_ms()
+        with self._changing() as kept:
+            kept.links = {name: link for name, link in kept.links.items() if link.until_ms > now_ms}
+            kept.links[digest] = Link(digest, who, role, tuple(sites), now_ms + round(LINK_S * MS_PER_S))
         return token
 
     def enter(self, token: str) -> str | None:
         """The session that a link opens, once; None for a token that is used, old or wrong."""
-        principal, until_s = self._links.pop(self._digest(token), (None, 0.0))
-        if principal is None or self._clock.monotonic_s() > until_s:
+        digest = self._digest(token)
+        if digest not in self._fresh().links:
+            return None
+        with self._changing() as kept:
+            link = kept.links.pop(digest, None)
+        if link is None or self._clock.now_ms() > link.until_ms:
             return None
         session = base64.urlsafe_b64encode(self._random(32)).decode().rstrip("=")
+        principal = Principal(link.who, link.role, link.sites, "session")
         self._sessions[self._digest(session)] = (principal, self._clock.monotonic_s() + IDLE_S)
         return session
 
@@ -206,9 +237,43 @@ class Access:
     def _digest(self, secret: str) -> str:
         return hmac.new(self._pepper, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
-    def _save(self) -> None:
-        body = {"version": 1, "keys": [asdict(key) for key in self.keys()]}
-        _write(self._file, (json.dumps(body, indent=1) + "\n").encode())
+    # ---- the file ----
+
+    def _fresh(self) -> Kept:
+        """What the file holds now: read again when another process has changed it."""
+        mark = _mark(self._file)
+        if mark != self._seen:
+            self._seen = mark
+            try:
+                self._kept = _load(self._file)
+            except ConfigError as error:  # what was known goes on: a broken file must not shut everybody out
+                log.error("%s", error)
+        return self._kept
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Kept]:
+        """Read, change and write as one step, alone among all processes."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with (self._file.parent / "access.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            kept = _load(self._file)
+            yield kept
+            body = {
+                "version": 1,
+                "keys": [asdict(key) for key in kept.keys.values()],
+                "links": [asdict(link) for link in kept.links.values()],
+            }
+            _write(self._file, (json.dumps(body, indent=1) + "\n").encode())
+            self._kept, self._seen = kept, _mark(self._file)
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What tells one version of a file from another."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _pepper(path: Path, random_bytes: Callable[[int], bytes]) -> bytes:
@@ -219,16 +284,21 @@ def _pepper(path: Path, random_bytes: Callable[[int], bytes]) -> bytes:
     return pepper
 
 
-def _load(path: Path) -> dict[str, Key]:
+def _load(path: Path) -> Kept:
     if not path.exists():
-        return {}
+        return Kept({}, {})
     try:
-        rows = json.loads(path.read_text())["keys"]
-        keys = [Key(**{**row, "role": Role(row["role"]), "sites": tuple(row["sites"])}) for row in rows]
+        body = json.loads(path.read_text())
+        keys = [Key(**_typed(row)) for row in body["keys"]]
+        links = [Link(**_typed(row)) for row in body.get("links", ())]
     except (ValueError, KeyError, TypeError) as error:
         fault = Fault(str(path), f"cannot be read: {error}", "Restore it from a backup, or remove it and make new keys")
         raise ConfigError([fault]) from None
-    return {key.id: key for key in keys}
+    return Kept({key.id: key for key in keys}, {link.digest: link for link in links})
+
+
+def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "role": Role(row["role"]), "sites": tuple(row["sites"])}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     access.command("revoke")(access_revoke)
     app.add_typer(access, name="access")
     app.command("doctor")(doctor)
+    app.command("link")(link)
 
 
 Config = Annotated[Path, typer.Argument(help="The hub's TOML file.")]
@@ -119,7 +120,7 @@ def access_add(
     site: Annotated[list[str] | None, typer.Option(help="Sites it is for; without it: all.")] = None,
     days: Annotated[float, typer.Option(min=0.01, help="How long it holds.")] = 365.0,
 ) -> None:
-    """Make a key. Its text is printed once and kept nowhere. A running hub knows it after its next start."""
+    """Make a key. Its text is printed once and kept nowhere. A running hub knows it at once."""
     from hub.access import EVERY_SITE, Access, Role
     from hub.config import load
     from kernel.clock import system_clock
@@ -129,6 +130,20 @@ def access_add(
         raise ConfigError([Fault("--role", f"{role!r} is none", f"Write one of: {', '.join(Role)}")])
     data = path.parent / load(path).hub.data
     typer.echo(Access(data, system_clock()).add_key(who, Role(role), tuple(site or (EVERY_SITE,)), days))
+
+
+def link(path: Config, json: Json = False) -> None:
+    """Print a link that opens the page of a running hub in one browser, once, within half an hour."""
+    from hub.access import Access
+    from hub.config import load
+    from kernel.clock import system_clock
+
+    hub = load(path).hub
+    url = f"http://{hub.host}:{hub.port}/enter?token={Access(path.parent / hub.data, system_clock()).link()}"
+    if json:
+        put_json({"url": url})
+    else:
+        typer.echo(url)
 
 
 def access_list(path: Config, json: Json = False) -> None:

@@ -167,7 +167,7 @@ async def enter(request: Request, token: str = "") -> Response:
     guard = request.app.state.guard
     session = await guard.enter(request, token)
     if session is None:
-        text = "This link was used already, or is too old. Ask the terminal for a new one: mining-hub link"
+        text = "This link was used already, or is too old. Ask the terminal for a new one: mining-hub link hub.toml"
         return HTMLResponse(request.app.state.streams.render.door(text), 401)
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"

@@ -144,6 +144,10 @@ def test_keys_are_kept_as_digests_expire_and_are_revoked(tmp_path: Path) -> None
         again.add_key("", Role.ADMIN, ["*"])
     with pytest.raises(ConfigError):
         again.add_key("a", Role.ADMIN, [])
+    assert access.by_key(again.add_key("dana", Role.OPERATOR, ["alma"])), "made by another process"
+    token = again.link()
+    assert access.enter(token) and again.enter(token) is None, "opened by another process, once"
+    assert token not in (tmp_path / "access.json").read_text()
     (tmp_path / "access.json").write_text("{")
     with pytest.raises(ConfigError, match=r"access\.json"):
         Access(tmp_path, clock)

@@ -133,7 +133,7 @@ def test_an_order_from_click_to_end_by_the_keyboard(view: FakeView, server: tupl
         enter(driver, server)
         driver.find_element(By.ID, "order-new").send_keys(Keys.ENTER)
         form = driver.find_element(By.ID, "order-form")
-        form.find_element(By.NAME, "mw").send_keys("1.2")
+        form.find_element(By.NAME, "mw").send_keys("1.205")
         form.find_element(By.NAME, "reference").send_keys("D-7")
         form.find_element(By.NAME, "reason").send_keys("<b>line 5</b>")
         preview = driver.find_element(By.ID, "order-preview")
@@ -143,8 +143,8 @@ def test_an_order_from_click_to_end_by_the_keyboard(view: FakeView, server: tupl
         orders = driver.find_element(By.ID, "piece-orders")
         until(lambda: "D-7" in orders.text and "acting" in orders.text)
         assert "<b>line 5</b>" in orders.text, "shown as text, not as markup"
-        until(lambda: "Held at 1.20 MW" in driver.find_element(By.ID, "piece-why").text)
-        assert [entry.order.power_w for entry in view.book.live()] == [1.2e6]
+        until(lambda: "Held at 1.21 MW" in driver.find_element(By.ID, "piece-why").text)
+        assert [entry.order.power_w for entry in view.book.live()] == [1.205e6]
 
         driver.find_element(By.CSS_SELECTOR, "[data-end]").send_keys(Keys.ENTER)
         why = driver.find_element(By.CSS_SELECTOR, "#end-form [name=why]")

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Error codes with a text for people. A code that is not listed is told as its number: never guessed."""
+"""Error codes with a text for people. A code that is not listed is told as its number: its meaning is never guessed.
+
+Where the miner sends its own reason (Whatsminer v3, Braiins, LuxOS, ePIC), that reason is handed on and nothing is looked
+up here. Sources: the codes that makers publish for their tools, worded anew; what of it stands in recordings is tested.
+"""
 
 from collections.abc import Mapping
 
@@ -17,18 +21,76 @@ WHATSMINER_API: Mapping[str, str] = {
 }
 
 WHATSMINER: Mapping[str, str] = {
-    "110": "intake fan speed error",
-    "111": "exhaust fan speed error",
-    "218": "power supply input voltage too low",
-    "264": "power supply transfer error",
-    "265": "power supply unknown error",
-    "266": "power supply unknown error",
-    "267": "power supply watchdog protection",
-    "270": "power supply input over-voltage warning",
-    "600": "environment temperature too high",
+    "110": "intake fan not detected",
+    "111": "exhaust fan not detected",
+    "120": "intake fan speed far off",
+    "121": "exhaust fan speed far off",
+    "130": "intake fan speed error",
+    "131": "exhaust fan speed error",
+    "140": "fan speed above its limit",
+    "200": "supply not found",
+    "201": "supply does not match the configuration",
+    "202": "supply output voltage error",
+    "203": "supply protects itself: surroundings too hot",
+    "204": "supply limits its current: surroundings too hot",
+    "205": "supply current error",
+    "206": "supply input voltage low",
+    "207": "supply limits its input current: bad input",
+    "210": "supply error",
+    "213": "supply input does not match its output",
+    "216": "supply output unchanged for long",
+    "217": "supply cannot be enabled",
+    "218": "supply input voltage too low for this power mode",
+    "219": "supply input current wrong",
+    "233": "supply output over-temperature",
+    "236": "supply output over-current",
+    "240": "supply over-heated at its input stage",
+    "243": "supply phases out of balance",
+    "253": "supply fan error",
+    "255": "supply output above its power",
+    "263": "supply communication warning",
+    "264": "supply transfer error",
+    "265": "supply error without a name",
+    "266": "supply error without a name",
+    "267": "supply watchdog protection",
+    "268": "supply output over-current",
+    "269": "supply input over-current",
+    "270": "supply input over-voltage",
+    "271": "supply input under-voltage",
+    "329": "control board temperature not readable",
+    "600": "surroundings too hot",
+    "610": "surroundings too hot for high power mode",
+    "710": "control board restarted after an exception",
+    "800": "firmware checksum error",
+    "810": "firmware is for another kind of cooling",
+    "2010": "all pools disabled",
+    "2030": "pool rejects many shares",
+    "2040": "pool does not support ASIC boost",
+    "2310": "hashrate too low",
+    "8410": "firmware is for another model",
+}
+
+# Families of which the last digit is the number of the board or pool.
+_BY_PLACE: Mapping[str, str] = {
+    "30": "board {} temperature sensor not found",
+    "32": "board {} temperature not readable",
+    "35": "board {} protects itself: too hot",
+    "41": "board {} memory not found",
+    "42": "board {} memory not readable",
+    "43": "board {} chip sort unknown",
+    "51": "board {} of another model",
+    "53": "board {} not found",
+    "54": "board {} chips not readable",
+    "55": "board {} has bad chips",
+    "56": "board {} out of balance",
+    "202": "pool {} not connected",
+    "511": "board {} frequency not reached in time",
 }
 
 
 def whatsminer_text(code: str) -> str:
-    """`code text`, or the code alone."""
-    return f"{code} {WHATSMINER[code]}" if code in WHATSMINER else code
+    """`code text`, or the code alone where it is not known."""
+    text = WHATSMINER.get(code)
+    if text is None and len(code) in (3, 4) and code[:-1] in _BY_PLACE:
+        text = _BY_PLACE[code[:-1]].format(code[-1])
+    return f"{code} {text}" if text else code

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running hub as the page and the API see it: `hub.api.view.HubView` over the state and the rooms."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -49,6 +50,8 @@ class LiveView:
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
         self._started_ms = hub.rooms.clock.now_ms()
+        self._desk = asyncio.Lock()
+        """One message at a time is decided and journalled: the next is judged by what came of it."""
         self._fleets: dict[str, tuple[tuple[int, int], Fleet]] = {}
 
     # ---- places ----
@@ -305,19 +308,22 @@ class LiveView:
     async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
         now_ms = self._now()
         order = read_order(body, by.who, channel, now_ms)
-        order_id, happenings = self._hub.rooms.state.book.receive(order, by, now_ms, body)
-        return await self._took(order_id, happenings)
+        async with self._desk:
+            order_id, happenings = self._hub.rooms.state.book.receive(order, by, now_ms, body)
+            return await self._took(order_id, happenings)
 
     async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
         self._known(order)
         book, change = self._hub.rooms.state.book, read_change(body)
-        return await self._took(order, book.change(order, change, by, self._now(), body))
+        async with self._desk:
+            return await self._took(order, book.change(order, change, by, self._now(), body))
 
     async def end_order(
         self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
     ) -> shape.OrderLine:
         self._known(order)
-        return await self._took(order, self._hub.rooms.state.book.end(order, by, why, self._now(), body))
+        async with self._desk:
+            return await self._took(order, self._hub.rooms.state.book.end(order, by, why, self._now(), body))
 
     def _known(self, order: str) -> None:
         if self._hub.rooms.state.book.get(order) is None:

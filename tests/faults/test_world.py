@@ -92,6 +92,7 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
             await asyncio.to_thread(site.control, "/fault", {"meter": main_meter, "faults": ["dead"]})
             line = await until("meter dead on the page", lambda: is_state(hub, "meters", "dead"))
             assert main_meter in line["text"]
+            await until("no stale value shown as live", lambda: meter_w(hub) is None)
             status = hub.view.status("north")
             assert status["power"]["main"]["value"] is None and status["power"]["main"]["why"]
             assert status["power"]["best"]["source"] != "main meter"

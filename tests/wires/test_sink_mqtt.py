@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Republishing over a real Mosquitto: states and discovery retained, nothing lost over a restart of the broker."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from kernel.clock import system_clock
+from telemetry.io.journal_sqlite import open_journal
+from telemetry.io.marks_sqlite import SqliteMarks
+from telemetry.io.sink_mqtt import MqttSink
+from telemetry.sink import Forwarder, SinkDown, SinkState
+from tests.servers import free_port, mosquitto
+from tests.telemetry.journal_cases import T0_MS, batch, meter, miner
+
+
+class Listener:
+    """What a subscriber to everything has seen last of each topic."""
+
+    def __init__(self, port: int) -> None:
+        self.seen: dict[str, bytes] = {}
+        self.count = 0
+        self._changed = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._message
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe("#", qos=1)
+        self._client.loop_start()
+
+    def _message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        with self._changed:
+            self.seen[message.topic] = message.payload
+            self.count += 1
+            self._changed.notify_all()
+
+    def wait(self, topic: str, want: object) -> None:
+        """Until the topic's payload (JSON's `at_ms`, or the text) is what is wanted."""
+        end = time.monotonic() + 15
+        with self._changed:
+            while True:
+                found = self.seen.get(topic, b"")
+                got: object = json.loads(found)["at_ms"] if found.startswith(b"{") else found.decode()
+                if got == want:
+                    return
+                assert self._changed.wait(max(0.0, end - time.monotonic())), f"{topic}: {found!r}, wanted {want!r}"
+
+    def wait_announced(self, devices: int) -> None:
+        """Until so many devices have told what they are."""
+        end = time.monotonic() + 15
+        with self._changed:
+            while sum(topic.startswith("homeassistant/device/") for topic in self.seen) != devices:
+                assert self._changed.wait(max(0.0, end - time.monotonic())), sorted(self.seen)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_states_discovery_and_status_over_a_restart_of_the_broker(tmp_path: Path) -> None:
+    port = free_port()
+    journal = open_journal(tmp_path / "journal")
+    sink = MqttSink("mqtt", "127.0.0.1", port, version="1", time_out_s=5.0)
+    forwarder = Forwarder(journal, sink, SqliteMarks(tmp_path / "marks"), system_clock())
+    for step in range(5):
+        rows = [miner(i, T0_MS + step * 1000) for i in range(50)]
+        journal.append([batch("miner", rows), batch("meter", [meter(1, T0_MS + step * 1000, 5.0)])], [])
+    assert forwarder.step() > 0 and forwarder.health().state is SinkState.DOWN
+
+    with mosquitto(tmp_path, port):
+        listener = Listener(port)
+        forwarder.step()
+        assert forwarder.health().state is SinkState.LEVEL
+        listener.wait("mining-hub/hub/site/m00049/miner", T0_MS + 4000)
+        listener.wait("mining-hub/hub/site/meter-1/meter", T0_MS + 4000)
+        listener.wait("mining-hub/status", "online")
+        listener.wait_announced(51)
+        listener.close()
+    journal.append([batch("meter", [meter(1, T0_MS + 9000, 6.0)])], [])
+    time.sleep(0.2)
+    forwarder.step()
+    assert forwarder.health().state is SinkState.DOWN
+    with mosquitto(tmp_path, port):
+        forwarder.step()
+        assert forwarder.health().state is SinkState.LEVEL
+        listener = Listener(port)
+        listener.wait("mining-hub/hub/site/meter-1/meter", T0_MS + 9000)
+        listener.wait_announced(51)
+        sink.close()
+        listener.wait("mining-hub/status", "offline")
+        listener.close()
+
+
+def test_late_readings_do_not_overwrite_a_newer_state(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as port:
+        sink = MqttSink("mqtt", "127.0.0.1", port)
+        sink.send(batch("meter", [meter(1, T0_MS + 9000, 9.0)]))
+        sink.send(batch("meter", [meter(1, T0_MS + 1000, 1.0), meter(2, T0_MS, 2.0)]))
+        listener = Listener(port)
+        listener.wait("mining-hub/hub/site/meter-2/meter", T0_MS)
+        listener.wait("mining-hub/hub/site/meter-1/meter", T0_MS + 9000)
+        listener.close()
+        sink.close()
+
+
+def test_a_wrong_password_is_said(tmp_path: Path) -> None:
+    (tmp_path / "passwords").write_text("")
+    extra = f"password_file {tmp_path / 'passwords'}"
+    port = free_port()
+    conf = tmp_path / "m.conf"
+    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\npersistence false\nuser root\n{extra}\n")
+    from tests.servers import need, running
+
+    with running([need("mosquitto"), "-c", str(conf)], port=port):
+        sink = MqttSink("mqtt", "127.0.0.1", port, account="hub", password="wrong", time_out_s=3.0)
+        with pytest.raises(SinkDown, match=r"refuses|lost|answer"):
+            sink.send(batch("meter", [meter(1, T0_MS, 1.0)]))
+        sink.close()

@@ -51,7 +51,7 @@ def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
         feeders = measure(sum(known), title, max(part["age_s"] or 0.0 for part in parts))
     else:
         feeders = measure(None, title, None, f"{len(parts) - len(known)} of {len(parts)} say nothing")
-    silent = int((~fleet.fresh).sum())
+    silent = quiet_count(fleet)
     why = f"{silent} of {len(fleet)} silent, counted as load" if silent else ""
     miners = measure(float(fleet.power_w.sum()), f"sum of {len(fleet)} miners", None, why)
     best = next((part for part in (main, feeders) if part["value"] is not None), miners)
@@ -59,6 +59,12 @@ def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
     if main["value"] and miners["value"]:
         gap_pct = 100.0 * (main["value"] - miners["value"]) / main["value"]
     return {"best": best, "main": main, "feeders": feeders, "miners": miners, "gap_pct": gap_pct}
+
+
+def quiet_count(fleet: Fleet) -> int:
+    """Units that nothing is heard of: too old a word, or a failed poll since."""
+    tally = fleet.tally()
+    return tally[State.UNREACHABLE] + tally[State.UNKNOWN]
 
 
 def counts(fleet: Fleet) -> Counts:
@@ -119,7 +125,7 @@ def slot_end_ms(schedule: Schedule | None, now_ms: int) -> int | None:
 def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
     """The miners and the meters as two lines of feed health."""
     n = len(fleet)
-    quiet = int((~fleet.fresh).sum())
+    quiet = quiet_count(fleet)
     share = quiet / n if n else 0.0
     said = f"{n - quiet} of {n} heard" + (f"; {quiet} silent and counted as load" if quiet else "")
     miners: Feed = {

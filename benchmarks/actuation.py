@@ -44,16 +44,30 @@ FAULTS = {"refuses_writes": 0.01, "deaf": 0.01, "dead": 0.01, "reboots_on_write"
 
 
 class TimedExchanges(Exchanges):
-    """Exchanges that note, per address, when the last byte of its latest request had left."""
+    """Exchanges that note, per address, when the last byte of its first writing request had left (a port gives writes a
+    time-out of their own, reads none)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.left_s: dict[str, float] = {}
+        self._writing: dict[int, str] = {}
+
+    def exchange(
+        self, host: str, port: int, payload: bytes, whole: Any, total_s: float | None = None
+    ) -> "asyncio.Future[bytes]":
+        answer = super().exchange(host, port, payload, whole, total_s)
+        if total_s is not None:
+            key = id(payload)
+            self._writing[key] = host
+            answer.add_done_callback(lambda _: self._writing.pop(key, None))
+        return answer
 
     def _send(self, number: int, talk: Any, mask: int) -> None:
+        payload = talk.payload
         super()._send(number, talk, mask)
-        if talk.sent >= len(talk.payload) and number in self._talks:
-            self.left_s[talk.sock.getpeername()[0]] = time.monotonic()
+        host = self._writing.get(id(payload))
+        if host is not None and talk.sent >= len(payload):
+            self.left_s.setdefault(host, time.monotonic())
 
 
 def truth(url: str) -> dict[str, Any]:
@@ -150,6 +164,7 @@ class Bench:
         self, intent: Sleep | Wake, devices: list[str], deadline_s: float, priority: int
     ) -> dict[str, Receipt]:
         self.receipts, self.wire_s, self.answered_s = {}, {}, {}
+        self.exchanges.left_s.clear()
         now_ms = self.clock.now_ms()
         asked = [
             command(now_ms, device, intent, "benchmark", deadline_s=deadline_s, priority=priority) for device in devices
@@ -258,7 +273,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pace", type=float, default=6.0, help="how much faster than life the twin's machines change")
     parser.add_argument("--deadline-s", type=float, default=60.0)
-    parser.add_argument("--in-flight", type=int, default=1500)
+    parser.add_argument("--in-flight", type=int, default=6000)
     parser.add_argument("--inrush-w-per-s", type=float, default=500_000.0)
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

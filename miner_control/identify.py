@@ -74,12 +74,12 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
         answer = yield cgminer.request("version", ports[CGMINER])
     except TransportError as error:
         # A web server hangs up on what is no request of its own; one that is only slow is not asked twice.
-        found = (yield from _epic(ports)) if error.reason is Reason.UNREACHABLE else None
+        found = (yield from _epic(ports[CGMINER])) if error.reason is Reason.UNREACHABLE else None
         if found is None:
             raise
         return found
     if answer.body[:5] == b"HTTP/":
-        return (yield from _epic(ports))
+        return (yield from _epic(ports[CGMINER]))
     document = cgminer.parse(answer.body)
     version = (cgminer.section(document, "VERSION") or [{}])[0]
     told = _told_version(version, ports)
@@ -153,12 +153,11 @@ def _framed(ports: Mapping[int, int]) -> Talk:
     )  # fmt: skip
 
 
-def _epic(ports: Mapping[int, int]) -> Talk:
-    answer = yield Http("GET", "/capabilities", ports[CGMINER])
-    told = _object(answer)
+def _epic(port: int) -> Talk:
+    told = _object((yield Http("GET", "/capabilities", port)))
     if told is None or "Model" not in told:
         return None
-    return Identity("epic", "ePIC", str(told["Model"]), str(told.get("Software", "")), (("http", ports[CGMINER]),))
+    return Identity("epic", "ePIC", str(told["Model"]), str(told.get("Software", "")), (("http", port),))
 
 
 def _web(ports: Mapping[int, int]) -> Talk:
@@ -188,7 +187,7 @@ def _web(ports: Mapping[int, int]) -> Talk:
             "antminer", "Bitmain", str(words.get("minertype", "")), str(words.get("system_filesystem_version", "")), ways,
             serial=str(words.get("serinum", "")), mac=str(words.get("macaddr", "")).lower(),
         )  # fmt: skip
-    return None
+    return (yield from _epic(port))
 
 
 def _flux(ports: Mapping[int, int]) -> Talk:

@@ -97,7 +97,7 @@ def test_identification_by_what_answers(ports: list[int], answers: dict[str, byt
 
 
 def test_a_printer_is_no_miner_and_silence_is_said():
-    paths = ("/api/system/info", "/api/v1/info", "/api/v1/version", "/cgi-bin/get_system_info.cgi")
+    paths = ("/api/system/info", "/api/v1/info", "/api/v1/version", "/cgi-bin/get_system_info.cgi", "/capabilities")
     nothing = {f"80 {path}": Answer(b"<html>", 200) for path in paths}
     assert ask({WEB: 80}, nothing) is None  # type: ignore[arg-type]
     with pytest.raises(TransportError):

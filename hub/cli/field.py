@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands for work in the field: find miners, see what a command would send, see who is sick."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.output import put_json, put_table, say
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
+
+
+def add_to(miners: typer.Typer) -> None:
+    """The commands of this room, under `miners`."""
+    miners.command("scan")(scan)
+    miners.command("rehearse")(rehearse)
+    miners.command("health")(health)
+
+
+def _redirects(pairs: list[str]) -> dict[int, int] | None:
+    from kernel.errors import ConfigError, Fault
+    from miner_control.identify import KNOWN_PORTS
+
+    if not pairs:
+        return None
+    found = {}
+    for pair in pairs:
+        known, _, port = pair.partition("=")
+        if not (known.isdigit() and port.isdigit() and int(known) in KNOWN_PORTS):
+            listed = ", ".join(map(str, KNOWN_PORTS))
+            raise ConfigError([Fault(f"--port {pair}", "is no redirection", f"Write 4028=14028; known: {listed}")])
+        found[int(known)] = int(port)
+    return found
+
+
+def scan(
+    ranges: Annotated[list[str], typer.Argument(help="10.0.0.0/16, 10.0.0.5-10.0.0.9, fd00::/120, one address.")],
+    allow: Annotated[list[str], typer.Option(help="Networks that may be asked at all; repeat it.")],
+    inventory: Annotated[Path | None, typer.Option(help="CSV to compare with, and to write with --write.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the inventory; a person's edits are kept.")] = False,
+    hub: Annotated[str, typer.Option()] = "hub-1",
+    site: Annotated[str, typer.Option()] = "site-1",
+    port: Annotated[list[str] | None, typer.Option(help="Redirected port, such as 4028=14028; repeat it.")] = None,
+    json: Json = False,
+) -> None:
+    """Ask a network who its miners are, and show the difference with the inventory. Nothing is written to any miner."""
+    from hub.wiring.scan import scan_network
+    from miner_control.discover import compare, targets
+    from miner_control.register import Register, inventory_csv, load_register
+
+    asked = targets(ranges, allow)
+    known = load_register(inventory, hub, site) if inventory is not None and inventory.exists() else Register(())
+    with typer.progressbar(length=len(asked), label=f"{len(asked)} addresses", file=_stderr()) as bar:
+        shown = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            bar.update(done - shown)
+            shown = done
+
+        found = scan_network(asked, _redirects(port or []), progress)
+    difference = compare(known, asked, found, hub, site)
+    if write and inventory is not None:
+        part = inventory.with_suffix(".part")
+        part.write_text(inventory_csv(difference.register), encoding="utf-8")
+        part.replace(inventory)
+        say(f"{inventory}: {len(difference.register.miners)} miners")
+    if json:
+        put_json(
+            {
+                "asked": len(asked),
+                "found": [_seen(one.host, one.identity) for one in found if one.identity is not None],
+                "new": difference.new,
+                "moved": difference.moved,
+                "swapped": difference.swapped,
+                "doubled": difference.doubled,
+                "gone": difference.gone,
+                "unknown": difference.unknown,
+            }
+        )
+        return
+    rows = [
+        (o.host, o.identity.dialect, o.identity.model, o.identity.firmware) for o in found if o.identity is not None
+    ]
+    put_table(f"{len(rows)} miners", ("address", "dialect", "model", "firmware"), rows)
+    for line in difference.words():
+        typer.echo(line)
+
+
+def _seen(host: str, identity: Any) -> dict[str, str]:
+    return {"host": host, "dialect": identity.dialect, "model": identity.model, "serial": identity.serial}
+
+
+def _stderr() -> Any:
+    import sys
+
+    return sys.stderr
+
+
+def rehearse(
+    folder: Folder,
+    device: Annotated[str, typer.Argument(help="The miner's key, hub/site/device.")],
+    intent: Annotated[str, typer.Argument(help="sleep, wake, reboot, locate, mode=NAME, power=WATTS, percent=SHARE.")],
+    json: Json = False,
+) -> None:
+    """Show the wire steps of a command without sending its writes: reads are carried out, secrets are masked."""
+    from hub.config import load
+    from hub.wiring.scan import rehearse as played
+    from hub.wiring.state import register_of_site
+    from kernel.errors import ConfigError, Fault
+    from miner_control.command import intent_text, receipt_json
+
+    asked = _intent(intent)
+    config = load(folder / "hub.toml", environment={})
+    miners = {miner.device: miner for site in config.sites for miner in register_of_site(config, site).miners}
+    if device not in miners:
+        raise ConfigError([Fault(device, "is not in the inventory", "See `mining-hub miners list`")])
+    steps, receipt = played(config, folder, miners[device], asked)
+    if json:
+        put_json({"device": device, "intent": intent_text(asked), "steps": steps, "outcome": receipt_json(receipt)})
+        return
+    typer.echo(f"{device}: {intent_text(asked)}, nothing was written")
+    for step in steps:
+        typer.echo(f"  {step}")
+    typer.echo(f"  -> {receipt_json(receipt)['outcome']}")
+
+
+def _intent(text: str) -> Any:
+    from kernel.errors import ConfigError, Fault
+    from miner_control.command import Locate, PowerPercent, PowerTarget, Reboot, SetMode, Sleep, Wake
+
+    word, _, value = text.partition("=")
+    plain = {"sleep": Sleep(), "wake": Wake(), "reboot": Reboot(), "locate": Locate(True)}
+    if not value and word in plain:
+        return plain[word]
+    if word == "mode" and value:
+        return SetMode(value)
+    if word in ("power", "percent") and value.replace(".", "", 1).isdigit():
+        return PowerTarget(float(value)) if word == "power" else PowerPercent(float(value))
+    remedy = "Write sleep, wake, reboot, locate, mode=low, power=2500 or percent=80"
+    raise ConfigError([Fault(f"intent {text!r}", "is none", remedy)])
+
+
+def health(folder: Folder, json: Json = False) -> None:
+    """What is wrong with which miner, with the evidence, costliest first, from what the journal last heard."""
+    from hub.config import load
+    from hub.wiring import folded, reading
+    from miner_control.health import Usual, examine
+
+    config = load(folder / "hub.toml", environment={})
+    state = folded(config, reading(folder / config.hub.data))
+    table = state.snapshot.kind("miner")
+    found = []
+    for site in state.sites.values():
+        for unit, device in enumerate(site.roster.devices):
+            if device in table.index:
+                envelope = site.roster.groups[int(site.roster.group[unit])].envelope
+                found += examine(table.reading(device), envelope, Usual())
+    found.sort(key=lambda one: -one.loss_hs)
+    if json:
+        put_json({"findings": [_told(one) for one in found]})
+        return
+    rows = [(f.device, f.what, f.words, f.loss_hs / 1e12, f.remedy) for f in found]
+    put_table(f"{len(rows)} findings", ("device", "what", "words", "TH/s lost", "remedy"), rows)
+
+
+def _told(found: Any) -> dict[str, Any]:
+    return {
+        "device": found.device,
+        "what": found.what,
+        "words": found.words,
+        "remedy": found.remedy,
+        "loss_hs": found.loss_hs,
+        "evidence": dict(found.evidence),
+    }

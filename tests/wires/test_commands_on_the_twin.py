@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands over real sockets, for every dialect: receipts against the twin's truth, dry runs, and a scan of the site."""
+
+import argparse
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.actuation import FAULTS, play
+from hub.cli.field import add_to
+from hub.twin.models import MODELS
+from kernel.clock import system_clock
+from kernel.receipt import Accepted
+from miner_control.command import Intent, Pool, SetPools, Sleep
+from miner_control.dialect import DIALECTS
+from miner_control.discover import targets
+from miner_control.driver import Access
+from miner_control.identify import CGMINER, FLUX, FRAMED, WEB
+from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.io.scan import scan
+from miner_control.miner import Miner
+from miner_control.rehearse import Rehearsal, secrets_of, step_text
+from tests.servers import count
+from tests.twins import Twin, running_twin
+
+ALL = dict.fromkeys(MODELS, 1.0)
+
+
+def test_every_receipt_equals_the_truth(tmp_path: Path):
+    faults = {name: 3 * share for name, share in FAULTS.items()}
+    with running_twin(tmp_path, miners=count(140, 2000), models=ALL, faults=faults, containers=0, feeders=4) as twin:
+        options = argparse.Namespace(inrush_w_per_s=2_000_000.0, in_flight=500, seed=1, deadline_s=8.0)
+        found = asyncio.run(play(twin.ready, options))
+    assert len(found["dialects"]) == 10
+    assert (found["false_verified"], found["false_unknown"]) == (0, 0), found["examples"]
+    assert found["receipts"]["refused"] and found["receipts"]["unknown"]
+    assert found["restore"] == {"verified": found["receipts"]["verified"]}
+    assert found["open_most_per_miner"] == 1
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory):
+    with running_twin(tmp_path_factory.mktemp("twin"), miners=28, models=ALL, containers=0) as found:
+        yield found
+
+
+def rehearsed(twin: Twin, dialect: str, intent: Intent) -> tuple[list[str], object]:
+    told = twin.first(dialect)
+    miner = Miner(told["device"], told["model"], dialect, told["host"], tuple(told["ports"].items()), told["feeder"])
+    access = Access(twin.ready["accounts"].get(dialect, "root"), twin.ready["password"], dict(miner.ports))
+    play = Rehearsal(DIALECTS[dialect])
+
+    async def main() -> object:
+        exchanges = Exchanges()
+        try:
+            return await MinerPort(miner, play, access, system_clock(), exchanges).carry_out(intent, 10.0)
+        finally:
+            exchanges.close()
+
+    receipt = asyncio.run(main())
+    return [step_text(step, access, secrets_of(intent)) for step in play.steps], receipt
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "intent", [Sleep(), SetPools((Pool("stratum+tcp://p.example:1", "w", "hunter-2"),))], ids=["sleep", "pools"]
+)
+def test_a_dry_run_shows_the_writes_and_sends_none(twin: Twin, dialect: str, intent: Intent):
+    before = twin.truth(twin.first(dialect)["device"])
+    steps, receipt = rehearsed(twin, dialect, intent)
+    after = twin.truth(twin.first(dialect)["device"])
+    assert any(step.startswith("WRITE") for step in steps), steps
+    assert (after["writes"], after["asleep"], after["pools"]) == (before["writes"], False, before["pools"])
+    assert isinstance(receipt, Accepted), (receipt, steps)
+    text = "\n".join(steps)
+    assert twin.ready["password"] not in text and "hunter-2" not in text
+    assert not re.search(r'"(session|token)"\s*:\s*"(?!\*\*\*)', text)
+
+
+def test_the_site_is_found_by_a_scan(tmp_path: Path):
+    ports = {"rpc_port": 24_028, "http_port": 24_080, "v3_port": 24_433, "miner_host": "127.97.0.1"}
+    with running_twin(tmp_path, miners=56, models=ALL, containers=0, **ports) as twin:
+        asked = targets(["127.97.0.0/24"], ["127.0.0.0/8"])
+        redirected = {CGMINER: 24_028, FRAMED: 24_433, WEB: 24_080, FLUX: 24_080}
+        found = asyncio.run(scan(asked, system_clock(), ports=redirected))
+        named = {one.host: one.identity.dialect for one in found if one.identity is not None}
+        truth = {miner["host"]: miner["dialect"] for miner in twin.miners}
+        wrong = {truth[host]: named.get(host) for host in truth if named.get(host) != truth[host]}
+        assert not wrong and len(named) == 56
+
+
+def test_the_scan_command_writes_an_inventory_and_then_finds_nothing_new(tmp_path: Path):
+    import typer
+
+    app = typer.Typer()
+    add_to(app)
+    ports = {"rpc_port": 25_028, "http_port": 25_080, "v3_port": 25_433, "miner_host": "127.98.0.1"}
+    with running_twin(tmp_path, miners=20, models={"antminer-s21": 1.0, "whatsminer-m50s": 1.0}, containers=0, **ports):
+        file = tmp_path / "inventory.csv"
+        argv = ["scan", "127.98.0.0/27", "--allow", "127.0.0.0/8", "--inventory", str(file)]
+        argv += ["--port", "4028=25028", "--port", "80=25080"]
+        first = CliRunner().invoke(app, [*argv, "--write", "--json"])
+        assert first.exit_code == 0, first.output
+        assert len(file.read_text().splitlines()) == 21
+        again = CliRunner().invoke(app, argv)
+        assert again.exit_code == 0 and "20 miners" in again.output and "new" not in again.output

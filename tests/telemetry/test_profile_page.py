@@ -3,7 +3,9 @@
 
 from pathlib import Path
 
-from telemetry.profile import Checked, catalogue
+from telemetry.codec import decode
+from telemetry.codec_registers import frame_words
+from telemetry.profile import Checked, catalogue, load
 from telemetry.profile_page import current
 
 ROOT = Path(__file__).parents[2]
@@ -21,3 +23,13 @@ def test_at_least_thirty_profiles_were_checked_against_something() -> None:
     checked = [profile.name for profile in profiles if profile.check.status is not Checked.UNVERIFIED]
     wholly = [profile.name for profile in profiles if profile.name in checked and not profile.check.unverified]
     assert len(checked) >= 30 and len(wholly) >= 30
+
+
+def test_the_example_of_the_page_on_adding_a_device_is_a_profile(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "add-a-device.md").read_text(encoding="utf-8")
+    file = tmp_path / "acme_pm1.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    profile = load(file)
+    (frame,) = profile.check.frames
+    found = decode(profile, frame_words(frame.raw["registers"]), 0)
+    assert {metric: found[metric] for metric in frame.expect} == frame.expect

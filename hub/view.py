@@ -22,9 +22,11 @@ from hub.runtime import Hub, site_of
 from hub.state import SiteState
 from hub.trace import Trace
 from kernel.curve import known
+from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
 from miner_control.fleet import Fleet, Ints
 from miner_control.miner import State
+from telemetry.alarm import Alarm, AlarmBook
 
 Reports = Callable[[str], list[shape.ReportLine]]
 ReportFile = Callable[[str, str], tuple[str, bytes]]
@@ -266,6 +268,12 @@ class LiveView:
     def log(self, site: str, count: int) -> list[shape.EventLine]:
         return [line(event) for event in list(self._site(site).log)[:count]]
 
+    def alarms(self, site: str) -> list[shape.AlarmLine]:
+        key, book = self._site(site).key, self._hub.rooms.state.alarms
+        found = [one for one in book.alarms(annunciated=False) if one.scope == key or one.scope.startswith(f"{key}/")]
+        found.sort(key=lambda one: not one.annunciated)
+        return [_alarm_line(one, book) for one in found]
+
     def availability(self, site: str) -> dict[str, Any]:
         here, now_ms = self._site(site), self._now()
         return self._available(here, self._fleet(here, now_ms), now_ms).to_json()
@@ -346,6 +354,27 @@ class LiveView:
             raise shape.NotThere(f"no order {order_id}")
         return entry.order.scope
 
+    async def acknowledge_alarm(self, site: str, rule: str, scope: str, who: str) -> None:
+        await self._answered(site, scope, lambda book: book.acknowledge(rule, scope, who))
+
+    async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
+        now_ms = self._now()
+        await self._answered(site, scope, lambda book: book.shelve(rule, scope, who, why, until_ms, now_ms))
+
+    async def _answered(self, site: str, scope: str, ask: Callable[[AlarmBook], list[dict[str, Any]]]) -> None:
+        key = self._site(site).key
+        if scope != key and not scope.startswith(f"{key}/"):
+            raise shape.NotThere(f"no alarm at {scope} in {site}")
+        async with self._desk:
+            try:
+                changes = ask(self._hub.rooms.state.alarms)
+            except KeyError:
+                raise shape.NotThere(f"no such alarm at {scope}") from None
+            except ValueError as error:
+                raise ConfigError([Fault("alarm", str(error), "Give a reason, and a time within its bounds")]) from None
+            for body in changes:
+                await self._hub.rooms.recorder.commit(key, "alarm.changed", body)
+
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         rooms = self._hub.rooms
         key = rooms.config.hub.name if site is None else self._site(site).key
@@ -376,6 +405,23 @@ def _units(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
         faulty=np.array([sight.STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),
         protected=~roster.ours,
     )
+
+
+def _alarm_line(alarm: Alarm, book: AlarmBook) -> shape.AlarmLine:
+    rule = book.rules[alarm.rule]
+    return {
+        "rule": alarm.rule,
+        "scope": alarm.scope,
+        "priority": str(alarm.priority.value),
+        "state": str(alarm.state.value),
+        "raised_ms": alarm.raised_ms,
+        "value": alarm.value,
+        "text": rule.text,
+        "action": rule.action,
+        "who": alarm.who,
+        "why": alarm.why,
+        "shelved_until_ms": alarm.shelved_until_ms,
+    }
 
 
 def _order_line(entry: Entry) -> shape.OrderLine:

@@ -23,7 +23,7 @@ class Guard:
     """The one place where a request is let in."""
 
     def __init__(self, access: Access, audit: Audit, clock: Clock) -> None:
-        self.access, self.audit = access, audit
+        self.access, self.audit, self.clock = access, audit, clock
         self._failures = Throttle(10, 60.0, clock)
         self._denials = Throttle(30, 60.0, clock)
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from hub.access import EVERY_SITE, Principal
 from hub.api.guard import Need
 from hub.api.view import (
+    AlarmLine,
     EventLine,
     Fleet,
     HubView,
@@ -71,6 +72,27 @@ CHANGE_SCHEMA = {
                         "power_w": {"type": "number", "minimum": 0},
                         "until": {"type": "string", "format": "date-time"},
                         "reason": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+ALARM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["rule", "scope"],
+                    "properties": {
+                        "rule": {"type": "string"},
+                        "scope": {"type": "string"},
+                        "why": {"type": "string", "description": "required to shelve"},
+                        "minutes": {"type": "integer", "minimum": 1, "maximum": 10080},
                     },
                 }
             }
@@ -235,6 +257,39 @@ async def log(
     return _view(request).log(site, count)
 
 
+@router.get(SITE + "/alarms")
+async def alarms(request: Request, site: str, by: Principal = Depends(Need("alarm:read"))) -> list[AlarmLine]:
+    """What needs a person, most urgent first."""
+    return _view(request).alarms(site)
+
+
+@router.post(SITE + "/alarms/acknowledge", openapi_extra=ALARM_SCHEMA)
+async def acknowledge_alarm(
+    request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
+) -> list[AlarmLine]:
+    """Say that it was seen."""
+    view, body = _view(request), await _object(request)
+    rule, scope = _texts(body, "rule", "scope")
+    await view.acknowledge_alarm(site, rule, scope, by.who)
+    await request.app.state.guard.audit.acted(by, "alarm:acknowledge", site, "done", {"rule": rule, "scope": scope})
+    return view.alarms(site)
+
+
+@router.post(SITE + "/alarms/shelve", openapi_extra=ALARM_SCHEMA)
+async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))) -> list[AlarmLine]:
+    """Put it out of sight for some minutes, for a reason; it comes back by itself."""
+    view, body = _view(request), await _object(request)
+    rule, scope, why = _texts(body, "rule", "scope", "why")
+    minutes = body.get("minutes")
+    if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 7 * 1440:
+        raise ConfigError([Fault("minutes", "is no whole number of 1 to 10080", "Give for how long")])
+    until_ms = request.app.state.guard.clock.now_ms() + minutes * 60_000
+    await view.shelve_alarm(site, rule, scope, by.who, why, until_ms)
+    detail = {"rule": rule, "scope": scope, "why": why, "minutes": minutes}
+    await request.app.state.guard.audit.acted(by, "alarm:shelve", site, "done", detail)
+    return view.alarms(site)
+
+
 @router.get("/ledger")
 async def ledger(request: Request, by: Principal = Depends(Need("ledger:read"))) -> Ledger:
     """Balances, the head of the hash chain, findings. Of the whole hub: not for who sees some sites only."""
@@ -267,6 +322,16 @@ async def pull_report(
         "Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
     }
     return Response(content, media_type=FORMS.get(form, "application/octet-stream"), headers=headers)
+
+
+def _texts(body: dict[str, Any], *names: str) -> list[str]:
+    """Fields that must be texts of one line. Raises ConfigError with all that are not."""
+    bad = [
+        name for name in names if not isinstance(body.get(name), str) or not body[name].strip() or len(body[name]) > 500
+    ]
+    if bad:
+        raise ConfigError([Fault(name, "is missing or no text", "Write 1 to 500 characters") for name in bad])
+    return [body[name] for name in names]
 
 
 async def _object(request: Request) -> dict[str, Any]:

@@ -250,6 +250,23 @@ class EventLine(TypedDict):
     text: str
 
 
+class AlarmLine(TypedDict):
+    """One alarm that is not simply normal. `state`: unacknowledged, acknowledged, returned, shelved, suppressed, out of
+    service (ISA-18.2); `action` is what a person shall do; `who` and `why` of the acknowledgement or shelf."""
+
+    rule: str
+    scope: str
+    priority: str
+    state: str
+    raised_ms: int
+    value: float | None
+    text: str
+    action: str
+    who: str
+    why: str
+    shelved_until_ms: int | None
+
+
 class NotThere(LookupError):
     """No such site, order or report: the API answers 404 with the text."""
 
@@ -281,6 +298,9 @@ class HubView(Protocol):
     def log(self, site: str, count: int) -> list[EventLine]:
         """The newest events worth a person's eye, newest first."""
 
+    def alarms(self, site: str) -> list[AlarmLine]:
+        """Most urgent first; the shelved and suppressed ones last."""
+
     def availability(self, site: str) -> dict[str, Any]:
         """What the site can do now: `Availability.to_json()`."""
 
@@ -307,6 +327,12 @@ class HubView(Protocol):
     ) -> OrderLine:
         """Release it, or cancel it before its start. Ending an ended order changes nothing. `body`: the message with its
         signature, where one came."""
+
+    async def acknowledge_alarm(self, site: str, rule: str, scope: str, who: str) -> None:
+        """Somebody has seen it. Raises NotThere where there is no such alarm."""
+
+    async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
+        """Out of sight until an instant. Raises NotThere, and ConfigError without a reason or a sensible end."""
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         """Journal one event of the API (audit); returns once it is on disk."""

@@ -4,6 +4,7 @@
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
 from hub.api.view import (
     STATE_CODES,
+    AlarmLine,
     Counts,
     EventLine,
     Feed,
@@ -32,6 +34,8 @@ from hub.api.view import (
 from kernel.clock import Clock
 from kernel.event import KINDS, Event
 from kernel.span import Span
+from telemetry.alarm import AlarmBook
+from telemetry.alarm_rule import load_rules
 
 KEY = "h1/alma"
 CAP_W = 3.6e6
@@ -58,6 +62,9 @@ class FakeView:
         if "miners" in faults:
             self.states[: miners // 2] = 7
         self.started_ms = clock.now_ms()
+        self.alarm_book = AlarmBook(load_rules(sorted(Path("configs/alarms").glob("*.toml"))))
+        for rule, scope in (("meter-silent", f"{KEY}/meter-f2"), ("container-supply-hot", f"{KEY}/container-1")):
+            self.alarm_book.apply({"rule": rule, "scope": scope, "what": "raised", "value": 47.5}, self.started_ms)
 
     def _site(self, site: str) -> None:
         if site not in ("alma", "beta"):
@@ -325,6 +332,32 @@ class FakeView:
         self._line(order)
         self._say(self.book.end(order, by, why, self.clock.now_ms(), body), "alma")
         return self._line(order)
+
+    def alarms(self, site: str) -> list[AlarmLine]:
+        self._site(site)
+        book = self.alarm_book
+        lines: list[AlarmLine] = [
+            {
+                "rule": one.rule, "scope": one.scope, "priority": str(one.priority), "state": str(one.state),
+                "raised_ms": one.raised_ms, "value": one.value, "text": book.rules[one.rule].text,
+                "action": book.rules[one.rule].action, "who": one.who, "why": one.why,
+                "shelved_until_ms": one.shelved_until_ms,
+            }
+            for one in book.alarms(annunciated=False)
+        ]  # fmt: skip
+        return lines if site == "alma" else []
+
+    async def acknowledge_alarm(self, site: str, rule: str, scope: str, who: str) -> None:
+        try:
+            changes = self.alarm_book.acknowledge(rule, scope, who)
+        except KeyError:
+            raise NotThere(f"no such alarm at {scope}") from None
+        for change in changes:
+            self.alarm_book.apply(change, self.clock.now_ms())
+
+    async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
+        for change in self.alarm_book.shelve(rule, scope, who, why, until_ms, self.clock.now_ms()):
+            self.alarm_book.apply(change, self.clock.now_ms())
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         if "journal" in self.faults:

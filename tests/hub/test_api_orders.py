@@ -89,6 +89,29 @@ def test_no_body_breaks_it(hub: Hub, body: dict[str, Any]) -> None:
         assert {"power_w", "until"} <= set(body)
 
 
+def test_alarms_are_seen_and_shelved(hub: Hub) -> None:
+    aida, path = hub.client(Role.OPERATOR), "/api/v1/sites/alma/alarms"
+    first = {"rule": "meter-silent", "scope": "h1/alma/meter-f2"}
+    assert {line["state"] for line in aida.get(path).json()} == {"unacknowledged"}
+    seen = aida.post(f"{path}/acknowledge", json=first).json()
+    assert {(line["rule"], line["state"], line["who"]) for line in seen} >= {
+        ("meter-silent", "acknowledged", "a-operator")
+    }
+    shelf = {
+        "rule": "container-supply-hot",
+        "scope": "h1/alma/container-1",
+        "why": "pump is being mended",
+        "minutes": 60,
+    }
+    put = {line["rule"]: line for line in aida.post(f"{path}/shelve", json=shelf).json()}
+    assert put["container-supply-hot"]["state"] == "shelved" and put["container-supply-hot"]["why"] == shelf["why"]
+    for wrong in ({}, {"rule": 1, "scope": ""}, shelf | {"why": " "}, shelf | {"minutes": 0}, shelf | {"minutes": "x"}):
+        assert aida.post(f"{path}/shelve", json=wrong).status_code == 422
+    assert aida.post(f"{path}/acknowledge", json={"rule": "none", "scope": "x"}).status_code == 404
+    assert hub.client(Role.DISPATCHER).post(f"{path}/acknowledge", json=first).status_code == 403
+    assert [body["what"] for body in hub.audit("api.acted")] == ["alarm:acknowledge", "alarm:shelve"]
+
+
 def test_reports_are_pulled_on_the_record(hub: Hub) -> None:
     clerk = hub.client(Role.REGULATOR)
     line = clerk.get("/api/v1/sites/alma/reports").json()[0]

@@ -164,6 +164,21 @@ def test_an_order_from_click_to_end_by_the_keyboard(view: FakeView, server: tupl
 
 
 @pytest.mark.server("chromium")
+def test_an_alarm_is_seen_and_another_shelved(server: tuple[str, Access], tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as driver:
+        enter(driver, server)
+        alarms = driver.find_element(By.ID, "piece-alarms")
+        assert "A meter has not answered" in alarms.text and "Check the gateway" in alarms.text
+        alarms.find_element(By.CSS_SELECTOR, "[data-acknowledge][data-rule=meter-silent]").send_keys(Keys.ENTER)
+        until(lambda: "seen by tester" in alarms.text)
+        alarms.find_element(By.CSS_SELECTOR, "[data-shelve][data-rule=container-supply-hot]").send_keys(Keys.ENTER)
+        why = driver.find_element(By.CSS_SELECTOR, "#shelf-form [name=why]")
+        why.send_keys("pump is being mended", Keys.ENTER)
+        until(lambda: "1 shelved" in alarms.text and "Coolant" not in alarms.text)
+        quiet(driver)
+
+
+@pytest.mark.server("chromium")
 def test_the_map_by_keyboard_and_a_miner(server: tuple[str, Access], tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as driver:
         enter(driver, server)

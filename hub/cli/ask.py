@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hub.cli import field
 from hub.cli.output import put_json, put_table, say
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
@@ -19,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     miners.command("list")(miners_list)
     miners.command("show")(miners_show)
     miners.command("dialects")(miners_dialects)
+    field.add_to(miners)
     app.add_typer(miners, name="miners")
     report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
     report.command("list")(report_list)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hub.twin.container import Container
+from hub.twin.container import SOCKETS, Container
 from hub.twin.meters import figures
 from hub.twin.models import Model
 from hub.twin.physics import HEAT_MS
@@ -19,7 +19,7 @@ from hub.twin.spec import TwinSpec
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reading, Reason
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.command import (
     Intent,
     Locate,
@@ -29,6 +29,7 @@ from miner_control.command import (
     SetMode,
     SetPools,
     Sleep,
+    SwitchLoad,
     Wake,
 )
 from telemetry.source import Tier
@@ -250,8 +251,8 @@ class SimulatedMeter:
         if "exception" in faults:
             raise TransportError(Reason.REFUSED, "Modbus exception 4")
         if self._last is None or "frozen" not in faults:
-            power, energy = site.meter_power_w()[self._at], site.meter_energy_wh()[self._at]
-            self._last = figures(float(power), float(energy), self.meter.serial)
+            energy = float(site.meter_energy_wh()[self._at])
+            self._last = figures(site.meter_phases_w(self._at), energy, self.meter.serial)
         return Reading(self.device, "meter", now_ms, self._last)
 
 
@@ -264,6 +265,21 @@ class SimulatedContainer:
         self._simulated, self._container = simulated, container
         self.device = container.device
         self.lane = container.name
+
+    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
+        """Sockets are counted through all its PDUs, from 1."""
+        now_ms = self._simulated.now()
+        if "container_silent" in self._simulated.site.service_faults:
+            return Unreachable("says nothing")
+        if not isinstance(intent, SwitchLoad):
+            return Unsupported(f"a container has no {type(intent).__name__}")
+        pdu, socket = divmod(intent.index - 1, SOCKETS)
+        if not self._container.switch(pdu + 1, socket + 1, intent.on, now_ms):
+            return Unsupported(f"no socket {intent.index}")
+        unit = self._container.socket(pdu + 1, socket + 1)
+        if unit is not None:
+            self._simulated.touch(unit.index)
+        return Verified(await self.read(Tier.SLOW), 0.0)
 
     async def read(self, tier: Tier) -> Reading:
         now_ms = self._simulated.now()

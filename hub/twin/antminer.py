@@ -316,17 +316,23 @@ class Antminer:
         ]
         if pools and [(pool.url, pool.user) for pool in pools] != [(pool.url, pool.user) for pool in unit.pools]:
             self.site.set_pools(unit, pools, now_ms)
-        asked = str(conf.get(key, ""))
-        machines = self.site.machines
-        if asked == str(SLEEP_MODE):
-            self.site.sleep(unit, now_ms)
-        elif asked in ("0", "2", "3"):
-            mode = "low" if asked != "0" else "normal"
-            if mode != machines.modes[unit.index] and mode in {name for name, _, _ in unit.model.modes}:
-                self.site.set_mode(unit, mode, now_ms)
-            if machines.asleep[unit.index]:
-                self.site.wake(unit, now_ms)
+        self._take_mode(unit, str(conf.get(key, "")), now_ms)
         return tell({"stats": "success", "code": "M000", "msg": "OK!"})
+
+    def _take_mode(self, unit: Unit, asked: str, now_ms: int) -> None:
+        """Sleep, wake or a mode; whatever is written, the mining daemon starts anew."""
+        site, machines, index = self.site, self.site.machines, unit.index
+        if asked == str(SLEEP_MODE):
+            site.sleep(unit, now_ms)
+            return
+        mode = "normal" if asked == "0" else "low" if asked in ("2", "3") else machines.modes[index]
+        if mode not in {name for name, _, _ in unit.model.modes}:
+            mode = machines.modes[index]
+        asleep = bool(machines.asleep[index])
+        if mode != machines.modes[index] or not (asleep or asked == ""):
+            site.set_mode(unit, mode, now_ms)
+        if asleep and asked in ("0", "2", "3"):
+            site.wake(unit, now_ms)
 
 
 def _truth(value: object) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe containers that publish themselves over MQTT in the Bitdeer D40 shape: documents of texts.
+"""Make-believe containers: pumps, coolers, PDU sockets with units behind them; told over MQTT in the Bitdeer D40 shape.
 
 The broker may come later than the twin or go away: the client keeps trying. Commands to a container (pumps, fans,
 sockets) arrive on its own topics and change what it tells next.
@@ -15,13 +15,14 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from hub.twin.physics import WS_PER_WH
-from hub.twin.site import Site
+from hub.twin.site import Site, Unit
 from kernel.clock import Clock
 from kernel.ids import device_key
 from kernel.reading import Field
 from telemetry.codec import encode
 from telemetry.profile import Profile
 
+SOCKETS = 20
 COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate")
 
 
@@ -34,9 +35,9 @@ class Container:
         self.topic_prefix = f"{self.name}-"
         self.device = device_key(site.spec.hub, site.spec.site, self.name)
         self._mine = (site.feeder_of % max(1, site.spec.containers)) == number
+        self.units = [unit for unit, mine in zip(site.units, self._mine, strict=True) if mine]
         self.pump_on = True
         self.fan_on = True
-        self.sockets_off: set[int] = set()
 
     def figures(self) -> Mapping[str, Field]:
         """What it measures now: its cooling power is the spec's share of what its miners draw."""
@@ -55,23 +56,43 @@ class Container:
             "sockets_json": orjson.dumps(self._sockets()).decode(),
         }  # fmt: skip
 
+    def socket(self, pdu: int, socket: int) -> Unit | None:
+        """The unit behind a socket (both counted from 1), or None where there is none."""
+        at = (pdu - 1) * SOCKETS + socket - 1
+        return self.units[at] if 0 < socket <= SOCKETS and 0 <= at < len(self.units) else None
+
     def _sockets(self) -> list[dict[str, Any]]:
         return [
-            {"PDUIndex": "1", "SocketIndex": str(at), "State": "0" if at in self.sockets_off else "1"}
-            for at in (1, 2, 3)
+            {
+                "PDUIndex": str(at // SOCKETS + 1),
+                "SocketIndex": str(at % SOCKETS + 1),
+                "State": "1" if unit.plugged else "0",
+            }
+            for at, unit in enumerate(self.units)
         ]
 
-    def obey(self, command: str, body: Mapping[str, Any]) -> None:
+    def set_pump(self, on: bool, now_ms: int) -> None:
+        self.pump_on = on
+        self.site.cool(self.units, on, now_ms)
+
+    def switch(self, pdu: int, socket: int, on: bool, now_ms: int) -> bool:
+        """Whether there is such a socket; the unit behind it is powered or not from now on."""
+        unit = self.socket(pdu, socket)
+        if unit is not None:
+            self.site.plug(unit, on, now_ms)
+        return unit is not None
+
+    def obey(self, command: str, body: Mapping[str, Any], now_ms: int) -> None:
         """A message on one of its command topics; what it cannot read it leaves."""
         on = str(body.get("Operate", "")) in ("1", "on", "On", "true")
+        pdu, socket = str(body.get("PDUIndex", "1")), str(body.get("SocketIndex", ""))
         match command:
             case "PumpOperate":
-                self.pump_on = on
+                self.set_pump(on, now_ms)
             case "CoolerOperate":
                 self.fan_on = on
-            case "PDUOperate" if str(body.get("SocketIndex", "")).isdigit():
-                index = int(str(body["SocketIndex"]))
-                (self.sockets_off.discard if on else self.sockets_off.add)(index)
+            case "PDUOperate" if pdu.isdigit() and socket.isdigit():
+                self.switch(int(pdu), int(socket), on, now_ms)
 
 
 class Publisher:
@@ -79,6 +100,7 @@ class Publisher:
 
     def __init__(self, site: Site, clock: Clock, profile: Profile, containers: list[Container]) -> None:
         self.site, self.clock, self.profile, self.containers = site, clock, profile, containers
+        self._loop = asyncio.get_running_loop()
         self.client = Client(CallbackAPIVersion.VERSION2, client_id=f"{site.spec.site}-containers")
         self.client.reconnect_delay_set(min_delay=1, max_delay=5)
         self.client.on_connect = self._connected
@@ -94,7 +116,8 @@ class Publisher:
             body = orjson.loads(message.payload)
             for container in self.containers:
                 if message.topic.startswith(container.topic_prefix) and isinstance(body, dict):
-                    container.obey(message.topic.removeprefix(container.topic_prefix), body)
+                    command = message.topic.removeprefix(container.topic_prefix)
+                    self._loop.call_soon_threadsafe(container.obey, command, body, self.clock.now_ms())
 
     def documents(self, container: Container) -> dict[str, bytes]:
         """Topic to payload of one container."""

@@ -5,10 +5,12 @@ GET  /truth                    the site: power, energy, counts by state, meters
 GET  /truth?device=KEY         one unit: all that is true of it
 GET  /truth?all=1              every unit, as columns
 GET  /faults                   the words, and what each means
+POST /press  {"device": KEY, "port": UDP}  the unit's IP-report button: one datagram from its own address
 POST /fault  {"device": KEY, "faults": [...]} | {"meter": NAME, "faults": [...]} | {"service": true, "faults": [...]}
 """
 
 import asyncio
+import socket
 from collections import Counter
 from typing import Any, cast
 
@@ -34,7 +36,8 @@ def unit_truth(site: Site, unit: Unit) -> dict[str, Any]:
         "up_s": float(machines.up_ms[index]) / 1000.0, "down_s": float(machines.down_ms[index]) / 1000.0,
         "down_delay_s": float(machines.down_delay_ms[index]) / 1000.0, "chip_c": float(machines.chip_c[index]),
         "locating": bool(machines.locating[index]), "board_up": machines.board_up(index),
-        "pools": [[pool.url, pool.user] for pool in unit.pools], "faults": sorted(unit.faults), "writes": unit.writes,
+        "pools": [[pool.url, pool.user] for pool in unit.pools], "faults": sorted(unit.faults),
+        "plugged": unit.plugged, "writes": unit.writes,
         "answers": unit.answers, "open_most": unit.open_most,
     }  # fmt: skip
 
@@ -93,7 +96,20 @@ class Control:
             return tell({"miner": MINER_FAULTS, "meter": METER_FAULTS, "service": SERVICE_FAULTS})
         if ask.method == "POST" and ask.path == "/fault":
             return self._fault(ask.json(), now_ms)
+        if ask.method == "POST" and ask.path == "/press":
+            return self._press(ask.json())
         return tell({"error": "ask GET /truth, GET /faults or POST /fault"}, 404)
+
+    def _press(self, body: Any) -> Tell:
+        unit = self.site.by_device.get(body.get("device", "")) if isinstance(body, dict) else None
+        if unit is None or not isinstance(body.get("port"), int):
+            return tell({"error": 'send {"device": KEY, "port": UDP}'}, 422)
+        place = unit.place
+        text = f"IP:{place.host}MAC:{place.mac}" if unit.model.make == "MicroBT" else f"{place.host},{place.mac}"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.bind((place.host, 0))
+            line.sendto(text.encode(), (self.site.spec.host, body["port"]))
+        return tell({"ok": True})
 
     def _fault(self, body: Any, now_ms: int) -> Tell:
         if not isinstance(body, dict) or not isinstance(body.get("faults"), list):

@@ -38,6 +38,9 @@ MINER_FAULTS: Mapping[str, str] = {
     "reboots_on_write": "reboots half-way through each command, which is lost",
 }
 
+CURED_BY_POWER = frozenset({"hung"})
+"""What ends when the unit loses its power and gets it again."""
+
 METER_FAULTS: Mapping[str, str] = {
     "dead": "no answer",
     "exception": "answers each request with Modbus exception 4",

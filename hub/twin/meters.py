@@ -8,12 +8,12 @@ exception 2 (illegal data address), a wrong function with 1. The gateway answers
 import asyncio
 import struct
 from collections.abc import Mapping
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 
 from hub.twin.lines import Delays, listen_socket
-from hub.twin.site import MeterPlace, Site
+from hub.twin.site import Site
 from kernel.clock import Clock
 from kernel.metric import SCHEMAS
 from kernel.reading import Field
@@ -22,25 +22,27 @@ from telemetry.profile import Profile
 
 PHASE_V = 230.0
 POWER_FACTOR = 0.97
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, DEVICE_FAILURE, NO_TARGET = 1, 2, 4, 11
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 LONGEST_READ = 125
 FRESH_MS = 200
 
 Image = dict[tuple[int, int], int]
 
 
-def figures(power_w: float, energy_wh: float, serial: str) -> Mapping[str, Field]:
-    """All that a meter may tell, in canonical units: a balanced load at 230/400 V."""
-    each = power_w / 3
-    amperes = each / (PHASE_V * POWER_FACTOR)
+def figures(phases_w: tuple[float, float, float], energy_wh: float, serial: str) -> Mapping[str, Field]:
+    """All that a meter may tell, in canonical units, at 230/400 V and one power factor."""
+    power_w = sum(phases_w)
+    amperes = [each / (PHASE_V * POWER_FACTOR) for each in phases_w]
     apparent = power_w / POWER_FACTOR
     reactive = (apparent**2 - power_w**2) ** 0.5
     line_v = PHASE_V * 3**0.5
     values: dict[str, Field] = {
-        "power_w": power_w, "power_l1_w": each, "power_l2_w": each, "power_l3_w": each, "apparent_va": apparent,
-        "reactive_var": reactive, "power_factor": POWER_FACTOR, "voltage_l1_v": PHASE_V, "voltage_l2_v": PHASE_V,
+        "power_w": power_w, "power_l1_w": phases_w[0], "power_l2_w": phases_w[1], "power_l3_w": phases_w[2],
+        "apparent_va": apparent, "reactive_var": reactive, "power_factor": POWER_FACTOR,
+        "voltage_l1_v": PHASE_V, "voltage_l2_v": PHASE_V,
         "voltage_l3_v": PHASE_V, "voltage_l12_v": line_v, "voltage_l23_v": line_v, "voltage_l31_v": line_v,
-        "current_l1_a": amperes, "current_l2_a": amperes, "current_l3_a": amperes, "current_n_a": 0.0,
+        "current_l1_a": amperes[0], "current_l2_a": amperes[1], "current_l3_a": amperes[2],
+        "current_n_a": max(amperes) - min(amperes),
         "frequency_hz": 50.0, "energy_import_wh": energy_wh, "energy_export_wh": 0.0,
         "energy_reactive_import_varh": energy_wh * reactive / power_w if power_w else 0.0,
         "energy_reactive_export_varh": 0.0, "thd_voltage_pct": 2.0, "thd_current_pct": 9.0, "serial": serial,
@@ -61,9 +63,6 @@ class Meters:
         self._images: dict[str, Image] = {}
         self._made_ms: dict[str, int] = {}
 
-    def meter(self, unit_id: int) -> tuple[int, MeterPlace] | None:
-        return self._by_unit.get(unit_id)
-
     def image(self, unit_id: int) -> Image:
         """(function, address) to word of one unit. A frozen meter keeps the image it had."""
         at, meter = self._by_unit[unit_id]
@@ -73,33 +72,48 @@ class Meters:
         if held is not None and (fresh or "frozen" in self.site.meter_faults[meter.name]):
             return held
         self.site.machines.advance(now_ms)
-        power = float(self.site.meter_power_w()[at])
         energy = float(self.site.meter_energy_wh()[at])
-        words = encode(self.profiles[meter.name], figures(power, energy, meter.serial))
+        words = encode(self.profiles[meter.name], figures(self.site.meter_phases_w(at), energy, meter.serial))
         made = dict(self._blank[meter.name])
         made.update({(function, address): word for (_, function, address), word in words.items()})
         self._images[meter.name], self._made_ms[meter.name] = made, now_ms
         return made
 
+    def faults(self, unit_id: int) -> set[str]:
+        found = self._by_unit.get(unit_id)
+        return set() if found is None else self.site.meter_faults[found[1].name]
+
     def answer(self, unit_id: int, pdu: bytes) -> bytes:
         """The PDU of an answer."""
-        found = self._by_unit.get(unit_id)
         function = pdu[0]
-        if found is None:
+        if unit_id not in self._by_unit:
             return bytes((function | 0x80, NO_TARGET))
-        if "exception" in self.site.meter_faults[found[1].name]:
+        if "exception" in self.faults(unit_id):
             return bytes((function | 0x80, DEVICE_FAILURE))
         if function not in (3, 4):
             return bytes((function | 0x80, ILLEGAL_FUNCTION))
-        address, count = struct.unpack(">HH", pdu[1:5])
-        image = self.image(unit_id)
-        try:
-            words = [image[(function, address + at)] for at in range(count)]
-        except KeyError:
-            return bytes((function | 0x80, ILLEGAL_ADDRESS))
-        if not 0 < count <= LONGEST_READ:
-            return bytes((function | 0x80, 3))
-        return struct.pack(f">BB{count}H", function, 2 * count, *words)
+        return read_words(pdu, self.image(unit_id))
+
+
+def read_words(pdu: bytes, image: Image) -> bytes:
+    """The answer to a read of registers out of an image, or the exception that it deserves."""
+    function = pdu[0]
+    address, count = struct.unpack(">HH", pdu[1:5])
+    if not 0 < count <= LONGEST_READ:
+        return bytes((function | 0x80, ILLEGAL_VALUE))
+    try:
+        words = [image[(function, address + at)] for at in range(count)]
+    except KeyError:
+        return bytes((function | 0x80, ILLEGAL_ADDRESS))
+    return struct.pack(f">BB{count}H", function, 2 * count, *words)
+
+
+class Station(Protocol):
+    """Who answers behind a gateway. Faults: `dead` says nothing, `segments` splits."""
+
+    def faults(self, unit_id: int) -> set[str]: ...
+
+    def answer(self, unit_id: int, pdu: bytes) -> bytes: ...
 
 
 def _blank(profile: Profile) -> Image:
@@ -110,8 +124,8 @@ def _blank(profile: Profile) -> Image:
 class Gateway(asyncio.Protocol):
     """One Modbus TCP connection."""
 
-    def __init__(self, meters: Meters, delays: Delays) -> None:
-        self._meters, self._delays = meters, delays
+    def __init__(self, station: Station, delays: Delays) -> None:
+        self._station, self._delays = station, delays
         self._buffer = b""
         self._busy = False
         self._transport: asyncio.Transport | None = None
@@ -138,8 +152,7 @@ class Gateway(asyncio.Protocol):
         pdu, self._buffer = self._buffer[7 : 6 + length], self._buffer[6 + length :]
         if len(pdu) < 5:
             pdu = pdu.ljust(5, b"\0")
-        found = self._meters.meter(unit_id)
-        if found is not None and "dead" in self._meters.site.meter_faults[found[1].name]:
+        if "dead" in self._station.faults(unit_id):
             self._next()
             return
         self._busy = True
@@ -149,10 +162,9 @@ class Gateway(asyncio.Protocol):
         self._busy = False
         if self._transport is None:
             return
-        told = self._meters.answer(unit_id, pdu)
+        told = self._station.answer(unit_id, pdu)
         frame = struct.pack(">HHHB", transaction, 0, len(told) + 1, unit_id) + told
-        found = self._meters.meter(unit_id)
-        if found is not None and "segments" in self._meters.site.meter_faults[found[1].name]:
+        if "segments" in self._station.faults(unit_id):
             half = len(frame) // 2
             self._transport.write(frame[:half])
             asyncio.get_running_loop().call_later(0.03, self._rest, frame[half:])
@@ -166,10 +178,12 @@ class Gateway(asyncio.Protocol):
             self._next()
 
 
-async def serve_meters(meters: Meters, host: str, port: int, rng: np.random.Generator) -> tuple[asyncio.Server, int]:
-    """The gateway, and the port it took."""
-    delays = Delays(meters.site.spec.meter_latency_s, rng)
+async def serve_station(
+    station: Station, host: str, port: int, span_s: tuple[float, float], rng: np.random.Generator
+) -> tuple[asyncio.Server, int]:
+    """A gateway before a station, and the port it took."""
+    delays = Delays(span_s, rng)
     sock = listen_socket(host, port)
     taken = int(sock.getsockname()[1])
-    server = await asyncio.get_running_loop().create_server(lambda: Gateway(meters, delays), sock=sock)
+    server = await asyncio.get_running_loop().create_server(lambda: Gateway(station, delays), sock=sock)
     return server, taken

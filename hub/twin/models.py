@@ -7,7 +7,7 @@ nothing is published they are assumed (stock Antminer load still on after a minu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class Model:
     step_s: float
     restarts: bool
     rise_c: float = 45.0
+    cooling: str = "air"
     low_share: float = 0.4
     high_share: float = 1.2
     joined: bool = True
@@ -134,6 +135,11 @@ MODELS: Mapping[str, Model] = {
                   "Fri Mar 15 10:12:05 CST 2024", frozenset({"new_api", "new_key", "joined", "low_is_2"})),
         _antminer("antminer-s19-pro", "Antminer S19 Pro", 3250.0, 110.0, 114, _NORMAL_LOW,
                   "Tue Dec  6 16:12:30 CST 2022", frozenset()),
+        replace(
+            _antminer("antminer-s21-hyd", "Antminer S21 Hyd", 5360.0, 335.0, 216, _NORMAL_ONLY,
+                      "Thu Oct  9 18:55:45 CST 2025", frozenset({"new_api", "new_key", "joined"})),
+            fans=0, cooling="hydro", rise_c=30.0,
+        ),
         _whatsminer("whatsminer-m50", "M50_VH60", 3306.0, 114.0, 105, "whatsminer", "20240624.18.REL"),
         _whatsminer("whatsminer-m50s", "M50S_VH50", 3276.0, 126.0, 135, "whatsminer", "20240624.18.REL"),
         _whatsminer("whatsminer-m60s", "M60S_VK40", 3441.0, 186.0, 75, "whatsminer_v3", "20251209.16.Rel2"),

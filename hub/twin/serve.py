@@ -18,6 +18,8 @@ import orjson
 import uvloop
 
 from hub.twin.container import Container, Publisher
+from hub.twin.container_modbus import ACCOUNT as CONTAINER_ACCOUNT
+from hub.twin.container_modbus import ModbusContainer
 from hub.twin.control import ready_line, serve_control
 from hub.twin.decoys import Decoys
 from hub.twin.doors import ACCOUNTS, doors
@@ -27,7 +29,7 @@ from hub.twin.lines import (
     allow_files,
     keep_ports,
 )
-from hub.twin.meters import Meters, serve_meters
+from hub.twin.meters import Meters, serve_station
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec, feeder_name
 from kernel.clock import Clock, system_clock
@@ -96,10 +98,17 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
         meters = Meters(
             site, clock, profile_of("meters", spec.main_meter_profile), profile_of("meters", spec.feeder_meter_profile)
         )
-        gateway, meter_port = await serve_meters(meters, spec.host, spec.meter_port, rng)
+        gateway, meter_port = await serve_station(meters, spec.host, spec.meter_port, spec.meter_latency_s, rng)
         stack.callback(gateway.close)
         containers = [Container(site, number) for number in range(spec.containers)]
+        profile = profile_of("containers", spec.container_profile)
         ready = describe(site, ports, containers, meter_port)
+        if profile.wire == "modbus":
+            for container, told in zip(containers, ready["containers"], strict=True):
+                station = ModbusContainer(container, profile, clock, rng)
+                server, port = await serve_station(station, spec.host, 0, spec.meter_latency_s, rng)
+                stack.callback(server.close)
+                told |= {"host": spec.host, "port": port, "account": CONTAINER_ACCOUNT}
         if decoys.described:
             ready["decoys"] = decoys.described
         if spec.finance:
@@ -113,8 +122,8 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         loops = [asyncio.create_task(_advance(street)), asyncio.create_task(keep_ports(site, ports))]
-        if spec.mqtt_host is not None and containers:
-            publisher = Publisher(site, clock, profile_of("containers", spec.container_profile), containers)
+        if spec.mqtt_host is not None and containers and profile.wire == "mqtt":
+            publisher = Publisher(site, clock, profile, containers)
             loops.append(asyncio.create_task(publisher.run()))
         _announce(ready, ready_path)
         waiter = asyncio.create_task(stop.wait())

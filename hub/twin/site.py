@@ -4,12 +4,13 @@
 Sockets (`hub.twin.serve`) and virtual time (`hub.simulation`) stand on this same file; it knows neither.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hub.twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
+from hub.twin.faults import CURED_BY_POWER, METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from hub.twin.look import Look
 from hub.twin.models import Model
 from hub.twin.physics import WS_PER_WH, Machines
@@ -40,6 +41,8 @@ class Unit:
     faults: set[str] = field(default_factory=set)
     memory: dict[str, object] = field(default_factory=dict)
     frozen: Look | None = None
+    plugged: bool = True
+    coolant_loss_c: float = 0.0
     open_now: int = 0
     open_most: int = 0
     answers: int = 0
@@ -93,6 +96,8 @@ class Site:
         ]
         self.by_device = {unit.place.device: unit for unit in self.units}
         self.feeder_of = np.array([place.feeder for place in self.places], dtype=np.int64)
+        phases = np.array([place.phase for place in self.places], dtype=np.int64)
+        self._cell_of = self.feeder_of * 4 + np.where(phases < 0, 3, phases)
         rng = np.random.default_rng([spec.seed, 3])
         self.meters = [
             MeterPlace(
@@ -120,16 +125,39 @@ class Site:
         unknown = faults - set(MINER_FAULTS)
         if unknown:
             raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(MINER_FAULTS))}")
-        machines, index, boards = self.machines, unit.index, unit.model.boards
-        machines.advance(now_ms)
-        dead = "board" in faults
-        machines.dead_boards[index] = 1 if dead else 0
-        left = (boards - 1) / boards if dead else 1.0
-        machines.fault_hash[index] = 0.0 if faults & {"sick", "dead"} else left
-        machines.fault_power[index] = 0.0 if "dead" in faults else 1.0 - (1.0 - left) * 0.9
-        machines.fault_heat_c[index] = 60.0 if "overheat" in faults else 0.0
-        unit.frozen = machines.look(index) if "frozen" in faults else None
+        self.machines.advance(now_ms)
         unit.faults = set(faults)
+        self._apply_faults(unit)
+        unit.frozen = self.machines.look(unit.index) if "frozen" in faults else None
+
+    def _apply_faults(self, unit: Unit) -> None:
+        """What the unit's faults and its socket do to the machine."""
+        machines, index, boards = self.machines, unit.index, unit.model.boards
+        powered = unit.plugged and "dead" not in unit.faults
+        machines.dead_boards[index] = 1 if "board" in unit.faults else 0
+        left = (boards - 1) / boards if "board" in unit.faults and boards > 1 else 1.0
+        machines.fault_hash[index] = left if powered and "sick" not in unit.faults else 0.0
+        machines.fault_power[index] = 1.0 - (1.0 - left) * 0.9 if powered else 0.0
+        machines.fault_heat_c[index] = 60.0 if "overheat" in unit.faults else unit.coolant_loss_c
+
+    def plug(self, unit: Unit, on: bool, now_ms: int) -> None:
+        """The socket before the unit: without it the unit is gone, with it again it boots, and what hung is cured."""
+        self.machines.advance(now_ms)
+        if unit.plugged == on:
+            return
+        unit.plugged = on
+        if on:
+            unit.faults -= CURED_BY_POWER
+            self.machines.reboot(unit.index, now_ms)
+        self._apply_faults(unit)
+
+    def cool(self, units: Iterable[Unit], on: bool, now_ms: int) -> None:
+        """The coolant of liquid-cooled units: without its flow their chips run hot until the protective stop."""
+        self.machines.advance(now_ms)
+        for unit in units:
+            if unit.model.cooling != "air":
+                unit.coolant_loss_c = 0.0 if on else 70.0
+                self._apply_faults(unit)
 
     def set_meter_faults(self, meter: str, faults: set[str]) -> None:
         unknown = faults - set(METER_FAULTS)
@@ -176,6 +204,19 @@ class Site:
     def meter_power_w(self) -> Floats:
         """True power at each meter, in the order of `meters`."""
         return self._metered(self.machines.power(), self.spec.losses.transformer_fixed_w)
+
+    def meter_phases_w(self, at: int) -> tuple[float, float, float]:
+        """True power of each phase at one meter: single-phase units stand on one, three-phase units on all."""
+        cells = np.bincount(self._cell_of, weights=self.machines.power(), minlength=4 * self.spec.feeders)
+        table = cells.reshape(self.spec.feeders, 4)
+        mine = table.sum(axis=0) if self.meters[at].feeder is None else table[self.meters[at].feeder]
+        losses = self.spec.losses
+        factor, fixed_w = losses.feeder_factor, 0.0
+        if self.meters[at].feeder is None:
+            factor, fixed_w = factor * (1 + losses.transformer_share), losses.transformer_fixed_w
+        even = float(mine[3]) / 3
+        first, second, third = (factor * (float(mine[phase]) + even) + fixed_w / 3 for phase in range(3))
+        return first, second, third
 
     def meter_energy_wh(self) -> Floats:
         """Each meter's counter, in the order of `meters`."""

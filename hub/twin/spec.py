@@ -121,7 +121,7 @@ class TwinSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One miner of the layout."""
+    """One miner of the layout. `phase` 0 to 2 is L1 to L3, -1 all three."""
 
     index: int
     device: str
@@ -131,6 +131,7 @@ class Place:
     feeder: int
     rack: str
     position: str
+    phase: int
     serial: str
     rival_serial: str
     mac: str
@@ -214,6 +215,7 @@ def layout(spec: TwinSpec) -> list[Place]:
                 feeder=feeder,
                 rack=f"{feeder_name(feeder)}-r{within // spec.rack_size + 1:02d}",
                 position=str(within % spec.rack_size + 1),
+                phase=-1 if model.cooling != "air" else within % 3,
                 serial=serial_number(spec, index),
                 rival_serial=serial_number(spec, index - 1 if index else 1),
                 mac="02:" + ":".join(f"{(index + 1 >> shift) & 0xFF:02X}" for shift in (24, 16, 8, 0)) + ":01",

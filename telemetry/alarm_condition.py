@@ -107,12 +107,12 @@ def _of_device(
         return hit & usable, ~hit & usable, np.full(len(hit), np.nan)
     values, usable = _numbers(table, when.metric, rule, now_ms)
     if isinstance(when, Threshold):
-        if when.above is not None:
-            return usable & (values > when.above), usable & (values <= when.above - when.deadband), values
-        assert when.below is not None
-        return usable & (values < when.below), usable & (values >= when.below + when.deadband), values
+        if when.high is not None:
+            return usable & (values > when.high), usable & (values <= when.high - when.hysteresis), values
+        assert when.low is not None
+        return usable & (values < when.low), usable & (values >= when.low + when.hysteresis), values
     reference, told = _numbers(table, when.reference, rule, now_ms)
-    usable &= told & (reference > when.least)
+    usable &= told & (reference > when.low)
     share = np.divide(values - reference, reference, out=np.zeros(len(values)), where=usable)
     apart = {"either": np.abs(share), "below": -share, "above": share}[when.direction]
     over = usable & (apart > when.over_share)
@@ -172,7 +172,7 @@ def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places,
     scopes = sorted(site for site in sums if site in whole_told and site not in holes)
     whole = np.array([sums[site][0] for site in scopes])
     parts = np.array([sums[site][1] for site in scopes])
-    known = np.abs(whole) > when.least
+    known = np.abs(whole) > when.low
     share = np.divide(whole - parts, whole, out=np.zeros(len(scopes)), where=known)
     over = known & (np.abs(share) > when.over_share)
     return Judged(scopes, over, known & ~over, share)

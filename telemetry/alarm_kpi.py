@@ -31,7 +31,7 @@ class AlarmKpis:
     chattering: tuple[tuple[str, str], ...]
     bad_actors: tuple[tuple[str, int], ...]
     bad_actors_share: float
-    acknowledged_after_s_median: float | None
+    median_acknowledged_after_s: float | None
     by_priority: Mapping[str, int]
     suppressed: int
     shelved_now: int
@@ -81,7 +81,7 @@ def kpis(changes: Iterable[tuple[int, Mapping[str, Any]]], span: Span, now_ms: i
         chattering=_chattering(raised),
         bad_actors=tuple(worst),
         bad_actors_share=sum(count for _, count in worst) / len(raised) if raised else 0.0,
-        acknowledged_after_s_median=float(np.median(took_s)) if took_s else None,
+        median_acknowledged_after_s=float(np.median(took_s)) if took_s else None,
         by_priority=dict(Counter(priority for *_, priority in raised)),
         suppressed=suppressed,
         shelved_now=len(shelved),

@@ -34,12 +34,12 @@ GROUPS = ("rack", "feeder", "site")
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Raises above `above` or below `below`; clears `deadband` inside it."""
+    """Raises above `high` or below `low`; clears `hysteresis` inside it."""
 
     metric: str
-    above: float | None = None
-    below: float | None = None
-    deadband: float = 0.0
+    high: float | None = None
+    low: float | None = None
+    hysteresis: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +70,29 @@ class InState:
 class Difference:
     """Raises where a metric is further from another of the same device than `over_share` of that other.
 
-    `direction`: "either", "below" or "above" the reference. References under `least` are not judged.
+    `direction`: "either", "below" or "above" the reference. References under `low` are not judged.
     """
 
     metric: str
     reference: str
     over_share: float
     direction: str = "either"
-    least: float = 0.0
+    low: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """Raises where the whole (devices of role `whole`) and the sum of its parts differ by more than `over_share`.
 
-    Judged per site: main meter against feeders, feeders against the miners' own claim. Only where all told.
+    Judged per site: main meter against feeders, feeders against the miners' own claim. Only where all told, and where
+    the whole is more than `low`.
     """
 
     metric: str
     whole: str
     parts: str
     over_share: float
-    least: float = 0.0
+    low: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +237,8 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
             faults.append(Fault(f"{place} when", f"{given[metric]!r} does not fit type {name!r}", "Use a fitting type"))
     if shape is InState:
         given["any_of"] = tuple(given.get("any_of", ()))
-    if shape is Threshold and (given.get("above") is None) == (given.get("below") is None):
-        faults.append(Fault(f"{place} when", "give either above or below", "One of the two"))
+    if shape is Threshold and (given.get("high") is None) == (given.get("low") is None):
+        faults.append(Fault(f"{place} when", "give either high or low", "One of the two"))
     try:
         found: Condition = shape(**given)
     except TypeError as error:

@@ -21,7 +21,7 @@ class EnergyFigure:
     span: Span
     energy_wh: int
     coverage: float
-    told: float
+    told_share: float
     by_basis_wh: dict[str, float]
     oddities: tuple[str, ...]
     passport: dict[str, Any]
@@ -29,7 +29,7 @@ class EnergyFigure:
     @property
     def fit(self) -> bool:
         """Whether a bill may rest on it as it stands: nothing missing, and the point fit throughout."""
-        return self.told >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
+        return self.told_share >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -38,7 +38,7 @@ class EnergyFigure:
             "to": iso(self.span.end_ms),
             "energy_wh": self.energy_wh,
             "coverage": round(self.coverage, 6),
-            "told": round(self.told, 6),
+            "told": round(self.told_share, 6),
             "by_basis_wh": self.by_basis_wh,
             "oddities": list(self.oddities),
             "passport": self.passport,

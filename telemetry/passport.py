@@ -63,13 +63,13 @@ class Ratio:
     """Current and voltage transformers: the register counts 1/(ct * vt) of what flows, where it counts secondary energy."""
 
     span: Span
-    ct: float
-    vt: float
+    ct_ratio: float
+    vt_ratio: float
     act: str
 
     @property
     def factor(self) -> float:
-        return self.ct * self.vt
+        return self.ct_ratio * self.vt_ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Passport:
             ],
             "seals": [one.number for one in self.seals if one.span.overlap(span)],
             "ratios": [
-                {"ct": one.ct, "vt": one.vt, "factor": one.factor, "from": iso(one.span.start_ms), "act": one.act}
+                {"ct": one.ct_ratio, "vt": one.vt_ratio, "factor": one.factor, "from": iso(one.span.start_ms), "act": one.act}
                 for one in self.ratios if one.span.overlap(span)
             ],
             "register": "primary" if self.register_is_primary else "secondary, multiplied",
@@ -194,8 +194,10 @@ class _Reader:
             self.fault(place, f"{key} is missing", "Give it as the paper says")
         return str(found)
 
-    def number(self, place: str, entry: Mapping[str, Any], key: str, default: float | None = None) -> float | None:
-        found = entry.get(key, default)
+    def number(
+        self, place: str, entry: Mapping[str, Any], key: str, default_value: float | None = None
+    ) -> float | None:
+        found = entry.get(key, default_value)
         if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or found < 0):
             self.fault(place, f"{key} = {found!r} is no number of 0 or more", "Correct it")
             return None

@@ -226,14 +226,14 @@ def test_all_faults_of_all_files_at_once(tmp_path: Path) -> None:
         priority = "urgent"
         text = "x"
         colour = "red"
-        when = { type = "threshold", metric = "power_w", above = 1.0 }
+        when = { type = "threshold", metric = "power_w", high = 1.0 }
         [[rule]]
         id = "two"
         kind = "miner"
         priority = "low"
         text = "x"
         action = "y"
-        when = { type = "threshold", metric = "no_metric", above = 1.0, below = 2.0 }
+        when = { type = "threshold", metric = "no_metric", high = 1.0, low = 2.0 }
         [[rule]]
         id = "three"
         kind = "miner"
@@ -257,7 +257,7 @@ def test_all_faults_of_all_files_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load_rules([tmp_path / "a.toml", tmp_path / "b.toml"])
     text = str(refused.value)
-    for word in ("toaster", "urgent", "colour", "action is missing", "no_metric", "either above or below", "on_delay_s",
+    for word in ("toaster", "urgent", "colour", "action is missing", "no_metric", "either high or low", "on_delay_s",
                  "weather", "b.toml"):  # fmt: skip
         assert word in text, word
     assert all(fault.remedy for fault in refused.value.faults)
@@ -300,6 +300,6 @@ def test_figures_of_the_alarms_themselves() -> None:
     assert found.flood_share == pytest.approx(1 / 6)
     assert found.chattering == (("r", "hub/site/m1"),)
     assert found.bad_actors[0] == ("r at hub/site/m1", 3) and found.bad_actors_share == pytest.approx(12 / 18)
-    assert found.acknowledged_after_s_median == 60.0
+    assert found.median_acknowledged_after_s == 60.0
     assert found.standing == 16 and found.suppressed == 1 and found.shelved_now == 1
     assert found.by_priority == {"high": 18}

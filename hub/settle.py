@@ -29,6 +29,9 @@ from treasury.transfer import Transfer
 
 T = TypeVar("T")
 
+FRESH_MS = 60_000
+"""A payout younger than this may wait for its meter without being a fault."""
+
 DAYS_AGAIN = 3
 """Days before the last payout that are asked again: a pool may confirm late."""
 
@@ -54,7 +57,10 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The treasury after a round: totals of the whole ledger, and what had to wait."""
+    """The treasury after a round: totals of the whole ledger, and what had to wait.
+
+    `waiting` are those of `held` that only wait for the meter to have told the last seconds before a fresh payout: no news.
+    """
 
     received_sat: int
     posted_sat: int
@@ -64,6 +70,7 @@ class Settled:
     sold_sat: int
     tenge_tiyn: int
     held: tuple[Fault, ...]
+    waiting: tuple[Fault, ...] = ()
 
 
 async def settle_once(desk: Desk) -> Settled:
@@ -77,7 +84,7 @@ class _Round:
     """The state of one round: what was asked once is not asked again."""
 
     def __init__(self, desk: Desk) -> None:
-        self.desk, self.held = desk, list[Fault]()
+        self.desk, self.held, self.waiting = desk, list[Fault](), list[Fault]()
         self.payouts = 0
         self._quote: Quote | None = None
         self._rates: dict[date, RecordedRate | None] = {}
@@ -142,6 +149,8 @@ class _Round:
             await self._divide(paid, portions)
         except ConfigError as error:
             self.held += error.faults
+            if desk.clock.now_ms() - paid.at_ms < FRESH_MS:
+                self.waiting += error.faults
             return
         await self._say(paid)
         edition = portions[-1][0]
@@ -292,7 +301,8 @@ class _Round:
         none = Balance()
         return Settled(
             totals.received_sat, totals.posted_sat, totals.residual_sat, totals.city_sat, self.payouts,
-            balances.get(exchange.CLEARING_SAT, none).debits, balances.get(settlement.BANK, none).debits, tuple(self.held),
+            balances.get(exchange.CLEARING_SAT, none).debits, balances.get(settlement.BANK, none).debits,
+            tuple(self.held), tuple(self.waiting),
         )  # fmt: skip
 
 

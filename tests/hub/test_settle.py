@@ -145,6 +145,11 @@ def test_dead_feeds_hold_what_rests_on_them_and_nothing_else(tmp_path: Path):
         world.down = set()
         unknown = await settle_once(desk(world, ledger, servers, energy_wh=lambda span: None))
         assert any("energy_wh" in fault.problem for fault in unknown.held)
+        assert unknown.waiting == unknown.held, "a fresh payout waits for its meter"
+        world.now_ms += 61_000
+        late = await settle_once(desk(world, ledger, servers, energy_wh=lambda span: None))
+        assert late.held
+        assert late.waiting != late.held, "an old one does not: the meter is silent"
         done = await settle_once(desk(world, ledger, servers))
         assert done.held == ()
         assert done.residual_sat == 0

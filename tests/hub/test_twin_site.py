@@ -17,7 +17,9 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
 
+from hub.twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from hub.twin.lines import allow_files
+from hub.twin.models import MODELS
 from hub.twin.spec import TwinSpec, layout, street
 from kernel.errors import ConfigError
 from telemetry.codec import decode_document
@@ -161,3 +163,13 @@ def test_truth_in_columns(tmp_path: Path) -> None:
         assert len(sick) == 3
         assert all(columns["hashrate_hs"][at] == 0 and columns["power_w"][at] > 1000 for at in sick)
         assert all(columns["state"][at] == "fault" for at in sick)
+
+
+def test_the_page_of_the_twin_names_every_model_and_fault() -> None:
+    page = (ROOT / "docs" / "reference" / "twin.md").read_text(encoding="utf-8")
+    for word, says in (MINER_FAULTS | METER_FAULTS | SERVICE_FAULTS).items():
+        assert f"| `{word}` | {says} |" in page, f"describe {word} in docs/reference/twin.md"
+    for model in MODELS.values():
+        assert f"| `{model.name}` | {model.label} | `{model.dialect}` |" in page, (
+            f"add {model.name} to docs/reference/twin.md"
+        )

@@ -169,11 +169,12 @@ async def _first_word(running: Running, patience_s: float = 30.0) -> int:
     raise ConfigError([Fault("demo", f"no billing meter spoke within {patience_s:g} s", "See twin.log")])
 
 
-async def _settled(settling: SettleDuty, rounds: int = 5) -> None:
+async def _settled(settling: SettleDuty, rounds: int = 6) -> None:
     """A payout of this very moment is divided once the meter has told its energy: let it."""
     for _ in range(rounds):
         with contextlib.suppress(ConfigError):
             await settling.do()
+        if settling.last is not None and not settling.last.held and not settling.last.waiting:
             return
         await asyncio.sleep(1.5)
 

@@ -8,7 +8,8 @@ a dry run prints the requests.
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from kernel.reading import Field, Reading
 from kernel.receipt import Receipt
@@ -47,13 +48,12 @@ class Http:
 Request = Rpc | Http
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: `status` is the HTTP status, 0 for RPC."""
+class Answer(NamedTuple):
+    """What came back: `status` is the HTTP status, 0 for RPC. A tuple, since one is made for every poll."""
 
     body: bytes
     status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 Talk = Generator[Request, Answer, Any]

@@ -9,6 +9,7 @@ work mode of 1 there (or in `stats`) is sleep. Every write reads the configurati
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -18,11 +19,12 @@ from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.dialect import antminer_stats, cgminer
-from miner_control.dialect.gather import gather
+from miner_control.dialect.gather import gather, joined
 from miner_control.driver import Access, Answer, Http, Request, Rpc
 from telemetry.source import Tier
 
 _JOINED = ("summary", "stats", "pools")
+_JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'
 _MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
 _SLEEP = 1
 _CONF_LIFE_MS = 60_000
@@ -44,7 +46,17 @@ class Antminer:
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {}
-        yield from self._gather(access, answers, tier)
+        learnt = _learnt(access) if tier is Tier.FAST else None
+        if learnt is not None:
+            # The poll of thousands, every few seconds: one request, no detours.
+            try:
+                found = cgminer.parse((yield learnt).body)
+                answers = joined(found, _JOINED) if learnt.payload == _JOINED_PAYLOAD else {"stats": found}
+            except (TransportError, DecodeError) as error:
+                if not isinstance(error, DecodeError) and not _may_turn(access, error):
+                    raise
+        if not answers:
+            yield from self._gather(access, answers, tier)
         if tier is Tier.DAILY:
             yield from _optional(access, answers, "version", rpc=True)
             yield from _optional(access, answers, "get_system_info")
@@ -124,8 +136,7 @@ class Antminer:
                 yield from self._over_rpc(access, answers, tier)
                 return
         except TransportError as error:
-            # Refused means the RPC is closed or its daemon is down; a time-out means the miner is busy: do not pile on.
-            if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
+            if not _may_turn(access, error):
                 raise
         lost: TransportError | None = None
         for command in _JOINED:
@@ -160,6 +171,23 @@ class Antminer:
                 answers["stats"] = found
 
 
+def _learnt(access: Access) -> Rpc | None:
+    """The one request that this firmware is known to answer with all the fast tier needs, or None before it is known."""
+    memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
+    if "new_api" not in memory or "joined" not in memory or memory.get("way") == "cgi":
+        return None
+    if memory["new_api"]:
+        return _new_stats(port)
+    return cgminer.request("+".join(_JOINED) if memory["joined"] else "stats", port)
+
+
+def _may_turn(access: Access, error: TransportError) -> bool:
+    """Whether to go on over the CGI. Refused means the RPC is closed or its daemon is down; a time-out means the miner is
+    busy, and nothing is piled on."""
+    return error.reason is Reason.UNREACHABLE and "http" in access.ports
+
+
+@lru_cache(maxsize=64)
 def _new_stats(port: int) -> Rpc:
     return Rpc(b'{"command":"stats","new_api":true}', port)
 

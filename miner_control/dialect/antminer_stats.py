@@ -23,7 +23,9 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_text,
+    whole,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
 from miner_control.dialect.web import entries
@@ -35,6 +37,7 @@ _RATES = (
 )  # fmt: skip
 _SLEEP = 1
 _WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low"}
+_WATT_KEYS = ("watt", "power", "Power", "chain_power")
 _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
@@ -170,28 +173,28 @@ def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
 
 def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
     for source in (stats, summary):
-        watts = first(source, "watt", "power", "Power", "chain_power")
-        if watts is not None:
-            break
-    if watts is None:
-        values["power_w"] = values["power_source"] = NO_POWER
-    else:
-        put(values, "power_w", watts)
-        values["power_source"] = ESTIMATE
+        for key in _WATT_KEYS:
+            if key in source:
+                put(values, "power_w", source[key])
+                values["power_source"] = values["power_w"] if isinstance(values["power_w"], Missing) else ESTIMATE
+                return
+    values["power_w"] = values["power_source"] = NO_POWER
 
 
 def _fans(values: Values, stats: Mapping[str, Any]) -> None:
     listed = stats.get("fan")
-    count = plain(stats.get("fan_num"))
+    count = stats.get("fan_num")
+    if type(count) is not int:
+        count = whole(count, -1)
     if count == 0:
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
     told = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
     # Some list eight fans and have four: the ones beyond `fan_num` are not there.
-    put_fans(values, told[: int(count)] if count and any(told[: int(count)]) else told)
-    duty = first(stats, "fan_pwm", "fan_duty")
-    if duty is not None:
-        put(values, "fan_duty_pct", duty)
+    counted = told[:count] if count > 0 else told
+    put_fans(values, counted if any(counted) else told)
+    if "fan_pwm" in stats:
+        put(values, "fan_duty_pct", stats["fan_pwm"])
 
 
 def _slow(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
@@ -238,4 +241,4 @@ def _identity(values: Values, answers: Mapping[str, Any]) -> None:
     put_text(values, "model", model_of(answers))
     put_text(values, "firmware", first(system, "system_filesystem_version", "fw_version") or compiled)
     put_text(values, "serial", first(system, "serinum", "sn"))
-    put_text(values, "mac", system.get("macaddr"))
+    put_mac(values, system.get("macaddr"))

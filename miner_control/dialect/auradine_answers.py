@@ -19,6 +19,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -94,7 +95,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "model", report.get("model"))
         put_text(values, "firmware", first(report, "version") or first(version, "FluxOS", "GCMiner"))
         put_text(values, "serial", first(report, "ChassisSerialNo", "SerialNo"))
-        put_text(values, "mac", report.get("mac"))
+        put_mac(values, report.get("mac"))
     return values
 
 

@@ -26,6 +26,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
 )
@@ -115,7 +116,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "model", first(version, "PROD", "MODEL") or head.get("Ver", "").split("-")[0])
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
         put_text(values, "serial", _known(first(version, "DNA") or head.get("DNA")))
-        put_text(values, "mac", first(version, "MAC"))
+        put_mac(values, first(version, "MAC"))
     return values
 
 

@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -159,7 +160,7 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "model", first(info, "deviceModel", "ASICModel"))
         put_text(values, "firmware", first(info, "version", "axeOSVersion"))
         values["serial"] = UNSUPPORTED
-        put_text(values, "mac", info.get("macAddr"))
+        put_mac(values, info.get("macAddr"))
     return values
 
 

@@ -20,6 +20,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -92,7 +93,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         )
         put_text(values, "firmware", nested(details, "bos_version", "current"))
         put_text(values, "serial", details.get("serial_number"))
-        put_text(values, "mac", details.get("mac_address") or nested(answers.get("network"), "mac_address"))
+        put_mac(values, details.get("mac_address") or nested(answers.get("network"), "mac_address"))
     return values
 
 

@@ -67,6 +67,16 @@ def put_text(values: Values, metric: str, raw: Any) -> None:
     values[metric] = text or NOT_REPORTED
 
 
+def put_mac(values: Values, raw: Any) -> None:
+    """Set the MAC address; twelve digits without colons (some firmwares) get them."""
+    put_text(values, "mac", raw)
+    text = values["mac"]
+    if isinstance(text, str):
+        bare = text.replace("-", "").replace(":", "")
+        if len(bare) == 12:
+            values["mac"] = ":".join(bare[at : at + 2] for at in range(0, 12, 2))
+
+
 def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bool = True) -> None:
     """Set a metric to the greatest of several figures; where every one is the sensor's zero it is SENTINEL."""
     best, seen, low, high = -math.inf, NOT_REPORTED, *_BOUNDS[metric]

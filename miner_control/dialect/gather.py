@@ -26,6 +26,8 @@ def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Ge
         except DecodeError:
             found = {}
         memory["joined"] = bool(found)
+        if len(found) == len(commands):
+            return found
     for place, command in enumerate(commands):
         if command in found:
             continue

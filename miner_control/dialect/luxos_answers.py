@@ -21,6 +21,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -193,4 +194,4 @@ def _identity(values: Values, answers: Mapping[str, Any], config: Mapping[str, A
     put_text(values, "model", first(config, "Model") or version.get("Type"))
     put_text(values, "firmware", first(version, "LUXminer", "Miner"))
     put_text(values, "serial", config.get("SerialNumber"))
-    put_text(values, "mac", config.get("MACAddr"))
+    put_mac(values, config.get("MACAddr"))

@@ -20,6 +20,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -106,7 +107,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         name, version = info.get("fw_name"), info.get("fw_version")
         put_text(values, "firmware", f"{name} {version}" if name and version else version)
         put_text(values, "serial", first(info, "serial") or nested(answers.get("chains/factory-info"), "psu_serial"))
-        put_text(values, "mac", nested(info, "system", "network_status", "mac"))
+        put_mac(values, nested(info, "system", "network_status", "mac"))
     return values
 
 

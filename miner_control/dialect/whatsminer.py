@@ -55,12 +55,17 @@ class Whatsminer:
         return whatsminer_summary.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        answers = yield from gather(access, ("summary",) if tier is Tier.FAST else _JOINED, again=tier is Tier.DAILY)
-        if tier is not Tier.FAST:
+        answers: dict[str, Any]
+        if tier is Tier.FAST:
+            answers = {
+                "summary": cgminer.parse((yield cgminer.request("summary", access.ports.get("rpc", cgminer.PORT))).body)
+            }
+            if whatsminer_summary.doubtful(answers):
+                yield from also(access, answers, "status")
+        else:
+            answers = yield from gather(access, _JOINED, again=tier is Tier.DAILY)
             for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
                 yield from also(access, answers, command)
-        elif whatsminer_summary.doubtful(answers):
-            yield from also(access, answers, "status")
         return whatsminer_summary.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:

@@ -15,11 +15,13 @@ from miner_control.dialect.figures import (
     NOT_APPLICABLE,
     NOT_REPORTED,
     PSU,
+    SENTINEL,
     Values,
     first,
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -177,6 +179,12 @@ def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]
 
 def _temperatures(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
     for metric, key in (("temp_board_max_c", "Temperature"), ("temp_chip_max_c", "Chip Temp Max")):
+        if not devs:
+            raw = summary.get(key)
+            put(values, metric, raw)
+            if values[metric] == 0:
+                values[metric] = SENTINEL
+            continue
         raws = [dev[key] for dev in devs if key in dev]
         if key in summary:
             raws.append(summary[key])
@@ -209,21 +217,18 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
     """The error codes told by `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither tells."""
-    summary, told = _summary(answers), False
-    found: list[str] = []
-    if "Error Code Count" in summary:
-        told = True
-        if summary["Error Code Count"] != 0:
-            found += [str(summary[key]) for key in summary if _CODE_KEY.fullmatch(key)]
-    listed = message(answers, "get_error_code").get("error_code")
-    if listed is not None:
-        told = True
-        for entry in listed if isinstance(listed, list) else [listed]:
-            if isinstance(entry, dict):
-                found += [str(key) for key in entry if str(key).isdigit()]
-            elif str(entry).strip().isdigit():
-                found.append(str(entry).strip())
-    return list(dict.fromkeys(found)) if told else None
+    summary = _summary(answers)
+    count = summary.get("Error Code Count")
+    listed = message(answers, "get_error_code").get("error_code") if "get_error_code" in answers else None
+    if listed is None and (count is None or count == 0):
+        return None if count is None else []
+    found = [str(summary[key]) for key in summary if _CODE_KEY.fullmatch(key)] if count else []
+    for entry in listed if isinstance(listed, list) else [listed] if listed is not None else []:
+        if isinstance(entry, dict):
+            found += [str(key) for key in entry if str(key).isdigit()]
+        elif str(entry).strip().isdigit():
+            found.append(str(entry).strip())
+    return list(dict.fromkeys(found))
 
 
 def _identity(
@@ -250,4 +255,4 @@ def _identity(
     )
     put_text(values, "firmware", firmware)
     put_text(values, "serial", first(info, "miner_sn", "minersn") or first(psu, "serial_no"))
-    put_text(values, "mac", first(summary, "MAC") or info.get("mac"))
+    put_mac(values, first(summary, "MAC") or info.get("mac"))

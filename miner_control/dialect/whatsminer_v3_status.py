@@ -18,6 +18,7 @@ from miner_control.dialect.figures import (
     plain,
     put,
     put_fans,
+    put_mac,
     put_max,
     put_text,
     truth,
@@ -192,4 +193,4 @@ def _identity(values: Values, told: Mapping[str, Any], miner: Mapping[str, Any])
     put_text(values, "model", first(miner, "type", "model"))
     put_text(values, "firmware", first(_object(told, "system"), "fwversion", "fw-version"))
     put_text(values, "serial", first(miner, "miner-sn", "sn"))
-    put_text(values, "mac", _object(told, "network").get("mac"))
+    put_mac(values, _object(told, "network").get("mac"))

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,7 @@ class Exchanges:
         self._epoll: select.epoll | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking = False
+        self._chunk = memoryview(bytearray(_CHUNK))
         self._waiting: list[tuple[str, int, bytes, Whole, asyncio.Future[bytes], float]] = []
 
     def exchange(
@@ -160,17 +162,17 @@ class Exchanges:
         buffer = talk.buffer
         while True:
             try:
-                chunk = talk.sock.recv(_CHUNK)
+                count = talk.sock.recv_into(self._chunk)
             except BlockingIOError:
                 return
-            if not chunk:
+            if not count:
                 if buffer and talk.whole(buffer, True):
                     self._finish(number, talk)
                 else:
                     text = f"closed after {len(buffer)} bytes" if buffer else "closed without an answer"
                     self._fail(number, Reason.UNREACHABLE, text)
                 return
-            buffer += chunk
+            buffer += self._chunk[:count]
             if len(buffer) > self.cap_bytes:
                 self._fail(number, Reason.MALFORMED, f"a reply of more than {self.cap_bytes} bytes")
                 return
@@ -228,13 +230,14 @@ class MinerPort:
     """
 
     kind = "miner"
-    __slots__ = ("_clock", "_device", "_digest", "_exchanges", "_lock", "access", "dialect", "miner")
+    __slots__ = ("_busy", "_clock", "_device", "_digest", "_exchanges", "_queue", "access", "dialect", "miner")
 
     def __init__(self, miner: Miner, dialect: Dialect, access: Access, clock: Clock, exchanges: Exchanges) -> None:
         self.miner, self.dialect, self.access = miner, dialect, access
         self._clock, self._exchanges = clock, exchanges
         self._device = miner.device
-        self._lock = asyncio.Lock()
+        self._busy = False
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._digest: Digest | None = None
 
     @property
@@ -247,14 +250,24 @@ class MinerPort:
 
     async def read(self, tier: Tier) -> Reading:
         """One poll. Raises TransportError or DecodeError."""
-        async with self._lock:
-            values = await self._drive(self.dialect.read(self.access, tier, self._clock.now_ms()), _Course())
+        if self._busy:
+            await self._turn()
+        self._busy = True
+        try:
+            values = await self._drive(self.dialect.read(self.access, tier, self._clock.now_ms()), _READING)
+        finally:
+            self._leave()
         return Reading(self._device, "miner", self._clock.now_ms(), values)
 
     async def prepare(self) -> None:
         """Make token or nonce beforehand. Raises TransportError or DecodeError."""
-        async with self._lock:
-            await self._drive(self.dialect.prepare(self.access, self._clock.now_ms()), _Course())
+        if self._busy:
+            await self._turn()
+        self._busy = True
+        try:
+            await self._drive(self.dialect.prepare(self.access, self._clock.now_ms()), _READING)
+        finally:
+            self._leave()
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Ask it. Never raises for what the device does: the receipt says."""
@@ -262,10 +275,15 @@ class MinerPort:
             return Unsupported(f"{self.dialect.name} has no {type(intent).__name__}")
         course = _Course(write_s=deadline_s)
         try:
-            async with asyncio.timeout(deadline_s), self._lock:
-                receipt: Receipt = await self._drive(
-                    self.dialect.carry_out(self.access, intent, self._clock.now_ms()), course
-                )
+            async with asyncio.timeout(deadline_s):
+                if self._busy:
+                    await self._turn()
+                self._busy = True
+                try:
+                    talk = self.dialect.carry_out(self.access, intent, self._clock.now_ms())
+                    receipt: Receipt = await self._drive(talk, course)
+                finally:
+                    self._leave()
             return receipt
         except TimeoutError:
             text = f"no answer within {deadline_s:g} s"
@@ -274,6 +292,31 @@ class MinerPort:
             return Unknown(str(error)) if course.wrote else Unreachable(str(error))
         except DecodeError as error:
             return Unknown(str(error)) if course.wrote else Refused("unreadable", str(error))
+
+    async def _turn(self) -> None:
+        """Wait for the lane, first come first served: a plain queue, since a lock costs two coroutines a poll."""
+        while self._busy:
+            place = asyncio.get_running_loop().create_future()
+            self._queue.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    # The turn came at the moment this caller gave up: it goes to the next.
+                    self._wake()
+                raise
+
+    def _leave(self) -> None:
+        self._busy = False
+        if self._queue:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
 
     async def _drive(self, talk: Any, course: "_Course") -> Any:
         host, exchange = self.miner.host, self._exchanges.exchange
@@ -292,6 +335,9 @@ class MinerPort:
                     request = talk.send(answer)
         except StopIteration as end:
             return end.value
+        except (AttributeError, TypeError, KeyError, IndexError, ValueError, ArithmeticError) as error:
+            # A shape that a dialect did not think of: an answer that cannot be read, and no reason to stop polling.
+            raise DecodeError(self.dialect.name, f"unforeseen shape: {type(error).__name__}: {error}") from error
 
     async def _carry(self, request: Request, course: "_Course") -> Answer:
         if isinstance(request, Rpc):
@@ -342,3 +388,7 @@ class _Course:
 
     write_s: float | None = None
     wrote: bool = False
+
+
+_READING = _Course()
+"""Shared by all reads: they write nothing, so nothing of it is ever looked at."""

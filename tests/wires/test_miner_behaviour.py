@@ -12,6 +12,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Refused, Unknown, Unreachable
 from miner_control.command import Locate, Reboot, Sleep
+from miner_control.driver import Rpc
 from miner_control.io.miner_socket import Exchanges
 from telemetry.source import Tier
 from tests.dialects import fixtures
@@ -224,6 +225,49 @@ def test_one_connection_at_a_time() -> None:
             assert len(where.heard) == 6, "five polls, and once the question for the new API"
             assert where.open_most == 1
 
+    asyncio.run(run())
+
+
+def test_a_caller_who_gives_up_blocks_nobody() -> None:
+    """Cancelled while it waits for the lane, while it asks, and at the very moment its turn comes: the next is served."""
+
+    async def run() -> None:
+        async with peer(says(0.03, JOINED, b"\x00")) as where:
+            port = port_of(where)
+            await port.read(Tier.FAST)
+            for pause_s in (0.0, 0.01, 0.02, 0.03, 0.04, 0.06):
+                tasks = [asyncio.ensure_future(port.read(Tier.FAST)) for _ in range(4)]
+                await asyncio.sleep(pause_s)
+                tasks[0].cancel()
+                tasks[2].cancel()
+                found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+                assert isinstance(found[1], Reading) and isinstance(found[3], Reading)
+            assert where.open_most == 1 or where.open_most == 2, "a cancelled conversation may still be closing"
+            assert isinstance(await asyncio.wait_for(port.read(Tier.FAST), 2), Reading)
+
+    asyncio.run(run())
+
+
+def test_an_unforeseen_shape_is_a_decode_error_and_nothing_else() -> None:
+    """Whatever a dialect trips over, the collector sees one of its two errors."""
+
+    class Careless:
+        name = "careless"
+
+        def read(self, access: object, tier: Tier, now_ms: int) -> object:
+            answer = yield Rpc(b"{}", where_port)
+            return {"hashrate_hs": orjson.loads(answer.body)["no"]["such"]}
+
+    async def run() -> None:
+        nonlocal where_port
+        async with peer(says(b'{"no":1}')) as where:
+            where_port = where.port
+            port = port_of(where)
+            port.dialect = Careless()  # type: ignore[assignment]
+            with pytest.raises(DecodeError, match="unforeseen"):
+                await port.read(Tier.FAST)
+
+    where_port = 0
     asyncio.run(run())
 
 

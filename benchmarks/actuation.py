@@ -50,6 +50,7 @@ class TimedExchanges(Exchanges):
     def __init__(self) -> None:
         super().__init__()
         self.left_s: dict[str, float] = {}
+        self.left_cpu_s = 0.0
         self._writing: dict[int, str] = {}
 
     def exchange(
@@ -66,8 +67,9 @@ class TimedExchanges(Exchanges):
         payload = talk.payload
         super()._send(number, talk, mask)
         host = self._writing.get(id(payload))
-        if host is not None and talk.sent >= len(payload):
-            self.left_s.setdefault(host, time.monotonic())
+        if host is not None and talk.sent >= len(payload) and host not in self.left_s:
+            self.left_s[host] = time.monotonic()
+            self.left_cpu_s = cpu_s()
 
 
 def truth(url: str) -> dict[str, Any]:
@@ -215,7 +217,7 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
 
     spent_s = cpu_s()
     shed = await bench.order(Sleep(), half, options.deadline_s, 0)
-    shed_cpu_s = cpu_s() - spent_s
+    shed_cpu_s, wire_cpu_s = cpu_s() - spent_s, bench.exchanges.left_cpu_s - spent_s
     found = judge(shed, await asyncio.to_thread(truth, ready["control_url"]))
     wire = {f"wire_p{share}_s": percentile(bench.wire_s, bench.order_s, share) for share in (50, 99)}
     by_dialect = {
@@ -244,8 +246,14 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
         **wire,
         "wire_p99_s_by_dialect": by_dialect,
         **answered,
+        "wire_cpu_s": round(wire_cpu_s, 3),
         "shed_cpu_ms_each": round(1e3 * shed_cpu_s / len(half), 3),
         "restore": dict(Counter(type(receipt).__name__.lower() for receipt in woken.values())),
+        "restore_not_verified": [
+            (bench.ports[device].miner.dialect, repr(receipt)[:90])
+            for device, receipt in woken.items()
+            if not isinstance(receipt, Verified)
+        ][:5],
         "restore_s": round(waits[-1][0] - waits[0][0], 1) if waits else 0.0,
         "inrush_w_per_s": options.inrush_w_per_s,
         "steepest_w_per_s": round(staged),

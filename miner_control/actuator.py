@@ -28,7 +28,7 @@ from miner_control.envelope import Envelope
 from miner_control.readback import can_be_seen, shows, tier_of
 
 SUPERSEDED: Final = "superseded by a newer command"
-_REMEMBERED: Final = 200_000
+_REMEMBERED: Final = 5_000
 
 OnReceipt = Callable[[Command, Receipt, int], None]
 
@@ -179,7 +179,7 @@ class Actuator:
             self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(WITHDRAWN))
         live = _Live(command, asyncio.get_running_loop().create_future(), before=self._latest(command.device))
         self._known[command.id] = live.done
-        if len(self._known) > _REMEMBERED:
+        while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
             self._known.popitem(last=False)
         self._live[command.device] = live
         live.task = asyncio.create_task(self._carry(live))

@@ -16,6 +16,9 @@ from kernel.span import Slots, local_day
 from scheduling.forecast import Known
 from scheduling.problem import Floats, Ints
 
+ERROR_KEEPS = 0.98
+"""How much of the load forecast's error is left one slot later: what is seen now tells much about the next hours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -111,9 +114,9 @@ def history_of(
         del at_ms
     rng = np.random.default_rng(seed)
     noise = np.zeros(count)
-    shocks = rng.normal(size=count) * np.sqrt(1 - 0.98**2)
+    shocks = rng.normal(size=count) * np.sqrt(1 - ERROR_KEEPS**2)
     for t in range(1, count):
-        noise[t] = 0.98 * noise[t - 1] + shocks[t]
+        noise[t] = ERROR_KEEPS * noise[t - 1] + shocks[t]
     calls = _calls(rng, days, calls_per_month, round(3_600_000 / step_ms))
     load = load_forecast * (1 + load_error * noise)
     return History(slots, step_ms / 3_600_000, real, ahead, load_forecast, load, published, tuple(days), calls, zone)

@@ -12,7 +12,7 @@ from kernel.span import Slots
 from scheduling.certified import Recipe, certified
 from scheduling.counts import Corridor, Wishes, forward
 from scheduling.forecast import carried, fade_rate
-from scheduling.history import Day, History
+from scheduling.history import ERROR_KEEPS, Day, History
 from scheduling.ladder import ladders
 from scheduling.modes import fill
 from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
@@ -169,19 +169,23 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
     adder, cap, promised = _morning(history, groups, terms, state, day, rate)
     far = np.zeros(count + per_day)
     far[: len(adder)] = adder[: count + per_day]
-    adders = far[np.arange(count)[:, None] + np.arange(per_day)[None, :]]
+    ahead += far[np.arange(count)[:, None] + np.arange(per_day)[None, :]]
+    coincident = terms.coincident_per_kw * 1e3 / history.step_h * coincident_chance(history, terms, state, day)
+    for seen in range(count):
+        steps = min(count - seen, per_day)
+        ahead[seen, :steps] += coincident[seen, seen : seen + steps]
     problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), ahead[:, 0])
     wish = rolling_wishes(
-        groups, (ahead + adders) / 1e6, problem.slot_value(), history.step_h, RELUCTANCE * problem.start_money()[:, 0]
+        groups, ahead / 1e6, problem.slot_value(), history.step_h, RELUCTANCE * problem.start_money()[:, 0]
     )
     cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
-    return replace(_carry_out(problem, wish, ahead[:, 0] + adder[:count], cap), promised_w=promised)
+    return replace(_carry_out(problem, wish, ahead[:, 0], cap), promised_w=promised)
 
 
 def _morning(
     history: History, groups: Groups, terms: Terms, state: State, day: Day, rate: float
 ) -> tuple[Floats, Floats, Floats | None]:
-    """(what a MWh costs beside energy per slot, power cap per slot, power promised as reserve per block)."""
+    """(what a MWh costs beside energy and coincident peak per slot, power cap per slot, power promised as reserve per block)."""
     count, per_day = day.last - day.first, round(24 / history.step_h)
     free = np.full(count, np.inf)
     if not terms.coupled:
@@ -189,7 +193,8 @@ def _morning(
     horizon = count + per_day // 2
     price = carried(history.known(terms.lag), np.array([day.first]), horizon, rate)[0]
     share = min(1.0, horizon / per_day / max(day.days_left, 1))
-    chance = coincident_chance(history, terms, state, day, horizon)
+    chance = np.zeros(horizon)
+    chance[:count] = coincident_chance(history, terms, state, day)[0]
     problem = day_problem(
         history,
         groups,
@@ -204,7 +209,8 @@ def _morning(
     if plan is None:
         return np.zeros(count), free, None
     adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * 1e6
-    adder = np.where(chance > 0, terms.coincident_per_kw * 1e3 * chance / history.step_h, 0.0) + np.minimum(adder, 0.0)
+    # Where nothing runs at a spike the shadow price falls far below it: no more than the reserve's own price is taken off.
+    adder = np.clip(adder, -terms.reserve_per_mwh, 0.0)
     if terms.demand_per_kw_month > 0:
         free = np.full(count, max(float(plan.power_w.max()), state.peak_w))
     promised = plan.reserve_down_w
@@ -214,32 +220,51 @@ def _morning(
     return adder, free, promised[: -(-count // per_hour)]
 
 
-def coincident_chance(history: History, terms: Terms, state: State, day: Day, horizon: int) -> Floats:
-    """Chance that a slot is the month's coincident peak, shape [slot], from the load forecast, the month so far, and how
-    often the last 30 days reached as high. Zero outside the season."""
-    found = np.zeros(horizon)
-    if terms.coincident_per_kw <= 0 or int(day.month[5:]) not in terms.coincident_months:
-        return found
+def coincident_chance(history: History, terms: Terms, state: State, day: Day) -> Floats:
+    """Chance that a slot is the month's coincident peak, as seen from each slot of the day: shape [seen from, slot].
+
+    Known then: the load forecast, the load up to the slot before (its error fades slowly), the month's highest so far, how
+    often the last 30 days reached as high, and the same month a year ago where the history holds it. Zero out of season.
+    """
     count = day.last - day.first
-    today = history.demand[day.first : day.last]
-    high = float(today.max())
-    sigma = max(terms.load_error, 1e-4) * high
-    beats = _above((high - state.load_peak) / (1.5 * sigma))
-    per_day = round(24 / history.step_h)
-    past = history.demand[max(0, day.first - 30 * per_day) : day.first]
-    days = past[: len(past) // per_day * per_day].reshape(-1, per_day)
-    later = 0.0
-    if len(days):
-        reach = float(np.mean([_above((float(one.max()) - high) / (1.5 * sigma)) for one in days]))
-        later = 1 - (1 - min(reach, 0.9)) ** (day.days_left - 1)
-    weight = np.exp(-(((high - today) / sigma) ** 2) / 2)
-    found[:count] = beats * (1 - later) * weight / float(weight.sum())
+    if terms.coincident_per_kw <= 0 or int(day.month[5:]) not in terms.coincident_months:
+        return np.zeros((count, count))
+    forecast, load = history.demand[day.first : day.last], history.load[day.first : day.last]
+    before = max(day.first - 1, 0)
+    error = np.concatenate(([history.load[before] / history.demand[before]], load[:-1] / forecast[:-1])) - 1
+    wait = np.arange(count)[None, :] - np.arange(count)[:, None] + 1
+    ahead = wait > 0
+    keeps = np.where(ahead, ERROR_KEEPS ** np.maximum(wait, 0), 0.0)
+    expected = np.where(ahead, forecast[None, :] * (1 + error[:, None] * keeps), 0.0)
+    spread = forecast[None, :] * np.maximum(terms.load_error * np.sqrt(1 - keeps**2), 2e-4)
+    so_far = np.maximum(state.load_peak, np.concatenate(([0.0], np.maximum.accumulate(load)[:-1])))
+    high = expected.max(axis=1)
+    weight = np.where(ahead, np.exp(-(((high[:, None] - expected) / spread) ** 2) / 2), 0.0)
+    beats = _above((expected - so_far[:, None]) / spread)
+    chance = beats * weight / np.maximum(weight.sum(axis=1), 1e-12)[:, None]
+    found: Floats = chance * (1 - _later(history, terms, day, float(high[0])))
     return found
 
 
-def _above(z: float) -> float:
-    """Chance that a normal variable is below z, by the logistic curve near enough for a guess."""
-    return float(1 / (1 + np.exp(-1.702 * np.clip(z, -30, 30))))
+def _later(history: History, terms: Terms, day: Day, high: float) -> float:
+    """Chance that a later day of the month goes above `high`."""
+    per_day = round(24 / history.step_h)
+    spread = max(terms.load_error, 1e-3) * high
+    past = history.demand[max(0, day.first - 30 * per_day) : day.first]
+    days = past[: len(past) // per_day * per_day].reshape(-1, per_day).max(axis=1)
+    reach = float(np.mean(_above((days - high) / spread))) if len(days) else 0.0
+    year, month = day.month.split("-")
+    ago = history.months().get(f"{int(year) - 1}-{month}")
+    if ago is not None:
+        highest = float(history.load[ago[0] : ago[1]].max())
+        reach = max(reach, float(_above(np.array((highest - high) / (3 * spread)))) / 30)
+    return float(1 - (1 - min(reach, 0.9)) ** (day.days_left - 1))
+
+
+def _above(z: Floats) -> Floats:
+    """Chance that a normal variable is below z, by the logistic curve: near enough for a guess."""
+    found: Floats = 1 / (1 + np.exp(-1.702 * np.clip(z, -30, 30)))
+    return found
 
 
 def _best_margin(problem: Problem) -> Floats:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from hub.virtual_time import VirtualLoop
+from kernel.errors import TransportError
+from kernel.reading import Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import SUPERSEDED, Actuator
 from miner_control.command import (
@@ -227,3 +229,23 @@ def test_a_stopping_hub_says_what_it_left_behind(sent: bool):
 
     site = play(["ignores"], story)
     assert isinstance(site.receipts[0][1], Unknown if sent else Unreachable)
+
+
+def test_what_a_command_needs_is_made_beforehand_where_a_driver_can():
+    class Able(FakeMiner):
+        prepared = 0
+
+        async def prepare(self) -> None:
+            if self.trait == "dead":
+                raise TransportError(Reason.UNREACHABLE, "refused")
+            Able.prepared += 1
+
+    async def story(site: Site) -> None:
+        clock = site.actuator._clock
+        site.miners |= {
+            f"h/s/able{at}": Able(f"h/s/able{at}", clock, trait) for at, trait in enumerate(["obeys", "dead"])
+        }
+        assert await site.actuator.make_ready([*site.miners, "h/s/nobody"]) == 1
+
+    play(["obeys"], story)
+    assert Able.prepared == 1

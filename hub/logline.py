@@ -30,6 +30,11 @@ def _received(order: Mapping[str, Any]) -> str:
     return f"order {name} received from {order['who']}: at most {_mw(order['power_w'])}"
 
 
+def _alarm(body: Mapping[str, Any]) -> str:
+    place = str(body.get("scope")).rpartition("/")[2]
+    return f"alarm {body.get('what')}: {body.get('text') or body.get('rule')}, {place}"
+
+
 _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
     "hub.stopped": lambda b: "the hub stopped in order",
@@ -49,6 +54,7 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",
     "report.made": lambda b: f"report {b.get('kind')} made and signed",
     "report.pulled": lambda b: f"report {b.get('id', b.get('report'))} pulled by {b.get('who')}",
+    "alarm.changed": lambda b: _alarm(b),
     "operator.note": lambda b: str(b.get("text", "")),
 }  # fmt: skip
 
@@ -60,4 +66,6 @@ def line(event: Event) -> EventLine:
     level: Level = _LEVEL.get(event.kind, "info")
     if event.kind == "order.verdict" and event.body.get("outcome") == "breached":
         level = "alarm"
+    if event.kind == "alarm.changed" and event.body.get("what") == "raised" and not event.body.get("suppressed"):
+        level = "alarm" if event.body.get("priority") in ("critical", "high") else "warning"
     return {"at_ms": event.at_ms, "kind": event.kind, "level": level, "text": text}

@@ -10,9 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from grid.limit import Limit, cap_at
-from grid.price import PriceRules, choose
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
-from hub.feeds import MARKET
 from hub.runtime import Rooms
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
@@ -154,30 +152,6 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
     return [miners, line]
 
 
-def price_feed(state: HubState, rooms: Rooms, now_ms: int) -> Feed:
-    """Whether there is a price to plan on, and how old it is."""
-    prices = rooms.config.prices
-    rules = PriceRules(
-        f"{prices.currency}/MWh", prices.lowest_per_mwh, prices.highest_per_mwh, stale_s=prices.stale_after_s
-    )
-    chosen = choose(state.all_curves(), MARKET, rules, now_ms)
-    refused = next((event for name, event in state.refused.items()), None)
-    text = chosen.why or "well"
-    if refused is not None:
-        text = f"refused: {refused.body['refused']}; " + (
-            "the last good curve holds" if chosen.curve else "nothing to plan on"
-        )
-    age_s = None if chosen.curve is None else (now_ms - chosen.curve.known_at_ms) / 1000
-    level: Literal["ok", "stale", "dead", "refused"] = "ok"
-    if chosen.curve is None:
-        level, text = "dead", f"{text}; the site holds what it draws and obeys every limit"
-    elif refused is not None:
-        level = "refused"
-    elif chosen.stale:
-        level, text = "stale", f"{text}; planned on the same hours of the last known day"
-    return {"name": "price", "title": "Power price", "state": level, "age_s": age_s, "text": text}
-
-
 _TITLES = {
     "prices": "Price folder",
     "broker": "MQTT broker",
@@ -190,7 +164,7 @@ _TITLES = {
 
 def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
     """The hub's own duties and outside feeds as lines of health."""
-    lines: list[Feed] = [price_feed(rooms.state, rooms, now_ms)]
+    lines: list[Feed] = []
     for name, health in sorted(rooms.health.items()):
         if name.startswith(("control", "orders")) and health.down_ms is None:
             continue

@@ -87,10 +87,10 @@ ALARM_SCHEMA = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["rule", "scope"],
+                    "required": ["rule"],
                     "properties": {
                         "rule": {"type": "string"},
-                        "scope": {"type": "string"},
+                        "scope": {"type": "string", "description": "without it: every place of the rule"},
                         "why": {"type": "string", "description": "required to shelve"},
                         "minutes": {"type": "integer", "minimum": 1, "maximum": 10080},
                     },
@@ -267,27 +267,42 @@ async def alarms(request: Request, site: str, by: Principal = Depends(Need("alar
 async def acknowledge_alarm(
     request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
 ) -> list[AlarmLine]:
-    """Say that it was seen."""
+    """Say that it was seen: at one place, or without `scope` wherever the rule stands at the site."""
     view, body = _view(request), await _object(request)
-    rule, scope = _texts(body, "rule", "scope")
-    await view.acknowledge_alarm(site, rule, scope, by.who)
-    await request.app.state.guard.audit.acted(by, "alarm:acknowledge", site, "done", {"rule": rule, "scope": scope})
+    (rule,) = _texts(body, "rule")
+    scopes = _places(view, site, rule, body, ("unacknowledged", "returned"))
+    for scope in scopes:
+        await view.acknowledge_alarm(site, rule, scope, by.who)
+    detail = {"rule": rule, "scopes": scopes}
+    await request.app.state.guard.audit.acted(by, "alarm:acknowledge", site, "done", detail)
     return view.alarms(site)
 
 
 @router.post(SITE + "/alarms/shelve", openapi_extra=ALARM_SCHEMA)
 async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))) -> list[AlarmLine]:
-    """Put it out of sight for some minutes, for a reason; it comes back by itself."""
+    """Put it out of sight for some minutes, for a reason; it comes back by itself. `scope` as in acknowledge."""
     view, body = _view(request), await _object(request)
-    rule, scope, why = _texts(body, "rule", "scope", "why")
+    rule, why = _texts(body, "rule", "why")
     minutes = body.get("minutes")
     if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 7 * 1440:
         raise ConfigError([Fault("minutes", "is no whole number of 1 to 10080", "Give for how long")])
     until_ms = request.app.state.guard.clock.now_ms() + minutes * 60_000
-    await view.shelve_alarm(site, rule, scope, by.who, why, until_ms)
-    detail = {"rule": rule, "scope": scope, "why": why, "minutes": minutes}
+    scopes = _places(view, site, rule, body, ("unacknowledged", "acknowledged"))
+    for scope in scopes:
+        await view.shelve_alarm(site, rule, scope, by.who, why, until_ms)
+    detail = {"rule": rule, "scopes": scopes, "why": why, "minutes": minutes}
     await request.app.state.guard.audit.acted(by, "alarm:shelve", site, "done", detail)
     return view.alarms(site)
+
+
+def _places(view: HubView, site: str, rule: str, body: dict[str, Any], states: tuple[str, ...]) -> list[str]:
+    """The one place that was named, or every place of the site where the rule's alarm is in one of the states."""
+    if "scope" in body:
+        return _texts(body, "scope")
+    found = [line["scope"] for line in view.alarms(site) if line["rule"] == rule and line["state"] in states]
+    if not found:
+        raise NotThere(f"no alarm of rule {rule[:60]!r} waits at {site}")
+    return found
 
 
 @router.get("/ledger")

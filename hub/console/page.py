@@ -50,7 +50,7 @@ PIECES: Mapping[str, tuple[str, Facts]] = {
     "limits": ("site:read", _nothing),
     "feeds": ("site:read", _nothing),
     "orders": ("order:read", lambda view, site, _: {"orders": view.orders(site)[:20]}),
-    "alarms": ("alarm:read", lambda view, site, _: {"alarms": view.alarms(site)}),
+    "alarms": ("alarm:read", lambda view, site, _: {"alarms": words.alarm_groups(view.alarms(site), 12)}),
     "availability": ("availability:read", lambda view, site, _: {"availability": view.availability(site)}),
     "plan": ("plan:read", _plan),
     "log": ("log:read", lambda view, site, _: {"log": words.rolled_up(view.log(site, 500), 30)}),

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from hub.api.view import STATE_CODES, EventLine, Fleet, Measure, ReceiptLine
+from hub.api.view import STATE_CODES, AlarmLine, EventLine, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"
 THIN = "\u202f"
 NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])")
 NAMED = re.compile(r"\S*\d\S*")
-ROLLED = frozenset({"source.silent", "source.returned"})
+ROLLED = frozenset({"source.silent", "source.returned", "alarm.changed"})
 GROUP_MS = 60_000
 SHORT_MS = 5 * 60_000
 FAR_MS = 40 * 86_400_000
@@ -190,6 +190,18 @@ def grouped(receipts: Sequence[ReceiptLine], most: int) -> list[dict[str, Any]]:
         row["devices"].append(line["device"].rpartition("/")[2])
         row["took"] += [] if line["took_s"] is None else [line["took_s"]]
     return rows
+
+
+def alarm_groups(alarms: Sequence[AlarmLine], most: int) -> dict[str, Any]:
+    """The alarms that need somebody, one row a rule and state with its places; how many rules more; how many are put away."""
+    loud = [line for line in alarms if line["state"] in ("unacknowledged", "acknowledged", "returned")]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in loud:
+        row = rows.setdefault((line["rule"], line["state"]), {**line, "scopes": []})
+        row["scopes"].append(line["scope"].rpartition("/")[2])
+        row["raised_ms"] = min(row["raised_ms"], line["raised_ms"])
+    shown = list(rows.values())
+    return {"rows": shown[:most], "more": max(0, len(shown) - most), "away": len(alarms) - len(loud)}
 
 
 def rolled_up(log: Sequence[EventLine], most: int) -> list[dict[str, Any]]:

@@ -105,11 +105,20 @@ def test_alarms_are_seen_and_shelved(hub: Hub) -> None:
     }
     put = {line["rule"]: line for line in aida.post(f"{path}/shelve", json=shelf).json()}
     assert put["container-supply-hot"]["state"] == "shelved" and put["container-supply-hot"]["why"] == shelf["why"]
+    for change in ({"rule": "meter-silent", "scope": f"h1/alma/m{i}", "what": "raised"} for i in range(5)):
+        hub.view.alarm_book.apply(change, hub.clock.now_ms())
+    everywhere = aida.post(f"{path}/acknowledge", json={"rule": "meter-silent"}).json()
+    assert sum(line["state"] == "acknowledged" for line in everywhere) == 6
+    assert aida.post(f"{path}/acknowledge", json={"rule": "meter-silent"}).status_code == 404, "nothing waits"
     for wrong in ({}, {"rule": 1, "scope": ""}, shelf | {"why": " "}, shelf | {"minutes": 0}, shelf | {"minutes": "x"}):
         assert aida.post(f"{path}/shelve", json=wrong).status_code == 422
     assert aida.post(f"{path}/acknowledge", json={"rule": "none", "scope": "x"}).status_code == 404
     assert hub.client(Role.DISPATCHER).post(f"{path}/acknowledge", json=first).status_code == 403
-    assert [body["what"] for body in hub.audit("api.acted")] == ["alarm:acknowledge", "alarm:shelve"]
+    assert [body["what"] for body in hub.audit("api.acted")] == [
+        "alarm:acknowledge",
+        "alarm:shelve",
+        "alarm:acknowledge",
+    ]
 
 
 def test_reports_are_pulled_on_the_record(hub: Hub) -> None:

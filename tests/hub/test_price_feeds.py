@@ -54,9 +54,7 @@ class World:
 
     def look(self) -> Feed:
         asyncio.run(self.duty.do())
-        return next(
-            feed for feed in price_feeds(self.state, self.prices, self.now_ms) if feed["name"] == "price/day_ahead"
-        )
+        return next(feed for feed in price_feeds(self.state, self.prices, self.now_ms) if feed["name"] == "price")
 
     def said(self) -> int:
         return sum(1 for _ in self.journal.events(["price.curve"]))

@@ -24,7 +24,8 @@
   place.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-rule]");
     if (!button) return;
-    const alarm = { rule: button.dataset.rule, scope: button.dataset.scope };
+    const alarm = { rule: button.dataset.rule };  // without a place: all places of the rule
+    if (button.dataset.scope) alarm.scope = button.dataset.scope;
     if ("acknowledge" in button.dataset) { answer("acknowledge", alarm, "alarm-fault"); return; }
     asked = alarm;
     document.getElementById("shelf-text").textContent = `${button.dataset.text}. It comes back by itself when its time is over.`;

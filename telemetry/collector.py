@@ -88,7 +88,7 @@ class _Asked:
     lane: _Lane
     site: str
     failures: int = 0
-    failing_since_ms: int = 0
+    failing_since_s: float = 0.0
     told: bool = False
     removed: bool = False
     polls: list[_Poll] = field(default_factory=list)
@@ -308,7 +308,7 @@ class Collector:
 
     def _returned(self, asked: _Asked) -> None:
         if asked.told:
-            silent_s = (self._clock.now_ms() - asked.failing_since_ms) / 1000
+            silent_s = self._clock.monotonic_s() - asked.failing_since_s
             self._tell(asked.site, "source.returned", {"device": asked.source.device, "silent_s": silent_s})
         asked.failures, asked.told = 0, False
 
@@ -320,7 +320,7 @@ class Collector:
             return
         now_ms = self._clock.now_ms()
         if not asked.failures:
-            asked.failing_since_ms = now_ms
+            asked.failing_since_s = self._clock.monotonic_s()
         asked.failures += 1
         self._heard.append(_silence(asked.source, poll.metrics, reason, text, now_ms))
         if asked.failures >= self._silent_after and not asked.told:

@@ -18,12 +18,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kernel.clock import MS_PER_HOUR, MS_PER_S
+from kernel.clock import MS_PER_HOUR, MS_PER_S, from_iso, iso
 from kernel.metric import SCHEMAS
 from kernel.span import Slots, Span, floor_ms
 from telemetry.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
 from telemetry.io.archive_rows import hot_table, merged, names_of, schema_of
 from telemetry.io.archive_sql import rolled_sql, rollup_sql
+from telemetry.io.arrow import unpack_record_batch
 from telemetry.io.journal_sqlite import SqliteJournal
 from telemetry.register import Change, RegisterTerms, Samples
 from telemetry.series import SlotEnergy, energy_on_slots
@@ -31,7 +32,7 @@ from telemetry.series import SlotEnergy, energy_on_slots
 _SLICE_ROWS = 200_000
 """Rows held at once while sealing: with all metrics of a miner about 100 MB."""
 
-_FOREVER_MS = 2**62
+_AHEAD_MS = 24 * MS_PER_HOUR
 _SEALED = "sealed.json"
 _UNTIL = "until_position"
 
@@ -58,16 +59,23 @@ class ParquetArchive:
         hours: set[int] = set()
         upto, still_open = after, False
         for position, start_ms, end_ms in self._journal.spans(kind, after):
-            if end_ms >= closed_ms:
-                still_open = True
-            elif not still_open:
-                upto = position
-            touched = range(floor_ms(start_ms, MS_PER_HOUR), min(end_ms + 1, closed_ms), MS_PER_HOUR)
-            hours.update(touched)
+            touched = self._hours(position, start_ms, end_ms)
+            # What is dated more than a day ahead was heard by a wrong clock: waiting for that day would hold all else.
+            closed = {hour_ms for hour_ms in touched if hour_ms < closed_ms or hour_ms > closed_ms + _AHEAD_MS}
+            still_open = still_open or len(closed) < len(touched)
+            upto = upto if still_open else position
+            hours |= closed
         done = [sealed for hour_ms in sorted(hours) for sealed in self._seal_hour(kind, hour_ms, after)]
         if upto > after:
             self._mark(kind, upto)
         return done
+
+    def _hours(self, position: int, start_ms: int, end_ms: int) -> set[int]:
+        """The hours in which a batch has rows. Only of a batch that spans days is every row looked at."""
+        if end_ms - start_ms <= _AHEAD_MS:
+            return set(range(floor_ms(start_ms, MS_PER_HOUR), end_ms + 1, MS_PER_HOUR))
+        at_ms = unpack_record_batch(self._journal.blob(position))["at_ms"].to_numpy()
+        return set(np.unique(at_ms // MS_PER_HOUR * MS_PER_HOUR).tolist())
 
     def _seal_hour(self, kind: str, hour_ms: int, after: int) -> list[Sealed]:
         """One hour: the rows of its file, where there is one, and those of the journal behind the watermark."""
@@ -105,8 +113,9 @@ class ParquetArchive:
                         writer.write_table(table)
                         written += table.num_rows
                 writer.add_key_value_metadata({_UNTIL: str(until)})
-        for step in Step:
-            self._roll_up(kind, hour_ms, step)
+        with _database() as database:
+            for step in Step:
+                self._roll_up(database, kind, hour_ms, step)
         return [
             Sealed(kind, hour_ms, str(target.relative_to(self.folder)), written, target.stat().st_size, _sha256(target))
         ]
@@ -117,7 +126,7 @@ class ParquetArchive:
             if table.num_rows:
                 yield table
 
-    def _roll_up(self, kind: str, hour_ms: int, step: Step) -> None:
+    def _roll_up(self, database: Any, kind: str, hour_ms: int, step: Step) -> None:
         import pyarrow.parquet as pq
 
         source = self.folder / hour_file("raw", kind, hour_ms)
@@ -125,7 +134,7 @@ class ParquetArchive:
         found = set(pq.read_schema(source).names)
         gauges = [name for name in rolled_gauges(kind) if name in found]
         counters = [name for name in rolled_counters(kind) if name in found]
-        with _replacing(target) as temporary, _database() as database:
+        with _replacing(target) as temporary:
             sql = rollup_sql("read_parquet($source)", gauges, counters, step.ms)
             table = database.sql(sql, params={"source": str(source)}).to_arrow_table()
             pq.write_table(table, temporary, compression="zstd")
@@ -173,6 +182,8 @@ class ParquetArchive:
 
     def rollup(self, kind: str, metric: str, step: Step, span: Span, devices: Sequence[str] | None = None) -> pa.Table:
         """A gauge: device, start_ms, min, max, mean, count; a counter: device, start_ms, first, last, count."""
+        import pyarrow.parquet as pq
+
         counter = metric in rolled_counters(kind)
         if not counter and metric not in rolled_gauges(kind):
             raise KeyError(f"{metric} of {kind} is not rolled up")
@@ -187,14 +198,13 @@ class ParquetArchive:
         )
         rolled = [
             str(path)
-            for hour_ms in hours_of(span)
-            if hour_ms not in hot_hours and (path := self.folder / hour_file(step, kind, hour_ms)).exists()
+            for hour_ms, path in self._files(step, kind, span).items()
+            if hour_ms not in hot_hours and f"{metric}.count" in pq.read_schema(path).names
         ]
         with _database() as database:
             relations = []
             if rolled:
-                database.execute(f"CREATE TABLE names AS SELECT * FROM {_list(database, rolled)}")  # noqa: S608
-                relations.append(rolled_sql("(SELECT * FROM names)", metric, counter))
+                relations.append(rolled_sql(_list(rolled), metric, counter))
             if hot_hours:
                 whole = Span(hot_hours[0], hot_hours[-1] + MS_PER_HOUR)
                 relation = self._open(database, kind, whole, devices, [metric])
@@ -244,6 +254,19 @@ class ParquetArchive:
         """Energy per slot of one meter, from counts first."""
         return energy_on_slots(self.samples(device, slots.span), slots, terms, changes)
 
+    def _files(self, layer: str, kind: str, span: Span) -> dict[int, Path]:
+        """The sealed hours that a span touches, by listing what is there: a span of years costs no more than a day."""
+        root = self.folder / layer / kind
+        found: dict[int, Path] = {}
+        first = floor_ms(span.start_ms, MS_PER_HOUR)
+        days = (iso(first)[:10], iso(span.end_ms)[:10])
+        for day in sorted(path for path in root.glob("????-??-??") if days[0] <= path.name <= days[1]):
+            for path in sorted(day.glob("??.parquet")):
+                hour_ms = from_iso(f"{day.name}T{path.stem}:00:00Z")
+                if first <= hour_ms < span.end_ms:
+                    found[hour_ms] = path
+        return found
+
     @staticmethod
     def _beyond(table: pa.Table, paths: Mapping[int, Path]) -> pa.Table:
         """Without the rows that a sealed file of their hour holds already."""
@@ -263,8 +286,7 @@ class ParquetArchive:
     def _open(self, database: Any, kind: str, span: Span, devices: Sequence[str] | None, metrics: Sequence[str]) -> str:
         """Make a view of one kind in a span: sealed files, and what the journal holds beyond them, once each."""
         after = self._watermarks().get(kind, 0)
-        paths = {hour_ms: self.folder / hour_file("raw", kind, hour_ms) for hour_ms in hours_of(span)}
-        paths = {hour_ms: path for hour_ms, path in paths.items() if path.exists()}
+        paths = self._files("raw", kind, span)
         files = [str(path) for path in paths.values()]
         fresh = [self._beyond(table, paths) for table in self._hot(kind, span, after, devices)]
         hot = merged(fresh, schema_of(kind, {"device", *metrics}))
@@ -280,7 +302,7 @@ class ParquetArchive:
         if files:
             sealed = (
                 f"SELECT {wanted} FROM (SELECT * FROM {kind}_empty UNION ALL BY NAME"  # noqa: S608
-                f" SELECT * FROM {_list(database, files)}) WHERE {inside}"
+                f" SELECT * FROM {_list(files)}) WHERE {inside}"
             )
             sql = f"{sealed} UNION ALL BY NAME {sql}"
         database.execute(f"CREATE OR REPLACE VIEW {kind} AS {sql}")
@@ -292,7 +314,7 @@ def _until(file: Any) -> int:
     return 0 if file is None else int((file.schema_arrow.metadata or file.metadata.metadata)[_UNTIL.encode()])
 
 
-def _list(database: Any, files: Iterable[str]) -> str:
+def _list(files: Iterable[str]) -> str:
     """A read of files by name, quoted for SQL: paths are ours, and a quote within one is doubled."""
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
     return f"read_parquet([{names}], union_by_name=true)"

@@ -253,6 +253,20 @@ class SqliteJournal:
                 if row is not None:
                     yield position, row[0]
 
+    def blob(self, position: int) -> bytes:
+        """One packed batch. KeyError where it is none, or was let go."""
+        with self._reading() as found:
+            row = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
+            if row is None:
+                raise KeyError(f"no batch at {position}")
+            return bytes(row[0])
+
+    def position_before(self, at_ms: int) -> int:
+        """The last position before the first batch that holds anything of an instant or later: what `trim` may take."""
+        with self._reading() as found:
+            row = found.execute("SELECT min(position) FROM batch WHERE end_ms>=?", (at_ms,)).fetchone()
+            return self.position() if row[0] is None else int(row[0]) - 1
+
     def spans(self, kind: str, after: int) -> Iterator[tuple[int, int, int]]:
         """(position, first instant, last instant) of the batches of a kind behind a position, without reading them."""
         with self._reading() as found:

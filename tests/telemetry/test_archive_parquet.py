@@ -209,3 +209,30 @@ def test_a_file_half_written_is_never_seen(
     assert list((tmp_path / "archive").rglob("*.parquet*")) == []
     assert archive.readings("miner", DAY).num_rows == 180
     assert np.all([sealed.rows > 0 for sealed in archive.seal(T0_MS + 2 * HOUR)])
+
+
+def test_steps_of_the_clock_lose_and_block_nothing(tmp_path: Path, journal: SqliteJournal) -> None:
+    """An hour forward, an hour back, and one reading dated years ahead: all is found, and the journal can be trimmed."""
+    archive = ParquetArchive(tmp_path / "archive", journal)
+    told = []
+    for minute in range(0, 300):
+        wrong_ms = HOUR if 60 <= minute < 120 else -HOUR if 180 <= minute < 240 else 0
+        if minute == 150:
+            wrong_ms = 10 * 365 * 24 * HOUR
+        at_ms = T0_MS + 2 * HOUR + minute * 60_000 + wrong_ms
+        rows = [miner(1, at_ms, float(minute)), miner(2, T0_MS + 2 * HOUR + minute * 60_000, float(minute))]
+        journal.append([batch("miner", rows)], [])
+        told += [float(minute)] * 2
+    ever = Span(T0_MS - 24 * HOUR, T0_MS + 11 * 365 * 24 * HOUR)
+    archive.seal(T0_MS + 9 * HOUR)
+    assert archive.sealed_position() == 300
+    journal.trim(archive.sealed_position())
+    found = archive.query("SELECT power_w FROM miner", ever)["power_w"].to_pylist()
+    assert sorted(found) == sorted(told)
+
+
+def test_what_may_be_trimmed_by_age(tmp_path: Path, journal: SqliteJournal) -> None:
+    fill(journal, 0, 10)
+    assert journal.position_before(T0_MS + 5 * 60_000) == 10
+    assert journal.position_before(T0_MS) == 0
+    assert journal.position_before(T0_MS + HOUR) == 20

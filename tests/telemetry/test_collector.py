@@ -235,3 +235,32 @@ def test_the_same_seed_polls_in_the_same_order() -> None:
         return [(r.device, r.at_ms) for r in heard.readings]
 
     assert order() == order()
+
+
+def _stepping(loop: VirtualLoop, step_ms: int) -> Clock:
+    return Clock(lambda: EPOCH_MS + round(loop.time() * 1000) + (step_ms if loop.time() > 150 else 0), loop.time)
+
+
+def test_steps_of_the_clock_change_neither_pace_nor_silence() -> None:
+    """The wall clock jumps an hour forward and back; polls and durations go by the other one."""
+    for step_ms in (3_600_000, -3_600_000):
+        loop = VirtualLoop()
+        clock = _stepping(loop, step_ms)
+
+        def fails(now_s: float) -> Exception | None:
+            return TransportError(Reason.UNREACHABLE, "refused") if 100 <= now_s < 200 else None
+
+        device, heard = Device(clock, fails=fails), Heard()
+
+        async def main(clock: Clock = clock, device: Device = device, heard: Heard = heard) -> None:
+            collector = Collector([device], heard.hear, heard.tell, clock, np.random.default_rng(3), FAST_5)
+            task = asyncio.create_task(collector.run())
+            await asyncio.sleep(600)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        run(main(), loop)
+        assert heard.kinds() == ["source.silent", "source.returned"]
+        assert 95 < heard.events[1][2]["silent_s"] < 200
+        gaps = np.diff([at_s for at_s, _ in device.asked if at_s > 250])
+        assert gaps.max() < 5.5

@@ -11,6 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_HOUR, MS_PER_S
@@ -21,6 +22,8 @@ from telemetry.io.journal_sqlite import open_journal
 from telemetry.register import Basis, Change, RegisterTerms, Samples, pieces_of
 from telemetry.series import energy_on_slots, on_slots
 from tests.servers import count
+
+pytestmark = pytest.mark.timeout(3600)
 
 ZONE = ZoneInfo("Europe/Berlin")
 MONTH = local_month(2026, 3, ZONE)

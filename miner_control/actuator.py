@@ -174,7 +174,11 @@ class Actuator:
                 self._watches.leave()
             return True
 
-        able = [driver for device in devices if isinstance(driver := self._drivers.get(device), Preparing)]
+        able: list[Preparing] = []
+        for device in devices:
+            driver: object = self._drivers.get(device)
+            if isinstance(driver, Preparing):
+                able.append(driver)
         return sum(await asyncio.gather(*(one(driver) for driver in able)))
 
     def withdraw(self, devices: Iterable[str] | None = None) -> int:

@@ -101,6 +101,7 @@ class Asked:
     it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
     change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
     it failed to obey and is left alone for a while; `put_to_sleep`: a sleep of ours was verified and nothing came after it;
+    `proven_mode` the mode that our last verified command was seen to lead to, by a sample of `proven_ms` (0: none);
     `mode_ceiling` the highest mode allowed now (heat)."""
 
     mode: Codes
@@ -110,6 +111,8 @@ class Asked:
     starts_used: Ints
     hands_off: Bools
     put_to_sleep: Bools
+    proven_mode: Codes
+    proven_ms: Ints
     mode_ceiling: Codes
 
 
@@ -275,6 +278,8 @@ def never_asked(roster: Roster) -> Asked:
         starts_used=np.zeros(n, dtype=np.int64),
         hands_off=np.zeros(n, dtype=np.bool_),
         put_to_sleep=np.zeros(n, dtype=np.bool_),
+        proven_mode=np.full(n, UNSURE, dtype=np.int8),
+        proven_ms=np.zeros(n, dtype=np.int64),
         mode_ceiling=np.full(n, np.iinfo(np.int8).max, dtype=np.int8),
     )
 
@@ -295,8 +300,13 @@ def fleet_of(
     fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000)
     state = np.where(fresh, seen.state, np.where(seen.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
 
+    # A poll from before the sample that proved our command says nothing of what the unit does since.
+    outrun = fresh & (asked.proven_ms > 0) & (seen.at_ms < asked.proven_ms) & (asked.proven_mode != UNSURE)
+    state = np.where(outrun, np.where(asked.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
+
     believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
     told = np.where(seen.mode >= 0, seen.mode, believed)
+    told = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, told)
     asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))
     mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, told, believed), top)).astype(np.int8)
 
@@ -311,7 +321,7 @@ def fleet_of(
     scale = np.where(steady, np.clip(np.nan_to_num(ratio, nan=1.0, posinf=1.0), 0.75, 1.33), 1.0)
 
     nominal = table[rows, mode.astype(np.int64) + 1] * np.where(mode >= 0, scale, 1.0)
-    heard = fresh & seen.has_power & ~((state == _UNREACHABLE) & asleep)
+    heard = fresh & seen.has_power & ~outrun & ~((state == _UNREACHABLE) & asleep)
     rising = fresh & ((state == _RAMPING) | (state == _TUNING))
     power = np.where(heard, np.where(rising, np.maximum(seen.power_w, nominal), seen.power_w), nominal)
     settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)

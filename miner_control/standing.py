@@ -7,6 +7,7 @@ counts as load meanwhile: the next tick takes another in its place, and asks it 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ DAY_MS: Final = 86_400_000
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
 _FAILED: Final = frozenset({"refused", "unsupported", "unreachable", "unknown"})
+_NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
 
 
 def mode_of(intent: Intent, envelope: Envelope, on_mode: int) -> int | None:
@@ -48,13 +50,22 @@ def _highest_within(envelope: Envelope, power_w: float) -> int:
     return within[-1] if within else 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A command whose last receipt is awaited: its id, the mode it leads to, and whether the unit slept by our word."""
+
+    id: str
+    mode: int
+    was_asleep: bool
+
+
 class Standing:
     """The columns of `Asked`, kept by applying events in their journal order."""
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
         self._now = never_asked(roster)
-        self._pending: dict[int, tuple[str, int]] = {}
+        self._pending: dict[int, _Pending] = {}
         self._failures = np.zeros(len(roster), dtype=np.int64)
         self._rest_until_ms = np.zeros(len(roster), dtype=np.int64)
         self._held = np.zeros(len(roster), dtype=np.bool_)
@@ -78,11 +89,12 @@ class Standing:
         if mode is None:
             return
         issued_ms = int(body["issued_ms"])
+        was_asleep = bool(self._now.put_to_sleep[unit])
+        self._pending[unit] = _Pending(str(body["id"]), mode, was_asleep)
         self._now.put_to_sleep[unit] = False
-        self._pending[unit] = (str(body["id"]), mode)
         self._now.mode[unit] = mode
         self._now.until_ms[unit] = issued_ms + round(float(body["deadline_s"]) * 1000)
-        if body["intent"] == "Wake":
+        if body["intent"] == "Wake" or (was_asleep and mode >= 0):
             day_ms = floor_ms(issued_ms, DAY_MS)
             if day_ms != self._start_day_ms[unit]:
                 self._start_day_ms[unit], self._now.starts_used[unit] = day_ms, 0
@@ -90,12 +102,16 @@ class Standing:
 
     def _answered(self, unit: int, body: Mapping[str, Any], at_ms: int) -> None:
         pending = self._pending.get(unit)
-        if pending is None or pending[0] != body["id"]:
+        if pending is None or pending.id != body["id"]:
             return
-        outcome, mode = str(body["outcome"]), pending[1]
-        if outcome in ("verified", "unknown") and body.get("intent") in ("Sleep", "Wake"):
-            self._now.since_ms[unit] = at_ms
-        self._now.put_to_sleep[unit] = outcome == "verified" and mode == ASLEEP
+        outcome, mode = str(body["outcome"]), pending.mode
+        if outcome == "verified":
+            if body.get("intent") in ("Sleep", "Wake") or pending.was_asleep:
+                self._now.since_ms[unit] = at_ms
+            self._now.proven_mode[unit], self._now.proven_ms[unit] = mode, int(body.get("sampled_ms", at_ms))
+            self._now.put_to_sleep[unit] = mode == ASLEEP
+        elif outcome in _NOTHING_HAPPENED:
+            self._now.put_to_sleep[unit] = pending.was_asleep
         if outcome in ("verified", "accepted", "unknown") and mode >= 0:
             self._now.on_mode[unit] = mode
         if outcome != "accepted":
@@ -122,5 +138,7 @@ class Standing:
             starts_used=np.where(today, now.starts_used, 0),
             hands_off=self._held | (self._rest_until_ms > now_ms),
             put_to_sleep=now.put_to_sleep.copy(),
+            proven_mode=now.proven_mode.copy(),
+            proven_ms=now.proven_ms.copy(),
             mode_ceiling=now.mode_ceiling.copy(),
         )

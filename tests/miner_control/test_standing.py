@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from kernel.event import Event
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.allocate import allocate
 from miner_control.command import (
     WITHDRAWN,
     Intent,
@@ -25,9 +29,9 @@ from miner_control.command import (
     intent_json,
     receipt_json,
 )
-from miner_control.fleet import ASLEEP, UNSURE
+from miner_control.fleet import ASLEEP, UNSURE, fleet_of, urgent
 from miner_control.standing import DAY_MS, Standing, mode_of
-from tests.miner_control.fleets import NOW_MS, envelope, roster
+from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 
 PROOF = Verified(Reading("h/s/m00000", "miner", NOW_MS + 9000, {"state": "asleep", "power_w": 20.0}), 9.0)
 
@@ -62,6 +66,43 @@ def test_a_sleep_is_pending_until_its_receipt():
     asked = story.standing.asked(NOW_MS + 10_000)
     assert asked.until_ms[0] == 0 and asked.put_to_sleep[0] and asked.since_ms[0] == NOW_MS + 9000
     assert not asked.hands_off[0]
+
+
+def test_a_poll_from_before_the_proof_does_not_undo_what_was_proven():
+    """The sample that proves a command is the actuator's own; the ordinary poll comes seconds later."""
+    story = Story()
+    who = story.standing.roster
+    before = replace(seen(who, mode=1), at_ms=np.full(2, NOW_MS + 5000))
+    story.answer(story.ask(Sleep()), PROOF)
+    found = fleet_of(who, before, story.standing.asked(NOW_MS + 10_000), NOW_MS + 10_000)
+    assert found.mode.tolist() == [ASLEEP, 1] and found.tally()["asleep"] == 1
+    assert found.settled_w.tolist() == [20.0, 3000.0]
+    shed = allocate(urgent(found), 1000.0)
+    assert shed.units.tolist() == [1] and shed.modes.tolist() == [ASLEEP]
+    after = replace(seen(who, mode=1), at_ms=np.full(2, NOW_MS + 9500))
+    again = fleet_of(who, after, story.standing.asked(NOW_MS + 10_000), NOW_MS + 10_000)
+    assert again.mode.tolist() == [1, 1], "a later poll is believed, whatever was proven before"
+    woken = Verified(Reading("h/s/m00000", "miner", NOW_MS + 70_000, {"state": "ramping"}), 9.0)
+    asleep = replace(seen(who, mode=ASLEEP), at_ms=np.full(2, NOW_MS + 65_000))
+    story.answer(story.ask(Wake(), NOW_MS + 60_000), woken, NOW_MS + 70_000)
+    up = fleet_of(who, asleep, story.standing.asked(NOW_MS + 71_000), NOW_MS + 71_000)
+    assert up.power_w.tolist() == [3000.0, 20.0]
+
+
+def test_a_mode_that_wakes_is_a_start():
+    story = Story()
+    story.answer(story.ask(Sleep()), PROOF)
+    body = story.ask(SetMode("low"), NOW_MS + 1_000_000)
+    story.answer(body, Verified(PROOF.reading, 1.0), NOW_MS + 1_001_000)
+    asked = story.standing.asked(NOW_MS + 1_002_000)
+    assert asked.starts_used[0] == 1 and asked.since_ms[0] == NOW_MS + 1_001_000
+
+
+def test_a_refused_wake_leaves_it_asleep():
+    story = Story()
+    story.answer(story.ask(Sleep()), PROOF)
+    story.answer(story.ask(Wake(), NOW_MS + 20_000), Refused("45", "no"), NOW_MS + 21_000)
+    assert story.standing.asked(NOW_MS + 22_000).put_to_sleep[0]
 
 
 def test_who_does_not_obey_is_left_alone_longer_each_time():

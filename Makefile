@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/mining-hub demo
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 3
 
 check: lint types contracts test
 
@@ -34,7 +34,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 soak: setup
-	MINING_HUB_SOAK=1 $(BIN)/python -m pytest -q
+	MINING_HUB_SOAK=1 $(BIN)/python -m pytest -q -n 3
 
 docs: setup
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html

@@ -116,7 +116,7 @@ def problem_of(
         ramp_w=ramp,
         power_now_w=settled_w if meter_w is None else meter_w,
         energy_price_per_wh=price.energy,
-        peak_price_per_w=price.demand if demand else 0.0,
+        peak_price_per_w=price.demand_per_w if demand else 0.0,
         peak_so_far_w=peak_so_far_w,
         coincident_price_per_w=np.zeros(count),
         takes=numbers.takes,
@@ -134,7 +134,7 @@ def problem_of(
 @dataclass(frozen=True, slots=True)
 class _Price:
     energy: Floats
-    demand: float
+    demand_per_w: float
 
 
 def _price(

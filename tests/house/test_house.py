@@ -16,7 +16,7 @@ BANNED = {"manager", "handler", "helper", "helpers", "utils", "service", "proces
 
 # The last word of a float's name is its unit, or one of these words for what has none.
 UNITS = {
-    "w", "wh", "seconds", "hours", "timeout", "var", "va", "v", "a", "hz", "c", "s", "ms", "us", "h", "hs", "ths", "pct",
+    "w", "wh", "days", "watts", "seconds", "hours", "timeout", "var", "va", "v", "a", "hz", "c", "s", "ms", "us", "h", "hs", "ths", "pct",
     "rpm", "lpm", "bar", "mwh", "kwh", "kw", "mw", "th", "bytes", "day", "pf", "varh", "m", "k", "sat", "tiyn", "btc",
 }  # fmt: skip
 UNITLESS = {
@@ -25,6 +25,7 @@ UNITLESS = {
     "price", "probability", "weight", "score", "confidence", "quantile", "alpha", "beta", "level", "tolerance", "low", "high",
     "ratio", "rate", "difficulty", "cost", "penalty", "reward", "amount", "error", "regret", "skill", "spread", "mean", "number",
     "stored", "jitter", "backoff", "growth", "humidity", "hysteresis", "threshold", "objective", "cvar", "step", "x", "y",
+    "hashprice", "margin", "sign", "tail", "heuristics", "income", "accepted", "rejected", "stale", "lean", "least",
     "drift", "loss", "losses", "limit", "earned", "profit", "worth", "money", "fee", "revenue", "std", "slack", "eps", "lost",
 }  # fmt: skip
 
@@ -65,7 +66,7 @@ def annotated_floats(module: ast.Module) -> list[tuple[str, int]]:
 def test_a_float_carries_its_unit_as_the_last_word(path: Path):
     wrong = []
     for name, line in annotated_floats(tree(path)):
-        words = name.strip("_").split("_")
+        words = [word for word in name.strip("_").split("_") if word not in ("min", "max")]
         per = "per" in words
         if not (words[-1] in UNITS or words[-1] in UNITLESS or per):
             wrong.append(f"{path.relative_to(ROOT)}:{line} {name}")

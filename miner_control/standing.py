@@ -21,6 +21,7 @@ from miner_control.fleet import ASLEEP, UNSURE, Asked, Roster, never_asked
 DAY_MS: Final = 86_400_000
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
+LONGEST_QUEUE_S: Final = 900.0
 _FAILED: Final = frozenset({"refused", "unsupported", "unreachable", "unknown"})
 _NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
 
@@ -93,8 +94,11 @@ class Standing:
         self._pending[unit] = _Pending(str(body["id"]), mode, was_asleep)
         self._now.put_to_sleep[unit] = False
         self._now.mode[unit] = mode
-        self._now.until_ms[unit] = issued_ms + round(float(body["deadline_s"]) * 1000)
-        if body["intent"] == "Wake" or (was_asleep and mode >= 0):
+        wakes = body["intent"] == "Wake" or (was_asleep and mode >= 0)
+        # The deadline runs from the moment of sending, and a wake may wait long for its turn under the inrush limit.
+        wait_s = float(body["deadline_s"]) + (LONGEST_QUEUE_S if wakes else 0.0)
+        self._now.until_ms[unit] = issued_ms + round(wait_s * 1000)
+        if wakes:
             day_ms = floor_ms(issued_ms, DAY_MS)
             if day_ms != self._start_day_ms[unit]:
                 self._start_day_ms[unit], self._now.starts_used[unit] = day_ms, 0

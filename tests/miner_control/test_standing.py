@@ -98,6 +98,14 @@ def test_a_mode_that_wakes_is_a_start():
     assert asked.starts_used[0] == 1 and asked.since_ms[0] == NOW_MS + 1_001_000
 
 
+def test_a_wake_may_wait_for_its_turn_without_being_asked_for_again():
+    story = Story()
+    story.ask(Wake())
+    assert story.standing.asked(NOW_MS + 600_000).until_ms[0] > NOW_MS + 600_000
+    story.ask(Sleep(), NOW_MS + 700_000)
+    assert story.standing.asked(NOW_MS + 700_000).until_ms[0] == NOW_MS + 820_000
+
+
 def test_a_refused_wake_leaves_it_asleep():
     story = Story()
     story.answer(story.ask(Sleep()), PROOF)

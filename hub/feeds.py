@@ -36,6 +36,9 @@ class FoundFile(Protocol):
     @property
     def path(self) -> Any: ...
 
+    @property
+    def name(self) -> str: ...
+
 
 class PriceDuty:
     """Looks at the price folder, journals what is new, derives the hashprice."""
@@ -70,8 +73,7 @@ class PriceDuty:
                 faults += check(file.curve, self._rules(file.curve), now_ms)
             if faults or file.curve is None:
                 why = "; ".join(str(fault) for fault in faults)
-                name = file.curve.name if file.curve is not None else file.path.stem
-                body = {"name": name, "file": file.path.name, "refused": why, "evidence": evidence}
+                body = {"name": file.name, "file": file.path.name, "refused": why, "evidence": evidence}
                 said = self._state.refused.get(file.path.name)
                 if said is None or dict(said.body) != body:
                     self._recorder.tell(self._site, "price.curve", body)

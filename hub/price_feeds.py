@@ -19,7 +19,7 @@ def price_feeds(state: HubState, prices: Prices, now_ms: int) -> list[Feed]:
     for file, event in sorted(state.refused.items()):
         if event.body["name"] in shown:
             continue
-        text = f"{event.body['refused']}. The last good one holds."
+        text = f"{event.body['refused']}; the last good one holds"
         age_s = (now_ms - event.at_ms) / 1000
         lines.append(
             {"name": f"file {file}", "title": f"File {file}", "state": "refused", "age_s": age_s, "text": text}
@@ -37,7 +37,7 @@ def _line(state: HubState, prices: Prices, name: str, now_ms: int) -> Feed:
     if chosen.curve is None:
         level, text = "dead", f"{refused or chosen.why}; the site holds what it draws and obeys every limit"
     elif refused is not None:
-        level, text = "refused", f"{refused}. Planning on the one before"
+        level, text = "refused", f"{refused}; the last good curve holds"
     elif chosen.stale:
         level, text = "stale", f"{chosen.why}; planned on the same hours of the last known day"
     else:

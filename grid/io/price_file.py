@@ -16,6 +16,7 @@ that is not known. Every fault of a file comes at once with its line; a file wit
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +42,12 @@ class Found:
     raw: bytes
     curve: Curve | None
     faults: tuple[Fault, ...]
+
+    @property
+    def name(self) -> str:
+        """Which curve it is, or would be without its faults; the file's own name where it does not say."""
+        said = re.search(rb"^#\s*name:\s*(\S+)\s*$", self.raw, re.MULTILINE)
+        return said[1].decode("utf-8", "replace") if said else self.path.stem
 
 
 class PriceFolder:

@@ -69,7 +69,7 @@ def test_from_the_file_to_the_line(tmp_path: Path) -> None:
     world.now_ms += 60_000
     world.write("9999999")
     line = world.look()
-    assert line["state"] == "refused" and "above" in line["text"] and "Planning on the one before" in line["text"]
+    assert line["state"] == "refused" and "above" in line["text"] and "the last good curve holds" in line["text"]
     known = world.state.curves["price/day_ahead"]
     assert len(known) == 1 and known[0].values[0] == 14_500
     world.look()
@@ -77,8 +77,10 @@ def test_from_the_file_to_the_line(tmp_path: Path) -> None:
     world.restart()
     assert world.look()["state"] == "refused" and world.said() == 2, "also after a restart"
 
+    world.file.write_text("# name: price/day_ahead\nstart,value\nnonsense,1\n")
+    assert "day_ahead.csv:3 start" in world.look()["text"] and world.said() == 3
     world.file.write_text("start,value\nnonsense,1\n")
-    assert any(feed["title"] == "File day_ahead.csv" for feed in _lines(world)) and world.said() == 3
+    assert any(feed["title"] == "File day_ahead.csv" for feed in _lines(world)) and world.said() == 4
     world.now_ms += 60_000
     world.write("15")
     assert world.look()["state"] == "ok" and world.state.refused == {}

@@ -19,11 +19,12 @@ from scheduling.bound import Holds, Paths, bound, holds, paths, shares_on, start
 from scheduling.counts import Corridor, Target, Wishes, forward
 from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
-from scheduling.plan import Plan
+from scheduling.plan import Plan, gap_floor
 from scheduling.power_path import PowerPath, power_path
 from scheduling.prices import Prices, prices_of
 from scheduling.problem import Floats, Ints, Problem
 from scheduling.program import Kept, Solution
+from scheduling.relief import relief
 from scheduling.shares import Shares, Walk, shares, walk
 from scheduling.tranche import Tranches, classes, pooled, programme
 from scheduling.worth import worth
@@ -109,6 +110,7 @@ def certified(
     base = ground(problem)
     tries: list[Try] = []
     proof: Proof | None = None
+    floor = gap_floor(problem)
     for count in recipe.classes:
         tranches = pooled(problem, base.parts, classes(problem, base.parts, count))
         model = programme(tranches, base.margin_w)
@@ -125,9 +127,9 @@ def certified(
         for give in recipe.gives:
             done = attempt(problem, base, here.prices, wish, flexible, target, give)
             tries += [] if done is None else [done]
-            if _gap(tries, proof) <= recipe.good:
+            if _gap(tries, proof, floor) <= recipe.good:
                 break
-        if _gap(tries, proof) <= recipe.enough:
+        if _gap(tries, proof, floor) <= recipe.enough:
             break
     return _best(problem, tries, proof, why_now)
 
@@ -152,9 +154,9 @@ def _best(problem: Problem, tries: list[Try], proof: Proof | None, why_now: str)
     return None
 
 
-def _gap(tries: list[Try], proof: Proof) -> float:
+def _gap(tries: list[Try], proof: Proof, floor: float) -> float:
     best = max((one.value for one in tries), default=-np.inf)
-    return (proof.value - best) / max(abs(proof.value), 1e-9)
+    return (proof.value - best) / max(abs(proof.value), floor)
 
 
 def prove(problem: Problem, base: Ground, prices: Prices, rounds: int, share: Floats | None = None) -> Proof:
@@ -245,3 +247,28 @@ def attempt(
     counts = fill(problem, on, path.flexible_w + 1e-6, base.rungs)
     earned = worth(problem, counts, charge_w=path.charge_w, discharge_w=path.discharge_w, spill_w=path.spill_w)
     return Try(earned.value, counts, path)
+
+
+def least_breaking(problem: Problem, *, why_now: str = "") -> Plan | None:
+    """For contradicting rules: the plan of the problem relieved as little as possible, judged against the one asked."""
+    base = ground(problem)
+    tranches = pooled(problem, base.parts, classes(problem, base.parts, 12))
+    eased = relief(problem, tranches, base.margin_w)
+    if eased is None:
+        return None
+    plan = certified(eased.problem)
+    if plan is None:
+        return None
+    why = "not all rules can be kept; gave way: " + ", ".join(eased.words)
+    judged = assemble(
+        problem,
+        plan.counts,
+        method="tranche",
+        status="least_violation",
+        charge_w=plan.charge_w,
+        discharge_w=plan.discharge_w,
+        spill_w=plan.spill_w,
+        why_now=why_now,
+    )
+    told = tuple(replace(one, why=one.why or why) for one in judged.violations)
+    return replace(judged, violations=told)

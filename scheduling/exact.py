@@ -60,6 +60,7 @@ def branch(arrays: Arrays, effort: Effort, start: Floats | None) -> Solution:
     """Whole numbers by branch and bound."""
     options = {
         "mip_rel_gap": effort.gap,
+        "mip_abs_gap": 100.0 * effort.gap,  # a thousandth of the gross, which the programme scales to 100,000
         "mip_max_nodes": effort.nodes,
         "mip_heuristic_effort": effort.heuristics,
         "mip_feasibility_tolerance": 1e-7,

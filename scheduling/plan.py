@@ -12,6 +12,13 @@ from kernel.clock import iso
 from scheduling.problem import Floats, Ints, Problem
 
 
+def gap_floor(problem: Problem) -> float:
+    """Least money that a gap is measured against: a thousandth of what the fleet could gross. A day on which nothing pays
+    is worth about zero, and a share of zero says nothing."""
+    rate = float(problem.groups.units @ problem.groups.mode_hashrate_hs.max(axis=1, initial=0.0))
+    return max(1e-3 * rate * float(np.abs(problem.slot_value()).sum()), 1e-9)
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), and why it had to."""
@@ -28,7 +35,7 @@ class Plan:
     """`counts[g, m, t]` units in a mode; `starts[g, t]`, `stops[g, t]`; `power_w[t]` site power at the meter.
 
     `value` is money over the horizon by the problem's own formula; `bound` proves that no plan is worth more (None where
-    the method gives none), `gap = (bound - value) / |bound|`. `status`: optimal (gap closed), feasible, greedy,
+    the method gives none), `gap = (bound - value) / |bound|` (see `gap_floor`). `status`: optimal (gap closed), feasible, greedy,
     least_violation, last_good. `reasons[t]` is the binding reason of a slot in words, `site_price_per_wh[t]` its shadow price.
     `seconds` is for people and metrics: it never enters stored bytes.
     """
@@ -59,7 +66,7 @@ class Plan:
     def gap(self) -> float | None:
         if self.bound is None:
             return None
-        return max(0.0, self.bound - self.value) / max(abs(self.bound), 1e-9)
+        return max(0.0, self.bound - self.value) / max(abs(self.bound), gap_floor(self.problem))
 
     @property
     def id(self) -> str:

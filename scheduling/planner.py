@@ -14,7 +14,7 @@ from grid.limit import Limit
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve, known
 from scheduling.assemble import assemble
-from scheduling.certified import Memory, certified
+from scheduling.certified import Memory, certified, least_breaking
 from scheduling.exact import GAP, Effort, exact
 from scheduling.facts import SiteNumbers
 from scheduling.greedy import greedy
@@ -116,6 +116,9 @@ def make(
         whole = exact(problem, effort=effort, why_now=why_now, start=start) if small else None
         if not small:
             notes.append(f"{cells} cells are too many for the integer programme")
+            eased = least_breaking(problem, why_now=why_now) if fast is None else None
+            if eased is not None:
+                plans.append(eased)
         elif whole is None:
             notes.append("the integer programme found no plan within its limits of effort")
         else:

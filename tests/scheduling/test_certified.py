@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.instances import anything, standard
+from benchmarks.instances import anything, at_slot, standard, with_order
 from scheduling.bound import bound, holds, paths
-from scheduling.certified import certified, ground, prove
+from scheduling.certified import Memory, certified, ground, least_breaking, prove
 from scheduling.exact import Effort, relax
 from scheduling.model import build
 from scheduling.prices import Prices, prices_of
-from scheduling.problem import Problem
+from scheduling.problem import Order, Problem
 from scheduling.ramp import ramped
 from tests.servers import count
 
@@ -114,3 +114,79 @@ def test_a_ramped_path_keeps_its_ramp_and_corridor() -> None:
     wish = np.array([0.0, 10.0, 10.0, 0.0, 10.0])
     path = ramped(wish, np.zeros(5), np.array([10.0, 10, 10, 1, 10]), np.full(5, 4.0), 0.0)
     assert path.tolist() == [0.0, 4.0, 5.0, 1.0, 5.0]
+
+
+def contradictions() -> dict[str, tuple[Problem, set[str]]]:
+    base = standard(0, groups=40, slots=96, step_s=900.0, units=8_000, reserve=False, orders=False)
+    total_w = float(base.groups.units @ base.groups.mode_power_w[:, 1])
+    slot = np.arange(96)
+    free_ramp = replace(base.site, ramp_w=np.full(96, np.inf))
+    out = np.where((slot > 30) & (slot < 36), 0.0, base.site.import_cap_w)
+    locked = (base.groups.on_now[:, None] * (slot < 10)[None, :]).astype(np.int64)
+    return {
+        "an order below what flows anyway": (
+            replace(
+                base,
+                site=replace(free_ramp, other_load_w=np.full(96, 3e6)),
+                orders=(Order("cut", 50, 60, 2e6),),
+            ),
+            {"order cut"},
+        ),
+        "heat in an outage": (
+            replace(base, site=replace(free_ramp, import_cap_w=out, heat_w=np.full(96, 0.2 * total_w))),
+            {"heat duty"},
+        ),
+        "an order within minimum on-times": (
+            replace(
+                base,
+                site=free_ramp,
+                groups=replace(base.groups, locked_on=locked),
+                orders=(Order("cut", 3, 20, 0.2 * total_w),),
+            ),
+            {"minimum on-time"},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", contradictions())
+def test_large_contradictions_break_only_the_least_urgent_rule(name: str) -> None:
+    problem, broken = contradictions()[name]
+    assert certified(problem) is None
+    plan = least_breaking(problem)
+    assert plan is not None and plan.bound is None
+    assert {violation.rule for violation in plan.violations} == broken
+    assert all("gave way" in violation.why or violation.why for violation in plan.violations)
+
+
+def test_a_warm_plan_on_a_new_order_is_as_good_as_a_cold_one() -> None:
+    problem = standard(1, groups=60, slots=96, step_s=900.0, units=12_000)
+    memory = Memory()
+    certified(problem, memory=memory)
+    total_w = float(problem.groups.units @ problem.groups.mode_power_w[:, 1])
+    asked = with_order(problem, Order("new", 40, 48, 0.5 * total_w))
+    warm, cold = certified(asked, memory=memory), certified(asked)
+    assert warm is not None and cold is not None and warm.gap is not None
+    assert warm.violations == () and warm.gap <= 1.2e-3
+    assert warm.value == pytest.approx(cold.value, rel=1e-3)
+    assert float(warm.power_w[40:49].max()) <= 0.5 * total_w + 0.1
+
+
+def test_mid_day_states_are_planned_from() -> None:
+    problem = standard(2, groups=40, slots=96, step_s=900.0, units=8_000, min_s=3600.0)
+    morning = certified(problem)
+    assert morning is not None
+    slot = int(np.argmax(morning.stops[:, 30:90].sum(axis=0))) + 31
+    midday = at_slot(problem, morning.on(), morning.power_w, slot, 3)
+    assert int(midday.groups.locked_off[:, 0].sum()) > 0
+    plan = certified(midday)
+    assert plan is not None and plan.gap is not None
+    assert plan.violations == () and plan.gap <= 2e-3
+
+
+def test_a_day_on_which_nothing_pays_is_proven_at_once() -> None:
+    problem = standard(1, groups=10, slots=48, step_s=1800.0, units=1_000, reserve=False, orders=False)
+    dear = replace(problem.site, energy_price_per_wh=np.full(48, 900e-6), ramp_w=np.full(48, np.inf))
+    plan = certified(replace(problem, site=dear))
+    assert plan is not None and plan.gap is not None
+    assert plan.gap <= 1e-3
+    assert int(plan.on()[:, 1:].sum()) == 0

@@ -100,7 +100,8 @@ def test_newer_miners_earn_more_and_unknown_names_are_told(problem: Problem) -> 
 
 
 def test_why_a_group_is_off_names_the_cause(problem: Problem) -> None:
-    dear = replace(problem, site=replace(problem.site, energy_price_per_wh=np.full(48, 900e-6)), orders=())
+    free = replace(problem.site, energy_price_per_wh=np.full(48, 900e-6), ramp_w=np.full(48, np.inf))
+    dear = replace(problem, site=free, orders=())
     plan = make(dear, why_now="test")
     assert "power costs 900.00 USD/MWh, they earn" in why_off(plan, problem.groups.names[0], 20)
     total_w = float(problem.groups.units @ problem.groups.mode_power_w[:, 1])

@@ -79,7 +79,7 @@ class RegisterTerms:
 
     `most_w`: power the connection cannot exceed, so that a jump is told from consumption (None: not checked);
     `modulus_wh`: where it rolls over (None: it does not); `resolution_wh`: one count; `factor` before any change;
-    `gap_s`: samples further apart leave a gap.
+    `gap_s`: samples further apart leave a gap; `exports`: the register counts what flows out, so that its power is negative.
     """
 
     most_w: float | None = None
@@ -87,6 +87,7 @@ class RegisterTerms:
     resolution_wh: float = 1.0
     factor: float = 1.0
     gap_s: float = 120.0
+    exports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,7 @@ def _assembled(
     oddities: list[Oddity],
 ) -> Pieces:
     """Counter steps, with integrated power where the counter does not tell."""
-    power_starts, power_ends, power_uwh = _integrated(samples, terms.gap_s)
+    power_starts, power_ends, power_uwh = _integrated(samples, terms)
     if len(at_ms) > 1:
         # A piece of power is used where it lies in no step that the counter tells.
         step = np.searchsorted(at_ms, power_starts, side="right") - 1
@@ -319,7 +320,9 @@ def _assembled(
     )
 
 
-def _integrated(samples: Samples, gap_s: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _integrated(
+    samples: Samples, terms: RegisterTerms
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(starts, ends, energy) of power integrated by trapezoids between samples close together.
 
     Cut at every sample, also where power is missing, so that no piece crosses a count.
@@ -328,7 +331,7 @@ def _integrated(samples: Samples, gap_s: float) -> tuple[NDArray[np.int64], NDAr
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
     starts, ends = samples.at_ms[:-1], samples.at_ms[1:]
-    drawn_w = np.maximum(samples.power_w, 0.0)
-    good = samples.power_ok[:-1] & samples.power_ok[1:] & (ends - starts <= gap_s * MS_PER_S)
+    drawn_w = np.maximum(-samples.power_w if terms.exports else samples.power_w, 0.0)
+    good = samples.power_ok[:-1] & samples.power_ok[1:] & (ends - starts <= terms.gap_s * MS_PER_S)
     wh = (drawn_w[:-1] + drawn_w[1:]) / 2 * (ends - starts) / MS_PER_HOUR
     return starts[good], ends[good], np.rint(wh[good] * UWH_PER_WH).astype(np.int64)

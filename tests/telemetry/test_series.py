@@ -154,3 +154,19 @@ def test_means_are_weighted_by_time_and_hold_no_longer_than_allowed() -> None:
     mean, coverage = mean_on_slots(at, values, ok, even_slots(Span(T0, T0 + HOUR), 3600), hold_s=120.0)
     assert mean[0] == pytest.approx((30 * 100 + 10 * 400 + 120 * 50) / 160)
     assert coverage[0] == pytest.approx(160 / 3600)
+
+
+def test_four_quadrants_are_four_registers() -> None:
+    """Import and export each by their counter; where that fails, each by its own half of the power."""
+    minutes = range(121)
+    power: list[float | None] = [1200.0 if i < 60 else -600.0 for i in minutes]
+    bought = [float(20 * min(i, 60)) for i in minutes]
+    sold = [float(10 * max(i - 60, 0)) for i in minutes]
+    at = [60.0 * i for i in minutes]
+    slots = even_slots(hours(2), 3600)
+    assert energy_on_slots(made(at, bought, power), slots).energy_wh.tolist() == [1200.0, 0.0]
+    exports = RegisterTerms(exports=True)
+    assert energy_on_slots(made(at, sold, power), slots, exports).energy_wh.tolist() == [0.0, 600.0]
+    none: list[float | None] = [None] * 121
+    by_power = energy_on_slots(made(at, none, power), slots, exports)
+    assert by_power.basis(1) == "integral" and by_power.energy_wh[1] == pytest.approx(600.0, abs=6.0)

@@ -149,12 +149,12 @@ def study(history: History, groups: Groups, terms: Terms, *, on_off: bool) -> di
     if on_off:
         runs["threshold_on_off"] = (threshold, normal)
     total = sum(best.values())
-    report: dict[str, Any] = {"foresight": {"value": total, "months": best}}
+    found: dict[str, Any] = {}
     for name, (policy, fleet) in runs.items():
         accounts = simulate(seen, fleet, terms, policy)
         value = sum(account.value for account in accounts.values())
         units, days = int(fleet.units.sum()), sum(account.days for account in accounts.values())
-        report[name] = {
+        found[name] = {
             "value": value,
             "regret_pct": 100 * (total - value) / abs(total),
             "starts_per_unit_day": sum(a.started_units for a in accounts.values()) / units / max(days, 1),
@@ -167,7 +167,7 @@ def study(history: History, groups: Groups, terms: Terms, *, on_off: bool) -> di
                 for month, account in accounts.items()
             },
         }
-    return report
+    return {"foresight": {"value": total, "months": best}, "policies": found}
 
 
 def simulate(history: History, groups: Groups, terms: Terms, policy: Policy) -> dict[str, Account]:

@@ -2,6 +2,7 @@
 """A price series from the columns of somebody's file: every hour once, a number each, in a zone; or a clear refusal."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ MOST_TOLD = 3
 def curve_of(columns: Mapping[str, Any], *, name: str, unit: str, source: str, known_at_ms: int | None = None) -> Curve:
     """The curve of one column of instants and one of numbers. `unit` is what the caller knows the numbers to be in.
 
-    Instants are UTC epoch ms (int), or datetime64 or objects with a zone. Each row holds until the next; the step must be
+    Instants are UTC epoch ms (int), datetime64, or texts or objects with a zone. Each row holds until the next; the step must be
     even. `known_at_ms` None: the series is history, known at its own end. Raises ConfigError with every fault: no such
     column, no zone, a number that is none, an instant twice, hours that are missing, rows out of order.
     """
@@ -35,7 +36,7 @@ def _columns(columns: Mapping[str, Any], source: str) -> tuple[Ints, np.ndarray]
     instants: Ints | None = None
     numbers: np.ndarray | None = None
     for key, raw in columns.items():
-        column = np.asarray(raw)
+        column = _read_texts(np.asarray(raw), f"{source}: {key}")
         if instants is None and (column.dtype.kind == "M" or _zoned(column) or key.endswith("_ms")):
             instants = _to_ms(column, f"{source}: {key}")
         elif numbers is None and column.dtype.kind in "fiu":
@@ -50,6 +51,37 @@ def _columns(columns: Mapping[str, Any], source: str) -> tuple[Ints, np.ndarray]
     if instants is None or numbers is None:
         raise ConfigError(faults)
     return instants, numbers
+
+
+def _read_texts(column: np.ndarray, place: str) -> np.ndarray:
+    """A column of texts as instants or numbers where its first text is one; any other column as it is."""
+    texts = column.tolist() if column.dtype.kind in "UO" else []
+    if not texts or not isinstance(texts[0], str):
+        return column
+    read: Any
+    if _is(float, texts[0]):
+        read = float
+    elif _is(datetime.fromisoformat, texts[0]):
+        read = datetime.fromisoformat
+    else:
+        return column
+    faults = [
+        Fault(f"{place}, row {row + 1}", f"{text!r} cannot be read", "Mend the row or leave it out")
+        for row, text in enumerate(texts)
+        if not _is(read, text)
+    ]
+    if faults:
+        raise ConfigError(faults[:MOST_TOLD])
+    values = [read(text) for text in texts]
+    return np.array(values, dtype=np.float64 if read is float else object)
+
+
+def _is(read: Any, text: str) -> bool:
+    try:
+        read(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _zoned(column: np.ndarray) -> bool:

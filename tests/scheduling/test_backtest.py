@@ -91,6 +91,19 @@ def test_a_series_without_zone_or_numbers_is_refused() -> None:
     assert curve_of(zoned, name="p", unit="USD/MWh", source="f").values.tolist() == [1.0, 2.0]
 
 
+def test_texts_of_a_csv_file_are_read() -> None:
+    texts = {"at": np.array(["2024-01-01T00:00:00Z", "2024-01-01T06:00:00+05:00"]), "p": np.array(["1.5", " -2"])}
+    with pytest.raises(ConfigError, match="prices.csv"):
+        curve_of({**texts, "p": np.array(["1.5", "n/a"])}, name="p", unit="USD/MWh", source="prices.csv")
+    curve = curve_of(texts, name="p", unit="USD/MWh", source="prices.csv")
+    assert curve.values.tolist() == [1.5, -2.0]
+    assert int(curve.starts_ms[1] - curve.starts_ms[0]) == HOUR
+    with pytest.raises(ConfigError, match="no zone"):
+        curve_of(
+            {**texts, "at": np.array(["2024-01-01T00:00:00", "2024-01-01T01:00:00"])}, name="p", unit="", source="f"
+        )
+
+
 def test_two_units_do_not_mix() -> None:
     real, ahead, load = series(datetime(2024, 1, 1, tzinfo=UTC), 4)
     other = Curve("ahead", "EUR/MWh", ahead.starts_ms, ahead.ends_ms, ahead.values, 0, "test")
@@ -107,9 +120,11 @@ def test_days_of_23_and_25_hours(start: datetime, slots: int) -> None:
     report = run(*series(start, 6), settings=Settings(studies=("energy", "coupled"), normal_w=1e6))
     assert report["odd_days"] == 1
     for study in ("energy", "coupled"):
-        assert report[study]["planner"]["regret_pct"] >= -0.01
-        assert report[study]["planner"]["value"] <= report[study]["foresight"]["value"]
-    assert report["energy"]["planner"]["regret_pct"] < report["energy"]["threshold_on_off"]["regret_pct"]
+        planned = report[study]["policies"]["planner"]
+        assert planned["regret_pct"] >= -0.01
+        assert planned["value"] <= report[study]["foresight"]["value"]
+    energy = report["energy"]["policies"]
+    assert energy["planner"]["regret_pct"] < energy["threshold_on_off"]["regret_pct"]
 
 
 def test_a_policy_cannot_see_past_its_instant() -> None:

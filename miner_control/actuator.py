@@ -240,7 +240,7 @@ class Actuator:
             return
         await self._inrush.wait(self._rise_w(command.intent, envelope, live.before))
         receipt = await self._send(live, driver)
-        if isinstance(receipt, Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
+        if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
             self._end(live, receipt)
             return
         self._end(live, await self._confirm(live, driver, envelope, receipt))

@@ -8,11 +8,14 @@ cooling comes first when miners are woken and goes last when they are shed, and 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
-from kernel.errors import Fault
-from miner_control.command import Command, SwitchLoad, command
+from kernel.errors import Fault, TransportError
+from kernel.reading import Reading, Reason
+from kernel.receipt import Receipt, Unsupported
+from miner_control.command import Command, Intent, SwitchLoad, command
 from miner_control.envelope import Envelope, Mode, Provenance
+from telemetry.source import Tier
 
 
 class LoadKind(StrEnum):
@@ -30,9 +33,11 @@ FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One switched load: `device` is the switching device's key, `index` the output on it, `power_w` what it draws when on.
+    """One switched load, with a key of its own (`hub/site/name`): the outputs of one PDU are commanded apart.
 
-    `feeds` are the miners behind it (a socket or contactor) or those it cools (a pump or fan).
+    `device` is the key of the switching device, `index` the output on it (from 1) in its `group` (`socket`, `pdu02`; the
+    kind's own name where empty); `power_w` what it draws when on. `feeds` are the miners behind it (a socket or contactor)
+    or those it cools (a pump or fan).
     """
 
     name: str
@@ -42,6 +47,12 @@ class Load:
     feeder: str
     power_w: float
     feeds: frozenset[str] = frozenset()
+    group: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its device key, beside the device that switches it."""
+        return f"{self.device.rpartition('/')[0]}/{self.name}"
 
     def envelope(self) -> Envelope:
         """As an envelope, so that the actuator treats it as it treats a miner."""
@@ -64,9 +75,9 @@ class Load:
 def check_loads(loads: Sequence[Load]) -> list[Fault]:
     """Every contradiction in a list of loads: an output named twice, cooling that cools nobody."""
     faults: list[Fault] = []
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[tuple[str, str, int], str] = {}
     for load in loads:
-        place = (load.device, load.index)
+        place = (load.device, load.group or load.kind.value, load.index)
         if place in seen:
             faults.append(Fault(f"load {load.name}", f"output {place} is {seen[place]} already", "Give each its own"))
         seen[place] = load.name
@@ -103,4 +114,38 @@ def may_open(load: Load, draws_w: Mapping[str, float], idle_w: float = 60.0) -> 
 
 def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5) -> Command:
     """The command for one load; the intent carries its output."""
-    return command(tick_ms, f"{load.device}", SwitchLoad(load.index, on), reason, deadline_s=30.0, priority=priority)
+    return command(tick_ms, load.key, SwitchLoad(load.index, on), reason, deadline_s=30.0, priority=priority)
+
+
+class Switching(Protocol):
+    """The port of a device with switched outputs: it reads each write back before it says Verified."""
+
+    async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt: ...
+
+
+class SwitchPort:
+    """One load as the actuator drives it: a command goes to its output, and the device's own read-back is the proof."""
+
+    kind = "container"
+
+    def __init__(self, load: Load, device: Switching) -> None:
+        self._load, self._device = load, device
+
+    @property
+    def device(self) -> str:
+        return self._load.key
+
+    @property
+    def lane(self) -> str:
+        return self._load.device
+
+    async def read(self, tier: Tier) -> Reading:
+        """Loads are read with the container or PDU they belong to: asked here, it is always a TransportError."""
+        raise TransportError(Reason.UNSUPPORTED, f"{self._load.name} is read through {self._load.device}")
+
+    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
+        """Switch it. Any other intent, or another output, is Unsupported."""
+        if not isinstance(intent, SwitchLoad) or intent.index != self._load.index:
+            return Unsupported(f"{self._load.name} can only be switched, output {self._load.index}")
+        group = self._load.group or self._load.kind.value
+        return await self._device.switch(group, intent.index, intent.on, deadline_s=deadline_s)

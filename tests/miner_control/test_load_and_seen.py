@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
+from hub.virtual_time import VirtualLoop
 from kernel.reading import MISSING, Reading, Reason
+from kernel.receipt import Receipt, Unknown, Unsupported, Verified
+from miner_control.actuator import Actuator
+from miner_control.command import SwitchLoad, command
 from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked
-from miner_control.load import Load, LoadKind, after_shed, before_wake, check_loads, counted_w, may_open, switch
+from miner_control.load import (
+    Load,
+    LoadKind,
+    SwitchPort,
+    after_shed,
+    before_wake,
+    check_loads,
+    counted_w,
+    may_open,
+    switch,
+)
 from miner_control.miner import State
 from miner_control.seen import seen_of
 from telemetry.snapshot import Snapshot
 from tests.miner_control.fleets import NOW_MS, envelope, roster
+from tests.miner_control.miners import clock_of, in_virtual_time
 
 LOADS = [
     Load("pump-1", LoadKind.PUMP, "h/s/plc", 1, "f1", 2000.0, frozenset({"a", "b"})),
@@ -31,7 +46,7 @@ def test_a_load_of_unknown_state_counts_as_on_and_is_not_opened_under_current():
     assert counted_w(LOADS, {"fan-1": False}) == 2000.0
     assert may_open(LOADS[2], {"a": 15.0}) and not may_open(LOADS[2], {"a": 900.0}) and not may_open(LOADS[2], {})
     assert "SwitchLoad" in LOADS[0].envelope().commands
-    assert switch(1, LOADS[0], True, "wake").device == "h/s/plc"
+    assert switch(1, LOADS[0], True, "wake").device == LOADS[0].key == "h/s/pump-1"
 
 
 def test_contradictions_are_all_named():
@@ -72,3 +87,38 @@ def test_an_empty_snapshot_is_a_silent_fleet():
     who = roster([envelope()], 2)
     found = fleet_of(who, seen_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
     assert not found.can_command.any() and found.power_w.sum() == 6000.0
+
+
+def test_outputs_of_one_pdu_are_commanded_apart_and_proven_by_their_own_read_back():
+    class Pdu:
+        """Sockets behind the port; socket 3 sticks."""
+
+        def __init__(self) -> None:
+            self.on = {1: True, 2: True, 3: True}
+
+        async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
+            assert name == "socket"
+            if index == 3:
+                return Unknown("reads back on")
+            self.on[index] = on
+            return Verified(Reading("h/s/pdu", "container", NOW_MS, {}), 0.1)
+
+    loop, pdu = VirtualLoop(), Pdu()
+    loads = [Load(f"socket-{at}", LoadKind.SOCKET, "h/s/pdu", at, "f1", 3000.0, frozenset({"m"})) for at in (1, 2, 3)]
+    ports = {load.key: SwitchPort(load, pdu) for load in loads}
+    envelopes = {load.key: load.envelope() for load in loads}
+    told: list[str] = []
+
+    async def main() -> dict[str, Receipt]:
+        hands = Actuator(
+            ports, clock_of(loop), envelopes.__getitem__, lambda asked, receipt, at_ms: told.append(asked.device)
+        )
+        asked = [switch(NOW_MS, load, False, "shed") for load in loads]
+        found = await hands.carry_out([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
+        wrong = await ports[loads[0].key].carry_out(SwitchLoad(2, False), 1.0)
+        assert isinstance(wrong, Unsupported)
+        return {one.device: found[one.id] for one in asked}
+
+    receipts = in_virtual_time(main(), loop)
+    assert [type(receipts[load.key]) for load in loads] == [Verified, Verified, Unknown]
+    assert pdu.on == {1: False, 2: False, 3: True} and sorted(told) == sorted(receipts)

@@ -285,7 +285,7 @@ class SimulatedContainer:
         now_ms = self._simulated.now()
         if "container_silent" in self._simulated.site.service_faults:
             raise TransportError(Reason.TIMED_OUT, "publishes nothing")
-        return Reading(self.device, "container", now_ms, self._container.figures())
+        return Reading(self.device, "container", now_ms, self._container.figures(tier is not Tier.FAST))
 
 
 def pool_credit(

@@ -23,6 +23,7 @@ from telemetry.codec import encode
 from telemetry.profile import Profile
 
 SOCKETS = 20
+SOCKETS_EVERY_S = 60.0
 COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate")
 
 
@@ -38,9 +39,13 @@ class Container:
         self.units = [unit for unit, mine in zip(site.units, self._mine, strict=True) if mine]
         self.pump_on = True
         self.fan_on = True
+        self._told_plugs, self._sockets_json = -1, ""
 
-    def figures(self) -> Mapping[str, Field]:
-        """What it measures now: its cooling power is the spec's share of what its miners draw."""
+    def figures(self, sockets: bool = True) -> Mapping[str, Field]:
+        """What it measures now: its cooling power is the spec's share of what its miners draw.
+
+        A large container has hundreds of sockets: whoever asks often asks without them.
+        """
         machines = self.site.machines
         share = self.site.spec.losses.cooling_share
         drawn = float(machines.power()[self._mine].sum())
@@ -48,13 +53,17 @@ class Container:
         air = self.site.spec.weather.at(machines.at_ms)
         warm = 12.0 if self.pump_on else 30.0
         load = drawn / max(1.0, float(machines.nominal_w[self._mine].sum()))
-        return {
+        told: dict[str, Field] = {
             "power_w": drawn * share, "energy_import_wh": energy * share, "temp_ambient_c": air, "humidity_pct": 45.0,
             "temp_supply_c": air + 8.0, "temp_return_c": air + 8.0 + warm * load, "flow_lpm": 900.0 if self.pump_on else 0.0,
             "pressure_supply_bar": 1.6 if self.pump_on else 0.0, "pump_state": "on" if self.pump_on else "off",
             "fan_state": "on" if self.fan_on else "off", "fan_duty_pct": 40.0 + 50.0 * load, "error_text": "[]",
-            "sockets_json": orjson.dumps(self._sockets()).decode(),
         }  # fmt: skip
+        if sockets:
+            if self._told_plugs != self.site.plugs:
+                self._told_plugs, self._sockets_json = self.site.plugs, orjson.dumps(self._sockets()).decode()
+            told["sockets_json"] = self._sockets_json
+        return told
 
     def socket(self, pdu: int, socket: int) -> Unit | None:
         """The unit behind a socket (both counted from 1), or None where there is none."""
@@ -119,26 +128,33 @@ class Publisher:
                     command = message.topic.removeprefix(container.topic_prefix)
                     self._loop.call_soon_threadsafe(container.obey, command, body, self.clock.now_ms())
 
-    def documents(self, container: Container) -> dict[str, bytes]:
+    def documents(self, container: Container, sockets: bool = True) -> dict[str, bytes]:
         """Topic to payload of one container."""
-        told = encode(self.profile, container.figures())
+        told = encode(self.profile, container.figures(sockets))
+        if not sockets:
+            told.pop("pdu", None)
         return {
             self.profile.documents[name].format(id=container.topic_prefix): orjson.dumps(document)
             for name, document in told.items()
         }
 
     async def run(self) -> None:
-        """Publish each period, for ever."""
+        """Publish each period, for ever; the sockets when one was switched, and each minute."""
         spec = self.site.spec
         assert spec.mqtt_host is not None
         self.client.connect_async(spec.mqtt_host, spec.mqtt_port, keepalive=20)
         self.client.loop_start()
+        told_plugs, told_s = -1, 0.0
         try:
             while True:
                 if self.client.is_connected() and "container_silent" not in self.site.service_faults:
                     self.site.machines.advance(self.clock.now_ms())
+                    now_s = self.clock.monotonic_s()
+                    sockets = told_plugs != self.site.plugs or now_s - told_s >= SOCKETS_EVERY_S
+                    if sockets:
+                        told_plugs, told_s = self.site.plugs, now_s
                     for container in self.containers:
-                        for topic, payload in self.documents(container).items():
+                        for topic, payload in self.documents(container, sockets).items():
                             self.client.publish(topic, payload, qos=1)
                 await asyncio.sleep(spec.mqtt_period_s)
         finally:

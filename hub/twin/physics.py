@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hub.twin.look import Look
 from hub.twin.models import Model, part_load
-from hub.twin.shape import DROP, START, STEP, shape_area, shape_value
+from hub.twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
 from hub.twin.weather import Weather
 
 Floats = NDArray[np.float64]
@@ -240,10 +240,10 @@ class Machines:
         power, work = float(self._p[1][index]), float(self._h[1][index])
         u = (at - int(self._start[index])) / float(self._dur[index])
         if u < 1.0:
-            shape, where = self._shape[index : index + 1], np.array([u])
+            shape = int(self._shape[index])
             low_p, low_h = float(self._p[0][index]), float(self._h[0][index])
-            power = low_p + (power - low_p) * float(shape_value(0, shape, where)[0])
-            work = low_h + (work - low_h) * float(shape_value(1, shape, where)[0])
+            power = low_p + (power - low_p) * shape_at(0, shape, u)
+            work = low_h + (work - low_h) * shape_at(1, shape, u)
         return (
             power * float(self._heat_p[index]) * float(self.fault_power[index]),
             work * float(self._heat_h[index]) * float(self.fault_hash[index]),

@@ -5,6 +5,8 @@ f is 0 before u = 0 and 1 from u = 1 on. STEP is a straight line, DROP stops has
 START is a captured trace of one cold start (600 s): chain power-up, hashless warm-up, frequency ramp, slow settling.
 """
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ _SHAPES: tuple[tuple[tuple[float, float, float], ...], ...] = (
         (0.217, 0.303, 0.273), (0.333, 0.758, 0.727), (0.5, 0.909, 0.909), (1.0, 1.0, 1.0),
     ),
 )  # fmt: skip
+_STARTS = tuple([knot[0] for knot in shape] for shape in _SHAPES)
 _KNOTS = max(len(shape) for shape in _SHAPES)
 
 
@@ -50,6 +53,20 @@ def shape_value(which: int, shape: Ints, u: Floats) -> Floats:
     width = np.maximum(_U[shape, at + 1] - left, 1e-12)
     value = f[shape, at] + (f[shape, at + 1] - f[shape, at]) * np.minimum((inside - left) / width, 1.0)
     return np.where(u < 0.0, 0.0, np.where(u >= 1.0, 1.0, value))
+
+
+def shape_at(which: int, shape: int, u: float) -> float:
+    """`shape_value` for one number, without numpy's cost."""
+    if u >= 1.0:
+        return 1.0
+    if u < 0.0:
+        return 0.0
+    knots = _SHAPES[shape]
+    at = bisect_right(_STARTS[shape], u) - 1
+    if at >= len(knots) - 1:
+        return 1.0
+    left, right = knots[at], knots[at + 1]
+    return left[which + 1] + (right[which + 1] - left[which + 1]) * (u - left[0]) / (right[0] - left[0])
 
 
 def shape_area(which: int, shape: Ints, u: Floats) -> Floats:

@@ -114,6 +114,7 @@ class Site:
         ]
         self.meter_faults: dict[str, set[str]] = {meter.name: set() for meter in self.meters}
         self.service_faults: set[str] = set()
+        self.plugs = 0
         for unit in self.units:
             if unit.place.faults:
                 self.set_faults(unit, unit.place.faults, now_ms)
@@ -146,6 +147,7 @@ class Site:
         if unit.plugged == on:
             return
         unit.plugged = on
+        self.plugs += 1
         if on:
             unit.faults -= CURED_BY_POWER
             self.machines.reboot(unit.index, now_ms)

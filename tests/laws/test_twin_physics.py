@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hub.twin.models import MODELS
 from hub.twin.physics import HEAT_MS, Machines
-from hub.twin.shape import DROP, START, STEP, shape_area, shape_value
+from hub.twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
 from hub.twin.site import Site
 from hub.twin.spec import Losses, TwinSpec, layout
 from tests.servers import count
@@ -88,6 +88,12 @@ def test_the_area_of_a_shape_is_the_integral_of_its_value(shape: int, until: flo
     which_shape = np.full(len(middle), shape)
     expected = float(np.sum(shape_value(which, which_shape, middle) * np.diff(u)))
     assert float(shape_area(which, np.array([shape]), np.array([until]))[0]) == pytest.approx(expected, abs=1e-4)
+
+
+@given(st.sampled_from([STEP, DROP, START]), st.floats(-0.5, 1.5), st.integers(0, 1))
+def test_one_number_and_many_have_one_shape(shape: int, u: float, which: int) -> None:
+    many = float(shape_value(which, np.array([shape]), np.array([u]))[0])
+    assert shape_at(which, shape, u) == pytest.approx(many, abs=1e-12)
 
 
 def test_a_cold_start_costs_what_the_captured_trace_cost() -> None:

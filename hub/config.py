@@ -214,6 +214,7 @@ class HubPart(Part):
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: Port = 8787
+    journal_days: float = Field(default=40.0, ge=1)
 
 
 class Config(Part):

@@ -20,12 +20,13 @@ class SettleDuty:
         self._begun = False
 
     async def do(self) -> None:
-        """One round. Raises ConfigError with what is held, so that it is said once and shown until it is gone."""
+        """One round. Raises ConfigError with what is held and does not just wait for the meter: shown until it is gone."""
         if not self._begun:
             since_ms = self._begin()
             if since_ms is None:
                 return
             self._desk.since_ms, self._begun = since_ms, True
         self.last = await settle_once(self._desk)
-        if self.last.held:
-            raise ConfigError(list(self.last.held))
+        faults = [fault for fault in self.last.held if fault not in self.last.waiting]
+        if faults:
+            raise ConfigError(faults)

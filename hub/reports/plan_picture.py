@@ -47,7 +47,7 @@ def plan_picture(body: Mapping[str, Any], kind: Literal["png", "svg"] = "png", *
         lower.stairs(price, edges, color=PRICE, linewidth=1.4, label="energy price", baseline=None)
         lower.stairs(shadow, edges, color=SHADOW, linewidth=1.2, label="shadow price", baseline=None)
         low, high = min(price), max(price)
-        lower.set_ylim(min(low, 0) - 0.05 * (high - low + 1), max(2.5 * max(high, 1e-9), 1.0) if high > 0 else 1.0)
+        lower.set_ylim(min(low, 0) - 0.05 * (high - low + 1), 1.3 * high if high > 0 else 1.0)
         lower.set_ylabel(f"{body['currency']}/MWh")
         lower.legend(loc="upper right", frameon=False, ncols=2)
         locator = AutoDateLocator(tz=ZoneInfo(zone))  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ from hub.simulation import SimulatedSite
 from hub.state import SiteState
 from hub.twin.spec import TwinSpec
 from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
-from hub.wiring.duties import Ground, forward_duties, ground, price_duty, seal_duty, settle_duty, tariff_of
+from hub.wiring.duties import Ground, ReadyDuty, ground, keeping_duties, price_duty, settle_duty, tariff_of
 from hub.wiring.state import catalogue, empty_state, folded, reading, reading_ledger
 from kernel.clock import Clock, system_clock
 from kernel.reading import Reading
@@ -116,6 +116,7 @@ def put_together(
     settling = settle_duty(base, recorder)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
+    duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
     hub = Hub(
         Rooms(
@@ -150,7 +151,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
         ports = miner_ports(config, register, clock, exchanges, folder)
         return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
 
-    keep = [seal_duty(base), *forward_duties(base)]
+    keep = keeping_duties(base)
     wired = put_together(
         base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=[exchanges.close], board=board
     )

@@ -2,7 +2,7 @@
 """The stores a hub stands on, and its duties beside the control loop: prices, treasury, archive, forwarding."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hub.state import HubState
 from hub.wiring.state import catalogue, empty_state, folded, register_of_site
 from kernel.clock import Clock
 from kernel.span import Span
+from miner_control.actuator import Actuator
 from miner_control.register import Register
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
@@ -37,6 +38,7 @@ from treasury.io.rates_nbk import NationalBank
 from treasury.io.venue_http import VenueHttp
 from treasury.ledger import Ledger
 
+MS_PER_DAY = 86_400_000
 BILLABLE = 0.999
 """Energy of a span is billed once the meter has told at least this share of it; until then the payout waits."""
 
@@ -141,16 +143,38 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
 
 
 class SealDuty:
-    """Closes hours into Parquet and lets the journal go of batches that are sealed and forwarded."""
+    """Closes hours into Parquet; lets the journal go of batches that are sealed, forwarded and older than `keep_days`."""
 
     name = "archive"
     every_s = 60.0
 
-    def __init__(self, archive: ParquetArchive, clock: Clock, offload: Offload) -> None:
-        self._archive, self._clock, self._offload = archive, clock, offload
+    def __init__(
+        self, base: Ground, archive: ParquetArchive, forwarders: Sequence[Forwarder], keep_days: float
+    ) -> None:
+        self._base, self._archive, self._forwarders, self._keep_days = base, archive, forwarders, keep_days
 
     async def do(self) -> None:
-        await self._offload(self._archive.seal, self._clock.now_ms())
+        await self._base.offload(self._seal, self._base.clock.now_ms())
+
+    def _seal(self, now_ms: int) -> None:
+        self._archive.seal(now_ms)
+        journal = self._base.journal
+        old = journal.position_before(now_ms - round(self._keep_days * MS_PER_DAY))
+        sent = [forwarder.health().sent for forwarder in self._forwarders]
+        journal.trim(min([old, self._archive.sealed_position(), *sent]))
+
+
+class ReadyDuty:
+    """Tokens and nonces made beforehand, so that a shed costs one exchange per miner."""
+
+    every_s = 1200.0
+
+    def __init__(self, site: str, actuator: Actuator, devices: Sequence[str]) -> None:
+        self.name = f"ready {site}"
+        self._actuator, self._devices = actuator, devices
+
+    async def do(self) -> None:
+        await self._actuator.make_ready(self._devices)
 
 
 class ForwardDuty:
@@ -168,22 +192,19 @@ class ForwardDuty:
             raise OSError(health.text)
 
 
-def seal_duty(base: Ground) -> Duty:
-    """The archive beside the journal."""
-    return SealDuty(ParquetArchive(base.data / "archive", base.journal), base.clock, base.offload)
-
-
-def forward_duties(base: Ground) -> list[Duty]:
-    """The sinks that are configured."""
+def keeping_duties(base: Ground) -> list[Duty]:
+    """What keeps and forwards: the configured sinks, and the archive that trims the journal behind them."""
+    forwarders: list[Forwarder] = []
+    duties: list[Duty] = []
     influx = base.config.influx
-    if influx is None:
-        return []
-    token = secret(influx.token_env, None, base.folder) or ""
-    v2 = influx.path == "v2"
-    sink = (
-        InfluxSink("influx", influx.url, org=influx.org, bucket=influx.bucket, token=token)
-        if v2
-        else InfluxV1Sink("influx", influx.url, database=influx.bucket)
-    )
-    marks = SqliteMarks(base.data / "sinks.sqlite")
-    return [ForwardDuty(Forwarder(base.journal, sink, marks, base.clock), "influx", influx.every_s, base.offload)]
+    if influx is not None:
+        token = secret(influx.token_env, None, base.folder) or ""
+        sink = (
+            InfluxSink("influx", influx.url, org=influx.org, bucket=influx.bucket, token=token)
+            if influx.path == "v2"
+            else InfluxV1Sink("influx", influx.url, database=influx.bucket)
+        )
+        forwarders.append(Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock))
+        duties.append(ForwardDuty(forwarders[0], "influx", influx.every_s, base.offload))
+    archive = ParquetArchive(base.data / "archive", base.journal)
+    return [*duties, SealDuty(base, archive, forwarders, base.config.hub.journal_days)]

@@ -128,7 +128,11 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values["mode"] = NOT_REPORTED if mode is None else _mode_name(mode, answers)
     asleep = None if mode is None else mode == _SLEEP
     values["state"] = state = state_of(
-        values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, uptime=values["uptime_s"]
+        values["hashrate_hs"],
+        window_s=values["hashrate_window_s"],
+        asleep=asleep,
+        fault=bool(_checks(summary)) if "status" in summary else None,
+        uptime=values["uptime_s"],
     )
     if state == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
@@ -212,15 +216,19 @@ def _slow(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any]
     _errors(values, answers)
 
 
+def _checks(summary: Mapping[str, Any]) -> list[str]:
+    """The checks of the CGI summary that are not passed, in the miner's own words; the network's is no fault of the boards."""
+    return [
+        f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip()
+        for check in entries(summary.get("status"))
+        if str(check.get("status", "s")).lower() not in ("s", "success", "ok") and check.get("type") != "network"
+    ]
+
+
 def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     """The CGI summary carries a list of checks; `warning` a list of codes. RPC alone tells nothing of errors."""
-    found: list[str] = []
-    told = False
-    for entry in cgminer.section(answers.get("summary") or {}, "SUMMARY"):
-        for check in entries(entry.get("status")):
-            told = True
-            if str(check.get("status", "s")).lower() not in ("s", "success", "ok"):
-                found.append(f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip())
+    summary = _summary(answers)
+    found, told = _checks(summary), isinstance(summary.get("status"), list)
     for entry in cgminer.section(answers.get("warning") or {}, "WARNING"):
         told = True
         found.append(" ".join(str(value) for value in entry.values() if not isinstance(value, list | dict)))

@@ -173,21 +173,25 @@ def _power(values: Values, modules: list[Pairs]) -> None:
 def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
     """The greatest temperature; -273 is the firmware's mark of a sensor that is not there."""
     told = [raw for raw in raws if raw is not None]
-    if told and all((plain(raw) or 0.0) <= _ABSENT_C for raw in told):
+    there = [raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C]
+    if told and not there:
         values[metric] = SENTINEL
-        return
-    put_max(values, metric, (raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C))
+    else:
+        put_max(values, metric, there)
+
+
+def _one_of(module: Pairs, *keys: str) -> str | None:
+    """The first of several sensors that is there; where none is, what the first of them says."""
+    told = [module[key] for key in keys if key in module]
+    return next((raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C), told[0] if told else None)
 
 
 def _heat(values: Values, modules: list[Pairs]) -> None:
-    _put_temp(
-        values,
-        "temp_chip_max_c",
-        [part for module in modules for part in (module.get("TMax"), *module.get("MTmax", "").split()) if part],
-    )
-    _put_temp(values, "temp_board_max_c", [first(module, "HBOTemp", "BTemp") for module in modules])
-    _put_temp(values, "temp_inlet_c", [first(module, "ITemp", "HBITemp", "Temp") for module in modules])
-    _put_temp(values, "temp_outlet_c", [first(module, "OTemp", "HBOTemp") for module in modules])
+    chips = [raw for module in modules for raw in (module.get("TMax"), *module.get("MTmax", "").split()) if raw]
+    _put_temp(values, "temp_chip_max_c", chips)
+    _put_temp(values, "temp_board_max_c", [_one_of(module, "HBOTemp", "BTemp") for module in modules])
+    _put_temp(values, "temp_inlet_c", [_one_of(module, "ITemp", "HBITemp", "Temp") for module in modules])
+    _put_temp(values, "temp_outlet_c", [_one_of(module, "OTemp", "HBOTemp") for module in modules])
     fans = [module[f"Fan{index}"] for module in modules for index in range(1, 9) if f"Fan{index}" in module]
     put_fans(values, fans)
     duty = [figure for figure in (plain(module.get("FanR")) for module in modules) if figure is not None]

@@ -10,8 +10,8 @@ from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, Reboot, SetPools, Sleep, Wake
-from miner_control.dialect import web
-from miner_control.dialect.evidence import state_of
+from miner_control.dialect import cgminer, web
+from miner_control.dialect.evidence import LAG_S, state_of
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
     NOT_REPORTED,
@@ -34,7 +34,7 @@ from telemetry.source import Tier
 
 PORT = 80
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
-_INFO = ("system_info", "info", "api_system_info")
+_INFO = ("system_info", "info")
 
 
 class Bitaxe:
@@ -47,7 +47,8 @@ class Bitaxe:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from the parsed answer of /api/system/info under the name `system_info`."""
-        info = next((answers[name] for name in _INFO if isinstance(answers.get(name), dict)), None)
+        found = cgminer.documents(answers)
+        info = next((found[name] for name in _INFO if name in found), None)
         if not info:
             raise DecodeError("system_info", "nothing of a Bitaxe")
         return _decode(info, tier)
@@ -141,9 +142,11 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     paused = truth(first(info, "miningPaused", "isPaused", "paused", "mining_paused"))
     failure = first(info, "power_fault", "hardware_fault", "powerFault")
     values["mode"] = NOT_REPORTED
+    # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more.
+    told = paused or hot or bool(failure)
     values["state"] = state_of(
         values["hashrate_hs"],
-        window_s=values["hashrate_window_s"],
+        window_s=LAG_S if told else None,
         asleep=paused,
         fault=hot or bool(failure) or None,
         uptime=values["uptime_s"],

@@ -32,6 +32,7 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
 _COMMA = re.compile(r",(?![^\[\]]*\])")
+_PREFIX = re.compile(r"^(api_v1_|api_|web_|rpc_|cgi_bin_|cgi_)+")
 _LOST_OPENING = re.compile(r"^\s*,+\s*")
 
 
@@ -135,12 +136,17 @@ def _plain_text(text: str) -> Document:
 
 
 def documents(answers: Mapping[str, Any], lists: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The answers that are objects: what stands in place of one (null, text) is no answer. `lists` may be lists."""
-    return {
-        name: found
-        for name, found in answers.items()
-        if found and (isinstance(found, dict) or (name in lists and isinstance(found, list)))
-    }
+    """The answers that are objects, under one spelling of their names: what stands in place of one (null, text) is none.
+
+    `perf-summary`, `chains/factory-info`, `web_stats` and `stats.cgi` become `perf_summary`, `chains_factory_info`, `stats`
+    and `stats`. `lists` names those that may be lists.
+    """
+    found: dict[str, Any] = {}
+    for spelt, document in answers.items():
+        name = _PREFIX.sub("", spelt.lower().replace("-", "_").replace("/", "_").removesuffix(".cgi"))
+        if document and (isinstance(document, dict) or (name in lists and isinstance(document, list))):
+            found.setdefault(name, document)
+    return found
 
 
 def section(document: Any, name: str) -> list[Document]:

@@ -31,7 +31,7 @@ class Epic:
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by path: summary, temps, chip_temps, capabilities, network."""
-        return epic_answers.decode(cgminer.documents(answers, lists=("temps", "chip_temps", "temps/chip")), tier)
+        return epic_answers.decode(cgminer.documents(answers, lists=("temps", "chip_temps", "temps_chip")), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answers: dict[str, Any] = {"summary": web.document((yield web.ask(access, PORT, "/summary")), "summary")}

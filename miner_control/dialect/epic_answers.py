@@ -116,7 +116,7 @@ def _heat(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any]
         sensors += data if isinstance(data, list) else [data]
     put_max(values, "temp_board_max_c", (sensor for sensor in sensors if not isinstance(sensor, bool)))
     chips: list[Any] = []
-    for group in entries(answers.get("chip_temps") or answers.get("temps/chip")):
+    for group in entries(answers.get("chip_temps") or answers.get("temps_chip")):
         data = group.get("Data")
         chips += data if isinstance(data, list) else [data]
     put_max(values, "temp_chip_max_c", chips)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What LuxOS answers mean: cgminer sections, and its own POWER, CONFIG, TEMPS, FANS and EVENTS."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ _WINDOWS = (
     ("GHS 30m", 1800.0),
     ("GHS av", None),
 )
+_SICK = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
+_STARTING = re.compile(r"ramp|start|init|boot|wak|warm", re.IGNORECASE)
 _SENSORS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 
 
@@ -169,11 +172,16 @@ def _boards(
 def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
     curtail = str(config.get("CurtailMode", "")).strip().lower()
     asleep = None if not curtail else curtail in ("sleep", "sleeping")
-    starting = any(truth(dev.get("IsRamping")) for dev in devs) or curtail in ("wakeup", "waking") or None
+    system = str(config.get("SystemStatus", "")).strip()
+    starting = (
+        any(truth(dev.get("IsRamping")) for dev in devs)
+        or curtail in ("wakeup", "waking")
+        or _STARTING.search(system) is not None
+        or None
+    )
     stopped = bool(devs) and all(truth(dev.get("IsUserShutdown")) for dev in devs)
     events = cgminer.section(answers.get("events") or {}, "EVENTS")
-    system = str(config.get("SystemStatus", "")).strip()
-    sick = bool(system) and system.lower() not in ("normal", "ok", "good")
+    sick = _SICK.search(system) is not None
     values["state"] = state_of(
         values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None,
         starting=starting, fault=sick or None,

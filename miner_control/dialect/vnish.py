@@ -19,7 +19,7 @@ from telemetry.source import Tier
 
 PORT = 80
 _FAST = ("summary", "perf-summary")
-_DAILY = ("info", "chains/factory-info")
+_DAILY = ("info",)
 _WATTS = re.compile(r"^\s*(\d{3,5})")
 
 
@@ -32,7 +32,7 @@ class VNish:
         return frozenset({"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"})
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
-        """Values from parsed answers by path: summary, perf-summary, status, info, settings, chains/factory-info."""
+        """Values from parsed answers by path: summary, perf-summary, status, info, settings."""
         return vnish_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
@@ -42,7 +42,7 @@ class VNish:
         names = _FAST[1:] + (_DAILY if tier is Tier.DAILY else ())
         for name in names:
             try:
-                answers[name] = web.document((yield web.ask(access, PORT, f"/api/v1/{name}")), name)
+                answers[_key(name)] = web.document((yield web.ask(access, PORT, f"/api/v1/{name}")), name)
             except (TransportError, DecodeError):
                 continue
         return vnish_answers.decode(answers, tier)
@@ -133,6 +133,11 @@ class VNish:
                 continue
             return answer
         raise AssertionError("two attempts end above")
+
+
+def _key(path: str) -> str:
+    """A path as the name of its answer."""
+    return path.replace("-", "_").replace("/", "_")
 
 
 def _bearer(token: str) -> dict[str, str]:

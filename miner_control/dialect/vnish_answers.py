@@ -85,7 +85,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _fans(values, nested(miner, "cooling") or {})
     _chains(values, chains, tier)
     put_pools(values, _pools(miner), as_json=tier is not Tier.FAST)
-    preset = nested(answers.get("perf-summary"), "current_preset", "name")
+    preset = nested(answers.get("perf_summary"), "current_preset", "name")
     put_text(values, "mode", preset or nested(answers.get("settings"), "miner", "overclock", "preset"))
     values["state"] = state_of(
         values["hashrate_hs"],
@@ -106,7 +106,12 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "model", first(info, "miner", "model") or miner.get("miner_type"))
         name, version = info.get("fw_name"), info.get("fw_version")
         put_text(values, "firmware", f"{name} {version}" if name and version else version)
-        put_text(values, "serial", first(info, "serial") or nested(answers.get("chains/factory-info"), "psu_serial"))
+        put_text(
+            values,
+            "serial",
+            first(info, "serial")
+            or nested(answers.get("chains_factory_info") or answers.get("factory_info"), "psu_serial"),
+        )
         put_mac(values, nested(info, "system", "network_status", "mac"))
     return values
 

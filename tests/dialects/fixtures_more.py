@@ -233,7 +233,7 @@ def vnish(state: str = "mining", rate_ghs: float = 97_000.0, **status_more: Any)
     }
     return {
         "summary": {"miner": miner},
-        "perf-summary": {"current_preset": {"name": "2900", "pretty": "2900 watt ~ 98 TH", "status": "tuned"}},
+        "perf_summary": {"current_preset": {"name": "2900", "pretty": "2900 watt ~ 98 TH", "status": "tuned"}},
         "info": {
             "fw_name": "Vnish",
             "fw_version": "1.3.4",

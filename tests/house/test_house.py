@@ -15,19 +15,17 @@ MOST_LINES = 480
 BANNED = {"manager", "handler", "helper", "helpers", "utils", "service", "processor", "base", "common"}
 
 # The last word of a float's name is its unit, or one of these words for what has none.
-UNITS = {
-    "w", "wh", "days", "watts", "seconds", "hours", "timeout", "var", "va", "v", "a", "hz", "c", "s", "ms", "us", "h",
-    "hs", "ths", "pct", "rpm", "lpm", "bar", "mwh", "kwh", "kw", "mw", "th", "bytes", "day", "pf", "varh", "m", "k", "sat", "tiyn", "btc",
-}  # fmt: skip
-UNITLESS = {
-    "share", "factor", "offset", "scale", "coverage", "derate", "efficiency", "charge", "discharge", "gap", "value",
-    "bound", "pace", "percent",
-    "price", "probability", "weight", "score", "confidence", "quantile", "alpha", "beta", "level", "tolerance", "low", "high",
-    "ratio", "rate", "difficulty", "cost", "penalty", "reward", "amount", "error", "regret", "skill", "spread", "mean", "number",
-    "stored", "jitter", "backoff", "growth", "humidity", "hysteresis", "threshold", "objective", "cvar", "step", "x", "y",
-    "hashprice", "margin", "sign", "tail", "heuristics", "income", "accepted", "rejected", "stale", "lean", "least", "most", "good", "deadband",
-    "drift", "loss", "losses", "limit", "earned", "profit", "worth", "money", "fee", "revenue", "std", "slack", "eps", "lost",
-}  # fmt: skip
+UNITS = set(
+    "w wh days watts seconds hours timeout var va v a hz c s ms us h hs ths pct rpm lpm bar mwh kwh kw mw th bytes day pf varh "
+    "m k sat tiyn btc".split()
+)
+UNITLESS = set(
+    "share factor offset scale coverage derate efficiency charge discharge gap value bound pace percent price probability "
+    "weight score confidence quantile alpha beta level tolerance low high ratio rate difficulty cost penalty reward amount "
+    "error regret skill spread mean number stored jitter backoff growth humidity hysteresis threshold objective cvar step x y "
+    "hashprice margin sign tail heuristics income accepted rejected stale lean least most good deadband drift loss losses "
+    "limit earned profit worth money fee revenue std slack eps lost".split()
+)
 
 
 def tree(path: Path) -> ast.Module:

@@ -100,8 +100,17 @@ class Exchanges:
         for host, port, payload, whole, answer, total_s in waiting:
             if answer.cancelled():
                 continue
-            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
-            code = sock.connect_ex((host, port))
+            try:
+                sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
+            except OSError as error:
+                answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(error.errno or 0)}", False))
+                continue
+            try:
+                code = sock.connect_ex((host, port))
+            except (OSError, ValueError, OverflowError) as error:
+                sock.close()
+                answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {error}", False))
+                continue
             if code not in (0, errno.EINPROGRESS):
                 sock.close()
                 answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(code)}", False))

@@ -154,9 +154,17 @@ def test_braiins_errors_carry_the_makers_code_and_reason() -> None:
 
 @pytest.mark.parametrize(
     ("word", "rate", "meant"),
-    [("mining", 97_000.0, "hashing"), ("auto-tuning", 90_000.0, "tuning"), ("starting", 0.0, "ramping"),
-     ("stopped", 0.0, "asleep"), ("failure", 0.0, "fault"), ("restarting", 0.0, "ramping"), ("mining", 0.0, "fault"), ("stopped", 90_000.0, "hashing")],
-)  # fmt: skip
+    [
+        ("mining", 97_000.0, "hashing"),
+        ("auto-tuning", 90_000.0, "tuning"),
+        ("starting", 0.0, "ramping"),
+        ("stopped", 0.0, "asleep"),
+        ("failure", 0.0, "fault"),
+        ("restarting", 0.0, "ramping"),
+        ("mining", 0.0, "fault"),
+        ("stopped", 90_000.0, "hashing"),
+    ],
+)
 def test_vnish_states(word: str, rate: float, meant: str) -> None:
     assert decode("vnish", fixtures_more.vnish(word, rate))["state"] == meant
 

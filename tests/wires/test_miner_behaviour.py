@@ -92,6 +92,41 @@ def test_connection_refused() -> None:
     asyncio.run(run())
 
 
+def test_an_address_that_cannot_be_costs_only_itself() -> None:
+    async def run() -> None:
+        exchanges = Exchanges(0.5, 1.0)
+        async with peer(answers(ANTMINER)) as where:
+            good, bad = port_of(where, exchanges=exchanges), port_of(where, exchanges=exchanges)
+            bad.access.ports = {"rpc": 70_000}
+            found = await asyncio.gather(bad.read(Tier.FAST), good.read(Tier.FAST), return_exceptions=True)
+            assert isinstance(found[0], TransportError) and isinstance(found[1], Reading)
+        exchanges.close()
+
+    asyncio.run(run())
+
+
+def test_no_descriptor_left_is_said_and_survived() -> None:
+    """Out of descriptors, the poll fails as unreachable; with one again, it works."""
+    import resource
+
+    async def run() -> None:
+        exchanges = Exchanges(0.5, 1.0)
+        async with peer(answers(ANTMINER)) as where:
+            port = port_of(where, exchanges=exchanges)
+            assert hashes(await port.read(Tier.FAST))
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+            try:
+                with pytest.raises(TransportError, match="emfile"):
+                    await port.read(Tier.FAST)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            assert hashes(await port.read(Tier.FAST))
+        exchanges.close()
+
+    asyncio.run(run())
+
+
 def test_closes_without_an_answer() -> None:
     with pytest.raises(TransportError) as caught:
         asyncio.run(read_once(says()))

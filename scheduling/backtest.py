@@ -48,18 +48,19 @@ class Account:
     """One month of one policy: money by kind, and starts per unit and day."""
 
     hash_income: float = 0.0
-    energy: float = 0.0
-    starts: float = 0.0
-    demand: float = 0.0
-    coincident: float = 0.0
-    reserve: float = 0.0
+    reserve_income: float = 0.0
+    energy_cost: float = 0.0
+    start_cost: float = 0.0
+    demand_cost: float = 0.0
+    coincident_cost: float = 0.0
     started_units: int = 0
     days: int = 0
     power_w: list[Floats] = field(default_factory=list)
 
     @property
     def value(self) -> float:
-        return self.hash_income + self.reserve - self.energy - self.starts - self.demand - self.coincident
+        costs = self.energy_cost + self.start_cost + self.demand_cost + self.coincident_cost
+        return self.hash_income + self.reserve_income - costs
 
 
 def example_groups(normal_w: float, count: int = 30) -> Groups:
@@ -177,16 +178,16 @@ def simulate(history: History, groups: Groups, terms: Terms, policy: Policy) -> 
     for day in history.days:
         if day.month not in accounts:
             accounts[day.month] = Account()
-            state.peak_w, state.load_peak = 0.0, 0.0
+            state.peak_w, state.peak_load_mw = 0.0, 0.0
         account = accounts[day.month]
         result = policy(history, groups, terms, state, day)
         _book(history, groups, terms, state, day, result, account)
     for month, (first, last) in history.months().items():
         account = accounts[month]
         power = np.concatenate(account.power_w)
-        account.demand = terms.demand_per_kw_month * float(power.max()) / 1e3
+        account.demand_cost = terms.demand_per_kw_month * float(power.max()) / 1e3
         peak = _coincident_slot(history, terms, month, first, last)
-        account.coincident = 0.0 if peak is None else terms.coincident_per_kw * float(power[peak - first]) / 1e3
+        account.coincident_cost = 0.0 if peak is None else terms.coincident_per_kw * float(power[peak - first]) / 1e3
     return accounts
 
 
@@ -201,8 +202,8 @@ def _book(
     starts, stops = switches(state.on, on)
     value = terms.value_per_hs_s()
     account.hash_income += float(rate.sum()) * value * step_h * 3600
-    account.energy += float(power @ history.real[day.first : day.last]) * step_h / 1e6
-    account.starts += float((starts.sum(axis=1) * (groups.start_cost + groups.start_lost_hashes * value)).sum())
+    account.energy_cost += float(power @ history.real[day.first : day.last]) * step_h / 1e6
+    account.start_cost += float((starts.sum(axis=1) * (groups.start_cost + groups.start_lost_hashes * value)).sum())
     account.started_units += int(starts.sum())
     account.days += 1
     account.power_w.append(power)
@@ -212,11 +213,13 @@ def _book(
         for block, first in enumerate(range(0, len(power), per_hour)):
             held = power[first : first + per_hour]
             promised = float(held[0]) if result.promised_w is None else float(result.promised_w[block])
-            account.reserve += terms.reserve_per_mwh / 1e6 * min(promised, float(held.min()), most) * len(held) * step_h
+            account.reserve_income += (
+                terms.reserve_per_mwh / 1e6 * min(promised, float(held.min()), most) * len(held) * step_h
+            )
     keep = 1 + int(max(groups.min_on_s.max(), groups.min_off_s.max()) // (step_h * 3600))
     state.on, state.recent_starts, state.recent_stops = on[:, -1].astype(np.int64), starts[:, -keep:], stops[:, -keep:]
     state.peak_w = max(state.peak_w, float(power.max()))
-    state.load_peak = max(state.load_peak, float(history.load[day.first : day.last].max()))
+    state.peak_load_mw = max(state.peak_load_mw, float(history.load[day.first : day.last].max()))
 
 
 def foresight(history: History, groups: Groups, terms: Terms) -> dict[str, float]:
@@ -260,7 +263,7 @@ def _coincident_slot(history: History, terms: Terms, month: str, first: int, las
 
 
 def _parts(accounts: list[Account]) -> dict[str, float]:
-    names = ("hash_income", "reserve", "energy", "starts", "demand", "coincident")
+    names = ("hash_income", "reserve_income", "energy_cost", "start_cost", "demand_cost", "coincident_cost")
     return {name: float(sum(getattr(account, name) for account in accounts)) for name in names}
 
 

@@ -39,15 +39,15 @@ class Recipe:
     `classes` of the tranche programme; `gives`: how far counts may leave its power for the money of one start, as a share
     of the site's (None: freely); `rounds` of feeder prices; `lean`, by how much feeder prices are lowered where units make
     their wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it
-    may); the proven gaps at which to stop at once (`good`), or not to try more classes (`enough`).
+    may); the proven gaps at which to stop at once (`good_gap`), or not to try more classes (`enough`).
     """
 
     classes: tuple[int, ...] = (12, 24)
     gives: tuple[float | None, ...] = (None, 0.1)
     rounds: int = 4
     lean: float = 0.3
-    good: float = 8e-4
-    enough: float = 1e-3
+    good_gap: float = 8e-4
+    enough_gap: float = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ def certified(
         for give in recipe.gives:
             done = attempt(problem, base, here.prices, wish, flexible, target, give)
             tries += [] if done is None else [done]
-            if _gap(tries, proof, floor) <= recipe.good:
+            if _gap(tries, proof, floor) <= recipe.good_gap:
                 break
-        if _gap(tries, proof, floor) <= recipe.enough:
+        if _gap(tries, proof, floor) <= recipe.enough_gap:
             break
     return _best(problem, tries, proof, why_now)
 
@@ -222,7 +222,7 @@ def attempt(
     wish: Wishes,
     flexible_w: Floats,
     wanted: tuple[Floats, Floats],
-    give: float | None,
+    give_share: float | None,
 ) -> Try | None:
     """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
     weight, wanted_w = wanted
@@ -236,9 +236,9 @@ def attempt(
     slack = base.margin_w / 4
     corridor = Corridor(np.maximum(flexible_w - slack, 0.0), flexible_w + slack)
     target = None
-    if give is not None:
+    if give_share is not None:
         typical = float(np.sort(problem.start_money().mean(axis=1) / weight)[len(weight) // 2])
-        give_w = give * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
+        give_w = give_share * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
         target = Target(weight, wanted_w, give_w, np.concatenate((weight, weight)))
     on = forward(problem, wish, corridor, top_w=top, most_on=most_on, target=target)
     path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w)

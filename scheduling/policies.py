@@ -52,7 +52,7 @@ class State:
     recent_starts: Ints
     recent_stops: Ints
     peak_w: float = 0.0
-    load_peak: float = 0.0
+    peak_load_mw: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def _morning(
         peak_price_per_kw=terms.demand_per_kw_month * share,
         coincident=terms.coincident_per_kw * chance,
     )
-    plan = certified(problem, recipe=Recipe(enough=5e-3, good=5e-3))
+    plan = certified(problem, recipe=Recipe(enough_gap=5e-3, good_gap=5e-3))
     if plan is None:
         return np.zeros(count), free, None
     adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * 1e6
@@ -237,7 +237,7 @@ def coincident_chance(history: History, terms: Terms, state: State, day: Day) ->
     keeps = np.where(ahead, ERROR_KEEPS ** np.maximum(wait, 0), 0.0)
     expected = np.where(ahead, forecast[None, :] * (1 + error[:, None] * keeps), 0.0)
     spread = forecast[None, :] * np.maximum(terms.load_error * np.sqrt(1 - keeps**2), 2e-4)
-    so_far = np.maximum(state.load_peak, np.concatenate(([0.0], np.maximum.accumulate(load)[:-1])))
+    so_far = np.maximum(state.peak_load_mw, np.concatenate(([0.0], np.maximum.accumulate(load)[:-1])))
     high = expected.max(axis=1)
     weight = np.where(ahead, np.exp(-(((high[:, None] - expected) / spread) ** 2) / 2), 0.0)
     beats = _above((expected - so_far[:, None]) / spread)

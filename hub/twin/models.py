@@ -143,6 +143,10 @@ MODELS: Mapping[str, Model] = {
         _whatsminer("whatsminer-m50", "M50_VH60", 3306.0, 114.0, 105, "whatsminer", "20240624.18.REL"),
         _whatsminer("whatsminer-m50s", "M50S_VH50", 3276.0, 126.0, 135, "whatsminer", "20240624.18.REL"),
         _whatsminer("whatsminer-m60s", "M60S_VK40", 3441.0, 186.0, 75, "whatsminer_v3", "20251209.16.Rel2"),
+        replace(
+            _whatsminer("whatsminer-m30s-v1", "M30S_V10", 3344.0, 88.0, 105, "whatsminer", "20210322.22.REL"),
+            traits=frozenset({"v1"}),
+        ),
         _whatsminer("whatsminer-m30s++", "M30S++_VH100", 3472.0, 112.0, 148, "whatsminer", "20230803.11.REL"),
         _third("luxos-s19k-pro", "Antminer S19k Pro", "luxos", "2025.4.8.220305", 2760.0, 120.0, 77,
                modes=_LUXOS_PROFILES),

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Whatsminer of API version 2: plain reads on the cgminer port, writes under a token and AES.
+"""A make-believe Whatsminer of API versions 1 and 2: plain reads on the cgminer port, writes under a token and AES.
+
+Version 1 (trait `v1`) tells `btmineroff` in `status` and no more, and knows no percent.
 
 The write API is on and its password is the site's own. A token lives 30 minutes and one address may hold 32. A power
 limit or a mode restarts the mining; a percent does not and is forgotten at the next restart.
@@ -103,6 +105,8 @@ class Whatsminer:
             case "status":
                 return said(131, self._status(unit, look), when)
             case "get_version":
+                if "v1" in unit.model.traits:
+                    return said(131, {"api_ver": "whatsminer v1.4.0", "fw_ver": unit.model.firmware}, when)
                 return said(131, {"api_ver": "2.0.5", "fw_ver": unit.model.firmware, "platform": "H616"}, when)
             case "get_psu":
                 fan = {"name": "P222B", "hw_version": "", "sw_version": "230208.220429", "model": "P222B"}
@@ -170,6 +174,8 @@ class Whatsminer:
 
     def _status(self, unit: Unit, look: Look) -> Json:
         off = self._off(unit)
+        if "v1" in unit.model.traits:
+            return {"btmineroff": str(off).lower(), "Firmware Version": f"'{unit.model.firmware}'"}
         return {
             "FirmwareVersion": unit.model.firmware, "mineroff": str(off).lower(), "mineroff_reason": "api" if off else "",
             "mineroff_time": "", "power_mode": look.mode, "power_limit_set": str(round(look.limit_w)),
@@ -218,6 +224,8 @@ class Whatsminer:
         command = str(asked.get("cmd") or asked.get("command") or "")
         if "refuses_writes" in unit.faults:
             return said(45, "permission denied", when, "E")
+        if "v1" in unit.model.traits and command in ("set_power_pct", "set_power_pct_v2"):
+            return said(14, "invalid cmd", when, "E")
         site, done = self.site, said(131, "API command OK", when)
         match command:
             case "power_off":

@@ -4,6 +4,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,18 @@ import pytest
 from kernel.clock import system_clock
 from kernel.reading import Missing
 from kernel.receipt import Accepted, Refused, Unsupported
-from miner_control.command import Intent, Locate, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.command import (
+    Intent,
+    Locate,
+    Pool,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
 from miner_control.io.miner_socket import Exchanges, MinerPort
@@ -122,6 +134,18 @@ def test_a_mode_is_taken(twin: Twin, dialect: str, mode: str, share: float) -> N
     assert isinstance(ask(twin, miner, SetMode(mode)), Accepted)
     truth = twin.until(miner["device"], "state", "hashing", 20)
     assert truth["want_w"] == pytest.approx(share * truth["nominal_w"], rel=0.01)
+
+
+def test_a_whatsminer_of_the_first_api_sleeps_and_has_no_percent(tmp_path: Path) -> None:
+    with running_twin(tmp_path, miners=1, models={"whatsminer-m30s-v1": 1}, pace=3000.0) as old:
+        miner = old.miners[0]
+        assert read(old, miner)["state"] == "hashing"
+        assert isinstance(ask(old, miner, Sleep()), Accepted)
+        old.until(miner["device"], "hashrate_hs", 0.0)
+        assert read(old, miner, Tier.FAST)["state"] == "asleep"
+        assert isinstance(ask(old, miner, PowerPercent(70.0)), Refused | Unsupported)
+        assert isinstance(ask(old, miner, Wake()), Accepted)
+        old.until(miner["device"], "state", "hashing")
 
 
 @pytest.mark.parametrize("dialect", NAMES)

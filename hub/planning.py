@@ -20,6 +20,39 @@ from scheduling.planner import Made, due, made_from, make
 from scheduling.problem import Problem
 
 
+def numbers_of(config: Config, site: SiteState, currency: str) -> SiteNumbers:
+    """What the configuration and the learnt overhead say to the planner."""
+    planning = config.planning
+    return SiteNumbers(
+        site=site.key,
+        currency=currency,
+        import_cap_w=site.config.import_cap_w,
+        market=MARKET,
+        hashprice=HASHPRICE,
+        feeder_cap_w={feeder.name: feeder.cap_w for feeder in site.config.feeders},
+        overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor),
+        ramp_w_per_s=site.config.ramp_w_per_s,
+        start_cost=planning.start_cost,
+        starts_per_day=planning.starts_per_day,
+        steps=planning.horizon,
+    )
+
+
+def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
+    """The decision of an instant, from what the state holds. Raises ConfigError where a curve is missing."""
+    return problem_of(
+        numbers_of(config, site, tariff.currency),
+        fleet_at(state, site, now_ms, config.control.stale_after_s),
+        site.standing.asked(now_ms).since_ms,
+        tariff,
+        state.all_curves(),
+        limits_at(state, site, now_ms),
+        now_ms,
+        peak_so_far_w=site.peak.highest_w(now_ms),
+        meter_w=fresh_meters(state, site, now_ms).get(site.key),
+    )
+
+
 class PlanDuty:
     """Plans for one site: on the slot, on a new curve, on an order, on drift."""
 
@@ -41,45 +74,21 @@ class PlanDuty:
         self._config, self._site, self._tariff = config, site, tariff
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._made: Made | None = None
-        self._peak_w = 0.0
         self._memory = Memory()
-
-    def numbers(self) -> SiteNumbers:
-        """What the configuration and the learnt overhead say to the planner."""
-        site, planning = self._site.config, self._config.planning
-        return SiteNumbers(
-            site=self._site.key,
-            currency=self._tariff.currency,
-            import_cap_w=site.import_cap_w,
-            market=MARKET,
-            hashprice=HASHPRICE,
-            feeder_cap_w={feeder.name: feeder.cap_w for feeder in site.feeders},
-            overhead=Overhead(self._site.overhead_factor, 0.0, self._site.feeder_factor),
-            ramp_w_per_s=site.ramp_w_per_s,
-            start_cost=planning.start_cost,
-            starts_per_day=planning.starts_per_day,
-            steps=planning.horizon,
-        )
 
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
-        site, now_ms = self._site, self._clock.now_ms()
-        limits = limits_at(self._state, site, now_ms)
-        meter_w = fresh_meters(self._state, site, now_ms).get(site.key)
-        self._peak_w = max(self._peak_w, meter_w or 0.0)
-        numbers, curves = self.numbers(), self._state.all_curves()
+        site, state, config, now_ms = self._site, self._state, self._config, self._clock.now_ms()
+        limits, curves = limits_at(state, site, now_ms), state.all_curves()
+        numbers = numbers_of(config, site, self._tariff.currency)
         why = due(self._made, numbers, now_ms, curves, limits)
         if why is None or not len(site.roster):
             return
-        fleet = fleet_at(self._state, site, now_ms, self._config.control.stale_after_s)
-        if not fleet.fresh.any():
+        if not fleet_at(state, site, now_ms, config.control.stale_after_s).fresh.any():
             return
-        since_ms = site.standing.asked(now_ms).since_ms
-        problem = problem_of(
-            numbers, fleet, since_ms, self._tariff, curves, limits, now_ms, peak_so_far_w=self._peak_w, meter_w=meter_w
-        )
+        problem = problem_at(config, state, site, self._tariff, now_ms)
         begun_s = self._clock.monotonic_s()
-        effort = Effort(nodes=self._config.planning.milp_nodes)
+        effort = Effort(nodes=config.planning.milp_nodes)
         plan = await self._offload(_make, problem, why, self.last, effort, self._memory)
         self.seconds.append(self._clock.monotonic_s() - begun_s)
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)

@@ -80,6 +80,7 @@ class SimulatedSite:
         now_ms, made = self.clock.now_ms(), self._columns
         if now_ms // HEAT_MS != made.at_ms // HEAT_MS:
             self.site.machines.advance(now_ms // HEAT_MS * HEAT_MS)
+            self.site.tick(now_ms)
             made = self._columns = _Columns(self.site)
         return made
 

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from grid.dispatch import OrderBook
 from grid.limit import Limit, Priority
 from hub.config import Site
-from hub.trace import Trace
+from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
 from kernel.event import Event
 from kernel.ids import device_key
@@ -54,7 +55,10 @@ class SiteState:
     issued: int = 0
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=500))
     silent: dict[str, Event] = field(default_factory=dict)
-    prices: Trace = field(default_factory=lambda: Trace(1))
+    peak: MonthPeak = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.peak = MonthPeak(ZoneInfo(self.config.zone))
 
     def scopes(self) -> dict[str, str]:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
@@ -91,6 +95,7 @@ class HubState:
         self.traces: dict[str, Trace] = {
             meter: Trace(TRACE_SAMPLES) for site in sites for meter in site.scopes().values()
         }
+        self._by_main = {site.main: site for site in sites if site.main}
         self.reports: list[Event] = []
         self.last_payout: Event | None = None
 
@@ -115,6 +120,9 @@ class HubState:
                 value = power.field(int(row))
                 assert isinstance(value, float)
                 trace.add(int(batch.at_ms[row]), value)
+                site = self._by_main.get(batch.devices[row])
+                if site is not None:
+                    site.peak.add(int(batch.at_ms[row]), value)
 
     def _told(self, event: Event) -> None:
         kind, body = event.kind, event.body

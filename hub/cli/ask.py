@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from hub.cli import field
 from hub.cli.output import put_json, put_table, say
@@ -13,9 +14,23 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object 
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
 
 
+class _ShowByDefault(typer.core.TyperGroup):
+    """`mining-hub plan FOLDER` is `mining-hub plan show FOLDER`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
 def add_to(app: typer.Typer) -> None:
     """The commands of this room."""
-    app.command("plan")(plan)
+    plans = typer.Typer(
+        help="Plans: what is planned, why, and what would change it.", cls=_ShowByDefault, rich_markup_mode=None
+    )
+    plans.command("show")(plan)
+    plans.command("explain")(plan_explain)
+    app.add_typer(plans, name="plan")
     miners = typer.Typer(help="The fleet as the journal last saw it.", no_args_is_help=True, rich_markup_mode=None)
     miners.command("list")(miners_list)
     miners.command("show")(miners_show)
@@ -76,6 +91,44 @@ def plan(folder: Folder, json: Json = False) -> None:
         put_table(title, ("from (UTC)", "MW", "why"), rows)
     if not plans:
         say("no plan has been made yet")
+
+
+def plan_explain(
+    folder: Folder,
+    site: Annotated[str | None, typer.Option(help="The site's name; without it: the first.")] = None,
+    json: Json = False,
+) -> None:
+    """Why each group of miners is off or on now, and what one more MW or a cheaper tariff would be worth."""
+    from grid.limit import Priority
+    from hub.planning import problem_at
+    from hub.wiring.duties import tariff_of
+    from kernel.errors import ConfigError, Fault
+    from scheduling.planner import make
+    from scheduling.whatif import cheaper, hashprice, more_import, whatif, why_off, without_order
+
+    config, journal, state = _opened(folder)
+    found = next((one for one in state.sites.values() if site in (None, one.config.name)), None)
+    tariff = tariff_of(config)
+    if found is None or tariff is None:
+        raise ConfigError([Fault("plan explain", "no such site, or no tariff", "See hub.toml")])
+    problem = problem_at(config, state, found, tariff, _last_ms(journal))
+    base = make(problem, why_now="asked")
+    on = base.on()
+    groups = [
+        {"group": name, "on": int(on[at, 0]), "of": int(problem.groups.units[at]), "why": why_off(base, name, 0)}
+        for at, name in enumerate(problem.groups.names)
+    ]
+    asked = [without_order(order.id) for order in problem.orders if order.priority is Priority.DISPATCHER]
+    changes = [more_import(1e6), cheaper(10.0), hashprice(10.0), *asked]
+    answers = [whatif(problem, change, base=base).to_json() for change in changes]
+    if json:
+        put_json(
+            {"site": found.key, "value": base.value, "currency": problem.currency, "groups": groups, "what_if": answers}
+        )
+        return
+    put_table(f"{found.key}: groups now", ("group", "on", "of", "why"), [list(row.values()) for row in groups])
+    names = list(answers[0]) if answers else []
+    put_table("What it would be worth over the horizon", names, [[answer[n] for n in names] for answer in answers])
 
 
 def miners_list(

@@ -24,7 +24,7 @@ from telemetry.profile import Profile
 
 SOCKETS = 20
 SOCKETS_EVERY_S = 60.0
-COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate")
+COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate", "TacticsSet")
 
 
 class Container:
@@ -39,6 +39,7 @@ class Container:
         self.units = [unit for unit, mine in zip(site.units, self._mine, strict=True) if mine]
         self.pump_on = True
         self.fan_on = True
+        self.tactics: Mapping[str, Any] = {"RunTactics": [], "StopTactics": []}
         self._told_plugs, self._sockets_json = -1, ""
 
     def figures(self, sockets: bool = True) -> Mapping[str, Field]:
@@ -58,6 +59,7 @@ class Container:
             "temp_supply_c": air + 8.0, "temp_return_c": air + 8.0 + warm * load, "flow_lpm": 900.0 if self.pump_on else 0.0,
             "pressure_supply_bar": 1.6 if self.pump_on else 0.0, "pump_state": "on" if self.pump_on else "off",
             "fan_state": "on" if self.fan_on else "off", "fan_duty_pct": 40.0 + 50.0 * load, "error_text": "[]",
+            "tactics_json": orjson.dumps(self.tactics).decode(),
         }  # fmt: skip
         if sockets:
             if self._told_plugs != self.site.plugs:
@@ -100,6 +102,8 @@ class Container:
                 self.set_pump(on, now_ms)
             case "CoolerOperate":
                 self.fan_on = on
+            case "TacticsSet" if isinstance(body.get("Tactics"), dict):
+                self.tactics = body["Tactics"]
             case "PDUOperate" if pdu.isdigit() and socket.isdigit():
                 self.switch(int(pdu), int(socket), on, now_ms)
 

@@ -35,6 +35,7 @@ MINER_FAULTS: Mapping[str, str] = {
     "write_404": "answers every write over HTTP with 404",
     "deaf": "acknowledges a command and does nothing",
     "half_shed": "sheds only half of its load when put to sleep",
+    "foreign": "another manager owns it too: it wakes what was put to sleep within half a minute",
     "reboots_on_write": "reboots half-way through each command, which is lost",
 }
 

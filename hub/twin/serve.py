@@ -161,6 +161,7 @@ async def _advance(street: Street) -> None:
     """Keep the machines near now, so that a request never has to make up for a long silence."""
     while True:
         now_ms = street.now()
+        street.site.tick(now_ms)
         for tick in street.tickers:
             tick(now_ms)
         await asyncio.sleep(ADVANCE_S)

@@ -20,6 +20,7 @@ from kernel.ids import device_key
 Floats = NDArray[np.float64]
 
 DAY_MS = 86_400_000
+FOREIGN_MS = 30_000
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Unit:
     memory: dict[str, object] = field(default_factory=dict)
     frozen: Look | None = None
     plugged: bool = True
+    slept_ms: int | None = None
     coolant_loss_c: float = 0.0
     open_now: int = 0
     open_most: int = 0
@@ -115,6 +117,7 @@ class Site:
         self.meter_faults: dict[str, set[str]] = {meter.name: set() for meter in self.meters}
         self.service_faults: set[str] = set()
         self.plugs = 0
+        self._foreign: list[Unit] = []
         for unit in self.units:
             if unit.place.faults:
                 self.set_faults(unit, unit.place.faults, now_ms)
@@ -128,6 +131,7 @@ class Site:
             raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(MINER_FAULTS))}")
         self.machines.advance(now_ms)
         unit.faults = set(faults)
+        self._foreign = [each for each in self._foreign if each is not unit] + ([unit] if "foreign" in faults else [])
         self._apply_faults(unit)
         unit.frozen = self.machines.look(unit.index) if "frozen" in faults else None
 
@@ -174,6 +178,14 @@ class Site:
         if unknown:
             raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(SERVICE_FAULTS))}")
         self.service_faults = set(faults)
+
+    def tick(self, now_ms: int) -> None:
+        """What happens without anybody asking: other managers that do as they like."""
+        for unit in self._foreign:
+            slept_ms = unit.slept_ms
+            if slept_ms is not None and now_ms - slept_ms >= FOREIGN_MS / self.spec.pace:
+                unit.slept_ms = None
+                self.machines.wake(unit.index, now_ms)
 
     # --- what is seen -------------------------------------------------------------------------------------------------
 
@@ -246,6 +258,7 @@ class Site:
 
     def fall_asleep(self, unit: Unit, now_ms: int, late_s: float = 0.0) -> None:
         """What follows from an accepted sleep, at once or at the instant that was asked for."""
+        unit.slept_ms = now_ms
         if "half_shed" in unit.faults:
             self.machines.half_sleep(unit.index, now_ms)
         else:

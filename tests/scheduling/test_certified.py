@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.instances import anything, at_slot, standard, with_order
+from benchmarks.instances import anything, at_slot, rolling, standard, with_order
 from scheduling.bound import bound, holds, paths
 from scheduling.certified import Memory, certified, ground, least_breaking, prove
 from scheduling.exact import Effort, relax
@@ -190,3 +190,19 @@ def test_a_day_on_which_nothing_pays_is_proven_at_once() -> None:
     assert plan is not None and plan.gap is not None
     assert plan.gap <= 1e-3
     assert int(plan.on()[:, 1:].sum()) == 0
+
+
+@pytest.mark.parametrize("seed", range(count(3, 20)))
+def test_the_products_own_grid_of_growing_slots_is_proven_like_any_other(seed: int) -> None:
+    """5 min for 2 h, 15 min to 24 h, 60 min to 72 h: minimum times span slots of different lengths."""
+    slots = rolling()
+    problem = standard(seed, groups=8, slots=len(slots), units=1_500, reserve=False, min_s=2700.0)
+    problem = replace(problem, slots=slots)
+    model = build(problem)
+    found = relax(model.program.arrays(), Effort())
+    plan = certified(problem)
+    optimum = found.objective * model.scale_money
+    assert plan is not None and plan.bound is not None and plan.gap is not None
+    assert plan.violations == ()
+    assert plan.value <= optimum * (1 + 1e-7) <= plan.bound * (1 + 2e-7)
+    assert plan.gap <= 2e-3

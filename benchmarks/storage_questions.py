@@ -35,7 +35,7 @@ def main() -> None:
         "a_latest_of_all_miners": lambda: list(journal.last_batches("miner")),
         "b_one_miner_one_hour": lambda: archive.readings("miner", hour, [miner]),
         "c_site_power_per_minute": miners_per_minute,
-        "c_site_power_per_minute_from_rollup": lambda: archive.rollup("miner", "power_w", Step.MINUTE, hour),
+        "c_power_of_each_miner_per_minute_from_rollup": lambda: archive.rollup("miner", "power_w", Step.MINUTE, hour),
         "d_energy_of_one_meter_by_counter": lambda: archive.energy(meter, quarter),
         "e_energy_of_all_meters_by_integral": lambda: archive.query(
             "SELECT device, sum(power_w * dt) FROM (SELECT device, power_w, lead(at_ms) OVER"

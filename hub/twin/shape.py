@@ -55,18 +55,18 @@ def shape_value(which: int, shape: Ints, u: Floats) -> Floats:
     return np.where(u < 0.0, 0.0, np.where(u >= 1.0, 1.0, value))
 
 
-def shape_at(which: int, shape: int, u: float) -> float:
+def shape_at(which: int, shape: int, x: float) -> float:
     """`shape_value` for one number, without numpy's cost."""
-    if u >= 1.0:
+    if x >= 1.0:
         return 1.0
-    if u < 0.0:
+    if x < 0.0:
         return 0.0
     knots = _SHAPES[shape]
-    at = bisect_right(_STARTS[shape], u) - 1
+    at = bisect_right(_STARTS[shape], x) - 1
     if at >= len(knots) - 1:
         return 1.0
     left, right = knots[at], knots[at + 1]
-    return left[which + 1] + (right[which + 1] - left[which + 1]) * (u - left[0]) / (right[0] - left[0])
+    return left[which + 1] + (right[which + 1] - left[which + 1]) * (x - left[0]) / (right[0] - left[0])
 
 
 def shape_area(which: int, shape: Ints, u: Floats) -> Floats:

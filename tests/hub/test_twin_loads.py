@@ -138,3 +138,16 @@ def test_writing_an_antminer_s_pools_restarts_its_mining() -> None:
     assert site.machines.one(0)[1] == 0.0, "the boards start anew"
     site.machines.advance(BEGAN_MS + 1_200_000)
     assert site.machines.state(0) == "hashing"
+
+
+def test_another_manager_wakes_what_was_put_to_sleep() -> None:
+    site = Site(TwinSpec(miners=2, models={"whatsminer-m50s": 1}, faults={}), BEGAN_MS)
+    site.set_faults(site.units[0], {"foreign"}, BEGAN_MS)
+    for unit in site.units:
+        site.sleep(unit, BEGAN_MS + 1000)
+    for at_s in range(2, 60):
+        site.machines.advance(BEGAN_MS + at_s * 1000)
+        site.tick(BEGAN_MS + at_s * 1000)
+        if at_s == 20:
+            assert site.machines.asleep.all()
+    assert site.machines.asleep.tolist() == [False, True]

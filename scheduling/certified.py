@@ -39,7 +39,7 @@ class Recipe:
     `classes` of the tranche programme; `gives`: how far counts may leave its power for the money of one start, as a share
     of the site's (None: freely); `rounds` of feeder prices; `lean`, by how much feeder prices are lowered where units make
     their wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it
-    may); the proven gaps at which to stop at once (`good_gap`), or not to try more classes (`enough`).
+    may); the proven gaps at which to stop at once (`good_gap`), or not to try more classes (`enough_gap`).
     """
 
     classes: tuple[int, ...] = (12, 24)

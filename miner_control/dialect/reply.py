@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When is a reply whole? One pure function for each way miners end a message; `ended` says that nothing more will come."""
 
+from collections.abc import Callable
+
 import orjson
 
 
@@ -41,3 +43,25 @@ def http_is_whole(buffer: bytearray, ended: bool) -> bool:
     if b"\r\ntransfer-encoding:" in head and b"chunked" in head:
         return buffer.find(b"0\r\n", body_at) >= 0 and (buffer.endswith(b"0\r\n\r\n") or ended)
     return ended
+
+
+def settled(whole: Callable[[bytearray, bool], bool], buffer: bytearray) -> bool:
+    """Whether a reply that has fallen silent without its end mark may be taken for whole.
+
+    Some miners keep the socket open and mark no end, or mark it within JSON that cannot be parsed. Silence alone proves
+    nothing, for a busy miner pauses in the middle too: its brackets must be closed, or its text end in a bar.
+    """
+    if whole is http_is_whole:
+        head_end = buffer.find(b"\r\n\r\n")
+        body = buffer[head_end + 4 :] if head_end >= 0 else bytearray()
+        return b"content-length" not in buffer[: max(head_end, 0)].lower() and _closed(body)
+    return whole is rpc_is_whole and _closed(buffer)
+
+
+def _closed(buffer: bytearray) -> bool:
+    text = buffer.rstrip(b"\x00\r\n\t ")
+    if text.endswith(b"|"):
+        return True
+    if not text.endswith((b"}", b"]")):
+        return False
+    return text.count(b"{") == text.count(b"}") and text.count(b"[") == text.count(b"]")

@@ -20,7 +20,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import Intent
-from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
+from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole, settled
 from miner_control.driver import Access, Answer, Dialect, Http, Request, Rpc
 from miner_control.io.miner_http import Digest, http_bytes, parse_http
 from miner_control.miner import Miner
@@ -124,6 +124,10 @@ class Exchanges:
 
     def close(self) -> None:
         """End what is in flight and give the descriptors back."""
+        waiting, self._waiting = self._waiting, []
+        for *_, answer, _ in waiting:
+            if not answer.done():
+                answer.set_exception(Cut(Reason.UNREACHABLE, "the hub closes", False))
         for number in list(self._talks):
             self._fail(number, Reason.UNREACHABLE, "the hub closes")
         if self._epoll is not None and self._loop is not None:
@@ -215,9 +219,7 @@ class Exchanges:
                 del self._talks[number]
                 talk.sock.close()
                 continue
-            # Some keep the socket open without an end mark: silence after something readable is the end.
-            quiet = talk.buffer and now_s - talk.heard_s > QUIET_S and talk.whole(talk.buffer, True)
-            if quiet:
+            if talk.buffer and now_s - talk.heard_s > QUIET_S and settled(talk.whole, talk.buffer):
                 self._finish(number, talk)
             elif now_s > talk.done_by_s:
                 what = f"no whole answer in time ({len(talk.buffer)} bytes came)" if talk.connected else "no connection"

@@ -48,6 +48,41 @@ def test_malformed_and_keeps_the_socket_open() -> None:
     assert hashes(asyncio.run(read_once(holds(broken))))
 
 
+def test_a_pause_in_the_middle_is_no_end() -> None:
+    """A busy miner falls silent for longer than the quiet rule allows: what came so far is not taken for the whole."""
+    half = len(JOINED) // 2
+    assert JOINED[half - 1 : half] != b"}"
+
+    async def run() -> None:
+        async with peer(says(JOINED[:half], 0.7, JOINED[half:], b"\x00")) as where:
+            reading = await port_of(where, exchanges=Exchanges(1.0, 3.0)).read(Tier.FAST)
+            assert hashes(reading) and reading.number("fan_max_rpm") == 4260
+
+    asyncio.run(run())
+
+
+def test_text_reply_on_a_socket_kept_open() -> None:
+    text = (
+        b"STATUS=S,When=1,Code=11,Msg=Summary|SUMMARY,Elapsed=5400,MHS av=9.5e7,MHS 5s=95000000,Accepted=80,Rejected=1|"
+    )
+    assert asyncio.run(read_once(holds(text), "avalon")).number("hashrate_hs") == 95e12
+
+
+def test_closing_ends_what_waits_and_what_flies() -> None:
+    async def run() -> None:
+        exchanges = Exchanges()
+        async with peer(holds()) as where:
+            flying = asyncio.ensure_future(port_of(where, exchanges=exchanges).read(Tier.FAST))
+            await asyncio.sleep(0.1)
+            waiting = asyncio.ensure_future(port_of(where, exchanges=exchanges).read(Tier.FAST))
+            await asyncio.sleep(0)
+            exchanges.close()
+            found = await asyncio.wait_for(asyncio.gather(flying, waiting, return_exceptions=True), 2)
+            assert all(isinstance(one, TransportError) for one in found)
+
+    asyncio.run(run())
+
+
 def test_reply_in_three_segments() -> None:
     third = len(JOINED) // 3
     parts = (JOINED[:third], 0.05, JOINED[third : 2 * third], 0.05, JOINED[2 * third :])

@@ -170,8 +170,8 @@ def _ranked(
     return chosen
 
 
-def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool | None) -> float:
-    """How many units of the sorted lots fill the room: rounded up, down (not above), or to the nearest (None)."""
+def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool) -> float:
+    """How many units of the sorted lots fill the room: rounded up, or down so as to stay within it."""
     filled = np.cumsum(lots * watts)
     index = int(np.searchsorted(filled, room_w, side="right" if not up else "left"))
     if room_w <= 0:
@@ -181,7 +181,7 @@ def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool | None) -> flo
     before = float(filled[index - 1]) if index else 0.0
     whole = float(lots[:index].sum())
     part = (room_w - before) / max(float(watts[index]), 1e-12)
-    rounded = np.ceil(part - 1e-12) if up else (np.floor(part + 1e-12) if up is False else np.round(part))
+    rounded = np.ceil(part - 1e-12) if up else np.floor(part + 1e-12)
     return whole + float(min(rounded, lots[index]))
 
 

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hash boards of stock Antminers: numbered keys over RPC (`chain_rate1`), a list over the CGI (`chain`)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kernel.reading import Missing
+from miner_control.dialect.figures import NOT_REPORTED, SENTINEL, Values, first, number, plain, put, put_max, whole
+
+Stats = Mapping[str, Any]
+
+_RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0}
+_PCB_KEYS = tuple(f"temp_pcb{index}" for index in range(1, 17))
+_CHIP_KEYS = tuple(f"temp_chip{index}" for index in range(1, 17))
+_RATE_KEYS = tuple(f"chain_rate{index}" for index in range(1, 17))
+_INLET = re.compile(r"(^|_)(inlet|temp_in|water_in)(_|\d|$)", re.IGNORECASE)
+_OUTLET = re.compile(r"(^|_)(outlet|temp_out|water_out)(_|\d|$)", re.IGNORECASE)
+
+
+def scale(section: Stats) -> float:
+    """H/s of one unit of the section's rates; GH/s where it does not say."""
+    unit = section.get("rate_unit")
+    if unit is None or unit == "GH":
+        return 1e9
+    return _RATES.get(str(unit).upper().removesuffix("/S").removesuffix("S"), 1e9)
+
+
+def hottest(raws: Iterable[Any]) -> float | None:
+    """The greatest temperature of texts such as `"78-50-69-70"`, or of lists; zero is a sensor that is not there."""
+    best = 0.0
+    for raw in raws:
+        if type(raw) is str:
+            if raw == "0-0-0-0":
+                continue
+            try:
+                top: float = max(map(int, raw.split("-")))
+            except ValueError:
+                top = max(dashed(raw), default=0.0)
+        elif raw is None:
+            continue
+        else:
+            top = max(dashed(raw), default=0.0)
+        if top > best:
+            best = top
+    return best or None
+
+
+def dashed(raw: Any) -> list[float]:
+    """Temperatures of a text, a list, or one figure; zeros are left out."""
+    if isinstance(raw, str):
+        # A dash that follows a dash, or stands first, is a sign: "-5--3-20" are three.
+        parts: list[Any] = re.findall(r"(?:^|(?<=-))-?\d+(?:\.\d+)?", raw)
+    else:
+        parts = raw if isinstance(raw, list) else [raw]
+    figures = (number(part) for part in parts)
+    return [float(figure) for figure in figures if not isinstance(figure, Missing) and figure != 0]
+
+
+def put_heat(values: Values, stats: Stats) -> None:
+    """The hottest board and chip sensor, from either shape."""
+    chains = stats.get("chain")
+    if isinstance(chains, list):
+        board = hottest(first(chain, "temp_pcb", "temp_pic") for chain in chains if isinstance(chain, dict))
+        chip = hottest(chain.get("temp_chip") for chain in chains if isinstance(chain, dict))
+        told = bool(chains)
+        _put_water(values, [stats, *(chain for chain in chains if isinstance(chain, dict))])
+    else:
+        board = hottest([stats[key] for key in _PCB_KEYS if key in stats])
+        chip = hottest([stats[key] for key in _CHIP_KEYS if key in stats])
+        if board is None:
+            board = hottest(stats.get(f"temp{index}") for index in range(1, 17))
+        if chip is None:
+            chip = hottest(stats.get(f"temp2_{index}") for index in range(1, 17))
+        told = "temp_chip1" in stats or "temp_pcb1" in stats or "temp1" in stats
+    absent = SENTINEL if told else NOT_REPORTED
+    for metric, found in (("temp_board_max_c", board), ("temp_chip_max_c", chip)):
+        if found is None:
+            values[metric] = absent
+        else:
+            put(values, metric, found)
+
+
+def _put_water(values: Values, sections: list[Stats]) -> None:
+    """Hydro models name their inlet and outlet; models cooled by air name none."""
+    for metric, pattern in (("temp_inlet_c", _INLET), ("temp_outlet_c", _OUTLET)):
+        raws = [
+            raw for section in sections for key, raw in section.items() if pattern.search(key) and "chip" not in key
+        ]
+        told = [figure for raw in raws for figure in dashed(raw)]
+        if told:
+            put_max(values, metric, told)
+
+
+def hashing(stats: Stats) -> float | None:
+    """How many boards hash, or None where no board is told."""
+    chains = stats.get("chain")
+    if isinstance(chains, list):
+        return float(sum(1 for chain in chains if isinstance(chain, dict) and plain(chain.get("rate_real"))))
+    told = [stats[key] for key in _RATE_KEYS if key in stats]
+    return float(sum(1 for rate in told if rate and plain(rate))) if told else None
+
+
+def rate_hs(stats: Stats) -> float | None:
+    """The sum of the boards' present rates, or None where no board tells one."""
+    chains = stats.get("chain")
+    if isinstance(chains, list):
+        told = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
+    else:
+        told = [plain(stats[key], 1e9) for key in _RATE_KEYS if key in stats]
+    known = [rate for rate in told if rate is not None]
+    return sum(known) if known else None
+
+
+def boards(stats: Stats) -> list[dict[str, Any]]:
+    """One entry a board, for `boards_json`."""
+    chains = stats.get("chain")
+    if isinstance(chains, list):
+        return _listed([chain for chain in chains if isinstance(chain, dict)], scale(stats))
+    return _numbered(stats)
+
+
+def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
+    """Counts of boards and chips, and the mean frequency."""
+    put(values, "boards_expected", first(stats, "miner_count", "chain_num"))
+    chips = [board["chips_hashing"] if board["chips_hashing"] is not None else board["chips"] for board in found]
+    known = [chip for chip in chips if chip is not None]
+    put(values, "chips_hashing", sum(known) if known else None)
+    put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), 1e6)
+    if isinstance(values["frequency_hz"], Missing):
+        tuned = [board["frequency_hz"] for board in found if board["frequency_hz"]]
+        put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None)
+
+
+def _numbered(stats: Stats) -> list[dict[str, Any]]:
+    """A chain is there where it has chips or a rate: the places beyond are zeros and empty texts."""
+    found = []
+    for index in range(1, 17):
+        chips, rate = plain(stats.get(f"chain_acn{index}")), plain(stats.get(f"chain_rate{index}"))
+        if not chips and not rate:
+            continue
+        chip_map = str(stats.get(f"chain_acs{index}", ""))
+        found.append(
+            {
+                "board": index,
+                "hashrate_hs": None if rate is None else rate * 1e9,
+                "chips": chips,
+                "chips_hashing": chip_map.count("o") if chip_map.strip() else None,
+                "frequency_hz": plain(first(stats, f"freq{index}", f"freq_avg{index}"), 1e6),
+                "hw_errors": plain(stats.get(f"chain_hw{index}")),
+                "temps_board_c": dashed(first(stats, f"temp_pcb{index}", f"temp{index}")),
+                "temps_chip_c": dashed(first(stats, f"temp_chip{index}", f"temp2_{index}")),
+            }
+        )
+    return found
+
+
+def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "board": whole(chain.get("index"), 0),
+            "hashrate_hs": plain(chain.get("rate_real"), unit_hs),
+            "hashrate_nominal_hs": plain(chain.get("rate_ideal"), unit_hs),
+            "chips": plain(chain.get("asic_num")),
+            "chips_hashing": str(chain["asic"]).count("o") if str(chain.get("asic", "")).strip() else None,
+            "frequency_hz": plain(chain.get("freq_avg"), 1e6),
+            "hw_errors": plain(chain.get("hw")),
+            "temps_board_c": dashed(first(chain, "temp_pcb", "temp_pic")),
+            "temps_chip_c": dashed(chain.get("temp_chip")),
+            "serial": chain.get("sn"),
+        }
+        for chain in chains
+    ]

@@ -114,12 +114,12 @@ class LuxOS:
         return Accepted(str(status[0].get("Msg", "")))
 
     def _logoff(self, access: Access, session: str) -> Generator[Request, Answer, None]:
-        """Hands the session back; a miner that does not answer here has our write all the same."""
-        access.memory.pop("session", None)
+        """Hands the session back. Where nobody answers it is still ours, and the next command uses it again."""
         try:
             yield cgminer.request("logoff", access.ports.get("rpc", cgminer.PORT), session)
         except TransportError:
-            pass
+            return
+        access.memory.pop("session", None)
 
     def _replace_pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
         """New pools are added first and the old ones removed after, so that the miner is never without one."""

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
+from kernel.errors import TransportError
+from kernel.reading import Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import (
     Intent,
@@ -308,6 +310,14 @@ def test_luxos_lapsed_session_is_renewed_once() -> None:
     play.access.memory["session"] = "old"
     assert play.carry_out(Sleep()) == Accepted("curtailed")
     assert [body_of(request)["parameter"] for request in play.writes()] == ["old,sleep", "abc123,sleep"]
+
+
+def test_luxos_session_that_could_not_be_handed_back_is_used_again() -> None:
+    play = luxos(logoff=TransportError(Reason.TIMED_OUT, "busy"))
+    assert isinstance(play.carry_out(Sleep()), Accepted)
+    play.asked.clear()
+    assert isinstance(play.carry_out(Wake()), Accepted)
+    assert body_of(play.asked[0])["parameter"] == "abc123,wakeup"
 
 
 def test_luxos_asleep_refuses_a_reboot() -> None:

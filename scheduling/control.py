@@ -10,12 +10,12 @@ lower afterwards.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from grid.limit import Limit, Priority
-from miner_control.allocate import Policy, allocate
+from miner_control.allocate import Allocation, Policy, allocate
 from miner_control.command import Intent, intent_json
 from miner_control.fleet import Fleet, per_feeder, urgent
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
@@ -46,8 +46,7 @@ class Terms:
     deadband: float = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class SetPoint:
+class SetPoint(NamedTuple):
     """One unit (index into the fleet) asked to take a mode (-1: sleep), how, and why."""
 
     unit: int
@@ -131,13 +130,11 @@ def step(
     miners_w = (target_w - overhead.site_fixed_w) / overhead.site_factor
     found = allocate(urgent(fleet) if hard else fleet, miners_w, feeder_cap_w=cap_w, policy=policy)
 
-    def why(unit: int) -> str:
-        at = int(fleet.roster.feeder[unit])
-        rule = feeders[at].upper
-        return f"{rule.rule}: {rule.reason}" if full[at] and rule is not None else reason
-
-    changes = zip(found.units.tolist(), found.modes.tolist(), strict=True)
-    points = tuple(SetPoint(u, fleet.devices[u], mode, fleet.intent(u, mode), why(u)) for u, mode in changes)
+    reasons = [
+        f"{rule.upper.rule}: {rule.upper.reason}" if too_much and rule.upper is not None else reason
+        for rule, too_much in zip(feeders, full.tolist(), strict=True)
+    ]
+    points = _set_points(fleet, found, reasons)
     over = tuple(
         (names[at], float(found.feeder_over_w[at]) * overhead.feeder_factor)
         for at in np.flatnonzero(found.feeder_over_w)
@@ -146,6 +143,18 @@ def step(
     over_w = max(0.0, expected_w - corridor.high_w)
     plan_id = None if schedule is None else schedule.id
     return Decision(now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over)
+
+
+def _set_points(fleet: Fleet, found: Allocation, reasons: list[str]) -> tuple[SetPoint, ...]:
+    """Set-points of an allocation; like units are asked in like words, so that each wording is made once."""
+    units, modes, roster = found.units, found.modes, fleet.roster
+    asleep = (fleet.wanted[units] < 0).astype(np.int64)
+    kind = (roster.group[units] * (roster.mode_power_w.shape[1] + 1) + modes + 1) * 2 + asleep
+    _, first, which = np.unique(kind, return_index=True, return_inverse=True)
+    intents = [fleet.intent(int(units[at]), int(modes[at])) for at in first]
+    devices, feeder = fleet.devices, roster.feeder[units].tolist()
+    rows = zip(units.tolist(), modes.tolist(), which.ravel().tolist(), feeder, strict=True)
+    return tuple([SetPoint(unit, devices[unit], mode, intents[word], reasons[at]) for unit, mode, word, at in rows])
 
 
 def _wish(now_ms: int, schedule: Schedule | None, settled_w: float) -> tuple[float, str]:

@@ -222,4 +222,8 @@ def test_half_a_shed_shows_in_the_readings(bench: Bench) -> None:
     reading = bench.read()
     power = reading.get("power_w")
     assert isinstance(power, Missing) or power == pytest.approx(truth["power_w"], rel=0.06, abs=0.6)
-    assert reading.get("state") != "asleep", "half of it still hashes"
+    if bench.named.dialect == "bitaxe":
+        # Its rate is a mean over minutes, so its own word counts for the state; the watts it measures give it away.
+        assert not isinstance(power, Missing)
+    else:
+        assert reading.get("state") != "asleep", "half of it still hashes"

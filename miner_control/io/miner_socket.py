@@ -148,17 +148,19 @@ class MinerPort:
         return await self._carry_http(request, course)
 
     async def _carry_http(self, request: Http, course: "_Course") -> Answer:
-        digest = self._digest
+        before, digest = course.wrote, self._digest
         sign = digest.header(request.method, request.path) if request.digest and digest else None
         answer = await self._http(request, sign, course)
-        if answer.status == 401 and request.digest:
-            # A 401 did nothing: asking again with the fresh nonce is not a second write.
-            course.wrote = False
-            self._digest = Digest.from_challenge(answer.headers, self.access.account, self.access.password)
-            if self._digest is not None:
-                answer = await self._http(request, self._digest.header(request.method, request.path), course)
-                if answer.status == 401:
-                    self._digest, course.wrote = None, False
+        if answer.status == 401:
+            # It did nothing: asking again, signed anew, is no second write.
+            course.wrote = before
+            if request.digest:
+                digest = Digest.from_challenge(answer.headers, self.access.account, self.access.password)
+                self._digest = digest
+                if digest is not None:
+                    answer = await self._http(request, digest.header(request.method, request.path), course)
+                    if answer.status == 401:
+                        self._digest, course.wrote = None, before
         return answer
 
     async def _http(self, request: Http, sign: str | None, course: "_Course") -> Answer:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from kernel.errors import DecodeError, TransportError
-from kernel.receipt import Accepted, Refused, Unknown
+from kernel.receipt import Accepted, Refused, Unknown, Unreachable
 from miner_control.command import Locate, Sleep, Wake
 from miner_control.driver import Answer
 from miner_control.io.miner_http import Digest, parse_http
@@ -111,6 +111,39 @@ def test_wrong_password_never_writes() -> None:
             assert not web.posted
 
     asyncio.run(run())
+
+
+def test_a_write_refused_for_its_token_and_then_silence_had_no_effect() -> None:
+    """401 proves that nothing happened; what comes to grief after it is unreachable, not unknown."""
+
+    async def run() -> None:
+        async def web(data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if b"/unlock" in data:
+                await asyncio.sleep(9)
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+
+        async with peer(web) as where:
+            port = port_of(where, "vnish", http=where.port)
+            port.access.memory["token"] = "old"
+            assert isinstance(await port.carry_out(Sleep(), 3), Unreachable)
+
+    asyncio.run(run())
+
+
+def test_the_same_on_uvloop() -> None:
+    """The hub runs on uvloop; the epoll of its own must be watched there too."""
+    import uvloop
+
+    async def run() -> None:
+        async with peer(answers(fixtures.antminer())) as where:
+            reading = await port_of(where).read(Tier.DAILY)
+            assert reading.get("state") == "hashing"
+        async with peer(says(5.0)) as silent:
+            with pytest.raises(TransportError):
+                await port_of(silent).read(Tier.FAST)
+
+    uvloop.run(run())
 
 
 BODY = orjson.dumps(fixtures_more.bitaxe()["system_info"])

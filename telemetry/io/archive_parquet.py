@@ -65,7 +65,11 @@ class ParquetArchive:
             still_open = still_open or len(closed) < len(touched)
             upto = upto if still_open else position
             hours |= closed
-        done = [sealed for hour_ms in sorted(hours) for sealed in self._seal_hour(kind, hour_ms, after)]
+        done: list[Sealed] = []
+        if hours:
+            with _database() as database:
+                for hour_ms in sorted(hours):
+                    done += self._seal_hour(database, kind, hour_ms, after)
         if upto > after:
             self._mark(kind, upto)
         return done
@@ -77,7 +81,7 @@ class ParquetArchive:
         at_ms = unpack_record_batch(self._journal.blob(position))["at_ms"].to_numpy()
         return set(np.unique(at_ms // MS_PER_HOUR * MS_PER_HOUR).tolist())
 
-    def _seal_hour(self, kind: str, hour_ms: int, after: int) -> list[Sealed]:
+    def _seal_hour(self, database: Any, kind: str, hour_ms: int, after: int) -> list[Sealed]:
         """One hour: the rows of its file, where there is one, and those of the journal behind the watermark."""
         import pyarrow.parquet as pq
 
@@ -113,9 +117,8 @@ class ParquetArchive:
                         writer.write_table(table)
                         written += table.num_rows
                 writer.add_key_value_metadata({_UNTIL: str(until)})
-        with _database() as database:
-            for step in Step:
-                self._roll_up(database, kind, hour_ms, step)
+        for step in Step:
+            self._roll_up(database, kind, hour_ms, step)
         return [
             Sealed(kind, hour_ms, str(target.relative_to(self.folder)), written, target.stat().st_size, _sha256(target))
         ]

@@ -14,6 +14,7 @@ from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import MISSING, Field, Reading, ReadingBatch, Reason
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal, read_journal
+from tests.servers import count
 from tests.telemetry.journal_cases import T0_MS, batch
 
 MISSES = st.sampled_from([MISSING[reason] for reason in Reason if reason not in (Reason.PRESENT, Reason.NOT_ASKED)])
@@ -33,7 +34,7 @@ def reading(draw: st.DrawFn, kind: str = "miner") -> Reading:
 
 
 @given(st.lists(reading(), min_size=1, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=count(60, 1000), deadline=None)
 def test_a_batch_comes_out_of_its_blob_as_it_went_in(rows: list[Reading]) -> None:
     before = batch("miner", rows)
     after = unpack("miner", pack(before))
@@ -104,5 +105,5 @@ class JournalAgainstModel(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-JournalAgainstModel.TestCase.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+JournalAgainstModel.TestCase.settings = settings(max_examples=count(10, 200), stateful_step_count=15, deadline=None)
 TestJournal = JournalAgainstModel.TestCase

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernel.span import Slots, Span, even_slots
 from telemetry.register import RegisterTerms, Samples, pieces_of
 from telemetry.series import energy_on_slots, on_slots
+from tests.servers import count
 
 T0 = 1_767_225_600_000
 HOUR = 3_600_000
@@ -35,7 +36,7 @@ def wild_samples(draw: st.DrawFn) -> Samples:
 
 
 @given(wild_samples(), st.lists(st.integers(1, 719), max_size=8, unique=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(120, 2000), deadline=None)
 def test_any_cut_of_a_range_sums_to_the_whole(samples: Samples, cuts: list[int]) -> None:
     pieces = pieces_of(samples, RegisterTerms(most_w=1e6))
     assert (pieces.energy_uwh >= 0).all()
@@ -59,7 +60,7 @@ def test_any_cut_of_a_range_sums_to_the_whole(samples: Samples, cuts: list[int])
     st.sets(st.integers(1, 198)),
     st.integers(0, 10**9),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=count(80, 2000), deadline=None)
 def test_a_rising_register_is_counted_whole_however_many_samples_are_lost(
     power_w: list[float], lost: set[int], first_wh: int
 ) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A street of make-believe miners for scans, in a process of its own: `python tests/wires/street.py COUNT RPC FRAMED WEB FLUX`.
+"""A street of make-believe miners for scans, in a process of its own: `street.py COUNT SPREAD RPC FRAMED WEB FLUX`.
 
-Miners of every kind on addresses spread over 127.30.0.0/16, some that accept and never answer, some whose queue is full so
-that a connect hangs, and some web servers that are no miners. Prints the truth as one JSON line when all are open.
+Miners of every kind spread over SPREAD addresses from 127.30.0.0 on, some that accept and never answer, some whose queue is
+full so that a connect hangs, and some web servers that are no miners. Prints the truth as one JSON line when all are open.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ def framed(number: int) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
-async def main(count: int, rpc_port: int, framed_port: int, web_port: int, flux_port: int) -> None:
+async def main(count: int, spread: int, rpc_port: int, framed_port: int, web_port: int, flux_port: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     truth: dict[str, str] = {}
     kept = []
@@ -98,7 +98,7 @@ async def main(count: int, rpc_port: int, framed_port: int, web_port: int, flux_
         kept.append(await asyncio.start_server(meet, host, port))
 
     for number in range(count):
-        spot = number * 65_536 // count
+        spot = number * spread // count
         host, kind = f"127.30.{spot >> 8}.{spot & 255}", KINDS[number % len(KINDS)]
         truth[host] = kind
         if kind == "full":
@@ -124,4 +124,4 @@ async def main(count: int, rpc_port: int, framed_port: int, web_port: int, flux_
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:6])))
+    asyncio.run(main(*map(int, sys.argv[1:7])))

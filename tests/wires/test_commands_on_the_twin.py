@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.actuation import FAULTS, play
+from benchmarks.actuation import FAULTS, Bench, play
 from hub.cli.field import add_to
 from hub.twin.models import MODELS
 from kernel.clock import system_clock
-from kernel.receipt import Accepted
+from kernel.reading import Reading
+from kernel.receipt import Accepted, Verified
 from miner_control.command import Intent, Pool, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.discover import targets
@@ -23,6 +24,8 @@ from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.io.scan import scan
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, secrets_of, step_text
+from miner_control.takeover import Done, ForeignHand, undone
+from telemetry.source import Tier
 from tests.servers import count
 from tests.twins import Twin, running_twin
 
@@ -39,6 +42,33 @@ def test_every_receipt_equals_the_truth(tmp_path: Path):
     assert found["receipts"]["refused"] and found["receipts"]["unknown"]
     assert found["restore"] == {"verified": found["receipts"]["verified"]}
     assert found["open_most_per_miner"] == 1
+
+
+def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
+    """One miner is woken again by somebody else each time we put it to sleep."""
+    models = {"whatsminer-m50s": 1.0}
+    with running_twin(tmp_path, miners=4, models=models, containers=0, pace=30.0) as twin:
+        ours = [miner["device"] for miner in twin.miners]
+        twin.fault({"device": ours[0], "faults": ["foreign"]})
+
+        async def main() -> list[ForeignHand]:
+            bench = Bench(twin.ready, 1e9, 100)
+            done: list[Done] = []
+            readings: list[Reading] = []
+            for _ in range(2):
+                receipts = await bench.order(Sleep(), ours, 20.0, 0)
+                for device, receipt in receipts.items():
+                    assert isinstance(receipt, Verified), (device, receipt)
+                    done.append(Done(device, Sleep(), receipt.reading.at_ms))
+                for _ in range(12):
+                    await asyncio.sleep(0.25)
+                    readings += [await bench.ports[device].read(Tier.FAST) for device in ours]
+            await bench.actuator.close()
+            bench.exchanges.close()
+            return undone(done, readings)
+
+        hands = asyncio.run(main())
+    assert [(hand.scope, hand.who) for hand in hands] == [(ours[0], "another manager")]
 
 
 @pytest.fixture(scope="module")

@@ -194,9 +194,10 @@ def _fans(values: Values, stats: Mapping[str, Any]) -> None:
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
     told = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
-    # Some list eight fans and have four: the ones beyond `fan_num` are not there.
+    # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
+    turning = [rpm for rpm in told if rpm]
     counted = told[:count] if count > 0 else told
-    put_fans(values, counted if any(counted) else told)
+    put_fans(values, turning if len(turning) == count else counted if any(counted) else told)
     if "fan_pwm" in stats:
         put(values, "fan_duty_pct", stats["fan_pwm"])
 

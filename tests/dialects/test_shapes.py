@@ -80,6 +80,42 @@ def test_antminer_below_zero_and_odd_temperatures() -> None:
     assert values["temp_board_max_c"] == 41 and values["temp_chip_max_c"] == 74
 
 
+def test_antminer_of_old_counts_chains_from_six_and_fans_anywhere() -> None:
+    shape = fixtures.antminer()
+    numbers = {
+        "Elapsed": 9000,
+        "GHS 5s": "13500.12",
+        "GHS av": 13400.0,
+        "fan_num": 2,
+        "fan1": 0,
+        "fan2": 0,
+        "fan3": 5880,
+        "fan6": 4320,
+        "chain_acn6": 63,
+        "chain_acn7": 63,
+        "chain_acn8": 63,
+        "chain_rate6": "4500.0",
+        "chain_rate7": "4500.0",
+        "chain_rate8": "4500.1",
+        "temp6": 60,
+        "temp7": 62,
+        "temp8": 61,
+        "temp2_6": 75,
+        "temp2_7": 77,
+        "temp2_8": 76,
+        "freq_avg6": 650.0,
+    }
+    shape["stats"]["STATS"] = [{"Type": "Antminer S9"}, numbers]
+    values = decode("antminer", shape)
+    assert (values["hashrate_hs"], values["boards_hashing"]) == (13_500.12e9, 3)
+    assert (values["fan_min_rpm"], values["fan_max_rpm"]) == (4320, 5880)
+    assert (values["temp_board_max_c"], values["temp_chip_max_c"]) == (62, 77)
+
+
+def test_antminer_fan_that_stands_still_is_seen() -> None:
+    assert decode("antminer", fixtures.antminer(fan2=0))["fan_min_rpm"] == 0
+
+
 def test_antminer_starts() -> None:
     assert decode("antminer", fixtures.antminer(0.0, elapsed=200))["state"] == "ramping"
 

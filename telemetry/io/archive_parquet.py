@@ -33,6 +33,7 @@ _SLICE_ROWS = 200_000
 """Rows held at once while sealing: with all metrics of a miner about 100 MB."""
 
 _AHEAD_MS = 24 * MS_PER_HOUR
+_MOST_HOURS_ASIDE = 8**4
 _SEALED = "sealed.json"
 _UNTIL = "until_position"
 
@@ -231,16 +232,22 @@ class ParquetArchive:
     def samples(self, device: str, span: Span, energy: str = "energy_import_wh", power: str = "power_w") -> Samples:
         """The samples of one register in their order of arrival, with those next to the span on either side.
 
-        Looks an hour to either side, then ever further (at most 40 days) until a count stands on each side.
+        Looks an hour to either side, then ever further until a count stands on each side, or nothing is held beyond.
         """
         kind = self._kind_of(device)
-        table = pa.table({})
-        for hours in (1, 6, 48, 960):
-            wider = Span(max(span.start_ms - hours * MS_PER_HOUR, 0), span.end_ms + hours * MS_PER_HOUR)
+        oldest_ms, newest_ms = self._reach(kind)
+        before, after = 1, 1
+        while True:
+            wider = Span(max(span.start_ms - before * MS_PER_HOUR, 0), span.end_ms + after * MS_PER_HOUR)
             table = self.readings(kind, wider, [device], [energy, power])
             counted = table.filter(pc.is_valid(table[energy]))["at_ms"].to_numpy()
-            if len(counted) and counted[0] <= span.start_ms and counted[-1] >= span.end_ms:
+            left = not len(counted) or counted[0] > span.start_ms
+            right = not len(counted) or counted[-1] < span.end_ms
+            look_back = left and wider.start_ms > oldest_ms and before < _MOST_HOURS_ASIDE
+            look_on = right and wider.end_ms <= newest_ms and after < _MOST_HOURS_ASIDE
+            if not (look_back or look_on):
                 break
+            before, after = before * (8 if look_back else 1), after * (8 if look_on else 1)
         table = table.sort_by([("position", "ascending")])
         found, drawn = table[energy].combine_chunks(), table[power].combine_chunks()
         return Samples(
@@ -269,6 +276,16 @@ class ParquetArchive:
                 if first <= hour_ms < span.end_ms:
                     found[hour_ms] = path
         return found
+
+    def _reach(self, kind: str) -> tuple[int, int]:
+        """(oldest, newest) instant that may be held of a kind, to the day at the old end."""
+        days = sorted((self.folder / "raw" / kind).glob("????-??-??"))
+        first, last = self._journal.reach(kind)
+        if not days:
+            return first, last
+        return min(first, from_iso(f"{days[0].name}T00:00:00Z")), max(
+            last, from_iso(f"{days[-1].name}T00:00:00Z") + 24 * MS_PER_HOUR
+        )
 
     @staticmethod
     def _beyond(table: pa.Table, paths: Mapping[int, Path]) -> pa.Table:

@@ -267,6 +267,15 @@ class SqliteJournal:
             row = found.execute("SELECT min(position) FROM batch WHERE end_ms>=?", (at_ms,)).fetchone()
             return self.position() if row[0] is None else int(row[0]) - 1
 
+    def reach(self, kind: str) -> tuple[int, int]:
+        """(first, last) instant of the batches of a kind that are held; (2**62, 0) where there is none."""
+        with self._reading() as found:
+            row = found.execute(
+                "SELECT (SELECT min(start_ms) FROM batch WHERE kind=?1), (SELECT max(end_ms) FROM batch WHERE kind=?1)",
+                (kind,),
+            ).fetchone()
+            return (2**62, 0) if row[1] is None else (int(row[0]), int(row[1]))
+
     def spans(self, kind: str, after: int) -> Iterator[tuple[int, int, int]]:
         """(position, first instant, last instant) of the batches of a kind behind a position, without reading them."""
         with self._reading() as found:

@@ -35,7 +35,8 @@ from miner_control.command import Command, Intent, Sleep, Wake, command
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access, MinerDriver
 from miner_control.envelope import Envelope
-from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.io.exchanges import Exchanges
+from miner_control.io.miner_socket import MinerPort
 from miner_control.miner import Miner
 from telemetry.source import Tier
 

@@ -14,7 +14,8 @@ from miner_control.command import Intent
 from miner_control.dialect import DIALECTS
 from miner_control.discover import Found, Targets
 from miner_control.driver import Access
-from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.io.exchanges import Exchanges
+from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, secrets_of, step_text

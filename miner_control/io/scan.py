@@ -18,8 +18,8 @@ from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_w
 from miner_control.discover import Found, Targets
 from miner_control.driver import Answer, Request, Rpc
 from miner_control.identify import KNOWN_PORTS, Identity, identify
+from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import http_bytes, parse_http
-from miner_control.io.miner_socket import Exchanges
 
 _BATCH = 512
 _LINGER_OFF = b"\x01\x00\x00\x00\x00\x00\x00\x00"

@@ -211,7 +211,7 @@ class Actuator:
         while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
             self._known.popitem(last=False)
         self._live[command.device] = live
-        live.task = asyncio.create_task(self._carry(live))
+        live.task = asyncio.create_task(self._see_through(live))
         self._tasks.add(live.task)
         live.task.add_done_callback(self._tasks.discard)
         return live.done
@@ -226,6 +226,13 @@ class Actuator:
         if live.task is not None and live.task is not asyncio.current_task():
             live.task.cancel()
         self._on_receipt(live.command, receipt, self._clock.now_ms())
+
+    async def _see_through(self, live: _Live) -> None:
+        """No command is lost: a defect of ours in a dialect ends it as Unknown, and is said."""
+        try:
+            await self._carry(live)
+        except Exception as error:
+            self._end(live, Unknown(f"defect while carrying out: {error!r}") if live.sent else Unreachable(repr(error)))
 
     async def _carry(self, live: _Live) -> None:
         command = live.command

@@ -249,3 +249,19 @@ def test_what_a_command_needs_is_made_beforehand_where_a_driver_can():
 
     play(["obeys"], story)
     assert Able.prepared == 1
+
+
+@pytest.mark.parametrize("place", ["carry_out", "read"])
+def test_a_defect_in_a_driver_loses_no_command(place: str):
+    async def explode(*_: object) -> None:
+        raise KeyError("a defect of ours")
+
+    async def story(site: Site) -> None:
+        setattr(site.miners["h/s/m0"], place, explode)
+        await site.actuator.carry_out([site.ask(0, Sleep()), site.ask(1, Sleep())])
+
+    site = play(["obeys", "obeys"], story)
+    outcomes = {asked.device: receipt for asked, receipt in site.receipts}
+    assert isinstance(outcomes["h/s/m1"], Verified)
+    broken = outcomes["h/s/m0"]
+    assert isinstance(broken, Unknown) and "a defect of ours" in broken.text

@@ -118,18 +118,22 @@ def _is_on(setting: Any) -> bool:
 
 
 def container_tactics(reading: Reading) -> list[ForeignHand]:
-    """Price or temperature tactics that a container runs by itself, from its `tactics_json`."""
+    """Price or temperature tactics that a container runs by itself, from its `tactics_json`: a list of tactics with a
+    switch each, or lists by name (`RunTactics`, `StopTactics`), of which an empty one does nothing."""
     told = reading.get("tactics_json")
     if not isinstance(told, str) or not told:
         return []
     tactics = json.loads(told)
-    listed = tactics if isinstance(tactics, list) else [tactics]
+    who = "the container's own tactics"
+    if isinstance(tactics, list):
+        on = [one for one in tactics if isinstance(one, dict) and _is_on(one)]
+        return [ForeignHand(reading.device, who, f"tactics {one.get('name', '')} are on", one) for one in on]
+    if not isinstance(tactics, dict):
+        return []
     return [
-        ForeignHand(
-            reading.device, "the container's own tactics", f"tactics {tactic.get('name', '')} are on".strip(), tactic
-        )
-        for tactic in listed
-        if isinstance(tactic, dict) and _is_on(tactic)
+        ForeignHand(reading.device, who, f"{name}: {len(listed)} in force", {name: listed})
+        for name, listed in tactics.items()
+        if isinstance(listed, list) and listed
     ]
 
 

@@ -58,7 +58,11 @@ def test_schedules_of_firmware_and_container_are_named():
     assert [hand.words for hand in container_tactics(Reading("c1", "container", 1, {"tactics_json": told}))] == [
         "tactics price are on"
     ]
-    assert container_tactics(Reading("c1", "container", 1, {})) == []
+    by_name = json.dumps({"RunTactics": [{"Price": 0.05}], "StopTactics": []})
+    (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_name}))
+    assert hand.words == "RunTactics: 1 in force"
+    for nothing in ({}, {"tactics_json": "{}"}, {"tactics_json": "7"}):
+        assert container_tactics(Reading("c1", "container", 1, nothing)) == []
 
 
 def test_what_commanding_would_have_been_worth():

@@ -33,6 +33,7 @@ from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
 
 PORT = 80
+_STANDBY_W = 8.0
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
 _INFO = ("system_info", "info")
 
@@ -142,8 +143,10 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     paused = truth(first(info, "miningPaused", "isPaused", "paused", "mining_paused"))
     failure = first(info, "power_fault", "hardware_fault", "powerFault")
     values["mode"] = NOT_REPORTED
-    # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more.
-    told = paused or hot or bool(failure)
+    # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more, but for a
+    # pause that its own power sensor contradicts.
+    drawn = plain(info.get("power"))
+    told = (paused and (drawn is None or drawn < _STANDBY_W)) or hot or bool(failure)
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=LAG_S if told else None,

@@ -305,6 +305,11 @@ def fleet_of(
     state = np.where(outrun, np.where(asked.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
 
     believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
+    # A unit that names no mode and was never given one by us is in the mode whose power it draws.
+    unnamed = fresh & (seen.mode == UNSURE) & (asked.on_mode == UNSURE) & seen.has_power & (state == _HASHING)
+    if bool(unnamed.any()):
+        nearest = np.abs(roster.mode_power_w[group[unnamed]] - seen.power_w[unnamed, None]).argmin(axis=1)
+        believed[unnamed] = nearest
     told = np.where(seen.mode >= 0, seen.mode, believed)
     told = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, told)
     asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from miner_control.command import PowerTarget, SetMode, Sleep, Wake
-from miner_control.fleet import ASLEEP, STATE_CODE, never_asked, never_seen, roster_of, urgent
+from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, never_asked, never_seen, roster_of, urgent
 from miner_control.miner import State
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, miner, roster, seen
 
@@ -16,6 +16,17 @@ def one(**changes: object):
 
 def code(state: State) -> np.ndarray:
     return np.array([STATE_CODE[state]], dtype=np.int8)
+
+
+def test_a_unit_that_names_no_mode_is_in_the_one_whose_power_it_draws():
+    who = roster([envelope()], 4)
+    said = replace(
+        seen(who), mode=np.full(4, UNSURE, dtype=np.int8), power_w=np.array([1750.0, 2900.0, 3600.0, 1750.0]),
+        has_power=np.array([True, True, True, False]),
+    )  # fmt: skip
+    assert fleet(who, said).mode.tolist() == [0, 1, 2, 1]
+    asked = replace(never_asked(who), on_mode=np.full(4, 2, dtype=np.int8))
+    assert fleet(who, said, asked).mode.tolist() == [2, 2, 2, 2], "what we gave it stands before a guess"
 
 
 def test_what_is_heard_is_what_counts():

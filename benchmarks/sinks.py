@@ -7,7 +7,6 @@
 """
 
 import argparse
-import http.server
 import json
 import os
 import shutil
@@ -33,32 +32,12 @@ from tests.servers import free_port, wait_port
 MINERS = 1_000
 
 
-class Taking(http.server.BaseHTTPRequestHandler):
-    """Reads what it is given and says it is written."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        left = int(self.headers["Content-Length"])
-        while left:
-            left -= len(self.rfile.read(min(left, 1 << 20)))
-        self.send_response(204)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def taking_server() -> tuple[subprocess.Popen[bytes], int]:
     """That server in a process of its own: its CPU is not ours."""
     port = free_port()
-    code = (
-        "import http.server; from benchmarks.sinks import Taking;"
-        f"http.server.ThreadingHTTPServer(('127.0.0.1', {port}), Taking).serve_forever()"
-    )
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
-    wait_port(port)
+    argv = [sys.executable, "-m", "benchmarks.taking_server", str(port)]
+    server = subprocess.Popen(argv, cwd=Path(__file__).parents[1])
+    wait_port(port, timeout_s=120)
     return server, port
 
 
@@ -180,7 +159,7 @@ class Influx1:
 
 def started(server: Any, port: int) -> subprocess.Popen[bytes]:
     program = subprocess.Popen(server.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_port(port)
+    wait_port(port, timeout_s=120)
     server.prepare()
     return program
 

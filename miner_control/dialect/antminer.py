@@ -65,6 +65,9 @@ class Antminer:
         if "get_miner_conf" not in answers and antminer_stats.wants_mode(answers, values):
             yield from _optional(access, answers, "get_miner_conf")
             values = antminer_stats.decode(answers, tier)
+        if tier is not Tier.FAST:
+            # The number of the low mode depends on it.
+            access.memory["model"] = antminer_stats.model_of(answers)
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:

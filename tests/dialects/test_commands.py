@@ -122,7 +122,10 @@ def test_antminer_modes() -> None:
     play.carry_out(SetMode("low"))
     assert body_of(play.writes()[0])["miner-mode"] == 3
     assert isinstance(play.carry_out(SetMode("turbo")), Unsupported)
-    play.access.memory["model"] = "Antminer S19K Pro"
+    answers = fixtures.antminer()
+    answers["stats"]["STATS"][0]["Type"] = "Antminer S19K Pro"
+    play.table |= answers
+    play.read(Tier.SLOW)
     play.carry_out(SetMode("low"))
     assert body_of(play.writes()[-1])["miner-mode"] == 2
 

@@ -204,6 +204,8 @@ class Influx(Part):
     org: str = "mining-hub"
     bucket: str = "mining-hub"
     token_env: str | None = None
+    texts: bool = True
+    """False for VictoriaMetrics, which turns texts into zeros."""
     every_s: Seconds = 10.0
 
 

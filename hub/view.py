@@ -27,6 +27,7 @@ from kernel.reading import Missing
 from miner_control.fleet import Fleet, Ints
 from miner_control.miner import State
 from telemetry.alarm import Alarm, AlarmBook
+from telemetry.exposition import Figure, exposition
 
 Reports = Callable[[str], list[shape.ReportLine]]
 ReportFile = Callable[[str, str], tuple[str, bytes]]
@@ -294,6 +295,18 @@ class LiveView:
 
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
         return self._report_file(report, form)
+
+    def exposition(self) -> str:
+        rooms = self._hub.rooms
+        journal, counts = rooms.recorder.journal.health(), rooms.collector.counts
+        figures = [
+            Figure("journal_bytes", float(journal.bytes_used), "Bytes of the journal on disk."),
+            Figure("journal_position", float(rooms.state.position), "Records in the journal.", counter=True),
+            Figure("polls_ok", float(counts.ok), "Polls that were answered.", counter=True),
+            Figure("polls_failed", float(counts.failed), "Polls that were not.", counter=True),
+            Figure("control_ticks", float(self._hub.ticks), "Control steps taken.", counter=True),
+        ]
+        return exposition(rooms.state.snapshot, self._now(), figures)
 
     def health(self) -> dict[str, Any]:
         rooms = self._hub.rooms

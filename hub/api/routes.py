@@ -28,6 +28,7 @@ from hub.api.view import (
 )
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
+from telemetry.exposition import CONTENT_TYPE
 
 router = APIRouter(prefix="/api/v1")
 SITE = "/sites/{site}"
@@ -120,6 +121,14 @@ async def sites(request: Request, by: Principal = Depends(Need("site:read"))) ->
 async def health(request: Request, by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:
     """How the hub itself is."""
     return _view(request).health()
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, by: Principal = Depends(Need("fleet:read"))) -> Response:
+    """The latest of every device and the hub's own figures, as Prometheus reads them. Of the whole hub."""
+    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in _view(request).sites()):
+        raise NotThere("metrics are of the whole hub; your key is for some of its sites")
+    return Response(_view(request).exposition(), media_type=CONTENT_TYPE)
 
 
 @router.get(SITE + "/status")

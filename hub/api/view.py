@@ -311,6 +311,9 @@ class HubView(Protocol):
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
         """(file name, bytes) of one form of a report. The API journals the pull before a byte leaves."""
 
+    def exposition(self) -> str:
+        """Every device's latest numbers and the hub's own, in the text format of Prometheus."""
+
     def health(self) -> dict[str, Any]:
         """`ok, version, started_ms, as_of_ms, position, wiring, faults: [text]`, and process figures where known."""
 

@@ -200,7 +200,7 @@ def keeping_duties(base: Ground) -> list[Duty]:
     if influx is not None:
         token = secret(influx.token_env, None, base.folder) or ""
         sink = (
-            InfluxSink("influx", influx.url, org=influx.org, bucket=influx.bucket, token=token)
+            InfluxSink("influx", influx.url, org=influx.org, bucket=influx.bucket, token=token, texts=influx.texts)
             if influx.path == "v2"
             else InfluxV1Sink("influx", influx.url, database=influx.bucket)
         )

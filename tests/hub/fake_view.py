@@ -296,6 +296,9 @@ class FakeView:
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
         return f"{report}.{form}", b'{"a": 1}'
 
+    def exposition(self) -> str:
+        return "# HELP mining_hub_control_ticks Control steps taken.\nmining_hub_control_ticks 1\n"
+
     def health(self) -> dict[str, Any]:
         return {"ok": True, "version": "0.1.0", "as_of_ms": self.clock.now_ms(), "faults": []}
 

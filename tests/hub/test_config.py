@@ -36,7 +36,7 @@ miner_fast_s = 0
 EXPECTED = {
     "2, hub.name": "a-z 0-9",
     "3, hub.port": "65535",
-    "4, hub.colour": "Write one of: data, host, name, port",
+    "4, hub.colour": "Write one of: data, host,",
     "6, sites.0.operator": "Add it",
     "8, sites.0.zone": "Asia/Almaty",
     "9, sites.0.import_cap_w": "greater than 0",

@@ -98,10 +98,13 @@ def allocate(
     site_excess_w = float(work.settled.sum()) - target_w
     if site_excess_w > 0:
         _down(work, np.zeros(len(fleet), dtype=np.int64), np.array([site_excess_w]))
-    if target_w - float(work.settled.sum()) > 0:
+    room_w = target_w - float(work.settled.sum())
+    if room_w > 0:
         if policy is Policy.MODES_FIRST:
             _put_back(work, target_w, caps)
-        _up(work, target_w, caps, policy, may_wake=not bool(np.any(work.level < work.start)))
+        if site_excess_w <= 0:
+            # After selling, less than one rung is left: only single rungs can fit.
+            _up(work, target_w, caps, policy, may_wake=not bool(np.any(work.level < work.start)))
         _fill(work, target_w, caps)
     units = np.flatnonzero(work.level != work.start)
     total_w = float(work.settled.sum())

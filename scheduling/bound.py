@@ -169,23 +169,22 @@ def starts_used(problem: Problem, held: Holds, found: Paths) -> Floats:
 
 def start_prices(problem: Problem, held: Holds, prices: Prices, turns: int = 8) -> Prices:
     """The prices with each group's start price where its budget is just used: groups are independent of each other at
-    fixed prices, so that each one's bound is a convex function of its own start price, halved down on its slope."""
+    fixed prices, so that each one's bound is a convex function of its own start price, halved down on its slope. Where no
+    class of the programme pays for starts, none is asked: zero is a price like any other."""
     capped = problem.groups.starts_left >= 0
-    if not bool(capped.any()):
+    if not bool((prices.start > 0).any()):
         return prices
     price = np.where(capped, prices.start, 0.0)
     low, high = np.zeros(len(price)), np.full(len(price), np.inf)
     best, best_value = price, np.full(len(price), np.inf)
     typical = np.maximum(problem.start_money().mean(axis=1), 1e-12)
-    for turn in range(turns):
+    for _ in range(turns):
         tried = replace(prices, start=price)
         found = paths(problem, held, tried)
         value = found.worth + price * np.maximum(problem.groups.starts_left, 0)
         better = value < best_value
         best, best_value = np.where(better, price, best), np.minimum(value, best_value)
         over = starts_used(problem, held, found) > problem.groups.starts_left
-        if turn == 0 and not bool(((price > 0) | (capped & over)).any()):
-            break
         low, high = np.where(over, price, low), np.where(over, high, price)
         price = np.where(np.isfinite(high), (low + high) / 2, np.maximum(2 * price, typical))
         price = np.where(capped, price, 0.0)

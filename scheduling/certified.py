@@ -20,7 +20,7 @@ from scheduling.counts import Corridor, Target, Wishes, forward
 from scheduling.ladder import Ladder, ladders
 from scheduling.modes import fill
 from scheduling.plan import Plan, gap_floor
-from scheduling.power_path import PowerPath, power_path
+from scheduling.power_path import OPTIONS, PowerPath, power_path
 from scheduling.prices import Prices, prices_of
 from scheduling.problem import Floats, Ints, Problem
 from scheduling.program import Kept, Solution
@@ -91,11 +91,12 @@ class Try:
 
 
 class Memory:
-    """What a next plan on changed orders, limits or prices goes on from: programmes by number of classes, loaded with their
-    last basis, and the shares of units on."""
+    """What a next plan on changed orders, limits or prices goes on from: programmes by number of classes and of the
+    power path, loaded with their last basis, and the shares of units on."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Kept] = {}
+        self.path = Kept(OPTIONS)
         self.share: Floats | None = None
 
     def kept(self, count: int) -> Kept:
@@ -125,7 +126,7 @@ def certified(
         leant = replace(here.prices, feeder=here.prices.feeder * (1 - recipe.lean))
         wish = wishes(base.held, paths(problem, base.held, leant))
         for give in recipe.gives:
-            done = attempt(problem, base, here.prices, wish, flexible, target, give)
+            done = attempt(problem, base, here.prices, wish, flexible, target, give, memory.path)
             tries += [] if done is None else [done]
             if _gap(tries, proof, floor) <= recipe.good_gap:
                 break
@@ -223,6 +224,7 @@ def attempt(
     flexible_w: Floats,
     wanted: tuple[Floats, Floats],
     give_share: float | None,
+    kept: Kept,
 ) -> Try | None:
     """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
     weight, wanted_w = wanted
@@ -241,7 +243,7 @@ def attempt(
         give_w = give_share * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
         target = Target(weight, wanted_w, give_w, np.concatenate((weight, weight)))
     on = forward(problem, wish, corridor, top_w=top, most_on=most_on, target=target)
-    path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w)
+    path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w, kept)
     if path is None:
         return None
     counts = fill(problem, on, path.flexible_w + 1e-6, base.rungs)

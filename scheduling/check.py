@@ -141,23 +141,26 @@ def _serving(switched: Ints, hold_s: Floats, start_ms: Ints) -> Ints:
 def _site(plan: Plan, power: _Power) -> list[Violation]:
     found: list[Violation] = []
     problem, site = plan.problem, plan.problem.site
-    for t, meter in enumerate(power.meter.tolist()):
-        if abs(meter - plan.power_w[t]) > 1.0 + 1e-7 * abs(meter):
-            found.append(Violation("power as stated", t, abs(meter - float(plan.power_w[t])), "W"))
-        if _over(meter, float(site.import_cap_w[t])):
-            found.append(Violation("import cap", t, meter - float(site.import_cap_w[t]), "W"))
-        if meter < -TOLERANCE_W - TOLERANCE_REL * float(site.generation_w[t]):
+    meters, stated, drawn = power.meter.tolist(), plan.power_w.tolist(), (power.miners + power.asleep).tolist()
+    caps, heat, ramps = site.import_cap_w.tolist(), site.heat_w.tolist(), site.ramp_w.tolist()
+    sun, before = site.generation_w.tolist(), site.power_now_w
+    for t, meter in enumerate(meters):
+        if abs(meter - stated[t]) > 1.0 + 1e-7 * abs(meter):
+            found.append(Violation("power as stated", t, abs(meter - stated[t]), "W"))
+        if _over(meter, caps[t]):
+            found.append(Violation("import cap", t, meter - caps[t], "W"))
+        if meter < -TOLERANCE_W - TOLERANCE_REL * sun[t]:
             found.append(Violation("no export", t, -meter, "W"))
-        drawn = power.miners[t] + power.asleep[t]
-        if drawn < site.heat_w[t] - TOLERANCE_W - TOLERANCE_REL * site.heat_w[t]:
-            found.append(Violation("heat duty", t, float(site.heat_w[t] - drawn), "W"))
-        step = abs(meter - (site.power_now_w if t == 0 else power.meter[t - 1]))
-        if math.isfinite(site.ramp_w[t]) and _over(step, float(site.ramp_w[t])):
-            found.append(Violation("ramp", t, step - float(site.ramp_w[t]), "W"))
+        if drawn[t] < heat[t] - TOLERANCE_W - TOLERANCE_REL * heat[t]:
+            found.append(Violation("heat duty", t, heat[t] - drawn[t], "W"))
+        if math.isfinite(ramps[t]) and _over(abs(meter - before), ramps[t]):
+            found.append(Violation("ramp", t, abs(meter - before) - ramps[t], "W"))
+        before = meter
+    for order in problem.orders:
         found += [
-            Violation(f"order {order.id}", t, meter - order.power_w, "W", order.reason)
-            for order in problem.orders
-            if order.first <= t <= order.last and _over(meter, order.power_w)
+            Violation(f"order {order.id}", t, meters[t] - order.power_w, "W", order.reason)
+            for t in range(order.first, order.last + 1)
+            if _over(meters[t], order.power_w)
         ]
     return found
 

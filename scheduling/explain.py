@@ -30,13 +30,15 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
     top_counts = _at_top(problem, counts)
     peak = float(site_w.max(initial=0.0))
     price = problem.money_per_w() / problem.slots.hours
+    pays = breakeven > price
+    eager = (pays & (on < groups.units[:, None])).any(axis=0) | ~top_counts
+    refused, idle = (~pays).sum(axis=0), ~on.any(axis=0)
     texts = []
     for t, power in enumerate(site_w):
         cap = float(site.import_cap_w[t])
         orders = [o for o in problem.orders if o.first <= t <= o.last and power > o.power_w - step_w]
         before = site.power_now_w if t == 0 else float(site_w[t - 1])
-        pays = breakeven[:, t] > price[t]
-        wants_more = bool(np.any(pays & (on[:, t] < groups.units))) or not bool(top_counts[t])
+        wants_more = bool(eager[t])
         if orders:
             tightest = min(orders, key=lambda order: order.power_w)
             text = f"order {tightest.id} holds {megawatts(tightest.power_w)}"
@@ -50,10 +52,10 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
             text = "feeders full: " + ", ".join(feeders[t][:4]) + (" ..." if len(feeders[t]) > 4 else "")
         elif site.peak_price_per_w > 0 and power > peak - step_w and peak > step_w and wants_more:
             text = f"peak charge: {megawatts(peak)} is the highest worth paying for"
-        elif not bool(on[:, t].any()):
+        elif idle[t]:
             text = f"price {price[t] * 1e6:.2f} {problem.currency}/MWh above every group's breakeven"
         else:
-            count = int((breakeven[:, t] <= price[t]).sum())
+            count = int(refused[t])
             text = (
                 f"price {price[t] * 1e6:.2f} {problem.currency}/MWh: {count} of {len(groups.names)} groups do not pay"
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from scheduling.ladder import Ladder
 from scheduling.problem import Floats, Ints, Problem
-from scheduling.program import Program, load, solve
+from scheduling.program import Kept, Program
 from scheduling.shares import Walk
 from scheduling.site_rows import SiteRows, scales
 
@@ -31,10 +31,19 @@ class PowerPath:
 
 
 def power_path(
-    problem: Problem, on: Ints, price: Floats, rungs: dict[int, Ladder], walks: dict[int, Walk], margin_w: float
+    problem: Problem,
+    on: Ints,
+    price: Floats,
+    rungs: dict[int, Ladder],
+    walks: dict[int, Walk],
+    margin_w: float,
+    kept: Kept,
 ) -> PowerPath | None:
-    """The best path for `on[g, t]` units on; `price[t]` is money per W around which the merit curve is drawn finely.
-    None where the site's rows cannot be kept with these units."""
+    """The best path for `on[g, t]` units on; None where the site's rows cannot be kept with these units.
+
+    `price[t]` is money per W around which the merit curve is drawn finely; `kept` a programme loaded with `OPTIONS`, warm
+    where the last path had the same rows.
+    """
     low_w = on.T.astype(np.float64) @ problem.step_w()[:, 0]
     width, worth = merit(problem, on, price, rungs, walks)
     program = Program()
@@ -44,7 +53,7 @@ def power_path(
     merit_row = program.add_rows("merit", low_w.shape, low=low_w / scale_w, high=low_w / scale_w)
     program.add_terms(merit_row, site.flexible, 1.0)
     program.add_terms(merit_row[None, :], bins, -1.0)
-    found = solve(load(program.arrays(), relaxed=True, options=OPTIONS), has_whole=False)
+    found = kept.solve(program.arrays())
     if not found.found or found.status != "Optimal":
         return None
 

@@ -49,11 +49,32 @@ class ParquetArchive:
 
     def seal(self, now_ms: int, grace_s: float = 300.0) -> list[Sealed]:
         """Write every hour that ended `grace_s` ago and is not, or not wholly, in files yet. One process at a time."""
-        closed_ms = floor_ms(now_ms - round(grace_s * MS_PER_S), MS_PER_HOUR)
+        closed_ms = _closed_ms(now_ms, grace_s)
         done: list[Sealed] = []
         for kind in SCHEMAS:
             done += self._seal_kind(kind, closed_ms)
         return done
+
+    def due(self, now_ms: int, grace_s: float = 300.0) -> bool:
+        """Whether `seal` would write anything; cheap, and loads nothing large."""
+        closed_ms, marks = _closed_ms(now_ms, grace_s), self._watermarks()
+        for kind in SCHEMAS:
+            until: dict[int, int] = {}
+            for position, start_ms, end_ms in self._journal.spans(kind, marks.get(kind, 0)):
+                for hour_ms in self._hours(position, start_ms, end_ms):
+                    if not _is_closed(hour_ms, closed_ms):
+                        continue
+                    if hour_ms not in until:
+                        until[hour_ms] = self._sealed_until(kind, hour_ms)
+                    if position > until[hour_ms]:
+                        return True
+        return False
+
+    def _sealed_until(self, kind: str, hour_ms: int) -> int:
+        import pyarrow.parquet as pq
+
+        path = self.folder / hour_file("raw", kind, hour_ms)
+        return _until(pq.ParquetFile(path)) if path.exists() else 0
 
     def _seal_kind(self, kind: str, closed_ms: int) -> list[Sealed]:
         after = self._watermarks().get(kind, 0)
@@ -61,8 +82,7 @@ class ParquetArchive:
         upto, still_open = after, False
         for position, start_ms, end_ms in self._journal.spans(kind, after):
             touched = self._hours(position, start_ms, end_ms)
-            # What is dated more than a day ahead was heard by a wrong clock: waiting for that day would hold all else.
-            closed = {hour_ms for hour_ms in touched if hour_ms < closed_ms or hour_ms > closed_ms + _AHEAD_MS}
+            closed = {hour_ms for hour_ms in touched if _is_closed(hour_ms, closed_ms)}
             still_open = still_open or len(closed) < len(touched)
             upto = upto if still_open else position
             hours |= closed
@@ -327,6 +347,15 @@ class ParquetArchive:
             sql = f"{sealed} UNION ALL BY NAME {sql}"
         database.execute(f"CREATE OR REPLACE VIEW {kind} AS {sql}")
         return kind
+
+
+def _closed_ms(now_ms: int, grace_s: float) -> int:
+    return floor_ms(now_ms - round(grace_s * MS_PER_S), MS_PER_HOUR)
+
+
+def _is_closed(hour_ms: int, closed_ms: int) -> bool:
+    """What is dated more than a day ahead was heard by a wrong clock: waiting for that day would hold all else."""
+    return hour_ms < closed_ms or hour_ms > closed_ms + _AHEAD_MS
 
 
 def _until(file: Any) -> int:

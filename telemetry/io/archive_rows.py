@@ -51,7 +51,11 @@ def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequen
         inside &= chosen.to_numpy(zero_copy_only=False)[arrays["device"].indices.to_numpy()]
     if not inside.all():
         batch = batch.filter(pa.array(inside))
-        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        # A dictionary is not filtered: as it stands it would hold the whole unpacked blob in memory for a few rows.
+        arrays = {
+            name: array.dictionary_decode().dictionary_encode() if pa.types.is_dictionary(array.type) else array
+            for name, array in zip(batch.schema.names, batch.columns, strict=True)
+        }
     columns: dict[str, pa.Array] = {
         "device": arrays["device"].cast(_TEXT),
         "at_ms": arrays["at_ms"],

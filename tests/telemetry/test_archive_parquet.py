@@ -13,6 +13,7 @@ from kernel.span import Span, even_slots
 from telemetry.archive import Step
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal, read_journal
+from telemetry.io.seal import ApartArchive
 from tests.telemetry.journal_cases import T0_MS, batch, meter, miner
 
 HOUR = 3_600_000
@@ -236,3 +237,36 @@ def test_what_may_be_trimmed_by_age(tmp_path: Path, journal: SqliteJournal) -> N
     assert journal.position_before(T0_MS + 5 * 60_000) == 10
     assert journal.position_before(T0_MS) == 0
     assert journal.position_before(T0_MS + HOUR) == 20
+
+
+def test_sealing_apart_makes_the_same_files_and_starts_nothing_where_nothing_is_due(
+    tmp_path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(journal, 0, 130)
+    straddling = [miner(1, T0_MS + HOUR - 1), miner(1, T0_MS + 2 * HOUR + 11 * 60_000)]
+    journal.append([batch("miner", straddling)], [])
+    monkeypatch.chdir(Path(__file__).parents[2])
+    apart = ApartArchive(tmp_path / "apart", journal)
+    assert not apart.due(T0_MS + 30 * 60_000)
+    assert apart.due(T0_MS + 130 * 60_000)
+    done = apart.seal(T0_MS + 130 * 60_000)
+    here = ParquetArchive(tmp_path / "here", journal)
+    assert [(s.kind, s.hour_ms, s.rows) for s in done] == [
+        (s.kind, s.hour_ms, s.rows) for s in here.seal(T0_MS + 130 * 60_000)
+    ]
+    assert apart.readings("miner", DAY).to_pylist() == here.readings("miner", DAY).to_pylist()
+    assert not apart.due(T0_MS + 130 * 60_000), "a batch that reaches into the open hour is not due again and again"
+    (tmp_path / "apart" / "sealed.json").write_text("broken")
+    with pytest.raises(ValueError):
+        apart.due(T0_MS + 130 * 60_000)
+
+
+def test_a_failure_of_the_sealing_process_is_said(
+    tmp_path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(journal, 0, 70)
+    monkeypatch.chdir(Path(__file__).parents[2])
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "raw").write_text("a file where a folder must be")
+    with pytest.raises(OSError, match="sealing .* failed: .*raw"):
+        ApartArchive(tmp_path / "archive", journal).seal(T0_MS + 70 * 60_000)

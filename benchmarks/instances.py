@@ -8,6 +8,7 @@ import numpy as np
 
 from kernel.span import Slots, horizon
 from scheduling.problem import Battery, Groups, Order, Problem, Reserve, Site, Take
+from scheduling.scenario import Market, drawn
 
 EPOCH_MS = 1_767_225_600_000
 MODELS = (
@@ -255,3 +256,18 @@ def with_order(problem: Problem, order: Order) -> Problem:
         if edge < len(ramp):
             ramp[edge] = max(ramp[edge], top)
     return replace(problem, orders=(*problem.orders, order), site=replace(problem.site, ramp_w=ramp))
+
+
+def scenario_market(seed: int, scenarios: int = 50, slots: int = 96, weight: float = 0.5) -> Market:
+    """A day ahead of an uncertain price: spiky errors around a day-ahead curve, a merit curve of 12 segments, hourly reserve."""
+    rng = np.random.default_rng(seed)
+    hours = np.full(slots, 24 / slots)
+    ahead = 35 + 15 * np.sin(np.arange(slots) / slots * 2 * np.pi)
+    errors = rng.normal(0, 9, (40, slots)).cumsum(axis=1) / 4 + np.where(rng.random((40, slots)) < 0.02, 300, 0)
+    real = drawn(ahead, errors, scenarios, rng)
+    worth = np.linspace(1 / 13.5, 1 / 40, 12) * 1e12
+    watts = np.full(12, 100e6 / 12)
+    value = 45 / 1e15 / 86_400 * hours * 3600 * rng.normal(1, 0.03, (scenarios, 1))
+    block = np.arange(slots) // max(1, slots // 24)
+    price = rng.uniform(1, 8, int(block[-1]) + 1) / 1e6
+    return Market(hours, ahead / 1e6, real / 1e6, value, watts, worth * watts, price, block, 60e6, 100e6, weight=weight)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast and how good plans are: `python -m benchmarks.planning --json [--seeds N] [--stress] [--small] [--replan]`.
+"""How fast and how good plans are: `python -m benchmarks.planning --json [--seeds N] [--stress] [--small] [--replan]
+[--scenarios]`.
 
 Times are CPU seconds of one thread (`seconds_*`), wall time beside them (`wall_*`); memory is the growth of the process's
 peak resident size, each measured in a process of its own. The direct way is the full linear programme of the same facts in
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.instances import anything, at_slot, day_price, standard, with_order
+from benchmarks.instances import anything, at_slot, day_price, scenario_market, standard, with_order
 from scheduling.certified import Memory, Recipe, certified
 from scheduling.check import judge
 from scheduling.exact import Effort, branch, relax
@@ -27,6 +28,7 @@ from scheduling.model import build
 from scheduling.plan import Plan
 from scheduling.planner import make
 from scheduling.problem import Battery, Order, Problem, Take
+from scheduling.scenario import decide, one_programme
 
 
 def peak_mb() -> float:
@@ -160,7 +162,7 @@ def stress_cases() -> dict[str, Callable[[int], Problem]]:
         battery = Battery(30e6, 30e6, 60e6, 30e6, 30e6, 0.95, 0.95, 4e-6)
         take = Take(0, 287, 1.05 * 0.75 * total_w * 24, 20e-6)
         site = replace(problem.site, battery=battery, takes=(take,), coincident_price_per_w=coincident)
-        groups = replace(problem.groups, starts_left=problem.groups.units * 1)
+        groups = replace(problem.groups, starts_left=problem.groups.units // 4)
         return replace(problem, site=site, groups=groups)
 
     def three_days(seed: int) -> Problem:
@@ -221,6 +223,26 @@ def small(seed: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def scenarios(seeds: range) -> dict[str, Any]:
+    """50 scenarios x 96 slots, mean and CVaR, against the one large programme."""
+    decide(scenario_market(99, 5, 24))
+    rows = []
+    for seed in seeds:
+        market = scenario_market(seed)
+        fast, cpu, wall = timed(lambda market=market: decide(market))
+        whole, whole_cpu, _ = timed(lambda market=market: one_programme(market))
+        rows.append((cpu, wall, whole_cpu, abs(fast.objective / whole.objective - 1)))
+    cpu_s, wall_s, whole_s, off = (list(column) for column in zip(*rows, strict=True))
+    return {
+        "cases": len(rows),
+        "seconds_p50": float(np.median(cpu_s)),
+        "seconds_max": max(cpu_s),
+        "wall_p50": float(np.median(wall_s)),
+        "one_programme_s": float(np.median(whole_s)),
+        "difference_max": max(off),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -229,6 +251,7 @@ def main() -> None:
     parser.add_argument("--stress", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--replan", action="store_true")
+    parser.add_argument("--scenarios", action="store_true")
     parser.add_argument("--orders", type=int, default=200)
     parser.add_argument("--milp-seconds", type=float, default=20.0)
     options = parser.parse_args()
@@ -242,6 +265,8 @@ def main() -> None:
             "bound_broken": sum(not row["bound_holds"] for row in rows),
             "not_near": [row for row in rows if not row["near"]],
         }
+    elif options.scenarios:
+        report = alone(scenarios, range(min(options.seeds, 20)))
     elif options.replan:
         report = {str(seed): alone(replans, seed, options.orders // 2) for seed in (0, 3)}
         report["gap_max"] = max(report[seed]["gap_max"] for seed in ("0", "3"))

@@ -6,21 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scheduling.scenario import Market, decide, drawn, one_programme
-
-
-def market(seed: int, scenarios: int = 50, slots: int = 96, weight: float = 0.5) -> Market:
-    rng = np.random.default_rng(seed)
-    hours = np.full(slots, 24 / slots)
-    ahead = 35 + 15 * np.sin(np.arange(slots) / slots * 2 * np.pi)
-    errors = rng.normal(0, 9, (40, slots)).cumsum(axis=1) / 4 + np.where(rng.random((40, slots)) < 0.02, 300, 0)
-    real = drawn(ahead, errors, scenarios, rng)
-    worth = np.linspace(1 / 13.5, 1 / 40, 12) * 1e12
-    watts = np.full(12, 100e6 / 12)
-    value = 45 / 1e15 / 86_400 * hours * 3600 * rng.normal(1, 0.03, (scenarios, 1))
-    block = np.arange(slots) // max(1, slots // 24)
-    price = rng.uniform(1, 8, int(block[-1]) + 1) / 1e6
-    return Market(hours, ahead / 1e6, real / 1e6, value, watts, worth * watts, price, block, 60e6, 100e6, weight=weight)
+from benchmarks.instances import scenario_market as market
+from scheduling.scenario import decide, one_programme
 
 
 @pytest.mark.parametrize(("seed", "scenarios", "slots"), [(0, 50, 96), (1, 20, 24), (2, 5, 48), (3, 50, 96)])

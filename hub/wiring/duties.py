@@ -29,6 +29,7 @@ from miner_control.register import Register
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.marks_sqlite import SqliteMarks
+from telemetry.io.seal import ApartArchive
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
 from telemetry.sink import Forwarder
 from treasury.contract import load_contract
@@ -206,5 +207,5 @@ def keeping_duties(base: Ground) -> list[Duty]:
         )
         forwarders.append(Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock))
         duties.append(ForwardDuty(forwarders[0], "influx", influx.every_s, base.offload))
-    archive = ParquetArchive(base.data / "archive", base.journal)
+    archive = ApartArchive(base.data / "archive", base.journal)
     return [*duties, SealDuty(base, archive, forwarders, base.config.hub.journal_days)]

@@ -159,8 +159,13 @@ class Influx1:
 
 def started(server: Any, port: int) -> subprocess.Popen[bytes]:
     program = subprocess.Popen(server.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_port(port, timeout_s=120)
-    server.prepare()
+    try:
+        wait_port(port, timeout_s=120)
+        server.prepare()
+    except BaseException:
+        program.kill()
+        program.wait()
+        raise
     return program
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from grid.limit import Limit
+from hub.config import Config
 from hub.state import HubState, SiteState
 from miner_control.allocate import Allocation
 from miner_control.command import Command, Intent, Wake, command, intent_json
@@ -31,6 +32,13 @@ class Pace:
 
     stale_s: float
     deadline_s: float
+    meter_fresh_s: float = METER_FRESH_S
+
+    @classmethod
+    def of(cls, config: Config) -> "Pace":
+        """A meter's word is fresh for three of its polls, and for METER_FRESH_S at least."""
+        control = config.control
+        return cls(control.stale_after_s, control.command_deadline_s, max(METER_FRESH_S, 3.0 * config.polling.meter_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,12 @@ def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
     return site.standing_limits() + ours
 
 
-def fresh_meters(state: HubState, site: SiteState, now_ms: int) -> dict[str, float]:
+def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float = METER_FRESH_S) -> dict[str, float]:
     """Scope to measured power, for the meters that spoke lately."""
     found = {}
     for scope, device in site.scopes().items():
         last = state.traces[device].last()
-        if last is not None and now_ms - last[0] <= METER_FRESH_S * 1000:
+        if last is not None and now_ms - last[0] <= fresh_s * 1000:
             found[scope] = last[1]
     return found
 
@@ -68,7 +76,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     """The control step for one site. Pure: the same state and instant, the same bytes."""
     fleet = fleet_at(state, site, now_ms, pace.stale_s)
     limits = limits_at(state, site, now_ms)
-    meters = fresh_meters(state, site, now_ms)
+    meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
     terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor))
     decision = step(now_ms, fleet, site.schedule, limits, terms, meters)
     guarded = guard(

@@ -64,8 +64,7 @@ def replay_folder(folder: Path) -> Replayed:
 def replay(config: Config, journal: Journal) -> Replayed:
     """Replay a journal under the configuration it was lived with."""
     state = empty_state(config, catalogue())
-    control = config.control
-    pace = Pace(stale_s=control.stale_after_s, deadline_s=control.command_deadline_s)
+    pace = Pace.of(config)
     waiting: dict[int, list[tuple[int, Event]]] = {}
     for position, event in journal.events(["tick.decided"]):
         waiting.setdefault(int(event.body["position"]), []).append((position, event))

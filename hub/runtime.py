@@ -99,8 +99,7 @@ class Hub:
         self.ticks = 0
         self._urgent: dict[str, asyncio.Event] = {key: asyncio.Event() for key in rooms.state.sites}
         self._stop = asyncio.Event()
-        control = rooms.config.control
-        self._pace = Pace(stale_s=control.stale_after_s, deadline_s=control.command_deadline_s)
+        self._pace = Pace.of(rooms.config)
         self._verdicts: dict[str, tuple[str, bool]] = {}
 
     async def run(self) -> None:

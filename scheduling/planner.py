@@ -21,7 +21,7 @@ from scheduling.greedy import greedy
 from scheduling.plan import Plan
 from scheduling.problem import Ints, Problem
 
-MILP_CELLS = 8_000
+MILP_CELLS = 2_000
 """Most cells (groups x modes x slots) that are given to the integer programme."""
 
 

@@ -21,6 +21,9 @@ from scheduling.rolling import rolling_wishes
 RELUCTANCE = 1.5
 """A start is taken only where it is worth this much more than it costs: what is forecast may not come true."""
 
+MOST_SURE = 0.9
+"""No forecast of a month's weather is surer than this that a higher day is still to come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -258,7 +261,8 @@ def _later(history: History, terms: Terms, day: Day, high: float) -> float:
     if ago is not None:
         highest = float(history.load[ago[0] : ago[1]].max())
         reach = max(reach, float(_above(np.array((highest - high) / (3 * spread)))) / 30)
-    return float(1 - (1 - min(reach, 0.9)) ** (day.days_left - 1))
+    later = 1 - (1 - min(reach, 0.9)) ** (day.days_left - 1)
+    return float(min(later, MOST_SURE))
 
 
 def _above(z: Floats) -> Floats:

@@ -15,7 +15,7 @@ from hub.replay import replay_folder
 from hub.simulate import simulate
 from tests.servers import count
 
-DAYS, MINERS = (0.05, 40) if count(1, 2) == 1 else (1.0, 1000)
+DAYS, MINERS = (0.05, 60) if count(1, 2) == 1 else (1.0, 1000)
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ class DemoOptions:
     port: int
     seed: int
     pace: float
+    headless: bool = False
 
 
 def _die_with_parent() -> None:
@@ -110,17 +111,20 @@ async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str
         config = load(config_path, environment={})
         cpu_from_s, from_s = cpu_s(), clock.monotonic_s()
         async with start(config, folder) as running:
-            say(f"page: {running.link}")
+            if not options.headless:
+                say(f"page: {running.link}")
             if options.seconds is None:
                 await asyncio.Event().wait()
                 return None
             from_ms = await _first_word(running)
-            await _story(running, config, options.seconds, clock, say)
+            accepted_s = await _story(running, config, options.seconds, clock, say)
             used_s = clock.monotonic_s() - from_s
             used_cpu_s = cpu_s() - cpu_from_s
             process = {"cpu_pct": round(100 * used_cpu_s / used_s, 1), "rss_mb": round(_peak_rss_mb(), 1)}
             end_ms = clock.now_ms()
             made = run_figures(running.wired, config, Span(from_ms, end_ms), options.miners)
+            if made["order"]:
+                made["order"]["accepted_s"] = round(accepted_s, 4)
             polls, planner = made["polls"], next(iter(running.wired.planners.values()), None)
             polls["per_second"] = round(polls["ok"] / used_s, 1)
             polls["cpu_ms_each"] = round(1000 * used_cpu_s / max(polls["ok"], 1), 3)
@@ -130,8 +134,8 @@ async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str
             return {**made, "report": {"path": path, "signature": signature}, "process": process}
 
 
-async def _story(running: Running, config: Config, seconds: float, clock: Clock, say: Callable[[str], None]) -> None:
-    """Wait, order, wait: by the API, as a dispatcher does."""
+async def _story(running: Running, config: Config, seconds: float, clock: Clock, say: Callable[[str], None]) -> float:
+    """Wait, order, wait: by the API, as a dispatcher does. Returns the seconds from asking to the answer."""
     begun_s = clock.monotonic_s()
     await asyncio.sleep(ORDER_FROM * seconds)
     key = running.access_key("demo-dispatcher", "dispatcher")
@@ -149,12 +153,15 @@ async def _story(running: Running, config: Config, seconds: float, clock: Clock,
             "reference": f"demo-{clock.now_ms()}",
             "reason": "demonstration",
         }
+        asked_s = clock.monotonic_s()
         answer = await api.post(f"/api/v1/sites/{site}/orders", json=body)
+        accepted_s = clock.monotonic_s() - asked_s
         answer.raise_for_status()
         say(f"order: at most {body['power_w'] / 1e3:.0f} kW until {body['until']}: {answer.json()['phase']}")
     await asyncio.sleep(max(0.0, begun_s + seconds - clock.monotonic_s()))
     if running.wired.settling is not None:
         await _settled(running.wired.settling)
+    return accepted_s
 
 
 async def _first_word(running: Running, patience_s: float = 30.0) -> int:

@@ -162,7 +162,7 @@ def write_simulated_site(folder: Path, world: Site, spec: TwinSpec, now_ms: int)
     secret_file(folder, "miners.password", "simulated")
     path = write_site(folder, ready, spec, 8787, now_ms, quick=False)
     text = path.read_text().replace("start_cost = 40.0", "start_cost = 40.0\nhorizon = [[1800.0, 86400.0]]")
-    text = text.replace("tick_s = 2.0", "tick_s = 60.0").replace("stale_after_s = 30.0", "stale_after_s = 200.0")
+    text = text.replace("tick_s = 2.0", "tick_s = 120.0").replace("stale_after_s = 30.0", "stale_after_s = 200.0")
     text = text.replace("command_deadline_s = 60.0", "command_deadline_s = 1800.0")
     text += "\n[polling]\nminer_fast_s = 60.0\nminer_slow_s = 3600.0\nmeter_s = 30.0\n"
     path.write_text(text)

@@ -56,7 +56,7 @@ def demo(
     if headless and seconds is None:
         raise ConfigError([Fault("--headless", "a demonstration without page and without end", "Add --seconds")])
     _log_to_stderr()
-    options = DemoOptions(miners, seconds, folder, port, seed, pace)
+    options = DemoOptions(miners, seconds, folder, port, seed, pace, headless)
     tell = say if headless or json else typer.echo
     try:
         found = uvloop.run(run_demo(options, tell))
@@ -120,6 +120,7 @@ def simulate(
     """Live a day (or more) of a make-believe hub in virtual time: the same bytes for the same seed."""
     from hub.simulate import simulate as live_through
 
+    _log_to_stderr()
     found = live_through(days, seed, miners, folder)
     if json:
         put_json(found)

@@ -208,7 +208,7 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
     return put_together(
-        base, devices, (), wiring="simulated", tick_s=5.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0)
+        base, devices, (), wiring="simulated", tick_s=15.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0)
     )
 
 

@@ -220,6 +220,9 @@ class SimulatedMiner:
                 site.set_percent(unit, percent, now_ms)
             case SetMode(mode) if mode in {name for name, _, _ in unit.model.modes}:
                 site.set_mode(unit, mode, now_ms)
+                if stock and bool(site.machines.asleep[self._index]):
+                    # On stock firmware sleep is a mode among the others: another mode ends it.
+                    site.wake(unit, now_ms)
             case Reboot():
                 site.reboot(unit, now_ms)
             case Locate(on):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from grid.compliance import Outcome, Samples, Terms, judge
-from grid.dispatch import LIVE, Authority, Happening
+from grid.dispatch import LIVE, Happening
 from hub.config import Config
 from hub.decide import Pace, decide
 from hub.recorder import Offload, Recorder
@@ -83,7 +83,6 @@ class Rooms:
     actuators: Mapping[str, Actuator]
     subscriptions: Sequence[Subscription] = ()
     duties: Sequence[Duty] = ()
-    servers: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Any]] = ()
     wiring: str = "live"
     rhythm: Rhythm = Rhythm()
@@ -119,7 +118,6 @@ class Hub:
                     *(group.create_task(self._control(site)) for site in rooms.state.sites.values()),
                     *(group.create_task(self._listen(feed)) for feed in rooms.subscriptions),
                     *(group.create_task(self._every(duty.name, duty.every_s, duty.do)) for duty in rooms.duties),
-                    *(group.create_task(_serve(serve)) for serve in rooms.servers),
                 ]
                 await self._stop.wait()
                 for task in tasks:
@@ -276,12 +274,3 @@ def told_by_broker(board: dict[str, FeedHealth], text: str, now_ms: int) -> None
 def site_of(scope: str) -> str:
     """The site's key of a scope (`hub/site` or `hub/site/feeder`)."""
     return "/".join(scope.split("/")[:2])
-
-
-def authority(who: str, scopes: tuple[str, ...]) -> Authority:
-    """A dispatcher known by the hub's own access rules."""
-    return Authority(who, scopes)
-
-
-async def _serve(serve: Callable[[], Awaitable[None]]) -> None:
-    await serve()

@@ -29,7 +29,6 @@ class Rpc:
     port: int
     length_prefixed: bool = False
     writes: bool = False
-    keep_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,3 +123,14 @@ def test_how_a_mode_is_asked_for():
 def test_a_model_without_envelope_is_named():
     with pytest.raises(KeyError, match="mystery with antminer"):
         roster_of([miner(0, "mystery")], {})
+
+
+def test_a_unit_newly_asleep_settles_at_its_sleep_power_while_it_runs_down():
+    who = one()
+    still_drawing = replace(seen(who, mode=ASLEEP), power_w=np.array([2000.0]), has_power=np.array([True]))
+    just_now = replace(never_asked(who), since_ms=np.array([NOW_MS - 5_000]))
+    found = fleet(who, still_drawing, just_now)
+    assert found.power_w[0] == 2000.0, "what it draws now is told as it is"
+    assert found.settled_w[0] == 20.0, "nothing more is shed for what runs down by itself"
+    long_ago = replace(never_asked(who), since_ms=np.array([NOW_MS - 3_600_000]))
+    assert fleet(who, still_drawing, long_ago).settled_w[0] == 2000.0, "a sleeper that goes on drawing is load"

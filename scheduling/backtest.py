@@ -15,6 +15,7 @@ import numpy as np
 
 from kernel.clock import to_datetime
 from kernel.curve import Curve
+from kernel.errors import ConfigError, Fault
 from scheduling.certified import Recipe, certified
 from scheduling.forecast import skill
 from scheduling.history import Day, History, history_of
@@ -28,7 +29,8 @@ Policy = Callable[[History, Groups, Terms, State, Day], DayResult]
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The make-believe site around the history: 30 groups, about 102 MW in normal mode, 30 min minimum times, eight minutes
-    of hashing lost at each start; its terms in money of the price curve."""
+    of hashing lost at each start; its terms in money of the price curve. `auction`: the series was published the day
+    before, so that the price of a slot is known as it begins."""
 
     zone: str = "America/Chicago"
     hashprice: float = 45.0
@@ -38,6 +40,7 @@ class Settings:
     calls_per_month: int = 3
     load_error: float = 0.01
     lag: int = 1
+    auction: bool = False
     seed: int = 7
     normal_w: float = 102e6
     studies: tuple[str, ...] = ("energy", "coupled")
@@ -110,17 +113,26 @@ def run(
         calls_per_month=settings.calls_per_month,
         load_error=settings.load_error,
         months=months,
+        auction=settings.auction,
     )
     groups = example_groups(settings.normal_w)
+    _refuse_other_money(history, groups, settings.hashprice, real_time)
+    lag = 0 if settings.auction else settings.lag
     report: dict[str, Any] = {
         "from": to_datetime(int(history.slots.edges_ms[0])).isoformat(),
         "to": to_datetime(int(history.slots.edges_ms[-1])).isoformat(),
+        "zone": settings.zone,
+        "unit": real_time.unit,
+        "source": real_time.source,
         "slots": len(history.slots),
+        "known": "the day before" if settings.auction else f"{settings.lag} slot after its own began",
+        "day_ahead": "the series itself" if settings.auction else _origin(day_ahead, "guessed from the days before"),
+        "demand": _origin(demand, f"make-believe, seed {settings.seed}"),
         "hashprice_per_phs_day": settings.hashprice,
         "negative_price_slots": int((history.real < 0).sum()),
         "highest_price": float(history.real.max()),
         "odd_days": sum(1 for day in history.days if day.last - day.first != round(24 / history.step_h)),
-        "forecast_error_per_mwh": _skill(history, settings.lag),
+        "forecast_error_per_mwh": _skill(history, lag),
     }
     if "energy" in settings.studies:
         report["energy"] = study(history, groups, Terms(settings.hashprice, lag=0), on_off=True)
@@ -131,10 +143,25 @@ def run(
             settings.coincident_per_kw,
             reserve_per_mwh=settings.reserve_per_mwh,
             load_error=settings.load_error,
-            lag=settings.lag,
+            lag=lag,
         )
         report["coupled"] = study(history, groups, terms, on_off=False)
     return report
+
+
+def _origin(curve: Curve | None, otherwise: str) -> str:
+    return otherwise if curve is None else curve.source
+
+
+def _refuse_other_money(history: History, groups: Groups, hashprice: float, curve: Curve) -> None:
+    """A hashprice at which the best miner never pays, or at which the worst always pays many times over, is in other money
+    than the prices. Raises ConfigError."""
+    best = float((groups.mode_hashrate_hs / groups.mode_power_w).max()) * hashprice / 1e15 / 24 * 1e6
+    usual = float(np.median(np.abs(history.real)))
+    if usual > 4 * best or usual < best / 2000:
+        text = f"{hashprice:g} per PH/s and day pays {best:,.0f} per MWh; prices are about {usual:,.0f} {curve.unit}"
+        remedy = f"Give --hashprice, charges and prices in one money, that of {curve.unit}"
+        raise ConfigError([Fault(curve.source, text, remedy)])
 
 
 def study(history: History, groups: Groups, terms: Terms, *, on_off: bool) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from kernel.span import Span
 from scheduling.problem import Floats, Ints
 
 DAY_MS = 86_400_000
-WORST_SPREAD = 200.0
-"""Real-time less day-ahead beyond this (money per MWh) is a spike: it is cut before it is carried on."""
+SPIKE = 8.0
+"""Real-time less day-ahead beyond so many times the usual price is a spike: it is cut before it is carried on."""
+LEADS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 48, 64, 95)
+"""Slots ahead at which `learnt` is fitted; between them weights are interpolated."""
+FEW_DAYS = 4
 
 
 def continued(curve: Curve, span: Span) -> Curve:
@@ -82,18 +85,47 @@ def day_ahead(known: Known, at: Ints, steps: int) -> Floats:
     return found
 
 
-def carried(known: Known, at: Ints, steps: int, rate: float) -> Floats:
-    """Day-ahead plus the last known spread, fading by `rate` per slot, shape [at, step]."""
-    newest = np.maximum(at - known.lag, 0)
-    spread = np.clip(known.real[newest] - known.ahead[newest], -WORST_SPREAD, WORST_SPREAD)
-    fade = rate ** (np.arange(steps) + known.lag)
-    return day_ahead(known, at, steps) + spread[:, None] * fade[None, :]
+def expected(real: Floats, day: int) -> Floats:
+    """For want of a day-ahead price: the median of the same time two to eight days before, which the day before knows.
+    The first two days stand on the first price alone, shape [slot]."""
+    count = len(real)
+    past = np.full((7, count), np.nan)
+    for row, back in enumerate(range(2, 9)):
+        past[row, back * day :] = real[: max(count - back * day, 0)]
+    found = np.full(count, real[0])
+    seen = np.flatnonzero(np.isfinite(past[0]))
+    found[seen] = np.nanmedian(past[:, seen], axis=0)
+    return found
+
+
+def _newest(known: Known, at: Ints) -> Ints:
+    return np.maximum(at - known.lag, 0)
+
+
+def _past(known: Known, until: int, window: int) -> tuple[int, int]:
+    """The slots first..last-1 of a window whose prices are known at `until`."""
+    last = max(2, min(until, until - known.lag + 1))
+    return max(0, last - window), last
+
+
+def _spread(known: Known, until: int, window: int) -> tuple[Floats, float]:
+    """(real-time less day-ahead of every slot, spikes cut; where the cut is)."""
+    first, last = _past(known, until, window)
+    cut = SPIKE * float(np.median(np.abs(known.real[first:last]))) + 1e-9
+    return np.clip(known.real - known.ahead, -cut, cut), cut
+
+
+def carried(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
+    """Day-ahead plus the last known spread, fading by its rate in the window before `until`, shape [at, step]."""
+    spread, _ = _spread(known, until, window)
+    fade = fade_rate(known, until, window) ** (np.arange(steps) + known.lag)
+    return day_ahead(known, at, steps) + spread[_newest(known, at)][:, None] * fade[None, :]
 
 
 def fade_rate(known: Known, until: int, window: int) -> float:
     """How much of the spread is left one slot later: least squares on the `window` slots before `until`, within [0, 1]."""
-    first, last = max(0, until - window), max(2, until)
-    spread = np.clip(known.real[first:last] - known.ahead[first:last], -WORST_SPREAD, WORST_SPREAD)
+    first, last = _past(known, until, window)
+    spread = _spread(known, until, window)[0][first:last]
     before, after = spread[:-1], spread[1:]
     power = float(before @ before)
     return min(1.0, max(0.0, float(before @ after) / power)) if power > 0 else 0.0
@@ -102,29 +134,82 @@ def fade_rate(known: Known, until: int, window: int) -> float:
 def regressed(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
     """Regression of the price on day-ahead, last spread and demand forecast, one fit for each step ahead, on the `window`
     slots before `until`, shape [at, step]. Without history, day-ahead with the carried spread."""
-    rate = fade_rate(known, until, window)
-    base = carried(known, at, steps, rate)
-    past = np.arange(max(known.day, until - window), until - steps)
-    if len(past) < 4 * known.day:
+    base = carried(known, at, steps, until, window)
+    first, last = _past(known, until, window)
+    past = np.arange(max(known.day, first), last - steps)
+    if len(past) < FEW_DAYS * known.day:
         return base
     found = base.copy()
-    cut = np.clip(known.real, -WORST_SPREAD, 2 * WORST_SPREAD)
+    spread, cut = _spread(known, until, window)
+    real = np.clip(known.real, -cut, 2 * cut)
+    usual = 1.0 if known.demand is None else max(float(known.demand[first:last].mean()), 1e-9)
+
+    def features(rows: Ints, step: int) -> Floats:
+        columns = [np.ones(len(rows)), _ahead_at(known, rows, step), spread[_newest(known, rows)]]
+        if known.demand is not None:
+            columns.append(known.demand[np.minimum(rows + step, len(known.demand) - 1)] / usual)
+        return np.stack(columns, axis=1)
+
     for step in range(steps):
-        x, y = _features(known, past, step), cut[past + step]
-        weights, *_ = np.linalg.lstsq(x.T @ x + 1e-3 * len(past) * np.eye(x.shape[1]) * 1e-3, x.T @ y, rcond=None)
-        found[:, step] = _features(known, at, step) @ weights
+        found[:, step] = features(at, step) @ _weights(features(past, step), real[past + step])
     return found
 
 
-def _features(known: Known, at: Ints, step: int) -> Floats:
-    ahead = day_ahead(known, at, step + 1)[:, step]
-    newest = np.maximum(at - known.lag, 0)
-    spread = np.clip(known.real[newest] - known.ahead[newest], -WORST_SPREAD, WORST_SPREAD)
-    columns = [np.ones(len(at)), np.clip(ahead, -WORST_SPREAD, 2 * WORST_SPREAD), spread]
-    if known.demand is not None:
-        slot = np.minimum(at + step, len(known.demand) - 1)
-        columns.append(known.demand[slot] / max(float(known.demand.mean()), 1e-9))
-    return np.stack(columns, axis=1)
+def learnt(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
+    """Day-ahead plus what the newest spreads tell, shape [at, step].
+
+    For each of a few leads one least-squares fit on the `window` slots before `until`: of the spread to come on the last
+    one's usual part and its part above and below the usual, its last move, and its mean over six hours (small spreads
+    last, spikes pass). For the next slot the last price alone is taken where it was nearer in the window.
+    """
+    first, last = _past(known, until, window)
+    past = np.arange(first + known.lag, last)
+    if len(past) < FEW_DAYS * known.day:
+        return carried(known, at, steps, until, window)
+    spread, cut = _spread(known, until, window)
+    usual = max(1e-6, float(np.quantile(np.abs(spread[first:last]), 0.8)))
+    inside = np.clip(spread, -usual, usual)
+    total = np.concatenate(([0.0], np.cumsum(inside)))
+    mean_of = max(1, known.day // 4)
+
+    def features(rows: Ints) -> Floats:
+        new = _newest(known, rows)
+        move = inside[new] - inside[np.maximum(new - 1, 0)]
+        begin = np.maximum(new + 1 - mean_of, 0)
+        mean = (total[new + 1] - total[begin]) / (new + 1 - begin)
+        above, below = np.maximum(spread[new] - usual, 0.0), np.minimum(spread[new] + usual, 0.0)
+        return np.stack((np.ones(len(rows)), inside[new], above, below, move, mean), axis=1)
+
+    here, now = features(past), features(at)
+    marks = sorted({min(lead, steps - 1) for lead in LEADS})
+    weights, last_is_nearer = [], False
+    for lead in marks:
+        rows = past[: len(past) - lead]
+        base, x, truth = _ahead_at(known, rows, lead), here[: len(rows)], known.real[rows + lead]
+        weights.append(_weights(x, np.clip(truth - base, -cut, cut)))
+        if lead == 0:
+            off = float(np.abs(truth - base - x @ weights[0]).mean())
+            last_is_nearer = bool(np.abs(truth - known.real[_newest(known, rows)]).mean() < off)
+    spaced = np.stack([np.interp(np.arange(steps), marks, column) for column in np.array(weights).T])
+    found: Floats = day_ahead(known, at, steps) + now @ spaced
+    if last_is_nearer:
+        found[:, 0] = known.real[_newest(known, at)]
+    return found
+
+
+def _ahead_at(known: Known, at: Ints, step: int) -> Floats:
+    """The day-ahead forecast of one step ahead, shape [at]."""
+    slot = at + step
+    out = np.minimum(known.published[at], len(known.ahead))
+    back = -(-np.maximum(slot - out + 1, 0) // known.day) * known.day
+    found: Floats = known.ahead[np.clip(slot - back, 0, len(known.ahead) - 1)]
+    return found
+
+
+def _weights(x: Floats, y: Floats) -> Floats:
+    """Least squares, held a little towards zero."""
+    gram = x.T @ x
+    return np.asarray(np.linalg.solve(gram + np.diag(1e-3 * np.diag(gram) + 1e-9), x.T @ y), dtype=np.float64)
 
 
 def skill(
@@ -138,8 +223,9 @@ def skill(
         "persistence": persistence(known, at, steps),
         "same_hour": same_hour(known, at, steps),
         "day_ahead": day_ahead(known, at, steps),
-        "day_ahead_carried": carried(known, at, steps, fade_rate(known, first, month)),
+        "day_ahead_carried": carried(known, at, steps, first, month),
         "regression": regressed(known, at, steps, first, month),
+        "learnt": learnt(known, at, steps, first, 2 * month),
     }
     truth = known.real[at[:, None] + np.arange(steps)[None, :]]
     return {name: np.abs(made - truth).mean(axis=0)[list(leads)] for name, made in methods.items()}

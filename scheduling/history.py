@@ -13,7 +13,7 @@ from kernel.clock import from_datetime, to_datetime
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, local_day
-from scheduling.forecast import Known
+from scheduling.forecast import DAY_MS, Known, expected
 from scheduling.problem import Floats, Ints
 
 ERROR_KEEPS = 0.98
@@ -79,14 +79,20 @@ def history_of(
     calls_per_month: int,
     load_error: float,
     months: int | None,
+    auction: bool = False,
 ) -> History:
-    """Lay out curves on the real-time curve's own even grid, whole local days only.
+    """Lay out curves on an even grid of the real-time curve's finest step, whole local days only.
 
-    Raises ConfigError where units differ, the grid is uneven, or there is no whole day.
+    `auction`: the one series given was itself published the day before. Without that and without a day-ahead curve the
+    day ahead is guessed from the days before (`expected`); without `demand` the system's load is made up from the seed.
+    Raises ConfigError where units differ, the series has gaps, the step does not divide a day, or there is no whole day.
     """
     steps = np.unique(real_time.ends_ms - real_time.starts_ms)
-    if len(steps) != 1 or bool(np.any(real_time.starts_ms[1:] != real_time.ends_ms[:-1])):
-        raise ConfigError([Fault(real_time.name, "has gaps or uneven steps", "Give an even series without gaps")])
+    if bool(np.any(real_time.starts_ms[1:] != real_time.ends_ms[:-1])):
+        raise ConfigError([Fault(real_time.name, "has gaps", "Give a series without gaps")])
+    if bool(np.any(steps % steps[0])) or 3_600_000 % int(steps[0]):
+        text = "has steps of " + ", ".join(f"{int(step) / 60_000:g}" for step in steps[:4]) + " min"
+        raise ConfigError([Fault(real_time.name, text, "Give steps that divide the hour and each other")])
     if day_ahead is not None and day_ahead.unit != real_time.unit:
         text = f"is in {day_ahead.unit}, the real-time price in {real_time.unit}"
         raise ConfigError([Fault(day_ahead.name, text, "Give both in one unit")])
@@ -95,12 +101,14 @@ def history_of(
     if not spans:
         raise ConfigError([Fault(real_time.name, f"holds no whole day of {zone.key}", "Give at least one day")])
     start_ms, end_ms = spans[0][1], spans[-1][2]
-    first = int(np.searchsorted(real_time.starts_ms, start_ms))
     count = (end_ms - start_ms) // step_ms
     slots = Slots(start_ms + step_ms * np.arange(count + 1, dtype=np.int64))
-    real = real_time.values[first : first + count]
-    ahead = real.copy() if day_ahead is None else _on(day_ahead, slots)
-    load_forecast = np.ones(count) if demand is None else _on(demand, slots)
+    real = _on(real_time, slots)
+    if auction:
+        ahead = real.copy()
+    else:
+        ahead = expected(real, DAY_MS // step_ms) if day_ahead is None else _on(day_ahead, slots)
+    load_forecast = make_believe_demand(slots, zone, seed) if demand is None else _on(demand, slots)
 
     days, published = [], np.empty(count, dtype=np.int64)
     edges = [((at - start_ms) // step_ms, (end - start_ms) // step_ms) for _, at, end in spans]
@@ -120,6 +128,25 @@ def history_of(
     calls = _calls(rng, days, calls_per_month, round(3_600_000 / step_ms))
     load = load_forecast * (1 + load_error * noise)
     return History(slots, step_ms / 3_600_000, real, ahead, load_forecast, load, published, tuple(days), calls, zone)
+
+
+def make_believe_demand(slots: Slots, zone: ZoneInfo, seed: int) -> Floats:
+    """A day-ahead forecast of system load where none is given, MW: two humps a day, quiet weekends, hot and cold seasons,
+    and weather that lasts some days, from the seed."""
+    rng = np.random.default_rng(seed)
+    at = [to_datetime(int(start)).astimezone(zone) for start in slots.starts_ms]
+    hour = np.array([one.hour + one.minute / 60 for one in at])
+    weekend = np.array([one.weekday() >= 5 for one in at])
+    season = np.array([one.timetuple().tm_yday for one in at]) / 365.25
+    days = 2 + len(slots) * round(slots.hours[0] * 60) // 1440
+    weather = np.zeros(days)
+    for day in range(1, days):
+        weather[day] = 0.7 * weather[day - 1] + rng.normal(0, 0.04)
+    since = (slots.starts_ms - slots.starts_ms[0]) / DAY_MS
+    humps = 0.10 * np.exp(-(((hour - 9) / 3) ** 2)) + 0.16 * np.exp(-(((hour - 18) / 3.5) ** 2))
+    seasons = 0.12 * np.cos(4 * np.pi * (season - 0.04))
+    found: Floats = 50_000 * (0.8 + humps - 0.06 * weekend + seasons + np.interp(since, np.arange(days), weather))
+    return found
 
 
 def _on(curve: Curve, slots: Slots) -> Floats:

@@ -11,15 +11,22 @@ import numpy as np
 from kernel.span import Slots
 from scheduling.certified import Recipe, certified
 from scheduling.counts import Corridor, Wishes, forward
-from scheduling.forecast import carried, fade_rate
+from scheduling.forecast import FEW_DAYS, learnt
 from scheduling.history import ERROR_KEEPS, Day, History
 from scheduling.ladder import ladders
 from scheduling.modes import fill
 from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
 from scheduling.rolling import rolling_wishes
+from scheduling.shares import walk
 
 RELUCTANCE = 1.5
 """A start is taken only where it is worth this much more than it costs: what is forecast may not come true."""
+
+LEARN_DAYS = 60
+"""Days of the past from which the price forecast learns."""
+
+PEAK_DAYS = 28
+"""Days of the past by which the worth of a higher monthly peak is judged."""
 
 MOST_SURE = 0.9
 """No forecast of a month's weather is surer than this that a higher day is still to come."""
@@ -165,11 +172,10 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
     per_day = known.day
     count = day.last - day.first
     now = np.arange(day.first, day.last)
-    rate = fade_rate(known, day.first, 30 * per_day)
-    ahead = carried(known, now, per_day, rate)
+    ahead = learnt(known, now, per_day, day.first, LEARN_DAYS * per_day)
     if terms.lag == 0:
         ahead[:, 0] = history.real[now]
-    adder, cap, promised = _morning(history, groups, terms, state, day, rate)
+    adder, cap, promised = _morning(history, groups, terms, state, day)
     far = np.zeros(count + per_day)
     far[: len(adder)] = adder[: count + per_day]
     ahead += far[np.arange(count)[:, None] + np.arange(per_day)[None, :]]
@@ -186,7 +192,7 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
 
 
 def _morning(
-    history: History, groups: Groups, terms: Terms, state: State, day: Day, rate: float
+    history: History, groups: Groups, terms: Terms, state: State, day: Day
 ) -> tuple[Floats, Floats, Floats | None]:
     """(what a MWh costs beside energy and coincident peak per slot, power cap per slot, power promised as reserve per block)."""
     count, per_day = day.last - day.first, round(24 / history.step_h)
@@ -194,7 +200,8 @@ def _morning(
     if not terms.coupled:
         return np.zeros(count), free, None
     horizon = count + per_day // 2
-    price = carried(history.known(terms.lag), np.array([day.first]), horizon, rate)[0]
+    top = peak_worth_having(history, groups, terms, state, day)
+    price = learnt(history.known(terms.lag), np.array([day.first]), horizon, day.first, LEARN_DAYS * per_day)[0]
     share = min(1.0, horizon / per_day / max(day.days_left, 1))
     chance = np.zeros(horizon)
     chance[:count] = coincident_chance(history, terms, state, day)[0]
@@ -205,9 +212,12 @@ def _morning(
         state,
         slots_of(history, day.first, day.first + horizon),
         price,
-        peak_price_per_kw=terms.demand_per_kw_month * share,
+        peak_price_per_kw=terms.demand_per_kw_month * share if top is None else 0.0,
         coincident=terms.coincident_per_kw * chance,
     )
+    if top is not None:
+        cap = np.minimum(problem.site.import_cap_w, max(top, state.peak_w))
+        problem = replace(problem, site=replace(problem.site, import_cap_w=cap))
     plan = certified(problem, recipe=Recipe(enough_gap=5e-3, good_gap=5e-3))
     if plan is None:
         return np.zeros(count), free, None
@@ -215,12 +225,32 @@ def _morning(
     # Where nothing runs at a spike the shadow price falls far below it: no more than the reserve's own price is taken off.
     adder = np.clip(adder, -terms.reserve_per_mwh, 0.0)
     if terms.demand_per_kw_month > 0:
-        free = np.full(count, max(float(plan.power_w.max()), state.peak_w))
+        free = np.full(count, max(float(plan.power_w.max()) if top is None else top, state.peak_w))
     promised = plan.reserve_down_w
     if promised is None:
         return adder, free, None
     per_hour = max(1, round(1 / history.step_h))
     return adder, free, promised[: -(-count // per_hour)]
+
+
+def peak_worth_having(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> float | None:
+    """The month's peak that pays for itself, W: each rung of the fleet's merit order stands under it whose margin, in days
+    like the last four weeks and for as many as the month has left, is more than the demand charge. None where there is no
+    charge, or too little past to say."""
+    per_day = round(24 / history.step_h)
+    until = day.first - terms.lag + 1
+    past = history.real[max(0, until - PEAK_DAYS * per_day) : max(until, 0)] / 1e6
+    if terms.demand_per_kw_month <= 0 or len(past) < FEW_DAYS * per_day:
+        return None
+    problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.first + 1), past[:1] * 1e6)
+    (ladder,) = ladders(problem).values()
+    steps = walk(problem, ladder)
+    width = steps.watts * groups.units[steps.group]
+    earns = steps.worth * terms.value_per_hs_s() * 3600
+    held = np.cumsum(width) <= terms.reserve_share * _top_w(groups)
+    earns = earns + np.where(held, terms.reserve_per_mwh / 1e6, 0.0)
+    margin = np.maximum(earns[:, None] - past[None, :], 0.0).mean(axis=1) * 24 * day.days_left
+    return float(width[margin > terms.demand_per_kw_month / 1e3].sum())
 
 
 def coincident_chance(history: History, terms: Terms, state: State, day: Day) -> Floats:

@@ -2,14 +2,11 @@
 """Commands that study prices and plans: a backtest over history, a plan as a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hub.cli.output import put_json, put_table, say
-
-if TYPE_CHECKING:
-    from kernel.curve import Curve
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 
@@ -20,72 +17,92 @@ def add_to(app: typer.Typer) -> None:
     app.command("picture")(picture)
 
 
-def _curve(path: Path, name: str, unit: str) -> "Curve":
-    """A price file (Parquet or CSV: an instant column and a number column) as a curve."""
-    import numpy as np
-
-    from kernel.errors import ConfigError, Fault
-    from scheduling.price_table import curve_of
-
-    if not path.is_file():
-        raise ConfigError([Fault(str(path), "no such file", "Give a Parquet or CSV file")])
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path)
-        columns: dict[str, Any] = {}
-        for column in table.column_names:
-            columns[column] = table[column].to_pandas().to_numpy()
-        if not any(np.issubdtype(np.asarray(c).dtype, np.datetime64) for c in columns.values()):
-            frame = table.to_pandas()
-            if frame.index.name or frame.index.dtype.kind == "M":
-                columns = {"instant": frame.index.to_numpy(), **{c: frame[c].to_numpy() for c in frame.columns}}
-        return curve_of(columns, name=name, unit=unit, source=path.name)
-    import csv
-
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    texts = {column: np.array([row[column] for row in rows]) for column in (rows[0] if rows else {})}
-    return curve_of(texts, name=name, unit=unit, source=path.name)
+ZONES = {
+    "USD": "America/Chicago",
+    "EUR": "Europe/Brussels",
+    "GBP": "Europe/London",
+    "KZT": "Asia/Almaty",
+    "AUD": "Australia/Brisbane",
+}
+"""Whose days are meant where --zone does not say, by the currency; the report names the zone."""
+AUCTION = r"day.?ahead|(^|[_\W])da([_\W]|$)|(^|[_\W])dam([_\W]|$)|auction|spot|omie|epex|nord.?pool"
 
 
-def _beside(given: Path | None, prices: Path, name: str) -> Path | None:
-    """A file that was named, or its usual sibling in the same folder."""
-    sibling = prices.parent / name
-    return given or (sibling if sibling.is_file() else None)
+def _siblings(prices: Path) -> tuple[Path | None, Path | None]:
+    """(day-ahead prices, demand) of the same market in the same folder: `x_da_prices` and `x_load` beside `x_rt_prices`."""
+    market, found, rest = prices.name.partition("_rt_")
+    if not found:
+        return None, None
+    ahead, load = prices.parent / f"{market}_da_{rest}", prices.parent / f"{market}_load{prices.suffix}"
+    return (ahead if ahead.is_file() else None), (load if load.is_file() else None)
 
 
 def backtest(
-    prices: Annotated[Path, typer.Option(help="Real-time prices, 15 min.")],
-    day_ahead: Annotated[Path | None, typer.Option(help="Day-ahead prices, 1 h.")] = None,
+    prices: Annotated[Path, typer.Option(help="Prices: Parquet or CSV, any even step that divides the hour.")],
+    day_ahead: Annotated[Path | None, typer.Option(help="Day-ahead prices of the same market.")] = None,
     demand: Annotated[Path | None, typer.Option(help="Forecast of the grid's demand, for coincident peaks.")] = None,
+    known: Annotated[
+        str, typer.Option(help="When --prices are known: real-time, day-ahead, or auto (by name).")
+    ] = "auto",
     months: Annotated[int | None, typer.Option(min=1, help="Only the first so many whole months.")] = None,
-    unit: Annotated[str, typer.Option(help="Unit of the prices.")] = "USD/MWh",
+    unit: Annotated[str | None, typer.Option(help="Unit of the prices; without it, as the column is named.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Whose days and months; also of instants that name no zone.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column of prices, where the file holds several.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Only rows that hold this text, where series are stacked.")] = None,
+    fill: Annotated[float, typer.Option(min=0, help="Fill holes of up to so many hours from the day before.")] = 0.0,
+    hashprice: Annotated[float, typer.Option(min=0, help="Per PH/s and day, in money of the prices.")] = 45.0,
+    demand_charge: Annotated[float, typer.Option(min=0, help="Per kW of the month's peak.")] = 6.0,
+    coincident: Annotated[float, typer.Option(min=0, help="Per kW at the system's peak, June to September.")] = 15.0,
+    reserve: Annotated[float, typer.Option(min=0, help="Per MW and hour of reserve held.")] = 4.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of make-believe orders, load errors and demand.")] = 7,
     json: Json = False,
 ) -> None:
     """What each policy would have earned on a history, knowing at each instant only what was known then."""
-    from scheduling.backtest import run
+    import re
+    from zoneinfo import ZoneInfo
 
-    real_time = _curve(prices, "price/real_time", unit)
-    ahead_path, demand_path = (
-        _beside(day_ahead, prices, "ercot_da_prices.parquet"),
-        _beside(demand, prices, "ercot_load.parquet"),
+    from hub.cli.price_file import curve_from
+    from kernel.errors import ConfigError, Fault
+    from scheduling.backtest import Settings, run
+    from scheduling.price_table import Asked
+
+    if known not in ("auto", "real-time", "day-ahead"):
+        raise ConfigError([Fault("--known", f"{known!r} is none of auto, real-time, day-ahead", "Give one of them")])
+    try:
+        local = None if zone is None else ZoneInfo(zone)
+    except (KeyError, ValueError) as error:
+        raise ConfigError([Fault("--zone", f"no zone {zone!r}", "Give one such as Europe/Madrid")]) from error
+    asked = Asked(unit, column, rows, local, fill)
+    real_time = curve_from(prices, "price/real_time", asked)
+    beside = _siblings(prices)
+    ahead_path, demand_path = day_ahead or beside[0], demand or beside[1]
+    likely = Asked(unit, zone=local, fill_h=fill)
+    ahead = None if ahead_path is None else curve_from(ahead_path, "price/day_ahead", likely)
+    loads = Asked(zone=local, fill_h=fill, word="demand", assumed_unit="MW")
+    load = None if demand_path is None else curve_from(demand_path, "demand", loads)
+    named = re.search(AUCTION, f"{prices.stem} {column or ''}", re.IGNORECASE) is not None
+    settings = Settings(
+        zone=zone or ZONES.get(real_time.unit[:3], "UTC"),
+        hashprice=hashprice,
+        demand_per_kw_month=demand_charge,
+        coincident_per_kw=coincident,
+        reserve_per_mwh=reserve,
+        auction=known == "day-ahead" or (known == "auto" and ahead is None and named),
+        seed=seed,
     )
-    ahead = None if ahead_path is None else _curve(ahead_path, "price/day_ahead", unit)
-    load = None if demand_path is None else _curve(demand_path, "demand", "MW")
-    found = run(real_time, ahead, load, months=months)
+    found = run(real_time, ahead, load, settings=settings, months=months)
     if json:
         put_json(found)
         return
     for study, body in found.items():
         if not isinstance(body, dict):
             continue
-        rows = [
+        lines = [
             (policy, part.get("value"), part.get("regret_pct"), part.get("starts_per_unit_day"))
             for policy, part in body.get("policies", {}).items()
         ]
-        if rows:
-            put_table(study, ("policy", "value", "regret, %", "starts per unit and day"), rows)
+        if lines:
+            put_table(study, ("policy", "value", "regret, %", "starts per unit and day"), lines)
 
 
 def picture(

@@ -17,7 +17,9 @@ from scheduling.forecast import (
     carried,
     continued,
     day_ahead,
+    expected,
     fade_rate,
+    learnt,
     persistence,
     regressed,
     same_hour,
@@ -71,7 +73,7 @@ def table(hours: list[int], values: list[float]) -> dict[str, np.ndarray]:
 )
 def test_a_series_with_a_fault_is_refused_with_its_place(hours: list[int], values: list[float], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        curve_of(table(hours, values), name="p", unit="USD/MWh", source="prices.csv")
+        curve_of(table(hours, values), name="p", source="prices.csv")
     assert all("prices.csv" in fault.place and fault.remedy for fault in caught.value.faults)
 
 
@@ -81,27 +83,25 @@ def test_a_series_without_zone_or_numbers_is_refused() -> None:
         "price": np.array([1.0, 2.0]),
     }
     with pytest.raises(ConfigError, match="no zone"):
-        curve_of(naive, name="p", unit="USD/MWh", source="f")
+        curve_of(naive, name="p", source="f")
     with pytest.raises(ConfigError, match="no column of numbers"):
-        curve_of({"at": np.array([0, 1], dtype="datetime64[h]")}, name="p", unit="USD/MWh", source="f")
+        curve_of({"at": np.array([0, 1], dtype="datetime64[h]")}, name="p", source="f")
     zoned = {
         "at": np.array([datetime(2024, 1, 1, h, tzinfo=UTC) for h in (0, 1)], dtype=object),
         "p": np.array([1.0, 2.0]),
     }
-    assert curve_of(zoned, name="p", unit="USD/MWh", source="f").values.tolist() == [1.0, 2.0]
+    assert curve_of(zoned, name="p", source="f").values.tolist() == [1.0, 2.0]
 
 
 def test_texts_of_a_csv_file_are_read() -> None:
     texts = {"at": np.array(["2024-01-01T00:00:00Z", "2024-01-01T06:00:00+05:00"]), "p": np.array(["1.5", " -2"])}
     with pytest.raises(ConfigError, match="prices.csv"):
-        curve_of({**texts, "p": np.array(["1.5", "n/a"])}, name="p", unit="USD/MWh", source="prices.csv")
-    curve = curve_of(texts, name="p", unit="USD/MWh", source="prices.csv")
+        curve_of({**texts, "p": np.array(["1.5", "n/a"])}, name="p", source="prices.csv")
+    curve = curve_of(texts, name="p", source="prices.csv")
     assert curve.values.tolist() == [1.5, -2.0]
     assert int(curve.starts_ms[1] - curve.starts_ms[0]) == HOUR
     with pytest.raises(ConfigError, match="no zone"):
-        curve_of(
-            {**texts, "at": np.array(["2024-01-01T00:00:00", "2024-01-01T01:00:00"])}, name="p", unit="", source="f"
-        )
+        curve_of({**texts, "at": np.array(["2024-01-01T00:00:00", "2024-01-01T01:00:00"])}, name="p", source="f")
 
 
 def test_two_units_do_not_mix() -> None:
@@ -164,14 +164,16 @@ def test_forecasts_read_nothing_later() -> None:
     after = np.arange(len(have.real))
     later = Known(np.where(after >= at[0], 777.0, have.real), have.ahead, have.published, have.demand, 1, 96)
     first = at[:1]
-    rate = fade_rate(have, int(first[0]), 30 * 96)
-    assert rate == fade_rate(later, int(first[0]), 30 * 96)
+    fitted = (carried, regressed, learnt)
+    until = int(first[0])
+    assert fade_rate(have, until, 30 * 96) == fade_rate(later, until, 30 * 96)
+    guess = expected(have.real, 96)[: until + 96]
+    assert bool(np.all(guess == expected(later.real, 96)[: until + 96]))
     for one, other in (
         (persistence(have, first, 8), persistence(later, first, 8)),
         (same_hour(have, first, 200), same_hour(later, first, 200)),
         (day_ahead(have, first, 200), day_ahead(later, first, 200)),
-        (carried(have, first, 8, rate), carried(later, first, 8, rate)),
-        (regressed(have, first, 8, int(first[0]), 30 * 96), regressed(later, first, 8, int(first[0]), 30 * 96)),
+        *((method(have, first, 8, until, 30 * 96), method(later, first, 8, until, 30 * 96)) for method in fitted),
     ):
         assert bool(np.all(one == other))
         assert bool(np.all(one != 777.0))
@@ -181,6 +183,7 @@ def test_skill_ranks_forecasts_on_a_series_that_day_ahead_explains() -> None:
     errors = skill(known(60), 40 * 96, 55 * 96)
     assert errors["day_ahead"][3] < errors["persistence"][3]
     assert errors["day_ahead_carried"][0] < errors["day_ahead"][0]
+    assert bool(np.all(errors["learnt"] < np.minimum(errors["same_hour"], errors["day_ahead"]) + 0.1))
 
 
 def test_a_curve_is_continued_by_its_last_day() -> None:

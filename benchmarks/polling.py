@@ -8,18 +8,23 @@ its own and in turns, so that a noisy machine hurts all alike:
 - floor: a bare epoll loop, same connects and payloads, nothing parsed;
 - joined: our drivers at the fast tier, through decoding to the columns of a ReadingBatch;
 - three: our drivers at the slow tier on firmwares that refuse joined commands (three and five connections a poll);
-- asic_rs, pyasic: where an interpreter that has them is named by `--python`, asked for six fields of our fast tier of
-  Whatsminers (asic_rs_getters: by one call a field); `same` is our driver on just these.
+- asic_rs, pyasic: where they can be imported (or an interpreter that has them is named by `--python`), asked for six fields:
+  hashrate, power, whether it mines, fans, uptime, temperature (`asic_rs_getters`: by one call a field). Each reads three
+  fleets: the Antminers, the Whatsminers, and half of each (`mix`, what joined and floor are made of). `ours` is our driver
+  at the fast tier on the same addresses: these fields and, from the joined answer of an Antminer, its pools. Either side
+  is checked to have filled every field that the miner tells (a stock S19 Pro tells no power). `connections_a_poll` and
+  `requests_a_poll` are counted by the responder.
 
-`ratio_to_floor` is joined polls per CPU-second of the poller divided by the floor's; `ratio_to_asic_rs` is `same` divided by
-asic_rs. `sweep_s` is the wall time to poll 5,000 miners whose answer takes 100 ms, all in flight at once; `rss_mb` the
-poller's peak with 10,000 miners.
+`ratio_to_floor` is joined polls per CPU-second of the poller divided by the floor's; `ratio_to_asic_rs` is ours divided by
+asic_rs on the mix, `ratios_to_asic_rs` the same fleet by fleet. `sweep_s` is the wall time to poll 5,000 miners whose answer
+takes 100 ms, all in flight at once; `rss_mb` the poller's peak with 10,000 miners.
 """
 
 import argparse
 import asyncio
 import contextlib
 import gc
+import importlib.util
 import json
 import multiprocessing
 import resource
@@ -30,25 +35,53 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.polling_peer import FOREIGN, HOSTS, serve
+from benchmarks.polling_peer import FOREIGN_ANTMINERS, FOREIGN_WHATSMINERS, HOSTS, serve
 
 ROUNDS, POLLS, IN_FLIGHT = 5, 20_000, 200
 ANTMINER = b'{"command":"summary+stats+pools"}'
 WHATSMINER = b'{"command":"summary"}'
 
 
+FLEETS = {
+    "antminer": FOREIGN_ANTMINERS,
+    "whatsminer": FOREIGN_WHATSMINERS,
+    "mix": tuple(host for pair in zip(FOREIGN_ANTMINERS, FOREIGN_WHATSMINERS, strict=True) for host in pair),
+}
+"""What we and other libraries read side by side."""
+
+TOLD = {
+    "antminer": ("hashrate_hs", "state", "fan_max_rpm", "uptime_s", "temp_board_max_c"),
+    "whatsminer": ("hashrate_hs", "power_w", "state", "fan_max_rpm", "uptime_s", "temp_board_max_c"),
+}
+"""The six fields as we name them, as far as the miner tells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The responder as seen from here: its two ports, and the count of what came through its foreign doors."""
+
+    ports: tuple[int, int]
+    pipe: Any
+
+    def count(self) -> tuple[int, int]:
+        """Connections and requests at the foreign doors since the last call."""
+        self.pipe.send(None)
+        found: tuple[int, int] = self.pipe.recv()
+        return found
+
+
 @contextlib.contextmanager
-def responder(delay_s: float = 0.0, foreign: bool = False) -> Iterator[tuple[int, int]]:
-    """The peer in its own process; gives the two ports."""
+def responder(delay_s: float = 0.0, foreign: bool = False) -> Iterator[Peer]:
+    """The peer in its own process."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, delay_s, foreign), daemon=True)
     process.start()
-    antminer, whatsminer = here.recv()
     try:
-        yield antminer, whatsminer
+        yield Peer(here.recv(), here)
     finally:
         process.terminate()
         process.join()
@@ -109,12 +142,11 @@ def _drivers(ports: tuple[int, int], count: int, way: str, exchanges: Any) -> li
     from miner_control.miner import Miner
 
     clock, drivers = system_clock(), []
-    for index, host in enumerate(_hosts(count)):
-        whats = index % 2 == 1 or way == "same"
+    fleet = FLEETS.get(way)
+    for index, host in enumerate(fleet[at % len(fleet)] for at in range(count)) if fleet else enumerate(_hosts(count)):
+        whats = host in FOREIGN_WHATSMINERS if fleet else index % 2 == 1
         name = "whatsminer" if whats else "antminer"
-        place = FOREIGN[index % len(FOREIGN)] if way == "same" else host
-        port = 4028 if way == "same" else ports[index % 2]
-        miner = Miner(f"hub/site/m{index}", "", name, place, (("rpc", port),), "f1")
+        miner = Miner(f"hub/site/m{index}", "", name, host, (("rpc", 4028 if fleet else ports[index % 2]),), "f1")
         access = Access("root", "root", dict(miner.ports))
         # What a hub learns at the first poll of each miner.
         access.memory |= {"new_api": False, "joined": way != "three"}
@@ -133,6 +165,7 @@ def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: i
 
     metrics, texts = tuple(SCHEMAS["miner"]), TEXT_METRICS["miner"]
     tier = Tier.SLOW if way == "three" else Tier.FAST
+    check = way in FLEETS
 
     async def run() -> dict[str, Any]:
         exchanges = Exchanges(connect_s=10.0, total_s=20.0)
@@ -143,8 +176,11 @@ def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: i
         async def worker() -> None:
             nonlocal wrong
             for index in turn:
-                reading = await drivers[index % len(drivers)].read(tier)
+                driver = drivers[index % len(drivers)]
+                reading = await driver.read(tier)
                 wrong += reading.values.get("state") != "hashing"
+                if check:
+                    wrong += any(reading.values.get(name) is None for name in TOLD[driver.dialect.name])
                 rows.append(reading)
                 if len(rows) == 500:
                     batch_of("miner", metrics, texts, rows)
@@ -172,35 +208,53 @@ def _figures(polls: int, cpu_s: float, wall_s: float) -> dict[str, Any]:
 def measure(rounds: int, polls: int, python: str | None) -> dict[str, Any]:
     """All of it, in turns; medians over the rounds."""
     found: dict[str, list[dict[str, Any]]] = {}
-    with responder(foreign=python is not None) as ports:
+    asked: dict[str, list[tuple[int, int, int]]] = {}
+    with responder(foreign=python is not None) as peer:
+
+        def keep(name: str, made: dict[str, Any] | None, count: int) -> None:
+            if made is not None:
+                found.setdefault(name, []).append(made)
+                if python:
+                    asked.setdefault(name, []).append((*peer.count(), count))
+
         for _ in range(rounds):
-            for way in ("floor", "joined", "three", *(("same",) if python else ())):
+            for way in ("floor", "joined", "three"):
                 count = polls // 4 if way == "three" else polls
-                found.setdefault(way, []).append(_child(way, ports, count, IN_FLIGHT))
-            for library in ("asic_rs", "asic_rs_getters", "pyasic") if python else ():
-                other = _other(str(python), library, polls // 20)
-                if other is not None:
-                    found.setdefault(library, []).append(other)
-        rss = _child("joined", ports, 20_000, 1_000, miners=10_000)
-    with responder(delay_s=0.1) as ports:
-        sweeps = [_child("joined", ports, 5_000, 5_000) for _ in range(min(rounds, 3))]
+                found.setdefault(way, []).append(_child(way, peer.ports, count, IN_FLIGHT))
+            for fleet in FLEETS if python else ():
+                peer.count()
+                keep(f"ours {fleet}", _child(fleet, peer.ports, polls, IN_FLIGHT), polls)
+                keep(f"asic_rs {fleet}", _other(str(python), "asic_rs", polls // 10, fleet), polls // 10)
+            for library in ("asic_rs_getters", "pyasic") if python else ():
+                keep(f"{library} mix", _other(str(python), library, polls // 40, "mix"), polls // 40)
+        rss = _child("joined", peer.ports, 20_000, 1_000, miners=10_000)
+    with responder(delay_s=0.1) as peer:
+        sweeps = [_child("joined", peer.ports, 5_000, 5_000) for _ in range(min(rounds, 3))]
     rate = {way: statistics.median(one["polls_per_cpu_s"] for one in runs) for way, runs in found.items()}
-    result: dict[str, Any] = {
+
+    def ratio(ours_: str, other: str) -> float | None:
+        return round(rate[ours_] / rate[other], 2) if other in rate else None
+
+    return {
         "polls_per_cpu_s": {way: round(value) for way, value in rate.items()},
         "ms_cpu_each": {way: round(1e3 / value, 4) for way, value in rate.items()},
         "ratio_to_floor": round(rate["joined"] / rate["floor"], 3),
-        "ratio_to_asic_rs": round(rate["same"] / rate["asic_rs"], 2) if "asic_rs" in rate else None,
-        "ratio_to_asic_rs_getters": (
-            round(rate["same"] / rate["asic_rs_getters"], 2) if "asic_rs_getters" in rate else None
-        ),
-        "ratio_to_pyasic": round(rate["same"] / rate["pyasic"], 2) if "pyasic" in rate else None,
+        "ratio_to_asic_rs": ratio("ours mix", "asic_rs mix"),
+        "ratios_to_asic_rs": {fleet: ratio(f"ours {fleet}", f"asic_rs {fleet}") for fleet in FLEETS},
+        "ratio_to_asic_rs_getters": ratio("ours mix", "asic_rs_getters mix"),
+        "ratio_to_pyasic": ratio("ours mix", "pyasic mix"),
+        "connections_a_poll": {
+            name: round(sum(c for c, _, _ in one) / sum(n for *_, n in one), 2) for name, one in asked.items()
+        },
+        "requests_a_poll": {
+            name: round(sum(r for _, r, _ in one) / sum(n for *_, n in one), 2) for name, one in asked.items()
+        },
         "rss_mb": rss["rss_mb"],
         "sweep_s": round(statistics.median(one["wall_s"] for one in sweeps), 3),
-        "wrong": sum(one.get("wrong", 0) for runs in found.values() for one in runs),
+        "wrong": {way: sum(one.get("wrong", 0) for one in runs) for way, runs in found.items()},
         "rounds": rounds,
         "polls": polls,
     }
-    return result
 
 
 def _child(way: str, ports: tuple[int, int], polls: int, in_flight: int, miners: int = 0) -> dict[str, Any]:
@@ -213,10 +267,10 @@ def _child(way: str, ports: tuple[int, int], polls: int, in_flight: int, miners:
     return found
 
 
-def _other(python: str, library: str, polls: int) -> dict[str, Any] | None:
+def _other(python: str, library: str, polls: int, fleet: str) -> dict[str, Any] | None:
     """Another library in its own interpreter; None where it is not installed there."""
     script = Path(__file__).with_name("polling_others.py")
-    argv = [python, str(script), library, str(polls), ",".join(FOREIGN)]
+    argv = [python, str(script), library, str(polls), ",".join(FLEETS[fleet])]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     lines = done.stdout.splitlines()
     # pyasic-rs at times dies while its interpreter ends, after the figures are out.
@@ -232,7 +286,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--polls", type=int, default=POLLS)
-    parser.add_argument("--python", help="an interpreter with pyasic-rs and/or pyasic")
+    here = sys.executable if any(importlib.util.find_spec(name) for name in ("pyasic_rs", "pyasic")) else None
+    parser.add_argument("--python", default=here, help="an interpreter with pyasic-rs and/or pyasic")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--ports", help=argparse.SUPPRESS)
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=argparse.SUPPRESS)

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 IN_FLIGHT = 40
-SIX = ("Hashrate", "Wattage", "IsMining", "Fans", "Uptime", "AverageTemperature")
+SIX = ("Hashrate", "Wattage", "IsMining", "Fans", "Uptime", "Hashboards")
+"""Temperature is told by the boards alone: asked for by itself (`AverageTemperature`) it stays empty."""
 
 
 async def asic_rs(hosts: list[str]) -> list[Callable[[], Awaitable[Any]]]:
@@ -31,12 +32,14 @@ async def asic_rs_getters(hosts: list[str]) -> list[Callable[[], Awaitable[Any]]
             self.miner = miner
 
         async def __call__(self) -> Any:
-            await self.miner.get_hashrate()
+            self.ip = self.miner.ip
+            self.hashrate = await self.miner.get_hashrate()
             self.wattage = await self.miner.get_wattage()
-            await self.miner.get_is_mining()
-            await self.miner.get_fans()
-            await self.miner.get_uptime()
-            await self.miner.get_hashboards_no_chips()
+            self.is_mining = await self.miner.get_is_mining()
+            self.fans = await self.miner.get_fans()
+            self.uptime = await self.miner.get_uptime()
+            boards = await self.miner.get_hashboards_no_chips()
+            self.average_temperature = boards and boards[0].board_temperature
             return self
 
     miners = [await MinerFactory().get_miner(host) for host in hosts]
@@ -53,9 +56,18 @@ async def pyasic(hosts: list[str]) -> list[Callable[[], Awaitable[Any]]]:
         library.DataOptions.IS_MINING,
         library.DataOptions.FANS,
         library.DataOptions.UPTIME,
-        library.DataOptions.ENVIRONMENT_TEMP,
+        library.DataOptions.HASHBOARDS,
     ]
     return [lambda miner=miner: miner.get_data(include=include) for miner in miners if miner is not None]
+
+
+def _filled(data: Any) -> bool:
+    """Whether all that was asked for is there, as far as the miner tells it: a stock S19 Pro tells no power."""
+    antminer = str(data.ip).startswith("127.0.2.")
+    watts, celsius = data.wattage, getattr(data, "average_temperature", None) or getattr(data, "temperature_avg", None)
+    if not antminer and (watts is None or int(watts) != 3200):
+        return False
+    return bool(data.hashrate is not None and data.is_mining and len(data.fans) and data.uptime and celsius)
 
 
 async def run(library: str, polls: int, hosts: list[str]) -> dict[str, Any]:
@@ -67,8 +79,7 @@ async def run(library: str, polls: int, hosts: list[str]) -> dict[str, Any]:
     async def worker() -> None:
         for index in turn:
             data = await reads[index % len(reads)]()
-            watts = getattr(data, "wattage", None)
-            wrong[0] += watts is None or int(watts) != 3200
+            wrong[0] += not _filled(data)
 
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))

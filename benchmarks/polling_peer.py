@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The responder of the polling benchmark: canned replies over a bare epoll loop, as cheap as Python can answer."""
+"""The responder of the polling benchmark: canned replies over a bare epoll loop, as cheap as Python can answer.
+
+A stock Antminer answers RPC, and HTTP behind a digest challenge on connections that it keeps open, as the real one does.
+"""
 
 import heapq
 import select
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -89,9 +93,61 @@ def _whatsminer() -> dict[str, dict[str, Any]]:
 HOSTS = tuple(f"127.0.0.{index}" for index in range(1, 41))
 """Several addresses, so that ephemeral ports never run out."""
 
-FOREIGN = tuple(f"127.0.1.{index}" for index in range(1, 41))
+FOREIGN_WHATSMINERS = tuple(f"127.0.1.{index}" for index in range(1, 41))
+FOREIGN_ANTMINERS = tuple(f"127.0.2.{index}" for index in range(1, 41))
+"""Where miners answer on the ports that other libraries cannot be told to change: 4028, and 80 for the Antminers."""
 
 ANTMINER, WHATSMINER = _antminer(), _whatsminer()
+
+Table = dict[bytes, bytes]
+
+
+def _pages() -> Table:
+    """What a stock Antminer of 2022 tells over HTTP, by request line, to who answered its challenge."""
+    conf = {
+        "pools": [{"url": f"stratum+tcp://pool{at}.example:3333", "user": "account.worker1", "pass": "x"} for at in range(3)],
+        "api-listen": True, "api-network": True, "api-groups": "A:stats:pools:devs:summary:version", "api-allow": "A:0/0,W:*",
+        "bitmain-fan-ctrl": False, "bitmain-fan-pwm": "100", "bitmain-use-vil": True, "bitmain-freq": "525",
+        "bitmain-voltage": "1420", "bitmain-ccdelay": "0", "bitmain-pwth": "0", "bitmain-work-mode": "0",
+        "bitmain-freq-level": "100",
+    }  # fmt: skip
+    info = {
+        "minertype": "Antminer S19 Pro", "nettype": "DHCP", "netdevice": "eth0", "macaddr": "02:00:00:00:00:01",
+        "hostname": "Antminer", "ipaddress": "127.0.2.1", "netmask": "255.255.255.0", "gateway": "", "dnsservers": "",
+        "system_mode": "GNU/Linux", "system_kernel_version": "Linux 4.6.0", "firmware_type": "Release", "serinum": "",
+        "system_filesystem_version": "Tue Dec  6 16:12:30 CST 2022",
+    }  # fmt: skip
+    stamp = {"miner_version": "49.0.1.3", "CompileTime": "Tue Dec  6 16:12:30 CST 2022", "type": "Antminer S19 Pro"}
+    pages: dict[str, Any] = {
+        "get_miner_conf": conf,
+        "get_system_info": info,
+        "miner_type": {"miner_type": "Antminer S19 Pro", "subtype": "CVITEK", "fw_version": stamp["CompileTime"]},
+        "summary": {"STATUS": {"STATUS": "S", "when": 1700000000, "Msg": "summary", "api_version": "1.0.0"}, "INFO": stamp,
+                    "SUMMARY": [{"elapsed": 50474, "rate_5s": 110566.89, "rate_30m": 111878.26, "rate_avg": 111834.85,
+                                 "rate_ideal": 110000.0, "rate_unit": "GH/s", "hw_all": 562, "bestshare": 12904207043,
+                                 "status": [{"type": "rate", "status": "s", "code": 0, "msg": ""}]}]},
+        "get_blink_status": {"blink": False},
+    }  # fmt: skip
+    return {f"GET /cgi-bin/{name}.cgi".encode(): _page("200 OK", orjson.dumps(page)) for name, page in pages.items()}
+
+
+def _page(status: str, body: bytes, more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+PAGES = _pages()
+CHALLENGE = _page(
+    "401 Unauthorized", b"", 'WWW-Authenticate: Digest realm="antMiner Configuration", nonce="8d6f", qop="auth"\r\n'
+)
+NOT_FOUND = _page("404 Not Found", b"")
+
+
+def _web(asked: bytes) -> bytes:
+    """The answer to an HTTP request: a challenge to who does not sign. That the signature is right is not looked at."""
+    if b"authorization: digest" not in asked.lower():
+        return CHALLENGE
+    return PAGES.get(asked[: asked.find(b" HTTP/")], NOT_FOUND)
 
 
 def _replies(documents: dict[str, dict[str, Any]]) -> dict[bytes, bytes]:
@@ -107,45 +163,66 @@ def _replies(documents: dict[str, dict[str, Any]]) -> dict[bytes, bytes]:
     return found
 
 
-def _other_spelling(table: dict[bytes, bytes], asked: bytes) -> bytes:
-    """The reply to a request that is spelt otherwise (blanks, `cmd` for `command`); a refusal where there is none."""
+def _other_spelling(table: Table, asked: bytes) -> bytes:
+    """The reply to a request that is spelt otherwise (blanks, `cmd` for `command`, another joining); else a refusal."""
     try:
         found = orjson.loads(asked)
-        reply = table[orjson.dumps({"command": found.get("command") or found.get("cmd")})]
+        names = str(found.get("command") or found.get("cmd")).split("+")
+        replies = [table[orjson.dumps({"command": name})] for name in names]
     except (ValueError, KeyError, AttributeError):
         return b'{"STATUS":[{"STATUS":"E","Code":14,"Msg":"Invalid command"}],"id":1}\x00'
-    table[asked] = reply
-    return reply
+    documents = {name: [orjson.loads(reply[:-1])] for name, reply in zip(names, replies, strict=True)}
+    table[asked] = replies[0] if len(names) == 1 else orjson.dumps({**documents, "id": 1}) + b"\x00"
+    return table[asked]
+
+
+@dataclass(slots=True)
+class _Door:
+    """A listening socket: what it answers from (None: HTTP), and what came through it."""
+
+    sock: socket.socket
+    table: Table | None
+    connections: int = 0
+    requests: int = 0
 
 
 def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
     """Listens on two ports of the loopback addresses of `HOSTS`, tells them through the pipe, and answers until it is ended.
 
-    `foreign`: also on port 4028 of `FOREIGN`, as Whatsminers, for libraries that know no other port.
+    `foreign`: also on the ports that other libraries cannot be told to change. Whatever comes through the pipe is answered
+    by the connections and requests of the foreign doors since the last time.
     """
     epoll, tables = select.epoll(), (_replies(ANTMINER), _replies(WHATSMINER))
-    servers: dict[int, tuple[socket.socket, dict[bytes, bytes]]] = {}
+    doors: dict[int, _Door] = {}
+
+    def listen(host: str, port: int, table: Table | None) -> int:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(65_535)
+        doors[sock.fileno()] = _Door(sock, table)
+        epoll.register(sock.fileno(), select.EPOLLIN)
+        found: int = sock.getsockname()[1]
+        return found
+
     ports = []
     for table in tables:
         port = 0
         for host in HOSTS:
-            server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((host, port))
-            server.listen(65_535)
-            port = server.getsockname()[1]
-            servers[server.fileno()] = (server, table)
-            epoll.register(server.fileno(), select.EPOLLIN)
+            port = listen(host, port, table)
         ports.append(port)
-    for host in FOREIGN if foreign else ():
-        server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((host, 4028))
-        server.listen(65_535)
-        servers[server.fileno()] = (server, tables[1])
-        epoll.register(server.fileno(), select.EPOLLIN)
+    abroad: list[_Door] = []
+    if foreign:
+        own = len(doors)
+        for host in FOREIGN_WHATSMINERS:
+            listen(host, 4028, tables[1])
+        for host in FOREIGN_ANTMINERS:
+            listen(host, 4028, tables[0])
+            listen(host, 80, None)
+        abroad = list(doors.values())[own:]
     pipe.send(tuple(ports))
-    open_now: dict[int, tuple[socket.socket, dict[bytes, bytes]]] = {}
+    epoll.register(pipe.fileno(), select.EPOLLIN)
+    open_now: dict[int, tuple[socket.socket, _Door]] = {}
     due: list[tuple[float, int, int, bytes]] = []
     turn = 0
 
@@ -161,27 +238,39 @@ def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
     while True:
         wait_s = max(0.0, due[0][0] - time.monotonic()) if due else 1.0
         for number, _ in epoll.poll(wait_s, 1024):
-            if number in servers:
-                server, table = servers[number]
+            if number in doors:
+                door = doors[number]
                 for _ in range(512):
                     try:
-                        peer, _ = server.accept()
+                        peer, _ = door.sock.accept()
                     except BlockingIOError:
                         break
                     peer.setblocking(False)
-                    open_now[peer.fileno()] = (peer, table)
+                    door.connections += 1
+                    open_now[peer.fileno()] = (peer, door)
                     epoll.register(peer.fileno(), select.EPOLLIN)
                 continue
-            sock, table = open_now[number]
+            if number == pipe.fileno():
+                pipe.recv()
+                pipe.send((sum(door.connections for door in abroad), sum(door.requests for door in abroad)))
+                for door in abroad:
+                    door.connections = door.requests = 0
+                continue
+            sock, door = open_now[number]
             try:
                 asked = sock.recv(4096)
             except OSError:
                 asked = b""
-            reply = table.get(asked) or _other_spelling(table, asked)
             if not asked:
                 open_now.pop(number)
                 sock.close()
-            elif delay_s:
+                continue
+            door.requests += 1
+            if door.table is None:
+                sock.send(_web(asked))
+                continue
+            reply = door.table.get(asked) or _other_spelling(door.table, asked)
+            if delay_s:
                 epoll.unregister(number)
                 turn += 1
                 heapq.heappush(due, (time.monotonic() + delay_s, turn, number, reply))

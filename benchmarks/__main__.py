@@ -4,7 +4,7 @@
 import subprocess
 import sys
 
-NAMES = ("polling", "actuation", "allocation", "storage", "sinks", "planning", "ledger")
+NAMES = ("polling", "actuation", "allocation", "storage", "sinks", "planning", "policies", "ledger")
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ from miner_control.readback import can_be_seen, shows, tier_of
 SUPERSEDED: Final = "superseded by a newer command"
 _REMEMBERED: Final = 5_000
 _LEAST_URGENT: Final = 9
+_EVENNESS: Final = 0.95
 
 OnReceipt = Callable[[Command, Receipt, int], None]
 
@@ -73,21 +74,26 @@ class Gate:
 
 
 class Inrush:
-    """Spreads rises of power so that no more than `limit_w_per_s` is switched on per second (None: free)."""
+    """Spreads rises of power so that no more than `limit_w_per_s` is switched on per second (None: free).
+
+    One at a time, each counted from the moment it was let go: after a stall nothing is made up for. Writes leave the wire
+    less evenly than they were let go, so a share of the limit is kept back.
+    """
 
     def __init__(self, limit_w_per_s: float | None, clock: Clock) -> None:
-        self._limit = limit_w_per_s
+        self._pace_w_per_s = None if limit_w_per_s is None else limit_w_per_s * _EVENNESS
         self._clock = clock
+        self._lane = asyncio.Lock()
         self._next_s = 0.0
 
     async def wait(self, rise_w: float) -> None:
-        if self._limit is None or rise_w <= 0:
+        if self._pace_w_per_s is None or rise_w <= 0:
             return
-        now_s = self._clock.monotonic_s()
-        start_s = max(now_s, self._next_s)
-        self._next_s = start_s + rise_w / self._limit
-        if start_s > now_s:
-            await asyncio.sleep(start_s - now_s)
+        async with self._lane:
+            early_s = self._next_s - self._clock.monotonic_s()
+            if early_s > 0:
+                await asyncio.sleep(early_s)
+            self._next_s = self._clock.monotonic_s() + rise_w / self._pace_w_per_s
 
 
 @dataclass(slots=True)

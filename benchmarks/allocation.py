@@ -4,6 +4,7 @@
 `python -m benchmarks.allocation --json`. Each set-point is applied to the fleet before the next one comes, with feeder caps
 in half of the cases, so that the fleet is in many modes at once. An allocation is needless where a lower mode of others
 would have done (checked against all units at their lowest mode), or where a unit could be put back within the target.
+`all_change`: the whole control step, from an order to a set-point for each unit with its words, where every unit changes.
 """
 
 import argparse
@@ -14,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from grid.limit import Limit, Priority
+from kernel.span import Span
 from miner_control.allocate import Allocation, Policy, allocate
 from miner_control.envelope import Envelope, Mode
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen, per_feeder, roster_of
 from miner_control.miner import Miner, State
+from scheduling.control import Terms, step
 
 NOW_MS = 1_800_000_000_000
 
@@ -112,6 +116,22 @@ def measure(units: int, models: int, feeders: int, set_points: int, seed: int) -
     }
 
 
+def all_change(units: int, models: int, feeders: int, seed: int, turns: int = 20) -> dict[str, Any]:
+    """Orders under which every unit takes another mode: half an hour (modes), eight hours (sleep)."""
+    fleet = fleet_at_random(units, models, feeders, seed)
+    full_w = float(fleet.settled_w.sum())
+    cpu_ms, least = [], units
+    for turn in range(turns):
+        share, hours = ((0.6, 0.5), (0.0001, 8.0))[turn % 2]
+        span = Span(NOW_MS - 1, NOW_MS + round(hours * 3_600_000))
+        order = Limit("h/s", full_w * share, span, Priority.DISPATCHER, "order", "benchmark")
+        start_cpu_s = time.process_time()
+        decision = step(NOW_MS, fleet, None, [order], Terms("h/s"))
+        cpu_ms.append((time.process_time() - start_cpu_s) * 1e3)
+        least = min(least, len(decision.set_points))
+    return {"all_change_units": least, "all_change_cpu_max_ms": round(max(cpu_ms), 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
@@ -122,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     found = measure(options.units, options.models, options.feeders, options.set_points, options.seed)
+    found |= all_change(options.units, options.models, options.feeders, options.seed)
     if options.json:
         print(json.dumps(found))
     else:

@@ -111,8 +111,8 @@ def _command(now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: str, 
 def _allocation(decision: Decision, fleet: Fleet) -> Allocation:
     """The step's set-points in the guard's own terms."""
     return Allocation(
-        units=np.array([point.unit for point in decision.set_points], dtype=np.int64),
-        modes=np.array([point.mode for point in decision.set_points], dtype=np.int64),
+        units=decision.set_points.units,
+        modes=decision.set_points.modes,
         power_w=decision.expected_w,
         over_w=decision.over_w,
         feeder_over_w=np.zeros(len(fleet.roster.feeder_names)),

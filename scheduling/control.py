@@ -8,7 +8,7 @@ pending, the target is tightened by what the miners' own figures do not explain;
 lower afterwards.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from grid.limit import Limit, Priority
 from miner_control.allocate import Allocation, Policy, allocate
 from miner_control.command import Intent, intent_json
-from miner_control.fleet import Fleet, per_feeder, urgent
+from miner_control.fleet import Fleet, Ints, per_feeder, urgent
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.plan import Schedule
 
@@ -56,6 +56,31 @@ class SetPoint(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SetPoints:
+    """Many set-points as columns, since all of a large fleet may change at once: `units[k]` is to take `modes[k]`.
+
+    Like units are asked in like words: `word[k]` indexes `intents`, `why[k]` indexes `reasons`. Read one by one it gives
+    `SetPoint`s.
+    """
+
+    devices: Sequence[str]
+    units: Ints
+    modes: Ints
+    word: Ints
+    intents: tuple[Intent, ...]
+    why: Ints
+    reasons: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def __iter__(self) -> Iterator[SetPoint]:
+        columns = (self.units.tolist(), self.modes.tolist(), self.word.tolist(), self.why.tolist())
+        for unit, mode, word, why in zip(*columns, strict=True):
+            yield SetPoint(unit, self.devices[unit], mode, self.intents[word], self.reasons[why])
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One tick. `target_w` is meter power aimed at, `expected_w` what it will be once all is obeyed, `over_w` by how much
@@ -66,7 +91,7 @@ class Decision:
     target_w: float
     reason: str
     corridor: Corridor
-    set_points: tuple[SetPoint, ...]
+    set_points: SetPoints
     expected_w: float
     over_w: float
     feeders_over: tuple[tuple[str, float], ...]
@@ -145,16 +170,18 @@ def step(
     return Decision(now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over)
 
 
-def _set_points(fleet: Fleet, found: Allocation, reasons: list[str]) -> tuple[SetPoint, ...]:
-    """Set-points of an allocation; like units are asked in like words, so that each wording is made once."""
+def _set_points(fleet: Fleet, found: Allocation, reasons: list[str]) -> SetPoints:
+    """Set-points of an allocation, each wording made once."""
     units, modes, roster = found.units, found.modes, fleet.roster
     asleep = (fleet.wanted[units] < 0).astype(np.int64)
-    kind = (roster.group[units] * (roster.mode_power_w.shape[1] + 1) + modes + 1) * 2 + asleep
-    _, first, which = np.unique(kind, return_index=True, return_inverse=True)
-    intents = [fleet.intent(int(units[at]), int(modes[at])) for at in first]
-    devices, feeder = fleet.devices, roster.feeder[units].tolist()
-    rows = zip(units.tolist(), modes.tolist(), which.ravel().tolist(), feeder, strict=True)
-    return tuple([SetPoint(unit, devices[unit], mode, intents[word], reasons[at]) for unit, mode, word, at in rows])
+    height = roster.mode_power_w.shape[1] + 1
+    kind = (roster.group[units] * height + modes + 1) * 2 + asleep
+    first = np.full(len(roster.mode_power_w) * height * 2, -1, dtype=np.int64)
+    first[kind[::-1]] = np.arange(len(units))[::-1]
+    used = np.flatnonzero(first >= 0)
+    intents = tuple(fleet.intent(int(units[at]), int(modes[at])) for at in first[used])
+    word = np.searchsorted(used, kind)
+    return SetPoints(fleet.devices, units, modes, word, intents, roster.feeder[units], tuple(reasons))
 
 
 def _wish(now_ms: int, schedule: Schedule | None, settled_w: float) -> tuple[float, str]:

@@ -13,6 +13,7 @@ Stats = Mapping[str, Any]
 _RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0}
 _PCB_KEYS = tuple(f"temp_pcb{index}" for index in range(1, 17))
 _CHIP_KEYS = tuple(f"temp_chip{index}" for index in range(1, 17))
+_WATT_KEYS = tuple((f"chain_power{index}", f"chain_consumption{index}") for index in range(1, 17))
 _RATE_KEYS = tuple(f"chain_rate{index}" for index in range(1, 17))
 _INLET = re.compile(r"(^|_)(inlet|temp_in|water_in)(_|\d|$)", re.IGNORECASE)
 _OUTLET = re.compile(r"(^|_)(outlet|temp_out|water_out)(_|\d|$)", re.IGNORECASE)
@@ -112,6 +113,13 @@ def rate_hs(stats: Stats) -> float | None:
     return sum(known) if known else None
 
 
+def watts(stats: Stats) -> float | None:
+    """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
+    told = [plain(stats[key]) for keys in _WATT_KEYS for key in keys if key in stats]
+    known = [figure for figure in told if figure is not None]
+    return sum(known) if known else None
+
+
 def boards(stats: Stats) -> list[dict[str, Any]]:
     """One entry a board, for `boards_json`."""
     chains = stats.get("chain")
@@ -127,9 +135,13 @@ def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> Non
     known = [chip for chip in chips if chip is not None]
     put(values, "chips_hashing", sum(known) if known else None)
     put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), 1e6)
-    if isinstance(values["frequency_hz"], Missing):
+    if not values["frequency_hz"]:
+        # Some leave the mean at zero, or empty, and tell each board's.
         tuned = [board["frequency_hz"] for board in found if board["frequency_hz"]]
-        put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None)
+        if tuned or values["frequency_hz"] != 0:
+            put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None)
+    volts = [volt for volt in (plain(stats.get(f"chain_voltage{board['board']}")) for board in found) if volt]
+    put(values, "voltage_v", sum(volts) / len(volts) if volts else None)
 
 
 def _numbered(stats: Stats) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_text,
+    settle,
     whole,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
@@ -37,9 +38,10 @@ _RATES = (
 )  # fmt: skip
 _SLEEP = 1
 _WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low"}
-_WATT_KEYS = ("watt", "power", "Power", "chain_power")
+_WATT_KEYS = ("watt", "power", "Power", "total_power", "chain_power")
 _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
+_SUPPLY_WELL = frozenset({"ok", "normal", "good", "0", "none"})
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
 NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
 
@@ -144,7 +146,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _slow(values, answers, summary, stats)
     if tier is Tier.DAILY:
         _identity(values, answers)
-    return values
+    return settle(values, tier)
 
 
 def _refuse(answers: Mapping[str, Any]) -> None:
@@ -182,6 +184,11 @@ def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
                 put(values, "power_w", source[key])
                 values["power_source"] = values["power_w"] if isinstance(values["power_w"], Missing) else ESTIMATE
                 return
+    parts = antminer_chains.watts(stats)
+    if parts is not None:
+        put(values, "power_w", parts)
+        values["power_source"] = ESTIMATE
+        return
     values["power_w"] = values["power_source"] = NO_POWER
 
 
@@ -233,6 +240,11 @@ def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     for entry in cgminer.section(answers.get("warning") or {}, "WARNING"):
         told = True
         found.append(" ".join(str(value) for value in entry.values() if not isinstance(value, list | dict)))
+    supply = str(_figures(answers).get("psu_status") or "").strip()
+    if supply:
+        # Relatives of the stock firmware tell of the supply beside the figures.
+        told = True
+        found += [supply] if supply.lower() not in _SUPPLY_WELL else []
     values["error_text"] = "; ".join(filter(None, found)) if told else NOT_REPORTED
 
 

@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -96,7 +97,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "firmware", first(report, "version") or first(version, "FluxOS", "GCMiner"))
         put_text(values, "serial", first(report, "ChassisSerialNo", "SerialNo"))
         put_mac(values, report.get("mac"))
-    return values
+    return settle(values, tier)
 
 
 def _heat(values: Values, told: Mapping[str, list[dict[str, Any]]]) -> None:

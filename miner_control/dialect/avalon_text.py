@@ -29,6 +29,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.source import Tier
@@ -117,7 +118,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
         put_text(values, "serial", _known(first(version, "DNA") or head.get("DNA")))
         put_mac(values, first(version, "MAC"))
-    return values
+    return settle(values, tier)
 
 
 def _known(text: Any) -> Any:
@@ -161,7 +162,9 @@ def _power(values: Values, modules: list[Pairs]) -> None:
     drawn: list[float] = []
     for module in modules:
         supply = [plain(part) for part in module.get("PS", "").split()]
-        watts = supply[6] if len(supply) >= 7 else supply[4] if len(supply) >= 5 else None
+        watts = supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
+        if watts is None and len(supply) >= 5:
+            watts = supply[4]
         if watts is not None:
             drawn.append(watts)
     put(values, "power_w", sum(drawn) if drawn else None)
@@ -200,6 +203,8 @@ def _heat(values: Values, modules: list[Pairs]) -> None:
 
 
 def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
+    work = modules[0].get("SYSTEMSTATU", "") if modules else ""
+    idle = "In Idle" in work
     boards: list[dict[str, Any]] = []
     for module in modules:
         rates, chips = module.get("MGHS", "").split(), module.get("MTmax", "").split()
@@ -207,15 +212,14 @@ def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
             boards.append(
                 {
                     "board": len(boards),
-                    "hashrate_hs": plain(rate, 1e9),
+                    "hashrate_hs": None if idle else plain(rate, 1e9),
                     "temps_chip_c": [plain(chips[index])] if index < len(chips) else [],
                 }
             )
     # MGHS is a mean since the start: it tells how many boards there are, and of a working miner how many of them hash.
-    work = modules[0].get("SYSTEMSTATU", "") if modules else ""
     found = re.search(r"Hash Board:\s*(\d+)", work)
     hashing = float(sum(1 for board in boards if board["hashrate_hs"])) if boards and "In Work" in work else None
-    put(values, "boards_hashing", 0.0 if "In Idle" in work else hashing)
+    put(values, "boards_hashing", 0.0 if idle else hashing)
     put(values, "boards_expected", found[1] if found else float(len(boards)) if boards else None)
     chips_all = [figure for figure in (plain(module.get("TA")) for module in modules) if figure]
     put(values, "chips_expected", sum(chips_all) if chips_all else None)

@@ -26,9 +26,11 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
 )
 from miner_control.dialect.pools import PoolSeen, put_pools
+from miner_control.dialect.web import entries
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
 
@@ -36,6 +38,8 @@ PORT = 80
 _STANDBY_W = 8.0
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
 _INFO = ("system_info", "info")
+_FAMILIES = {"1": "Max", "2": "Ultra", "4": "Supra", "6": "Gamma"}
+_CHIPS = {"Max": "BM1397", "Ultra": "BM1366", "Supra": "BM1368", "Gamma": "BM1370"}
 
 
 class Bitaxe:
@@ -121,13 +125,17 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_w", info.get("power"))
     values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
     values["power_limit_w"] = UNSUPPORTED
-    put_max(values, "temp_chip_max_c", (_sensor(info.get(key)) for key in ("temp", "temp2")))
-    if (plain(info.get("temp")) or 0.0) < 0:
+    listed = info.get("asicTemps")
+    chips = [info.get("temp"), info.get("temp2"), *(listed if isinstance(listed, list) else [])]
+    put_max(values, "temp_chip_max_c", (_sensor(raw) for raw in chips))
+    if values["temp_chip_max_c"] is NOT_REPORTED and any((plain(raw) or 0.0) < 0 for raw in chips):
         values["temp_chip_max_c"] = SENTINEL
     # The regulator is the hottest place of the board that is measured.
     put_max(values, "temp_board_max_c", [_sensor(first(info, "vrTemp", "boardtemp1"))])
-    put_fans(values, (rpm for rpm in (info.get("fanrpm"), info.get("fan2rpm")) if rpm is not None and rpm != -1))
-    put(values, "fan_duty_pct", info.get("fanspeed"))
+    fans = entries(info.get("fans"))
+    rpms = [fan.get("rpm") for fan in fans] or [info.get("fanrpm"), info.get("fan2rpm")]
+    put_fans(values, (rpm for rpm in rpms if rpm is not None and rpm != -1))
+    put(values, "fan_duty_pct", first(info, "fanspeed", "fanSpeed") if not fans else fans[0].get("percent"))
     put(values, "voltage_v", info.get("voltage"), 1e-3 if (plain(info.get("voltage")) or 0.0) > 100 else 1.0)
     put(values, "frequency_hz", info.get("frequency"), 1e6)
     put(values, "shares_accepted", info.get("sharesAccepted"))
@@ -163,11 +171,18 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["boards_json"] = orjson.dumps([board]).decode()
     if tier is Tier.DAILY:
         values["make"] = "bitaxe"
-        put_text(values, "model", first(info, "deviceModel", "ASICModel"))
+        put_text(values, "model", info.get("deviceModel") or _model(info))
         put_text(values, "firmware", first(info, "version", "axeOSVersion"))
         values["serial"] = UNSUPPORTED
         put_mac(values, info.get("macAddr"))
-    return values
+    return settle(values, tier)
+
+
+def _model(info: Mapping[str, Any]) -> str | None:
+    """The name under which a board of that number is sold (ESP-Miner's own table); the chip's name is no model."""
+    board = str(info.get("boardVersion") or "").strip()
+    family = _FAMILIES.get(board[:1]) if len(board) == 3 and board.isdigit() else None
+    return f"Bitaxe {family} {board}" if family and str(info.get("ASICModel")) == _CHIPS[family] else None
 
 
 def _sensor(raw: Any) -> Any:

@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
 )
 from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, cgminer_pools, put_pools
@@ -94,7 +95,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "firmware", nested(details, "bos_version", "current"))
         put_text(values, "serial", details.get("serial_number"))
         put_mac(values, details.get("mac_address") or nested(answers.get("network"), "mac_address"))
-    return values
+    return settle(values, tier)
 
 
 def named(raw: Any, names: Mapping[int, str], prefix: str) -> str | None:
@@ -289,11 +290,27 @@ def _decode_rpc(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         uptime=values["uptime_s"],
     )
     if tier is not Tier.FAST:
-        values["error_text"] = values["boards_json"] = NOT_REPORTED
+        values["boards_json"] = _boards_of_rpc(sections)
     if tier is Tier.DAILY:
         version = next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
-        values["make"] = NOT_REPORTED
         put_text(values, "model", first(version, "Type", "Miner"))
         put_text(values, "firmware", first(version, "BOSminer+", "BOSminer", "BOSer"))
-        values["serial"] = values["mac"] = NOT_REPORTED
-    return values
+    return settle(values, tier)
+
+
+def _boards_of_rpc(sections: Mapping[str, list[dict[str, Any]]]) -> str:
+    heat = {temp.get("ID"): temp for temp in sections["temps"]}
+    return orjson.dumps(
+        [
+            {
+                "board": dev.get("ID"),
+                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), 1e6),
+                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), 1e6),
+                "hw_errors": plain(dev.get("Hardware Errors")),
+                "temps_board_c": [t for t in [plain(heat.get(dev.get("ID"), {}).get("Board"))] if t],
+                "temps_chip_c": [t for t in [plain(heat.get(dev.get("ID"), {}).get("Chip"))] if t],
+                "state": str(dev.get("Status", "")).lower(),
+            }
+            for dev in sections["devs"]
+        ]
+    ).decode()

@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -76,7 +77,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(
             values, "mac", next((net["mac_address"] for net in network.values() if nested(net, "mac_address")), None)
         )
-    return values
+    return settle(values, tier)
 
 
 def _rate(board: Mapping[str, Any]) -> float | None:

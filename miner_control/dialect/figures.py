@@ -13,6 +13,7 @@ from typing import Any
 
 from kernel.metric import SCHEMAS, Nature
 from kernel.reading import MISSING, Field, Missing, Reason
+from telemetry.source import Tier
 
 Values = dict[str, Field]
 
@@ -31,6 +32,11 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     for name, metric in SCHEMAS["miner"].items()
     if metric.nature in (Nature.GAUGE, Nature.COUNTER)
 }
+_CORE = frozenset(
+    {"hashrate_hs", "hashrate_window_s", "power_w", "power_source", "power_limit_w", "state", "mode", "uptime_s"}
+)
+_OF_THE_DAY = ("make", "model", "firmware", "serial", "mac", "hashrate_nominal_hs", "boards_expected", "chips_expected")
+_SLOW = tuple(name for name in SCHEMAS["miner"] if name not in _OF_THE_DAY)
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 _ABSENT = frozenset({"", "-", "--", "n/a", "na", "none", "null", "unknown"})
 
@@ -105,6 +111,24 @@ def put_fans(values: Values, raws: Iterable[Any]) -> None:
         put(values, "fan_max_rpm", max(rpms))
     else:
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_REPORTED
+
+
+def settle(values: Values, tier: Tier) -> Values:
+    """What the answers did not hold, said as truly as this tier can say it; returns `values`.
+
+    A fast poll asks for little: what it does not find may stand in another tier's answers, and is left unsaid but for what
+    control rests on. The slow tier asks for all but what is asked once a day, and the day's for everything.
+    """
+    if tier is Tier.DAILY:
+        for name in SCHEMAS["miner"]:
+            values.setdefault(name, NOT_REPORTED)
+        return values
+    for name in [name for name, field in values.items() if field is NOT_REPORTED and name not in _CORE]:
+        del values[name]
+    if tier is Tier.SLOW:
+        for name in _SLOW:
+            values.setdefault(name, NOT_REPORTED)
+    return values
 
 
 def plain(raw: Any, scale: float = 1.0) -> float | None:

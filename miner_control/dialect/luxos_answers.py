@@ -25,6 +25,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -79,7 +80,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         if key in summary:
             put(values, metric, summary[key])
     _heat(values, answers, stats, devs, config, tier)
-    _boards(values, stats, devs, config, tier)
+    _boards(values, answers, stats, devs, config, tier)
     if pool_entries or tier is not Tier.FAST:
         put_pools(values, cgminer_pools(pool_entries), as_json=tier is not Tier.FAST)
     put_text(
@@ -88,7 +89,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _state(values, answers, config, devs)
     if tier is Tier.DAILY:
         _identity(values, answers, config)
-    return values
+    return settle(values, tier)
 
 
 def _rates(values: Values, rates: Mapping[str, Any], config: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
@@ -116,12 +117,13 @@ def _heat(
     config: Mapping[str, Any],
     tier: Tier,
 ) -> None:
-    sensors = [
-        entry.get(name)
-        for entry in cgminer.section(answers.get("temps") or {}, "TEMPS")
-        for name in _SENSORS
-        if name in entry
-    ]
+    entries = cgminer.section(answers.get("temps") or {}, "TEMPS")
+    water = _water(answers)
+    sensors = [entry.get(name) for entry in entries for name in _SENSORS if name in entry and name not in water]
+    for metric in ("temp_inlet_c", "temp_outlet_c"):
+        told = [entry.get(name) for entry in entries for name, what in water.items() if what == metric]
+        if told:
+            put_max(values, metric, told)
     put_max(values, "temp_board_max_c", [*sensors, *(dev.get("Temperature") for dev in devs), stats.get("temp_max")])
     # The four sensors of a board sit on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
     values["temp_chip_max_c"] = UNSUPPORTED
@@ -137,8 +139,24 @@ def _heat(
         put_fans(values, (stats[f"fan{index}"] for index in range(1, count + 1) if f"fan{index}" in stats))
 
 
+def _water(answers: Mapping[str, Any]) -> dict[str, str]:
+    """The sensors that METADATA calls water, by the metric that they tell: the hydro models have them among the boards'."""
+    found = {}
+    for entry in cgminer.section(answers.get("temps") or {}, "METADATA"):
+        for name, told in entry.items():
+            label = str(told.get("Label", "") if isinstance(told, Mapping) else entry.get("Label", "")).lower()
+            if name != "Label" and "water" in label:
+                found[name] = "temp_outlet_c" if "out" in label else "temp_inlet_c"
+    return found
+
+
 def _boards(
-    values: Values, stats: Mapping[str, Any], devs: list[dict[str, Any]], config: Mapping[str, Any], tier: Tier
+    values: Values,
+    answers: Mapping[str, Any],
+    stats: Mapping[str, Any],
+    devs: list[dict[str, Any]],
+    config: Mapping[str, Any],
+    tier: Tier,
 ) -> None:
     if devs:
         values["boards_hashing"] = float(sum(1 for dev in devs if plain(first(dev, "MHS 5s", "MHS 1m"))))
@@ -151,6 +169,15 @@ def _boards(
         known = [chip for chip in chips if chip]
         put(values, "chips_hashing", sum(known) if known else None)
         put(values, "frequency_hz", first(stats, "total_freqavg", "frequency"), 1e6)
+    volts = [
+        volt
+        for name in answers
+        if name.startswith("voltageget")
+        for volt in (plain(entry.get("Voltage")) for entry in cgminer.section(answers[name], "VOLTAGE"))
+        if volt
+    ]
+    if volts:
+        put(values, "voltage_v", sum(volts) / len(volts))
     if tier is Tier.FAST:
         return
     values["boards_json"] = orjson.dumps(

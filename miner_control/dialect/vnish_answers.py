@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -60,7 +61,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     word = str(first(status, "miner_state", "state") or "").lower()
     held_s = plain(status.get("miner_state_time"))
     put(values, "uptime_s", held_s if word in ("mining", "auto-tuning") else None)
-    put(values, "power_w", first(miner, "power_consumption"))
+    put(values, "power_w", first(miner, "power_consumption", "power_usage"))
     metered = truth(nested(miner, "psu", "psu_power_metering"))
     values["power_source"] = (
         NOT_REPORTED if not isinstance(values["power_w"], float | int) else PSU if metered else ESTIMATE
@@ -113,7 +114,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
             or nested(answers.get("chains_factory_info") or answers.get("factory_info"), "psu_serial"),
         )
         put_mac(values, nested(info, "system", "network_status", "mac"))
-    return values
+    return settle(values, tier)
 
 
 def _rates(values: Values, miner: Mapping[str, Any], scale: float | None) -> None:
@@ -129,7 +130,7 @@ def _rates(values: Values, miner: Mapping[str, Any], scale: float | None) -> Non
     elif miner.get("instant_hashrate") is not None:
         put(values, "hashrate_hs", miner["instant_hashrate"], scale * 1e3)
     else:
-        put(values, "hashrate_hs", first(miner, "hr_average"), scale)
+        put(values, "hashrate_hs", first(miner, "hr_average", "average_hashrate"), scale)
     # The firmware does not say over how long its "realtime" is taken.
     values["hashrate_window_s"] = UNSUPPORTED
     put(values, "hashrate_nominal_hs", first(miner, "hr_nominal", "hr_stock"), scale)

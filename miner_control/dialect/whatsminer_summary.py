@@ -24,6 +24,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -106,7 +107,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         _slow(values, summary, devs, pool_entries)
     if tier is Tier.DAILY:
         _identity(values, answers, summary, status)
-    return values
+    return settle(values, tier)
 
 
 def _state(
@@ -234,11 +235,7 @@ def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
 def _identity(
     values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], status: Mapping[str, Any]
 ) -> None:
-    version, info, psu = (
-        message(answers, "get_version"),
-        message(answers, "get_miner_info"),
-        message(answers, "get_psu"),
-    )
+    version, info = message(answers, "get_version"), message(answers, "get_miner_info")
     values["make"] = "whatsminer"
     details = cgminer.section(answers.get("devdetails") or {}, "DEVDETAILS")
     put_text(
@@ -254,5 +251,5 @@ def _identity(
         or first(status, "FirmwareVersion", "Firmware Version")
     )
     put_text(values, "firmware", firmware)
-    put_text(values, "serial", first(info, "miner_sn", "minersn") or first(psu, "serial_no"))
+    put_text(values, "serial", first(info, "miner_sn", "minersn"))
     put_mac(values, first(summary, "MAC") or info.get("mac"))

@@ -21,6 +21,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    settle,
     truth,
     whole,
 )
@@ -96,7 +97,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _state(values, told, summary, miner)
     if tier is Tier.DAILY:
         _identity(values, told, miner)
-    return values
+    return settle(values, tier)
 
 
 def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], miner: Mapping[str, Any]) -> None:

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hub can be told, table by table. Unknown keys are faults; values do not change after the start."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", text):
+        raise ValueError("use 1 to 63 of a-z 0-9 . _ - (starting with a letter or digit)")
+    return text
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("not a zone of the IANA database, such as Asia/Almaty") from None
+    return text
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    for place in (folder / path, CONFIGS / path):
+        if place.exists():
+            return Path(place).resolve()
+    raise ValueError(f"no such file: looked for {folder / path} and configs/{path}")
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Existing = Annotated[Path, AfterValidator(_existing)]
+Port = Annotated[int, Field(ge=1, le=65535, examples=[1883])]
+Watts = Annotated[float, Field(gt=0, examples=[4_000_000.0])]
+Seconds = Annotated[float, Field(gt=0, le=86_400, examples=[5.0])]
+
+
+class Part(BaseModel):
+    """One table of the configuration: unknown keys are faults, values do not change after the start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feeder(Part):
+    """A branch of the site behind its own breaker."""
+
+    name: Name
+    cap_w: Watts
+
+
+class Device(Part):
+    """A polled device: its profile, where it is reached and how. `parameters` fills what its profile leaves to the site."""
+
+    name: Name
+    profile: Name
+    host: str = Field(examples=["192.0.2.10"])
+    port: Port = 502
+    unit: int | None = Field(default=None, ge=0, le=255)
+    framing: Literal["tcp", "rtu+tcp", "serial"] = "tcp"
+    baudrate: int = Field(default=9600, ge=300)
+    parity: Literal["N", "E", "O"] = "N"
+    parameters: Mapping[str, float] = Field(default_factory=dict)
+    credential: Name | None = None
+    billing: bool = False
+
+
+class Meter(Device):
+    """A meter. `billing` keeps its raw frames as evidence."""
+
+    role: Literal["main", "feeder", "sub"]
+    feeder: Name | None = None
+
+
+class Container(Device):
+    """A container: polled at `host`, or speaking unasked over MQTT under `topic`."""
+
+    host: str = ""
+    topic: str = Field(default="", examples=["c1"])
+
+
+class Dispatcher(Part):
+    """Who may give orders over MQTT. Without `must_sign` the broker's access list must tie the topic to the credential."""
+
+    name: Name
+    sites: tuple[Name, ...] = ()
+    public_key: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    must_sign: bool = True
+
+
+class Site(Part):
+    """One site of the hub: its operator, zone, connection and devices."""
+
+    name: Name
+    operator: str = Field(min_length=1, examples=["North Mining LLP"])
+    zone: Zone = Field(examples=["Asia/Almaty"])
+    import_cap_w: Watts
+    ramp_w_per_s: float | None = Field(default=None, gt=0)
+    inrush_w_per_s: float = Field(default=200_000.0, gt=0)
+    other_load_share: float = Field(default=0.0, ge=0, le=1)
+    observe_only: bool = False
+    pace: float = Field(default=1.0, ge=1.0, le=1000.0)
+    """Make-believe sites only: their miners live this much faster, and envelopes' times are divided by it."""
+    inventory: Existing | None = None
+    feeders: tuple[Feeder, ...] = Field(min_length=1)
+    meters: tuple[Meter, ...] = ()
+    containers: tuple[Container, ...] = ()
+    sensors: tuple[Device, ...] = ()
+
+
+class Credential(Part):
+    """An account at devices; the password comes from the environment or a file, never from here."""
+
+    account: str
+    password_env: str | None = None
+    password_file: Path | None = None
+
+
+class Polling(Part):
+    """How often each kind is asked, per tier."""
+
+    miner_fast_s: Seconds = 5.0
+    miner_slow_s: Seconds = 300.0
+    meter_s: Seconds = 1.0
+    timeout_s: Seconds = 5.0
+    in_flight: int = Field(default=500, ge=1, le=20_000)
+
+
+class Mqtt(Part):
+    """The broker; `embedded` starts one of our own on loopback where no other is configured."""
+
+    embedded: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    credential: Name | None = None
+    tls_ca: Existing | None = None
+    orders_topic: str = "mining-hub/orders"
+
+
+class Prices(Part):
+    """Where prices and network facts come from: a folder of CSV files, each with its known_at."""
+
+    folder: Path = Path("feeds")
+    currency: str = Field(default="KZT", pattern=r"[A-Z]{3}")
+    stale_after_s: float = Field(default=86_400.0, gt=0)
+    lowest_per_mwh: float = -500_000.0
+    highest_per_mwh: float = 5_000_000.0
+
+
+class Planning(Part):
+    """The planner's horizon and cadence; limits of the solver count iterations, never seconds."""
+
+    horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, 86_400.0))
+    every_s: Seconds = 300.0
+    tariff: Existing | None = None
+    start_cost: float = Field(default=0.0, ge=0)
+    starts_per_day: int | None = Field(default=None, ge=0)
+    milp_nodes: int = Field(default=200, ge=0)
+
+
+class Control(Part):
+    """The pace of the control step."""
+
+    tick_s: Seconds = 5.0
+    stale_after_s: Seconds = 30.0
+    policy: Literal["modes_first", "merit"] = "modes_first"
+    command_deadline_s: Seconds = 120.0
+
+
+class Money(Part):
+    """Pool, rate feed, venue and the contract that divides what is mined. Without a pool nothing is settled."""
+
+    contract: Existing | None = None
+    pool_url: str | None = None
+    pool_account: str = "hub"
+    pool_token_env: str | None = None
+    pool_token_file: Path | None = None
+    rates_url: str | None = None
+    venue_url: str | None = None
+    settle_every_s: Seconds = 600.0
+
+
+class Influx(Part):
+    """An InfluxDB (or VictoriaMetrics) to forward to. `path` chooses the write API."""
+
+    url: str = Field(examples=["http://127.0.0.1:8086"])
+    path: Literal["v2", "v1"] = "v2"
+    org: str = "mining-hub"
+    bucket: str = "mining-hub"
+    token_env: str | None = None
+    texts: bool = True
+    """False for VictoriaMetrics, which turns texts into zeros."""
+    every_s: Seconds = 10.0
+
+
+class HubPart(Part):
+    """The hub itself."""
+
+    name: Name
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: Port = 8787
+    journal_days: float = Field(default=40.0, ge=1)
+
+
+class Config(Part):
+    """Everything that the hub is told before it starts."""
+
+    hub: HubPart
+    sites: tuple[Site, ...] = Field(min_length=1)
+    credentials: Mapping[str, Credential] = Field(default_factory=dict)
+    dispatchers: tuple[Dispatcher, ...] = ()
+    polling: Polling = Polling()
+    mqtt: Mqtt = Mqtt()
+    prices: Prices = Prices()
+    planning: Planning = Planning()
+    control: Control = Control()
+    money: Money = Money()
+    influx: Influx | None = None
+
+    @field_validator("hub")
+    @classmethod
+    def _loopback_unless_told(cls, hub: HubPart) -> HubPart:
+        if hub.host in ("", "*"):
+            raise ValueError("write the address to listen on, such as 127.0.0.1")
+        return hub

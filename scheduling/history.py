@@ -116,9 +116,9 @@ def history_of(
         left = sum(1 for other, _, _ in spans[index:] if (other.year, other.month) == (when.year, when.month))
         days.append(Day(int(a), int(b), when.strftime("%Y-%m"), left))
         out_ms = from_datetime(datetime(when.year, when.month, when.day, 13, 30, tzinfo=zone))
-        noon = int((out_ms - start_ms) // step_ms)
-        published[a:noon] = b
-        published[noon:b] = edges[index + 1][1] if index + 1 < len(edges) else b
+        out = int(-(-(out_ms - start_ms) // step_ms))
+        published[a:out] = b
+        published[out:b] = edges[index + 1][1] if index + 1 < len(edges) else b
         del at_ms
     rng = np.random.default_rng(seed)
     noise = np.zeros(count)

@@ -7,6 +7,7 @@ A policy gives counts per group, mode and slot of one day, and the reserve it pr
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from kernel.span import Slots
 from scheduling.certified import Recipe, certified
@@ -296,8 +297,8 @@ def _later(history: History, terms: Terms, day: Day, high: float) -> float:
 
 
 def _above(z: Floats) -> Floats:
-    """Chance that a normal variable is below z, by the logistic curve: near enough for a guess."""
-    found: Floats = 1 / (1 + np.exp(-1.702 * np.clip(z, -30, 30)))
+    """Chance that a normal variable is below z."""
+    found: Floats = ndtr(np.asarray(z, dtype=np.float64))
     return found
 
 

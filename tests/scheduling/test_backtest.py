@@ -26,7 +26,7 @@ from scheduling.forecast import (
     skill,
 )
 from scheduling.history import History, history_of
-from scheduling.policies import Terms, begin, coincident_chance, planner, threshold
+from scheduling.policies import Terms, begin, coincident_chance, peak_worth_having, planner, threshold
 from scheduling.price_table import curve_of
 
 HOUR = 3_600_000
@@ -193,3 +193,54 @@ def test_a_curve_is_continued_by_its_last_day() -> None:
     assert longer.at(50 * HOUR) == 26.0
     assert longer.at(79 * HOUR) == 31.0
     assert continued(curve, Span(0, 10 * HOUR)) is curve
+
+
+def test_without_a_day_ahead_price_nothing_of_the_day_is_known_before() -> None:
+    real, _, _ = series(datetime(2024, 1, 1, tzinfo=UTC), 12, step_h=1.0)
+    spoilt = real.values.copy()
+    cut = 9 * 24 + 12
+    spoilt[cut:] = 5_000.0
+    other = Curve(real.name, real.unit, real.starts_ms, real.ends_ms, spoilt, real.known_at_ms, "spoilt")
+    groups, terms = example_groups(1e6, 4), Terms(45.0, 6.0, 15.0, reserve_per_mwh=4.0, lag=1)
+    counts = []
+    for curve in (real, other):
+        history = history_of(
+            curve, None, None, ZoneInfo("UTC"), seed=1, calls_per_month=0, load_error=0.01, months=None
+        )
+        day = history.days[9]
+        counts.append(planner(history, groups, terms, begin(groups), day).counts[:, :, : cut - day.first + 1])
+    assert bool(np.all(counts[0] == counts[1]))
+
+
+def test_an_auction_is_seen_only_as_far_as_it_is_published() -> None:
+    real, _, _ = series(datetime(2024, 1, 1, tzinfo=UTC), 12, step_h=1.0)
+    made = []
+    for beyond in (0.0, 5_000.0):
+        values = real.values.copy()
+        values[10 * 24 :] += beyond
+        curve = Curve(real.name, real.unit, real.starts_ms, real.ends_ms, values, 0, "auction")
+        known = history_of(
+            curve, None, None, ZoneInfo("UTC"), seed=1, calls_per_month=0, load_error=0.0, months=None, auction=True
+        ).known(0)
+        at = np.array([9 * 24 + 13, 9 * 24 + 14])
+        made.append(learnt(known, at, 30, 9 * 24, 6 * 24))
+        assert bool(np.allclose(made[-1][0, :11], real.values[at[0] : at[0] + 11], atol=0.5))
+    assert bool(np.all(made[0][0] == made[1][0]))
+    assert bool(np.any(made[0][1] != made[1][1]))
+
+
+def test_the_peak_worth_having_rises_with_the_margin_and_falls_with_the_charge() -> None:
+    groups, history = example_groups(1e6, 6), laid_out(datetime(2024, 7, 1, tzinfo=UTC), 12)
+    day, state = history.days[8], begin(groups)
+    top_w = float(groups.units @ groups.mode_power_w.max(axis=1))
+
+    def peak(hashprice: float, charge: float) -> float:
+        found = peak_worth_having(history, groups, Terms(hashprice, charge), state, day)
+        assert found is not None
+        return found
+
+    assert peak(500.0, 1.0) == pytest.approx(top_w)
+    assert peak(45.0, 1e6) == 0.0
+    assert peak(30.0, 6.0) <= peak(45.0, 6.0) <= peak(60.0, 6.0)
+    assert peak(45.0, 20.0) < peak(45.0, 0.1)
+    assert peak_worth_having(history, groups, Terms(45.0, 6.0), state, history.days[1]) is None

@@ -245,6 +245,7 @@ def _book(
             )
     keep = 1 + int(max(groups.min_on_s.max(), groups.min_off_s.max()) // (step_h * 3600))
     state.on, state.recent_starts, state.recent_stops = on[:, -1].astype(np.int64), starts[:, -keep:], stops[:, -keep:]
+    state.start_factor = result.start_factor
     state.peak_w = max(state.peak_w, float(power.max()))
     state.peak_load_mw = max(state.peak_load_mw, float(history.load[day.first : day.last].max()))
 

@@ -17,11 +17,14 @@ from scheduling.history import ERROR_KEEPS, Day, History
 from scheduling.ladder import ladders
 from scheduling.modes import fill
 from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
-from scheduling.rolling import rolling_wishes
+from scheduling.rolling import alone, rolling_wishes
 from scheduling.shares import walk
 
-RELUCTANCE = 1.5
-"""A start is taken only where it is worth this much more than it costs: what is forecast may not come true."""
+RELUCTANCES = np.linspace(1.5, 4.0, 11)
+"""A start is taken only where it is worth so many times what it costs: what is forecast may not come true, and starts wear."""
+
+FEWER_STARTS, FOR_SHARE = 0.45, 2.5e-3
+"""Starts are to be at most this part of what the plain rule makes, as long as that costs no more than this share of value."""
 
 LEARN_DAYS = 60
 """Days of the past from which the price forecast learns."""
@@ -57,21 +60,25 @@ class Terms:
 
 @dataclass(slots=True)
 class State:
-    """What a day leaves to the next: units on, who is bound until when, peak of the month, and highest system load so far."""
+    """What a day leaves to the next: units on, who is bound until when, peak of the month, highest system load so far, and
+    how many times its cost a start must be worth."""
 
     on: Ints
     recent_starts: Ints
     recent_stops: Ints
     peak_w: float = 0.0
     peak_load_mw: float = 0.0
+    start_factor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """Counts [group, mode, slot of the day], and reserve promised per block of an hour (W; None: what was held)."""
+    """Counts [group, mode, slot of the day], reserve promised per block of an hour (W; None: what was held), and how many
+    times its cost a start had to be worth (None: not judged)."""
 
     counts: Ints
     promised_w: Floats | None
+    start_factor: float | None = None
 
 
 def begin(groups: Groups) -> State:
@@ -185,11 +192,13 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
         steps = min(count - seen, per_day)
         ahead[seen, :steps] += coincident[seen, seen : seen + steps]
     problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), ahead[:, 0])
-    wish = rolling_wishes(
-        groups, ahead / 1e6, problem.slot_value(), history.step_h, RELUCTANCE * problem.start_money()[:, 0]
-    )
+    times = state.start_factor
+    if times is None or day.days_left % 7 == 0:
+        times = reluctance(history, groups, terms, state, day)
+    start_money = (float(RELUCTANCES[0]) if times is None else times) * problem.start_money()[:, 0]
+    wish = rolling_wishes(groups, ahead / 1e6, problem.slot_value(), history.step_h, start_money)
     cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
-    return replace(_carry_out(problem, wish, ahead[:, 0], cap), promised_w=promised)
+    return replace(_carry_out(problem, wish, ahead[:, 0], cap), promised_w=promised, start_factor=times)
 
 
 def _morning(
@@ -232,6 +241,28 @@ def _morning(
         return adder, free, None
     per_hour = max(1, round(1 / history.step_h))
     return adder, free, promised[: -(-count // per_hour)]
+
+
+def reluctance(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> float | None:
+    """How many times its cost a start must be worth, judged by the last four weeks as if each group had stood alone: the
+    least of `RELUCTANCES` that makes few enough starts, and no more than may be lost for that (`FOR_SHARE`). None where there
+    is too little past to say."""
+    per_day = round(24 / history.step_h)
+    until = day.first - terms.lag + 1
+    first = max(0, until - PEAK_DAYS * per_day)
+    if until - first < FEW_DAYS * per_day:
+        return None
+    price = history.real[first:until]
+    problem = day_problem(history, groups, terms, state, slots_of(history, first, until), price)
+    margin = _best_margin(problem)
+    pays = margin > 0
+    rule = float(groups.units @ (pays[:, 1:] & ~pays[:, :-1]).sum(axis=1))
+    tried = np.concatenate(([1.0], RELUCTANCES))
+    starts, earned = alone(groups, margin, problem.start_money()[:, 0], tried, history.step_h)
+    cheap = earned[1:] >= earned[0] - FOR_SHARE * abs(earned[0])
+    within = int(np.flatnonzero(cheap)[-1]) if cheap.any() else 0
+    few = np.flatnonzero(starts[1:] <= FEWER_STARTS * rule)
+    return float(RELUCTANCES[min(within, int(few[0]) if len(few) else within)])
 
 
 def peak_worth_having(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> float | None:

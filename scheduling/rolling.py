@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many decision instants at once: what each group would do at each of them, given the prices forecast there.
+"""Many decisions at once: what each group would do at each of many instants, given the prices forecast there, or with starts
+valued in many ways.
 
 A unit's best move depends on the prices ahead and not on what others do, so that the dynamic programme of `bound` runs for
 all instants of a day side by side: arrays are [instant, group], the loop is over steps ahead.
@@ -8,7 +9,41 @@ all instants of a day side by side: arrays are [instant, group], the loop is ove
 import numpy as np
 
 from scheduling.counts import Wishes
-from scheduling.problem import Floats, Groups
+from scheduling.problem import Floats, Groups, Ints
+
+
+def _steps(hold_s: Floats, step_h: float) -> Ints:
+    return np.maximum(np.ceil(hold_s / (step_h * 3600) - 1e-9), 1).astype(np.int64)
+
+
+def alone(groups: Groups, margin: Floats, start_money: Floats, times: Floats, step_h: float) -> tuple[Floats, Floats]:
+    """(starts, money earned at the starts' true cost) of all units over known slots, shape [time], where each group follows
+    its own best path with a start valued at so many `times` its cost `start_money[g]`. `margin[g, t]` is money per unit on;
+    all begin on."""
+    groups_n, slots_n = margin.shape
+    cost = times[:, None] * start_money[None, :]
+    total = np.concatenate((np.zeros((1, groups_n)), np.cumsum(margin.T, axis=0)))
+    on, off = np.zeros((2, slots_n + 1, len(times), groups_n))
+    columns, (hold, rest) = np.arange(groups_n), (_steps(groups.min_on_s, step_h), _steps(groups.min_off_s, step_h))
+    stop_free = np.minimum(np.arange(slots_n)[:, None] + rest, slots_n)
+    start_free = np.minimum(np.arange(slots_n)[:, None] + hold, slots_n)
+    stops, begins = np.zeros((2, slots_n, len(times), groups_n), dtype=bool)
+    gain = total[start_free, columns] - total[:-1]
+    for t in range(slots_n - 1, -1, -1):
+        stay, leave = margin[:, t] + on[t + 1], off[stop_free[t], :, columns].T
+        wait, begin = off[t + 1], gain[t] - cost + on[start_free[t], :, columns].T
+        stops[t], begins[t] = leave > stay, begin > wait
+        on[t], off[t] = np.maximum(stay, leave), np.maximum(wait, begin)
+    state, free = np.ones((len(times), groups_n), dtype=bool), np.zeros((len(times), groups_n), dtype=np.int64)
+    begun, earned = np.zeros((2, len(times), groups_n))
+    for t in range(slots_n):
+        turn = np.where(state, stops[t], begins[t]) & (free <= t)
+        if turn.any():
+            free = np.where(turn, np.where(state, stop_free[t], start_free[t]), free)
+            begun += turn & ~state
+            state = state ^ turn
+        earned += state * margin[:, t]
+    return begun @ groups.units, (earned - begun * start_money) @ groups.units
 
 
 def rolling_wishes(
@@ -21,8 +56,7 @@ def rolling_wishes(
     """
     instants, steps = price_per_wh.shape
     watts = groups.mode_power_w - groups.sleep_w[:, None]
-    on_steps = np.maximum(np.ceil(groups.min_on_s / (step_h * 3600) - 1e-9), 1).astype(np.int64)
-    off_steps = np.maximum(np.ceil(groups.min_off_s / (step_h * 3600) - 1e-9), 1).astype(np.int64)
+    on_steps, off_steps = _steps(groups.min_on_s, step_h), _steps(groups.min_off_s, step_h)
     shape = (steps + 1, instants, len(groups.units))
     margin, total, on, off = np.empty(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for step in range(steps):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Price series in, regret out: bad series are refused by name, days have 23 to 25 hours, nothing later is read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -26,8 +27,17 @@ from scheduling.forecast import (
     skill,
 )
 from scheduling.history import History, history_of
-from scheduling.policies import Terms, begin, coincident_chance, peak_worth_having, planner, threshold
+from scheduling.policies import (
+    Terms,
+    begin,
+    coincident_chance,
+    peak_worth_having,
+    planner,
+    reluctance,
+    threshold,
+)
 from scheduling.price_table import curve_of
+from scheduling.rolling import alone
 
 HOUR = 3_600_000
 ZONE = ZoneInfo("America/Chicago")
@@ -244,3 +254,27 @@ def test_the_peak_worth_having_rises_with_the_margin_and_falls_with_the_charge()
     assert peak(30.0, 6.0) <= peak(45.0, 6.0) <= peak(60.0, 6.0)
     assert peak(45.0, 20.0) < peak(45.0, 0.1)
     assert peak_worth_having(history, groups, Terms(45.0, 6.0), state, history.days[1]) is None
+
+
+def test_starts_valued_higher_are_fewer_and_never_earn_more() -> None:
+    groups = example_groups(1e6, 4)
+    rng = np.random.default_rng(3)
+    margin = rng.normal(0.05, 0.3, (4, 400))
+    starts, earned = alone(groups, margin, np.full(4, 0.2), np.array([1.0, 2.0, 4.0]), 0.25)
+    assert starts[0] > starts[1] > starts[2] > 0
+    assert earned[0] > earned[1] > earned[2]
+    one = example_groups(3_400.0, 1)
+    loss = np.array([[1.0, -1.0, -1.0, -1.0, 2.0, 1.0]])
+    starts, earned = alone(one, loss, np.array([1.5]), np.array([1.0, 3.0]), 0.25)
+    assert starts.tolist() == [1.0, 0.0]
+    assert earned.tolist() == [2.5, 1.0]
+
+
+def test_reluctance_is_judged_by_the_past_alone() -> None:
+    groups, history = example_groups(1e6, 6), laid_out(datetime(2024, 1, 1, tzinfo=UTC), 20)
+    terms, day = Terms(45.0, lag=1), history.days[15]
+    later = replace(history, real=np.where(np.arange(len(history.real)) >= day.first, 5_000.0, history.real))
+    found = reluctance(history, groups, terms, begin(groups), day)
+    assert found is not None and 1.5 <= found <= 4.0
+    assert found == reluctance(later, groups, terms, begin(groups), day)
+    assert reluctance(history, groups, terms, begin(groups), history.days[1]) is None

@@ -47,16 +47,21 @@ GRANTS: Mapping[Role, frozenset[str]] = {
     Role.OPERATOR: frozenset(
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end",
-            "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer",
+            "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer", "archive:read",
         }
     ),
     Role.DISPATCHER: frozenset({"site:read", "order:read", "order:send", "order:end", "availability:read"}),
-    Role.REGULATOR: frozenset({"site:read", "order:read", "report:read", "report:pull", "log:read"}),
-    Role.TREASURY: frozenset({"site:read", "plan:read", "ledger:read", "report:read", "report:pull"}),
+    Role.REGULATOR: frozenset(
+        {"site:read", "order:read", "report:read", "report:pull", "log:read", "archive:read", "archive:hold"}
+    ),
+    Role.TREASURY: frozenset(
+        {"site:read", "plan:read", "ledger:read", "report:read", "report:pull", "archive:read", "archive:hold"}
+    ),
     Role.ADMIN: frozenset(
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end", "availability:read",
             "log:read", "ledger:read", "report:read", "report:pull", "alarm:read", "alarm:answer",
+            "archive:read", "archive:hold", "archive:release",
         }
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from grid.dispatch import OrderBook
 from grid.limit import Limit, Priority
 from hub.config import Site
+from hub.holds import HoldBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
 from kernel.event import Event
@@ -89,6 +90,7 @@ class HubState:
         self.book = book
         self.snapshot = snapshot
         self.alarms = alarms
+        self.holds = HoldBook()
         self.position = 0
         self.curves: dict[str, list[Curve]] = {}
         self.refused: dict[str, Event] = {}
@@ -133,6 +135,8 @@ class HubState:
             self._curve(event)
         elif kind == "alarm.changed":
             self.alarms.apply(body, event.at_ms)
+        elif kind.startswith("hold."):
+            self.holds.apply(kind, body, event.at_ms)
         elif kind == "clock.stepped":
             self.snapshot.clock_stepped(float(body["seconds"]))
         elif kind in ("report.made", "payout.posted"):

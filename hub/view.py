@@ -16,6 +16,7 @@ from hub import sight
 from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
+from hub.holds import HoldBook
 from hub.logline import line
 from hub.price_feeds import price_feeds
 from hub.runtime import Hub, site_of
@@ -295,6 +296,10 @@ class LiveView:
 
     def report_file(self, report: str, form: str) -> tuple[str, bytes]:
         return self._report_file(report, form)
+
+    @property
+    def holds(self) -> HoldBook:
+        return self._hub.rooms.state.holds
 
     def exposition(self) -> str:
         rooms = self._hub.rooms

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from hub.access import Access, Principal
-from hub.api import routes
+from hub.api import archive, routes
 from hub.api.guard import Guard, Need
 from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
@@ -38,6 +38,7 @@ def create_app(
     app = FastAPI(title="mining-hub", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.view = view
     app.state.guard = Guard(access, Audit(view.record), clock)
+    app.state.holding = asyncio.Lock()
     app.state.streams = Streams(view, page.Renderer(), pace_s)
     app.state.sites = lambda: {info["site"] for info in view.sites()}
 
@@ -62,6 +63,7 @@ def create_app(
         return get_openapi(title=app.title, version="1", routes=app.routes)
 
     app.include_router(routes.router)
+    app.include_router(archive.router)
     app.include_router(page.router)
     app.mount("/static", page.static_files())
     bare = [path for _, path, permission in permissions(app) if permission is None and path not in PUBLIC]

@@ -56,5 +56,8 @@ KINDS: Mapping[str, str] = {
     "api.acted": "api: who did what, by which way, with what outcome",
     "access.entered": "api: a session began",
     "access.denied": "api: a key that asked for more than it may",
+    "hold.added": "api or retention: readings of a span that may not be deleted, by whom and why",
+    "hold.released": "api: by whom and why",
+    "archive.deleted": "retention: rule, Merkle root and number of files; each file's own tombstone stands in the archive",
     "operator.note": "people: the operational log",
 }

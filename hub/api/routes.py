@@ -212,7 +212,7 @@ async def order(request: Request, site: str, order: str, by: Principal = Depends
 )
 async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
     """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
-    view, body = _view(request), await _object(request)
+    view, body = _view(request), await object_of(request)
     key = _key_of(view, site)
     body.setdefault("scope", key)
     line = await view.submit_order(body, by.authority(key), "rest" if by.way == "key" else "console")
@@ -227,7 +227,7 @@ async def change_order(
     request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
 ) -> OrderLine:
     """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
-    view, body = _view(request), await _object(request)
+    view, body = _view(request), await object_of(request)
     _order_of(request, site, order)
     line = await view.change_order(order, body, by.authority(_key_of(view, site)), "rest")
     await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
@@ -277,8 +277,8 @@ async def acknowledge_alarm(
     request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
 ) -> list[AlarmLine]:
     """Say that it was seen: at one place, or without `scope` wherever the rule stands at the site."""
-    view, body = _view(request), await _object(request)
-    (rule,) = _texts(body, "rule")
+    view, body = _view(request), await object_of(request)
+    (rule,) = texts_of(body, "rule")
     scopes = _places(view, site, rule, body, ("unacknowledged", "returned"))
     for scope in scopes:
         await view.acknowledge_alarm(site, rule, scope, by.who)
@@ -290,8 +290,8 @@ async def acknowledge_alarm(
 @router.post(SITE + "/alarms/shelve", openapi_extra=ALARM_SCHEMA)
 async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))) -> list[AlarmLine]:
     """Put it out of sight for some minutes, for a reason; it comes back by itself. `scope` as in acknowledge."""
-    view, body = _view(request), await _object(request)
-    rule, why = _texts(body, "rule", "why")
+    view, body = _view(request), await object_of(request)
+    rule, why = texts_of(body, "rule", "why")
     minutes = body.get("minutes")
     if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 7 * 1440:
         raise ConfigError([Fault("minutes", "is no whole number of 1 to 10080", "Give for how long")])
@@ -307,7 +307,7 @@ async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need
 def _places(view: HubView, site: str, rule: str, body: dict[str, Any], states: tuple[str, ...]) -> list[str]:
     """The one place that was named, or every place of the site where the rule's alarm is in one of the states."""
     if "scope" in body:
-        return _texts(body, "scope")
+        return texts_of(body, "scope")
     found = [line["scope"] for line in view.alarms(site) if line["rule"] == rule and line["state"] in states]
     if not found:
         raise NotThere(f"no alarm of rule {rule[:60]!r} waits at {site}")
@@ -348,7 +348,7 @@ async def pull_report(
     return Response(content, media_type=FORMS.get(form, "application/octet-stream"), headers=headers)
 
 
-def _texts(body: dict[str, Any], *names: str) -> list[str]:
+def texts_of(body: dict[str, Any], *names: str) -> list[str]:
     """Fields that must be texts of one line. Raises ConfigError with all that are not."""
     bad = [
         name for name in names if not isinstance(body.get(name), str) or not body[name].strip() or len(body[name]) > 500
@@ -358,7 +358,7 @@ def _texts(body: dict[str, Any], *names: str) -> list[str]:
     return [body[name] for name in names]
 
 
-async def _object(request: Request) -> dict[str, Any]:
+async def object_of(request: Request) -> dict[str, Any]:
     """The body as one JSON object. Raises ConfigError."""
     raw = await request.body()
     try:

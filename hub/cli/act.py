@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(dispatch, name="dispatch")
 
 
-def _ask(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
+def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
     import httpx
 
     from kernel.errors import ConfigError, Fault
@@ -49,7 +49,13 @@ def _ask(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
         raise ConfigError([Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in faults])
     if answer.status_code == 404:
         raise ConfigError(
-            [Fault(path, str(answer.json().get("detail", "not there")), "See `mining-hub dispatch list`")]
+            [
+                Fault(
+                    path,
+                    str(answer.json().get("detail", "not there")),
+                    "See `mining-hub dispatch list`, `archive show`",
+                )
+            ]
         )
     if answer.status_code not in (200, 201, 409):
         raise ConfigError([Fault(url, f"answered {answer.status_code}", "See the hub's log")])
@@ -69,7 +75,7 @@ def send(
 ) -> None:
     """Limit a site's power. Exit code 1 where the hub refuses, with its reason."""
     body = {"power_w": power_w, "until": until, "reference": reference, "reason": reason}
-    line = _ask("POST", url, key, f"/sites/{site}/orders", body | ({"from": start} if start else {}))
+    line = ask_hub("POST", url, key, f"/sites/{site}/orders", body | ({"from": start} if start else {}))
     _show(line, json)
 
 
@@ -84,7 +90,7 @@ def end(
     """Release an order, or cancel it before its start."""
     from urllib.parse import quote
 
-    _show(_ask("DELETE", url, key, f"/sites/{site}/orders/{quote(order, safe='')}?why={quote(why)}"), json)
+    _show(ask_hub("DELETE", url, key, f"/sites/{site}/orders/{quote(order, safe='')}?why={quote(why)}"), json)
 
 
 def _show(line: Any, json: bool) -> None:
@@ -100,7 +106,7 @@ def _show(line: Any, json: bool) -> None:
 
 def orders(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
     """The site's orders, newest first, with the meter's verdict."""
-    lines = _ask("GET", url, key, f"/sites/{site}/orders")
+    lines = ask_hub("GET", url, key, f"/sites/{site}/orders")
     if json:
         put_json({"orders": lines})
         return
@@ -120,7 +126,7 @@ def orders(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> No
 
 def availability(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
     """What the site can do now, up and down, and what is left out and why."""
-    found = _ask("GET", url, key, f"/sites/{site}/availability")
+    found = ask_hub("GET", url, key, f"/sites/{site}/availability")
     if json:
         put_json(found)
         return

@@ -3,7 +3,7 @@
 
 import typer
 
-from hub.cli import act, ask, care, run, study
+from hub.cli import act, archive, ask, care, run, study
 
 app = typer.Typer(
     name="mining-hub",
@@ -17,4 +17,5 @@ run.add_to(app)
 ask.add_to(app)
 act.add_to(app)
 care.add_to(app)
+archive.add_to(app)
 study.add_to(app)

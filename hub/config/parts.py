@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hub can be told, table by table. Unknown keys are faults; values do not change after the start."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 
@@ -199,6 +200,33 @@ class Influx(Part):
     every_s: Seconds = 10.0
 
 
+KeptDays = Annotated[float, BeforeValidator(lambda days: math.inf if days == "forever" else days), Field(ge=1)]
+
+
+class KindDays(Part):
+    """Days by kind of reading, or "forever"; what is not named keeps its default."""
+
+    miner: KeptDays | None = None
+    meter: KeptDays | None = None
+    container: KeptDays | None = None
+    sensor: KeptDays | None = None
+
+
+class Retention(Part):
+    """How long the archive keeps raw readings and rollups. What a report, a payout or a hold cites is kept in any case."""
+
+    raw: KindDays = KindDays()
+    minute: KindDays = KindDays()
+    quarter: KindDays = KindDays()
+    hour: KindDays = KindDays()
+
+    def days(self) -> dict[tuple[str, str], float | None]:
+        """(layer of the archive, kind) to days; None is for ever."""
+        layers = {"raw": self.raw, "1m": self.minute, "15m": self.quarter, "1h": self.hour}
+        named = {(layer, kind): days for layer, part in layers.items() for kind, days in part if days is not None}
+        return {place: None if days == math.inf else days for place, days in named.items()}
+
+
 class HubPart(Part):
     """The hub itself."""
 
@@ -223,6 +251,7 @@ class Config(Part):
     control: Control = Control()
     money: Money = Money()
     influx: Influx | None = None
+    retention: Retention = Retention()
 
     @field_validator("hub")
     @classmethod

@@ -26,6 +26,7 @@ from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
 from hub.state import SiteState
 from hub.twin.spec import TwinSpec
+from hub.wiring.archive import RetentionDuty
 from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
 from hub.wiring.duties import Ground, ReadyDuty, ground, keeping_duties, price_duty, settle_duty, tariff_of
 from hub.wiring.state import catalogue, empty_state, folded, reading, reading_ledger
@@ -116,6 +117,7 @@ def put_together(
     settling = settle_duty(base, recorder)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
+    duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
     hub = Hub(

@@ -31,6 +31,7 @@ from hub.api.view import (
     SiteInfo,
     Status,
 )
+from hub.holds import HoldBook
 from kernel.clock import Clock
 from kernel.event import KINDS, Event
 from kernel.span import Span
@@ -54,6 +55,7 @@ class FakeView:
         self.clock, self.faults = clock, faults
         self.book = OrderBook({KEY: CAP_W, "h1/beta": 1e6})
         self.events: list[Event] = []
+        self.holds = HoldBook()
         self.rng = np.random.default_rng(7)
         self.miners = miners
         self.states = self.rng.choice([1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 4], size=miners)
@@ -310,6 +312,8 @@ class FakeView:
             )
             self.events.append(event)
             self.book.apply(event)
+            if kind.startswith("hold."):
+                self.holds.apply(kind, event.body, event.at_ms)
 
     def _line(self, order: str) -> OrderLine:
         entry = self.book.get(order)

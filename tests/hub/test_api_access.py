@@ -60,7 +60,14 @@ def ask(hub: Hub, **more: Any) -> dict[str, Any]:
 
 def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
     """(method, path filled in, permission) of every route that needs one."""
-    fill = {"site": "alma", "device": "m0001", "order": "nobody", "report": "r-alma", "form": "json"}
+    fill = {
+        "site": "alma",
+        "device": "m0001",
+        "order": "nobody",
+        "report": "r-alma",
+        "form": "json",
+        "hold_id": "hold-9",
+    }
     for method, path, permission in permissions(app):
         if path not in PUBLIC:
             filled = re.sub(r"{(\w+)}", lambda found: fill[found[1]], path)

@@ -251,8 +251,9 @@ class Actuator:
             text = f"{envelope.model} with {envelope.firmware} has no {type(command.intent).__name__}"
             self._end(live, Unsupported(text))
             return
-        await self._inrush.wait(self._rise_w(command.intent, envelope, live.before))
-        receipt = await self._send(live, driver)
+        rise_w = self._rise_w(command.intent, envelope, live.before)
+        await self._inrush.wait(rise_w)
+        receipt = await self._send(live, driver, rise_w)
         if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
             self._end(live, receipt)
             return
@@ -261,8 +262,12 @@ class Actuator:
     def _left_s(self, live: _Live) -> float:
         return live.sent_s + live.command.deadline_s - self._clock.monotonic_s()
 
-    async def _send(self, live: _Live, driver: MinerDriver) -> Receipt:
-        """Send it; ask an unreachable miner again, on the narrow lane, until the deadline."""
+    async def _send(self, live: _Live, driver: MinerDriver, rise_w: float) -> Receipt:
+        """Send it; ask an unreachable miner again, on the narrow lane, until the deadline.
+
+        A rise that is asked again takes its turn under the inrush limit anew, once the miner answers at all: a switch
+        that comes back must not start a whole row at once, and the dead use up nobody's turn.
+        """
         command, gate, pause_s = live.command, self._writes, 1.0
         live.sent_s = self._clock.monotonic_s()
         while True:
@@ -280,10 +285,27 @@ class Actuator:
                 live.answered_ms = self._clock.now_ms()
                 return receipt
             live.sent = False
-            if self._left_s(live) <= pause_s:
-                return receipt
-            await asyncio.sleep(pause_s)
-            gate, pause_s = self._watches, min(2.0 * pause_s, 30.0)
+            while True:
+                if self._left_s(live) <= pause_s:
+                    return receipt
+                await asyncio.sleep(pause_s)
+                gate, pause_s = self._watches, min(2.0 * pause_s, 30.0)
+                if rise_w <= 0 or await self._answers(live, driver):
+                    break
+            await self._inrush.wait(rise_w)
+
+    async def _answers(self, live: _Live, driver: MinerDriver) -> bool:
+        """Whether a miner that could not be reached answers a read now, whatever it says."""
+        await self._watches.enter(live.command.priority)
+        try:
+            await driver.read(tier_of(live.command.intent))
+        except TransportError:
+            return False
+        except DecodeError:
+            return True
+        finally:
+            self._watches.leave()
+        return True
 
     async def _confirm(self, live: _Live, driver: MinerDriver, envelope: Envelope, answer: Receipt) -> Receipt:
         """Read until the effect shows, or the deadline comes."""

@@ -164,11 +164,29 @@ def test_wakes_keep_the_inrush_limit():
     async def story(site: Site) -> None:
         for miner in site.miners.values():
             miner.state, miner.power_w = "asleep", 20.0
-        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(30)])
+        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(len(site.miners))])
 
     site = play(["obeys"] * 30, story, inrush_w_per_s=6000.0)
     times = sorted(miner.writes[0][0] for miner in site.miners.values())
     rise_w = envelope().mode("normal").power_w - envelope().sleep_w
+    for start_s in times:
+        inside = sum(1 for at_s in times if start_s <= at_s < start_s + 1.0)
+        assert (inside - 1) * rise_w <= 6000.0 + 1e-6
+    assert all(isinstance(receipt, Verified) for _, receipt in site.receipts)
+
+
+def test_a_row_that_comes_back_together_is_woken_under_the_inrush_limit():
+    """A switch was down for a minute: all are asked again, and none of them out of turn."""
+
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(len(site.miners))])
+
+    site = play(["dead for a minute"] * 150, story, inrush_w_per_s=6000.0)
+    times = sorted(miner.writes[0][0] for miner in site.miners.values())
+    rise_w = envelope().mode("normal").power_w - envelope().sleep_w
+    assert times[0] >= 60.0
     for start_s in times:
         inside = sum(1 for at_s in times if start_s <= at_s < start_s + 1.0)
         assert (inside - 1) * rise_w <= 6000.0 + 1e-6

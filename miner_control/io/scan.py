@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask many addresses at once who they are: a sweep of connects, then a short talk with those who listen.
+"""Ask many addresses at once who they are: a sweep of connects, and meanwhile a short talk with those who listen.
 
 The sweep keeps `in_flight` connects open on an epoll of its own and gives the event loop its turn after each batch, so that
 a scan beside a running hub delays nobody. Nothing is ever written to a device.
@@ -11,6 +11,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
@@ -25,17 +26,22 @@ _BATCH = 512
 _LINGER_OFF = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 Progress = Callable[[int, int], None]
+Meet = Callable[[str, list[int]], None]
 
 
 class Sweep:
-    """Which of the ports are open at which addresses: `open` maps a host to its open ports once `run` is done."""
+    """Which of the ports are open at which addresses: `meet` is told of each host that listens, once all its ports are."""
 
     def __init__(
-        self, hosts: Iterable[str], ports: Iterable[int], clock: Clock, in_flight: int, connect_s: float
+        self, hosts: Iterable[str], ports: Iterable[int], clock: Clock, in_flight: int, connect_s: float, meet: Meet
     ) -> None:
-        self.open: dict[str, list[int]] = {}
         self.done = 0
-        self._questions = self._pairs(hosts, tuple(ports))
+        self._meet = meet
+        self._open: dict[str, list[int]] = {}
+        self._left: dict[str, int] = {}
+        asked = tuple(ports)
+        self._each = len(asked)
+        self._questions = self._pairs(hosts, asked)
         self._clock, self._in_flight, self._connect_s = clock, in_flight, connect_s
         self._flying: dict[int, tuple[socket.socket, str, int]] = {}
         self._due: deque[tuple[float, int, socket.socket]] = deque()
@@ -102,9 +108,14 @@ class Sweep:
         if listens:
             # Reset instead of a long farewell: thousands of half-closed sockets would use up the local ports.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
-            self.open.setdefault(host, []).append(port)
+            self._open.setdefault(host, []).append(port)
         sock.close()
         self.done += 1
+        left = self._left.pop(host, self._each) - 1
+        if left:
+            self._left[host] = left
+        elif host in self._open:
+            self._meet(host, self._open.pop(host))
 
 
 async def scan(
@@ -118,26 +129,37 @@ async def scan(
     talks_at_once: int = 128,
     progress: Progress = lambda done, total: None,
 ) -> list[Found]:
-    """Everyone who listens in the ranges asked, by address, with what it is. `ports` redirects well-known ports (port
-    forwarding, tests). `progress(addresses done, all)`. Never raises for what an address does."""
+    """Everyone who listens in the ranges asked, in the order of addresses, with what it is. `ports` redirects well-known
+    ports (port forwarding, tests). `progress(addresses done, all)`. Never raises for what an address does."""
     ways = {port: port for port in KNOWN_PORTS} if ports is None else dict(ports)
     total = len(asked)
-    sweep = Sweep(asked, tuple(dict.fromkeys(ways.values())), clock, in_flight, connect_s)
+    each = tuple(dict.fromkeys(ways.values()))
     exchanges = Exchanges(connect_s=connect_s, total_s=answer_s)
     gate = asyncio.Semaphore(talks_at_once)
-    each = len(set(ways.values()))
+    found: list[Found] = []
+
+    async def ask(host: str, listening: list[int]) -> None:
+        async with gate:
+            known = {known: port for known, port in ways.items() if port in listening}
+            found.append(await _ask(exchanges, host, known))
+
     try:
-        await sweep.run(lambda questions: progress(questions // each, total))
+        async with asyncio.TaskGroup() as talks:
 
-        async def ask(host: str, listening: list[int]) -> Found:
-            async with gate:
-                return await _ask(exchanges, host, {known: port for known, port in ways.items() if port in listening})
+            def meet(host: str, listening: list[int]) -> None:
+                talks.create_task(ask(host, listening))
 
-        found = await asyncio.gather(*(ask(host, listening) for host, listening in sweep.open.items()))
+            sweep = Sweep(asked, each, clock, in_flight, connect_s, meet)
+            await sweep.run(lambda questions: progress(questions // len(each), total))
     finally:
         exchanges.close()
     progress(total, total)
-    return list(found)
+    return sorted(found, key=lambda one: _place(one.host))
+
+
+def _place(host: str) -> tuple[int, int]:
+    address = ip_address(host.partition("%")[0])
+    return address.version, int(address)
 
 
 async def _ask(exchanges: Exchanges, host: str, ports: Mapping[int, int]) -> Found:

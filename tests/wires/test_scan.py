@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.clock import system_clock
+from kernel.clock import cpu_s, system_clock
 from miner_control.discover import compare, targets
 from miner_control.identify import CGMINER, FLUX, FRAMED, WEB
 from miner_control.io.scan import scan
@@ -49,11 +49,11 @@ def test_all_are_found_and_none_is_misnamed(street: Street):
     asked = targets([f"127.30.0.0-127.30.{(SPREAD - 1) >> 8}.255"], ["127.0.0.0/8"])
     assert len(asked) == SPREAD
     shown: list[int] = []
-    start_s = time.perf_counter()
+    start_s, spent_s = time.perf_counter(), cpu_s()
     found = asyncio.run(
         scan(asked, system_clock(), ports=ways, answer_s=2.0, progress=lambda done, total: shown.append(done))
     )
-    rate = len(asked) / (time.perf_counter() - start_s)
+    rate, rate_cpu = len(asked) / (time.perf_counter() - start_s), len(asked) / (cpu_s() - spent_s)
     named = {one.host: one.identity.dialect for one in found if one.identity is not None}
     wanted = {host: NAMES.get(kind, kind) for host, kind in truth.items() if kind not in NOT_MINERS}
     assert named == wanted
@@ -61,8 +61,9 @@ def test_all_are_found_and_none_is_misnamed(street: Street):
     assert set(notes) == {"printer", "mute"}, "who is full cannot be met; who is mute or no miner is said to be unknown"
     assert "no miner" in notes["printer"] and "open" in notes["mute"]
     assert shown == sorted(shown) and shown[-1] == SPREAD
-    print(f"{rate:.0f} addresses/s")
-    assert rate >= count(500, 5000)
+    print(f"{rate:.0f} addresses/s, {rate_cpu:.0f} per second of processor time")
+    # Others may use the machine as well: what is ours alone is the processor time.
+    assert rate_cpu >= 5000 and rate >= 500
 
     difference = compare(Register(()), asked, found, "hub", "north")
     assert len(difference.new) == len(wanted) and not difference.doubled

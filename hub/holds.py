@@ -104,6 +104,12 @@ def _body(hold_id: str, hold: Hold, by: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def hold_of_payouts(last_ms: int) -> Hold:
+    """What the payouts up to the last one hold, whether or not settlement is still configured."""
+    span = Span(0, last_ms + AROUND_MS)
+    return Hold(span, "payouts", "what was paid was divided by metered energy", frozenset({"meter"}))
+
+
 def hold_of_report(name: str, document: Mapping[str, Any]) -> Hold | None:
     """What a report holds: the readings of its period and those around it that settle its edges, or None where it rests on
     none. Raises KeyError, ValueError."""

@@ -41,9 +41,9 @@ def show(folder: Folder, json: Json = False) -> None:
     from hub.wiring.archive import days_of, holds_of, shelves
 
     config, data = _data(folder)
-    book = folded(config, reading(data)).holds
-    found = shelves(data / "archive", days_of(config), holds_of(config, book))
-    entries = book.entries()
+    state = folded(config, reading(data))
+    found = shelves(data / "archive", days_of(config), holds_of(config, state))
+    entries = state.holds.entries()
     if json:
         put_json({"shelves": [one.to_json() for one in found], "holds": [entry.to_json() for entry in entries]})
         return

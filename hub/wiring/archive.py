@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from hub.config import Config
-from hub.holds import SETTLEMENT, HoldBook, hold_of_report, holders
+from hub.holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
 from hub.recorder import Offload, Recorder
 from hub.state import HubState
 from kernel.clock import Clock
@@ -29,10 +29,12 @@ def days_of(config: Config) -> Days:
     return {**DEFAULT_DAYS, **config.retention.days()}
 
 
-def holds_of(config: Config, book: HoldBook) -> list[Hold]:
-    """All that holds now: of reports, of people, and of the settlement where there is one."""
+def holds_of(config: Config, state: HubState) -> list[Hold]:
+    """All that holds now: of reports, of people, of the settlement where there is one, and of every payout ever posted."""
     settles = config.money.pool_url is not None and config.money.contract is not None
-    return [*book.standing(), *([SETTLEMENT] if settles else [])]
+    paid = state.last_payout
+    payouts = [hold_of_payouts(int(paid.body["at_ms"]))] if paid is not None else []
+    return [*state.holds.standing(), *payouts, *([SETTLEMENT] if settles else [])]
 
 
 def cited(reports: Path) -> dict[str, Hold]:
@@ -74,7 +76,7 @@ class RetentionDuty:
             body = self._state.holds.cite(report, hold)
             if body is not None:
                 await self._recorder.commit(hub, "hold.added", body)
-        stones = await self._offload(self._delete, holds_of(self._config, self._state.holds))
+        stones = await self._offload(self._delete, holds_of(self._config, self._state))
         for rule, group in groupby(sorted(stones, key=_rule_and_root), key=_rule_and_root):
             gone = list(group)
             body = {

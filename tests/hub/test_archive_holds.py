@@ -146,13 +146,21 @@ def test_settlement_holds_the_meters_readings_as_a_whole(kept: Kept, tmp_path: P
     assert len(kept.hours("meter")) == 5 and kept.hours("miner") == []
 
 
+def test_what_was_paid_keeps_its_readings_after_settlement_is_no_longer_configured(kept: Kept) -> None:
+    state = kept.state()
+    kept.commit(state, "payout.posted", {"id": "p1", "at_ms": T0_MS + 2 * HOUR_MS + HOUR_MS // 2})
+    assert kept.config.money.pool_url is None
+    kept.round(kept.state())
+    assert kept.hours("meter") == ["00", "01", "02"] and kept.hours("miner") == []
+
+
 def test_a_persons_hold_stands_until_it_is_released(kept: Kept) -> None:
     state = kept.state()
     held = Hold(Span(T0_MS, T0_MS + HOUR_MS), "case 12", "a dispute", frozenset({"miner"}))
     kept.commit(state, "hold.added", state.holds.add(held, "aida"))
     kept.round(state)
     assert kept.hours("miner") == ["00"]
-    shown = shelves(kept.data / "archive", days_of(kept.config), holds_of(kept.config, kept.state().holds))
+    shown = shelves(kept.data / "archive", days_of(kept.config), holds_of(kept.config, kept.state()))
     (raw,) = [shelf for shelf in shown if (shelf.layer, shelf.kind) == ("raw", "miner")]
     assert raw.held_by == {"case 12": 1} and raw.days == 30.0
     kept.commit(state, "hold.released", state.holds.release("hold-1", "dana", "settled out of court"))

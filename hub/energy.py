@@ -1,25 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy of a meter from the journal: what is billed, checked and reported, all by the same arithmetic."""
+"""Energy of meters, for whoever bills, checks or reports: archive and journal as one, by what the meters' papers say.
 
+All figures come from one arithmetic (`telemetry.register`), across replacements and changes of the multiplier, and each
+names the papers that it rests on and the intervals in which its metering point was not fit for billing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernel.clock import iso
 from kernel.span import Slots, Span
-from telemetry.journal import Journal
-from telemetry.register import RegisterTerms
-from telemetry.series import SlotEnergy, energy_on_slots, samples_of
+from telemetry.archive import Archive
+from telemetry.passport import Passport
+from telemetry.series import SlotEnergy
 
-AROUND_MS = 120_000
-"""Samples this far outside a span still tell what its edges were."""
+AROUND_MS = 3_600_000
+"""Samples this far outside a span still tell what its edges were; further, where the register was silent there."""
+
+BILLABLE = 0.999
+"""Energy of a span is billed once the meter has told at least this share of it; until then it waits."""
 
 
-def meter_energy(journal: Journal, device: str, slots: Slots, terms: RegisterTerms | None = None) -> SlotEnergy:
-    """Energy of each slot by the meter's register, with coverage and what it rests on."""
-    span = slots.span
-    batches = journal.batches("meter", span.start_ms - AROUND_MS, span.end_ms + AROUND_MS)
-    samples = samples_of(batches, device)
-    return energy_on_slots(samples, slots, terms or RegisterTerms())
+@dataclass(frozen=True, slots=True)
+class MeterRef:
+    """A meter of a site: its device key, its role (main, feeder, sub), the feeder it stands on."""
+
+    device: str
+    role: str
+    feeder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterFigure:
+    """A meter's energy on slots, with what it rests on: raw frames kept (instant, SHA-256) in order of time, the papers
+    cited (None: none are on file), and (interval, why) where the point was not fit for billing."""
+
+    ref: MeterRef
+    energy: SlotEnergy
+    frames: tuple[tuple[int, str], ...] = ()
+    papers: Mapping[str, Any] | None = None
+    unfit: tuple[tuple[Span, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Whole watt-hours of a span by the billing meters, and what they rest on, for the voucher that cites them."""
+
+    energy_wh: int
+    rests_on: Mapping[str, Any]
+
+
+class EnergyBook:
+    """Asks the archive; knows the papers by device key."""
+
+    def __init__(self, archive: Archive, passports: Mapping[str, Passport] | None = None) -> None:
+        self.archive = archive
+        self.passports = dict(passports or {})
+
+    def energy(self, device: str, slots: Slots) -> SlotEnergy:
+        """Energy of each slot by the meter's register, with coverage."""
+        passport = self.passports.get(device)
+        if passport is None:
+            return self.archive.energy(device, slots)
+        return self.archive.energy(device, slots, passport.terms(), passport.changes())
+
+    def figure(self, ref: MeterRef, slots: Slots) -> MeterFigure:
+        """A meter's energy with all that it rests on."""
+        passport, span = self.passports.get(ref.device), slots.span
+        frames = tuple(self.archive.frames(ref.device, span))
+        if passport is None:
+            return MeterFigure(ref, self.energy(ref.device, slots), frames)
+        return MeterFigure(ref, self.energy(ref.device, slots), frames, passport.cited(span), passport.unfit(span))
+
+    def billed(self, devices: Sequence[str], span: Span) -> Billed | None:
+        """Energy of a span by these meters together; None while one of them has not told enough of it."""
+        if not devices:
+            return None
+        total_uwh, meters = 0, []
+        for device in devices:
+            found = self.energy(device, whole(span))
+            if found.told[0] < BILLABLE:
+                return None
+            total_uwh += int(found.energy_uwh.sum())
+            passport = self.passports.get(device)
+            papers = None if passport is None else passport.cited(span)
+            meters.append({"device": device, "basis": found.basis(0), "papers": papers})
+        text = f"billing meter over {span}"
+        return Billed(round(total_uwh / 1_000_000), {"what": text, "meters": meters})
+
+
+def unfit_text(unfit: Sequence[tuple[Span, str]], span: Span) -> list[str]:
+    """Why a span is not wholly fit for billing, in words."""
+    return [f"{iso(part.start_ms)} to {iso(part.end_ms)}: {why}" for part, why in unfit if part.overlap(span)]
 
 
 def whole(span: Span) -> Slots:
     """A span as a single slot."""
-    import numpy as np
-
     return Slots(np.array([span.start_ms, span.end_ms], dtype=np.int64))

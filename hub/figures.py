@@ -8,7 +8,7 @@ import numpy as np
 
 from hub.config import Config
 from hub.decide import fleet_at
-from hub.energy import meter_energy, whole
+from hub.energy import EnergyBook, whole
 from hub.state import SiteState
 from hub.wiring import Wired
 from kernel.clock import MS_PER_HOUR
@@ -28,7 +28,7 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
     state = rooms.state
     sites = list(state.sites.values())
     journal = rooms.recorder.journal
-    energy = {site.key: _energy(journal, site, span) for site in sites}
+    energy = {site.key: _energy(wired.book, journal, site, span) for site in sites}
     meters = [figure for figures in energy.values() for figure in figures["meters"]]
     meter_wh, miners_wh = (sum(figures[name] for figures in energy.values()) for name in ("meter_wh", "miners_wh"))
     counts = rooms.collector.counts
@@ -71,14 +71,14 @@ def _miners(wired: Wired, sites: list[SiteState], now_ms: int) -> dict[str, int]
     return {"hashing": on, "asleep": tally.get(State.ASLEEP, 0), "faulty": faulty}
 
 
-def _energy(journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
+def _energy(book: EnergyBook, journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
     """Meters by their registers, and what the miners said they drew, brought to the meter by the modelled losses."""
     slot = whole(span)
     meters: list[dict[str, Any]] = []
     for device, role in [(site.main, "main"), *((device, "feeder") for device in site.feeder_meters.values())]:
         if device is None:
             continue
-        found = meter_energy(journal, device, slot)
+        found = book.energy(device, slot)
         meters.append({"role": role, "energy_wh": found.total_wh(), "coverage": float(found.coverage[0])})
     miners_wh = _integrated_wh(journal, site, span) * (1.0 + site.config.other_load_share)
     main_wh = sum(meter["energy_wh"] for meter in meters if meter["role"] == "main")

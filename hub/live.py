@@ -38,10 +38,10 @@ class Running:
     async def report(self, span: Span) -> tuple[str, str]:
         """Make the energy and treasury reports of a span; the first one's path, and what its signature is worth."""
         rooms, office = self.hub.rooms, self.wired.office
-        hub, journal = rooms.config.hub.name, rooms.recorder.journal
+        hub, position = rooms.config.hub.name, rooms.recorder.position
         made = {hub: await rooms.offload(office.statement, hub, span)}
         for site in rooms.state.sites.values():
-            made[site.key] = await rooms.offload(office.energy, journal, site, span)
+            made[site.key] = await rooms.offload(office.energy, self.wired.book, site, span, position)
         for scope, files in made.items():
             await rooms.recorder.commit(scope, "report.made", {"id": files.id, "sha256": files.sha256})
         energy = made[next(iter(rooms.state.sites))]

@@ -7,16 +7,15 @@ import orjson
 
 from hub.api.view import Ledger as LedgerLook
 from hub.api.view import NotThere, ReportLine
-from hub.energy import AROUND_MS
+from hub.energy import EnergyBook
 from hub.reports.sign import report_key
-from hub.reports.site_energy import MeterRef, site_energy
+from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.write import ReportFiles, write_report
 from hub.state import SiteState
 from kernel.clock import Clock
 from kernel.ids import sha256_hex
 from kernel.span import Span
-from telemetry.journal import Journal
 from treasury.checks import check
 from treasury.ledger import Ledger
 
@@ -54,12 +53,11 @@ class Office:
             ],
         }
 
-    def energy(self, journal: Journal, site: SiteState, span: Span) -> ReportFiles:
-        """The site's energy report of a span: built from the journal, signed, written."""
-        around = (span.start_ms - AROUND_MS, span.end_ms + AROUND_MS)
-        meters = [MeterRef(site.main, "main")] if site.main else []
-        meters += [MeterRef(device, "feeder", feeder) for feeder, device in sorted(site.feeder_meters.items())]
-        document = site_energy(list(journal.batches("meter", *around)), meters, span, site.key, journal.position())
+    def energy(self, book: EnergyBook, site: SiteState, span: Span, position: int) -> ReportFiles:
+        """The site's energy report of a span, signed and written. `position` is the journal's."""
+        slots = hours_of(span)
+        figures = [book.figure(ref, slots) for ref in site.meter_refs()]
+        document = site_energy(figures, span, site.key, position)
         return write_report(document, self.reports, report_key(self._keys))
 
     def statement(self, hub: str, span: Span) -> ReportFiles:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from hub.energy import Billed
 from hub.recorder import Offload, at_once
 from kernel.clock import Clock, iso, to_datetime
 from kernel.errors import ConfigError, DecodeError, Fault, TransportError
@@ -38,7 +39,7 @@ DAYS_AGAIN = 3
 
 @dataclass(slots=True)
 class Desk:
-    """What a round needs. `energy_wh` gives billed energy of a span, or None while it is unknown; `said` holds the ids of
+    """What a round needs. `energy` gives billed energy of a span, or None while it is unknown; `said` holds the ids of
     payouts and sales that have their event in the journal; `since_ms` is where the first payout's mining begins."""
 
     ledger: Ledger
@@ -48,7 +49,7 @@ class Desk:
     venue: Venue | None
     keep: Callable[[bytes], str]
     commit: Callable[[str, Mapping[str, Any]], Awaitable[object]]
-    energy_wh: Callable[[Span], int | None]
+    energy: Callable[[Span], Billed | None]
     clock: Clock
     since_ms: int
     said: set[str] = field(default_factory=set)
@@ -169,10 +170,10 @@ class _Round:
     async def _portion(self, paid: PoolPayout, edition: Edition, span: Span) -> Portion:
         needed, bases, facts = payout.bases_needed(edition.steps), dict[str, Fraction](), dict[str, Any]()
         if "energy_wh" in needed:
-            energy_wh = await self.desk.offload(self.desk.energy_wh, span)
-            if energy_wh is not None:
-                bases["energy_wh"] = Fraction(energy_wh)
-                facts["energy"] = f"billing meter over {span}"
+            billed = await self.desk.offload(self.desk.energy, span)
+            if billed is not None:
+                bases["energy_wh"] = Fraction(billed.energy_wh)
+                facts["energy"] = billed.rests_on
         if "sat_per_tiyn" in needed:
             rate, quote = await self._rate(self._local_day(paid.at_ms)), await self._price()
             if rate is not None and quote is not None:

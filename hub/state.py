@@ -16,6 +16,7 @@ import numpy as np
 from grid.dispatch import OrderBook
 from grid.limit import Limit, Priority
 from hub.config import Site
+from hub.energy import MeterRef
 from hub.holds import HoldBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
@@ -31,6 +32,7 @@ from telemetry.journal import Record
 from telemetry.snapshot import Snapshot
 
 TRACE_SAMPLES = 100_000
+ROLES = ("main", "feeder", "sub")
 FOREVER = Span(0, 1 << 47)
 OVERHEAD_MEMORY = 0.05
 OVERHEAD_RANGE = (1.0, 1.6)
@@ -65,6 +67,13 @@ class SiteState:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
         found = {f"{self.key}/{feeder}": meter for feeder, meter in self.feeder_meters.items()}
         return found | ({self.key: self.main} if self.main else {})
+
+    def meter_refs(self) -> list[MeterRef]:
+        """All meters of the site, the main one first."""
+        return [
+            MeterRef(f"{self.key}/{meter.name}", meter.role, meter.feeder)
+            for meter in sorted(self.config.meters, key=lambda one: (ROLES.index(one.role), one.name))
+        ]
 
     def standing_limits(self) -> list[Limit]:
         """What always holds: the connection and the feeders' breakers."""

@@ -99,6 +99,12 @@ class Archive(Protocol):
     ) -> SlotEnergy:
         """Energy per slot of one meter."""
 
+    def frames(self, device: str, span: Span) -> list[tuple[int, str]]:
+        """(instant, SHA-256) of the raw frames kept of a meter, in order of time."""
+
+    def first_ms(self, device: str) -> int | None:
+        """The instant of the first reading that is held of a meter; None where there is none."""
+
     def query(self, sql: str, span: Span, **values: Any) -> Any:
         """The rows of SQL over the views `miner`, `meter`, `container`, `sensor` of a span, as an Arrow table."""
 

@@ -26,6 +26,8 @@ from telemetry.register import UWH_PER_WH, Basis
 from telemetry.series import SlotEnergy
 
 LENGTHS_S = (900, 1800, 3600)
+OURS = "ours"
+"""The source name of our own rollups beside the utility's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +170,13 @@ class MeteredStore(Protocol):
     def put(self, source: str, series: MeteredSeries, made_ms: int, evidence: str) -> int:
         """Keep a series as a further version where it differs from what is there; returns intervals that are new."""
 
-    def get(self, source: str, device: str, span: Span, as_of_ms: int | None = None) -> MeteredSeries | None:
+    def get(
+        self, source: str, device: str, span: Span, as_of_ms: int | None = None, length_ms: int = 900_000
+    ) -> MeteredSeries | None:
         """The newest version of each interval, or the newest made up to an instant; None where nothing is held."""
+
+    def newest(self, source: str, device: str, length_ms: int) -> int | None:
+        """The start of the latest interval that is held; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

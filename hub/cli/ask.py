@@ -261,7 +261,7 @@ def report_energy(
 ) -> None:
     """Energy of a site by its meters, hour by hour: JSON, CSV and signature."""
     from hub.office import Office
-    from hub.wiring import reading_ledger
+    from hub.wiring import reading_book, reading_ledger
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
 
@@ -270,7 +270,8 @@ def report_energy(
     if key not in state.sites:
         raise ConfigError([Fault(site, "no such site", f"Write one of: {', '.join(s.name for s in config.sites)}")])
     data = folder / config.hub.data
-    made = Office(reading_ledger(data), data, system_clock()).energy(journal, state.sites[key], _span(start, end))
+    office, book = Office(reading_ledger(data), data, system_clock()), reading_book(config, data, journal)
+    made = office.energy(book, state.sites[key], _span(start, end), journal.position())
     _made(made, json)
 
 

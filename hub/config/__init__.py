@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from hub.config.faults import cross_faults, fault_of, is_echo, placed
-from hub.config.parts import CONFIGS, Config, Credential, Prices, Site
+from hub.config.parts import CONFIGS, Config, Credential, MqttSinkPart, Prices, Site, StoreSink
 from kernel.errors import ConfigError, Fault
 
-__all__ = ["CONFIGS", "Config", "Credential", "Prices", "Site", "load", "secret"]
+__all__ = ["CONFIGS", "Config", "Credential", "MqttSinkPart", "Prices", "Site", "StoreSink", "load", "secret"]
 
 ENV_PREFIX = "MINING_HUB__"
 

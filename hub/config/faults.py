@@ -42,6 +42,17 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
         mains = [m for m in site.get("meters", []) if isinstance(m, dict) and m.get("role") == "main"]
         if len(mains) > 1:
             yield Fault(f"{place}.meters", f"{len(mains)} main meters", "Mark one as main; the others are sub meters")
+        for kind in ("meters", "containers", "sensors"):
+            for number, device in enumerate(d for d in site.get(kind, []) if isinstance(d, dict)):
+                ways = [way for way in ("host", "topic", "sparkplug") if device.get(way)]
+                here = f"{place}.{kind}.{number}"
+                if not ways:
+                    example = 'Add host = "192.0.2.10", or topic or sparkplug where it speaks unasked'
+                    yield Fault(f"{here}.host", "is missing", example)
+                elif len(ways) > 1:
+                    yield Fault(
+                        f"{here}.{ways[1]}", f"{' and '.join(ways)}: two ways to one device", "Keep one of them"
+                    )
     for key, table in (raw.get("credentials") or {}).items() if isinstance(raw.get("credentials"), dict) else ():
         if not isinstance(table, dict):
             continue
@@ -55,6 +66,16 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
             yield Fault(
                 f"{here}.password_file", f"no such file {file}", "Create it, readable by the hub alone (mode 600)"
             )
+    sinks = [sink for sink in raw.get("sinks") or [] if isinstance(sink, dict)]
+    named = [sink.get("name") for sink in sinks]
+    for number, sink in enumerate(sinks):
+        if sink.get("name") is not None and named.index(sink.get("name")) < number:
+            yield Fault(
+                f"sinks.{number}.name", f"a second sink {sink['name']!r}", "Its mark in the journal goes by its name"
+            )
+        env = sink.get("token_env")
+        if env and env not in environment:
+            yield Fault(f"sinks.{number}.token_env", f"{env} is not set", "Set it in the environment of the hub")
 
 
 def _profiles(folder: str) -> list[str]:

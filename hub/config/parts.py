@@ -56,12 +56,23 @@ class Feeder(Part):
     cap_w: Watts
 
 
+class EdgeNode(Part):
+    """Where Sparkplug B tells of a device: group, edge node, and its name there (left out: metrics of the node itself)."""
+
+    group: str = Field(min_length=1, examples=["site-1"])
+    node: str = Field(min_length=1, examples=["gateway-1"])
+    device: str | None = None
+
+
 class Device(Part):
-    """A polled device: its profile, where it is reached and how. `parameters` fills what its profile leaves to the site."""
+    """A device and the one way it is heard: asked at `host`, or speaking unasked over MQTT, as JSON under `topic` or as
+    Sparkplug B. `parameters` fills what its profile leaves to the site."""
 
     name: Name
     profile: Name
-    host: str = Field(examples=["192.0.2.10"])
+    host: str = Field(default="", examples=["192.0.2.10"])
+    topic: str = Field(default="", examples=["c1"])
+    sparkplug: EdgeNode | None = None
     port: Port = 502
     unit: int | None = Field(default=None, ge=0, le=255)
     framing: Literal["tcp", "rtu+tcp", "serial"] = "tcp"
@@ -73,17 +84,14 @@ class Device(Part):
 
 
 class Meter(Device):
-    """A meter. `billing` keeps its raw frames as evidence."""
+    """A meter. `billing` keeps its raw frames as evidence and its energy per slot for good."""
 
     role: Literal["main", "feeder", "sub"]
     feeder: Name | None = None
 
 
 class Container(Device):
-    """A container: polled at `host`, or speaking unasked over MQTT under `topic`."""
-
-    host: str = ""
-    topic: str = Field(default="", examples=["c1"])
+    """A container."""
 
 
 class Dispatcher(Part):
@@ -113,6 +121,16 @@ class Site(Part):
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
     sensors: tuple[Device, ...] = ()
+    passports: tuple[Existing, ...] = ()
+    """Files of the meters' papers, one for each metering point (`telemetry.passport`)."""
+
+    def devices(self) -> tuple[tuple[str, Device], ...]:
+        """(folder of its profile, device) of all that is no miner."""
+        return (
+            *(("meters", one) for one in self.meters),
+            *(("containers", one) for one in self.containers),
+            *(("sensors", one) for one in self.sensors),
+        )
 
 
 class Credential(Part):
@@ -134,13 +152,19 @@ class Polling(Part):
 
 
 class Mqtt(Part):
-    """The broker; `embedded` starts one of our own on loopback where no other is configured."""
+    """The broker; `embedded` starts one of our own on loopback (MQTT 3.1.1) where no other is configured. `tls_ca` switches
+    TLS on; `tls_cert` and `tls_key` are ours where the broker asks for one."""
 
     embedded: bool = True
+    version: Literal[3, 5] | None = None
     host: str = "127.0.0.1"
     port: Port = 1883
     credential: Name | None = None
     tls_ca: Existing | None = None
+    tls_cert: Existing | None = None
+    tls_key: Existing | None = None
+    host_id: Name = "mining-hub"
+    """The Sparkplug host application's id: `spBv1.0/STATE/<host_id>`."""
     orders_topic: str = "mining-hub/orders"
 
 
@@ -187,17 +211,39 @@ class Money(Part):
     settle_every_s: Seconds = 600.0
 
 
-class Influx(Part):
-    """An InfluxDB (or VictoriaMetrics) to forward to. `path` chooses the write API."""
+class StoreSink(Part):
+    """A store that all readings are forwarded to: InfluxDB 2 (`influx`), InfluxDB 1 (`influx1`), VictoriaMetrics
+    (`victoria`). `texts` is for stores that keep them."""
 
+    name: Name
+    kind: Literal["influx", "influx1", "victoria"]
     url: str = Field(examples=["http://127.0.0.1:8086"])
-    path: Literal["v2", "v1"] = "v2"
     org: str = "mining-hub"
     bucket: str = "mining-hub"
     token_env: str | None = None
-    texts: bool = True
-    """False for VictoriaMetrics, which turns texts into zeros."""
+    token_file: Path | None = None
     every_s: Seconds = 10.0
+
+
+class MqttSinkPart(Part):
+    """All readings republished over MQTT, with Home Assistant's discovery; the hub's own broker where no host is given."""
+
+    name: Name
+    kind: Literal["mqtt"]
+    host: str | None = None
+    port: Port = 1883
+    credential: Name | None = None
+    tls_ca: Existing | None = None
+    prefix: str = "mining-hub"
+    discovery: str = "homeassistant"
+    every_s: Seconds = 2.0
+
+
+class Billing(Part):
+    """Energy of billing meters per slot, kept for good: closed `grace_s` after the slot's end; a change is a new version."""
+
+    slot_s: Literal[900, 1800, 3600] = 900
+    grace_s: float = Field(default=300.0, ge=0, le=86_400)
 
 
 KeptDays = Annotated[float, BeforeValidator(lambda days: math.inf if days == "forever" else days), Field(ge=1)]
@@ -250,7 +296,8 @@ class Config(Part):
     planning: Planning = Planning()
     control: Control = Control()
     money: Money = Money()
-    influx: Influx | None = None
+    sinks: tuple[Annotated[StoreSink | MqttSinkPart, Field(discriminator="kind")], ...] = ()
+    billing: Billing = Billing()
     retention: Retention = Retention()
 
     @field_validator("hub")

@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Report: energy of each meter of a site by the hour, from the journal's batches alone, with what each figure rests on.
+"""Report: energy of each meter of a site by the hour, with what each figure rests on: samples, frames, the meters' papers.
 
 Hours are whole UTC hours, cut at the period's ends. Watt-hours are whole and sum to the meter's total exactly. `coverage`
-is the share of time with samples close together; where `told` is below 1 energy is missing, and the report says so.
+is the share of time with samples close together; where `told` is below 1 energy is missing, and the report says so. Hours
+in which a metering point was not fit for billing (a fault, an expired verification) are named, never left out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from hub.energy import MeterFigure, unfit_text
 from kernel.clock import MS_PER_HOUR, iso
-from kernel.reading import ReadingBatch
 from kernel.span import Slots, Span
-from telemetry.register import UWH_PER_WH, Basis, RegisterTerms
-from telemetry.series import SlotEnergy, energy_on_slots, samples_of
+from telemetry.register import UWH_PER_WH, Basis
+from telemetry.series import SlotEnergy
 
 REPORT = "site-energy"
-VERSION = 1
-COLUMNS = ("meter", "role", "start", "end", "energy_wh", "coverage", "told", "basis", "frames", "frames_sha256")
-
-
-@dataclass(frozen=True, slots=True)
-class MeterRef:
-    """A meter of the site: its device key, its role (main, feeder, sub), the feeder it stands on."""
-
-    device: str
-    role: str
-    feeder: str | None = None
+VERSION = 2
+COLUMNS = (
+    "meter",
+    "role",
+    "start",
+    "end",
+    "energy_wh",
+    "coverage",
+    "told",
+    "basis",
+    "unfit",
+    "frames",
+    "frames_sha256",
+)
 
 
 def hours_of(span: Span) -> Slots:
@@ -40,18 +43,9 @@ def hours_of(span: Span) -> Slots:
     return Slots(np.unique(np.concatenate(([span.start_ms], inner, [span.end_ms])).astype(np.int64)))
 
 
-def site_energy(
-    batches: Sequence[ReadingBatch],
-    meters: Sequence[MeterRef],
-    span: Span,
-    site: str,
-    position: int,
-    terms: Mapping[str, RegisterTerms] | None = None,
-) -> dict[str, Any]:
-    """The report as JSON values. `batches` are those of kind meter around the span (samples just outside settle its edges);
-    `position` is the journal's, up to which they were read."""
-    slots = hours_of(span)
-    parts = [_meter(batches, meter, slots, (terms or {}).get(meter.device)) for meter in meters]
+def site_energy(figures: Sequence[MeterFigure], span: Span, site: str, position: int) -> dict[str, Any]:
+    """The report as JSON values. `figures` are on `hours_of(span)`; `position` is the journal's, up to which was read."""
+    parts = [_meter(figure) for figure in figures]
     mains = [part["total_wh"] for part in parts if part["role"] == "main"]
     incomplete = sorted(part["meter"] for part in parts if any(hour["told"] < 1 for hour in part["hours"]))
     return {
@@ -69,19 +63,18 @@ def site_energy(
         "unit": "Wh",
         "main_total_wh": sum(mains) if mains else None,
         "incomplete": incomplete,
+        "without_papers": sorted(part["meter"] for part in parts if part["papers"] is None),
+        "unfit": sorted(part["meter"] for part in parts if any(hour["unfit"] for hour in part["hours"])),
         "meters": parts,
     }
 
 
-def _meter(
-    batches: Sequence[ReadingBatch], meter: MeterRef, slots: Slots, terms: RegisterTerms | None
-) -> dict[str, Any]:
-    energy = energy_on_slots(samples_of(batches, meter.device), slots, terms or RegisterTerms())
+def _meter(figure: MeterFigure) -> dict[str, Any]:
+    energy, meter = figure.energy, figure.ref
     whole_wh = _whole_wh(energy)
-    frames = _frames(batches, meter.device)
     hours = []
-    for index, slot in enumerate(slots):
-        names = [name for at_ms, name in frames if slot.holds(at_ms)]
+    for index, slot in enumerate(energy.slots):
+        names = [name for at_ms, name in figure.frames if slot.holds(at_ms)]
         hours.append(
             {
                 "start": iso(slot.start_ms),
@@ -91,6 +84,7 @@ def _meter(
                 "told": round(float(energy.told[index]), 4),
                 "basis": energy.basis(index),
                 "integral_wh": int(energy.by_basis_uwh[Basis.INTEGRAL, index]) // UWH_PER_WH,
+                "unfit": "; ".join(unfit_text(figure.unfit, slot)),
                 "frames": len(names),
                 "frames_sha256": sha256("".join(names).encode()).hexdigest() if names else None,
             }
@@ -103,6 +97,7 @@ def _meter(
         "total_wh": sum(whole_wh),
         "hours": hours,
         "oddities": oddities,
+        "papers": figure.papers,
     }
 
 
@@ -110,16 +105,6 @@ def _whole_wh(energy: SlotEnergy) -> list[int]:
     """Whole watt-hours per slot that sum to the whole of the total: the rest of each slot goes on to the next."""
     sums = [0, *(int(value) for value in np.cumsum(energy.energy_uwh))]
     return [after // UWH_PER_WH - before // UWH_PER_WH for before, after in pairwise(sums)]
-
-
-def _frames(batches: Sequence[ReadingBatch], device: str) -> list[tuple[int, str]]:
-    """(instant, SHA-256) of the raw frames kept of a meter, in order of arrival."""
-    return [
-        (int(batch.at_ms[row]), name)
-        for batch in batches
-        for row, name in sorted(batch.evidence.items())
-        if batch.devices[row] == device
-    ]
 
 
 def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[Any]]]:

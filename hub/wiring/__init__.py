@@ -18,6 +18,7 @@ from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from hub.alarming import AlarmDuty
 from hub.config import Config
+from hub.energy import EnergyBook
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.recorder import Recorder, at_once, in_thread
@@ -28,8 +29,18 @@ from hub.state import SiteState
 from hub.twin.spec import TwinSpec
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
-from hub.wiring.duties import Ground, ReadyDuty, ground, keeping_duties, price_duty, settle_duty, tariff_of
-from hub.wiring.state import catalogue, empty_state, folded, reading, reading_ledger
+from hub.wiring.duties import Ground, ReadyDuty, ground, price_duty, settle_duty, tariff_of
+from hub.wiring.keeping import keeping
+from hub.wiring.state import (
+    catalogue,
+    empty_state,
+    folded,
+    passports_of,
+    reading,
+    reading_billing,
+    reading_book,
+    reading_ledger,
+)
 from kernel.clock import Clock, system_clock
 from kernel.reading import Reading
 from kernel.receipt import Receipt
@@ -56,6 +67,7 @@ class Wired:
     settling: SettleDuty | None
     planners: dict[str, PlanDuty]
     registers: dict[str, Register]
+    book: EnergyBook
     opened: list[Opened]
 
 
@@ -138,7 +150,7 @@ def put_together(
         )
     )
     made.append(hub)
-    return Wired(hub, office, settling, planners, base.registers, [])
+    return Wired(hub, office, settling, planners, base.registers, base.book, [])
 
 
 async def live(config: Config, folder: Path, data: Path) -> Wired:
@@ -153,11 +165,14 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
         ports = miner_ports(config, register, clock, exchanges, folder)
         return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
 
-    keep = keeping_duties(base)
+    kept = keeping(base)
+    closers = [exchanges.close, *kept.closers]
     wired = put_together(
-        base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=[exchanges.close], board=board
+        base, devices, feeds, wiring="live", tick_s=0.05, keep=kept.duties, closers=closers, board=board
     )
-    wired.opened += [EmbeddedBroker(config.mqtt.port)] if config.mqtt.embedded and (feeds or config.dispatchers) else []
+    republishes = any(sink.kind == "mqtt" and sink.host is None for sink in config.sinks)
+    if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
+        wired.opened.append(EmbeddedBroker(config.mqtt.port))
     wired.opened += [Feed(feed) for feed in feeds]
     return wired
 
@@ -221,7 +236,10 @@ __all__ = [
     "folded",
     "live",
     "orders_by_mqtt",
+    "passports_of",
     "reading",
+    "reading_billing",
+    "reading_book",
     "reading_ledger",
     "simulated",
 ]

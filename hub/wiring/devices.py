@@ -3,6 +3,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +22,10 @@ from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.register import Register
 from telemetry.io.devices import Lines, Place
 from telemetry.io.mqtt import Broker, MqttFeed
+from telemetry.io.sparkplug import SparkplugFeed
 from telemetry.profile import load as load_profile
 from telemetry.source import Source, Tier
+from telemetry.sparkplug_host import SparkplugChannel
 from telemetry.topic import Channel
 
 
@@ -54,9 +57,9 @@ def polled_sources(
     """Meters, sensors and containers that are asked, whatever wire they speak; one line per gateway."""
     lines = Lines()
     sources: list[Source] = []
-    parts = [("meters", meter) for meter in site.meters] + [("sensors", sensor) for sensor in site.sensors]
-    parts += [("containers", one) for one in site.containers if one.host]
-    for kind, part in parts:
+    for kind, part in site.devices():
+        if not part.host:
+            continue
         profile = load_profile(profile_path(kind, part.profile), part.parameters)
         password = credential(config, part.credential, folder)[1] if part.credential else None
         place = Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password)
@@ -65,20 +68,29 @@ def polled_sources(
     return sources
 
 
-def feeds_of(config: Config, clock: Clock, folder: Path, on_state: Callable[[str], None]) -> list[MqttFeed]:
-    channels = [
-        Channel(
-            device_key(config.hub.name, site.name, container.name),
-            load_profile(profile_path("containers", container.profile)),
-            container.topic,
-        )
-        for site in config.sites
-        for container in site.containers
-        if container.topic
-    ]
-    if not channels:
-        return []
-    return [MqttFeed(broker_of(config, folder), channels, clock, on_state=on_state)]
+def feeds_of(
+    config: Config, clock: Clock, folder: Path, on_state: Callable[[str], None]
+) -> list[MqttFeed | SparkplugFeed]:
+    """What speaks unasked: JSON over MQTT by topic, and Sparkplug B, each on a connection of its own."""
+    topics: list[Channel] = []
+    nodes: list[SparkplugChannel] = []
+    for site in config.sites:
+        for kind, part in site.devices():
+            key = device_key(config.hub.name, site.name, part.name)
+            if part.topic:
+                topics.append(Channel(key, load_profile(profile_path(kind, part.profile), part.parameters), part.topic))
+            elif part.sparkplug is not None:
+                edge, profile = part.sparkplug, load_profile(profile_path(kind, part.profile), part.parameters)
+                nodes.append(SparkplugChannel(key, profile, edge.group, edge.node, edge.device))
+    broker = broker_of(config, folder)
+    feeds: list[MqttFeed | SparkplugFeed] = []
+    if topics:
+        feeds.append(MqttFeed(broker, topics, clock, on_state=on_state))
+    if nodes:
+        host_id = config.mqtt.host_id
+        own = replace(broker, client_id=f"{broker.client_id}-{host_id}")
+        feeds.append(SparkplugFeed(own, host_id, nodes, clock, on_state=on_state))
+    return feeds
 
 
 def broker_of(config: Config, folder: Path) -> Broker:
@@ -87,7 +99,12 @@ def broker_of(config: Config, folder: Path) -> Broker:
     account = password = None
     if mqtt.credential:
         account, password = credential(config, mqtt.credential, folder)
-    return Broker(mqtt.host, mqtt.port, version=3 if mqtt.embedded else 5, username=account, password=password)
+    ca, cert, key = (None if path is None else str(path) for path in (mqtt.tls_ca, mqtt.tls_cert, mqtt.tls_key))
+    version = mqtt.version or (3 if mqtt.embedded else 5)
+    return Broker(
+        mqtt.host, mqtt.port, version=version, username=account, password=password,
+        ca_file=ca, cert_file=cert, key_file=key,
+    )  # fmt: skip
 
 
 def periods(config: Config) -> dict[str, dict[Tier, float]]:
@@ -133,7 +150,7 @@ class Opened(Protocol):
 class Feed:
     """An MQTT feed as something opened."""
 
-    def __init__(self, feed: MqttFeed) -> None:
+    def __init__(self, feed: MqttFeed | SparkplugFeed) -> None:
         self._feed = feed
 
     async def start(self) -> None:

@@ -14,34 +14,25 @@ from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
 from hub.config import CONFIGS, Config, secret
-from hub.energy import meter_energy, whole
+from hub.energy import EnergyBook
 from hub.feeds import PriceDuty
 from hub.recorder import Offload, Recorder
 from hub.runtime import Duty
 from hub.settle import Desk, posted_ids
 from hub.settling import SettleDuty
 from hub.state import HubState
-from hub.wiring.state import catalogue, empty_state, folded, register_of_site
+from hub.wiring.state import catalogue, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
-from kernel.span import Span
 from miner_control.actuator import Actuator
 from miner_control.register import Register
-from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
-from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.seal import ApartArchive
-from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
-from telemetry.sink import Forwarder
 from treasury.contract import load_contract
 from treasury.io.ledger_sqlite import open_ledger
 from treasury.io.pool_braiins import BraiinsPool
 from treasury.io.rates_nbk import NationalBank
 from treasury.io.venue_http import VenueHttp
 from treasury.ledger import Ledger
-
-MS_PER_DAY = 86_400_000
-BILLABLE = 0.999
-"""Energy of a span is billed once the meter has told at least this share of it; until then the payout waits."""
 
 
 def tariff_of(config: Config) -> Tariff | None:
@@ -64,6 +55,7 @@ class Ground:
     ledger: Ledger
     state: HubState
     registers: dict[str, Register]
+    book: EnergyBook
 
 
 async def ground(
@@ -73,10 +65,12 @@ async def ground(
     models = catalogue()
     registers = {f"{config.hub.name}/{site.name}": register_of_site(config, site) for site in config.sites}
     empty_state(config, models)
+    passports = passports_of(config)
     journal = open_journal(data)
     ledger = open_ledger(data / "ledger.sqlite")
     state = await offload(folded, config, journal, models)
-    return Ground(config, folder, data, clock, offload, rng, journal, ledger, state, registers)
+    book = EnergyBook(ApartArchive(data / "archive", journal), passports)
+    return Ground(config, folder, data, clock, offload, rng, journal, ledger, state, registers, book)
 
 
 def price_duty(base: Ground, recorder: Recorder, every_s: float) -> Duty:
@@ -110,12 +104,6 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
     posted = [event.body for _, event in base.journal.events(["payout.posted", "sale.posted"])]
     mains = [site.main for site in base.state.sites.values() if site.main]
 
-    def energy_wh(span: Span) -> int | None:
-        found = [meter_energy(base.journal, device, whole(span)) for device in mains]
-        if not found or any(energy.told[0] < BILLABLE for energy in found):
-            return None
-        return round(sum(energy.total_wh() for energy in found))
-
     def begin() -> int | None:
         for batch in base.journal.batches("meter", 0, clock.now_ms() + 1):
             heard = [int(batch.at_ms[row]) for row, device in enumerate(batch.devices) if device in mains]
@@ -134,35 +122,13 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
         venue=VenueHttp(money.venue_url, venues[0]) if money.venue_url and venues else None,
         keep=base.journal.keep,
         commit=commit,
-        energy_wh=energy_wh,
+        energy=lambda span: base.book.billed(mains, span),
         clock=clock,
         since_ms=clock.now_ms(),
         said=posted_ids(posted),
         offload=base.offload,
     )
     return SettleDuty(desk, money.settle_every_s, begin)
-
-
-class SealDuty:
-    """Closes hours into Parquet; lets the journal go of batches that are sealed, forwarded and older than `keep_days`."""
-
-    name = "archive"
-    every_s = 60.0
-
-    def __init__(
-        self, base: Ground, archive: ParquetArchive, forwarders: Sequence[Forwarder], keep_days: float
-    ) -> None:
-        self._base, self._archive, self._forwarders, self._keep_days = base, archive, forwarders, keep_days
-
-    async def do(self) -> None:
-        await self._base.offload(self._seal, self._base.clock.now_ms())
-
-    def _seal(self, now_ms: int) -> None:
-        self._archive.seal(now_ms)
-        journal = self._base.journal
-        old = journal.position_before(now_ms - round(self._keep_days * MS_PER_DAY))
-        sent = [forwarder.health().sent for forwarder in self._forwarders]
-        journal.trim(min([old, self._archive.sealed_position(), *sent]))
 
 
 class ReadyDuty:
@@ -176,36 +142,3 @@ class ReadyDuty:
 
     async def do(self) -> None:
         await self._actuator.make_ready(self._devices)
-
-
-class ForwardDuty:
-    """Moves one sink along the journal, in a thread; its own watermark outlives an outage and a restart."""
-
-    def __init__(self, forwarder: Forwarder, name: str, every_s: float, offload: Offload) -> None:
-        self.name, self.every_s = f"sink {name}", every_s
-        self._forwarder, self._offload = forwarder, offload
-
-    async def do(self) -> None:
-        while await self._offload(self._forwarder.step) == 0:
-            pass
-        health = self._forwarder.health()
-        if health.text:
-            raise OSError(health.text)
-
-
-def keeping_duties(base: Ground) -> list[Duty]:
-    """What keeps and forwards: the configured sinks, and the archive that trims the journal behind them."""
-    forwarders: list[Forwarder] = []
-    duties: list[Duty] = []
-    influx = base.config.influx
-    if influx is not None:
-        token = secret(influx.token_env, None, base.folder) or ""
-        sink = (
-            InfluxSink("influx", influx.url, org=influx.org, bucket=influx.bucket, token=token, texts=influx.texts)
-            if influx.path == "v2"
-            else InfluxV1Sink("influx", influx.url, database=influx.bucket)
-        )
-        forwarders.append(Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock))
-        duties.append(ForwardDuty(forwarders[0], "influx", influx.every_s, base.offload))
-    archive = ApartArchive(base.data / "archive", base.journal)
-    return [*duties, SealDuty(base, archive, forwarders, base.config.hub.journal_days)]

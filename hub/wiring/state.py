@@ -7,8 +7,10 @@ from pathlib import Path
 
 from grid.dispatch import OrderBook
 from hub.config import CONFIGS, Config, Site
+from hub.energy import EnergyBook
 from hub.state import HubState, SiteState, meters_of
 from kernel.errors import ConfigError, Fault
+from kernel.ids import device_key
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.envelope import Envelope
 from miner_control.fleet import Roster, roster_of
@@ -17,8 +19,11 @@ from miner_control.standing import Standing
 from telemetry.alarm import AlarmBook
 from telemetry.alarm_condition import Places
 from telemetry.alarm_rule import AlarmRule, load_rules
-from telemetry.io.journal_sqlite import read_journal
+from telemetry.io.archive_parquet import ParquetArchive
+from telemetry.io.billing_sqlite import BillingStore
+from telemetry.io.journal_sqlite import SqliteJournal, read_journal
 from telemetry.journal import Journal
+from telemetry.passport import Passport, load_passport
 from telemetry.snapshot import Snapshot
 from treasury.io.ledger_sqlite import read_ledger
 from treasury.ledger import Ledger
@@ -85,6 +90,42 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
     return HubState(
         sites, OrderBook(capacity), Snapshot(), AlarmBook(alarm_rules(), places_of(config, sites, registers))
     )
+
+
+def passports_of(config: Config) -> dict[str, Passport]:
+    """The papers of all metering points, by device key. Raises ConfigError with the faults of every file."""
+    found: dict[str, Passport] = {}
+    faults: list[Fault] = []
+    for site in config.sites:
+        meters = {device_key(config.hub.name, site.name, meter.name) for meter in site.meters}
+        for path in site.passports:
+            try:
+                passport = load_passport(path)
+            except ConfigError as error:
+                faults += error.faults
+                continue
+            if passport.device not in meters:
+                known = ", ".join(sorted(meters)) or "none"
+                faults.append(Fault(f"{path} point", f"no meter {passport.device!r}", f"Name one of: {known}"))
+            elif passport.device in found:
+                faults.append(
+                    Fault(f"{path} point", f"a second passport of {passport.device}", "Put all facts in one file")
+                )
+            found[passport.device] = passport
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def reading_book(config: Config, data: Path, journal: Journal) -> EnergyBook:
+    """Energy of a data folder, for reading only, also while a hub writes to it."""
+    assert isinstance(journal, SqliteJournal)
+    return EnergyBook(ParquetArchive(data / "archive", journal), passports_of(config))
+
+
+def reading_billing(data: Path) -> BillingStore:
+    """The billed energy of a data folder."""
+    return BillingStore(data / "billing.sqlite")
 
 
 def alarm_rules() -> list[AlarmRule]:

@@ -284,6 +284,22 @@ class ParquetArchive:
         """Energy per slot of one meter, from counts first."""
         return energy_on_slots(self.samples(device, slots.span), slots, terms, changes)
 
+    def frames(self, device: str, span: Span) -> list[tuple[int, str]]:
+        """(instant, SHA-256) of the raw frames kept of a meter, in order of time."""
+        table = self.readings(self._kind_of(device), span, [device], ["evidence"])
+        found = zip(table["at_ms"].to_pylist(), table["evidence"].to_pylist(), strict=True)
+        return [(at_ms, name) for at_ms, name in found if name]
+
+    def first_ms(self, device: str) -> int | None:
+        """The instant of the first reading that is held of a meter, day by day from the oldest on."""
+        kind = self._kind_of(device)
+        oldest_ms, newest_ms = self._reach(kind)
+        for day_ms in range(floor_ms(oldest_ms, _AHEAD_MS), newest_ms + 1, _AHEAD_MS) if newest_ms else ():
+            table = self.readings(kind, Span(day_ms, day_ms + _AHEAD_MS), [device], [])
+            if table.num_rows:
+                return int(table["at_ms"][0].as_py())
+        return None
+
     def _files(self, layer: str, kind: str, span: Span) -> dict[int, Path]:
         """The sealed hours that a span touches, by listing what is there: a span of years costs no more than a day."""
         root = self.folder / layer / kind

@@ -26,8 +26,6 @@ CREATE TRIGGER IF NOT EXISTS energy_is_not_changed BEFORE UPDATE ON energy
 BEGIN SELECT raise(ABORT, 'billed energy is never changed: write a further version'); END;
 """
 
-OURS = "ours"
-
 
 class BillingStore:
     """`telemetry.metered_data.MeteredStore` on SQLite, durable at each put."""
@@ -85,6 +83,23 @@ class BillingStore:
         return MeteredSeries(
             device, starts, length_ms, np.array([found[s][1] for s in starts.tolist()], dtype=np.int64)
         )
+
+    def newest(self, source: str, device: str, length_ms: int) -> int | None:
+        """The start of the latest interval that is held; None where there is none."""
+        with self._guard:
+            row = self._connection.execute(
+                "SELECT max(start_ms) FROM energy WHERE source=? AND device=? AND length_ms=?",
+                (source, device, length_ms),
+            ).fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def held(self) -> list[tuple[str, str, int, int, int, int]]:
+        """(source, device, length ms, first start ms, last start ms, intervals) of all that is held."""
+        with self._guard:
+            return self._connection.execute(
+                "SELECT source, device, length_ms, min(start_ms), max(start_ms), count(DISTINCT start_ms) FROM energy"
+                " GROUP BY source, device, length_ms ORDER BY source, device, length_ms"
+            ).fetchall()
 
     def versions(
         self, source: str, device: str, start_ms: int, length_ms: int = 900_000

@@ -47,6 +47,13 @@ class Broker:
     session_expiry_s: int = 86_400
 
 
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """TLS 1.2 at least, the peer's certificate verified against this authority."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message as heard. `token` acknowledges it (-1: QoS 0, nothing to acknowledge)."""
@@ -186,8 +193,7 @@ class MqttLink:
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
         if broker.ca_file is not None:
-            context = ssl.create_default_context(cafile=broker.ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context = tls_context(broker.ca_file)
             if broker.cert_file is not None:
                 context.load_cert_chain(broker.cert_file, broker.key_file)
             client.tls_set_context(context)

@@ -28,6 +28,7 @@ class MqttSink:
         *,
         topics: Topics | None = None,
         version: str = "",
+        protocol: int = 5,
         account: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
@@ -41,7 +42,12 @@ class MqttSink:
         self._published_ms: dict[str, int] = {}
         self._connected = threading.Event()
         self._refused = ""
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=paho.MQTTv5)
+        self._newest = protocol == 5
+        client = (
+            paho.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=paho.MQTTv5)
+            if self._newest
+            else paho.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=paho.MQTTv311, clean_session=True)
+        )
         client.max_inflight_messages_set(most_in_flight)
         if account:
             client.username_pw_set(account, password)
@@ -97,7 +103,8 @@ class MqttSink:
             if self._started:
                 self._client.loop_stop()
             self._refused = ""
-            self._client.connect(self._host, self._port, keepalive=30, clean_start=True)
+            clean = True if self._newest else paho.MQTT_CLEAN_START_FIRST_ONLY
+            self._client.connect(self._host, self._port, keepalive=30, clean_start=clean)
             self._client.loop_start()
             self._started = True
         except OSError as error:

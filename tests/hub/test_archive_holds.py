@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from hub.access import Role
 from hub.cli.app import app
 from hub.config import Config, load
+from hub.energy import EnergyBook
 from hub.office import Office
 from hub.recorder import Recorder, at_once
 from hub.state import HubState
@@ -90,7 +91,8 @@ class Kept:
 
     def report(self, span: Span) -> Path:
         office = Office(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
-        return office.energy(self.journal, self.state().sites["hub/site"], span).json
+        book = EnergyBook(ParquetArchive(self.data / "archive", self.journal))
+        return office.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
 
 
 @pytest.fixture
@@ -151,7 +153,8 @@ def test_what_was_paid_keeps_its_readings_after_settlement_is_no_longer_configur
     kept.commit(state, "payout.posted", {"id": "p1", "at_ms": T0_MS + 2 * HOUR_MS + HOUR_MS // 2})
     assert kept.config.money.pool_url is None
     kept.round(kept.state())
-    assert kept.hours("meter") == ["00", "01", "02"] and kept.hours("miner") == []
+    assert kept.hours("meter") == ["00", "01", "02", "03"], "and the hour that settles the edge"
+    assert kept.hours("miner") == []
 
 
 def test_a_persons_hold_stands_until_it_is_released(kept: Kept) -> None:

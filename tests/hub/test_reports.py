@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hub.energy import MeterFigure, MeterRef
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import Key, report_key
-from hub.reports.site_energy import MeterRef, site_energy
+from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.verify import verify_report
 from hub.reports.write import ReportFiles, write_report
@@ -25,6 +26,7 @@ from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.money import Unit
 from kernel.reading import Missing, Reading, ReadingBatch, Reason, batch_of
 from kernel.span import Span
+from telemetry.series import energy_on_slots, samples_of
 from treasury.account import Account
 from treasury.io.ledger_sqlite import open_ledger
 from treasury.transfer import Transfer, transfer_id
@@ -49,12 +51,27 @@ def batches(power_w: float = 1_000_000.0, silent_from_s: int = 10**9) -> list[Re
     ]
 
 
+def figures(told: list[ReadingBatch], *refs: MeterRef) -> list[MeterFigure]:
+    """Each meter's energy and frames out of batches."""
+    slots = hours_of(SPAN)
+    frames = {
+        ref.device: tuple(
+            (int(batch.at_ms[row]), name)
+            for batch in told
+            for row, name in sorted(batch.evidence.items())
+            if batch.devices[row] == ref.device
+        )
+        for ref in refs
+    }
+    return [MeterFigure(ref, energy_on_slots(samples_of(told, ref.device), slots), frames[ref.device]) for ref in refs]
+
+
 def energy_report() -> dict[str, object]:
-    return site_energy(batches(), [MeterRef(METER, "main")], SPAN, "hub-1/site-1", 42)
+    return site_energy(figures(batches(), MeterRef(METER, "main")), SPAN, "hub-1/site-1", 42)
 
 
 def test_hours_are_whole_watt_hours_and_sum_to_the_meter(tmp_path: Path):
-    report = site_energy(batches(), [MeterRef(METER, "main")], SPAN, "hub-1/site-1", 42)
+    report = site_energy(figures(batches(), MeterRef(METER, "main")), SPAN, "hub-1/site-1", 42)
     (meter,) = report["meters"]
     assert [hour["start"][11:16] for hour in meter["hours"]] == ["08:20", "09:00", "10:00", "11:00"]
     assert sum(hour["energy_wh"] for hour in meter["hours"]) == meter["total_wh"] == report["main_total_wh"]
@@ -66,8 +83,12 @@ def test_hours_are_whole_watt_hours_and_sum_to_the_meter(tmp_path: Path):
 
 
 def test_a_silent_meter_gives_no_zero_and_the_report_says_so():
-    report = site_energy(batches(silent_from_s=3600), [MeterRef(METER, "main"), MeterRef("hub-1/site-1/x", "feeder")],
-                         SPAN, "hub-1/site-1", 42)  # fmt: skip
+    report = site_energy(
+        figures(batches(silent_from_s=3600), MeterRef(METER, "main"), MeterRef("hub-1/site-1/x", "feeder")),
+        SPAN,
+        "hub-1/site-1",
+        42,
+    )
     hours = report["meters"][0]["hours"]
     assert hours[1]["told"] < 1
     assert (hours[3]["energy_wh"], hours[3]["basis"], hours[3]["frames_sha256"]) == (None, "missing", None)
@@ -150,7 +171,7 @@ def test_the_same_report_again_is_the_same_files_and_another_one_is_a_restatemen
 
 
 def test_a_formula_does_not_reach_the_spreadsheet():
-    report = site_energy([], [MeterRef("=cmd|calc", "main"), MeterRef("@x", "sub")], SPAN, "hub-1/site-1", 0)
+    report = site_energy(figures([], MeterRef("=cmd|calc", "main"), MeterRef("@x", "sub")), SPAN, "hub-1/site-1", 0)
     rows = list(csv.reader(io.StringIO(as_csv(report).decode())))
     assert {row[0] for row in rows[1:]} == {"'=cmd|calc", "'@x"}
 

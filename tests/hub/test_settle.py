@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub.energy import Billed
 from hub.settle import Desk, Settled, settle_once
 from hub.twin.finance import FinanceSpec, serve_finance
 from kernel.clock import Clock, from_iso
@@ -60,7 +61,9 @@ def desk(world: World, ledger: SqliteLedger, servers: Any, contract: Contract = 
         "venue": VenueHttp(servers.venue_url, "example-venue"),
         "keep": world.keep,
         "commit": world.commit,
-        "energy_wh": lambda span: round(span.hours * 3_300_000),
+        "energy": lambda span: Billed(
+            round(span.hours * 3_300_000), {"what": f"billing meter over {span}", "meters": []}
+        ),
         "clock": world.clock,
         "since_ms": MONDAY_MS,
         "said": {body["id"] for kind, body in world.events if kind in ("payout.posted", "sale.posted")},
@@ -143,11 +146,11 @@ def test_dead_feeds_hold_what_rests_on_them_and_nothing_else(tmp_path: Path):
         world.down = {"venue_dead"}
         assert (await settle_once(desk(world, ledger, servers))).posted_sat == 0
         world.down = set()
-        unknown = await settle_once(desk(world, ledger, servers, energy_wh=lambda span: None))
+        unknown = await settle_once(desk(world, ledger, servers, energy=lambda span: None))
         assert any("energy_wh" in fault.problem for fault in unknown.held)
         assert unknown.waiting == unknown.held, "a fresh payout waits for its meter"
         world.now_ms += 61_000
-        late = await settle_once(desk(world, ledger, servers, energy_wh=lambda span: None))
+        late = await settle_once(desk(world, ledger, servers, energy=lambda span: None))
         assert late.held
         assert late.waiting != late.held, "an old one does not: the meter is silent"
         done = await settle_once(desk(world, ledger, servers))

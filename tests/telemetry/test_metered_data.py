@@ -11,8 +11,8 @@ import pytest
 from kernel.clock import from_iso
 from kernel.errors import ConfigError
 from kernel.span import Span, even_slots, local_day
-from telemetry.io.billing_sqlite import OURS, BillingStore
-from telemetry.metered_data import Layout, MeteredSeries, compared, read_metered, slots_of
+from telemetry.io.billing_sqlite import BillingStore
+from telemetry.metered_data import OURS, Layout, MeteredSeries, compared, read_metered, slots_of
 from telemetry.register import Samples
 from telemetry.series import SlotEnergy, energy_on_slots
 

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps and forwards readings beside the control loop: archive, billed energy, sinks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub import __version__
+from hub.billing import BillingDuty
+from hub.config import Config, StoreSink, secret
+from hub.recorder import Offload
+from hub.runtime import Duty
+from hub.wiring.devices import credential
+from hub.wiring.duties import Ground
+from telemetry.homeassistant import Topics
+from telemetry.io.archive_parquet import ParquetArchive
+from telemetry.io.billing_sqlite import BillingStore
+from telemetry.io.marks_sqlite import SqliteMarks
+from telemetry.io.mqtt import tls_context
+from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
+from telemetry.io.sink_mqtt import MqttSink
+from telemetry.sink import Forwarder, Sink
+
+MS_PER_DAY = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The keeping duties, and what is to be closed when the hub ends."""
+
+    duties: list[Duty] = field(default_factory=list)
+    closers: list[Callable[[], Any]] = field(default_factory=list)
+
+
+class SealDuty:
+    """Closes hours into Parquet; lets the journal go of batches that are sealed, forwarded and older than `keep_days`."""
+
+    name = "archive"
+    every_s = 60.0
+
+    def __init__(
+        self, base: Ground, archive: ParquetArchive, forwarders: Sequence[Forwarder], keep_days: float
+    ) -> None:
+        self._base, self._archive, self._forwarders, self._keep_days = base, archive, forwarders, keep_days
+
+    async def do(self) -> None:
+        await self._base.offload(self._seal, self._base.clock.now_ms())
+
+    def _seal(self, now_ms: int) -> None:
+        self._archive.seal(now_ms)
+        journal = self._base.journal
+        old = journal.position_before(now_ms - round(self._keep_days * MS_PER_DAY))
+        sent = [forwarder.health().sent for forwarder in self._forwarders]
+        journal.trim(min([old, self._archive.sealed_position(), *sent]))
+
+
+class ForwardDuty:
+    """Moves one sink along the journal, in a thread; its own watermark outlives an outage and a restart."""
+
+    def __init__(self, forwarder: Forwarder, name: str, every_s: float, offload: Offload) -> None:
+        self.name, self.every_s = f"sink {name}", every_s
+        self._forwarder, self._offload = forwarder, offload
+
+    async def do(self) -> None:
+        while await self._offload(self._forwarder.step) == 0:
+            pass
+        health = self._forwarder.health()
+        if health.text:
+            raise OSError(health.text)
+
+
+def keeping(base: Ground) -> Kept:
+    """The configured sinks, the archive that trims the journal behind them, billed energy."""
+    config, kept = base.config, Kept()
+    forwarders: list[Forwarder] = []
+    for part in config.sinks:
+        sink = _sink(part, config, base.folder)
+        if isinstance(sink, MqttSink):
+            kept.closers.append(sink.close)
+        forwarder = Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock)
+        forwarders.append(forwarder)
+        kept.duties.append(ForwardDuty(forwarder, part.name, part.every_s, base.offload))
+    archive = base.book.archive
+    assert isinstance(archive, ParquetArchive)
+    kept.duties.append(SealDuty(base, archive, forwarders, config.hub.journal_days))
+    billed = [
+        f"{site.key}/{meter.name}"
+        for site in base.state.sites.values()
+        for meter in site.config.meters
+        if meter.billing
+    ]
+    store = BillingStore(base.data / "billing.sqlite")
+    kept.closers.append(store.close)
+    slot_s, grace_s = config.billing.slot_s, config.billing.grace_s
+    kept.duties.append(BillingDuty(base.book, store, billed, slot_s, grace_s, base.clock, base.offload))
+    return kept
+
+
+def _sink(part: Any, config: Config, folder: Path) -> Sink:
+    if isinstance(part, StoreSink):
+        token = secret(part.token_env, part.token_file, folder) or ""
+        if part.kind == "influx1":
+            return InfluxV1Sink(part.name, part.url, database=part.bucket)
+        texts = part.kind == "influx"
+        return InfluxSink(part.name, part.url, org=part.org, bucket=part.bucket, token=token, texts=texts)
+    ours = part.host is None
+    name = config.mqtt.credential if ours else part.credential
+    account, password = credential(config, name, folder) if name else ("", "")
+    ca = config.mqtt.tls_ca if ours else part.tls_ca
+    return MqttSink(
+        part.name,
+        config.mqtt.host if ours else part.host,
+        config.mqtt.port if ours else part.port,
+        version=__version__,
+        protocol=3 if ours and config.mqtt.embedded else 5,
+        topics=Topics(part.prefix, part.discovery),
+        account=account,
+        password=password,
+        tls=None if ca is None else tls_context(str(ca)),
+    )

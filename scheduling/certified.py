@@ -47,7 +47,7 @@ class Recipe:
     rounds: int = 4
     lean: float = 0.3
     good_gap: float = 8e-4
-    enough_gap: float = 1e-3
+    enough_gap: float = 9e-4
 
 
 @dataclass(frozen=True, slots=True)

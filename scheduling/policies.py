@@ -20,11 +20,12 @@ from scheduling.problem import Floats, Groups, Ints, Order, Problem, Reserve, Si
 from scheduling.rolling import alone, rolling_wishes
 from scheduling.shares import walk
 
-RELUCTANCES = np.linspace(1.5, 4.0, 11)
+RELUCTANCES = np.linspace(1.25, 4.0, 12)
 """A start is taken only where it is worth so many times what it costs: what is forecast may not come true, and starts wear."""
 
-FEWER_STARTS, FOR_SHARE = 0.45, 2.5e-3
-"""Starts are to be at most this part of what the plain rule makes, as long as that costs no more than this share of value."""
+FEWER_STARTS, FOR_SHARE = 0.45, 2e-3
+"""Starts are to be at most this part of what the plain rule makes, as long as that costs no more than this share of value, and
+leaves no less than the rule earns."""
 
 LEARN_DAYS = 60
 """Days of the past from which the price forecast learns."""
@@ -256,12 +257,13 @@ def reluctance(history: History, groups: Groups, terms: Terms, state: State, day
     problem = day_problem(history, groups, terms, state, slots_of(history, first, until), price)
     margin = _best_margin(problem)
     pays = margin > 0
-    rule = float(groups.units @ (pays[:, 1:] & ~pays[:, :-1]).sum(axis=1))
+    begun, cost = (pays[:, 1:] & ~pays[:, :-1]).sum(axis=1), problem.start_money()[:, 0]
+    rule = float(groups.units @ (np.where(pays, margin, 0.0).sum(axis=1) - begun * cost))
     tried = np.concatenate(([1.0], RELUCTANCES))
-    starts, earned = alone(groups, margin, problem.start_money()[:, 0], tried, history.step_h)
-    cheap = earned[1:] >= earned[0] - FOR_SHARE * abs(earned[0])
+    starts, earned = alone(groups, margin, cost, tried, history.step_h)
+    cheap = earned[1:] >= max(rule, earned[0] - FOR_SHARE * abs(earned[0]))
     within = int(np.flatnonzero(cheap)[-1]) if cheap.any() else 0
-    few = np.flatnonzero(starts[1:] <= FEWER_STARTS * rule)
+    few = np.flatnonzero(starts[1:] <= FEWER_STARTS * float(groups.units @ begun))
     return float(RELUCTANCES[min(within, int(few[0]) if len(few) else within)])
 
 

@@ -2,7 +2,7 @@
 """100,000 units, one set-point after another: how long an allocation takes, how near it comes, what it switches.
 
 `python -m benchmarks.allocation --json`. Each set-point is applied to the fleet before the next one comes, with feeder caps
-in half of the cases, so that the fleet is in many modes at once. An allocation is needless where a lower mode of others
+in half of the cases and phase caps in a quarter, so that the fleet is in many modes at once. An allocation is needless where a lower mode of others
 would have done (checked against all units at their lowest mode), or where a unit could be put back within the target.
 `all_change`: the whole control step, from an order to a set-point for each unit with its words, where every unit changes.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from grid.limit import Limit, Priority
 from kernel.span import Span
-from miner_control.allocate import Allocation, Policy, allocate
+from miner_control.allocate import Allocation, Policy, allocate, per_phase
 from miner_control.envelope import Envelope, Mode
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen, per_feeder, roster_of
 from miner_control.miner import Miner, State
@@ -87,17 +87,20 @@ def measure(units: int, models: int, feeders: int, set_points: int, seed: int) -
         full_w = float(fleet.settled_w.sum())
         for turn in range(set_points):
             target_w = float(rng.uniform(0.05, 1.1)) * full_w
-            caps = None
+            caps = phase_caps = None
+            if turn % 4 == 3:
+                phase_caps = per_phase(fleet.roster, fleet.option_w()[:, 2]) * rng.uniform(0.6, 1.2, (feeders, 3))
             if turn % 2:
                 caps = np.array(per_feeder(fleet.roster, fleet.option_w()[:, 2]) * rng.uniform(0.6, 1.2, feeders))
             start_s, start_cpu_s = time.perf_counter(), time.process_time()
-            done = allocate(fleet, target_w, feeder_cap_w=caps, policy=policy)
+            done = allocate(fleet, target_w, feeder_cap_w=caps, phase_cap_w=phase_caps, policy=policy)
             took_ms.append((time.perf_counter() - start_s) * 1e3)
             cpu_ms.append((time.process_time() - start_cpu_s) * 1e3)
             most_w = float(fleet.option_w()[:, 3].sum())
             if caps is None and target_w <= most_w and done.over_w == 0:
                 errors_pct.append(100.0 * (target_w - done.power_w) / target_w)
-            over += int(done.over_w > 1.0 or bool(np.any(done.feeder_over_w > 1.0)))
+            phase_over = done.phase_over_w is not None and bool(np.any(done.phase_over_w > 1.0))
+            over += int(done.over_w > 1.0 or bool(np.any(done.feeder_over_w > 1.0)) or phase_over)
             wasted += needless(fleet, done, target_w, caps) if policy is Policy.MODES_FIRST else 0
             changed.append(len(done))
             fleet = applied(fleet, done)

@@ -25,11 +25,16 @@ class Priority(IntEnum):
     PROFIT = 6
 
 
+PHASES = ("l1", "l2", "l3")
+"""The last part of the scope of a feeder's phase, in the order of an inventory's 0, 1, 2."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """Power drawn from the grid in `scope` stays at or below `power_w` during `span`.
 
-    `scope` is a site key (`hub/site`), or a feeder of it (`hub/site/feeder-3`). `rule` names order, contract or setting.
+    `scope` is a site key (`hub/site`), a feeder of it (`hub/site/feeder-3`), or a phase of that (`.../l1`). `rule` names
+    order, contract or setting.
     """
 
     scope: str

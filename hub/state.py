@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from grid.dispatch import OrderBook
-from grid.limit import Limit, Priority
+from grid.limit import PHASES, Limit, Priority
 from hub.config import Site
 from hub.energy import MeterRef
 from hub.holds import HoldBook
@@ -78,12 +78,15 @@ class SiteState:
     def standing_limits(self) -> list[Limit]:
         """What always holds: the connection and the feeders' breakers."""
         caps = [Limit(self.key, self.config.import_cap_w, FOREVER, Priority.SAFETY, "connection", "grid connection")]
-        return caps + [
-            Limit(
-                f"{self.key}/{feeder.name}", feeder.cap_w, FOREVER, Priority.FEEDER, f"feeder {feeder.name}", "breaker"
-            )
-            for feeder in self.config.feeders
-        ]
+        for feeder in self.config.feeders:
+            scope, rule = f"{self.key}/{feeder.name}", f"feeder {feeder.name}"
+            caps.append(Limit(scope, feeder.cap_w, FOREVER, Priority.FEEDER, rule, "breaker"))
+            if feeder.phase_cap_w is not None:
+                caps += [
+                    Limit(f"{scope}/{phase}", feeder.phase_cap_w, FOREVER, Priority.FEEDER, f"{rule} {phase}", "phase")
+                    for phase in PHASES
+                ]
+        return caps
 
 
 _LOGGED = (

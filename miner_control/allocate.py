@@ -9,6 +9,9 @@ for); `MERIT` takes them all by efficiency (long orders: off at 34 J/TH loses le
 Like rungs (same model, firmware, feeder, height) share a bin, so the prefix is found by summing bins; only the one bin that
 the target cuts through is put in order of wear and phase. Feeder caps are met first, inside each feeder. What is left, less
 than one rung, is closed by single rungs. A unit is switched only where no change of modes could do.
+
+Phases of a feeder may be capped too. A single-phase unit loads its own phase, any other all three by a third; what is too
+much on a phase is taken from its single-phase units, and nothing is raised that a phase has no room for.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from miner_control.fleet import ASLEEP, Bools, Fleet, Floats, Ints, per_feeder
+from miner_control.fleet import ASLEEP, Bools, Fleet, Floats, Ints, Roster, per_feeder
 
 
 class Policy(StrEnum):
@@ -31,7 +34,8 @@ class Allocation:
     """What is to change: `units[k]` (index into the fleet) to `modes[k]` (ASLEEP or an on-mode).
 
     `power_w` is what the fleet then draws once all took effect; `over_w` by how much that still exceeds the target
-    (nothing left that may be lowered); `feeder_over_w[F]` the same per feeder.
+    (nothing left that may be lowered); `feeder_over_w[F]` the same per feeder, `phase_over_w[F, 3]` per phase where
+    phases are capped.
     """
 
     units: Ints
@@ -39,6 +43,7 @@ class Allocation:
     power_w: float
     over_w: float
     feeder_over_w: Floats
+    phase_over_w: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.units)
@@ -53,7 +58,7 @@ class _Rungs:
     watts: Floats
     place: Ints
 
-    def where(self, kept: Bools) -> "_Rungs":
+    def where(self, kept: Bools | Ints) -> "_Rungs":
         return _Rungs(self.unit[kept], self.to[kept], self.watts[kept], self.place[kept])
 
 
@@ -67,6 +72,7 @@ class _Work:
     option: Floats
     rank: Ints
     start: Ints
+    phase_cap_w: Floats | None = None
 
     def land(self, rungs: _Rungs, taken: Bools, down: bool) -> None:
         """Move units along the rungs taken; the farthest rung of each unit wins."""
@@ -80,21 +86,34 @@ def allocate(
     target_w: float,
     *,
     feeder_cap_w: Floats | None = None,
+    phase_cap_w: Floats | None = None,
     policy: Policy = Policy.MODES_FIRST,
 ) -> Allocation:
     """Bring the fleet's settled power to at most `target_w`, and as near to it as the rungs allow.
 
-    `feeder_cap_w[F]` caps each feeder of the roster (inf: none). Units that cannot be commanded stay as they are and
-    count with the load they are believed to draw. Goes up as well as down: room above the present is used by raising
-    modes up to each unit's ceiling and by waking.
+    `feeder_cap_w[F]` caps each feeder of the roster, `phase_cap_w[F, 3]` each of its phases (inf: none). Units that cannot
+    be commanded stay as they are and count with the load they are believed to draw. Goes up as well as down: room above
+    the present is used by raising modes up to each unit's ceiling and by waking.
     """
     level = fleet.wanted.astype(np.int64)
-    work = _Work(fleet, level, fleet.settled_w.copy(), fleet.option_w(), _order_of_sale(fleet, policy), level.copy())
+    work = _Work(
+        fleet,
+        level,
+        fleet.settled_w.copy(),
+        fleet.option_w(),
+        _order_of_sale(fleet, policy),
+        level.copy(),
+        phase_cap_w if phase_cap_w is not None and bool(np.isfinite(phase_cap_w).any()) else None,
+    )
     caps = np.full(len(fleet.roster.feeder_names), np.inf) if feeder_cap_w is None else feeder_cap_w
     _lower_to_ceiling(work)
     excess_w = per_feeder(fleet.roster, work.settled) - caps
     if bool(np.any(excess_w > 0)):
         _down(work, fleet.roster.feeder, excess_w)
+    if work.phase_cap_w is not None:
+        too_much_w = np.append(per_phase(fleet.roster, work.settled) - work.phase_cap_w, 0.0)
+        if bool(np.any(too_much_w > 0)):
+            _down(work, _phase_lane(fleet), too_much_w)
     site_excess_w = float(work.settled.sum()) - target_w
     if site_excess_w > 0:
         _down(work, np.zeros(len(fleet), dtype=np.int64), np.array([site_excess_w]))
@@ -114,7 +133,48 @@ def allocate(
         power_w=total_w,
         over_w=max(0.0, total_w - target_w),
         feeder_over_w=np.maximum(0.0, per_feeder(fleet.roster, work.settled) - caps),
+        phase_over_w=None
+        if phase_cap_w is None
+        else np.maximum(0.0, per_phase(fleet.roster, work.settled) - phase_cap_w),
     )
+
+
+def per_phase(roster: Roster, watts: Floats) -> Floats:
+    """Sum of a column per feeder and phase, shape [F, 3]; a unit on all three (or of unknown phase) adds a third to each."""
+    feeders = len(roster.feeder_names)
+    single = roster.phase >= 0
+    lane = roster.feeder * 3 + np.maximum(roster.phase, 0)
+    own = np.bincount(lane, weights=np.where(single, watts, 0.0), minlength=3 * feeders).reshape(feeders, 3)
+    shared = np.bincount(roster.feeder, weights=np.where(single, 0.0, watts), minlength=feeders) / 3.0
+    total: Floats = own + shared[:, None]
+    return total
+
+
+def _phase_lane(fleet: Fleet) -> Ints:
+    """The lane of each unit: three a feeder for single-phase units, and one behind them all for the others."""
+    roster = fleet.roster
+    lane: Ints = np.where(roster.phase >= 0, roster.feeder * 3 + roster.phase, 3 * len(roster.feeder_names))
+    return lane
+
+
+def _phase_room_w(work: _Work) -> Floats:
+    """What each phase may still take, shape [F, 3]."""
+    assert work.phase_cap_w is not None
+    return work.phase_cap_w - per_phase(work.fleet.roster, work.settled)
+
+
+def _with_room(work: _Work, rungs: _Rungs) -> _Rungs:
+    """The rungs that the phases have room for: single-phase units first, the others in what these leave."""
+    roster, lane = work.fleet.roster, _phase_lane(work.fleet)[rungs.unit]
+    room_w = np.maximum(_phase_room_w(work), 0.0)
+    single = lane < room_w.size
+    kept = single & _prefix(work.fleet, rungs, lane, np.append(room_w, 0.0), reach=False)
+    used_w = np.bincount(lane[kept], weights=rungs.watts[kept], minlength=room_w.size + 1)[:-1].reshape(room_w.shape)
+    others = np.flatnonzero(~single)
+    left_w = 3.0 * (room_w - used_w).min(axis=1)
+    shared = rungs.where(others)
+    kept[others] = _prefix(work.fleet, shared, roster.feeder[shared.unit], left_w, reach=False)
+    return rungs.where(kept)
 
 
 def _lower_to_ceiling(work: _Work) -> None:
@@ -241,6 +301,8 @@ def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bo
     if bool(np.any(np.isfinite(caps))):
         room_w = np.maximum(caps - per_feeder(work.fleet.roster, work.settled), 0.0)
         rungs = rungs.where(_prefix(work.fleet, rungs, feeder[rungs.unit], room_w, reach=False))
+    if work.phase_cap_w is not None:
+        rungs = _with_room(work, rungs)
     room = np.array([target_w - float(work.settled.sum())])
     taken = _prefix(work.fleet, rungs, np.zeros(len(rungs.unit), dtype=np.int64), room, reach=False)
     work.land(rungs, taken, down=False)
@@ -266,10 +328,15 @@ def _one_by_one(work: _Work, units: Ints, to: Ints, target_w: float, caps: Float
     feeder = work.fleet.roster.feeder
     room_w = target_w - float(work.settled.sum())
     feeder_room_w = caps - per_feeder(work.fleet.roster, work.settled)
+    phase = work.fleet.roster.phase
+    phase_room_w = None if work.phase_cap_w is None else _phase_room_w(work)
     watts = work.option[units, to + 1] - work.settled[units]
     some = False
     while True:
         fits = (watts > 0) & (watts <= room_w) & (watts <= feeder_room_w[feeder[units]])
+        if phase_room_w is not None:
+            own = phase_room_w[feeder[units], np.maximum(phase[units], 0)]
+            fits &= watts <= np.where(phase[units] >= 0, own, 3.0 * phase_room_w[feeder[units]].min(axis=1))
         units, to, watts = units[fits], to[fits], watts[fits]
         if not len(units):
             return some
@@ -278,6 +345,10 @@ def _one_by_one(work: _Work, units: Ints, to: Ints, target_w: float, caps: Float
         work.level[unit], work.settled[unit] = to[best], work.option[unit, to[best] + 1]
         room_w -= float(watts[best])
         feeder_room_w[feeder[unit]] -= watts[best]
+        if phase_room_w is not None and phase[unit] >= 0:
+            phase_room_w[feeder[unit], phase[unit]] -= watts[best]
+        elif phase_room_w is not None:
+            phase_room_w[feeder[unit]] -= watts[best] / 3.0
         watts = watts.copy()
         watts[best] = 0.0
         some = True

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from grid.limit import Limit, Priority
-from miner_control.allocate import Allocation, Policy, allocate
+from grid.limit import PHASES, Limit, Priority
+from miner_control.allocate import Allocation, Policy, allocate, per_phase
 from miner_control.command import Intent, intent_json
-from miner_control.fleet import Fleet, Ints, per_feeder, urgent
+from miner_control.fleet import Fleet, Floats, Ints, per_feeder, urgent
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.plan import Schedule
 
@@ -148,12 +148,20 @@ def step(
         for at, (name, found) in enumerate(zip(names, feeders, strict=True))
     ]
     cap_w = np.array(caps_w, dtype=np.float64) / overhead.feeder_factor
+    phases, phase_cap_w = _phase_caps(active, terms, names, now_ms)
     full = np.bincount(fleet.roster.feeder, weights=fleet.settled_w, minlength=len(names)) > cap_w
     must = [corridor.upper] * (settled_w > high_w) + [feeders[at].upper for at in np.flatnonzero(full)]
+    if phase_cap_w is not None:
+        for at, lane in np.argwhere(per_phase(fleet.roster, fleet.settled_w) > phase_cap_w).tolist():
+            must.append(phases[at, lane].upper)
+            if not full[at]:
+                full[at], feeders[at] = True, phases[at, lane]
     hard = any(found is not None and found.priority <= Priority.FEEDER for found in must)
     policy = Policy.MODES_FIRST if _short(active, corridor, now_ms) else Policy.MERIT
     miners_w = (target_w - overhead.site_fixed_w) / overhead.site_factor
-    found = allocate(urgent(fleet) if hard else fleet, miners_w, feeder_cap_w=cap_w, policy=policy)
+    found = allocate(
+        urgent(fleet) if hard else fleet, miners_w, feeder_cap_w=cap_w, phase_cap_w=phase_cap_w, policy=policy
+    )
 
     reasons = [
         f"{rule.upper.rule}: {rule.upper.reason}" if too_much and rule.upper is not None else reason
@@ -194,6 +202,25 @@ def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float) -
     """What to aim at below a cap: the margin, and where a fresh meter stands above it, what the miners do not explain."""
     unseen_w = 0.0 if meter_w is None or meter_w <= cap_w else max(0.0, meter_w - believed_w)
     return cap_w * (1.0 - terms.margin) - unseen_w
+
+
+def _phase_caps(
+    active: list[Limit], terms: Terms, names: tuple[str, ...], now_ms: int
+) -> tuple[dict[tuple[int, int], Corridor], Floats | None]:
+    """What narrows each phase of each feeder, and the caps of the miners on them, shape [F, 3]; None where none is capped."""
+    scopes = {limit.scope for limit in active}
+    found = {
+        (at, lane): narrow(proposals_of(active, scope, now_ms))
+        for at, name in enumerate(names)
+        for lane, phase in enumerate(PHASES)
+        if (scope := f"{terms.site}/{name}/{phase}") in scopes
+    }
+    if not found:
+        return found, None
+    cap_w = np.full((len(names), len(PHASES)), np.inf)
+    for place, corridor in found.items():
+        cap_w[place] = _aim(corridor.high_w, terms, None, 0.0) / terms.overhead.feeder_factor
+    return found, cap_w
 
 
 def _heat(terms: Terms) -> list[Proposal]:

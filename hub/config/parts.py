@@ -50,10 +50,12 @@ class Part(BaseModel):
 
 
 class Feeder(Part):
-    """A branch of the site behind its own breaker."""
+    """A branch of the site behind its own breaker. `phase_cap_w` is what each of its three phases may carry: single-phase
+    miners (inventory column `phase`) are kept below it phase by phase."""
 
     name: Name
     cap_w: Watts
+    phase_cap_w: Watts | None = None
 
 
 class EdgeNode(Part):

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miner_control.allocate import Allocation, Policy, allocate
+from miner_control.allocate import Allocation, Policy, allocate, per_phase
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, never_asked, never_seen, per_feeder
 from miner_control.guard import Heat, guard
 from miner_control.miner import State
@@ -98,6 +98,30 @@ def test_allocation(found: Fleet, share: float, policy: Policy, cap_share: float
     for feeder in np.flatnonzero(done.feeder_over_w > 1e-6):
         inside = able & (found.roster.feeder == feeder)
         assert np.all(level[inside] <= np.where(found.may_sleep[inside], ASLEEP, 0))
+
+
+@settings(max_examples=count(150, 5000), deadline=None)
+@given(fleets(), st.floats(0, 1.3), st.sampled_from(Policy), st.floats(0.1, 1.5), st.integers(0, 2**32))
+def test_phases_keep_their_caps(found: Fleet, share: float, policy: Policy, cap_share: float, seed: int):
+    rng = np.random.default_rng(seed)
+    phased = replace(found.roster, phase=rng.integers(-1, 3, len(found)).astype(np.int8))
+    found = replace(found, roster=phased)
+    before = per_phase(phased, found.settled_w)
+    np.testing.assert_allclose(before.sum(axis=1), per_feeder(phased, found.settled_w))
+    caps = np.where(rng.random(before.shape) < 0.3, np.inf, cap_share * before.mean(axis=1, keepdims=True) + 1.0)
+    done = allocate(found, share * float(found.settled_w.sum()), phase_cap_w=caps, policy=policy)
+    level, settled = after(found, done)
+    over = per_phase(phased, settled) - caps
+    assert done.phase_over_w is not None
+    np.testing.assert_allclose(np.maximum(over, 0.0), done.phase_over_w, atol=1e-6)
+    for feeder, lane in np.argwhere(over > 1e-6):
+        assert over[feeder, lane] <= max(0.0, before[feeder, lane] - caps[feeder, lane]) + 1e-6, (
+            "a full phase was loaded more"
+        )
+        inside = found.can_command & (phased.feeder == feeder) & (phased.phase == lane)
+        assert np.all(level[inside] <= np.where(found.may_sleep[inside], ASLEEP, 0)), (
+            "power was left that could be lowered"
+        )
 
 
 @settings(max_examples=count(150, 5000), deadline=None)

@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from grid.limit import Limit, Priority
+from grid.limit import PHASES, Limit, Priority
 from grid.tariff import Component, Kind, Rate, Tariff
 from kernel.curve import Curve
 from kernel.dated import Dated
 from kernel.errors import ConfigError
 from kernel.span import Span
+from miner_control.allocate import per_phase
 from miner_control.command import Sleep
 from miner_control.envelope import Envelope, Mode
 from miner_control.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
@@ -228,3 +229,26 @@ def test_the_more_urgent_party_is_kept() -> None:
     assert (found.low_w, found.high_w) == (10.0, 10.0)
     assert found.upper == order and found.broken == (heat,)
     assert narrow([heat]).nearest(5.0) == 20.0
+
+
+def test_an_overloaded_phase_is_relieved_by_its_own_units_and_the_reason_names_it() -> None:
+    found, _ = fleet(24)
+    phases = np.array([n // 4 % 3 for n in range(24)], dtype=np.int8)
+    found = replace(found, roster=replace(found.roster, phase=phases))
+    load_w = per_phase(found.roster, found.settled_w)
+    always = Span(NOW - HOUR, NOW + 24 * HOUR)
+    limits = [
+        Limit(f"{SITE}/f0/{name}", float(load_w[0, lane]) * (0.5 if name == "l2" else 1.5), always, Priority.FEEDER,
+              f"feeder f0 {name}", "phase")
+        for lane, name in enumerate(PHASES)
+    ]  # fmt: skip
+    decision = step(NOW, found, None, limits, Terms(SITE))
+    level = found.wanted.astype(np.int64)
+    for point in decision.set_points:
+        level[point.unit] = point.mode
+    settled = found.option_w()[np.arange(24), level + 1]
+    lowered = np.flatnonzero(level < found.wanted)
+    assert len(lowered) and np.all(found.roster.feeder[lowered] == 0) and np.all(phases[lowered] == 1)
+    told = {point.unit: point.reason for point in decision.set_points}
+    assert all(told[int(unit)].startswith("feeder f0 l2: phase") for unit in lowered)
+    assert np.all(per_phase(found.roster, settled)[0] <= [limit.power_w for limit in limits])

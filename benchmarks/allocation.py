@@ -2,9 +2,10 @@
 """100,000 units, one set-point after another: how long an allocation takes, how near it comes, what it switches.
 
 `python -m benchmarks.allocation --json`. Each set-point is applied to the fleet before the next one comes, with feeder caps
-in half of the cases and phase caps in a quarter, so that the fleet is in many modes at once. An allocation is needless where a lower mode of others
-would have done (checked against all units at their lowest mode), or where a unit could be put back within the target.
-`all_change`: the whole control step, from an order to a set-point for each unit with its words, where every unit changes.
+in half of the cases and phase caps in a quarter, so that the fleet is in many modes at once. An allocation is needless
+where a lower mode of others would have done (checked against all units at their lowest mode), or where a unit could be put
+back within the target. `all_change`: the whole control step, from an order to a set-point for each unit with its words,
+where every unit changes.
 """
 
 import argparse

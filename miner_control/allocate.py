@@ -107,13 +107,13 @@ def allocate(
     )
     caps = np.full(len(fleet.roster.feeder_names), np.inf) if feeder_cap_w is None else feeder_cap_w
     _lower_to_ceiling(work)
-    excess_w = per_feeder(fleet.roster, work.settled) - caps
-    if bool(np.any(excess_w > 0)):
-        _down(work, fleet.roster.feeder, excess_w)
     if work.phase_cap_w is not None:
         too_much_w = np.append(per_phase(fleet.roster, work.settled) - work.phase_cap_w, 0.0)
         if bool(np.any(too_much_w > 0)):
             _down(work, _phase_lane(fleet), too_much_w)
+    excess_w = per_feeder(fleet.roster, work.settled) - caps
+    if bool(np.any(excess_w > 0)):
+        _down(work, fleet.roster.feeder, excess_w)
     site_excess_w = float(work.settled.sum()) - target_w
     if site_excess_w > 0:
         _down(work, np.zeros(len(fleet), dtype=np.int64), np.array([site_excess_w]))
@@ -123,7 +123,10 @@ def allocate(
             _put_back(work, target_w, caps)
         if site_excess_w <= 0:
             # After selling, less than one rung is left: only single rungs can fit.
-            _up(work, target_w, caps, policy, may_wake=not bool(np.any(work.level < work.start)))
+            may_wake = not bool(np.any(work.level < work.start))
+            # Three-phase units get what single-phase ones were kept room for and did not take, in a second turn.
+            for _ in range(1 if work.phase_cap_w is None else 3):
+                _up(work, target_w, caps, policy, may_wake)
         _fill(work, target_w, caps)
     units = np.flatnonzero(work.level != work.start)
     total_w = float(work.settled.sum())
@@ -298,11 +301,12 @@ def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bo
     """Buy rungs in order while feeder and site have room. Where units were lowered in this breath none other is woken."""
     rungs = _rungs_up(work, policy, may_wake)
     feeder = work.fleet.roster.feeder
+    if work.phase_cap_w is not None:
+        # The narrower cap first: what a full phase leaves of its feeder's room goes to the other phases.
+        rungs = _with_room(work, rungs)
     if bool(np.any(np.isfinite(caps))):
         room_w = np.maximum(caps - per_feeder(work.fleet.roster, work.settled), 0.0)
         rungs = rungs.where(_prefix(work.fleet, rungs, feeder[rungs.unit], room_w, reach=False))
-    if work.phase_cap_w is not None:
-        rungs = _with_room(work, rungs)
     room = np.array([target_w - float(work.settled.sum())])
     taken = _prefix(work.fleet, rungs, np.zeros(len(rungs.unit), dtype=np.int64), room, reach=False)
     work.land(rungs, taken, down=False)
@@ -324,31 +328,43 @@ def _fill(work: _Work, target_w: float, caps: Floats) -> None:
 
 
 def _one_by_one(work: _Work, units: Ints, to: Ints, target_w: float, caps: Floats) -> bool:
-    """Raise units to `to`, the largest rise that fits first, each at most once; tells whether any was raised."""
-    feeder = work.fleet.roster.feeder
+    """Raise units to `to`, the largest rise that fits first, each at most once; tells whether any was raised.
+
+    Where feeders or phases are capped, the largest of each lane are tried in one go.
+    """
+    roster = work.fleet.roster
+    feeder, phase = roster.feeder, roster.phase
     room_w = target_w - float(work.settled.sum())
-    feeder_room_w = caps - per_feeder(work.fleet.roster, work.settled)
-    phase = work.fleet.roster.phase
-    phase_room_w = None if work.phase_cap_w is None else _phase_room_w(work)
+    feeder_room_w = caps - per_feeder(roster, work.settled)
+    phase_room_w = np.full((len(caps), 3), np.inf) if work.phase_cap_w is None else _phase_room_w(work)
+    lane = (
+        feeder[units] * 4 + phase[units] + 1
+        if bool(np.isfinite(caps).any()) or work.phase_cap_w is not None
+        else 0 * units
+    )
     watts = work.option[units, to + 1] - work.settled[units]
     some = False
     while True:
         fits = (watts > 0) & (watts <= room_w) & (watts <= feeder_room_w[feeder[units]])
-        if phase_room_w is not None:
+        if work.phase_cap_w is not None:
             own = phase_room_w[feeder[units], np.maximum(phase[units], 0)]
             fits &= watts <= np.where(phase[units] >= 0, own, 3.0 * phase_room_w[feeder[units]].min(axis=1))
-        units, to, watts = units[fits], to[fits], watts[fits]
+        units, to, watts, lane = units[fits], to[fits], watts[fits], lane[fits]
         if not len(units):
             return some
-        best = int(np.argmax(watts))
-        unit = units[best]
-        work.level[unit], work.settled[unit] = to[best], work.option[unit, to[best] + 1]
-        room_w -= float(watts[best])
-        feeder_room_w[feeder[unit]] -= watts[best]
-        if phase_room_w is not None and phase[unit] >= 0:
-            phase_room_w[feeder[unit], phase[unit]] -= watts[best]
-        elif phase_room_w is not None:
-            phase_room_w[feeder[unit]] -= watts[best] / 3.0
-        watts = watts.copy()
-        watts[best] = 0.0
-        some = True
+        largest = np.zeros(int(lane.max()) + 1)
+        np.maximum.at(largest, lane, watts)
+        tops = np.flatnonzero(watts == largest[lane])
+        tops = tops[np.unique(lane[tops], return_index=True)[1]]
+        for best in tops[np.argsort(-watts[tops], kind="stable")].tolist():
+            unit, rise_w = units[best], float(watts[best])
+            at, lanes = feeder[unit], slice(None) if phase[unit] < 0 else slice(phase[unit], phase[unit] + 1)
+            load_w = rise_w / 3.0 if phase[unit] < 0 else rise_w
+            watts[best] = 0.0
+            if rise_w > room_w or rise_w > feeder_room_w[at] or load_w > phase_room_w[at, lanes].min():
+                continue
+            work.level[unit], work.settled[unit] = to[best], work.option[unit, to[best] + 1]
+            room_w -= rise_w
+            feeder_room_w[at] -= rise_w
+            phase_room_w[at, lanes] -= load_w
+            some = True

@@ -157,8 +157,8 @@ def _refuse_other_money(history: History, groups: Groups, hashprice: float, curv
     """A hashprice at which the best miner never pays, or at which the worst always pays many times over, is in other money
     than the prices. Raises ConfigError."""
     best = float((groups.mode_hashrate_hs / groups.mode_power_w).max()) * hashprice / 1e15 / 24 * 1e6
-    usual = float(np.median(np.abs(history.real)))
-    if usual > 4 * best or usual < best / 2000:
+    usual, high = (float(part) for part in np.quantile(np.abs(history.real), (0.5, 0.95)))
+    if usual > 4 * best or high < best / 2000:
         text = f"{hashprice:g} per PH/s and day pays {best:,.0f} per MWh; prices are about {usual:,.0f} {curve.unit}"
         remedy = f"Give --hashprice, charges and prices in one money, that of {curve.unit}"
         raise ConfigError([Fault(curve.source, text, remedy)])

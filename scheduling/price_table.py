@@ -59,7 +59,8 @@ def curve_of(
     kept = _rows(Columns(source, {key: np.asarray(raw) for key, raw in columns.items()}), asked.rows)
     starts_ms, used = instants_of(kept, asked.zone)
     key, values = _numbers(kept, used, asked)
-    unit = _unit(key, source, asked)
+    unit, factor = _unit(key, source, asked)
+    values = values * factor
     if len(starts_ms) > 1 and bool(np.all(np.diff(starts_ms) < 0)):
         starts_ms, values = starts_ms[::-1], values[::-1]
     if asked.fill_h > 0:
@@ -133,25 +134,24 @@ def _numbers(columns: Columns, used: set[str], asked: Asked) -> tuple[str, Float
     return likely[0], read[likely[0]]
 
 
-def _unit(key: str, source: str, asked: Asked) -> str:
-    """The unit, refused where the column's own name says another currency or another energy."""
-    words = re.findall(r"[A-Za-z]+|[$€£₸]", key)
-    upper = [SIGNS.get(word, word.upper()) for word in words]
-    money = next((word for word in upper if word in CURRENCIES), None)
-    energy = next((word for word in upper if word in ("MWH", "KWH", "MWHE", "KWHE")), None)
+def _unit(key: str, source: str, asked: Asked) -> tuple[str, float]:
+    """(unit, what a number is multiplied by): prices per kWh are brought to MWh. Refused where the column's own name says
+    another currency or another energy than the caller."""
+    words = [SIGNS.get(word, word.upper()) for word in re.findall(r"[A-Za-z]+|[$€£₸]", key)]
+    money = next((word for word in words if word in CURRENCIES), None)
+    energy = next((word[:3] for word in words if re.fullmatch(r"[MK]WHE?", word)), None)
     if asked.unit is None:
-        if energy is not None and energy.startswith("KWH"):
-            text = "is per kWh by its name"
-            raise ConfigError([Fault(f"{source}: {key}", text, "Give prices per MWh")])
-        return asked.assumed_unit if money is None else f"{money}/MWh"
+        unit = asked.assumed_unit if money is None else f"{money}/MWh"
+        return unit, 1000.0 if energy == "KWH" else 1.0
     given = asked.unit.upper()
+    per = next((word for word in ("MWH", "KWH") if given.endswith(word)), None)
     if money is not None and money not in given:
         text = f"is in {money} by its name, not in {asked.unit}"
         raise ConfigError([Fault(f"{source}: {key}", text, f"Give --unit {money}/MWh, or the other column")])
-    if energy is not None and energy[:3] not in given:
+    if energy is not None and per is not None and energy != per:
         text = f"is per {energy} by its name, not in {asked.unit}"
-        raise ConfigError([Fault(f"{source}: {key}", text, "Give prices per MWh")])
-    return asked.unit
+        raise ConfigError([Fault(f"{source}: {key}", text, "Give --unit as the file has it")])
+    return (f"{asked.unit[:-4]}/MWh", 1000.0) if per == "KWH" else (asked.unit, 1.0)
 
 
 def _steps(starts_ms: Ints) -> Ints:

@@ -165,9 +165,13 @@ def test_another_currency_or_energy_is_refused(tmp_path: Path) -> None:
     assert read(path).unit == "EUR/MWh"
     with pytest.raises(ConfigError, match="is in EUR"):
         read(path, Asked(unit="USD/MWh"))
-    small = written(tmp_path, "utc,price EUR/kWh\n2024-01-01T00:00,1\n2024-01-01T01:00,2\n")
-    with pytest.raises(ConfigError, match="per kWh"):
-        read(small)
+    small = written(tmp_path, "utc,price EUR/kWh\n2024-01-01T00:00,0.05\n2024-01-01T01:00,0.06\n")
+    assert read(small).values.tolist() == [50.0, 60.0] and read(small).unit == "EUR/MWh"
+    with pytest.raises(ConfigError, match="per KWH"):
+        read(small, Asked(unit="EUR/MWh"))
+    plain = written(tmp_path, "utc,price\n2024-01-01T00:00,18.5\n2024-01-01T01:00,19\n")
+    curve = read(plain, Asked(unit="KZT/kWh"))
+    assert curve.unit == "KZT/MWh" and curve.values.tolist() == [18_500.0, 19_000.0]
 
 
 @pytest.mark.parametrize("text", ["", "at,price\n", "at,price\n2024-01-01T00:00Z,1,9\n", "price\n1\n2\n", "\x00\x01"])

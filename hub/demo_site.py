@@ -88,6 +88,27 @@ def write_inventory(path: Path, miners: Sequence[Mapping[str, Any]]) -> None:
     path.write_text(out.getvalue())
 
 
+def write_passports(folder: Path, ready: Mapping[str, Any], now_ms: int) -> str:
+    """Make-believe papers of the main meter; returns the files' names as TOML."""
+    names = []
+    for meter in ready["meters"]:
+        if meter["role"] != "main":
+            continue
+        name = f"passport-{str(meter['device']).rpartition('/')[2]}.toml"
+        since = iso(floor_ms(now_ms, 24 * MS_PER_HOUR) - 365 * 24 * MS_PER_HOUR)
+        until = iso(floor_ms(now_ms, 24 * MS_PER_HOUR) + 7 * 365 * 24 * MS_PER_HOUR)
+        (folder / name).write_text(
+            f'[point]\ndevice = "{meter["device"]}"\nzone = "{ZONE}"\nregister = "primary"\n'
+            f'[[installation]]\nserial = "MB-1"\ntype = "{meter["profile"]}"\napproval = "make-believe"\n'
+            f'installed = {since}\nact = "make-believe act no. 1"\n'
+            f'[[verification]]\nserial = "MB-1"\non = {since}\nexpires = {until}\n'
+            'certificate = "make-believe no. 1"\nby = "make-believe laboratory"\n'
+            f'[[seal]]\nnumber = "S-1"\nset = {since}\nby = "make-believe inspector"\n'
+        )
+        names.append(f'"{name}"')
+    return f"[{', '.join(names)}]"
+
+
 def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int, now_ms: int, quick: bool) -> Path:
     """`hub.toml` and all that it names. `quick`: the pace of a demonstration (settlements each few seconds)."""
     write_inventory(folder / "inventory.csv", ready["miners"])
@@ -100,7 +121,8 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
         f'[hub]\nname = "{spec.hub}"\ndata = "data"\nport = {port}\n',
         f'[[sites]]\nname = "{spec.site}"\noperator = "Make-believe Mining LLP"\nzone = "{ZONE}"',
         f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\npace = {spec.pace}",
-        'inventory = "inventory.csv"\ninrush_w_per_s = 400000.0\n',
+        'inventory = "inventory.csv"\ninrush_w_per_s = 400000.0',
+        f"passports = {write_passports(folder, ready, now_ms)}\n",
     ]
     cap_w = 1.6 * 3600.0 * math.ceil(spec.miners / max(len(feeders), 1)) + 1e4
     lines += [f'[[sites.feeders]]\nname = "{name}"\ncap_w = {cap_w:.1f}\n' for name in feeders]

@@ -80,12 +80,12 @@ def _energy(book: EnergyBook, journal: Journal, site: SiteState, span: Span) -> 
             continue
         found = book.energy(device, slot)
         meters.append({"role": role, "energy_wh": found.total_wh(), "coverage": float(found.coverage[0])})
-    miners_wh = _integrated_wh(journal, site, span) * (1.0 + site.config.other_load_share)
+    own_wh = miners_wh(journal, site, span) * (1.0 + site.config.other_load_share)
     main_wh = sum(meter["energy_wh"] for meter in meters if meter["role"] == "main")
-    return {"meters": meters, "meter_wh": main_wh, "miners_wh": miners_wh}
+    return {"meters": meters, "meter_wh": main_wh, "miners_wh": own_wh}
 
 
-def _integrated_wh(journal: Journal, site: SiteState, span: Span) -> float:
+def miners_wh(journal: Journal, site: SiteState, span: Span) -> float:
     """The miners' own watts over time, straight lines between samples; a unit that tells no watts by its state and mode."""
     roster = site.roster
     n = len(roster)

@@ -34,6 +34,7 @@ from hub.wiring.keeping import keeping
 from hub.wiring.state import (
     catalogue,
     empty_state,
+    exported,
     folded,
     passports_of,
     reading,
@@ -233,6 +234,7 @@ __all__ = [
     "Wired",
     "catalogue",
     "empty_state",
+    "exported",
     "folded",
     "live",
     "orders_by_mqtt",

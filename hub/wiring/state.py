@@ -11,6 +11,7 @@ from hub.energy import EnergyBook
 from hub.state import HubState, SiteState, meters_of
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.span import Span
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.envelope import Envelope
 from miner_control.fleet import Roster, roster_of
@@ -19,6 +20,8 @@ from miner_control.standing import Standing
 from telemetry.alarm import AlarmBook
 from telemetry.alarm_condition import Places
 from telemetry.alarm_rule import AlarmRule, load_rules
+from telemetry.archive import Archive
+from telemetry.io.archive_files import export
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
@@ -121,6 +124,11 @@ def reading_book(config: Config, data: Path, journal: Journal) -> EnergyBook:
     """Energy of a data folder, for reading only, also while a hub writes to it."""
     assert isinstance(journal, SqliteJournal)
     return EnergyBook(ParquetArchive(data / "archive", journal), passports_of(config))
+
+
+def exported(archive: Archive, kind: str, span: Span, target: Path, devices: Sequence[str] | None) -> int:
+    """Readings of a span as a file for others; returns the rows."""
+    return export(archive, kind, span, target, devices=devices)
 
 
 def reading_billing(data: Path) -> BillingStore:

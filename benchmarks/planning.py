@@ -311,7 +311,7 @@ def main() -> None:
     options = parser.parse_args()
     report: dict[str, Any] = {}
     if options.stress:
-        report = {name: alone(stress, name, range(min(options.seeds, 3))) for name in GOALS}
+        report = {name: alone(stress, name, range(min(options.seeds, 9))) for name in GOALS}
     elif options.small:
         rows = [small(seed, options.milp_seconds) for seed in range(min(options.seeds, 50))]
         report = {

@@ -121,7 +121,7 @@ def _margin(problem: Problem, prices: Prices) -> Floats:
 
 
 def wishes(held: Holds, found: Paths) -> Wishes:
-    """Money lost by stopping, gained by starting, at the prices of the paths, shape [group, slot]."""
+    """Money lost by stopping, gained by starting, lost by stopping for good, at the prices of the paths, shape [group, slot]."""
     slots_n, groups_n = found.margin.shape
     slot = np.arange(slots_n)
     if held.even:
@@ -133,7 +133,8 @@ def wishes(held: Holds, found: Paths) -> Wishes:
         after_on = found.total[held.on, cols] + found.on[held.on, cols]
     stop_loss = found.margin + found.on[slot + 1] - after_off
     start_gain = after_on - found.total[:-1] - found.start - found.off[slot + 1]
-    return Wishes(np.ascontiguousarray(stop_loss.T), np.ascontiguousarray(start_gain.T))
+    last_loss = found.margin + found.on[slot + 1]
+    return Wishes(*(np.ascontiguousarray(wish.T) for wish in (stop_loss, start_gain, last_loss)))
 
 
 def shares_on(problem: Problem, held: Holds, found: Paths) -> Floats:

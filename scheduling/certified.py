@@ -241,7 +241,7 @@ def attempt(
     if give_share is not None:
         typical = float(np.sort(problem.start_money().mean(axis=1) / weight)[len(weight) // 2])
         give_w = give_share * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
-        target = Target(weight, wanted_w, give_w, np.concatenate((weight, weight)))
+        target = Target(weight, wanted_w, give_w)
     on = forward(problem, wish, corridor, top_w=top, most_on=most_on, target=target)
     path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w, kept)
     if path is None:

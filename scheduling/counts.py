@@ -2,9 +2,11 @@
 """How many units of each group are on in each slot: one forward pass over all groups as a single pool.
 
 At a slot each group offers units in two lots: those that could stop, worth their stop loss if kept on, and those that
-could start, worth their start gain. All lots are sorted by worth per watt; a prefix of them is on. Left alone the prefix
-ends where worth turns negative; a target band moves its end; what must hold moves it last: the lowest modes of those on
-must fit under the power to be drawn (now, and through the minimum time of whoever starts), and their highest must reach it.
+could start, worth their start gain. Where starts are budgeted a third lot holds those that could stop but for whose return
+no start is left, worth all that they would still earn. All lots are sorted by worth per watt; a prefix of them is on. Left
+alone the prefix ends where worth turns negative; a target band moves its end; what must hold moves it last: the lowest modes
+of those on must fit under the power to be drawn (now, and through the minimum time of whoever starts), and their highest must
+reach it.
 Minimum times, start budgets and history are kept by construction, because only eligible units are ever offered.
 """
 
@@ -17,10 +19,12 @@ from scheduling.problem import Floats, Ints, Problem, first_free, first_locking
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What single units would do at given prices, shape [group, slot]: money lost by stopping, money gained by starting."""
+    """What single units would do at given prices, shape [group, slot]: money lost by stopping, money gained by starting, and
+    money lost by stopping for good (needed where starts are budgeted)."""
 
     stop_loss: Floats
     start_gain: Floats
+    last_loss: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,11 @@ class Corridor:
 @dataclass(frozen=True, slots=True)
 class Target:
     """Counts held near a wanted power: `weight_w[g]` measures a unit against `power_w[t]`, from which a score (money per W)
-    of 1 may lead away by `give_w`; `double` is the weight of both lots of each group."""
+    of 1 may lead away by `give_w`."""
 
     weight_w: Floats
     power_w: Floats
     give_w: float
-    double: Floats
 
 
 class Reach:
@@ -81,8 +84,12 @@ def forward(
     room, base = problem.feeder_room_w(), problem.step_w()[:, 0]
     tight = np.bincount(groups.feeder, weights=groups.units * base, minlength=feeders_n) > room.min(axis=1)
     crowded = bool(tight.any())
-    watts = np.concatenate((base, base))
-    gains = np.concatenate((wishes.stop_loss, wishes.start_gain)).T
+    budgeted = wishes.last_loss is not None and bool((groups.starts_left >= 0).any())
+    lots_n = 3 if budgeted else 2
+    watts, feeders = np.tile(base, lots_n), np.tile(groups.feeder, lots_n)
+    measure = watts if target is None else np.tile(target.weight_w, lots_n)
+    offers = (wishes.stop_loss, wishes.start_gain, *((wishes.last_loss,) if budgeted else ()))
+    gains = np.concatenate([offer for offer in offers if offer is not None]).T
     tops = np.ascontiguousarray(top_w.T)
     locked_on, locked_off = np.ascontiguousarray(groups.locked_on.T), np.ascontiguousarray(groups.locked_off.T)
     limit = None if most_on is None else np.ascontiguousarray(most_on.T)
@@ -108,31 +115,34 @@ def forward(
             spare = np.maximum(limit[t] - keep, 0)
             offered = np.minimum(can_stop, spare)
             can_start = np.minimum(can_start, spare - offered)
-        size = np.concatenate((offered, can_start))
+        if budgeted:
+            back = np.minimum(offered, np.maximum(left - (groups.units - before), 0))
+            size = np.concatenate((back, can_start, offered - back))
+        else:
+            size = np.concatenate((offered, can_start))
         gain = gains[t]
         if crowded:
             rank = np.argsort(-gain / watts, kind="stable")
-            feeder2 = np.concatenate((groups.feeder, groups.feeder))
-            size = _within_feeders(size, rank, feeder2, base, room[:, t], keep, groups.feeder, tight)
+            size = _within_feeders(size, rank, feeders, watts, room[:, t], keep, groups.feeder, tight)
         most_low, least_top = corridor.most_low_w[t], corridor.least_top_w[t]
         if reach is not None:
             most_low, least_top = reach.narrowed(t, most_low, least_top)
         low_room, top_need = most_low - float(keep @ base), least_top - float(keep @ tops[t])
 
         chosen = np.where(gain > 0, size, 0)
-        top2 = np.concatenate((tops[t], tops[t]))
-        kept = target is None and float(chosen @ watts) <= low_room and float(chosen @ top2) >= top_need
+        lot_tops = np.tile(tops[t], lots_n)
+        kept = target is None and float(chosen @ watts) <= low_room and float(chosen @ lot_tops) >= top_need
         if not kept:
-            chosen = _ranked(size, gain, watts, top2, low_room, top_need, keep, target, t)
-        began = chosen[groups_n:]
+            chosen = _ranked(size, gain, watts, measure, lot_tops, low_room, top_need, keep, target, t)
+        began = chosen[groups_n : 2 * groups_n]
         if began.any():
-            worst = np.argsort(gain[groups_n:] / base, kind="stable")
+            worst = np.argsort(gain[groups_n : 2 * groups_n] / base, kind="stable")
             began = _startable(began, worst, base, corridor.most_low_w, held_w, t, int(longest[t]))
             _hold(held_w, began * base, free_at[:, t], t)
             starts[t] = began
             on_held += began
             left = left - began
-        stops[t] = can_stop - chosen[:groups_n]
+        stops[t] = can_stop - chosen[:groups_n] - (chosen[2 * groups_n :] if budgeted else 0)
         off_held += stops[t]
         before = before + starts[t] - stops[t]
         on[t] = before
@@ -145,6 +155,7 @@ def _ranked(
     size: Ints,
     gain: Floats,
     watts: Floats,
+    measure: Floats,
     top_w: Floats,
     low_room: float,
     top_need: float,
@@ -153,7 +164,6 @@ def _ranked(
     t: int,
 ) -> Ints:
     """Units of each lot that are on where the plain wishes do not fit: a prefix of the lots by money per W."""
-    measure = watts if target is None else target.double
     at = np.flatnonzero(size)
     order = at[np.argsort(-gain[at] / measure[at], kind="stable")]
     lots, score = size[order], gain[order] / measure[order]
@@ -200,16 +210,16 @@ def _soft(lots: Ints, watts: Floats, score: Floats, have_w: float, give_w: float
 
 
 def _within_feeders(
-    size: Ints, order: Ints, feeder2: Ints, base: Floats, room: Floats, keep: Ints, feeder: Ints, tight: np.ndarray
+    size: Ints, order: Ints, feeders: Ints, watts: Floats, room: Floats, keep: Ints, feeder: Ints, tight: np.ndarray
 ) -> Ints:
     """Lots cut so that the lowest modes of each tight feeder fit its room, best lots first."""
     size = size.copy()
-    left = room - np.bincount(feeder, weights=keep * base, minlength=len(room))
-    of = feeder2[order]
+    left = room - np.bincount(feeder, weights=keep * watts[: len(feeder)], minlength=len(room))
+    of = feeders[order]
     sel = np.flatnonzero(tight[of])
     sub = sel[np.argsort(of[sel], kind="stable")]
     units = size[order[sub]]
-    unit_w = np.concatenate((base, base))[order[sub]]
+    unit_w = watts[order[sub]]
     total = np.cumsum(units * unit_w)
     fid = of[sub]
     first = np.concatenate(([True], fid[1:] != fid[:-1]))

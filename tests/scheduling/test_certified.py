@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.instances import anything, at_slot, rolling, standard, with_order
 from scheduling.bound import bound, holds, paths
 from scheduling.certified import Memory, certified, ground, least_breaking, prove
+from scheduling.check import judge
 from scheduling.exact import Effort, relax
 from scheduling.model import build
 from scheduling.prices import Prices, prices_of
@@ -206,3 +207,13 @@ def test_the_products_own_grid_of_growing_slots_is_proven_like_any_other(seed: i
     assert plan.violations == ()
     assert plan.value <= optimum * (1 + 1e-7) <= plan.bound * (1 + 2e-7)
     assert plan.gap <= 2e-3
+
+
+def test_units_without_a_start_left_are_not_stopped_for_an_hour() -> None:
+    """A budget of a quarter of the units, and an order that sheds a quarter for an hour: all groups share the stops."""
+    problem = standard(4, groups=60, slots=96, step_s=900.0, units=20_000)
+    tight = replace(problem, groups=replace(problem.groups, starts_left=problem.groups.units // 4))
+    plan = certified(tight)
+    assert plan is not None and judge(plan) == ()
+    assert plan.gap is not None and plan.gap <= 3e-3
+    assert bool(np.all(plan.starts.sum(axis=1) <= tight.groups.starts_left))

@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field, Reason
+from kernel.reading import Field, Missing, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Locate, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.dialect import antminer_stats, cgminer
 from miner_control.dialect.gather import gather, joined
 from miner_control.driver import Access, Answer, Http, Request, Rpc
+from miner_control.miner import State
 from telemetry.source import Tier
 
 _JOINED = ("summary", "stats", "pools")
@@ -66,6 +67,12 @@ class Antminer:
             yield from _optional(access, answers, "get_miner_conf")
             values = antminer_stats.decode(answers, tier)
         if tier is not Tier.FAST:
+            if values["state"] == State.FAULT and isinstance(values["error_text"], Missing):
+                # Only the CGI tells what the miner itself thinks is wrong.
+                page: dict[str, Any] = {}
+                yield from _optional(access, page, "summary")
+                if antminer_stats.with_checks(answers, page):
+                    values = antminer_stats.decode(answers, tier)
             # The number of the low mode depends on it.
             access.memory["model"] = antminer_stats.model_of(answers)
         return values

@@ -80,6 +80,14 @@ def wants_mode(answers: Mapping[str, Any], values: Mapping[str, Field]) -> bool:
     return not values.get("hashrate_hs") and mode_of(_figures(answers)) is None
 
 
+def with_checks(answers: dict[str, Any], page: Mapping[str, Any]) -> bool:
+    """Take the checks of the CGI's summary into the one read over RPC; tells whether there are any."""
+    checks = _summary(page).get("status")
+    if isinstance(checks, list):
+        answers["summary"] = {"SUMMARY": [{**_summary(answers), "status": checks}]}
+    return isinstance(checks, list)
+
+
 def is_new(stats: Mapping[str, Any]) -> bool:
     """Whether `stats` came in the shape of the CGI."""
     return "chain" in _figures({"stats": stats})

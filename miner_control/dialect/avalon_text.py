@@ -234,6 +234,8 @@ def _errors(values: Values, modules: list[Pairs], tier: Tier) -> None:
         return
     texts = []
     for module in modules:
+        if plain(module.get("SoftOFF")) == 0 and "in idle" in module.get("SYSTEMSTATU", "").lower():
+            texts.append(module["SYSTEMSTATU"].partition(",")[0].strip())
         for key in ("ECHU", "ECMM", "PCOMM_E", "FanErr"):
             told = module.get(key, "").strip()
             if told and any(part != "0" for part in told.split()):

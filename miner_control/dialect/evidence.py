@@ -7,10 +7,19 @@ from miner_control.miner import State
 START_S = 900.0
 """A miner that hashes nothing is starting up to this age; after it, it is sick. Cold boards take up to ten minutes."""
 
+RAMP_S = 1800.0
+"""How long a firmware that hashes nothing and only says "not settled yet" is taken to be starting: the slowest boards hash
+sooner."""
+
 LAG_S = 900.0
 """A mean over so long says what was, not what is: a miner that stopped a minute ago still shows it."""
 
 _HASHING = State.HASHING.value
+
+
+def still_ramps(unsettled: bool, rate: Field | None, uptime: Field | None) -> bool | None:
+    """`starting` from a firmware's word that it has not settled: it says so of a start, and of a miner that broke down."""
+    return (bool(rate) or not isinstance(uptime, int | float) or uptime < RAMP_S) if unsettled else None
 
 
 def state_of(

@@ -10,7 +10,7 @@ import orjson
 from kernel.errors import DecodeError
 from kernel.reading import Field
 from miner_control.dialect import cgminer
-from miner_control.dialect.evidence import state_of
+from miner_control.dialect.evidence import state_of, still_ramps
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
     NOT_REPORTED,
@@ -131,7 +131,7 @@ def _state(
         window_s=window,
         working=not _idle_power(summary) and "Power" in summary,
         asleep=asleep,
-        starting=starting or None,
+        starting=still_ramps(starting, rate, values["uptime_s"]),
         uptime=values["uptime_s"],
         fault=bool(codes) or None,
     )

@@ -8,7 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
-from miner_control.dialect.evidence import state_of
+from miner_control.dialect.evidence import state_of, still_ramps
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
     NOT_REPORTED,
@@ -114,7 +114,7 @@ def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], 
         window_s=values["hashrate_window_s"],
         working=working and not _idle(summary),
         asleep=None if working is None else not working,
-        starting=finished is False or None,
+        starting=still_ramps(finished is False, rate, values["uptime_s"]),
         uptime=values["uptime_s"],
         fault=bool(errors) or None,
     )

@@ -11,6 +11,7 @@ from miner_control.dialect import DIALECTS
 from telemetry.source import Tier
 from tests.dialects.fixtures import status
 from tests.dialects.fixtures_more import asleep, every, sick
+from tests.dialects.play import Play
 
 SHAPES = [(dialect, index) for dialect, shapes in every().items() for index in range(len(shapes))]
 
@@ -191,3 +192,27 @@ def test_braiins_before_the_rest_api_tells_its_boards() -> None:
     values = decode("braiins", answers)
     assert (values["boards_hashing"], values["boards_expected"], values["temp_chip_max_c"]) == (2, 3, 72)
     assert '"temps_chip_c":[72.0]' in values["boards_json"]
+
+
+@pytest.mark.parametrize(("uptime_s", "state"), [(300.0, "ramping"), (7200.0, "fault")])
+def test_not_settled_for_hours_is_no_ramp(uptime_s: float, state: str) -> None:
+    """A firmware that broke down goes on saying that its rate is not stable: in the fast tier that is all there is."""
+    said = every()["whatsminer"][0]["summary"]
+    body = said["SUMMARY"][0] | {"Elapsed": uptime_s, "Hash Stable": False, "Power": 60, "Power_RT": 60}
+    for key in ("MHS 5s", "MHS 1m", "MHS 5m", "MHS 15m", "MHS av", "HS RT"):
+        body[key] = 0.0
+    off = {"STATUS": "S", "Code": 131, "Msg": {"mineroff": "false"}}
+    found = decode("whatsminer", {"summary": {**said, "SUMMARY": [body]}, "status": off}, Tier.FAST)
+    assert found["state"] == state
+    summary = {"elapsed": uptime_s, "hash-realtime": 0.0, "power-realtime": 60.0, "up-freq-finish": 0}
+    v3 = {"get.miner.status summary": {"code": 0, "msg": {"summary": summary}}}
+    assert decode("whatsminer_v3", v3, Tier.FAST)["state"] == state
+
+
+def test_a_stock_miner_in_fault_is_asked_what_it_thinks_is_wrong() -> None:
+    answers = sick()["antminer"]
+    checks = [{"type": "temp", "status": "e", "code": "P:1", "msg": "temperature over the limit"}]
+    page = {"STATUS": {"STATUS": "S"}, "SUMMARY": [{"elapsed": 7200, "rate_5s": 0, "status": checks}]}
+    play = Play("antminer", {**answers, "GET /cgi-bin/summary.cgi": page})
+    values = play.read(Tier.SLOW)
+    assert values["state"] == "fault" and values["error_text"] == "temp P:1 temperature over the limit"

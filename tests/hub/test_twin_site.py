@@ -170,6 +170,9 @@ def test_the_page_of_the_twin_names_every_model_and_fault() -> None:
     for word, says in (MINER_FAULTS | METER_FAULTS | SERVICE_FAULTS).items():
         assert f"| `{word}` | {says} |" in page, f"describe {word} in docs/reference/twin.md"
     for model in MODELS.values():
-        assert f"| `{model.name}` | {model.label} | `{model.dialect}` |" in page, (
-            f"add {model.name} to docs/reference/twin.md"
+        modes = ", ".join(name for name, _, _ in model.modes)
+        row = (
+            f"| `{model.name}` | {model.label} | `{model.dialect}` | {model.power_w:g} | {model.hashrate_hs / 1e12:g} "
+            f"| {model.sleep_w:g} | {model.down_delay_s:g} + {model.down_s:g} | {model.up_s:g} | {modes} |"
         )
+        assert row in page, f"docs/reference/twin.md should say: {row}"

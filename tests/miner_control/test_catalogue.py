@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import csv
+import socket
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,12 @@ from miner_control.capability import version_key
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.catalogue_csv import dialect_of, profile_text, slug, write
 from miner_control.envelope import Provenance
+from miner_control.fleet import fleet_of, never_asked, never_seen, roster_of
+from miner_control.miner import Miner
+from scheduling.control import Terms, step
+from tests.dialects.recordings import ROOT as RECORDINGS
 
+SHARED = RECORDINGS.parent
 PROFILES = Path(__file__).resolve().parents[2] / "configs" / "profiles"
 
 
@@ -168,3 +176,56 @@ def test_the_normal_preset_stays_among_the_thinned(catalogue: Catalogue):
         assert envelope.normal in envelope.names and len(envelope.modes) <= 12
     assert catalogue.envelope("Antminer S19k Pro", "luxos").normal == "default"
     assert catalogue.envelope("Avalon Q", "avalon").names == ("eco", "standard", "super")
+
+
+def facts(name: str) -> list[dict[str, str]]:
+    path = SHARED / "facts" / name
+    if not path.is_file():
+        pytest.skip(f"NO FACTS at {path}: set MINING_HUB_SHARED")
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_every_nameplate_and_preset_is_one_that_was_published(catalogue: Catalogue):
+    """No number of a profile is our own: each stands in the lists of models and curves that name its source."""
+    plates = {
+        (row["model"], round(float(row["variant_ths"]), 2), round(float(row["power_w"])))
+        for row in facts("miner_models.csv")
+        if row["variant_ths"] and row["power_w"]
+    }
+    presets: dict[str, list[tuple[float, float]]] = {}
+    for row in facts("miner_curves.csv"):
+        if row["power_w"] and row["ths"]:
+            presets.setdefault(row["model"], []).append((float(row["power_w"]), float(row["ths"])))
+    for profile in catalogue.models.values():
+        for variant in profile.variants:
+            told = (profile.model, round(variant.hashrate_hs / 1e12, 2), round(variant.power_w))
+            assert told in plates, told
+            for below, above in pairwise(variant.modes):
+                assert below.power_w < above.power_w and below.hashrate_hs < above.hashrate_hs, profile.model
+        for mode in (mode for curve in profile.curves for mode in curve.modes):
+            assert any(
+                abs(watts - mode.power_w) <= 1.0 and abs(ths * 1e12 - mode.hashrate_hs) <= 0.006 * mode.hashrate_hs
+                for watts, ths in presets[profile.model]
+            ), f"{profile.model} {mode}"
+
+
+def test_the_scheduler_reads_capabilities_without_any_network(monkeypatch: pytest.MonkeyPatch):
+    """From the files alone to the columns that planner and control step rest on."""
+    from hub.wiring.state import catalogue as from_configs
+
+    def none(*args: object, **words: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", none)
+    monkeypatch.setattr(socket, "create_connection", none)
+    found = from_configs()
+    kinds = [("Antminer S21", "antminer"), ("Whatsminer M60S", "whatsminer_v3"), ("Antminer S19k Pro", "luxos")]
+    envelopes = found.envelopes(kinds)
+    miners = [Miner(f"h/s/m{at}", model, dialect, "127.0.0.1", (), "f1") for at, (model, dialect) in enumerate(kinds)]
+    roster = roster_of(miners, envelopes)
+    decision = step(0, fleet_of(roster, never_seen(roster), never_asked(roster), 0), None, [], Terms("h/s"))
+    assert decision.expected_w == pytest.approx(
+        sum(envelopes[kind].mode(envelopes[kind].normal).power_w for kind in kinds)
+    )
+    assert roster.can_sleep.all() and (roster.min_off_s > 0).all()

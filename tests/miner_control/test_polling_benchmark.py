@@ -8,7 +8,8 @@ from benchmarks import polling
 
 @pytest.mark.parametrize("way", ["floor", "joined", "three"])
 def test_each_way_polls_and_reads_rightly(way: str) -> None:
-    with polling.responder() as ports:
+    with polling.responder() as peer:
+        ports = peer.ports
         if way == "floor":
             figures = polling.floor(ports, 300, 20)
         else:

@@ -138,6 +138,20 @@ def test_a_sick_miner_is_a_fault_and_not_asleep(bench: Bench) -> None:
     assert reading.get("state") not in ("asleep", "stopped", "hashing")
 
 
+@each(*(NAMES if SOAK else ["antminer"]))
+def test_an_overheated_miner_is_a_fault_in_every_tier_and_says_so(bench: Bench) -> None:
+    """It stopped by itself, hashes nothing and draws little: all that a sleeper does, and yet no sleep."""
+    bench.breaks("overheat")
+    bench.twin.until(bench.device, "state", "fault", 25)
+    for tier in (Tier.FAST, Tier.SLOW, Tier.DAILY):
+        reading = bench.read(tier)
+        assert reading.get("state") == "fault", (tier, reading.get("state"), reading.get("uptime_s"))
+    told = reading.get("error_text")
+    if bench.named.dialect != "auradine":
+        # It has no word for it: that it does not sleep, and does not hash, is all that it tells.
+        assert isinstance(told, str) and told, told
+
+
 @each(*FEW)
 def test_silence_is_timed_out_and_a_command_into_it_unknown_or_unreachable(bench: Bench) -> None:
     bench.breaks("hung")

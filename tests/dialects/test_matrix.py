@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The matrix tells what the dialects do, and the page of the manual is the one that is made from it."""
 
+import re
 from pathlib import Path
 
 from miner_control.dialect import DIALECTS
@@ -30,3 +31,14 @@ def test_the_page_of_the_manual_is_current() -> None:
     page = ROOT / "docs" / "reference" / "dialects.md"
     made = matrix_page(dialect_matrix())
     assert page.read_text() == made, "run: python -m miner_control.dialect.matrix > docs/reference/dialects.md"
+
+
+def test_each_behaviour_of_the_manual_is_shown_by_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "reference" / "behaviour.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", page)
+    rows = [
+        line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| behaviour", "| defect"))
+    ]
+    assert len(named) == len(rows) > 25
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"

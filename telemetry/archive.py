@@ -6,6 +6,8 @@
       raw/<kind>/<day>/<hour>.parquet    every reading of the hour, sorted by device and time
       <step>/<kind>/<day>/<hour>.parquet rollups: min, max, mean and count of gauges, first and last of counters
 
+      <layer>/<kind>/<day>/day.parquet     a compacted day: where it stands, it is the day
+
 A reader takes `sealed.json` first, then the files, then what the journal holds after that position: so it misses nothing
 while sealing goes on, and what it meets twice it counts once.
 """
@@ -55,6 +57,11 @@ def hour_file(layer: str, kind: str, hour_ms: int) -> PurePosixPath:
     """Where an hour stands below the archive's folder; `layer` is "raw" or a Step."""
     at = to_datetime(hour_ms)
     return PurePosixPath(layer, kind, at.strftime("%Y-%m-%d"), at.strftime("%H") + ".parquet")
+
+
+def day_file(layer: str, kind: str, at_ms: int) -> PurePosixPath:
+    """Where a compacted day stands: all its hours in one file."""
+    return PurePosixPath(layer, kind, to_datetime(at_ms).strftime("%Y-%m-%d"), "day.parquet")
 
 
 def hours_of(span: Span) -> range:

@@ -43,7 +43,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """One hour of one layer and kind; `path` below the archive's folder."""
+    """One hour or day of one layer and kind; `path` below the archive's folder."""
 
     path: str
     layer: str
@@ -77,8 +77,11 @@ def tombstone_of(body: Mapping[str, Any]) -> Tombstone:
 
 
 def file_span(path: str) -> tuple[str, str, Span]:
-    """(layer, kind, hour) of an archive file by its path. Raises ValueError where it is none."""
+    """(layer, kind, hour or day) of an archive file by its path. Raises ValueError where it is none."""
     layer, kind, day, name = PurePosixPath(path).parts
+    if name == "day.parquet":
+        day_ms = from_iso(f"{day}T00:00:00Z")
+        return layer, kind, Span(day_ms, day_ms + _DAY_MS)
     start_ms = from_iso(f"{day}T{name.removesuffix('.parquet')}:00:00Z")
     return layer, kind, Span(start_ms, start_ms + MS_PER_HOUR)
 

@@ -2,7 +2,6 @@
 """Retention and export on the archive's folder: deletions with their tombstones, readings as Parquet or CSV for others."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import orjson
 from kernel.clock import to_datetime
 from kernel.span import Span
 from telemetry.archive import Archive
+from telemetry.io.archive_disk import sha256_of
 from telemetry.retention import DEFAULT_DAYS, Hold, Tombstone, expired, tombstone_of, tombstones
 
 _DELETED = "deleted.jsonl"
@@ -29,12 +29,18 @@ def keep_within(
     going = dict(expired(paths, now_ms, holds, days))
     if not going:
         return []
+    return bury(folder, going, now_ms)
+
+
+def bury(folder: Path, going: Mapping[str, str], now_ms: int) -> list[Tombstone]:
+    """Delete files (path below the folder to rule), tombstones first."""
+    paths = [str(path.relative_to(folder)) for path in sorted(folder.glob("*/*/*/*.parquet"))]
     buried = {stone.path: stone for stone in deleted(folder)}
     stones: list[Tombstone] = []
     for day in sorted({str(Path(path).parent) for path in going}):
         here = [path for path in paths if str(Path(path).parent) == day]
         hashes = {path: stone.sha256 for path, stone in buried.items() if str(Path(path).parent) == day}
-        hashes |= {path: _sha256(folder / path) for path in here}
+        hashes |= {path: sha256_of(folder / path) for path in here}
         stones += tombstones(sorted(hashes.items()), {path: going[path] for path in here if path in going}, now_ms)
     fresh = [stone for stone in stones if buried.get(stone.path) is None or buried[stone.path].sha256 != stone.sha256]
     with (folder / _DELETED).open("ab+") as file:
@@ -100,8 +106,3 @@ def export(
     finally:
         temporary.unlink(missing_ok=True)
     return int(table.num_rows)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,8 +7,6 @@ the fleet. What arrives late for a sealed hour is merged into a new file of that
 """
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kernel.clock import MS_PER_HOUR, MS_PER_S, from_iso, iso
+from kernel.clock import MS_PER_HOUR, MS_PER_S, from_iso
 from kernel.metric import SCHEMAS
 from kernel.span import Slots, Span, floor_ms
 from telemetry.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
+from telemetry.io.archive_days import beside_others
+from telemetry.io.archive_disk import UNTIL, file_of, files_of, replacing, sha256_of, untils_of, untils_text
 from telemetry.io.archive_rows import hot_table, merged, names_of, schema_of
 from telemetry.io.archive_sql import rolled_sql, rollup_sql
 from telemetry.io.arrow import unpack_record_batch
@@ -35,7 +35,6 @@ _SLICE_ROWS = 200_000
 _AHEAD_MS = 24 * MS_PER_HOUR
 _MOST_HOURS_ASIDE = 8**4
 _SEALED = "sealed.json"
-_UNTIL = "until_position"
 
 
 class ParquetArchive:
@@ -73,8 +72,8 @@ class ParquetArchive:
     def _sealed_until(self, kind: str, hour_ms: int) -> int:
         import pyarrow.parquet as pq
 
-        path = self.folder / hour_file("raw", kind, hour_ms)
-        return _until(pq.ParquetFile(path)) if path.exists() else 0
+        path = file_of(self.folder, "raw", kind, hour_ms)
+        return 0 if path is None else untils_of(pq.ParquetFile(path)).get(hour_ms, 0)
 
     def _seal_kind(self, kind: str, closed_ms: int) -> list[Sealed]:
         after = self._watermarks().get(kind, 0)
@@ -106,13 +105,15 @@ class ParquetArchive:
         """One hour: the rows of its file, where there is one, and those of the journal behind the watermark."""
         import pyarrow.parquet as pq
 
-        target = self.folder / hour_file("raw", kind, hour_ms)
+        held = file_of(self.folder, "raw", kind, hour_ms)
+        target = held or self.folder / hour_file("raw", kind, hour_ms)
         span = Span(hour_ms, hour_ms + MS_PER_HOUR)
-        kept = pq.ParquetFile(target) if target.exists() else None
+        kept = None if held is None else pq.ParquetFile(held)
+        untils = {} if kept is None else untils_of(kept)
         names: set[str] = set() if kept is None else set(names_of(pq.read_table(target, columns=["device"])))
         rows = 0 if kept is None else int(kept.metadata.num_rows)
         columns: set[str] = set() if kept is None else set(kept.schema_arrow.names)
-        after = max(after, _until(kept))
+        after = max(after, untils.get(hour_ms, 0))
         until = self._journal.position()
         late = 0
         for table in self._hot(kind, span, after):
@@ -126,7 +127,7 @@ class ParquetArchive:
         size = -(-len(devices) // slices)
         schema = schema_of(kind, columns)
         written = 0
-        with _replacing(target) as temporary:
+        with replacing(target) as temporary:
             options = {"compression": "zstd", "use_dictionary": True, "write_statistics": True}
             with pq.ParquetWriter(temporary, schema, **options) as writer:
                 for first in range(0, len(devices), size):
@@ -137,11 +138,13 @@ class ParquetArchive:
                     if table.num_rows:
                         writer.write_table(table)
                         written += table.num_rows
-                writer.add_key_value_metadata({_UNTIL: str(until)})
+                writer.add_key_value_metadata({UNTIL: untils_text({**untils, hour_ms: until})})
         for step in Step:
             self._roll_up(database, kind, hour_ms, step)
         return [
-            Sealed(kind, hour_ms, str(target.relative_to(self.folder)), written, target.stat().st_size, _sha256(target))
+            Sealed(
+                kind, hour_ms, str(target.relative_to(self.folder)), written, target.stat().st_size, sha256_of(target)
+            )
         ]
 
     def _hot(self, kind: str, span: Span, after: int, devices: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -153,14 +156,19 @@ class ParquetArchive:
     def _roll_up(self, database: Any, kind: str, hour_ms: int, step: Step) -> None:
         import pyarrow.parquet as pq
 
-        source = self.folder / hour_file("raw", kind, hour_ms)
-        target = self.folder / hour_file(step, kind, hour_ms)
+        source = file_of(self.folder, "raw", kind, hour_ms)
+        held = file_of(self.folder, step, kind, hour_ms)
+        target = held or self.folder / hour_file(step, kind, hour_ms)
+        assert source is not None
         found = set(pq.read_schema(source).names)
         gauges = [name for name in rolled_gauges(kind) if name in found]
         counters = [name for name in rolled_counters(kind) if name in found]
-        with _replacing(target) as temporary:
-            sql = rollup_sql("read_parquet($source)", gauges, counters, step.ms)
+        with replacing(target) as temporary:
+            chosen = f"(SELECT * FROM read_parquet($source) WHERE at_ms - at_ms % {MS_PER_HOUR} = {hour_ms})"  # noqa: S608
+            sql = rollup_sql(chosen, gauges, counters, step.ms)
             table = database.sql(sql, params={"source": str(source)}).to_arrow_table()
+            if held is not None:
+                table = beside_others(pq.read_table(held), table, hour_ms)
             pq.write_table(table, temporary, compression="zstd")
 
     def sealed_position(self) -> int:
@@ -182,7 +190,7 @@ class ParquetArchive:
 
     def _mark(self, kind: str, position: int) -> None:
         marks = self._watermarks() | {kind: position}
-        with _replacing(self.folder / _SEALED) as temporary:
+        with replacing(self.folder / _SEALED) as temporary:
             temporary.write_bytes(orjson.dumps(marks, option=orjson.OPT_SORT_KEYS))
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -220,19 +228,17 @@ class ParquetArchive:
                 if span.start_ms - MS_PER_HOUR < hour_ms < span.end_ms
             }
         )
-        rolled = [
-            str(path)
-            for hour_ms, path in self._files(step, kind, span).items()
-            if hour_ms not in hot_hours and f"{metric}.count" in pq.read_schema(path).names
-        ]
+        sealed = {path for hour_ms, path in files_of(self.folder, step, kind, span).items() if hour_ms not in hot_hours}
+        rolled = [str(path) for path in sorted(sealed) if f"{metric}.count" in pq.read_schema(path).names]
+        hours = ", ".join(str(hour_ms) for hour_ms in hot_hours) or "-1"
         with _database() as database:
             relations = []
             if rolled:
-                relations.append(rolled_sql(_list(rolled), metric, counter))
+                cold = f"(SELECT * FROM {_list(rolled)} WHERE start_ms - start_ms % {MS_PER_HOUR} NOT IN ({hours}))"  # noqa: S608
+                relations.append(rolled_sql(cold, metric, counter))
             if hot_hours:
                 whole = Span(hot_hours[0], hot_hours[-1] + MS_PER_HOUR)
                 relation = self._open(database, kind, whole, devices, [metric])
-                hours = ", ".join(str(hour_ms) for hour_ms in hot_hours)
                 chosen = f"(SELECT * FROM {relation} WHERE at_ms - at_ms % {MS_PER_HOUR} IN ({hours}))"  # noqa: S608
                 parts = rollup_sql(chosen, [] if counter else [metric], [metric] if counter else [], step.ms)
                 relations.append(rolled_sql(f"({parts})", metric, counter))
@@ -300,19 +306,6 @@ class ParquetArchive:
                 return int(table["at_ms"][0].as_py())
         return None
 
-    def _files(self, layer: str, kind: str, span: Span) -> dict[int, Path]:
-        """The sealed hours that a span touches, by listing what is there: a span of years costs no more than a day."""
-        root = self.folder / layer / kind
-        found: dict[int, Path] = {}
-        first = floor_ms(span.start_ms, MS_PER_HOUR)
-        days = (iso(first)[:10], iso(span.end_ms)[:10])
-        for day in sorted(path for path in root.glob("????-??-??") if days[0] <= path.name <= days[1]):
-            for path in sorted(day.glob("??.parquet")):
-                hour_ms = from_iso(f"{day.name}T{path.stem}:00:00Z")
-                if first <= hour_ms < span.end_ms:
-                    found[hour_ms] = path
-        return found
-
     def _reach(self, kind: str) -> tuple[int, int]:
         """(oldest, newest) instant that may be held of a kind, to the day at the old end."""
         days = sorted((self.folder / "raw" / kind).glob("????-??-??"))
@@ -332,7 +325,7 @@ class ParquetArchive:
         doubled = [
             hour_ms
             for hour_ms in np.unique(hours).tolist()
-            if hour_ms in paths and _until(pq.ParquetFile(paths[hour_ms])) >= position
+            if hour_ms in paths and untils_of(pq.ParquetFile(paths[hour_ms])).get(hour_ms, 0) >= position
         ]
         return table.filter(pa.array(~np.isin(hours, doubled))) if doubled else table
 
@@ -342,8 +335,8 @@ class ParquetArchive:
     def _open(self, database: Any, kind: str, span: Span, devices: Sequence[str] | None, metrics: Sequence[str]) -> str:
         """Make a view of one kind in a span: sealed files, and what the journal holds beyond them, once each."""
         after = self._watermarks().get(kind, 0)
-        paths = self._files("raw", kind, span)
-        files = [str(path) for path in paths.values()]
+        paths = files_of(self.folder, "raw", kind, span)
+        files = [str(path) for path in dict.fromkeys(paths.values())]
         fresh = [self._beyond(table, paths) for table in self._hot(kind, span, after, devices)]
         hot = merged(fresh, schema_of(kind, {"device", *metrics}))
         database.register(f"{kind}_hot", hot)
@@ -374,11 +367,6 @@ def _is_closed(hour_ms: int, closed_ms: int) -> bool:
     return hour_ms < closed_ms or hour_ms > closed_ms + _AHEAD_MS
 
 
-def _until(file: Any) -> int:
-    """The journal position up to which a sealed file holds all of its hour; 0 where there is no file."""
-    return 0 if file is None else int((file.schema_arrow.metadata or file.metadata.metadata)[_UNTIL.encode()])
-
-
 def _list(files: Iterable[str]) -> str:
     """A read of files by name, quoted for SQL: paths are ours, and a quote within one is doubled."""
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
@@ -395,27 +383,3 @@ def _database() -> Iterator[Any]:
         yield connection
     finally:
         connection.close()
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary file that becomes the target, whole and on disk, or is not there at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f"{target.suffix}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

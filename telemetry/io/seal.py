@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sealing in a process of its own, so that the hub keeps its memory small and its loop quick.
 
-`python -m telemetry.io.seal JOURNAL_FOLDER ARCHIVE_FOLDER NOW_MS GRACE_S` seals what is due and prints a JSON list.
+`python -m telemetry.io.seal JOURNAL_FOLDER ARCHIVE_FOLDER NOW_MS GRACE_S` seals what is due, compacts days that are long over,
+and prints what it sealed as a JSON list.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from telemetry.archive import Sealed
+from telemetry.io.archive_days import compact, sweep
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
 
@@ -46,6 +48,8 @@ def main() -> None:
     journal_folder, folder, now_ms, grace_s = sys.argv[1:]
     with read_journal(Path(journal_folder)) as journal:
         done = ParquetArchive(Path(folder), journal).seal(int(now_ms), float(grace_s))
+    compact(Path(folder), int(now_ms))
+    sweep(Path(folder), int(now_ms))
     sys.stdout.buffer.write(orjson.dumps([dataclasses.asdict(sealed) for sealed in done]))
 
 

@@ -133,7 +133,11 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     # The regulator is the hottest place of the board that is measured.
     put_max(values, "temp_board_max_c", [_sensor(first(info, "vrTemp", "boardtemp1"))])
     fans = entries(info.get("fans"))
-    rpms = [fan.get("rpm") for fan in fans] or [info.get("fanrpm"), info.get("fan2rpm")]
+    rpms = [fan.get("rpm") for fan in fans] or [info.get("fanrpm"), first(info, "fan2rpm", "fanrpm2")]
+    count = plain(info.get("fanCount"))
+    if count is not None and not fans:
+        # A second fan that is not there is written as standing still.
+        rpms = rpms[: int(count)]
     put_fans(values, (rpm for rpm in rpms if rpm is not None and rpm != -1))
     put(values, "fan_duty_pct", first(info, "fanspeed", "fanSpeed") if not fans else fans[0].get("percent"))
     put(values, "voltage_v", info.get("voltage"), 1e-3 if (plain(info.get("voltage")) or 0.0) > 100 else 1.0)
@@ -154,18 +158,23 @@ def _decode(info: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more, but for a
     # pause that its own power sensor contradicts.
     drawn = plain(info.get("power"))
-    told = (paused and (drawn is None or drawn < _STANDBY_W)) or hot or bool(failure)
+    # NerdQAxe's word for boards that are off, by heat, by a fault or by hand: it does not say which, so it is no sleep.
+    shut = truth(info.get("shutdown"))
+    told = (paused and (drawn is None or drawn < _STANDBY_W)) or hot or bool(failure) or shut
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=LAG_S if told else None,
         asleep=paused,
+        stopped=(shut and not hot and not failure) or None,
         fault=hot or bool(failure) or None,
         uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    texts = [*(["overheat mode"] if hot else []), *([str(failure)] if failure else [])]
-    values["error_text"] = "; ".join(texts) if hot is not None or failure else NOT_REPORTED
+    texts = [
+        *(["overheat mode"] if hot else []), *(["shutdown"] if shut else []), *([str(failure)] if failure else []),
+    ]  # fmt: skip
+    values["error_text"] = "; ".join(texts) if hot is not None or shut is not None or failure else NOT_REPORTED
     if tier is not Tier.FAST:
         board = {"board": 0, "hashrate_hs": plain(info.get("hashRate"), 1e9), "chips": plain(info.get("asicCount"))}
         values["boards_json"] = orjson.dumps([board]).decode()

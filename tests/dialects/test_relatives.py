@@ -138,6 +138,18 @@ def test_a_fork_of_axeos_lists_fans_and_chips() -> None:
     assert (values["model"], values["chips_expected"]) == ("NerdQAxe++", 4)
 
 
+def test_a_fork_that_is_shut_down_is_stopped_and_not_asleep() -> None:
+    one_fan = nerd(fanrpm=3900, fanrpm2=0, fanCount=1, fanspeed=48.5, shutdown=False)
+    values = decode("bitaxe", {"system_info": one_fan})
+    assert (values["state"], values["fan_min_rpm"], values["error_text"]) == ("hashing", 3900, "")
+    two = decode("bitaxe", {"system_info": one_fan | {"fanCount": 2, "fanrpm2": 3700}})
+    assert (two["fan_min_rpm"], two["fan_max_rpm"]) == (3700, 3900)
+    off = decode("bitaxe", {"system_info": one_fan | {"shutdown": True, "hashRate": 0.0, "power": 9.0}})
+    assert (off["state"], off["error_text"]) == ("stopped", "shutdown")
+    hot = decode("bitaxe", {"system_info": one_fan | {"shutdown": True, "hashRate": 0.0, "overheat_mode": 1}})
+    assert hot["state"] == "fault"
+
+
 def test_the_chips_name_is_no_model() -> None:
     plain = nerd(deviceModel=None, boardVersion="601", asicCount=1)
     assert decode("bitaxe", {"system_info": plain})["model"] == "Bitaxe Gamma 601"

@@ -44,6 +44,9 @@ _MODES = {
 }
 _NAMES = {"eco": 0, "low": 0, "normal": 0, "standard": 1, "medium": 1, "high": 1, "super": 2}
 
+PSU_OUTPUT = "psu_output"
+"""Watts behind the supply: what the wall gives is more by the supply's loss, which these models do not tell."""
+
 Pairs = dict[str, str]
 
 
@@ -160,15 +163,16 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
 
 def _power(values: Values, modules: list[Pairs]) -> None:
     drawn: list[float] = []
+    source = PSU
     for module in modules:
         supply = [plain(part) for part in module.get("PS", "").split()]
         watts = supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
         if watts is None and len(supply) >= 5:
-            watts = supply[4]
+            watts, source = supply[4], PSU_OUTPUT
         if watts is not None:
             drawn.append(watts)
     put(values, "power_w", sum(drawn) if drawn else None)
-    values["power_source"] = PSU if drawn else NOT_REPORTED
+    values["power_source"] = source if drawn else NOT_REPORTED
     limits = [figure for figure in (plain(module.get("MPO")) for module in modules) if figure]
     put(values, "power_limit_w", sum(limits) if limits else None)
 

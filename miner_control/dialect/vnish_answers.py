@@ -101,12 +101,14 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    _errors(values, status, chains, word)
+    _errors(values, status, chains, entries(nested(miner, "cooling", "fans")), word)
     if tier is Tier.DAILY:
         values["make"] = "antminer"
-        put_text(values, "model", first(info, "miner", "model") or miner.get("miner_type"))
+        # `miner_type` is the model with the firmware behind it: "Antminer S19k Pro (Vnish 1.3.3)".
+        kind, _, edition = str(miner.get("miner_type") or "").partition(" (")
+        put_text(values, "model", first(info, "miner", "model") or kind)
         name, version = info.get("fw_name"), info.get("fw_version")
-        put_text(values, "firmware", f"{name} {version}" if name and version else version)
+        put_text(values, "firmware", f"{name} {version}" if name and version else version or edition.rstrip(")"))
         put_text(
             values,
             "serial",
@@ -195,8 +197,14 @@ def _pools(miner: Mapping[str, Any]) -> list[PoolSeen]:
     return found
 
 
-def _errors(values: Values, status: Mapping[str, Any], chains: list[dict[str, Any]], word: str) -> None:
-    texts = []
+def _errors(
+    values: Values, status: Mapping[str, Any], chains: list[dict[str, Any]], fans: list[dict[str, Any]], word: str
+) -> None:
+    texts = [
+        f"fan {whole(fan.get('id'), at)} {fan['status']}"
+        for at, fan in enumerate(fans, 1)
+        if str(fan.get("status", "")).lower() in ("lost", "failure", "failed", "error")
+    ]
     if word == "failure" or status.get("failure_code"):
         code, description = status.get("failure_code"), status.get("description")
         texts.append(" ".join(str(part) for part in (code, description) if part is not None) or "failure")

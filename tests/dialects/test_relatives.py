@@ -228,3 +228,20 @@ def test_a_stock_miner_in_fault_is_asked_what_it_thinks_is_wrong() -> None:
     play = Play("antminer", {**answers, "GET /cgi-bin/summary.cgi": page})
     values = play.read(Tier.SLOW)
     assert values["state"] == "fault" and values["error_text"] == "temp P:1 temperature over the limit"
+
+
+def test_watts_behind_the_supply_are_not_passed_off_as_the_walls() -> None:
+    values = decode("avalon", avalon(PS="0 1217 1279 221 2834 1280"))
+    assert (values["power_w"], values["power_source"]) == (2834, "psu_output")
+    assert decode("avalon", avalon(PS="0 1217 1279 221 2834 1280 3190"))["power_source"] == "psu"
+
+
+def test_a_lost_fan_and_a_firmware_in_the_models_name() -> None:
+    fans = [{"id": 1, "rpm": 5000, "status": "ok"}, {"id": 2, "rpm": 0, "status": "lost"}]
+    miner = {
+        "miner_status": {"miner_state": "mining", "miner_state_time": 3600}, "hr_realtime": 22_977.2, "power_usage": 683,
+        "miner_type": "Antminer S19k Pro (Vnish 1.3.3)", "cooling": {"fan_duty": 50, "fans": fans},
+    }  # fmt: skip
+    values = decode("vnish", {"summary": {"miner": miner}})
+    assert (values["model"], values["firmware"]) == ("Antminer S19k Pro", "Vnish 1.3.3")
+    assert (values["power_w"], values["power_source"], values["error_text"]) == (683, "estimate", "fan 2 lost")

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from grid.limit import Limit
-from hub.config import Config
-from hub.state import HubState, SiteState
+from grid.limit import Limit, Priority
+from grid.transformer import Transformer, cap_w
+from hub.config import Config, Site
+from hub.state import FOREVER, HubState, SiteState
+from kernel.curve import known
 from miner_control.allocate import Allocation
 from miner_control.command import Command, Intent, Wake, command, intent_json
 from miner_control.fleet import Fleet, fleet_of
 from miner_control.guard import Heat, guard
 from miner_control.seen import seen_of
 from scheduling.control import Decision, Overhead, Terms, step
+from scheduling.outlook import AMBIENT
 
 HEARD_SHARE, MOVING_SHARE = 0.95, 0.02
 METER_FRESH_S = 15.0
@@ -57,7 +60,30 @@ def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> F
 
 
 def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
-    """Everything that limits the site and its feeders, now or later: connection, feeders, orders."""
+    """Everything that limits the site and its feeders: connection, feeders, orders, the transformer as warm as it is now."""
+    return [*planned_limits(state, site, now_ms), *_transformer_limit(state, site, now_ms)]
+
+
+def transformer_of(site: Site) -> Transformer | None:
+    """The site's transformer, as the configuration tells it."""
+    part = site.transformer
+    return None if part is None else Transformer(**part.model_dump(exclude={"assumed_ambient_c"}))
+
+
+def _transformer_limit(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
+    transformer, part = transformer_of(site.config), site.config.transformer
+    if transformer is None or part is None:
+        return []
+    curve = known(state.all_curves(), AMBIENT, now_ms)
+    told_c = None if curve is None else curve.at(now_ms)
+    air_c = part.assumed_ambient_c if told_c is None else told_c
+    power_w = float(cap_w(transformer, np.array([air_c]))[0])
+    reason = f"hot spot at most {part.hot_spot_limit_c:g} C with air of {air_c:g} C"
+    return [Limit(site.key, power_w, FOREVER, Priority.SAFETY, "transformer", reason)]
+
+
+def planned_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
+    """What limits the site now or later, and does not follow the weather: the planner knows that by itself."""
     ours = [one for one in state.book.limits(now_ms) if one.scope == site.key or one.scope.startswith(f"{site.key}/")]
     return site.standing_limits() + ours
 

@@ -5,8 +5,8 @@ Without a price, a hashprice or a tariff there is no plan: the control step then
 """
 
 from grid.tariff import Tariff
-from hub.config import Config
-from hub.decide import fleet_at, fresh_meters, limits_at
+from hub.config import Config, Site
+from hub.decide import fleet_at, fresh_meters, planned_limits, transformer_of
 from hub.feeds import HASHPRICE, MARKET
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
@@ -15,6 +15,7 @@ from scheduling.certified import Memory
 from scheduling.control import Overhead
 from scheduling.exact import Effort
 from scheduling.facts import SiteNumbers, problem_of
+from scheduling.outlook import Weather
 from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem import Problem
@@ -34,8 +35,16 @@ def numbers_of(config: Config, site: SiteState, currency: str) -> SiteNumbers:
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,
+        transformer=transformer_of(site.config),
+        assumed_ambient_c=site.config.transformer.assumed_ambient_c if site.config.transformer else 0.0,
+        weather=_weather(site.config),
         steps=planning.horizon,
     )
+
+
+def _weather(site: Site) -> Weather:
+    told = site.weather.model_dump(exclude_none=True)
+    return Weather(**told)
 
 
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
@@ -46,7 +55,7 @@ def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff,
         site.standing.asked(now_ms).since_ms,
         tariff,
         state.all_curves(),
-        limits_at(state, site, now_ms),
+        planned_limits(state, site, now_ms),
         now_ms,
         peak_so_far_w=site.peak.highest_w(now_ms),
         meter_w=fresh_meters(state, site, now_ms).get(site.key),
@@ -79,7 +88,7 @@ class PlanDuty:
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
         site, state, config, now_ms = self._site, self._state, self._config, self._clock.now_ms()
-        limits, curves = limits_at(state, site, now_ms), state.all_curves()
+        limits, curves = planned_limits(state, site, now_ms), state.all_curves()
         numbers = numbers_of(config, site, self._tariff.currency)
         why = due(self._made, numbers, now_ms, curves, limits)
         if why is None or not len(site.roster):

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grid.limit import Limit
-from grid.tariff import Kind, Tariff, all_in
+from grid.tariff import WH_PER_MWH, Kind, Tariff, all_in
+from grid.transformer import Transformer
 from kernel.clock import MS_PER_S, iso
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, floor_ms, horizon
 from miner_control.fleet import Fleet
+from scheduling.branches import Branches, branches_of
 from scheduling.control import Overhead
 from scheduling.forecast import continued
+from scheduling.outlook import Weather, imbalance, surroundings
 from scheduling.problem import Battery, Floats, Groups, Ints, Order, Problem, Reserve, Site, Take
 
 STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
@@ -53,6 +56,9 @@ class SiteNumbers:
     takes: tuple[Take, ...] = ()
     reserve_down: Reserve | None = None
     reserve_up: Reserve | None = None
+    transformer: Transformer | None = None
+    assumed_ambient_c: float = 40.0
+    weather: Weather = field(default_factory=Weather)
     steps: tuple[tuple[float, float], ...] = STEPS
 
 
@@ -77,15 +83,22 @@ def problem_of(
     facts: dict[str, str] = {}
     price = _price(numbers, tariff, have, slots, now_ms, facts)
     hash_value = _hash_value(numbers, have, slots, now_ms, facts)
-    groups, stuck_w = _groups(numbers, fleet, since_ms, slots, facts)
+    traded = imbalance(have, slots, price.market, now_ms, facts, numbers.currency)
+    around = surroundings(
+        have, slots, now_ms, facts,
+        currency=numbers.currency, transformer=numbers.transformer, assumed_ambient_c=numbers.assumed_ambient_c,
+        weather=numbers.weather,
+    )  # fmt: skip
+    branches = branches_of(fleet.roster)
+    groups, stuck_w = _groups(numbers, fleet, since_ms, slots, facts, branches)
     factor, fixed_w = numbers.overhead.site_factor, numbers.overhead.site_fixed_w
     count = len(slots)
 
     active = sorted((limit for limit in limits if limit.span.end_ms > now_ms), key=lambda one: (one.rule, one.power_w))
-    names = fleet.roster.feeder_names
-    feeder_cap = np.array([[numbers.feeder_cap_w.get(name, np.inf)] * count for name in names]).reshape(
-        len(names), count
-    )
+    names, share = branches.names, branches.share
+    cap_of = [numbers.feeder_cap_w.get(name, np.inf) for name in fleet.roster.feeder_names]
+    feeder_cap = np.array([[cap_of[at] * part] * count for at, part in zip(branches.feeder, share, strict=True)])
+    feeder_cap = feeder_cap.reshape(len(names), count)
     orders = []
     for limit in active:
         at = _slots_in(slots, limit.span)
@@ -97,11 +110,15 @@ def problem_of(
                 Order(limit.rule.removeprefix("order "), int(at[0]), int(at[-1]), limit.power_w, limit.priority, reason)
             )
         else:
-            for row, name in enumerate(names):
-                if limit.scope == f"{numbers.site}/{name}":
-                    feeder_cap[row, at] = np.minimum(feeder_cap[row, at], limit.power_w)
+            for row, feeder in enumerate(branches.feeder.tolist()):
+                allowed_w = np.inf
+                if limit.scope == f"{numbers.site}/{fleet.roster.feeder_names[feeder]}":
+                    allowed_w = limit.power_w * share[row]
+                elif limit.scope == f"{numbers.site}/{names[row]}":
+                    allowed_w = max(0.0, limit.power_w - branches.beside_w[row] * numbers.overhead.feeder_factor)
+                feeder_cap[row, at] = np.minimum(feeder_cap[row, at], allowed_w)
     facts["limits"] = "; ".join(f"{one.rule} {one.power_w:.0f} W {one.span}" for one in active) or "none"
-    stuck_by_feeder = np.bincount(fleet.roster.feeder, weights=stuck_w, minlength=len(names))
+    stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
 
     seconds = np.diff(slots.edges_ms) / MS_PER_S
@@ -109,21 +126,21 @@ def problem_of(
     settled_w = float(fleet.settled_w.sum()) * factor + fixed_w
     demand = sum(1 for component in tariff.components if component.kind is Kind.DEMAND)
     site = Site(
-        import_cap_w=np.full(count, numbers.import_cap_w),
+        import_cap_w=np.minimum(numbers.import_cap_w, around.cap_w),
         other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor),
         feeder_names=names,
         feeder_cap_w=room * factor,
         ramp_w=ramp,
         power_now_w=settled_w if meter_w is None else meter_w,
-        energy_price_per_wh=price.energy,
+        energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
         peak_price_per_w=price.demand_per_w if demand else 0.0,
         peak_so_far_w=peak_so_far_w,
-        coincident_price_per_w=np.zeros(count),
-        takes=numbers.takes,
-        generation_w=np.zeros(count),
-        heat_w=np.full(count, numbers.heat_w),
-        derate=np.ones(count),
-        mode_max=np.full(count, max(fleet.roster.mode_power_w.shape[1] - 1, 0), dtype=np.int64),
+        coincident_price_per_w=around.coincident_per_w,
+        takes=numbers.takes if traded is None else (*numbers.takes, *traded.takes),
+        generation_w=around.generation_w,
+        heat_w=np.maximum(numbers.heat_w, around.least_w),
+        derate=around.derate,
+        mode_max=np.maximum(fleet.roster.mode_power_w.shape[1] - 1 - around.hot, 0).astype(np.int64),
         battery=numbers.battery,
         reserve_down=numbers.reserve_down,
         reserve_up=numbers.reserve_up,
@@ -133,7 +150,10 @@ def problem_of(
 
 @dataclass(frozen=True, slots=True)
 class _Price:
+    """`energy` all-in and `market` alone, money per Wh on slots."""
+
     energy: Floats
+    market: Floats
     demand_per_w: float
 
 
@@ -156,7 +176,8 @@ def _price(
         raise ConfigError([Fault(where, "are not covered", "Give the missing hours, or wait for the next curve")])
     if bill.draft:
         facts["tariff draft"] = ", ".join(bill.draft)
-    return _Price(bill.price_per_wh, bill.demand_per_w)
+    alone = np.zeros(len(slots)) if market is None else market.on_slots(slots)[0] / WH_PER_MWH
+    return _Price(bill.price_per_wh, alone, bill.demand_per_w)
 
 
 def _hash_value(numbers: SiteNumbers, curves: list[Curve], slots: Slots, now_ms: int, facts: dict[str, str]) -> Floats:
@@ -193,18 +214,19 @@ def _slots_in(slots: Slots, span: Span) -> Ints:
 
 
 def _groups(
-    numbers: SiteNumbers, fleet: Fleet, since_ms: Ints, slots: Slots, facts: dict[str, str]
+    numbers: SiteNumbers, fleet: Fleet, since_ms: Ints, slots: Slots, facts: dict[str, str], branches: Branches
 ) -> tuple[Groups, Floats]:
     """Groups of the units that can be commanded, and the load of all others per unit, shape [N]."""
     roster, factor = fleet.roster, numbers.overhead.site_factor
-    count = len(roster.groups)
+    kind, group = branches.group, branches.unit_group
+    count = len(kind)
     ours = fleet.can_command
     stuck_w = np.where(ours, 0.0, fleet.settled_w)
     if not bool(ours.all()):
         facts["not planned"] = f"{int((~ours).sum())} units cannot be commanded: counted with {stuck_w.sum():.0f} W"
-    units = np.bincount(roster.group[ours], minlength=count)
+    units = np.bincount(group[ours], minlength=count)
     is_on = ours & (fleet.wanted >= 0)
-    on_now = np.bincount(roster.group[is_on], minlength=count)
+    on_now = np.bincount(group[is_on], minlength=count)
 
     end_ms = slots.span.end_ms
     never = np.int64(end_ms + 1)
@@ -212,29 +234,29 @@ def _groups(
     free_on = np.where(roster.can_sleep[roster.group], free_on, never)
     free_off = since_ms + (roster.min_off_s[roster.group] * MS_PER_S).astype(np.int64)
     free_off = np.where(fleet.may_wake | (free_off > fleet.now_ms), free_off, never)
-    locked_on = _locked(roster.group, is_on, free_on, slots, count)
-    locked_off = _locked(roster.group, ours & (fleet.wanted < 0), free_off, slots, count)
+    locked_on = _locked(group, is_on, free_on, slots, count)
+    locked_off = _locked(group, ours & (fleet.wanted < 0), free_off, slots, count)
 
     left = np.full(count, -1, dtype=np.int64)
     if numbers.starts_per_day is not None:
         days = max(1, round(slots.span.seconds / DAY_S))
-        used = np.bincount(roster.group[ours], weights=fleet.starts_used[ours], minlength=count).astype(np.int64)
+        used = np.bincount(group[ours], weights=fleet.starts_used[ours], minlength=count).astype(np.int64)
         left = np.maximum(units * numbers.starts_per_day * days - used, 0)
-    normal_hs = roster.mode_hashrate_hs[np.arange(count), roster.normal] if count else np.zeros(0)
-    lost_s = np.array([group.envelope.start_lost_s for group in roster.groups], dtype=np.float64)
-    names = max((group.envelope.modes for group in roster.groups), key=len, default=())
+    normal_hs = roster.mode_hashrate_hs[kind, roster.normal[kind]] if count else np.zeros(0)
+    lost_s = np.array([roster.groups[at].envelope.start_lost_s for at in kind], dtype=np.float64)
+    names = max((one.envelope.modes for one in roster.groups), key=len, default=())
     groups = Groups(
-        names=tuple(group.name for group in roster.groups),
+        names=branches.group_names,
         units=units,
         mode_names=tuple(mode.name for mode in names),
-        mode_power_w=roster.mode_power_w * factor,
-        mode_hashrate_hs=roster.mode_hashrate_hs,
-        sleep_w=roster.sleep_w * factor,
+        mode_power_w=roster.mode_power_w[kind] * factor,
+        mode_hashrate_hs=roster.mode_hashrate_hs[kind],
+        sleep_w=roster.sleep_w[kind] * factor,
         start_cost=np.full(count, numbers.start_cost),
         start_lost_hashes=lost_s * normal_hs,
-        min_on_s=roster.min_on_s,
-        min_off_s=roster.min_off_s,
-        feeder=np.array([group.feeder for group in roster.groups], dtype=np.int64),
+        min_on_s=roster.min_on_s[kind],
+        min_off_s=roster.min_off_s[kind],
+        feeder=branches.of_group,
         on_now=on_now,
         locked_on=locked_on,
         locked_off=locked_off,

@@ -105,6 +105,32 @@ class Dispatcher(Part):
     must_sign: bool = True
 
 
+class TransformerPart(Part):
+    """The site's transformer: nameplate, the hot spot's limit, the ambient that is taken where no weather curve is known.
+    Rises and exponents as in `grid.transformer`."""
+
+    rated_va: float = Field(gt=0, examples=[4_000_000.0])
+    power_factor: float = Field(default=0.95, gt=0, le=1)
+    hot_spot_limit_c: float = Field(default=110.0, gt=0, le=140)
+    assumed_ambient_c: float = 40.0
+    oil_rise_k: float = Field(default=55.0, gt=0)
+    winding_rise_k: float = Field(default=23.0, gt=0)
+    loss_ratio: float = Field(default=5.0, gt=0)
+    oil_exponent: float = Field(default=0.8, gt=0)
+    winding_exponent: float = Field(default=1.6, gt=0)
+    most_load_share: float = Field(default=1.2, gt=0, le=2)
+
+
+class WeatherPart(Part):
+    """What heat and cold do to the site; nothing where a key is left out (`scheduling.outlook.Weather`)."""
+
+    hot_c: float | None = None
+    derate_from_c: float | None = None
+    derate_per_k: float = Field(default=0.0, ge=0, le=0.2)
+    cold_c: float | None = None
+    cold_least_w: float = Field(default=0.0, ge=0)
+
+
 class Site(Part):
     """One site of the hub: its operator, zone, connection and devices."""
 
@@ -123,6 +149,8 @@ class Site(Part):
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
     sensors: tuple[Device, ...] = ()
+    transformer: TransformerPart | None = None
+    weather: WeatherPart = WeatherPart()
     passports: tuple[Existing, ...] = ()
     """Files of the meters' papers, one for each metering point (`telemetry.passport`)."""
 
@@ -183,7 +211,7 @@ class Prices(Part):
 class Planning(Part):
     """The planner's horizon and cadence; limits of the solver count iterations, never seconds."""
 
-    horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, 86_400.0))
+    horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
     every_s: Seconds = 300.0
     tariff: Existing | None = None
     start_cost: float = Field(default=0.0, ge=0)

@@ -22,6 +22,7 @@ UNITS = set(
 UNITLESS = set(
     "share factor offset scale coverage derate efficiency charge discharge gap value bound pace percent price probability "
     "weight score confidence quantile alpha beta level tolerance low high ratio rate difficulty cost penalty reward amount "
+    "exponent "
     "error regret skill spread mean number stored jitter backoff growth humidity hysteresis threshold objective cvar step x y "
     "hashprice margin sign tail heuristics income accepted rejected stale lean least most good deadband drift loss losses "
     "limit earned profit worth money fee revenue std slack eps lost".split()

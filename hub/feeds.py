@@ -17,6 +17,7 @@ from kernel.curve import Curve, known
 from kernel.errors import Fault
 
 MARKET = "price/day_ahead"
+REAL_TIME = "price/real_time"
 COIN, DIFFICULTY, FEES, HEIGHT = "coin_price", "difficulty", "fees_sat", "height"
 HASHPRICE = "hashprice"
 

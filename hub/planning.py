@@ -4,17 +4,25 @@
 Without a price, a hashprice or a tariff there is no plan: the control step then holds what is and obeys every limit.
 """
 
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
 from grid.tariff import Tariff
 from hub.config import Config, Site
 from hub.decide import fleet_at, fresh_meters, planned_limits, transformer_of
-from hub.feeds import HASHPRICE, MARKET
+from hub.feeds import HASHPRICE, MARKET, REAL_TIME
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
-from kernel.clock import Clock
+from kernel.clock import Clock, to_datetime
+from kernel.curve import Curve
+from kernel.span import local_day
 from scheduling.certified import Memory
 from scheduling.control import Overhead
 from scheduling.exact import Effort
 from scheduling.facts import SiteNumbers, problem_of
+from scheduling.hedge import Appetite, Hedge, errors_by_day, hedge
 from scheduling.outlook import Weather
 from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
@@ -62,6 +70,22 @@ def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff,
     )
 
 
+def tomorrow(config: Config, site: SiteState, problem: Problem, curves: Sequence[Curve], now_ms: int) -> Hedge | None:
+    """What to buy ahead of the site's next day and what reserve to promise; None where it is not asked for, or few past days
+    are known. The same instant draws the same scenarios."""
+    risk = config.planning.risk
+    if risk is None:
+        return None
+    zone = ZoneInfo(site.config.zone)
+    today = local_day(to_datetime(now_ms).astimezone(zone).date(), zone)
+    day = local_day(to_datetime(today.end_ms).astimezone(zone).date(), zone)
+    errors = errors_by_day(curves, MARKET, REAL_TIME, zone, now_ms)
+    appetite = Appetite(
+        risk.scenarios, risk.tail, risk.weight, risk.reserve_price_per_mwh / 1e6, risk.reserve_max_w, risk.block_h
+    )
+    return hedge(problem, day, zone, errors, appetite, np.random.default_rng(now_ms // 1000))
+
+
 class PlanDuty:
     """Plans for one site: on the slot, on a new curve, on an order, on drift."""
 
@@ -102,7 +126,9 @@ class PlanDuty:
         self.seconds.append(self._clock.monotonic_s() - begun_s)
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
-        await self._recorder.commit(site.key, "plan.made", plan.to_json())
+        told = tomorrow(config, site, problem, curves, now_ms)
+        body = plan.to_json() if told is None else {**plan.to_json(), "tomorrow": told.to_json(problem.slots)}
+        await self._recorder.commit(site.key, "plan.made", body)
 
 
 def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, memory: Memory) -> Plan:

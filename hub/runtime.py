@@ -15,6 +15,7 @@ import structlog
 
 from grid.compliance import Outcome, Samples, Terms, judge
 from grid.dispatch import LIVE, Happening
+from grid.tariff import Tariff
 from hub.config import Config
 from hub.decide import Pace, decide
 from hub.recorder import Offload, Recorder
@@ -84,6 +85,7 @@ class Rooms:
     subscriptions: Sequence[Subscription] = ()
     duties: Sequence[Duty] = ()
     closers: Sequence[Callable[[], Any]] = ()
+    tariff: Tariff | None = None
     wiring: str = "live"
     rhythm: Rhythm = Rhythm()
     health: dict[str, FeedHealth] = field(default_factory=dict)

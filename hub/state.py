@@ -33,6 +33,8 @@ from telemetry.snapshot import Snapshot
 
 TRACE_SAMPLES = 100_000
 ROLES = ("main", "feeder", "sub")
+CURVES_KEPT = 40
+"""Newest curves of each name that are remembered: a month of days, from which forecast errors are learnt."""
 FOREVER = Span(0, 1 << 47)
 OVERHEAD_MEMORY = 0.05
 OVERHEAD_RANGE = (1.0, 1.6)
@@ -185,7 +187,7 @@ class HubState:
             return
         curve = curve_from_json(body)
         held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
-        self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-8:]
+        self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-CURVES_KEPT:]
         self.refused.pop(str(body.get("file")), None)
 
     def _learn_overhead(self, site: SiteState, body: Mapping[str, Any]) -> None:

@@ -3,21 +3,24 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 import hub.api.view as shape
 from grid.availability import Availability, Units, available
-from grid.dispatch import Authority, Entry, Happening
+from grid.dispatch import Authority, Happening
 from grid.limit import Limit, cap_at
 from grid.order import read_change, read_order
+from grid.tariff import Tariff
 from hub import sight
 from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
+from hub.lines import alarm_line, order_line, receipt_line
 from hub.logline import line
+from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
 from hub.runtime import Hub, site_of
 from hub.state import SiteState
@@ -27,7 +30,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
 from miner_control.fleet import Fleet, Ints
 from miner_control.miner import State
-from telemetry.alarm import Alarm, AlarmBook
+from telemetry.alarm import AlarmBook
 from telemetry.exposition import Figure, exposition
 
 Reports = Callable[[str], list[shape.ReportLine]]
@@ -255,17 +258,37 @@ class LiveView:
         held = self._site(site).plan
         return dict(held) if held is not None else None
 
+    async def explain(self, site: str) -> dict[str, Any]:
+        rooms = self._hub.rooms
+        now_ms = self._now()
+        return await rooms.offload(explained, rooms.config, rooms.state, self._site(site), self._tariff(), now_ms)
+
+    async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
+        rooms = self._hub.rooms
+        now_ms = self._now()
+        return await rooms.offload(
+            offered, rooms.config, rooms.state, self._site(site), self._tariff(), now_ms, reserve_w
+        )
+
+    def _tariff(self) -> Tariff:
+        tariff = self._hub.rooms.tariff
+        if tariff is None:
+            raise ConfigError(
+                [Fault("planning.tariff", "there is none, so nothing is planned", "Name one in hub.toml")]
+            )
+        return tariff
+
     def orders(self, site: str) -> list[shape.OrderLine]:
         key = self._site(site).key
         since_ms = self._now() - 7 * 86_400_000
         return [
-            _order_line(entry)
+            order_line(entry)
             for entry in self._hub.rooms.state.book.entries()
             if site_of(entry.order.scope) == key and (entry.ended_ms is None or entry.ended_ms >= since_ms)
         ]
 
     def receipts(self, site: str, count: int) -> list[shape.ReceiptLine]:
-        return [_receipt_line(body) for body in list(self._site(site).receipts)[:count]]
+        return [receipt_line(body) for body in list(self._site(site).receipts)[:count]]
 
     def log(self, site: str, count: int) -> list[shape.EventLine]:
         return [line(event) for event in list(self._site(site).log)[:count]]
@@ -274,7 +297,7 @@ class LiveView:
         key, book = self._site(site).key, self._hub.rooms.state.alarms
         found = [one for one in book.alarms(annunciated=False) if one.scope == key or one.scope.startswith(f"{key}/")]
         found.sort(key=lambda one: not one.annunciated)
-        return [_alarm_line(one, book) for one in found]
+        return [alarm_line(one, book) for one in found]
 
     def availability(self, site: str) -> dict[str, Any]:
         here, now_ms = self._site(site), self._now()
@@ -364,7 +387,7 @@ class LiveView:
         entry = book.get(order_id)
         if entry is None:
             raise shape.NotThere(f"no order {order_id}")
-        return _order_line(entry)
+        return order_line(entry)
 
     def _scope(self, order_id: str) -> str:
         entry = self._hub.rooms.state.book.get(order_id)
@@ -423,37 +446,3 @@ def _units(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
         faulty=np.array([sight.STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),
         protected=~roster.ours,
     )
-
-
-def _alarm_line(alarm: Alarm, book: AlarmBook) -> shape.AlarmLine:
-    rule = book.rules[alarm.rule]
-    return {
-        "rule": alarm.rule,
-        "scope": alarm.scope,
-        "priority": str(alarm.priority.value),
-        "state": str(alarm.state.value),
-        "raised_ms": alarm.raised_ms,
-        "value": alarm.value,
-        "text": rule.text,
-        "action": rule.action,
-        "who": alarm.who,
-        "why": alarm.why,
-        "shelved_until_ms": alarm.shelved_until_ms,
-    }
-
-
-def _order_line(entry: Entry) -> shape.OrderLine:
-    return cast(shape.OrderLine, entry.to_json())
-
-
-def _receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:
-    return {
-        "at_ms": body["at_ms"],
-        "command": body["id"],
-        "device": str(body["device"]).rpartition("/")[2],
-        "intent": body["intent"],
-        "reason": body["reason"],
-        "outcome": body["outcome"],
-        "text": str(body.get("text", "")),
-        "took_s": body.get("took_s"),
-    }

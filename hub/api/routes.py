@@ -175,6 +175,23 @@ async def plan(request: Request, site: str, by: Principal = Depends(Need("plan:r
     return found
 
 
+@router.get(SITE + "/plan/explain")
+async def explain(request: Request, site: str, by: Principal = Depends(Need("plan:read"))) -> dict[str, Any]:
+    """Why each group is off or on now, and what one more MW, a cheaper tariff, a newer model would be worth."""
+    return await _view(request).explain(site)
+
+
+@router.get(SITE + "/plan/offers")
+async def offers(
+    request: Request,
+    site: str,
+    reserve_w: float | None = Query(None, gt=0, le=1e10),
+    by: Principal = Depends(Need("plan:read")),
+) -> dict[str, Any]:
+    """What can be offered: power up and down, bids with the auction's deadlines, reserve, tomorrow bought ahead."""
+    return await _view(request).offers(site, reserve_w)
+
+
 @router.get(SITE + "/availability")
 async def availability(
     request: Request, site: str, by: Principal = Depends(Need("availability:read"))

@@ -289,6 +289,12 @@ class HubView(Protocol):
     def plan(self, site: str) -> dict[str, Any] | None:
         """The plan that holds, as `Plan.to_json()`; None before the first."""
 
+    async def explain(self, site: str) -> dict[str, Any]:
+        """Why groups are off or on, and what changes are worth (`hub.plan_answers`). Raises ConfigError."""
+
+    async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
+        """What the site can offer (`hub.plan_answers`). Raises ConfigError where no plan can be made."""
+
     def orders(self, site: str) -> list[OrderLine]:
         """Newest first: all that are not ended, and the ended ones of the last days."""
 

@@ -5,32 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
-from hub.cli import field
+from hub.cli import field, plans
+from hub.cli.folder import last_ms, opened
 from hub.cli.output import put_json, put_table, say
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
 
 
-class _ShowByDefault(typer.core.TyperGroup):
-    """`mining-hub plan FOLDER` is `mining-hub plan show FOLDER`."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands:
-            args = ["show", *args]
-        return super().resolve_command(ctx, args)
-
-
 def add_to(app: typer.Typer) -> None:
     """The commands of this room."""
-    plans = typer.Typer(
-        help="Plans: what is planned, why, and what would change it.", cls=_ShowByDefault, rich_markup_mode=None
-    )
-    plans.command("show")(plan)
-    plans.command("explain")(plan_explain)
-    app.add_typer(plans, name="plan")
+    plans.add_to(app)
     miners = typer.Typer(help="The fleet as the journal last saw it.", no_args_is_help=True, rich_markup_mode=None)
     miners.command("list")(miners_list)
     miners.command("show")(miners_show)
@@ -51,84 +37,12 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(ledger, name="ledger")
 
 
-def _opened(folder: Path):  # type: ignore[no-untyped-def]
-    """(configuration, journal for reading, state folded from it)."""
-    from hub.config import load
-    from hub.wiring import folded, reading
-
-    config = load(folder / "hub.toml", environment={})
-    journal = reading(folder / config.hub.data)
-    return config, journal, folded(config, journal)
-
-
 def _ledger(folder: Path):  # type: ignore[no-untyped-def]
     from hub.config import load
     from hub.wiring import reading_ledger
 
     config = load(folder / "hub.toml", environment={})
     return config, reading_ledger(folder / config.hub.data)
-
-
-def plan(folder: Folder, json: Json = False) -> None:
-    """The newest plan of each site: power, price and the binding reason of each slot."""
-    from kernel.clock import iso
-
-    _, _, state = _opened(folder)
-    plans = {site.key: dict(site.plan) for site in state.sites.values() if site.plan is not None}
-    if json:
-        put_json({"plans": plans})
-        return
-    for key, body in plans.items():
-        gap = "-" if body["gap"] is None else f"{100 * body['gap']:.4f} %"
-        title = (
-            f"{key}: {body['status']} by {body['method']}, gap {gap}, made {iso(body['made_ms'])} ({body['why_now']})"
-        )
-        edges = body["edges_ms"]
-        rows: list[tuple[Any, ...]] = []
-        for at, watts in enumerate(body["power_w"]):
-            if not rows or rows[-1][2] != body["reasons"][at] or abs(rows[-1][1] - watts / 1e6) > 0.001:
-                rows.append((iso(edges[at])[5:16], watts / 1e6, body["reasons"][at]))
-        put_table(title, ("from (UTC)", "MW", "why"), rows)
-    if not plans:
-        say("no plan has been made yet")
-
-
-def plan_explain(
-    folder: Folder,
-    site: Annotated[str | None, typer.Option(help="The site's name; without it: the first.")] = None,
-    json: Json = False,
-) -> None:
-    """Why each group of miners is off or on now, and what one more MW or a cheaper tariff would be worth."""
-    from grid.limit import Priority
-    from hub.planning import problem_at
-    from hub.wiring.duties import tariff_of
-    from kernel.errors import ConfigError, Fault
-    from scheduling.planner import make
-    from scheduling.whatif import cheaper, hashprice, more_import, whatif, why_off, without_order
-
-    config, journal, state = _opened(folder)
-    found = next((one for one in state.sites.values() if site in (None, one.config.name)), None)
-    tariff = tariff_of(config)
-    if found is None or tariff is None:
-        raise ConfigError([Fault("plan explain", "no such site, or no tariff", "See hub.toml")])
-    problem = problem_at(config, state, found, tariff, _last_ms(journal))
-    base = make(problem, why_now="asked")
-    on = base.on()
-    groups = [
-        {"group": name, "on": int(on[at, 0]), "of": int(problem.groups.units[at]), "why": why_off(base, name, 0)}
-        for at, name in enumerate(problem.groups.names)
-    ]
-    asked = [without_order(order.id) for order in problem.orders if order.priority is Priority.DISPATCHER]
-    changes = [more_import(1e6), cheaper(10.0), hashprice(10.0), *asked]
-    answers = [whatif(problem, change, base=base).to_json() for change in changes]
-    if json:
-        put_json(
-            {"site": found.key, "value": base.value, "currency": problem.currency, "groups": groups, "what_if": answers}
-        )
-        return
-    put_table(f"{found.key}: groups now", ("group", "on", "of", "why"), [list(row.values()) for row in groups])
-    names = list(answers[0]) if answers else []
-    put_table("What it would be worth over the horizon", names, [[answer[n] for n in names] for answer in answers])
 
 
 def miners_list(
@@ -140,8 +54,8 @@ def miners_list(
     from hub.decide import fleet_at
     from hub.sight import STATE_NAMES
 
-    config, journal, known = _opened(folder)
-    now_ms = journal.position() and _last_ms(journal)
+    config, journal, known = opened(folder)
+    now_ms = journal.position() and last_ms(journal)
     rows = []
     for site in known.sites.values():
         fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
@@ -174,12 +88,6 @@ def miners_list(
     put_table(f"{len(rows)} miners", ("device", "model", "feeder", "state", "W", "TH/s"), table)
 
 
-def _last_ms(journal: Any) -> int:
-    """The instant of the newest thing in the journal: what 'now' means to a reader of a folder."""
-    last = [reading.at_ms for kind in ("miner", "meter") for reading in journal.last(kind)]
-    return max(last, default=0)
-
-
 def miners_show(
     folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
 ) -> None:
@@ -188,7 +96,7 @@ def miners_show(
     from kernel.errors import ConfigError, Fault
     from kernel.reading import Missing
 
-    _, _, state = _opened(folder)
+    _, _, state = opened(folder)
     table = state.snapshot.kind("miner")
     if device not in table.index:
         raise ConfigError([Fault(device, "was never heard of", "See `mining-hub miners list`")])
@@ -265,7 +173,7 @@ def report_energy(
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
 
-    config, journal, state = _opened(folder)
+    config, journal, state = opened(folder)
     key = f"{config.hub.name}/{site}"
     if key not in state.sites:
         raise ConfigError([Fault(site, "no such site", f"Write one of: {', '.join(s.name for s in config.sites)}")])

@@ -57,7 +57,7 @@ def meters_list(folder: Folder, json: Json = False) -> None:
         papers = row["papers"] or {"meters": [], "verifications": []}
         serial = papers["meters"][-1]["serial"] if papers["meters"] else "no papers"
         until = (papers["verifications"][-1]["expires"] or "open")[:10] if papers["verifications"] else "-"
-        word = (row["last"] or "never")[:19]
+        word = row["last"][5:19].replace("T", " ") if row["last"] else "never"
         fit = "; ".join(row["unfit"]) or "yes"
         table.append((row["meter"].partition("/")[2], row["role"], row["profile"], serial, until, fit, word))
     put_table("Meters", ("meter", "role", "profile", "serial", "verified to", "fit", "last word (UTC)"), table)
@@ -117,6 +117,7 @@ def losses(
     json: Json = False,
 ) -> None:
     """The main meter against the feeders' and the sub-meters' sum, and against the miners' own figures; drifts named."""
+    from hub.energy import BILLABLE
     from hub.figures import miners_wh
     from hub.wiring import folded
     from kernel.clock import iso
@@ -144,16 +145,17 @@ def losses(
             }
             for at, slot in enumerate(slots)
         ]  # fmt: skip
-        told = None if moved is None else {
+        step_told = None if moved is None else {
             "from": iso(slots[moved.slot].start_ms), "before_share": moved.before_share, "after_share": moved.after_share,
         }  # fmt: skip
-        answers.append({"parts": f"{role}s", "slots": rows, "total_share": found.total_share(), "drift": told})
+        answers.append({"parts": f"{role}s", "slots": rows, "total_share": found.total_share(), "drift": step_told})
     if not answers:
         raise ConfigError([Fault(site, "has no main meter with feeders or sub-meters behind it", "See hub.toml")])
     state = folded(config, journal)
     own_wh = miners_wh(journal, state.sites[f"{config.hub.name}/{site}"], slots.span)
     main_wh = sum(found.total_wh() for found in whole.values())
-    share = (main_wh - own_wh) / main_wh if main_wh else None
+    told = all(float(found.told.min()) >= BILLABLE for found in whole.values())
+    share = (main_wh - own_wh) / main_wh if main_wh and told else None
     miners = {"main_wh": main_wh, "miners_wh": own_wh, "difference_share": share}
     if json:
         put_json({"site": site, "losses": answers, "miners": miners})
@@ -171,7 +173,9 @@ def losses(
         if answer["drift"]:
             told = answer["drift"]
             say(f"  losses moved at {told['from']}: {told['before_share']:.2%} to {told['after_share']:.2%}")
-    if share is not None:
+    if share is None:
+        say("  against the miners' own figures: not judged, the main meter did not tell all of it")
+    else:
         say(
             f"  against the miners' own figures: {share:.2%} of the main meter is not theirs (cooling, cables, transformer)"
         )

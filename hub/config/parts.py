@@ -4,6 +4,7 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -208,6 +209,29 @@ class Prices(Part):
     highest_per_mwh: float = 5_000_000.0
 
 
+class Auction(Part):
+    """A central auction of tomorrow's energy: its clock in its own zone, by which rule and since when. Bids are in MWh and
+    money per MWh; `input_until` is when they must stand, `prepay_until` when they must be paid for."""
+
+    zone: Zone
+    input_until: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["09:15"])
+    prepay_until: str | None = Field(default=None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    source: str = Field(min_length=1)
+    valid_from: date
+    valid_to: date | None = None
+
+
+class Risk(Part):
+    """Tomorrow's energy bought ahead, and reserve promised, on scenarios of past forecast errors (`scheduling.hedge`)."""
+
+    scenarios: int = Field(default=50, ge=2, le=1000)
+    tail: float = Field(default=0.05, gt=0, le=1)
+    weight: float = Field(default=0.5, ge=0, le=1)
+    reserve_price_per_mwh: float = Field(default=0.0, ge=0)
+    reserve_max_w: float = Field(default=0.0, ge=0)
+    block_h: Literal[1, 2, 4, 6, 8, 12, 24] = 4
+
+
 class Planning(Part):
     """The planner's horizon and cadence; limits of the solver count iterations, never seconds."""
 
@@ -217,6 +241,8 @@ class Planning(Part):
     start_cost: float = Field(default=0.0, ge=0)
     starts_per_day: int | None = Field(default=None, ge=0)
     milp_nodes: int = Field(default=200, ge=0)
+    auctions: tuple[Auction, ...] = ()
+    risk: Risk | None = None
 
 
 class Control(Part):

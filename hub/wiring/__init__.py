@@ -145,6 +145,7 @@ def put_together(
             subscriptions=subscriptions,
             duties=duties,
             closers=[*closers, base.ledger.close, base.journal.close],
+            tariff=tariff,
             wiring=wiring,
             rhythm=rhythm,
             health={} if board is None else board,

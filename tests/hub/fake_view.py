@@ -216,6 +216,14 @@ class FakeView:
             "limit_at_ms": edges, "limit_w": [cap.power_w if cap else None for cap in caps],
         }  # fmt: skip
 
+    async def explain(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {"site": site, "groups": [], "what_if": []}
+
+    async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
+        self._site(site)
+        return {"site": site, "availability": [], "bids": [], "reserve": [] if reserve_w is None else [reserve_w]}
+
     def plan(self, site: str) -> dict[str, Any] | None:
         self._site(site)
         start_ms = self.clock.now_ms() // STEP_MS * STEP_MS

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hub's folder as the commands read it, beside a running hub or without one."""
+
+from pathlib import Path
+from typing import Any
+
+
+def opened(folder: Path):  # type: ignore[no-untyped-def]
+    """(configuration, journal for reading, state folded from it)."""
+    from hub.config import load
+    from hub.wiring import folded, reading
+
+    config = load(folder / "hub.toml", environment={})
+    journal = reading(folder / config.hub.data)
+    return config, journal, folded(config, journal)
+
+
+def last_ms(journal: Any) -> int:
+    """The instant of the newest thing in the journal: what 'now' means to a reader of a folder."""
+    last = [reading.at_ms for kind in ("miner", "meter") for reading in journal.last(kind)]
+    return max(last, default=0)

@@ -56,7 +56,8 @@ class Decided:
 def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Fleet:
     """The site's fleet as the state shows it at an instant."""
     seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
-    return fleet_of(site.roster, seen, site.standing.asked(now_ms), now_ms, stale_s=stale_s)
+    asked = site.standing.asked(now_ms)
+    return fleet_of(site.roster, seen, asked, now_ms, stale_s=stale_s, starts_cap=site.starts_cap)
 
 
 def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:

@@ -52,6 +52,7 @@ class SiteState:
     feeder_meters: Mapping[str, str]
     overhead_factor: float
     feeder_factor: float = 1.0
+    starts_cap: int | None = None
     schedule: Schedule | None = None
     plan: Mapping[str, Any] | None = None
     tick: Mapping[str, Any] | None = None

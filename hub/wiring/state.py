@@ -61,7 +61,9 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     roster = roster_of(register.miners, envelopes, phases=register.phases)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
-    return SiteState(site, key, roster, Standing(roster), main, feeders, 1.0 + site.other_load_share)
+    starts_cap = config.planning.starts_per_day
+    overhead = 1.0 + site.other_load_share
+    return SiteState(site, key, roster, Standing(roster), main, feeders, overhead, starts_cap=starts_cap)
 
 
 def _paced(envelope: Envelope, pace: float) -> Envelope:

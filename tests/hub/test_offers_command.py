@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hub.cli.app import app
 from hub.config import load
 from hub.config.parts import Auction
+from hub.decide import fleet_at
 from hub.plan_answers import auction_on, deadlines
 from hub.recorder import Recorder, at_once
 from hub.simulate import simulate
@@ -21,7 +22,7 @@ from hub.wiring import folded
 from kernel.clock import MS_PER_HOUR, Clock, from_iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError
-from telemetry.io.journal_sqlite import open_journal
+from telemetry.io.journal_sqlite import open_journal, read_journal
 
 AUCTION = Auction(
     zone="Asia/Almaty", input_until="09:15", prepay_until="08:00", source="test", valid_from=date(2024, 1, 1)
@@ -105,3 +106,17 @@ def test_explained_names_every_group_and_prices_every_change(folder: Path) -> No
     texts = [str(change) for change in answer["what_if"]]
     assert any("J/TH" in text for text in texts), "a newer model is among them"
     assert len(texts) >= 4
+
+
+def test_the_days_budget_of_starts_binds_the_control_step_too(folder: Path) -> None:
+    text = (folder / "hub.toml").read_text()
+    bound = folder / "bound.toml"
+    bound.write_text(text.replace("start_cost = 40.0", "start_cost = 40.0\nstarts_per_day = 0"))
+    may = []
+    for path in (folder / "hub.toml", bound):
+        config = load(path, environment={})
+        with read_journal(folder / "data") as journal:
+            state = folded(config, journal)
+            now_ms = max(reading.at_ms for reading in journal.last("meter"))
+        may.append(int(fleet_at(state, state.sites["alatau/north"], now_ms, 600.0).may_wake.sum()))
+    assert may[0] > 0 and may[1] == 0

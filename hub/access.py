@@ -47,7 +47,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
     Role.OPERATOR: frozenset(
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end",
-            "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer", "archive:read",
+            "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer", "archive:read", "miner:release",
         }
     ),
     Role.DISPATCHER: frozenset({"site:read", "order:read", "order:send", "order:end", "availability:read"}),
@@ -60,7 +60,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
     Role.ADMIN: frozenset(
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end", "availability:read",
-            "log:read", "ledger:read", "report:read", "report:pull", "alarm:read", "alarm:answer",
+            "log:read", "ledger:read", "report:read", "report:pull", "alarm:read", "alarm:answer", "miner:release",
             "archive:read", "archive:hold", "archive:release",
         }
     ),

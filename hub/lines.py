@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import hub.api.view as shape
 from grid.dispatch import Entry
+from kernel.event import Event
 from telemetry.alarm import Alarm, AlarmBook
 
 
@@ -43,4 +44,15 @@ def receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:
         "outcome": body["outcome"],
         "text": str(body.get("text", "")),
         "took_s": body.get("took_s"),
+    }
+
+
+def hand_line(scope: str, event: Event) -> dict[str, Any]:
+    """Somebody else who commands here: who, in which words, since when."""
+    body = event.body
+    return {
+        "scope": scope,
+        "who": body.get("who", body.get("owner")),
+        "words": body.get("words", ""),
+        "at_ms": event.at_ms,
     }

@@ -60,6 +60,7 @@ class Rhythm:
     plan_s: float = 1.0
     feeds_s: float = 5.0
     alarms_s: float = 5.0
+    watch_s: float = 60.0
 
 
 @dataclass(slots=True)

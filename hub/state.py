@@ -18,6 +18,7 @@ from grid.limit import PHASES, Limit, Priority
 from hub.config import Site
 from hub.energy import MeterRef
 from hub.holds import HoldBook
+from hub.tickets import TicketBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
 from kernel.event import Event
@@ -61,6 +62,9 @@ class SiteState:
     issued: int = 0
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=500))
     silent: dict[str, Event] = field(default_factory=dict)
+    tickets: TicketBook = field(default_factory=TicketBook)
+    hands: dict[str, Event] = field(default_factory=dict)
+    """Who else commands here, by device or container key: the newest word of it."""
     peak: MonthPeak = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +97,8 @@ class SiteState:
 
 
 _LOGGED = (
-    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "alarm.", "payout.", "report.", "operator.", "access.denied",
+    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "alarm.", "payout.", "report.",
+    "operator.", "access.denied",
 )  # fmt: skip
 
 
@@ -167,6 +172,10 @@ class HubState:
             site.silent[str(body["device"])] = event
         elif kind == "source.returned":
             site.silent.pop(str(body["device"]), None)
+        elif kind.startswith("ticket."):
+            site.tickets.apply(kind, body, event.at_ms)
+        elif kind == "hand.seen":
+            site.hands[str(body["scope"])] = event
         elif kind == "plan.made":
             site.plan, site.schedule = body, Schedule.from_json(body)
         elif kind == "tick.decided":
@@ -174,12 +183,21 @@ class HubState:
             self._learn_overhead(site, body)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):
             site.standing.apply(event)
-            if kind == "command.issued":
+            if kind == "owner.changed":
+                self._owner(site, event)
+            elif kind == "command.issued":
                 site.issued += 1
             elif kind == "command.receipt":
                 outcome = str(body["outcome"])
                 site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
                 site.receipts.appendleft({**body, "at_ms": event.at_ms})
+
+    def _owner(self, site: SiteState, event: Event) -> None:
+        device = str(event.body["device"])
+        if event.body["hands_off"]:
+            site.hands[device] = event
+        else:
+            site.hands.pop(device, None)
 
     def _curve(self, event: Event) -> None:
         body = event.body

@@ -18,7 +18,7 @@ from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
-from hub.lines import alarm_line, order_line, receipt_line
+from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
@@ -257,6 +257,12 @@ class LiveView:
     def plan(self, site: str) -> dict[str, Any] | None:
         held = self._site(site).plan
         return dict(held) if held is not None else None
+
+    def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
+        return [ticket.to_json() for ticket in self._site(site).tickets.tickets(closed=closed)]
+
+    def hands(self, site: str) -> list[dict[str, Any]]:
+        return [hand_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]
 
     async def explain(self, site: str) -> dict[str, Any]:
         rooms = self._hub.rooms

@@ -63,9 +63,9 @@ def undone(done: Iterable[Done], readings: Iterable[Reading]) -> list[ForeignHan
             if at + 1 < len(ours):
                 until_ms = min(until_ms, ours[at + 1].verified_ms)
             inside = (reading for reading in seen if one.verified_ms < reading.at_ms <= until_ms)
-            against = next((reading for reading in inside if _against(one.intent, reading)), None)
-            if against is not None:
-                times.append((one, against))
+            contrary = next((reading for reading in inside if against(one.intent, reading)), None)
+            if contrary is not None:
+                times.append((one, contrary))
         if len(times) >= UNDONE_TIMES:
             words = "; ".join(
                 f"{intent_text(one.intent)} undone after {(r.at_ms - one.verified_ms) / 1000:.0f} s" for one, r in times
@@ -76,7 +76,8 @@ def undone(done: Iterable[Done], readings: Iterable[Reading]) -> list[ForeignHan
     return found
 
 
-def _against(intent: Intent, reading: Reading) -> bool:
+def against(intent: Intent, reading: Reading) -> bool:
+    """Whether a reading shows the contrary of what an intent asked."""
     state = reading.get("state")
     match intent:
         case Sleep():

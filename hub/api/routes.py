@@ -151,6 +151,36 @@ async def miner(
     return _view(request).miner(site, device)
 
 
+@router.get(SITE + "/tickets")
+async def tickets(
+    request: Request, site: str, closed: bool = False, by: Principal = Depends(Need("fleet:read"))
+) -> list[dict[str, Any]]:
+    """Work tickets of sick miners, costliest first; `closed`: also those that are over."""
+    return _view(request).tickets(site, closed)
+
+
+@router.get(SITE + "/hands")
+async def hands(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
+    """Who else commands here: miners that are left alone, containers with tactics of their own."""
+    return _view(request).hands(site)
+
+
+@router.post(SITE + "/miners/{device}/release")
+async def release(
+    request: Request, site: str, device: str, by: Principal = Depends(Need("miner:release"))
+) -> dict[str, Any]:
+    """Take a miner back that was left to a foreign hand: from now on it is commanded again."""
+    view, body = _view(request), await object_of(request)
+    (why,) = texts_of(body, "why")
+    key = f"{_key_of(view, site)}/{device}"
+    if key not in {hand["scope"] for hand in view.hands(site)}:
+        raise NotThere(f"{device} is in nobody's hands")
+    told = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
+    await view.record("owner.changed", told, site)
+    await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
+    return told
+
+
 @router.get(SITE + "/series")
 async def series(
     request: Request,

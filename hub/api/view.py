@@ -284,6 +284,12 @@ class HubView(Protocol):
         """One miner: `device, model, rack, state, mode, at_ms, values{metric: value or {missing: reason}}, why,
         commands: list[ReceiptLine]`. `device` is the last part of its key."""
 
+    def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
+        """Work tickets (`hub.tickets`), costliest first."""
+
+    def hands(self, site: str) -> list[dict[str, Any]]:
+        """`scope, who, words, at_ms` of everybody else who commands here."""
+
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> Series: ...
 
     def plan(self, site: str) -> dict[str, Any] | None:

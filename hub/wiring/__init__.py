@@ -27,6 +27,7 @@ from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
 from hub.state import SiteState
 from hub.twin.spec import TwinSpec
+from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
 from hub.wiring.duties import Ground, ReadyDuty, ground, price_duty, settle_duty, tariff_of
@@ -130,6 +131,8 @@ def put_together(
     settling = settle_duty(base, recorder)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
+    fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
+    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -227,7 +230,7 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
     return put_together(
-        base, devices, (), wiring="simulated", tick_s=15.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0)
+        base, devices, (), wiring="simulated", tick_s=15.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0)
     )
 
 

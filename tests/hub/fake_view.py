@@ -216,6 +216,14 @@ class FakeView:
             "limit_at_ms": edges, "limit_w": [cap.power_w if cap else None for cap in caps],
         }  # fmt: skip
 
+    def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
+        self._site(site)
+        return []
+
+    def hands(self, site: str) -> list[dict[str, Any]]:
+        self._site(site)
+        return []
+
     async def explain(self, site: str) -> dict[str, Any]:
         self._site(site)
         return {"site": site, "groups": [], "what_if": []}

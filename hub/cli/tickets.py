@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands around sick miners and foreign hands: tickets, who else commands here, taking a miner back."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.act import HERE, Key, Site, Url, ask_hub
+from hub.cli.folder import opened
+from hub.cli.output import put_json, put_table, say
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
+
+
+def add_to(miners: typer.Typer) -> None:
+    """The commands of this room, under `miners`."""
+    miners.command("tickets")(tickets)
+    miners.command("hands")(hands)
+    miners.command("release")(release)
+
+
+def tickets(
+    folder: Folder,
+    every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    json: Json = False,
+) -> None:
+    """Work tickets of sick miners, costliest first, with the evidence."""
+    from kernel.clock import iso
+
+    _, _, state = opened(folder)
+    found = [ticket.to_json() for site in state.sites.values() for ticket in site.tickets.tickets(closed=every)]
+    if json:
+        put_json({"tickets": found})
+        return
+    rows = [
+        (
+            one["device"].partition("/")[2], one["what"], one["words"], one["loss_hs"] / 1e12,
+            iso(one["opened_ms"])[5:16], "open" if one["closed_ms"] is None else iso(one["closed_ms"])[5:16], one["remedy"],
+        )
+        for one in found
+    ]  # fmt: skip
+    put_table(f"{len(rows)} tickets", ("miner", "what", "words", "TH/s lost", "since", "until", "remedy"), rows)
+
+
+def hands(folder: Folder, json: Json = False) -> None:
+    """Who else commands here: miners that are left alone, containers with tactics of their own."""
+    from hub.lines import hand_line
+
+    _, _, state = opened(folder)
+    found = [hand_line(scope, event) for site in state.sites.values() for scope, event in sorted(site.hands.items())]
+    if json:
+        put_json({"hands": found})
+        return
+    rows = [(one["scope"].partition("/")[2], one["who"], one["words"]) for one in found]
+    put_table(f"{len(rows)} foreign hands", ("where", "who", "words"), rows)
+
+
+def release(
+    site: Site,
+    device: Annotated[str, typer.Argument(help="The miner's name within the site.")],
+    why: Annotated[str, typer.Option(help="The reason; it is journalled.")],
+    key: Key = "",
+    url: Url = HERE,
+    json: Json = False,
+) -> None:
+    """Take a miner back that was left to a foreign hand; from now on it is commanded again."""
+    told: Any = ask_hub("POST", url, key, f"/sites/{site}/miners/{device}/release", {"why": why})
+    if json:
+        put_json(told)
+    else:
+        say(f"{told['device']} is commanded again")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches over the miners beside the control loop: sick ones become tickets, foreign hands are named and not fought.
+
+A command of ours that was verified and is found undone, with nothing of ours under way, is a sighting; twice on one miner
+is somebody else's hand (`miner_control.takeover`). Such a miner is left alone (`owner.changed`) until a person releases it.
+A container that runs tactics of its own is named (`hand.seen`), once for each wording.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hub.recorder import Offload, Recorder
+from hub.state import HubState, SiteState
+from hub.tickets import Rounds
+from kernel.clock import Clock
+from kernel.reading import Reading
+from miner_control.command import intent_from_json
+from miner_control.fleet import UNSURE
+from miner_control.health import HealthFinding, Usual, examine
+from miner_control.takeover import UNDONE_S, Done, against, container_tactics, undone
+
+SIGHT_MS = 24 * 3_600_000
+"""Sightings older than this prove nothing about today."""
+
+Told = list[tuple[str, str, dict[str, Any]]]
+
+
+class WatchDuty:
+    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined."""
+
+    name = "watch"
+
+    def __init__(
+        self, state: HubState, recorder: Recorder, clock: Clock, offload: Offload, every_s: float, fresh_s: float
+    ) -> None:
+        self.every_s = every_s
+        self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
+        self._fresh_ms = round(fresh_s * 1000)
+        self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
+        self._sighted: dict[str, dict[int, tuple[Done, Reading]]] = {}
+        self._named: set[tuple[str, str]] = set()
+
+    async def do(self) -> None:
+        """One round; what it found is told, and folded with the next record."""
+        for site, kind, body in await self._offload(self.look, self._clock.now_ms()):
+            self._recorder.tell(site, kind, body)
+
+    def look(self, now_ms: int) -> Told:
+        """(site, event kind, body) of everything that is new."""
+        told: Told = []
+        for site in self._state.sites.values():
+            readings = self._readings(site, now_ms)
+            told += [(site.key, kind, body) for kind, body in self._sick(site, readings)]
+            told += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
+            told += [(site.key, "hand.seen", body) for body in self._tactics(site)]
+        return told
+
+    def _readings(self, site: SiteState, now_ms: int) -> dict[str, Reading]:
+        table = self._state.snapshot.kind("miner")
+        found = {device: table.reading(device) for device in site.roster.devices if device in table.index}
+        return {device: reading for device, reading in found.items() if now_ms - reading.at_ms <= self._fresh_ms}
+
+    def _sick(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+        findings: list[HealthFinding] = []
+        for device, reading in readings.items():
+            group = int(site.roster.group[site.roster.index[device]])
+            findings += examine(reading, site.roster.groups[group].envelope, Usual())
+        return self._rounds[site.key].judge(site.tickets, findings, frozenset(readings))
+
+    def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[dict[str, Any]]:
+        asked = site.standing.asked(now_ms)
+        newest: dict[str, dict[str, Any]] = {}
+        for body in list(site.receipts):
+            newest.setdefault(str(body["device"]), body)
+        found = []
+        for device, body in newest.items():
+            unit, reading = site.roster.index.get(device), readings.get(device)
+            if unit is None or reading is None or body["outcome"] != "verified" or asked.mode[unit] != UNSURE:
+                continue
+            done = Done(device, intent_from_json(body), int(body["at_ms"]))
+            if not done.verified_ms < reading.at_ms <= done.verified_ms + UNDONE_S * 1000:
+                continue
+            sighted = self._sighted.setdefault(device, {})
+            if against(done.intent, reading):
+                sighted[done.verified_ms] = (done, reading)
+            for at_ms in [at_ms for at_ms in sighted if now_ms - at_ms > SIGHT_MS]:
+                del sighted[at_ms]
+            hands = undone([one for one, _ in sighted.values()], [seen for _, seen in sighted.values()])
+            if hands and not asked.hands_off[unit]:
+                (hand,) = hands
+                del self._sighted[device]
+                found.append(
+                    {
+                        "device": device, "hands_off": True, "owner": hand.who, "words": hand.words,
+                        "evidence": dict(hand.evidence), "by": "hub",
+                    }
+                )  # fmt: skip
+        return found
+
+    def _tactics(self, site: SiteState) -> list[dict[str, Any]]:
+        table = self._state.snapshot.kind("container")
+        found = []
+        for device in table.index:
+            if not device.startswith(f"{site.key}/"):
+                continue
+            for hand in container_tactics(table.reading(device)):
+                if (hand.scope, hand.words) not in self._named:
+                    self._named.add((hand.scope, hand.words))
+                    found.append(
+                        {"scope": hand.scope, "who": hand.who, "words": hand.words, "evidence": dict(hand.evidence)}
+                    )
+        return found

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sick miners become tickets once, and close; a hand that undoes us twice is named and left alone until a person releases it."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.access import Role
+from hub.config import load
+from hub.recorder import Recorder, at_once
+from hub.state import HubState
+from hub.watching import WatchDuty
+from hub.wiring.state import catalogue, empty_state
+from kernel.clock import Clock
+from kernel.reading import Reading
+from miner_control.command import Sleep, command, command_json
+from telemetry.io.journal_sqlite import SqliteJournal, open_journal
+from tests.hub.test_api_access import Hub
+from tests.telemetry.journal_cases import T0_MS
+
+SITE = """
+[hub]
+name = "hub"
+[[sites]]
+name = "site"
+operator = "North Mining LLP"
+zone = "Asia/Almaty"
+import_cap_w = 4e6
+inventory = "inventory.csv"
+[[sites.feeders]]
+name = "f1"
+cap_w = 2e6
+"""
+INVENTORY = """device,model,dialect,host,ports,feeder
+m1,Whatsminer M50S,whatsminer,127.0.0.1,rpc=4028,f1
+m2,Whatsminer M50S,whatsminer,127.0.0.2,rpc=4028,f1
+"""
+
+
+class World:
+    """A hub's state and recorder on a clock moved by hand, and the watch over it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "hub.toml").write_text(SITE)
+        (folder / "inventory.csv").write_text(INVENTORY)
+        self.now_ms = T0_MS
+        self.clock = Clock(lambda: self.now_ms, lambda: self.now_ms / 1000)
+        self.journal: SqliteJournal = open_journal(folder / "data")
+        self.state: HubState = empty_state(load(folder / "hub.toml", environment={}), catalogue())
+        self.recorder = Recorder(self.journal, self.clock, self.state.apply, at_once())
+        self.watch = WatchDuty(self.state, self.recorder, self.clock, at_once(), 60.0, 600.0)
+        self.site = self.state.sites["hub/site"]
+
+    def heard(self, device: str, **values: Any) -> None:
+        told = {"state": "hashing", "mode": "normal", "power_w": 3200.0, "hashrate_hs": 126e12, **values}
+        self.recorder.hear([Reading(f"hub/site/{device}", "miner", self.now_ms, told)])
+
+    def round(self, after_s: float = 60.0) -> None:
+        asyncio.run(self.recorder.flush())
+        self.now_ms += 1000
+        asyncio.run(self.watch.do())
+        asyncio.run(self.recorder.flush())
+        self.now_ms += round(after_s * 1000)
+
+    def verified(self, device: str) -> None:
+        made = command(self.now_ms, f"hub/site/{device}", Sleep(), "plan")
+        self.recorder.tell("hub/site", "command.issued", command_json(made))
+        self.now_ms += 5000
+        receipt = {**command_json(made), "outcome": "verified", "took_s": 5.0, "sampled_ms": self.now_ms}
+        self.recorder.tell("hub/site", "command.receipt", receipt)
+        asyncio.run(self.recorder.flush())
+        self.now_ms += 5000
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        return [dict(event.body) for _, event in self.journal.events(list(kinds))]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_sick_miner_is_one_ticket_until_it_is_well_and_again_on_relapse(world: World) -> None:
+    for _ in range(5):
+        world.heard("m1", hashrate_hs=0.0)
+        world.heard("m2")
+        world.round()
+    opened = world.events("ticket.opened")
+    assert [body["device"] for body in opened] == ["hub/site/m1"], "once, and nothing of the one that is well"
+    assert opened[0]["evidence"] and opened[0]["loss_hs"] > 0 and opened[0]["remedy"]
+    world.now_ms += 3_600_000
+    world.round()
+    world.round()
+    assert world.site.tickets.tickets(), "a miner that says nothing is not cured"
+    for _ in range(2):
+        world.heard("m1")
+        world.round()
+    assert world.site.tickets.tickets() == [] and len(world.events("ticket.closed")) == 1
+    for _ in range(2):
+        world.heard("m1", hashrate_hs=0.0)
+        world.round()
+    (again,) = world.site.tickets.tickets()
+    assert again.times == 2
+
+
+def test_a_single_odd_answer_sends_nobody_out(world: World) -> None:
+    world.heard("m1", hashrate_hs=0.0)
+    world.round()
+    world.heard("m1")
+    world.round()
+    assert world.events("ticket.opened") == []
+
+
+def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path: Path) -> None:
+    for turn in range(2):
+        world.verified("m1")
+        world.heard("m1", state="asleep", hashrate_hs=0.0, power_w=20.0)
+        world.round(30.0)
+        world.heard("m1")
+        world.round()
+        assert len(world.events("owner.changed")) == turn, "once may be a brown-out"
+    (told,) = world.events("owner.changed")
+    assert told["hands_off"] and told["owner"] == "another manager" and "undone" in told["words"]
+    unit = world.site.roster.index["hub/site/m1"]
+    assert world.site.standing.asked(world.now_ms).hands_off[unit], "left alone"
+    assert list(world.site.hands) == ["hub/site/m1"]
+    world.round()
+    assert len(world.events("owner.changed")) == 1, "said once"
+    world.recorder.tell("hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": False, "owner": "the hub"})
+    asyncio.run(world.recorder.flush())
+    assert not world.site.standing.asked(world.now_ms + 10_000_000).hands_off[unit] and not world.site.hands
+
+
+def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
+    for _ in range(3):
+        world.verified("m1")
+        waking = command(world.now_ms, "hub/site/m1", Sleep(), "plan")
+        world.recorder.tell("hub/site", "command.issued", command_json(waking))
+        world.heard("m1")
+        world.round()
+        world.recorder.tell("hub/site", "command.receipt", {**command_json(waking), "outcome": "unknown", "text": "x"})
+        world.heard("m1")
+        world.round()
+    assert world.events("owner.changed") == []
+
+
+def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:
+    hub = Hub(tmp_path)
+    path = "/api/v1/sites/alma/miners/m1/release"
+    assert hub.client(Role.REGULATOR).post(path, json={"why": "x"}).status_code == 403
+    assert hub.client(Role.OPERATOR).post(path, json={}).status_code == 422
+    assert hub.client(Role.OPERATOR).post(path, json={"why": "ours again"}).status_code == 404

@@ -20,6 +20,7 @@ from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
+from hub.missing import missing
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
 from hub.runtime import Hub, site_of
@@ -260,6 +261,11 @@ class LiveView:
 
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
         return [ticket.to_json() for ticket in self._site(site).tickets.tickets(closed=closed)]
+
+    def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
+        rooms = self._hub.rooms
+        stale_s = rooms.config.control.stale_after_s
+        return [one.to_json() for one in missing(rooms.state, self._site(site), self._now(), after_s, stale_s)]
 
     def hands(self, site: str) -> list[dict[str, Any]]:
         return [hand_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]

@@ -159,6 +159,17 @@ async def tickets(
     return _view(request).tickets(site, closed)
 
 
+@router.get(SITE + "/missing")
+async def missing(
+    request: Request,
+    site: str,
+    after_s: float = Query(1200.0, ge=0, le=864_000),
+    by: Principal = Depends(Need("fleet:read")),
+) -> list[dict[str, Any]]:
+    """Miners that were woken so long ago and do not hash: what came of the wake, and what it costs."""
+    return _view(request).missing(site, after_s)
+
+
 @router.get(SITE + "/hands")
 async def hands(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""

@@ -287,6 +287,9 @@ class HubView(Protocol):
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
         """Work tickets (`hub.tickets`), costliest first."""
 
+    def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
+        """Miners that were woken and did not come back (`hub.missing`)."""
+
     def hands(self, site: str) -> list[dict[str, Any]]:
         """`scope, who, words, at_ms` of everybody else who commands here."""
 

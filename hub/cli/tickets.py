@@ -19,6 +19,7 @@ def add_to(miners: typer.Typer) -> None:
     miners.command("tickets")(tickets)
     miners.command("hands")(hands)
     miners.command("release")(release)
+    miners.command("missing")(missing_now)
 
 
 def tickets(
@@ -71,3 +72,27 @@ def release(
         put_json(told)
     else:
         say(f"{told['device']} is commanded again")
+
+
+def missing_now(
+    folder: Folder,
+    after_s: Annotated[float, typer.Option(min=0.0, help="Late once so many seconds have passed.")] = 1200.0,
+    json: Json = False,
+) -> None:
+    """Who was woken and did not come back, what came of the wake, and the hashrate that is not there."""
+    from hub.cli.folder import last_ms
+    from hub.missing import missing
+
+    config, journal, state = opened(folder)
+    now_ms, stale_s = last_ms(journal), config.control.stale_after_s
+    found = [one for site in state.sites.values() for one in missing(state, site, now_ms, after_s, stale_s)]
+    if json:
+        put_json({"as_of_ms": now_ms, "missing": [one.to_json() for one in found]})
+        return
+    rows = [
+        (one.device.partition("/")[2], one.state, round(one.late_s / 60, 1), one.outcome, one.words, one.lost_hs / 1e12)
+        for one in found
+    ]
+    put_table(
+        f"{len(rows)} did not come back", ("miner", "state", "minutes late", "wake was", "words", "TH/s lost"), rows
+    )

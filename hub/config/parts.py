@@ -150,6 +150,8 @@ class Site(Part):
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
     sensors: tuple[Device, ...] = ()
+    lessons: Existing | None = None
+    """What `mining-hub miners learn --write` wrote: learnt ramps, watts and hashes take the place of what is assumed."""
     transformer: TransformerPart | None = None
     weather: WeatherPart = WeatherPart()
     passports: tuple[Existing, ...] = ()

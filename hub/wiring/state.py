@@ -15,6 +15,7 @@ from kernel.span import Span
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.envelope import Envelope
 from miner_control.fleet import Roster, roster_of
+from miner_control.lessons import read_lessons, refined
 from miner_control.register import Register, load_register
 from miner_control.standing import Standing
 from telemetry.alarm import AlarmBook
@@ -58,6 +59,8 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
     envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
+    if site.lessons is not None:
+        envelopes = refined(envelopes, read_lessons(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
     roster = roster_of(register.miners, envelopes, phases=register.phases)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"

@@ -220,6 +220,10 @@ class FakeView:
         self._site(site)
         return []
 
+    def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
+        self._site(site)
+        return []
+
     def hands(self, site: str) -> list[dict[str, Any]]:
         self._site(site)
         return []

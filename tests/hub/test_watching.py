@@ -9,13 +9,18 @@ import pytest
 
 from hub.access import Role
 from hub.config import load
+from hub.missing import missing
 from hub.recorder import Recorder, at_once
 from hub.state import HubState
 from hub.watching import WatchDuty
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import Clock
+from kernel.errors import ConfigError
 from kernel.reading import Reading
-from miner_control.command import Sleep, command, command_json
+from miner_control.command import Intent, Sleep, Wake, command, command_json
+from miner_control.envelope import Provenance
+from miner_control.learn import Estimate, Learnt
+from miner_control.lessons import lessons_text
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from tests.hub.test_api_access import Hub
 from tests.telemetry.journal_cases import T0_MS
@@ -64,11 +69,11 @@ class World:
         asyncio.run(self.recorder.flush())
         self.now_ms += round(after_s * 1000)
 
-    def verified(self, device: str) -> None:
-        made = command(self.now_ms, f"hub/site/{device}", Sleep(), "plan")
+    def verified(self, device: str, intent: Intent = Sleep(), outcome: str = "verified") -> None:
+        made = command(self.now_ms, f"hub/site/{device}", intent, "plan")
         self.recorder.tell("hub/site", "command.issued", command_json(made))
         self.now_ms += 5000
-        receipt = {**command_json(made), "outcome": "verified", "took_s": 5.0, "sampled_ms": self.now_ms}
+        receipt = {**command_json(made), "outcome": outcome, "took_s": 5.0, "sampled_ms": self.now_ms}
         self.recorder.tell("hub/site", "command.receipt", receipt)
         asyncio.run(self.recorder.flush())
         self.now_ms += 5000
@@ -152,3 +157,37 @@ def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:
     assert hub.client(Role.REGULATOR).post(path, json={"why": "x"}).status_code == 403
     assert hub.client(Role.OPERATOR).post(path, json={}).status_code == 422
     assert hub.client(Role.OPERATOR).post(path, json={"why": "ours again"}).status_code == 404
+
+
+def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: World) -> None:
+    world.verified("m1", Wake(), "unknown")
+    world.verified("m2", Wake())
+    world.heard("m1", state="stopped", hashrate_hs=0.0)
+    world.heard("m2")
+    asyncio.run(world.recorder.flush())
+    late_ms = world.now_ms + 600_000
+    assert missing(world.state, world.site, late_ms, 1200.0, 3600.0) == [], "not yet late"
+    (one,) = missing(world.state, world.site, late_ms, 300.0, 3600.0)
+    assert (one.device, one.state, one.outcome) == ("hub/site/m1", "stopped", "unknown") and one.lost_hs > 1e14
+    silent = missing(world.state, world.site, late_ms, 300.0, 60.0)
+    assert [one.state for one in silent] == ["unreachable", "unreachable"], "whoever is silent is not back"
+    world.verified("m1", Sleep())
+    assert missing(world.state, world.site, late_ms + 600_000, 300.0, 36_000.0) == [], "a later shed is no absence"
+
+
+def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assumed = world.site.roster.groups[0].envelope
+    learnt = Learnt(ramp_up_s=Estimate(123.0, 1.0, 50), mode_power_w={"normal": Estimate(3333.0, 5.0, 50)})
+    (tmp_path / "learnt.json").write_text(lessons_text({("Whatsminer M50S", "whatsminer"): learnt}))
+    (tmp_path / "hub.toml").write_text(
+        SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nlessons = "learnt.json"')
+    )
+    state = empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
+    roster = state.sites["hub/site"].roster
+    envelope = roster.groups[0].envelope
+    assert assumed.provenance is not Provenance.LEARNT and envelope.provenance is Provenance.LEARNT
+    assert envelope.ramp_up_s == 123.0 and roster.mode_power_w[0, envelope.names.index("normal")] == 3333.0
+    (tmp_path / "learnt.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())

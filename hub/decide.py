@@ -104,7 +104,9 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     fleet = fleet_at(state, site, now_ms, pace.stale_s)
     limits = limits_at(state, site, now_ms)
     meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
-    terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor))
+    terms = Terms(
+        site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=site.config.heat_least_w
+    )
     decision = step(now_ms, fleet, site.schedule, limits, terms, meters)
     guarded = guard(
         fleet,

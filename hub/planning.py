@@ -19,6 +19,7 @@ from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
 from kernel.span import local_day
 from scheduling.certified import Memory
+from scheduling.contracts import Held, TakeBlock
 from scheduling.control import Overhead
 from scheduling.exact import Effort
 from scheduling.facts import SiteNumbers, problem_of
@@ -28,10 +29,13 @@ from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem import Problem
 
+W_PER_MW = 1e6
 
-def numbers_of(config: Config, site: SiteState, currency: str) -> SiteNumbers:
+
+def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[TakeBlock] = ()) -> SiteNumbers:
     """What the configuration and the learnt overhead say to the planner."""
     planning = config.planning
+    held = {one.direction: Held(one.price_per_mwh / W_PER_MW, one.max_w, one.block_h) for one in site.config.reserve}
     return SiteNumbers(
         site=site.key,
         currency=currency,
@@ -43,6 +47,10 @@ def numbers_of(config: Config, site: SiteState, currency: str) -> SiteNumbers:
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,
+        heat_w=site.config.heat_least_w,
+        blocks=tuple(blocks),
+        reserve_down=held.get("down"),
+        reserve_up=held.get("up"),
         transformer=transformer_of(site.config),
         assumed_ambient_c=site.config.transformer.assumed_ambient_c if site.config.transformer else 0.0,
         weather=_weather(site.config),
@@ -55,10 +63,37 @@ def _weather(site: Site) -> Weather:
     return Weather(**told)
 
 
+def take_blocks(config: Config, state: HubState, site: SiteState, now_ms: int) -> list[TakeBlock]:
+    """The take-or-pay days that the horizon touches; of today what the main meter has seen used so far."""
+    if not site.config.take_or_pay:
+        return []
+    zone = ZoneInfo(site.config.zone)
+    until_ms = now_ms + round(max(until for _, until in config.planning.horizon) * 1000)
+    found: list[TakeBlock] = []
+    day = to_datetime(now_ms).astimezone(zone).date()
+    while (span := local_day(day, zone)).start_ms < until_ms:
+        used_wh = _used_wh(state, site, span.start_ms, now_ms) if span.start_ms < now_ms else 0.0
+        found += [
+            TakeBlock(span, one.energy_mwh_per_day * W_PER_MW, one.penalty_per_mwh / W_PER_MW, used_wh, one.name)
+            for one in site.config.take_or_pay
+            if one.valid_from <= day and (one.valid_to is None or day < one.valid_to)
+        ]
+        day = to_datetime(span.end_ms).astimezone(zone).date()
+    return found
+
+
+def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> float:
+    """Energy by the main meter's power since an instant, straight lines between samples; 0 where there is no meter."""
+    if site.main is None:
+        return 0.0
+    at_ms, power_w = state.traces[site.main].between(start_ms, now_ms)
+    return float(np.trapezoid(power_w, at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
+
+
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
     """The decision of an instant, from what the state holds. Raises ConfigError where a curve is missing."""
     return problem_of(
-        numbers_of(config, site, tariff.currency),
+        numbers_of(config, site, tariff.currency, take_blocks(config, state, site, now_ms)),
         fleet_at(state, site, now_ms, config.control.stale_after_s),
         site.standing.asked(now_ms).since_ms,
         tariff,

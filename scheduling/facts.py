@@ -19,10 +19,11 @@ from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, floor_ms, horizon
 from miner_control.fleet import Fleet
 from scheduling.branches import Branches, branches_of
+from scheduling.contracts import Held, TakeBlock, takes_of
 from scheduling.control import Overhead
 from scheduling.forecast import continued
 from scheduling.outlook import Weather, imbalance, surroundings
-from scheduling.problem import Battery, Floats, Groups, Ints, Order, Problem, Reserve, Site, Take
+from scheduling.problem import Battery, Floats, Groups, Ints, Order, Problem, Site, Take
 
 STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
 
@@ -54,8 +55,9 @@ class SiteNumbers:
     heat_w: float = 0.0
     battery: Battery | None = None
     takes: tuple[Take, ...] = ()
-    reserve_down: Reserve | None = None
-    reserve_up: Reserve | None = None
+    blocks: tuple[TakeBlock, ...] = ()
+    reserve_down: Held | None = None
+    reserve_up: Held | None = None
     transformer: Transformer | None = None
     assumed_ambient_c: float = 40.0
     weather: Weather = field(default_factory=Weather)
@@ -136,14 +138,14 @@ def problem_of(
         peak_price_per_w=price.demand_per_w if demand else 0.0,
         peak_so_far_w=peak_so_far_w,
         coincident_price_per_w=around.coincident_per_w,
-        takes=numbers.takes if traded is None else (*numbers.takes, *traded.takes),
+        takes=(*numbers.takes, *takes_of(numbers.blocks, slots, now_ms), *(() if traded is None else traded.takes)),
         generation_w=around.generation_w,
         heat_w=np.maximum(numbers.heat_w, around.least_w),
         derate=around.derate,
         mode_max=np.maximum(fleet.roster.mode_power_w.shape[1] - 1 - around.hot, 0).astype(np.int64),
         battery=numbers.battery,
-        reserve_down=numbers.reserve_down,
-        reserve_up=numbers.reserve_up,
+        reserve_down=None if numbers.reserve_down is None else numbers.reserve_down.on(slots),
+        reserve_up=None if numbers.reserve_up is None else numbers.reserve_up.on(slots),
     )
     return Problem(slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts)
 

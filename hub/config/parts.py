@@ -132,6 +132,26 @@ class WeatherPart(Part):
     cold_least_w: float = Field(default=0.0, ge=0)
 
 
+class TakeOrPay(Part):
+    """Energy of each civil day that is paid for whether used or not; each MWh that is missing costs `penalty_per_mwh`."""
+
+    name: Name
+    energy_mwh_per_day: float = Field(gt=0)
+    penalty_per_mwh: float = Field(gt=0)
+    source: str = Field(min_length=1)
+    valid_from: date
+    valid_to: date | None = None
+
+
+class ReserveProduct(Part):
+    """Reserve that is sold: down (load that can be shed) or up, at money per MW and hour, at most `max_w`, in blocks."""
+
+    direction: Literal["down", "up"]
+    price_per_mwh: float = Field(ge=0)
+    max_w: Watts
+    block_h: Literal[1, 2, 4, 6, 8, 12, 24] = 4
+
+
 class Site(Part):
     """One site of the hub: its operator, zone, connection and devices."""
 
@@ -152,6 +172,10 @@ class Site(Part):
     sensors: tuple[Device, ...] = ()
     lessons: Existing | None = None
     """What `mining-hub miners learn --write` wrote: learnt ramps, watts and hashes take the place of what is assumed."""
+    heat_least_w: float = Field(default=0.0, ge=0)
+    """Least power that heat consumers or loops need at all times."""
+    take_or_pay: tuple[TakeOrPay, ...] = ()
+    reserve: tuple[ReserveProduct, ...] = ()
     transformer: TransformerPart | None = None
     weather: WeatherPart = WeatherPart()
     passports: tuple[Existing, ...] = ()

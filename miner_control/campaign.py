@@ -15,7 +15,9 @@ from uuid import UUID
 from kernel.errors import ConfigError, Fault
 from miner_control.command import (
     Command,
+    InstallFirmware,
     Intent,
+    RollBackFirmware,
     SetCredential,
     SetMode,
     SetPools,
@@ -28,7 +30,7 @@ from miner_control.fleet import ASLEEP, UNSURE, Fleet
 from miner_control.health import PoolRule, host_of
 
 GOOD: Final = frozenset({"verified", "accepted"})
-NEEDS_TWO: Final = (SetPools, SetCredential)
+NEEDS_TWO: Final = (SetPools, SetCredential, InstallFirmware, RollBackFirmware)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the same command.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -82,6 +82,26 @@ class SetCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallFirmware:
+    """Install a firmware image. `version` is what the miner must tell afterwards; `sha256` (hex) is of the image's bytes.
+
+    The bytes stand in `data` and are never journalled: an intent read back has none. Settings (pools, mode) are kept.
+    """
+
+    version: str
+    sha256: str
+    data: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackFirmware:
+    """Return to the image that ran before, where the firmware keeps it. `version` is what the miner must tell afterwards
+    ("": any other than now)."""
+
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchLoad:
     """Switch a load that is no miner: PDU socket, contactor, pump, fan; `index` is the socket or unit."""
 
@@ -92,7 +112,10 @@ class SwitchLoad:
 WITHDRAWN = "withdrawn before it was sent"
 """How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
 
-Intent = Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | SwitchLoad
+Intent = (
+    Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | InstallFirmware
+    | RollBackFirmware | SwitchLoad
+)  # fmt: skip
 
 
 def intent_text(intent: Intent) -> str:
@@ -116,6 +139,10 @@ def intent_text(intent: Intent) -> str:
             return "pools " + ", ".join(f"{pool.url} as {pool.user}" for pool in pools)
         case SetCredential(account, _):
             return f"credential of {account}"
+        case InstallFirmware(version, sha256, _):
+            return f"firmware {version} (sha256 {sha256[:12]})"
+        case RollBackFirmware(version):
+            return f"firmware back to {version or 'the one before'}"
         case SwitchLoad(index, on):
             return f"switch {index} {'on' if on else 'off'}"
 
@@ -158,6 +185,10 @@ def intent_json(intent: Intent) -> dict[str, Any]:
             return {"intent": "SetPools", "pools": [{"url": pool.url, "user": pool.user} for pool in pools]}
         case SetCredential(account, _):
             return {"intent": "SetCredential", "account": account}
+        case InstallFirmware(version, sha256, _):
+            return {"intent": "InstallFirmware", "version": version, "sha256": sha256}
+        case RollBackFirmware(version):
+            return {"intent": "RollBackFirmware", "version": version}
         case SwitchLoad(index, on):
             return {"intent": "SwitchLoad", "index": index, "on": on}
 
@@ -183,6 +214,10 @@ def intent_from_json(body: Mapping[str, Any]) -> Intent:
             return SetPools(tuple(Pool(str(pool["url"]), str(pool["user"])) for pool in body["pools"]))
         case "SetCredential":
             return SetCredential(str(body["account"]), "")
+        case "InstallFirmware":
+            return InstallFirmware(str(body["version"]), str(body["sha256"]))
+        case "RollBackFirmware":
+            return RollBackFirmware(str(body["version"]))
         case "SwitchLoad":
             return SwitchLoad(int(body["index"]), bool(body["on"]))
         case other:

@@ -57,7 +57,20 @@ def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> F
     """The site's fleet as the state shows it at an instant."""
     seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
     asked = site.standing.asked(now_ms)
+    held = site.campaigns.held()
+    if held and not ordered(state, site, now_ms):
+        units = [site.roster.index[device] for device in held if device in site.roster.index]
+        asked.hands_off[units] = True
     return fleet_of(site.roster, seen, asked, now_ms, stale_s=stale_s, starts_cap=site.starts_cap)
+
+
+def ordered(state: HubState, site: SiteState, now_ms: int) -> bool:
+    """Whether somebody's order limits the site, or a part of it, at this instant."""
+    return any(one.span.holds(now_ms) for one in _order_limits(state, site, now_ms))
+
+
+def _order_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
+    return [one for one in state.book.limits(now_ms) if one.scope == site.key or one.scope.startswith(f"{site.key}/")]
 
 
 def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
@@ -85,8 +98,7 @@ def _transformer_limit(state: HubState, site: SiteState, now_ms: int) -> list[Li
 
 def planned_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
     """What limits the site now or later, and does not follow the weather: the planner knows that by itself."""
-    ours = [one for one in state.book.limits(now_ms) if one.scope == site.key or one.scope.startswith(f"{site.key}/")]
-    return site.standing_limits() + ours
+    return site.standing_limits() + _order_limits(state, site, now_ms)
 
 
 def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float = METER_FRESH_S) -> dict[str, float]:

@@ -67,7 +67,8 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     url = f"http://{host}:{port}"
     clock = wired.hub.rooms.clock
     access = Access(data, clock)
-    view = LiveView(wired.hub, racks_of(wired), wired.office.lines, wired.office.file, wired.office.look, __version__)
+    office = wired.office
+    view = LiveView(wired.hub, racks_of(wired), office.lines, office.file, office.look, __version__, wired.provisions)
     app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
         for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock)]:

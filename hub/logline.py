@@ -35,6 +35,11 @@ def _alarm(body: Mapping[str, Any]) -> str:
     return f"alarm {body.get('what')}: {body.get('text') or body.get('rule')}, {place}"
 
 
+def _campaign(body: Mapping[str, Any]) -> str:
+    why = f": {body['why']}" if body.get("why") else ""
+    return f"campaign {body.get('name')} {body.get('what')} by {body.get('by')}{why}"
+
+
 _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
     "hub.stopped": lambda b: "the hub stopped in order",
@@ -52,6 +57,9 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "plan.made": lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
     "owner.changed": lambda b: f"{_name(b)} now belongs to {b.get('owner')}" + (f": {b['words']}" if b.get("words") else ""),
     "hand.seen": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')}, {b.get('words')}",
+    "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
+    "campaign.changed": lambda b: _campaign(b),
+    "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",
     "ticket.opened": lambda b: f"ticket: {_name(b)}: {b.get('words')}; {b.get('remedy')}",
     "ticket.closed": lambda b: f"ticket closed: {_name(b)}: {b.get('words')}",
     "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",

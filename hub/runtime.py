@@ -61,6 +61,7 @@ class Rhythm:
     feeds_s: float = 5.0
     alarms_s: float = 5.0
     watch_s: float = 60.0
+    work_s: float = 1.0
 
 
 @dataclass(slots=True)

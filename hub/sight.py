@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from grid.availability import Units
 from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
 from hub.runtime import Rooms
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
-from miner_control.fleet import STATES, Fleet
+from miner_control.fleet import STATES, Fleet, Ints
 from miner_control.miner import State
 from scheduling.plan import Schedule
 
@@ -180,3 +181,29 @@ def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
 
 
 STATE_NAMES = tuple(str(state) for state in STATES)
+
+
+def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
+    """The fleet as rows of envelope numbers, at the meter."""
+    roster, group = fleet.roster, fleet.roster.group
+    option_w = fleet.option_w() * site.overhead_factor
+    rows = np.arange(len(fleet))
+    ceiling = fleet.ceiling.astype(np.int64) + 1
+    envelopes = [one.envelope for one in roster.groups]
+    down_s = np.array([one.ramp_down_s for one in envelopes])[group] if envelopes else np.zeros(0)
+    up_s = np.array([one.ramp_up_s for one in envelopes])[group] if envelopes else np.zeros(0)
+    aged_s = (fleet.now_ms - since_ms) / 1000.0
+    asleep = fleet.mode < 0
+    return Units(
+        power_w=fleet.power_w * site.overhead_factor,
+        low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),
+        high_w=option_w[rows, ceiling],
+        down_s=down_s,
+        up_s=up_s,
+        locked_down_s=np.where(asleep, 0.0, np.maximum(roster.min_on_s[group] - aged_s, 0.0)),
+        locked_up_s=np.where(asleep, np.maximum(roster.min_off_s[group] - aged_s, 0.0), 0.0),
+        known=fleet.fresh,
+        commandable=fleet.can_command,
+        faulty=np.array([STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),
+        protected=~roster.ours,
+    )

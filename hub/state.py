@@ -25,6 +25,7 @@ from kernel.event import Event
 from kernel.ids import device_key
 from kernel.reading import ReadingBatch
 from kernel.span import Span
+from miner_control.campaign import CampaignBook
 from miner_control.fleet import Roster
 from miner_control.standing import Standing
 from scheduling.plan import Schedule
@@ -63,6 +64,9 @@ class SiteState:
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=500))
     silent: dict[str, Event] = field(default_factory=dict)
     tickets: TicketBook = field(default_factory=TicketBook)
+    credentials: dict[str, str] = field(default_factory=dict)
+    """Credential by device key, where it was changed by a command: names of the configuration."""
+    campaigns: CampaignBook = field(default_factory=CampaignBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
     peak: MonthPeak = field(init=False)
@@ -97,7 +101,7 @@ class SiteState:
 
 
 _LOGGED = (
-    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "alarm.", "payout.", "report.",
+    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "alarm.", "payout.", "report.",
     "operator.", "access.denied",
 )  # fmt: skip
 
@@ -174,6 +178,8 @@ class HubState:
             site.silent.pop(str(body["device"]), None)
         elif kind.startswith("ticket."):
             site.tickets.apply(kind, body, event.at_ms)
+        elif kind.startswith("campaign."):
+            site.campaigns.apply(kind, body, event.at_ms)
         elif kind == "hand.seen":
             site.hands[str(body["scope"])] = event
         elif kind == "plan.made":
@@ -188,6 +194,9 @@ class HubState:
             elif kind == "command.issued":
                 site.issued += 1
             elif kind == "command.receipt":
+                site.campaigns.apply(kind, body, event.at_ms)
+                if body["intent"] == "SetCredential" and body["outcome"] == "accepted" and body.get("name"):
+                    site.credentials[str(body["device"])] = str(body["name"])
                 outcome = str(body["outcome"])
                 site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
                 site.receipts.appendleft({**body, "at_ms": event.at_ms})

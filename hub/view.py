@@ -5,15 +5,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 import hub.api.view as shape
-from grid.availability import Availability, Units, available
+from grid.availability import Availability, available
 from grid.dispatch import Authority, Happening
 from grid.limit import Limit, cap_at
 from grid.order import read_change, read_order
 from grid.tariff import Tariff
 from hub import sight
+from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
@@ -23,13 +22,14 @@ from hub.logline import line
 from hub.missing import missing
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
+from hub.provisions import Provisions
 from hub.runtime import Hub, site_of
 from hub.state import SiteState
 from hub.trace import Trace
 from kernel.curve import known
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
-from miner_control.fleet import Fleet, Ints
+from miner_control.fleet import Fleet
 from miner_control.miner import State
 from telemetry.alarm import AlarmBook
 from telemetry.exposition import Figure, exposition
@@ -53,10 +53,12 @@ class LiveView:
         report_file: ReportFile,
         ledger: LedgerLook,
         version: str,
+        provisions: Provisions,
     ) -> None:
         self._hub, self._racks = hub, racks
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
+        self._provisions = provisions
         self._started_ms = hub.rooms.clock.now_ms()
         self._desk = asyncio.Lock()
         """One message at a time is decided and journalled: the next is judged by what came of it."""
@@ -321,7 +323,7 @@ class LiveView:
         room_w = float("inf") if cap is None else cap.power_w - float(fleet.power_w.sum()) * site.overhead_factor
         notice_s = config.control.tick_s / 2 + WIRE_S
         rate = site.config.inrush_w_per_s
-        return available(_units(fleet, since_ms, site), now_ms, notice_s=notice_s, room_w=room_w, rate=rate)
+        return available(sight.units_of(fleet, since_ms, site), now_ms, notice_s=notice_s, room_w=room_w, rate=rate)
 
     def ledger(self) -> shape.Ledger:
         return self._ledger()
@@ -428,33 +430,34 @@ class LiveView:
             for body in changes:
                 await self._hub.rooms.recorder.commit(key, "alarm.changed", body)
 
+    def campaigns(self, site: str) -> list[dict[str, Any]]:
+        now_ms = self._now()
+        held = self._site(site).campaigns.campaigns.values()
+        return [one.status(now_ms) for one in sorted(held, key=lambda one: -one.proposed_ms)]
+
+    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
+        here, rooms, now_ms = self._site(site), self._hub.rooms, self._now()
+        stale_s = rooms.config.control.stale_after_s
+        plan = await rooms.offload(proposed, rooms.state, here, self._provisions, body, by, now_ms, stale_s)
+        if not dry:
+            await rooms.recorder.commit(here.key, "campaign.proposed", plan.to_json())
+        return {"dry_run": dry, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
+
+    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
+        here, rooms = self._site(site), self._hub.rooms
+        async with self._desk:
+            found = here.campaigns.campaigns.get(campaign)
+            if found is None:
+                raise shape.NotThere(f"no campaign {campaign[:60]!r} at {site}")
+            if what not in (*ACTS, "approved"):
+                raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
+            if problem := refusal(found, what, by):
+                raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
+            body = {"id": campaign, "name": found.plan.name, "what": what, "by": by, "why": why}
+            await rooms.recorder.commit(here.key, "campaign.changed", body)
+        return found.status(self._now())
+
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         rooms = self._hub.rooms
         key = rooms.config.hub.name if site is None else self._site(site).key
         await rooms.recorder.commit(key, kind, body)
-
-
-def _units(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
-    """The fleet as rows of envelope numbers, at the meter."""
-    roster, group = fleet.roster, fleet.roster.group
-    option_w = fleet.option_w() * site.overhead_factor
-    rows = np.arange(len(fleet))
-    ceiling = fleet.ceiling.astype(np.int64) + 1
-    envelopes = [one.envelope for one in roster.groups]
-    down_s = np.array([one.ramp_down_s for one in envelopes])[group] if envelopes else np.zeros(0)
-    up_s = np.array([one.ramp_up_s for one in envelopes])[group] if envelopes else np.zeros(0)
-    aged_s = (fleet.now_ms - since_ms) / 1000.0
-    asleep = fleet.mode < 0
-    return Units(
-        power_w=fleet.power_w * site.overhead_factor,
-        low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),
-        high_w=option_w[rows, ceiling],
-        down_s=down_s,
-        up_s=up_s,
-        locked_down_s=np.where(asleep, 0.0, np.maximum(roster.min_on_s[group] - aged_s, 0.0)),
-        locked_up_s=np.where(asleep, np.maximum(roster.min_off_s[group] - aged_s, 0.0), 0.0),
-        known=fleet.fresh,
-        commandable=fleet.can_command,
-        faulty=np.array([sight.STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),
-        protected=~roster.ours,
-    )

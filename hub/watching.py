@@ -16,7 +16,7 @@ from kernel.clock import Clock
 from kernel.reading import Reading
 from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
-from miner_control.health import HealthFinding, Usual, examine
+from miner_control.health import HealthFinding, PoolRule, Usual, examine
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, undone
 
 SIGHT_MS = 24 * 3_600_000
@@ -26,14 +26,22 @@ Told = list[tuple[str, str, dict[str, Any]]]
 
 
 class WatchDuty:
-    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined."""
+    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined; `pools`: which are ours, by site."""
 
     name = "watch"
 
     def __init__(
-        self, state: HubState, recorder: Recorder, clock: Clock, offload: Offload, every_s: float, fresh_s: float
+        self,
+        state: HubState,
+        recorder: Recorder,
+        clock: Clock,
+        offload: Offload,
+        every_s: float,
+        fresh_s: float,
+        pools: Mapping[str, PoolRule | None] | None = None,
     ) -> None:
         self.every_s = every_s
+        self._pools = pools or {}
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
@@ -64,7 +72,7 @@ class WatchDuty:
         findings: list[HealthFinding] = []
         for device, reading in readings.items():
             group = int(site.roster.group[site.roster.index[device]])
-            findings += examine(reading, site.roster.groups[group].envelope, Usual())
+            findings += examine(reading, site.roster.groups[group].envelope, Usual(), self._pools.get(site.key))
         return self._rounds[site.key].judge(site.tickets, findings, frozenset(readings))
 
     def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ is sent once through the miner's own lane, and then believed only when a reading
 (`readback`). Silence, or an acknowledgement without effect, is Unknown at the deadline. An unreachable miner is asked
 again until the deadline on a narrow lane of its own, so that those who do not answer never delay those who do.
 
-A newer command for a device replaces the older one: one that was not sent is withdrawn, one whose proof is still awaited
-ends Unknown. The same id twice is the same command: the second asker gets the first one's receipt.
+A newer command for a device replaces the older one of its kind (load, or work such as pools and passwords): one that was
+not sent is withdrawn, one whose proof is still awaited ends Unknown. The same id twice is the same command: the second
+asker gets the first one's receipt.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.command import WITHDRAWN, Command, Intent, PowerPercent, PowerTarget, SetMode, Wake
+from miner_control.command import WITHDRAWN, WORK, Command, Intent, PowerPercent, PowerTarget, SetMode, Wake
 from miner_control.driver import MinerDriver
 from miner_control.envelope import Envelope
 from miner_control.readback import can_be_seen, shows, tier_of
@@ -96,6 +97,14 @@ class Inrush:
             self._next_s = self._clock.monotonic_s() + rise_w / self._pace_w_per_s
 
 
+_Slot = tuple[str, bool]
+
+
+def _slot(command: Command) -> _Slot:
+    """What a newer command takes the place of: the device's load is asked for by one command at a time, and so is work."""
+    return command.device, isinstance(command.intent, WORK)
+
+
 @dataclass(slots=True)
 class _Live:
     """A command on its way: `sent` from the moment its bytes may have left; `done` gets its receipt."""
@@ -142,7 +151,7 @@ class Actuator:
         self._writes = Gate(in_flight)
         self._watches = Gate(watch_in_flight)
         self._pace_s = pace_s
-        self._live: dict[str, _Live] = {}
+        self._live: dict[_Slot, _Live] = {}
         self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -161,10 +170,11 @@ class Actuator:
     def observe(self, readings: Iterable[Reading]) -> None:
         """Ordinary polls are evidence too: hand their readings in as they come."""
         for reading in readings:
-            live = self._live.get(reading.device)
-            if live is not None and live.answered_ms and reading.at_ms > live.answered_ms:
-                live.reading = reading
-                live.heard.set()
+            for work in (False, True):
+                live = self._live.get((reading.device, work))
+                if live is not None and live.answered_ms and reading.at_ms > live.answered_ms:
+                    live.reading = reading
+                    live.heard.set()
 
     async def make_ready(self, devices: Iterable[str]) -> int:
         """Have drivers make beforehand what a command will need (token, digest nonce), so that a shed costs one exchange
@@ -189,8 +199,10 @@ class Actuator:
 
     def withdraw(self, devices: Iterable[str] | None = None) -> int:
         """Take back what was not sent yet (of these devices, or all); returns how many. What was sent takes its course."""
-        chosen = list(self._live) if devices is None else [device for device in devices if device in self._live]
-        unsent = [self._live[device] for device in chosen if not self._live[device].sent]
+        chosen = None if devices is None else set(devices)
+        unsent = [
+            live for (device, _), live in self._live.items() if not live.sent and (chosen is None or device in chosen)
+        ]
         for live in unsent:
             self._end(live, Unreachable(WITHDRAWN))
         return len(unsent)
@@ -209,14 +221,14 @@ class Actuator:
     # --- one command --------------------------------------------------------------------------------------------------
 
     def _begin(self, command: Command) -> "asyncio.Future[Receipt]":
-        older = self._live.get(command.device)
+        older = self._live.get(_slot(command))
         if older is not None:
             self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(WITHDRAWN))
         live = _Live(command, asyncio.get_running_loop().create_future(), before=self._latest(command.device))
         self._known[command.id] = live.done
         while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
             self._known.popitem(last=False)
-        self._live[command.device] = live
+        self._live[_slot(command)] = live
         live.task = asyncio.create_task(self._see_through(live))
         self._tasks.add(live.task)
         live.task.add_done_callback(self._tasks.discard)
@@ -227,8 +239,9 @@ class Actuator:
         if live.done.done():
             return
         live.done.set_result(receipt)
-        if self._live.get(live.command.device) is live:
-            del self._live[live.command.device]
+        slot = _slot(live.command)
+        if self._live.get(slot) is live:
+            del self._live[slot]
         if live.task is not None and live.task is not asyncio.current_task():
             live.task.cancel()
         self._on_receipt(live.command, receipt, self._clock.now_ms())

@@ -75,10 +75,12 @@ class SetPools:
 
 @dataclass(frozen=True, slots=True)
 class SetCredential:
-    """Change the miner's management password (rotation)."""
+    """Change the miner's management password (rotation). `name` is that of the credential in the configuration: what is
+    journalled instead of the password."""
 
     account: str
     password: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,10 @@ Intent = (
 )  # fmt: skip
 
 
+WORK = (Locate, SetPools, SetCredential)
+"""Intents that leave the load as it is: they do not take the place of one that changes it, nor the other way round."""
+
+
 def intent_text(intent: Intent) -> str:
     """An intent as one stable word or phrase, free of secrets: `sleep`, `power_target 2500 W`, `mode low`."""
     match intent:
@@ -137,8 +143,8 @@ def intent_text(intent: Intent) -> str:
             return f"locate {'on' if on else 'off'}"
         case SetPools(pools):
             return "pools " + ", ".join(f"{pool.url} as {pool.user}" for pool in pools)
-        case SetCredential(account, _):
-            return f"credential of {account}"
+        case SetCredential(account, _, name):
+            return f"credential {name} of {account}"
         case InstallFirmware(version, sha256, _):
             return f"firmware {version} (sha256 {sha256[:12]})"
         case RollBackFirmware(version):
@@ -183,8 +189,8 @@ def intent_json(intent: Intent) -> dict[str, Any]:
             return {"intent": "Locate", "on": on}
         case SetPools(pools):
             return {"intent": "SetPools", "pools": [{"url": pool.url, "user": pool.user} for pool in pools]}
-        case SetCredential(account, _):
-            return {"intent": "SetCredential", "account": account}
+        case SetCredential(account, _, name):
+            return {"intent": "SetCredential", "account": account, "name": name}
         case InstallFirmware(version, sha256, _):
             return {"intent": "InstallFirmware", "version": version, "sha256": sha256}
         case RollBackFirmware(version):
@@ -213,7 +219,7 @@ def intent_from_json(body: Mapping[str, Any]) -> Intent:
         case "SetPools":
             return SetPools(tuple(Pool(str(pool["url"]), str(pool["user"])) for pool in body["pools"]))
         case "SetCredential":
-            return SetCredential(str(body["account"]), "")
+            return SetCredential(str(body["account"]), "", str(body.get("name", "")))
         case "InstallFirmware":
             return InstallFirmware(str(body["version"]), str(body["sha256"]))
         case "RollBackFirmware":

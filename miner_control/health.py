@@ -7,7 +7,7 @@ that sleeps, ramps or is silent is not judged by its hashrate.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kernel.reading import Reading
@@ -33,10 +33,12 @@ class Usual:
 
 @dataclass(frozen=True, slots=True)
 class PoolRule:
-    """Which pools and worker names are ours: `hosts` as `host:port`; `worker` with {device} for the last part of the key."""
+    """Which pools and worker names are ours: `hosts` as `host:port`; `worker` with {device} for the last part of the key,
+    or `workers` by device key."""
 
     hosts: frozenset[str]
     worker: str = ""
+    workers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def wrong_pool(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRul
     if rule is None:
         return None
     name = reading.device.rpartition("/")[2]
-    worker = rule.worker.replace("{device}", name)
+    worker = rule.workers.get(reading.device) or rule.worker.replace("{device}", name)
     for url, user in _pools(reading):
         if host_of(url) not in rule.hosts:
             return _finding(

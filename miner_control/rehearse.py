@@ -76,7 +76,7 @@ def secrets_of(intent: Intent) -> tuple[str, ...]:
     match intent:
         case SetPools(pools):
             return tuple(pool.password for pool in pools)
-        case SetCredential(_, password):
+        case SetCredential(password=password):
             return (password,)
         case _:
             return ()

@@ -23,6 +23,8 @@ FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
 LONGEST_QUEUE_S: Final = 900.0
 _FAILED: Final = frozenset({"refused", "unsupported", "unreachable", "unknown"})
+_RESTARTS: Final = ("Reboot", "InstallFirmware", "RollBackFirmware")
+"""While one of these is under way nothing else is asked of the unit."""
 _NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
 
 
@@ -71,6 +73,8 @@ class Standing:
         self._rest_until_ms = np.zeros(len(roster), dtype=np.int64)
         self._held = np.zeros(len(roster), dtype=np.bool_)
         self._start_day_ms = np.zeros(len(roster), dtype=np.int64)
+        self._restarting: dict[int, str] = {}
+        self._restart_until_ms = np.zeros(len(roster), dtype=np.int64)
 
     def apply(self, event: Event) -> None:
         """Take one event; those of other kinds, and of devices that are not in the roster, change nothing."""
@@ -87,9 +91,12 @@ class Standing:
     def _issued(self, unit: int, body: Mapping[str, Any]) -> None:
         envelope = self.roster.groups[int(self.roster.group[unit])].envelope
         mode = mode_of(intent_from_json(body), envelope, int(self._now.on_mode[unit]))
+        issued_ms = int(body["issued_ms"])
+        if body["intent"] in _RESTARTS:
+            self._restarting[unit] = str(body["id"])
+            self._restart_until_ms[unit] = issued_ms + round((float(body["deadline_s"]) + LONGEST_QUEUE_S) * 1000)
         if mode is None:
             return
-        issued_ms = int(body["issued_ms"])
         was_asleep = bool(self._now.put_to_sleep[unit])
         self._pending[unit] = _Pending(str(body["id"]), mode, was_asleep)
         self._now.put_to_sleep[unit] = False
@@ -105,6 +112,9 @@ class Standing:
             self._now.starts_used[unit] += 1
 
     def _answered(self, unit: int, body: Mapping[str, Any], at_ms: int) -> None:
+        if self._restarting.get(unit) == body["id"]:
+            del self._restarting[unit]
+            self._restart_until_ms[unit] = 0
         pending = self._pending.get(unit)
         if pending is None or pending.id != body["id"]:
             return
@@ -140,7 +150,7 @@ class Standing:
             until_ms=now.until_ms.copy(),
             since_ms=now.since_ms.copy(),
             starts_used=np.where(today, now.starts_used, 0),
-            hands_off=self._held | (self._rest_until_ms > now_ms),
+            hands_off=self._held | (self._rest_until_ms > now_ms) | (self._restart_until_ms > now_ms),
             put_to_sleep=now.put_to_sleep.copy(),
             proven_mode=now.proven_mode.copy(),
             proven_ms=now.proven_ms.copy(),

@@ -293,6 +293,17 @@ class HubView(Protocol):
     def hands(self, site: str) -> list[dict[str, Any]]:
         """`scope, who, words, at_ms` of everybody else who commands here."""
 
+    def campaigns(self, site: str) -> list[dict[str, Any]]:
+        """Bulk work (`miner_control.campaign.Campaign.status`), newest first."""
+
+    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
+        """Plan bulk work (`hub.campaigns.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.
+        Raises ConfigError with every fault."""
+
+    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
+        """Approve, pause, resume, retry, restore or end; its status then. Raises NotThere, and ConfigError where it may not
+        be (one's own vote never counts)."""
+
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> Series: ...
 
     def plan(self, site: str) -> dict[str, Any] | None:

@@ -103,21 +103,28 @@ def _stderr() -> Any:
 def rehearse(
     folder: Folder,
     device: Annotated[str, typer.Argument(help="The miner's key, hub/site/device.")],
-    intent: Annotated[str, typer.Argument(help="sleep, wake, reboot, locate, mode=NAME, power=WATTS, percent=SHARE.")],
+    intent: Annotated[
+        str,
+        typer.Argument(
+            help="sleep, wake, reboot, locate, mode=, power=, percent=, pools=, credential=, firmware=, rollback."
+        ),
+    ],
     json: Json = False,
 ) -> None:
     """Show the wire steps of a command without sending its writes: reads are carried out, secrets are masked."""
     from hub.config import load
+    from hub.provisions import Provisions
     from hub.wiring.scan import rehearse as played
     from hub.wiring.state import register_of_site
     from kernel.errors import ConfigError, Fault
     from miner_control.command import intent_text, receipt_json
 
-    asked = _intent(intent)
     config = load(folder / "hub.toml", environment={})
     miners = {miner.device: miner for site in config.sites for miner in register_of_site(config, site).miners}
     if device not in miners:
         raise ConfigError([Fault(device, "is not in the inventory", "See `mining-hub miners list`")])
+    provisions = Provisions(config, folder, folder / config.hub.data, miners)
+    asked = provisions.armed(provisions.named(device, provisions.intent(intent)[0]))
     steps, receipt = played(config, folder, miners[device], asked)
     if json:
         put_json({"device": device, "intent": intent_text(asked), "steps": steps, "outcome": receipt_json(receipt)})
@@ -126,22 +133,6 @@ def rehearse(
     for step in steps:
         typer.echo(f"  {step}")
     typer.echo(f"  -> {receipt_json(receipt)['outcome']}")
-
-
-def _intent(text: str) -> Any:
-    from kernel.errors import ConfigError, Fault
-    from miner_control.command import Locate, PowerPercent, PowerTarget, Reboot, SetMode, Sleep, Wake
-
-    word, _, value = text.partition("=")
-    plain = {"sleep": Sleep(), "wake": Wake(), "reboot": Reboot(), "locate": Locate(True)}
-    if not value and word in plain:
-        return plain[word]
-    if word == "mode" and value:
-        return SetMode(value)
-    if word in ("power", "percent") and value.replace(".", "", 1).isdigit():
-        return PowerTarget(float(value)) if word == "power" else PowerPercent(float(value))
-    remedy = "Write sleep, wake, reboot, locate, mode=low, power=2500 or percent=80"
-    raise ConfigError([Fault(f"intent {text!r}", "is none", remedy)])
 
 
 def health(folder: Folder, json: Json = False) -> None:

@@ -198,6 +198,25 @@ class Credential(Part):
     password_file: Path | None = None
 
 
+class PoolPart(Part):
+    """A pool that miners may be pointed at. `worker` is a template: {name}, {model}, {rack}, {position}, {feeder}, {serial},
+    {host}. What stands in no list of `pools` cannot be set, and a miner found there is a finding."""
+
+    url: str = Field(pattern=r"^[a-z0-9+]+://[^/\s]+:\d+(/.*)?$", examples=["stratum+tcp://pool.example:3333"])
+    worker: str = Field(min_length=1, examples=["account.{rack}x{position}"])
+    password_env: str | None = None
+    password_file: Path | None = None
+
+    @field_validator("worker")
+    @classmethod
+    def _known_fields(cls, worker: str) -> str:
+        try:
+            worker.format(**dict.fromkeys(("name", "model", "rack", "position", "feeder", "serial", "host"), "x"))
+        except (KeyError, ValueError, IndexError):
+            raise ValueError("use {name} {model} {rack} {position} {feeder} {serial} {host}") from None
+        return worker
+
+
 class Polling(Part):
     """How often each kind is asked, per tier."""
 
@@ -372,6 +391,7 @@ class Config(Part):
     sites: tuple[Site, ...] = Field(min_length=1)
     credentials: Mapping[str, Credential] = Field(default_factory=dict)
     dispatchers: tuple[Dispatcher, ...] = ()
+    pools: Mapping[Name, tuple[PoolPart, ...]] = Field(default_factory=dict)
     polling: Polling = Polling()
     mqtt: Mqtt = Mqtt()
     prices: Prices = Prices()

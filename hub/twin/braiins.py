@@ -234,6 +234,9 @@ class Braiins:
             case "PUT", "/performance/quick-ramping" if isinstance(body, dict):
                 unit.memory["quick"] = body.get("up_s")
                 return tell(body)
+            case "PUT", "/auth/password" if isinstance(body, dict) and body.get("password"):
+                unit.password = str(body["password"])
+                return Tell(204)
             case "PUT", "/pools/batch" if isinstance(body, list):
                 pools = [
                     Pool(str(pool["url"]), str(pool.get("user", "")), str(pool.get("password") or "x"))

@@ -146,6 +146,8 @@ class Epic:
                 site.set_power(unit, self._watts_for(unit, float(target)), now_ms)
             case "/perpetualtune", bool():
                 pass
+            case "/password", str() if param:
+                unit.password = param
             case "/coin", {"stratum_configs": [*configs]} if configs:
                 site.set_pools(unit, [_pool(config) for config in configs], now_ms)
             case _:

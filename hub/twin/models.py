@@ -78,10 +78,21 @@ class Model:
 
 _NORMAL_ONLY = (("normal", 1.0, 1.0),)
 _NORMAL_LOW = (("low", 0.78, 0.80), ("normal", 1.0, 1.0))
-_LUXOS_PROFILES = (("290MHz", 0.38, 0.46), ("340MHz", 0.50, 0.57), ("390MHz", 0.63, 0.69), ("440MHz", 0.78, 0.83),
-                   ("default", 1.0, 1.0), ("540MHz", 1.15, 1.11))  # fmt: skip
-_VNISH_PRESETS = tuple((str(round(3510 * share)), share, rate) for share, rate in
-                       ((0.73, 0.77), (0.83, 0.86), (0.93, 0.945), (1.0, 1.0), (1.13, 1.09)))  # fmt: skip
+_LUXOS_PROFILES = tuple(
+    (name, watts / 2794, rate / 121.8)
+    for name, watts, rate in (
+        ("190MHz", 784, 39.2), ("240MHz", 978, 49.5), ("290MHz", 1188, 59.8), ("365MHz", 1533, 75.3),
+        ("415MHz", 1785, 85.7), ("465MHz", 2052, 96.0), ("515MHz", 2336, 106.3), ("default", 2794, 121.8),
+        ("615MHz", 2954, 127.0), ("690MHz", 3461, 142.4), ("740MHz", 3820, 152.8), ("790MHz", 4195, 163.1),
+    )
+)  # fmt: skip
+_VNISH_PRESETS = tuple(
+    (str(watts), watts / 3610, rate / 242)
+    for watts, rate in (
+        (2550, 170), (2640, 176), (2890, 194), (3070, 206), (3250, 218), (3430, 230), (3610, 242), (3880, 260),
+        (4060, 271), (4240, 283), (4510, 301), (4690, 313),
+    )
+)  # fmt: skip
 _AVALON_LEVELS = (("eco", 0.62, 0.68), ("normal", 1.0, 1.0), ("super", 1.17, 1.12))
 
 
@@ -148,11 +159,11 @@ MODELS: Mapping[str, Model] = {
             traits=frozenset({"v1"}),
         ),
         _whatsminer("whatsminer-m30s++", "M30S++_VH100", 3472.0, 112.0, 148, "whatsminer", "20230803.11.REL"),
-        _third("luxos-s19k-pro", "Antminer S19k Pro", "luxos", "2025.4.8.220305", 2760.0, 120.0, 77,
+        _third("luxos-s19k-pro", "Antminer S19k Pro", "luxos", "2025.4.8.220305", 2794.0, 121.8, 77,
                modes=_LUXOS_PROFILES),
         _third("braiins-s21-pro", "Antminer S21 Pro", "braiins", "2026-04-14-0-912d084c-26.04-plus", 3510.0, 234.0, 65,
                sleep_w=60.0, down_s=8.0, up_s=120.0, step_s=120.0),
-        _third("vnish-s21-pro", "Antminer S21 Pro", "vnish", "1.3.4", 3510.0, 234.0, 65, sleep_w=30.0, down_s=8.0,
+        _third("vnish-s21-pro", "Antminer S21 Pro", "vnish", "1.3.4", 3610.0, 242.0, 65, sleep_w=30.0, down_s=8.0,
                up_s=300.0, modes=_VNISH_PRESETS, restarts=True),
         _third("avalon-a1466", "Avalon A1466", "avalon", "24102401_25462b2", 3230.0, 150.0, 156, make="Canaan",
                sleep_w=20.0, down_s=10.0, up_s=240.0, modes=_AVALON_LEVELS),

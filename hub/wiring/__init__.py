@@ -17,10 +17,12 @@ from grid.dispatch import Authority
 from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from hub.alarming import AlarmDuty
+from hub.campaigns import CampaignDuty
 from hub.config import Config
 from hub.energy import EnergyBook
 from hub.office import Office
 from hub.planning import PlanDuty
+from hub.provisions import Provisions
 from hub.recorder import Recorder, at_once, in_thread
 from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.settling import SettleDuty
@@ -66,6 +68,7 @@ class Wired:
 
     hub: Hub
     office: Office
+    provisions: Provisions
     settling: SettleDuty | None
     planners: dict[str, PlanDuty]
     registers: dict[str, Register]
@@ -132,7 +135,14 @@ def put_together(
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
-    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s))
+    miners = {miner.device: miner for register in base.registers.values() for miner in register.miners}
+    provisions = Provisions(config, base.folder, base.data, miners)
+    rules = {key: provisions.pool_rule(site.config) for key, site in state.sites.items()}
+    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, rules))
+    stale_s = config.control.stale_after_s
+    duties.append(
+        CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
+    )
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -155,7 +165,7 @@ def put_together(
         )
     )
     made.append(hub)
-    return Wired(hub, office, settling, planners, base.registers, base.book, [])
+    return Wired(hub, office, provisions, settling, planners, base.registers, base.book, [])
 
 
 async def live(config: Config, folder: Path, data: Path) -> Wired:
@@ -167,7 +177,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     feeds = feeds_of(config, clock, folder, lambda text: told_by_broker(board, text, clock.now_ms()))
 
     def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
-        ports = miner_ports(config, register, clock, exchanges, folder)
+        ports = miner_ports(config, site, register, clock, exchanges, folder)
         return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
 
     kept = keeping(base)
@@ -230,7 +240,12 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
         return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
 
     return put_together(
-        base, devices, (), wiring="simulated", tick_s=15.0, rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0)
+        base,
+        devices,
+        (),
+        wiring="simulated",
+        tick_s=15.0,
+        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0),
     )
 
 

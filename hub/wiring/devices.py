@@ -41,11 +41,12 @@ def credential(config: Config, name: str, folder: Path) -> tuple[str, str]:
 
 
 def miner_ports(
-    config: Config, register: Register, clock: Clock, exchanges: Exchanges, folder: Path
+    config: Config, site: SiteState, register: Register, clock: Clock, exchanges: Exchanges, folder: Path
 ) -> dict[str, MinerPort]:
+    """The miners of a site; a credential that was changed by a command goes before the inventory's."""
     ports = {}
     for miner in register.miners:
-        account, password = credential(config, miner.credential, folder)
+        account, password = credential(config, site.credentials.get(miner.device, miner.credential), folder)
         access = DeviceAccess(account, password, dict(miner.ports))
         ports[miner.device] = MinerPort(miner, DIALECTS[miner.dialect], access, clock, exchanges)
     return ports

@@ -73,7 +73,7 @@ class Avalon:
                 argument = f"led,1-{1 if on else 0}"
             case SetPools(pools):
                 return (yield from self._pools(access, pools))
-            case SetCredential(_, password):
+            case SetCredential(password=password):
                 argument = f"password,{access.password},{password}"
             case _:
                 return Unsupported(f"Avalon has no {type(intent).__name__}")

@@ -88,7 +88,7 @@ class Braiins:
                 ]
                 groups = [{"name": "Default", "pools": entries}]
                 return (yield from self._write(access, method, "pools/batch", groups, now_ms))
-            case SetCredential(_, password):
+            case SetCredential(password=password):
                 receipt = yield from self._write(access, method, "auth/password", {"password": password}, now_ms)
                 access.memory.pop("token", None)
                 return receipt

@@ -67,7 +67,7 @@ class Epic:
             case SetPools(pools):
                 configs = [{"pool": pool.url, "login": pool.user, "password": pool.password} for pool in pools]
                 path, param = "coin", {"coin": "BTC", "stratum_configs": configs[:3]}
-            case SetCredential(_, password):
+            case SetCredential(password=password):
                 path, param = "password", password
             case _:
                 return Unsupported(f"ePIC firmware has no {type(intent).__name__}")

@@ -69,7 +69,7 @@ class VNish:
             case SetPools(pools):
                 entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
                 return (yield from self._settings(access, {"miner": {"pools": entries}}))
-            case SetCredential(_, password):
+            case SetCredential(password=password):
                 change = {"password": {"current": access.password, "pw": password}}
                 receipt = yield from self._settings(access, change)
                 access.memory.pop("token", None)

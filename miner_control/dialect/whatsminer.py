@@ -98,7 +98,7 @@ class Whatsminer:
                     command |= {f"pool{index}": pool.url, f"worker{index}": pool.user, f"passwd{index}": pool.password}
             case SetPools():
                 return Unsupported("one to three pools")
-            case SetCredential(_, password):
+            case SetCredential(password=password):
                 command = {"cmd": "update_pwd", "old": access.password, "new": password}
             case _:
                 return Unsupported(f"Whatsminer firmware has no {type(intent).__name__}")

@@ -99,7 +99,7 @@ class WhatsminerV3:
                 return (yield from self._write(access, command, param, now_ms, secret=True))
             case SetPools():
                 return Unsupported("one to three pools")
-            case SetCredential(account, password):
+            case SetCredential(account=account, password=password):
                 command, param = "set.user.change_passwd", {"account": account, "new": password, "old": access.password}
                 return (yield from self._write(access, command, param, now_ms, secret=True))
             case _:

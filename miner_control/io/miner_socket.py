@@ -8,9 +8,9 @@ from typing import Any
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reading
-from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import Intent
+from kernel.reading import Reading, Reason
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
+from miner_control.command import Intent, SetCredential
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
 from miner_control.driver import Access, Answer, Dialect, Http, Request, Rpc
 from miner_control.io.exchanges import Cut, Exchanges, Whole
@@ -81,6 +81,8 @@ class MinerPort:
                 try:
                     talk = self.dialect.carry_out(self.access, intent, self._clock.now_ms())
                     receipt: Receipt = await self._drive(talk, course)
+                    if isinstance(intent, SetCredential) and isinstance(receipt, Accepted):
+                        receipt = await self._open_anew(intent, receipt)
                 finally:
                     self._leave()
             return receipt
@@ -91,6 +93,19 @@ class MinerPort:
             return Unknown(str(error)) if course.wrote else Unreachable(str(error))
         except DecodeError as error:
             return Unknown(str(error)) if course.wrote else Refused("unreadable", str(error))
+
+    async def _open_anew(self, intent: SetCredential, said: Accepted) -> Receipt:
+        """The password was changed: whether the new one opens the door. Where it does not, the old one is kept in hand."""
+        before, digest = self.access, self._digest
+        self.access, self._digest = Access(intent.account, intent.password, before.ports), None
+        try:
+            await self._drive(self.dialect.prepare(self.access, self._clock.now_ms()), _READING)
+            if digest is not None and self._digest is None:
+                raise TransportError(Reason.REFUSED, "401")
+        except (TransportError, DecodeError) as error:
+            self.access, self._digest = before, digest
+            return Unknown(f"it said yes ({said.text}), and the new password does not open it: {error}")
+        return said
 
     async def _turn(self) -> None:
         """Wait for the lane, first come first served: a plain queue, since a lock costs two coroutines a poll."""

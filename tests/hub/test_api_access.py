@@ -67,6 +67,8 @@ def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
         "report": "r-alma",
         "form": "json",
         "hold_id": "hold-9",
+        "campaign": "nobody",
+        "act": "pause",
     }
     for method, path, permission in permissions(app):
         if path not in PUBLIC:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kernel.errors import ConfigError
-from miner_control.campaign import Campaign, Rollout, plan_campaign
-from miner_control.command import Pool, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.campaign import Campaign, CampaignBook, Fits, Rollout, Wave, plan_campaign
+from miner_control.command import Command, Pool, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet
 from miner_control.health import PoolRule
 from miner_control.miner import State
@@ -20,10 +21,21 @@ def twenty() -> Fleet:
     return fleet(roster([envelope("a"), envelope("b")], 10))
 
 
-def run_wave(campaign: Campaign, now_ms: int, failing: frozenset[str] = frozenset()) -> list[str]:
-    asked = campaign.due(now_ms)
+def send(campaign: Campaign, fleet: Fleet, now_ms: int) -> list[Command]:
+    """What is due, as sent."""
+    due = campaign.due(fleet, now_ms)
+    if not isinstance(due, Wave):
+        if due:
+            campaign.changed("paused", "hub", due)
+        return []
+    campaign.sent(due.step, {str(one.id): one.device for one in due.commands}, now_ms)
+    return list(due.commands)
+
+
+def run_wave(campaign: Campaign, fleet: Fleet, now_ms: int, failing: frozenset[str] = frozenset()) -> list[str]:
+    asked = send(campaign, fleet, now_ms)
     for one in asked:
-        campaign.heard(one.id, "refused" if one.device in failing else "verified", now_ms)
+        campaign.heard(str(one.id), "refused" if one.device in failing else "verified", now_ms)
     return [one.device for one in asked]
 
 
@@ -35,22 +47,26 @@ def test_canaries_of_each_model_then_waves_with_a_gap():
         found.roster.groups[int(found.roster.group[found.roster.index[d]])].envelope.model for d in plan.waves[0]
     } == {"a", "b"}
     campaign = Campaign(plan, NOW_MS)
-    assert run_wave(campaign, NOW_MS) == list(plan.waves[0])
-    assert campaign.due(NOW_MS + 59_000) == [] and not campaign.paused
-    assert run_wave(campaign, NOW_MS + 60_000) == list(plan.waves[1])
+    assert run_wave(campaign, found, NOW_MS) == list(plan.waves[0])
+    assert campaign.due(found, NOW_MS + 59_000) is None and not campaign.paused
+    assert run_wave(campaign, found, NOW_MS + 60_000) == list(plan.waves[1])
+    assert campaign.held() == {*plan.waves[0], *plan.waves[1]}, "what it changed is held, and no more"
     at_ms, done = NOW_MS + 120_000, 2
-    while not campaign.status()["done"]:
-        done += bool(run_wave(campaign, at_ms))
+    while campaign.status(at_ms)["state"] != "done":
+        done += bool(run_wave(campaign, found, at_ms))
         at_ms += 60_000
-    assert done == 6 and campaign.status()["outcomes"] == {"verified": 20}
+    assert done == 6 and campaign.status(at_ms)["outcomes"] == {"verified": 20}
     assert "wave 0: 2 (canary)" in plan.preview()
+    campaign.changed("ended", "anna", "")
+    assert campaign.held() == set()
 
 
-def test_nothing_follows_a_wave_that_is_still_under_way():
+def test_nothing_follows_a_wave_that_is_under_way_and_what_died_with_the_hub_is_given_up():
     found = twenty()
-    campaign = Campaign(plan_campaign("x", found, found.devices, Reboot(), rollout=ROLLOUT), NOW_MS)
-    campaign.due(NOW_MS)
-    assert campaign.due(NOW_MS + 10_000_000) == []
+    campaign = Campaign(plan_campaign("x", found, found.devices, Reboot(), rollout=ROLLOUT, deadline_s=60.0), NOW_MS)
+    send(campaign, found, NOW_MS)
+    assert campaign.due(found, NOW_MS + 900_000) is None and campaign.status(NOW_MS + 900_000)["waiting"] == 2
+    assert campaign.due(found, NOW_MS + 961_000) == "2 of 2 failed in wave 0"
 
 
 def test_a_bad_canary_stops_it_a_person_resumes_and_a_retry_touches_failures_only():
@@ -58,17 +74,28 @@ def test_a_bad_canary_stops_it_a_person_resumes_and_a_retry_touches_failures_onl
     plan = plan_campaign("x", found, found.devices, SetMode("low"), rollout=ROLLOUT)
     campaign = Campaign(plan, NOW_MS)
     bad = frozenset(plan.waves[0][:1])
-    run_wave(campaign, NOW_MS, bad)
-    assert run_wave(campaign, NOW_MS + 60_000) == []
-    assert campaign.status()["paused"] == "1 of 2 failed in wave 0"
-    assert [one.device for one in campaign.retry(NOW_MS + 61_000)] == list(bad)
-    campaign.resume()
-    assert campaign.due(NOW_MS + 200_000) == [], "the retry is still under way"
-    for command_id in list(campaign._waiting):
-        campaign.heard(command_id, "refused", NOW_MS + 62_000)
-    assert run_wave(campaign, NOW_MS + 200_000) == list(plan.waves[1])
-    campaign.abort("shift ends")
-    assert run_wave(campaign, NOW_MS + 900_000) == []
+    run_wave(campaign, found, NOW_MS, bad)
+    assert run_wave(campaign, found, NOW_MS + 60_000) == []
+    assert campaign.status(NOW_MS + 60_000)["paused"] == "1 of 2 failed in wave 0"
+    campaign.changed("retry", "anna", "")
+    retried = send(campaign, found, NOW_MS + 61_000)
+    assert [one.device for one in retried] == list(bad) and "retry 1" in retried[0].reason
+    campaign.changed("resumed", "anna", "")
+    assert campaign.due(found, NOW_MS + 62_000) is None, "the retry is still under way"
+    campaign.heard(str(retried[0].id), "refused", NOW_MS + 62_000)
+    assert run_wave(campaign, found, NOW_MS + 200_000) == list(plan.waves[1])
+    campaign.changed("paused", "anna", "shift ends")
+    assert run_wave(campaign, found, NOW_MS + 900_000) == []
+
+
+def test_units_that_the_control_step_is_asking_are_waited_for():
+    found = twenty()
+    campaign = Campaign(plan_campaign("x", found, found.devices, SetMode("low"), rollout=ROLLOUT), NOW_MS)
+    unit = found.roster.index[campaign.plan.waves[0][0]]
+    wanted = found.wanted.copy()
+    wanted[unit] = ASLEEP
+    assert campaign.due(replace(found, wanted=wanted), NOW_MS) is None
+    assert isinstance(campaign.due(found, NOW_MS), Wave)
 
 
 def test_restore_goes_to_the_recorded_prior_state():
@@ -79,13 +106,46 @@ def test_restore_goes_to_the_recorded_prior_state():
     before = fleet(who, replace(said, mode=mode, state=state))
     plan = plan_campaign("shed", before, before.devices, Sleep(), rollout=Rollout(canary=0, wave_share=1.0))
     campaign = Campaign(plan, NOW_MS)
-    run_wave(campaign, NOW_MS)
+    run_wave(campaign, before, NOW_MS)
     asleep = fleet(who, seen(who, mode=ASLEEP))
-    back = {one.device: one.intent for one in campaign.restore(asleep, NOW_MS + 1000)}
+    campaign.changed("restore", "anna", "")
+    back = {one.device: one.intent for one in send(campaign, asleep, NOW_MS + 1000)}
     assert back == {"h/s/m00000": Wake(), "h/s/m00001": Wake(), "h/s/m00003": Wake()}
+    for command_id in list(campaign._waiting):
+        campaign.heard(command_id, "verified", NOW_MS + 2000)
     woken = fleet(who, seen(who, mode=1))
-    again = {one.device: one.intent for one in campaign.restore(woken, NOW_MS + 2000)}
+    campaign.changed("restore", "anna", "")
+    again = {one.device: one.intent for one in send(campaign, woken, NOW_MS + 2000)}
     assert again == {"h/s/m00001": SetMode("low"), "h/s/m00002": Sleep(), "h/s/m00003": SetMode("high")}
+
+
+def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
+    found = twenty()
+    plan = plan_campaign("tune", found, found.devices, SetMode("low"), campaign_id="c1", rollout=ROLLOUT, asked_by="a")
+    events = [("campaign.proposed", json.loads(json.dumps(plan.to_json())), NOW_MS)]
+    book = CampaignBook()
+    book.apply(*events[0])
+    live = book.campaigns["c1"]
+    assert live.plan == plan
+    due = live.due(found, NOW_MS)
+    assert isinstance(due, Wave)
+    events.append(
+        (
+            "campaign.wave",
+            {"id": "c1", "step": due.step, "commands": {str(c.id): c.device for c in due.commands}},
+            NOW_MS,
+        )
+    )
+    events += [("command.receipt", {"id": str(c.id), "outcome": "verified"}, NOW_MS + 5000) for c in due.commands]
+    for event in events[1:]:
+        book.apply(*event)
+    again = CampaignBook()
+    for event in events:
+        again.apply(*event)
+    assert again.campaigns["c1"].status(NOW_MS + 5000) == live.status(NOW_MS + 5000)
+    assert again.held() == book.held() == frozenset(plan.waves[0])
+    after = again.campaigns["c1"].due(found, NOW_MS + 70_000)
+    assert isinstance(after, Wave) and after.step == "wave 1"
 
 
 def test_who_is_left_out_and_why():
@@ -100,16 +160,28 @@ def test_who_is_left_out_and_why():
     assert sum(map(len, plan.waves)) == 1
 
 
-@pytest.mark.parametrize("approved_by", ["", "anna"])
-def test_pools_need_the_allow_list_and_another_person(approved_by: str):
+def test_a_campaign_that_fits_nobody_is_told_why():
+    found = twenty()
+    with pytest.raises(ConfigError, match="nobody can be asked: 20 is no S19"):
+        plan_campaign("x", found, found.devices, Reboot(), fits=Fits("*", "S19*"))
+    plan = plan_campaign("x", found, found.devices, Reboot(), fits=Fits("*", "a"))
+    assert len(plan.skipped) == 10 and {skip.why for skip in plan.skipped} == {"is no a"}
+
+
+def test_pools_need_the_allow_list_and_another_person():
     found = twenty()
     pools = SetPools((Pool("stratum+tcp://thief.example:3333", "x"),))
     rule = PoolRule(frozenset({"eu.pool.example:3333"}))
     with pytest.raises(ConfigError) as caught:
-        plan_campaign("pools", found, ["h/s/nobody"], pools, pools=rule, asked_by="anna", approved_by=approved_by)
-    assert len(caught.value.faults) == 3
+        plan_campaign("pools", found, ["h/s/nobody"], pools, pools=rule, asked_by="anna")
+    assert len(caught.value.faults) == 2
     ours = SetPools((Pool("stratum+tcp://eu.pool.example:3333", "x"),))
-    assert plan_campaign("pools", found, found.devices, ours, pools=rule, asked_by="anna", approved_by="boris").waves
+    campaign = Campaign(plan_campaign("pools", found, found.devices, ours, pools=rule, asked_by="anna"), NOW_MS)
+    assert campaign.due(found, NOW_MS) is None
+    campaign.changed("approved", "anna", "")
+    assert campaign.due(found, NOW_MS) is None, "one's own vote never counts"
+    campaign.changed("approved", "boris", "")
+    assert isinstance(campaign.due(found, NOW_MS), Wave)
 
 
 # --- the ladder -----------------------------------------------------------------------------------------------------------

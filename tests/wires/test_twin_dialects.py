@@ -126,8 +126,8 @@ def test_a_power_target_is_met_where_the_firmware_has_one(twin: Twin, dialect: s
 
 @pytest.mark.parametrize(
     ("dialect", "mode", "share"),
-    [("whatsminer", "low", 0.78), ("whatsminer_v3", "low", 0.78), ("luxos", "390MHz", 0.63), ("vnish", "2562", 0.73),
-     ("avalon", "eco", 0.62), ("auradine", "eco", 0.7)],
+    [("whatsminer", "low", 0.78), ("whatsminer_v3", "low", 0.78), ("luxos", "365MHz", 1533 / 2794),
+     ("vnish", "2550", 2550 / 3610), ("avalon", "eco", 0.62), ("auradine", "eco", 0.7)],
 )  # fmt: skip
 def test_a_mode_is_taken(twin: Twin, dialect: str, mode: str, share: float) -> None:
     miner = of(twin, dialect, 0)

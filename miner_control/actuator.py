@@ -6,6 +6,9 @@ is sent once through the miner's own lane, and then believed only when a reading
 (`readback`). Silence, or an acknowledgement without effect, is Unknown at the deadline. An unreachable miner is asked
 again until the deadline on a narrow lane of its own, so that those who do not answer never delay those who do.
 
+Firmware goes to few miners at once (`uploads`), for an image is large and the network between is everybody's; a miner that
+tells the wanted version beforehand is not written to.
+
 A newer command for a device replaces the older one of its kind (load, or work such as pools and passwords): one that was
 not sent is withdrawn, one whose proof is still awaited ends Unknown. The same id twice is the same command: the second
 asker gets the first one's receipt.
@@ -23,10 +26,21 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.command import WITHDRAWN, WORK, Command, Intent, PowerPercent, PowerTarget, SetMode, Wake
+from miner_control.command import (
+    WITHDRAWN,
+    WORK,
+    Command,
+    InstallFirmware,
+    Intent,
+    PowerPercent,
+    PowerTarget,
+    SetMode,
+    Wake,
+)
 from miner_control.driver import MinerDriver
 from miner_control.envelope import Envelope
-from miner_control.readback import can_be_seen, shows, tier_of
+from miner_control.readback import can_be_seen, shows, tells, tier_of
+from telemetry.source import Tier
 
 SUPERSEDED: Final = "superseded by a newer command"
 _REMEMBERED: Final = 5_000
@@ -41,6 +55,13 @@ class Preparing(Protocol):
     """A driver that can make a token or nonce before it is needed. Raises TransportError or DecodeError."""
 
     async def prepare(self) -> None: ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A driver that can say why its firmware cannot do a thing."""
+
+    def why_not(self, intent: Intent) -> str: ...
 
 
 class Gate:
@@ -126,7 +147,7 @@ class Actuator:
 
     `envelope_of(device)` and `latest(device)` give what is known; `on_receipt(command, receipt, at_ms)` is called once for
     each command with its last receipt, to be journalled. `in_flight` bounds writes, `watch_in_flight` read-backs and
-    retries together. `pace_s` are the first and the longest pause between read-backs.
+    retries together, `uploads` images on their way. `pace_s` are the first and the longest pause between read-backs.
     """
 
     def __init__(
@@ -140,6 +161,7 @@ class Actuator:
         inrush_w_per_s: float | None = None,
         in_flight: int = 512,
         watch_in_flight: int = 128,
+        uploads: int = 4,
         pace_s: tuple[float, float] = (1.0, 15.0),
     ) -> None:
         self._drivers = drivers
@@ -150,6 +172,7 @@ class Actuator:
         self._inrush = Inrush(inrush_w_per_s, clock)
         self._writes = Gate(in_flight)
         self._watches = Gate(watch_in_flight)
+        self._uploads = Gate(uploads)
         self._pace_s = pace_s
         self._live: dict[_Slot, _Live] = {}
         self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
@@ -172,7 +195,8 @@ class Actuator:
         for reading in readings:
             for work in (False, True):
                 live = self._live.get((reading.device, work))
-                if live is not None and live.answered_ms and reading.at_ms > live.answered_ms:
+                fresh = live is not None and live.answered_ms and reading.at_ms > live.answered_ms
+                if live is not None and fresh and tells(live.command.intent, reading):
                     live.reading = reading
                     live.heard.set()
 
@@ -262,8 +286,16 @@ class Actuator:
         envelope = self._envelope_of(command.device)
         if type(command.intent).__name__ not in envelope.commands:
             text = f"{envelope.model} with {envelope.firmware} has no {type(command.intent).__name__}"
-            self._end(live, Unsupported(text))
+            why = driver.why_not(command.intent) if isinstance(driver, Explaining) else ""
+            self._end(live, Unsupported(f"{text}: {why}" if why else text))
             return
+        if tier_of(command.intent) is Tier.DAILY:
+            # What it runs is compared with what it will run, and no poll of late may have told it.
+            reading = await self._read(live, driver)
+            live.before = live.before if reading is None else reading
+            if reading is not None and shows(command.intent, envelope, reading, since_s=0.0, went_dark=False):
+                self._end(live, Verified(reading, 0.0))
+                return
         rise_w = self._rise_w(command.intent, envelope, live.before)
         await self._inrush.wait(rise_w)
         receipt = await self._send(live, driver, rise_w)
@@ -281,12 +313,14 @@ class Actuator:
         A rise that is asked again takes its turn under the inrush limit anew, once the miner answers at all: a switch
         that comes back must not start a whole row at once, and the dead use up nobody's turn.
         """
-        command, gate, pause_s = live.command, self._writes, 1.0
+        command, pause_s, first = live.command, 1.0, True
+        upload = isinstance(command.intent, InstallFirmware)
+        gate = self._uploads if upload else self._writes
         live.sent_s = self._clock.monotonic_s()
         while True:
             await gate.enter(command.priority)
             try:
-                if gate is self._writes:
+                if first:
                     live.sent_s = self._clock.monotonic_s()
                 live.sent = True
                 receipt = await driver.carry_out(command.intent, max(0.1, self._left_s(live)))
@@ -302,7 +336,8 @@ class Actuator:
                 if self._left_s(live) <= pause_s:
                     return receipt
                 await asyncio.sleep(pause_s)
-                gate, pause_s = self._watches, min(2.0 * pause_s, 30.0)
+                gate, first = gate if upload else self._watches, False
+                pause_s = min(2.0 * pause_s, 30.0)
                 if rise_w <= 0 or await self._answers(live, driver):
                     break
             await self._inrush.wait(rise_w)
@@ -323,9 +358,10 @@ class Actuator:
     async def _confirm(self, live: _Live, driver: MinerDriver, envelope: Envelope, answer: Receipt) -> Receipt:
         """Read until the effect shows, or the deadline comes."""
         pause_s, said = self._pace_s[0], answer.text if isinstance(answer, Accepted | Unknown) else ""
+        last: Reading | None = None
         while (left_s := self._left_s(live)) > 0:
             reading = await self._evidence(live, driver, min(pause_s, left_s))
-            pause_s = min(1.5 * pause_s, self._pace_s[1])
+            pause_s, last = min(1.5 * pause_s, self._pace_s[1]), reading or last
             since_s = self._clock.monotonic_s() - live.sent_s
             if reading is not None and shows(
                 live.command.intent,
@@ -337,6 +373,9 @@ class Actuator:
             ):
                 return Verified(reading, since_s)
         told = f"the miner said: {said}" if said else "the miner did not answer the command"
+        if tier_of(live.command.intent) is Tier.DAILY:
+            runs = f"it runs {last.get('firmware')}" if last is not None else "nobody has answered since"
+            told = f"{told}; {runs}"
         return Unknown(f"no proof within {live.command.deadline_s:g} s; {told}")
 
     async def _evidence(self, live: _Live, driver: MinerDriver, pause_s: float) -> Reading | None:
@@ -348,6 +387,11 @@ class Actuator:
             pass
         else:
             return live.reading
+        reading = await self._read(live, driver)
+        return reading if reading is not None and reading.at_ms > live.answered_ms else None
+
+    async def _read(self, live: _Live, driver: MinerDriver) -> Reading | None:
+        """What the miner says now, on the narrow lane. None: silence, or nothing that can be read."""
         await self._watches.enter(live.command.priority)
         try:
             reading = await driver.read(tier_of(live.command.intent))
@@ -358,7 +402,7 @@ class Actuator:
             return None
         finally:
             self._watches.leave()
-        return reading if reading.at_ms > live.answered_ms else None
+        return reading if tells(live.command.intent, reading) else None
 
     @staticmethod
     def _rise_w(intent: Intent, envelope: Envelope, before: Reading | None) -> float:

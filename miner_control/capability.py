@@ -19,6 +19,7 @@ from miner_control.envelope import Provenance
 
 INTENTS: Final = frozenset(
     {"Sleep", "Wake", "PowerTarget", "PowerPercent", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"}
+    | {"InstallFirmware", "RollBackFirmware"}
 )
 _DYNAMICS: Final = ("sleep_w", "ramp_up_s", "ramp_down_s", "start_lost_s", "min_on_s", "min_off_s")
 

@@ -7,7 +7,7 @@ the same command.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from kernel.ids import business_id
@@ -98,9 +98,13 @@ class InstallFirmware:
 @dataclass(frozen=True, slots=True)
 class RollBackFirmware:
     """Return to the image that ran before, where the firmware keeps it. `version` is what the miner must tell afterwards
-    ("": any other than now)."""
+    ("": any other than now; STOCK: the maker's own, off with the aftermarket firmware)."""
 
     version: str = ""
+
+
+STOCK: Final = "stock"
+"""The version that `RollBackFirmware` asks for where the maker's own firmware is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,10 @@ class SwitchLoad:
     index: int
     on: bool
 
+
+FIRMWARE_DEADLINE_S: Final = 1200.0
+"""For upload, flashing, restart and the new version's first answer; makers name no figure, operators wait up to a quarter of
+an hour."""
 
 WITHDRAWN = "withdrawn before it was sent"
 """How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
@@ -122,6 +130,11 @@ Intent = (
 
 WORK = (Locate, SetPools, SetCredential)
 """Intents that leave the load as it is: they do not take the place of one that changes it, nor the other way round."""
+
+
+def deadline_of(intent: Intent) -> float:
+    """How long proof of an intent may take, in seconds, where nobody says otherwise."""
+    return FIRMWARE_DEADLINE_S if isinstance(intent, InstallFirmware | RollBackFirmware) else 120.0
 
 
 def intent_text(intent: Intent) -> str:
@@ -167,11 +180,11 @@ class Command:
 
 
 def command(
-    tick_ms: int, device: str, intent: Intent, reason: str, *, deadline_s: float = 120.0, priority: int = 5
+    tick_ms: int, device: str, intent: Intent, reason: str, *, deadline_s: float | None = None, priority: int = 5
 ) -> Command:
-    """A command with its derived id: same tick, device and intent, same command."""
+    """A command with its derived id: same tick, device and intent, same command. Without `deadline_s`: what its intent needs."""
     made = business_id(tick_ms, "command", device, intent_text(intent))
-    return Command(made, device, intent, reason, tick_ms, deadline_s, priority)
+    return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority)
 
 
 def intent_json(intent: Intent) -> dict[str, Any]:
@@ -256,7 +269,7 @@ def command_from_json(body: Mapping[str, Any]) -> Command:
     )
 
 
-_PROOF = ("state", "mode", "power_w", "power_limit_w", "hashrate_hs", "uptime_s")
+_PROOF = ("state", "mode", "power_w", "power_limit_w", "hashrate_hs", "uptime_s", "firmware")
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from kernel.receipt import Receipt
 from miner_control.command import Intent
 from telemetry.source import Tier
 
+Parts = tuple[bytes, ...]
+"""What is sent piece by piece, one after another: a firmware image stands among them as it is, and is never copied."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
@@ -23,12 +26,21 @@ class Rpc:
 
     The reply ends at NUL, at a complete JSON document, or when the peer closes, whichever comes first.
     `writes` marks a request that may change the device: it is never sent twice by the shell.
+    `keeps_line`: the connection stays for the next request of this talk, which goes over it and not over a new one.
     """
 
-    payload: bytes
+    payload: bytes | Parts
     port: int
     length_prefixed: bool = False
     writes: bool = False
+    keeps_line: bool = False
+
+    @property
+    def frame(self) -> bytes | Parts:
+        """The payload behind its length."""
+        if isinstance(self.payload, bytes):
+            return len(self.payload).to_bytes(4, "little") + self.payload
+        return (sum(map(len, self.payload)).to_bytes(4, "little"), *self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Http:
     path: str
     port: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | Parts = b""
     digest: bool = False
     writes: bool = False
 

@@ -6,15 +6,19 @@ before was taken and had no effect.
 """
 
 import json
+import re
 from typing import Final
 
 from kernel.reading import Missing, Reading
 from miner_control.command import (
+    STOCK,
+    InstallFirmware,
     Intent,
     Locate,
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetCredential,
     SetMode,
     SetPools,
@@ -28,11 +32,23 @@ from telemetry.source import Tier
 
 ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
 _CLOSE: Final = 1.1
+_WORD: Final = re.compile(r"[\s()'\"]+")
 
 
 def tier_of(intent: Intent) -> Tier:
     """Which tier of poll can show the effect."""
-    return Tier.SLOW if isinstance(intent, SetPools | SwitchLoad) else Tier.FAST
+    match intent:
+        case SetPools() | SwitchLoad():
+            return Tier.SLOW
+        case InstallFirmware() | RollBackFirmware():
+            return Tier.DAILY
+        case _:
+            return Tier.FAST
+
+
+def tells(intent: Intent, reading: Reading) -> bool:
+    """Whether a reading speaks of the effect at all: the version of the firmware is not asked for in every poll."""
+    return tier_of(intent) is not Tier.DAILY or isinstance(reading.get("firmware"), str)
 
 
 def can_be_seen(intent: Intent) -> bool:
@@ -82,8 +98,29 @@ def shows(
             return _pools(reading) == [(pool.url, pool.user) for pool in pools]
         case SwitchLoad(index, on):
             return _socket(reading, index) == on
+        case InstallFirmware(version):
+            return names(reading.get("firmware"), version)
+        case RollBackFirmware(version) if version in ("", STOCK):
+            told, was = reading.get("firmware"), before.get("firmware") if before is not None else None
+            return isinstance(told, str) and isinstance(was, str) and told != was
+        case RollBackFirmware(version):
+            return names(reading.get("firmware"), version)
         case _:
             return False
+
+
+def names(told: object, version: str) -> bool:
+    """Whether what a miner tells of its firmware is that version: the whole text, or a word of it (`Vnish 1.3.3`), with or
+    without a `v` before. `1.3.3` is neither `1.3.30` nor `1.3.3-rc1`."""
+    if not isinstance(told, str) or not version:
+        return False
+    wanted = _plain(version)
+    return _plain(told) == wanted or wanted in (_plain(word) for word in _WORD.split(told))
+
+
+def _plain(version: str) -> str:
+    text = version.strip().strip("'\"").casefold()
+    return text[1:] if text[:1] == "v" and text[1:2].isdigit() else text
 
 
 def _watts(envelope: Envelope, mode: str) -> float | None:

@@ -14,7 +14,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Receipt
 from miner_control.command import Intent, SetCredential, SetPools
-from miner_control.driver import Access, Answer, Dialect, Http, Request
+from miner_control.driver import Access, Answer, Dialect, Http, Parts, Request
 from telemetry.source import Tier
 
 _TAKEN: Final = {
@@ -24,14 +24,21 @@ _TAKEN: Final = {
     "msg": "ok",
     "result": True,
 }
+_FORM_BYTES: Final = 4096
 _TAKEN_SEALED: Final = {"STATUS": "S", "When": 0, "Code": 131, "Msg": "kept back", "Description": ""}
 _SECRET = re.compile(r'(?i)("?(?:pass(?:word)?|pw|token|sign|newpw|oldpw|session_?id)"?\s*[:=]\s*"?)([^",}&\s]+)')
 
 
 def _taken(request: Request) -> Answer:
-    """A plain success in the shape of the firmware asked."""
-    sealed = not isinstance(request, Http) and b'"enc"' in request.payload
-    return Answer(json.dumps(_TAKEN_SEALED if sealed else _TAKEN).encode(), 200)
+    """A plain success in the shape of the firmware asked; one that waits for more over the same connection is ready for it."""
+    if isinstance(request, Http):
+        return Answer(json.dumps(_TAKEN).encode(), 200)
+    stream = not isinstance(request.payload, bytes)
+    sealed = not request.length_prefixed if stream else b'"enc"' in request.payload
+    answer = dict(_TAKEN_SEALED if sealed else _TAKEN)
+    if request.keeps_line:
+        answer |= {"Msg": "ready"} if sealed else {"msg": "ready"}
+    return Answer(json.dumps(answer).encode(), 200)
 
 
 class Rehearsal:
@@ -93,7 +100,9 @@ def step_text(request: Request, access: Access, secrets: tuple[str, ...] = ()) -
     return f"{kind} rpc:{request.port}{framing} {_masked(request.payload, access, secrets)}"
 
 
-def _masked(payload: bytes, access: Access, secrets: tuple[str, ...]) -> str:
+def _masked(payload: bytes | Parts, access: Access, secrets: tuple[str, ...]) -> str:
+    if not isinstance(payload, bytes):
+        return " ".join(filter(None, (_part(part, access, secrets) for part in payload)))
     text = payload.decode("utf-8", "replace")
     text = _SECRET.sub(r"\1***", text)
     for secret in (access.password, *secrets, *_texts(access.memory)):
@@ -101,6 +110,15 @@ def _masked(payload: bytes, access: Access, secrets: tuple[str, ...]) -> str:
         if len(secret) > 1:
             text = text.replace(secret, "***")
     return text if len(text) <= 400 else f"{text[:400]}... ({len(text)} characters)"
+
+
+def _part(part: bytes, access: Access, secrets: tuple[str, ...]) -> str:
+    """A part of a form as text; the image itself, and what frames it, by its size."""
+    if len(part) <= 4:
+        return ""
+    if len(part) > _FORM_BYTES or not part.lstrip().startswith(b"--"):
+        return f"... {len(part)} bytes of firmware"
+    return _masked(part, access, secrets).replace("\r\n", " ").strip()
 
 
 def _texts(memory: Mapping[str, Any]) -> list[str]:

@@ -17,10 +17,20 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, Reboot, SetMode, SetPools, Sleep, Wake
-from miner_control.dialect import antminer_stats, cgminer
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    Reboot,
+    RollBackFirmware,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import antminer_stats, cgminer, image
 from miner_control.dialect.gather import gather, joined
-from miner_control.driver import Access, Answer, Http, Request, Rpc
+from miner_control.driver import Access, Answer, Http, Parts, Request, Rpc
 from miner_control.miner import State
 from telemetry.source import Tier
 
@@ -39,7 +49,7 @@ class Antminer:
     name = "antminer"
 
     def supports(self) -> frozenset[str]:
-        return frozenset({"Sleep", "Wake", "SetMode", "Reboot", "Locate", "SetPools"})
+        return frozenset({"Sleep", "Wake", "SetMode", "Reboot", "Locate", "SetPools", "InstallFirmware"})
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by command: summary, stats, pools, devs, version, get_miner_conf, get_system_info."""
@@ -102,7 +112,27 @@ class Antminer:
             case Locate(on):
                 body = orjson.dumps({"blink": on})
                 return _receipt((yield _cgi(access, "POST", "blink", body, writes=True)))
+            case InstallFirmware():
+                return (yield from self._install(access, intent))
+            case RollBackFirmware():
+                return Unsupported(f"stock Antminer firmware {image.KEEPS_NONE}")
         return Unsupported(f"stock Antminer firmware has no {type(intent).__name__}")
+
+    def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
+        """`upgrade.cgi` takes a form with the image and keeps the settings. The password is proven on a small page first,
+        so that a large body is never answered by 401."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        first = yield _cgi(access, "GET", "get_system_info")
+        if first.status != 200:
+            return _receipt(first)
+        headers, body = image.multipart((), "firmware", image.file_name(intent.data), intent)
+        answer = yield _cgi(access, "POST", "upgrade", body, writes=True, headers=headers)
+        if answer.status == 200 and b"fail" in answer.body.lower() and not answer.body.lstrip().startswith(b"{"):
+            # Older firmwares answer with a whole page, and the word stands deep in it.
+            return Refused("page", "the upgrade page says that it failed")
+        return _receipt(answer)
 
     def _mode_number(self, access: Access, mode: str) -> int | None:
         if mode.isdigit():
@@ -202,8 +232,17 @@ def _new_stats(port: int) -> Rpc:
     return Rpc(b'{"command":"stats","new_api":true}', port)
 
 
-def _cgi(access: Access, method: str, name: str, body: bytes = b"", *, writes: bool = False) -> Http:
-    return Http(method, f"/cgi-bin/{name}.cgi", access.ports.get("http", 80), body=body, digest=True, writes=writes)
+def _cgi(
+    access: Access,
+    method: str,
+    name: str,
+    body: bytes | Parts = b"",
+    *,
+    writes: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Http:
+    path, port = f"/cgi-bin/{name}.cgi", access.ports.get("http", 80)
+    return Http(method, path, port, headers or {}, body, digest=True, writes=writes)
 
 
 def _optional(

@@ -7,8 +7,19 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
-from miner_control.dialect import auradine_answers, cgminer, web
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import auradine_answers, cgminer, image, web
 from miner_control.dialect.gather import gather
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
@@ -70,6 +81,10 @@ class Auradine:
             case SetPools(pools):
                 entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
                 path, body = "updatepools", {"pools": entries}
+            case InstallFirmware():
+                return Unsupported(f"Auradine firmware (`firmware-upgrade`) {image.FETCHES_ITSELF}")
+            case RollBackFirmware():
+                return Unsupported("Auradine describes no way back to an earlier release")
             case _:
                 return Unsupported(f"Auradine firmware has no {type(intent).__name__}")
         return (yield from self._write(access, path, body))

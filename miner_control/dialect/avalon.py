@@ -11,7 +11,18 @@ from typing import Any
 
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, Reboot, SetCredential, SetMode, SetPools, Sleep, Wake
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    Reboot,
+    RollBackFirmware,
+    SetCredential,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
 from miner_control.dialect import avalon_text, cgminer
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
@@ -75,6 +86,8 @@ class Avalon:
                 return (yield from self._pools(access, pools))
             case SetCredential(password=password):
                 argument = f"password,{access.password},{password}"
+            case InstallFirmware() | RollBackFirmware():
+                return Unsupported("Avalon's API describes neither an upload of firmware nor a way back")
             case _:
                 return Unsupported(f"Avalon has no {type(intent).__name__}")
         return (yield from self._write(access, "ascset", f"0,{argument}"))

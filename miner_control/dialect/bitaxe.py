@@ -9,8 +9,17 @@ import orjson
 from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, Reboot, SetPools, Sleep, Wake
-from miner_control.dialect import cgminer, web
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    Reboot,
+    RollBackFirmware,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import cgminer, image, web
 from miner_control.dialect.evidence import LAG_S, state_of
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
@@ -48,7 +57,7 @@ class Bitaxe:
     name = "bitaxe"
 
     def supports(self) -> frozenset[str]:
-        return frozenset({"Sleep", "Wake", "Reboot", "Locate", "SetPools"})
+        return frozenset({"Sleep", "Wake", "Reboot", "Locate", "SetPools", "InstallFirmware"})
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from the parsed answer of /api/system/info under the name `system_info`."""
@@ -81,6 +90,10 @@ class Bitaxe:
                 return Unsupported("the device stops blinking by itself")
             case SetPools(pools) if pools:
                 method, path, body = "PATCH", "/api/system", _pool_settings(pools)
+            case InstallFirmware():
+                return (yield from self._install(access, intent))
+            case RollBackFirmware():
+                return Unsupported("AxeOS offers no way back to the other partition")
             case _:
                 return Unsupported(f"AxeOS has no {type(intent).__name__}")
         answer = yield web.tell(access, PORT, method, path, body)
@@ -92,6 +105,15 @@ class Bitaxe:
         ):
             return Unsupported(f"this AxeOS has no {path}: pause needs 2.14 or later")
         return receipt
+
+    def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
+        """The image itself is the body of `OTA`: the device writes it to its other partition, checks it and restarts.
+        The pages of its web interface are an image of their own (`OTAWWW`) and stay as they are."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        kind = {"Content-Type": "application/octet-stream"}
+        return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/OTA", (intent.data,), kind)))
 
 
 def _pool_settings(pools: Any) -> dict[str, Any]:

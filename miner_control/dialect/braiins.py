@@ -9,11 +9,25 @@ are Unsupported here, and the receipt says which release is needed.
 from collections.abc import Generator, Mapping
 from typing import Any
 
+import orjson
+
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetPools, Sleep, Wake
-from miner_control.dialect import braiins_answers, cgminer, web
+from miner_control.command import (
+    STOCK,
+    InstallFirmware,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetCredential,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import braiins_answers, cgminer, image, stock, web
 from miner_control.dialect.gather import gather
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
@@ -41,13 +55,19 @@ class Braiins:
     name = "braiins"
 
     def supports(self) -> frozenset[str]:
-        return frozenset({"Sleep", "Wake", "PowerTarget", "Reboot", "Locate", "SetPools", "SetCredential"})
+        return frozenset(
+            {"Sleep", "Wake", "PowerTarget", "Reboot", "Locate", "SetPools", "SetCredential"}
+            | {"InstallFirmware", "RollBackFirmware"}
+        )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by name: miner_stats, miner_details, cooling_state, ..., or cgminer commands."""
         return braiins_answers.decode(cgminer.documents(answers, lists=("pools",)), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        makers = yield from stock.read(access, tier, now_ms)
+        if makers is not None:
+            return makers
         answers: dict[str, Any] = {}
         if access.memory.get("way") != "rpc":
             try:
@@ -92,9 +112,26 @@ class Braiins:
                 receipt = yield from self._write(access, method, "auth/password", {"password": password}, now_ms)
                 access.memory.pop("token", None)
                 return receipt
+            case InstallFirmware():
+                return (yield from self._install(access, intent, now_ms))
+            case RollBackFirmware(version) if version == STOCK:
+                restore = self._write(access, "POST", "upgrade/restore-stock", None, now_ms)
+                return (yield from stock.going_back(access, restore))
+            case RollBackFirmware():
+                return Unsupported(f"Braiins OS {stock.ONLY_STOCK}")
             case _:
                 return Unsupported(f"Braiins OS has no {type(intent).__name__}")
         return (yield from self._write(access, method, path, body, now_ms))
+
+    def _install(self, access: Access, intent: InstallFirmware, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """`system-upgrade` is a form: first `metadata` (size, SHA-256, settings kept), then the image as `data`."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        told = {"size": len(intent.data), "hash": intent.sha256.lower(), "discard_settings": False}
+        metadata = orjson.dumps(told | {"disable_cleanup": False}).decode()
+        headers, body = image.multipart((("metadata", metadata),), "data", image.file_name(intent.data), intent)
+        return (yield from self._write(access, "POST", "upgrade/system-upgrade", body, now_ms, headers))
 
     def _rest(
         self, access: Access, answers: dict[str, Any], names: tuple[str, ...], now_ms: int
@@ -138,13 +175,20 @@ class Braiins:
         return None
 
     def _write(
-        self, access: Access, method: str, path: str, body: Any, now_ms: int
+        self,
+        access: Access,
+        method: str,
+        path: str,
+        body: Any,
+        now_ms: int,
+        headers: Mapping[str, str] | None = None,
     ) -> Generator[Request, Answer, Receipt]:
         for attempt in (1, 2, 3):
             refused = yield from self._token(access, now_ms)
             if refused is not None:
                 return Unsupported(_TOO_OLD) if isinstance(refused, Refused) and refused.code == "404" else refused
-            answer = yield web.tell(access, PORT, method, f"/api/v1/{path}", body, _authorization(access))
+            with_token = {**_authorization(access), **(headers or {})}
+            answer = yield web.tell(access, PORT, method, f"/api/v1/{path}", body, with_token)
             if answer.status != 401 or attempt == 3:
                 break
             yield from self._again(access, now_ms, answer)

@@ -11,8 +11,19 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetPools, Sleep, Wake
-from miner_control.dialect import cgminer, epic_answers, web
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetCredential,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import cgminer, epic_answers, image, web
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
 
@@ -27,7 +38,9 @@ class Epic:
     name = "epic"
 
     def supports(self) -> frozenset[str]:
-        return frozenset({"Sleep", "Wake", "PowerTarget", "Reboot", "Locate", "SetPools", "SetCredential"})
+        return frozenset(
+            {"Sleep", "Wake", "PowerTarget", "Reboot", "Locate", "SetPools", "SetCredential", "InstallFirmware"}
+        )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by path: summary, temps, chip_temps, capabilities, network."""
@@ -69,10 +82,23 @@ class Epic:
                 path, param = "coin", {"coin": "BTC", "stratum_configs": configs[:3]}
             case SetCredential(password=password):
                 path, param = "password", password
+            case InstallFirmware():
+                return (yield from self._install(access, intent))
+            case RollBackFirmware():
+                return Unsupported(f"ePIC firmware {image.KEEPS_NONE}")
             case _:
                 return Unsupported(f"ePIC firmware has no {type(intent).__name__}")
         body = {"param": param, "password": access.password}
         return _receipt((yield web.tell(access, PORT, "POST", f"/{path}", body)))
+
+    def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
+        """`systemupdate` is a form: password, SHA-256, whether settings are kept, and the image as `update.zip`."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        fields = (("password", access.password), ("checksum", intent.sha256.lower()), ("keepsettings", "true"))
+        headers, body = image.multipart(fields, "update.zip", "update.zip", intent, "application/zip")
+        return _receipt((yield web.tell(access, PORT, "POST", "/systemupdate", body, headers)))
 
     def _capabilities(self, access: Access) -> Generator[Request, Answer, dict[str, Any]]:
         held = access.memory.get("capabilities")

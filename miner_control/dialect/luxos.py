@@ -12,8 +12,19 @@ from typing import Any
 from kernel.errors import TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
-from miner_control.dialect import cgminer, luxos_answers
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import cgminer, image, luxos_answers
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
@@ -68,6 +79,10 @@ class LuxOS:
                 command, arguments = "ledset", "red,blink" if on else "red,auto"
             case SetPools(pools):
                 return (yield from self._replace_pools(access, pools))
+            case InstallFirmware():
+                return Unsupported(f"LuxOS (`updaterun`) {image.FETCHES_ITSELF}")
+            case RollBackFirmware():
+                return Unsupported("LuxOS describes no way back to an earlier release")
             case _:
                 return Unsupported(f"LuxOS has no {type(intent).__name__}")
         return (yield from self._write(access, command, arguments))

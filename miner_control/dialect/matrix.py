@@ -10,7 +10,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from kernel.receipt import Unsupported
 from miner_control.capability import Capability, Target, load_capabilities
+from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware
+from miner_control.dialect import DIALECTS
+from miner_control.driver import Access
+
+_MARKED = ("Reboot", "Locate", "SetPools", "SetCredential", "InstallFirmware", "RollBackFirmware")
+_ASKED: Mapping[str, Intent] = {"InstallFirmware": InstallFirmware("", ""), "RollBackFirmware": RollBackFirmware(STOCK)}
 
 # dialect -> (how it is read, how it is written, where its power figure comes from, the evidence of sleep)
 _WIRE: Mapping[str, tuple[str, str, str, str]] = {
@@ -61,6 +68,21 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     "bitaxe": ("HTTP 80", "HTTP 80, no password", "board sensor", "`miningPaused`"),
 }
 
+# dialect -> (how an image gets there, on whose word); the dialects themselves say why the others cannot
+_UPLOAD: Mapping[str, tuple[str, str]] = {
+    "antminer": ("form to `upgrade.cgi`", "an open client's source; no device"),
+    "whatsminer": ("`update_firmware`, `ready`, size and image", "an open client's source; no device"),
+    "whatsminer_v3": ("`set.system.update_firmware`, `ready`, size and image", "maker's API description; no device"),
+    "braiins": ("form to `upgrade/system-upgrade`", "maker's API description 26.04; no device"),
+    "vnish": ("form to `firmware/update`", "maker's API description 1.3.4; no device"),
+    "epic": ("form to `systemupdate`", "maker's API description 1.30; no device"),
+    "bitaxe": ("image as the body of `system/OTA`", "the firmware's source; no device"),
+}
+_BACK: Mapping[str, str] = {
+    "braiins": "only to the maker's own (`restore-stock`)",
+    "vnish": "only to the maker's own (`firmware/remove`)",
+}
+
 
 def dialect_matrix(folder: Path | None = None) -> list[dict[str, Any]]:
     """One row for each firmware and range of versions; every row has the same columns. `folder` holds capability files.
@@ -90,11 +112,27 @@ def _row(can: Capability) -> dict[str, Any]:
         "power_target": _target(can.power_target) if "PowerTarget" in can.intents else None,
         "power_percent": _target(can.percent) if "PowerPercent" in can.intents else None,
         "modes": [mode.name for mode in can.modes],
+        "install_firmware": _UPLOAD[can.dialect][0] if "InstallFirmware" in can.intents else None,
+        "install_firmware_source": _UPLOAD[can.dialect][1] if "InstallFirmware" in can.intents else None,
+        "roll_back_firmware": _BACK[can.dialect] if "RollBackFirmware" in can.intents else None,
+        "no_firmware": {
+            name: _why_not(can.dialect, intent) for name, intent in _ASKED.items() if name not in can.intents
+        },
         "power_source": power_source,
         "random_start_delay_s": can.random_start_delay_s,
         **{name: figure.value for name, figure in can.dynamics.items()},
         "assumed": sorted(name for name, figure in can.dynamics.items() if figure.provenance.value == "assumed"),
     }
+
+
+def _why_not(dialect: str, intent: Intent) -> str:
+    """The dialect's own words; "" where it is only this range of versions that cannot."""
+    talk = DIALECTS[dialect].carry_out(Access("", "", {}), intent, 0)
+    try:
+        next(talk)
+    except StopIteration as end:
+        return end.value.text if isinstance(end.value, Unsupported) else ""
+    return ""
 
 
 def _versions(can: Capability) -> str:
@@ -123,11 +161,11 @@ def matrix_page(rows: list[dict[str, Any]]) -> str:
         "Made from the capability files and the dialects; `mining-hub miners dialects --json` tells the same.",
         "Figures in *italics* are assumed and give way to what is learnt.",
         "",
-        "| dialect | versions | sleep | power target | percent | modes | reboot | locate | pools | password |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| dialect | versions | sleep | power target | percent | modes | reboot | locate | pools | password | install | back |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        marks = [_mark(name in row["intents"]) for name in ("Reboot", "Locate", "SetPools", "SetCredential")]
+        marks = [_mark(name in row["intents"]) for name in _MARKED]
         modes = ", ".join(row["modes"]) if "SetMode" in row["intents"] else "no"
         cells = [
             f"{row['firmware']} (`{row['dialect']}`)",
@@ -150,6 +188,23 @@ def matrix_page(rows: list[dict[str, Any]]) -> str:
             *(str(row[name]) for name in ("reads", "writes", "session", "joined_commands", "connections")),
             row["power_source"],
             row["sleep_evidence"],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Firmware: what the roll-out of an image rests on. Each image is held against its SHA-256 before a byte leaves; settings",
+        "are kept; the version read back is the proof. To go back to an earlier release, its image is installed.",
+        "",
+        "| dialect | install firmware | on whose word | roll back |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        why = row["no_firmware"]
+        cells = [
+            f"`{row['dialect']}` {row['versions']}",
+            row["install_firmware"] or f"no: {why['InstallFirmware'] or 'an older release'}",
+            row["install_firmware_source"] or "",
+            row["roll_back_firmware"] or f"no: {why['RollBackFirmware'] or 'an older release'}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [

@@ -12,8 +12,21 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import Intent, Locate, PowerTarget, Reboot, SetCredential, SetMode, SetPools, Sleep, Wake
-from miner_control.dialect import cgminer, vnish_answers, web
+from miner_control.command import (
+    STOCK,
+    InstallFirmware,
+    Intent,
+    Locate,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetCredential,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
+from miner_control.dialect import cgminer, image, stock, vnish_answers, web
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
 
@@ -29,13 +42,19 @@ class VNish:
     name = "vnish"
 
     def supports(self) -> frozenset[str]:
-        return frozenset({"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"})
+        return frozenset(
+            {"Sleep", "Wake", "PowerTarget", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"}
+            | {"InstallFirmware", "RollBackFirmware"}
+        )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
         """Values from parsed answers by path: summary, perf-summary, status, info, settings."""
         return vnish_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
+        makers = yield from stock.read(access, tier, now_ms)
+        if makers is not None:
+            return makers
         answers: dict[str, Any] = {}
         answer = yield web.ask(access, PORT, "/api/v1/summary")
         answers["summary"] = web.document(answer, "summary")
@@ -74,9 +93,28 @@ class VNish:
                 receipt = yield from self._settings(access, change)
                 access.memory.pop("token", None)
                 return receipt
+            case InstallFirmware():
+                return (yield from self._install(access, intent))
+            case RollBackFirmware(version) if version == STOCK:
+                return (yield from stock.going_back(access, self._remove(access)))
+            case RollBackFirmware():
+                return Unsupported(f"VNish {stock.ONLY_STOCK}")
             case _:
                 return Unsupported(f"VNish has no {type(intent).__name__}")
         answer = yield from self._write(access, path, body)
+        return web.accepted(answer) if isinstance(answer, Answer) else answer
+
+    def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
+        """`firmware/update` is a form: whether settings are kept, and the image as `file`; the miner restarts after."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        form = image.multipart((("keep_settings", "true"),), "file", image.file_name(intent.data), intent)
+        answer = yield from self._write(access, "firmware/update", form[1], form[0])
+        return web.accepted(answer) if isinstance(answer, Answer) else answer
+
+    def _remove(self, access: Access) -> Generator[Request, Answer, Receipt]:
+        answer = yield from self._write(access, "firmware/remove", {"remove_stock_logs": False})
         return web.accepted(answer) if isinstance(answer, Answer) else answer
 
     def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
@@ -122,12 +160,15 @@ class VNish:
         access.memory["token"] = str(told)
         return str(told)
 
-    def _write(self, access: Access, path: str, body: Any) -> Generator[Request, Answer, Answer | Receipt]:
+    def _write(
+        self, access: Access, path: str, body: Any, headers: Mapping[str, str] | None = None
+    ) -> Generator[Request, Answer, Answer | Receipt]:
         for attempt in (1, 2):
             token = yield from self._token(access)
             if not isinstance(token, str):
                 return token
-            answer = yield web.tell(access, PORT, "POST", f"/api/v1/{path}", body, _bearer(token))
+            with_token = {**_bearer(token), **(headers or {})}
+            answer = yield web.tell(access, PORT, "POST", f"/api/v1/{path}", body, with_token)
             if answer.status == 401 and attempt == 1:
                 access.memory.pop("token", None)
                 continue

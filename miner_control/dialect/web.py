@@ -9,7 +9,7 @@ import orjson
 from kernel.errors import DecodeError
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import cgminer
-from miner_control.driver import Access, Answer, Http
+from miner_control.driver import Access, Answer, Http, Parts
 
 
 def ask(access: Access, port: int, path: str, headers: Mapping[str, str] | None = None) -> Http:
@@ -20,8 +20,8 @@ def ask(access: Access, port: int, path: str, headers: Mapping[str, str] | None 
 def tell(
     access: Access, port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> Http:
-    """A request that may change the device."""
-    data = b"" if body is None else orjson.dumps(body)
+    """A request that may change the device. `body`: what becomes JSON, or parts that are sent as they are."""
+    data: bytes | Parts = b"" if body is None else body if isinstance(body, tuple) else orjson.dumps(body)
     return Http(method, path, access.ports.get("http", port), headers or {}, data, writes=True)
 
 

@@ -16,18 +16,20 @@ from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.command import (
+    InstallFirmware,
     Intent,
     Locate,
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetCredential,
     SetMode,
     SetPools,
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, whatsminer_summary
+from miner_control.dialect import cgminer, image, whatsminer_summary
 from miner_control.dialect.gather import also, gather
 from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
 from miner_control.driver import Access, Answer, Request, Rpc
@@ -48,6 +50,7 @@ class Whatsminer:
     def supports(self) -> frozenset[str]:
         return frozenset(
             {"Sleep", "Wake", "PowerTarget", "PowerPercent", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"}
+            | {"InstallFirmware"}
         )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
@@ -100,9 +103,28 @@ class Whatsminer:
                 return Unsupported("one to three pools")
             case SetCredential(password=password):
                 command = {"cmd": "update_pwd", "old": access.password, "new": password}
+            case InstallFirmware():
+                return (yield from self._install(access, intent, now_ms))
+            case RollBackFirmware():
+                return Unsupported(f"Whatsminer firmware {image.KEEPS_NONE}")
             case _:
                 return Unsupported(f"Whatsminer firmware has no {type(intent).__name__}")
         return (yield from self._write(access, command, now_ms))
+
+    def _install(self, access: Access, intent: InstallFirmware, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """`update_firmware` is answered by `ready`; then, over the same connection, size and image, and a second answer."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        ready = yield from self._write(access, {"cmd": "update_firmware"}, now_ms, keeps_line=True)
+        if not isinstance(ready, Accepted):
+            return ready
+        if ready.text.strip().lower() != "ready":
+            return Refused("ready", f"the miner did not say that it is ready, but {ready.text!r}")
+        size = len(intent.data).to_bytes(4, "little")
+        answer = yield Rpc((size, intent.data), access.ports.get("rpc", cgminer.PORT), writes=True)
+        token = access.memory.pop("token", None)
+        return _receipt(token, answer) if isinstance(token, Token) else Unknown("no token to read the answer with")
 
     def _percent(self, access: Access, percent: float, now_ms: int) -> Generator[Request, Answer, Receipt]:
         """`set_power_pct` of old, `_v2` from API 2.0.5: the one that was refused as unknown is not tried again."""
@@ -129,13 +151,15 @@ class Whatsminer:
         access.memory["token"] = token
         return token
 
-    def _write(self, access: Access, command: dict[str, Any], now_ms: int) -> Generator[Request, Answer, Receipt]:
+    def _write(
+        self, access: Access, command: dict[str, Any], now_ms: int, keeps_line: bool = False
+    ) -> Generator[Request, Answer, Receipt]:
         for attempt in (1, 2):
             token = yield from self._token(access, now_ms)
             if not isinstance(token, Token):
                 return token
-            request = Rpc(sealed(token, command), access.ports.get("rpc", cgminer.PORT), writes=True)
-            answer = yield request
+            port = access.ports.get("rpc", cgminer.PORT)
+            answer = yield Rpc(sealed(token, command), port, writes=True, keeps_line=keeps_line)
             receipt = _receipt(token, answer)
             if isinstance(receipt, Refused) and receipt.code in _TOKEN_GONE and attempt == 1:
                 access.memory.pop("token", None)

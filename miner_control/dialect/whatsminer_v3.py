@@ -17,18 +17,20 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import (
+    InstallFirmware,
     Intent,
     Locate,
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetCredential,
     SetMode,
     SetPools,
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, whatsminer_v3_status
+from miner_control.dialect import cgminer, image, whatsminer_v3_status
 from miner_control.driver import Access, Answer, Request, Rpc
 from telemetry.source import Tier
 
@@ -47,6 +49,7 @@ class WhatsminerV3:
     def supports(self) -> frozenset[str]:
         return frozenset(
             {"Sleep", "Wake", "PowerTarget", "PowerPercent", "SetMode", "Reboot", "Locate", "SetPools", "SetCredential"}
+            | {"InstallFirmware"}
         )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
@@ -102,9 +105,27 @@ class WhatsminerV3:
             case SetCredential(account=account, password=password):
                 command, param = "set.user.change_passwd", {"account": account, "new": password, "old": access.password}
                 return (yield from self._write(access, command, param, now_ms, secret=True))
+            case InstallFirmware():
+                return (yield from self._install(access, intent, now_ms))
+            case RollBackFirmware():
+                return Unsupported(f"Whatsminer v3 firmware {image.KEEPS_NONE}")
             case _:
                 return Unsupported(f"Whatsminer v3 firmware has no {type(intent).__name__}")
         return (yield from self._write(access, command, param, now_ms))
+
+    def _install(self, access: Access, intent: InstallFirmware, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """`set.system.update_firmware` is answered by `ready`; then the image goes over the same connection, framed like a
+        message, and a second answer comes."""
+        refused = image.mismatch(intent)
+        if refused is not None:
+            return refused
+        ready = yield from self._write(access, "set.system.update_firmware", None, now_ms, keeps_line=True)
+        if not isinstance(ready, Accepted):
+            return ready
+        if ready.text.strip().lower() != "ready":
+            return Refused("ready", f"the miner did not say that it is ready, but {ready.text!r}")
+        request = Rpc((intent.data,), access.ports.get("rpc", PORT), length_prefixed=True, writes=True)
+        return _receipt(cgminer.parse((yield request).body))
 
     def _parts(self, access: Access, answers: dict[str, Any]) -> Generator[Request, Answer, None]:
         if access.memory.get("joined") is not False:
@@ -137,14 +158,21 @@ class WhatsminerV3:
         return salt if isinstance(salt, str) else Refused("salt", "get.device.info tells no salt")
 
     def _write(
-        self, access: Access, command: str, param: Any, now_ms: int, secret: bool = False
+        self,
+        access: Access,
+        command: str,
+        param: Any,
+        now_ms: int,
+        secret: bool = False,
+        keeps_line: bool = False,
     ) -> Generator[Request, Answer, Receipt]:
         salt = yield from self._salt(access, now_ms)
         if not isinstance(salt, str):
             return salt
         ts = now_ms // 1000 + int(access.memory.get("clock_ahead_s", 0))
         body = signed(command, param, access.account, access.password, salt, ts, secret)
-        answer = yield Rpc(body, access.ports.get("rpc", PORT), length_prefixed=True, writes=True)
+        port = access.ports.get("rpc", PORT)
+        answer = yield Rpc(body, port, length_prefixed=True, writes=True, keeps_line=keeps_line)
         receipt = _receipt(cgminer.parse(answer.body))
         if isinstance(receipt, Refused) or command == "set.user.change_passwd":
             # A refusal may be an old salt or a clock that was set: both are asked for again before the next write.

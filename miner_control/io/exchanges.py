@@ -16,13 +16,18 @@ from dataclasses import dataclass, field
 from kernel.errors import TransportError
 from kernel.reading import Reason
 from miner_control.dialect.reply import settled
+from miner_control.driver import Parts
 
 CONNECT_S = 2.0
 TOTAL_S = 5.0
 CAP_BYTES = 1 << 20
 QUIET_S = 0.4
+STALL_S = 60.0
+"""An upload of which not a byte moved for so long is over: the place it holds is wanted by others."""
 _TICK_S = 0.1
 _CHUNK = 65_536
+_PIECE = 1 << 18
+_TURN = 1 << 20
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -39,11 +44,29 @@ class Cut(TransportError):
 
 
 @dataclass(slots=True)
+class Line:
+    """A connection that outlives its exchange, where `keeps` is set: the next exchange over this line uses it again."""
+
+    keeps: bool = False
+    sock: socket.socket | None = None
+
+    def take(self) -> socket.socket | None:
+        """The open connection, if there is one; it is the taker's from now on."""
+        sock, self.sock = self.sock, None
+        return sock
+
+    def close(self) -> None:
+        sock = self.take()
+        if sock is not None:
+            sock.close()
+
+
+@dataclass(slots=True)
 class _Talk:
-    """One connection in flight."""
+    """One connection in flight. `rest` are the parts still to come after `payload`; `begun`: earlier parts have left."""
 
     sock: socket.socket
-    payload: bytes
+    payload: bytes | memoryview
     whole: Whole
     answer: "asyncio.Future[bytes]"
     connect_by_s: float
@@ -52,6 +75,16 @@ class _Talk:
     connected: bool = False
     sent: int = 0
     buffer: bytearray = field(default_factory=bytearray)
+    rest: Parts = ()
+    in_parts: bool = False
+    begun: bool = False
+    moved_s: float = 0.0
+    line: Line | None = None
+
+    @property
+    def uploads(self) -> bool:
+        """Whether some of it has left and some has not."""
+        return self.begun and bool(self.rest or self.sent < len(self.payload))
 
 
 class Exchanges:
@@ -64,12 +97,23 @@ class Exchanges:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking = False
         self._chunk = memoryview(bytearray(_CHUNK))
-        self._waiting: list[tuple[str, int, bytes, Whole, asyncio.Future[bytes], float]] = []
+        self._waiting: list[
+            tuple[str, int, bytes | Parts, Whole, asyncio.Future[bytes], float, Line | None]
+        ] = []  # fmt: skip
 
     def exchange(
-        self, host: str, port: int, payload: bytes, whole: Whole, total_s: float | None = None
+        self,
+        host: str,
+        port: int,
+        payload: bytes | Parts,
+        whole: Whole,
+        total_s: float | None = None,
+        line: Line | None = None,
     ) -> "asyncio.Future[bytes]":
-        """Send the payload; the future holds the reply's bytes, or Cut. Cancelling it ends the conversation."""
+        """Send the payload; the future holds the reply's bytes, or Cut. Cancelling it ends the conversation.
+
+        A payload in parts is sent a little at a time and never copied: the parts are shared by all who send them.
+        """
         loop = self._loop
         if loop is None:
             loop = self._start()
@@ -78,7 +122,7 @@ class Exchanges:
         # another is far cheaper than taking turns, since the processor keeps each in its cache.
         if not self._waiting:
             loop.call_soon(self._connect_all)
-        self._waiting.append((host, port, payload, whole, answer, total_s or self.total_s))
+        self._waiting.append((host, port, payload, whole, answer, total_s or self.total_s, line))
         return answer
 
     def _connect_all(self) -> None:
@@ -88,26 +132,22 @@ class Exchanges:
             return
         now_s = loop.time()
         connect_by_s = now_s + self.connect_s
-        for host, port, payload, whole, answer, total_s in waiting:
+        for host, port, payload, whole, answer, total_s, line in waiting:
             if answer.cancelled():
                 continue
             try:
-                sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
-            except OSError as error:
-                answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(error.errno or 0)}", False))
-                continue
-            try:
-                code = sock.connect_ex((host, port))
-            except (OSError, ValueError, OverflowError) as error:
-                sock.close()
-                answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {error}", False))
-                continue
-            if code not in (0, errno.EINPROGRESS):
-                sock.close()
-                answer.set_exception(Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(code)}", False))
+                sock = (line.take() if line is not None else None) or _connecting(host, port)
+            except Cut as error:
+                answer.set_exception(error)
                 continue
             number = sock.fileno()
-            talks[number] = _Talk(sock, payload, whole, answer, connect_by_s, now_s + total_s)
+            if type(payload) is tuple:
+                talk = _Talk(sock, payload[0], whole, answer, connect_by_s, now_s + total_s)
+                talk.rest, talk.in_parts = payload[1:], True
+            else:
+                talk = _Talk(sock, payload, whole, answer, connect_by_s, now_s + total_s)  # type: ignore[arg-type]
+            talk.line = line
+            talks[number] = talk
             epoll.register(number, _EVENTS)
         if not self._ticking:
             self._ticking = True
@@ -116,7 +156,7 @@ class Exchanges:
     def close(self) -> None:
         """End what is in flight and give the descriptors back."""
         waiting, self._waiting = self._waiting, []
-        for *_, answer, _ in waiting:
+        for *_, answer, _, _ in waiting:
             if not answer.done():
                 answer.set_exception(Cut(Reason.UNREACHABLE, "the hub closes", False))
         for number in list(self._talks):
@@ -139,7 +179,7 @@ class Exchanges:
             if talk is None:
                 continue
             try:
-                if talk.sent < len(talk.payload):
+                if talk.sent < len(talk.payload) or talk.rest:
                     self._send(number, talk, mask)
                 if mask & _READ and talk.connected:
                     self._receive(number, talk)
@@ -159,7 +199,36 @@ class Exchanges:
                 self._fail(number, Reason.UNREACHABLE, _words(code))
                 return
             talk.connected = True
-        talk.sent += talk.sock.send(talk.payload[talk.sent :] if talk.sent else talk.payload)
+        if talk.in_parts:
+            self._send_parts(number, talk, mask)
+        else:
+            talk.sent += talk.sock.send(talk.payload[talk.sent :] if talk.sent else talk.payload)
+
+    def _send_parts(self, number: int, talk: _Talk, mask: int) -> None:
+        """A turn's worth of a long payload. A peer that answers before it has heard all is listened to."""
+        assert self._epoll is not None and self._loop is not None
+        left = _TURN
+        while left > 0:
+            if talk.sent == len(talk.payload):
+                if not talk.rest:
+                    return
+                talk.payload, talk.rest, talk.sent = memoryview(talk.rest[0]), talk.rest[1:], 0
+                continue
+            try:
+                count = talk.sock.send(memoryview(talk.payload)[talk.sent : talk.sent + _PIECE])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                if mask & select.EPOLLIN:
+                    # It has answered already, and closed: its answer says why.
+                    talk.rest, talk.sent = (), len(talk.payload)
+                    return
+                raise
+            talk.sent += count
+            left -= count
+            talk.begun, talk.moved_s = True, self._loop.time()
+        # Edge-triggered: that there is room for more is told once, and again only when asked for anew.
+        self._epoll.modify(number, _EVENTS)
 
     def _receive(self, number: int, talk: _Talk) -> None:
         """Edge-triggered: take all there is. A read shorter than the chunk has emptied the socket."""
@@ -188,7 +257,11 @@ class Exchanges:
 
     def _finish(self, number: int, talk: _Talk) -> None:
         self._talks.pop(number, None)
-        talk.sock.close()
+        if talk.line is not None and talk.line.keeps and self._epoll is not None and not talk.answer.done():
+            self._epoll.unregister(number)
+            talk.line.sock = talk.sock
+        else:
+            talk.sock.close()
         if not talk.answer.done():
             talk.answer.set_result(bytes(talk.buffer))
 
@@ -197,7 +270,7 @@ class Exchanges:
         if talk is not None:
             talk.sock.close()
             if not talk.answer.done():
-                talk.answer.set_exception(Cut(reason, text, talk.sent > 0))
+                talk.answer.set_exception(Cut(reason, text, talk.begun or talk.sent > 0))
 
     def _tick(self) -> None:
         loop = self._loop
@@ -215,9 +288,28 @@ class Exchanges:
             elif now_s > talk.done_by_s:
                 what = f"no whole answer in time ({len(talk.buffer)} bytes came)" if talk.connected else "no connection"
                 self._fail(number, Reason.TIMED_OUT if talk.connected else Reason.UNREACHABLE, what)
+            elif talk.in_parts and talk.uploads and now_s - talk.moved_s > STALL_S:
+                self._fail(number, Reason.TIMED_OUT, f"nothing of the upload was taken for {STALL_S:g} s")
             elif not talk.connected and now_s > talk.connect_by_s:
                 self._fail(number, Reason.UNREACHABLE, f"no connection within {self.connect_s:g} s")
         loop.call_later(_TICK_S, self._tick)
+
+
+def _connecting(host: str, port: int) -> socket.socket:
+    """A socket on its way to a peer. Raises Cut."""
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
+    except OSError as error:
+        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(error.errno or 0)}", False) from None
+    try:
+        code = sock.connect_ex((host, port))
+    except (OSError, ValueError, OverflowError) as error:
+        sock.close()
+        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {error}", False) from None
+    if code not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(code)}", False)
+    return sock
 
 
 def _words(code: int) -> str:

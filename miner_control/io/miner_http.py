@@ -7,14 +7,14 @@ import secrets
 from collections.abc import Mapping
 
 from kernel.errors import DecodeError
-from miner_control.driver import Answer, Http
+from miner_control.driver import Answer, Http, Parts
 
 _PAIR = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
-def http_bytes(request: Http, host: str, authorization: str | None = None) -> bytes:
-    """A request as it goes on the wire."""
+def http_bytes(request: Http, host: str, authorization: str | None = None) -> bytes | Parts:
+    """A request as it goes on the wire; in parts where its body is, so that an image is not copied."""
     name = f"[{host}]" if ":" in host else host
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
@@ -26,10 +26,12 @@ def http_bytes(request: Http, host: str, authorization: str | None = None) -> by
     if authorization is not None:
         lines.append(f"Authorization: {authorization}")
     if request.body or request.method in ("POST", "PUT", "PATCH"):
-        lines.append(f"Content-Length: {len(request.body)}")
+        body = request.body
+        lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else sum(map(len, body))}")
         if request.body and not any(key.lower() == "content-type" for key in request.headers):
             lines.append("Content-Type: application/json")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + request.body
+    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return head + request.body if isinstance(request.body, bytes) else (head, *request.body)
 
 
 def parse_http(data: bytes) -> Answer:

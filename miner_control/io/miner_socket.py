@@ -3,7 +3,7 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kernel.clock import Clock
@@ -12,8 +12,8 @@ from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import Intent, SetCredential
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
-from miner_control.driver import Access, Answer, Dialect, Http, Request, Rpc
-from miner_control.io.exchanges import Cut, Exchanges, Whole
+from miner_control.driver import Access, Answer, Dialect, Http, Parts, Request, Rpc
+from miner_control.io.exchanges import Cut, Exchanges, Line, Whole
 from miner_control.io.miner_http import Digest, http_bytes, parse_http
 from miner_control.miner import Miner
 from telemetry.source import Tier
@@ -71,7 +71,7 @@ class MinerPort:
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Ask it. Never raises for what the device does: the receipt says."""
         if type(intent).__name__ not in self.dialect.supports():
-            return Unsupported(f"{self.dialect.name} has no {type(intent).__name__}")
+            return Unsupported(self.why_not(intent))
         course = _Course(write_s=deadline_s)
         try:
             async with asyncio.timeout(deadline_s):
@@ -84,6 +84,7 @@ class MinerPort:
                     if isinstance(intent, SetCredential) and isinstance(receipt, Accepted):
                         receipt = await self._open_anew(intent, receipt)
                 finally:
+                    course.line.close()
                     self._leave()
             return receipt
         except TimeoutError:
@@ -106,6 +107,19 @@ class MinerPort:
             self.access, self._digest = before, digest
             return Unknown(f"it said yes ({said.text}), and the new password does not open it: {error}")
         return said
+
+    def why_not(self, intent: Intent) -> str:
+        """Why this firmware cannot do it, in its dialect's own words; "" where it can."""
+        name = type(intent).__name__
+        if name in self.dialect.supports():
+            return ""
+        try:
+            # Nothing is sent: a dialect refuses before its first request.
+            next(self.dialect.carry_out(self.access, intent, self._clock.now_ms()))
+        except StopIteration as end:
+            if isinstance(end.value, Unsupported):
+                return end.value.text
+        return f"{self.dialect.name} has no {name}"
 
     async def _turn(self) -> None:
         """Wait for the lane, first come first served: a plain queue, since a lock costs two coroutines a poll."""
@@ -157,7 +171,8 @@ class MinerPort:
         if isinstance(request, Rpc):
             payload, whole = request.payload, rpc_is_whole
             if request.length_prefixed:
-                payload, whole = len(payload).to_bytes(4, "little") + payload, framed_is_whole
+                payload, whole = request.frame, framed_is_whole
+            course.line.keeps = request.keeps_line
             body = await self._exchange(request.port, payload, whole, request.writes, course)
             return Answer(body[4:] if request.length_prefixed else body)
         return await self._carry_http(request, course)
@@ -183,11 +198,13 @@ class MinerPort:
         body = await self._exchange(request.port, payload, http_is_whole, request.writes, course)
         return parse_http(body)
 
-    async def _exchange(self, port: int, payload: bytes, whole: Whole, writes: bool, course: "_Course") -> bytes:
+    async def _exchange(
+        self, port: int, payload: bytes | Parts, whole: Whole, writes: bool, course: "_Course"
+    ) -> bytes:
         if not writes:
             return await self._exchanges.exchange(self.miner.host, port, payload, whole)
         try:
-            body = await self._exchanges.exchange(self.miner.host, port, payload, whole, course.write_s)
+            body = await self._exchanges.exchange(self.miner.host, port, payload, whole, course.write_s, course.line)
         except Cut as error:
             course.wrote = course.wrote or error.sent
             raise
@@ -204,6 +221,7 @@ class _Course:
 
     write_s: float | None = None
     wrote: bool = False
+    line: Line = field(default_factory=Line)
 
 
 _READING = _Course()

@@ -193,6 +193,5 @@ async def _carry(exchanges: Exchanges, host: str, request: Request) -> Answer:
     if not isinstance(request, Rpc):
         return parse_http(await exchanges.exchange(host, request.port, http_bytes(request, host, None), http_is_whole))
     if request.length_prefixed:
-        payload = len(request.payload).to_bytes(4, "little") + request.payload
-        return Answer((await exchanges.exchange(host, request.port, payload, framed_is_whole))[4:])
+        return Answer((await exchanges.exchange(host, request.port, request.frame, framed_is_whole))[4:])
     return Answer(await exchanges.exchange(host, request.port, request.payload, rpc_is_whole))

@@ -12,12 +12,15 @@ from kernel.errors import TransportError
 from kernel.reading import Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import (
+    STOCK,
+    InstallFirmware,
     Intent,
     Locate,
     Pool,
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetCredential,
     SetMode,
     SetPools,
@@ -43,6 +46,8 @@ INTENTS: dict[str, Intent] = {
     "Locate": Locate(True),
     "SetPools": POOLS,
     "SetCredential": SetCredential("root", "new"),
+    "InstallFirmware": InstallFirmware("2.0", hashlib.sha256(b"image").hexdigest(), b"image"),
+    "RollBackFirmware": RollBackFirmware(STOCK),
 }
 
 

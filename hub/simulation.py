@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from hub.twin import firmware
 from hub.twin.container import SOCKETS, Container
 from hub.twin.meters import figures
 from hub.twin.models import Model
@@ -21,11 +22,14 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.command import (
+    STOCK,
+    InstallFirmware,
     Intent,
     Locate,
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetMode,
     SetPools,
     Sleep,
@@ -186,7 +190,7 @@ class SimulatedMiner:
         }  # fmt: skip
         if tier is Tier.DAILY:
             place, model = unit.place, unit.model
-            values |= {"make": model.make, "model": model.label, "firmware": model.firmware, "serial": place.serial,
+            values |= {"make": model.make, "model": model.label, "firmware": self._unit.firmware, "serial": place.serial,
                        "mac": place.mac}  # fmt: skip
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
@@ -229,6 +233,12 @@ class SimulatedMiner:
                 site.locate(unit, on, now_ms)
             case SetPools(pools):
                 site.set_pools(unit, [Pool(pool.url, pool.user, pool.password) for pool in pools], now_ms)
+            case InstallFirmware(_, sha256, data) if unit.model.dialect in firmware.TAKES_IMAGES:
+                problem = firmware.take(site, unit, data, now_ms, sha256.lower())
+                if problem:
+                    return Refused("image", problem)
+            case RollBackFirmware(version) if unit.model.dialect in firmware.KEEPS_STOCK and version == STOCK:
+                firmware.back_to_stock(site, unit, now_ms)
             case _:
                 return Unsupported(f"{unit.model.label} has no {type(intent).__name__}")
         return Accepted()

@@ -115,7 +115,8 @@ def names(told: object, version: str) -> bool:
     if not isinstance(told, str) or not version:
         return False
     wanted = _plain(version)
-    return _plain(told) == wanted or wanted in (_plain(word) for word in _WORD.split(told))
+    # A bare number may be a word of a date: only a version in points is looked for among the words.
+    return _plain(told) == wanted or ("." in wanted and wanted in (_plain(word) for word in _WORD.split(told)))
 
 
 def _plain(version: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from hub.twin.exchange import Ask, Digest, Tell, tell
+from hub.twin.firmware import form, take
 from hub.twin.look import Look
 from hub.twin.rpc import Json, join, parse, refusal, status
 from hub.twin.site import Pool, Site, Unit
@@ -84,7 +85,7 @@ class Antminer:
             case "stats":
                 head = {
                     "BMMiner": "1.0.0",
-                    "CompileTime": unit.model.firmware,
+                    "CompileTime": unit.firmware,
                     "Miner": "49.0.1.3",
                     "Type": unit.model.title,
                 }
@@ -97,7 +98,7 @@ class Antminer:
                 pools = [self._pool(unit, look, at, when) for at in range(len(unit.pools))]
                 return {"STATUS": status(7, f"{len(pools)} Pool(s)", when, MAKER), "POOLS": pools, "id": 1}
             case "version":
-                version: Json = {"API": "3.1", "BMMiner": "1.0.0", "CompileTime": unit.model.firmware, "Miner": "49.0.1.3",
+                version: Json = {"API": "3.1", "BMMiner": "1.0.0", "CompileTime": unit.firmware, "Miner": "49.0.1.3",
                          "Type": unit.model.title}  # fmt: skip
                 return {"STATUS": status(22, "CGMiner versions", when, MAKER), "VERSION": [version], "id": 1}
             case "devs":
@@ -182,7 +183,7 @@ class Antminer:
         look, when = self.site.look(unit), self.site.clock_ms(unit) // 1000
         head: Json = {
             "STATUS": {"STATUS": "S", "when": when, "Msg": name, "api_version": "1.0.0"},
-            "INFO": {"miner_version": "49.0.1.3", "CompileTime": unit.model.firmware, "type": unit.model.title},
+            "INFO": {"miner_version": "49.0.1.3", "CompileTime": unit.firmware, "type": unit.model.title},
         }
         rates = {
             "elapsed": look.elapsed_s, "rate_5s": round(look.hashrate_hs / 1e9, 2),
@@ -244,7 +245,7 @@ class Antminer:
         if refused:
             return refused
         page = ask.path.removeprefix("/cgi-bin/").removesuffix(".cgi")
-        writes = page in ("set_miner_conf", "reboot", "blink", "passwd")
+        writes = page in ("set_miner_conf", "reboot", "blink", "passwd", "upgrade")
         if writes and "write_404" in unit.faults:
             return Tell(404, b"<h1>404 Not Found</h1>", "text/html")
         if writes and "refuses_writes" in unit.faults:
@@ -265,7 +266,7 @@ class Antminer:
                     "minertype": model.title, "nettype": "DHCP", "netdevice": "eth0", "macaddr": place.mac,
                     "hostname": "Antminer", "ipaddress": place.host, "netmask": "255.255.255.0", "gateway": "",
                     "dnsservers": "", "system_mode": "GNU/Linux", "system_kernel_version": "Linux 4.9.113",
-                    "system_filesystem_version": model.firmware, "firmware_type": "Release", "serinum": unit.serial,
+                    "system_filesystem_version": unit.firmware, "firmware_type": "Release", "serinum": unit.serial,
                 })  # fmt: skip
             case "get_network_info":
                 return tell({
@@ -275,7 +276,7 @@ class Antminer:
             case "get_blink_status":
                 return tell({"blink": bool(self.site.machines.locating[unit.index])})
             case "miner_type":
-                return tell({"miner_type": model.title, "subtype": "", "fw_version": model.firmware})
+                return tell({"miner_type": model.title, "subtype": "", "fw_version": unit.firmware})
         return Tell(404, b"<h1>404 Not Found</h1>", "text/html")
 
     def _conf(self, unit: Unit) -> Json:
@@ -299,6 +300,11 @@ class Antminer:
                 on = _truth((ask.json() or {}).get("blink"))
                 self.site.locate(unit, on, now_ms)
                 return tell({"code": "B000" if on else "B100", "msg": "OK!"})
+            case "upgrade":
+                problem = take(self.site, unit, form(ask).get("firmware", b""), now_ms)
+                if problem:
+                    return tell({"stats": "error", "code": "U001", "msg": problem})
+                return tell({"stats": "success", "code": "U000", "msg": "OK!"})
             case "set_miner_conf":
                 conf = ask.json()
                 if not isinstance(conf, dict):

@@ -40,7 +40,7 @@ class Auradine:
         return self._write(unit, page, body if isinstance(body, dict) else {}, when, now_ms)
 
     def _maker(self, unit: Unit) -> str:
-        return f"FluxOS-{unit.model.firmware}-d37c5dd4"
+        return f"FluxOS-{unit.firmware}-d37c5dd4"
 
     def _said(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
         return {"STATUS": status(code, text, when, self._maker(unit)), **sections, "id": 1}
@@ -86,7 +86,7 @@ class Auradine:
                 "HBSerialNo": [f"{unit.serial}B{at}" for at in range(3)],
                           "hostname": place.name, "ip": place.host, "mac": place.mac.lower(),
                           "model": model.title.split()[-1],
-                          "version": model.firmware, "command": "ipreport", "InternalType": "T0"}  # fmt: skip
+                          "version": unit.firmware, "command": "ipreport", "InternalType": "T0"}  # fmt: skip
                 return self._said(unit, 620, "IP Report", when, IPReport=[report])
             case "asccount":
                 count = [{"AsicCount": model.chips_per_board * live, "BoardCount": live}]

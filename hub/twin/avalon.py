@@ -52,8 +52,8 @@ class Avalon:
             case "summary":
                 return {"STATUS": status(11, "Summary", when, MAKER), "SUMMARY": [self._summary(look)], "id": 1}
             case "version":
-                version = {"API": "3.7", "CGMiner": "4.11.1", "CGVERSION": unit.model.firmware,
-                "LVERSION": unit.model.firmware,
+                version = {"API": "3.7", "CGMiner": "4.11.1", "CGVERSION": unit.firmware,
+                "LVERSION": unit.firmware,
                            "MAC": unit.place.mac.replace(":", "").lower(), "DNA": unit.serial, "UPAPI": "2",
                            "PROD": "Avalon Q" if self._is_q(unit) else "AvalonMiner 1466-150",
                            "MODEL": "Q" if self._is_q(unit) else "1466-150"}  # fmt: skip
@@ -124,7 +124,7 @@ class Avalon:
         name = "Q" if self._is_q(unit) else "1466"
         odd = "inf_nan" in unit.faults
         parts = [
-            f"Ver[{name}-{model.firmware}]", f"LVer[{model.firmware}]", f"DNA[{unit.serial}]", "STATE[2]",
+            f"Ver[{name}-{unit.firmware}]", f"LVer[{unit.firmware}]", f"DNA[{unit.serial}]", "STATE[2]",
             f"SYSTEMSTATU[Work: In {'Work' if working else 'Idle'}, Hash Board: {live}]", f"Elapsed[{look.elapsed_s}]",
             f"HW[{look.hw_errors}]", "DH[2.449%]", f"ITemp[{inlet}]", f"HBITemp[{inlet + 2}]", f"HBOTemp[{outlet}]",
             f"OTemp[{outlet}]", f"TMax[{round(look.chip_c) if working else 0}]",

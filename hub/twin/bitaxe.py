@@ -2,6 +2,7 @@
 """A make-believe Bitaxe (AxeOS 2.14): no password, one page to read, pause and resume, frequency by PATCH."""
 
 from hub.twin.exchange import Ask, Tell, tell
+from hub.twin.firmware import take
 from hub.twin.look import Look
 from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
@@ -32,7 +33,7 @@ class Bitaxe:
         host, _, port = pool.url.partition("://")[2].partition(":")
         mhz = model.frequency_hz / 1e6 * float(machines.want_w[unit.index] / machines.nominal_w[unit.index])
         return {
-            "ASICModel": "BM1368", "asicCount": 1, "smallCoreCount": 1276, "boardVersion": "401", "version": model.firmware,
+            "ASICModel": "BM1368", "asicCount": 1, "smallCoreCount": 1276, "boardVersion": "401", "version": unit.firmware,
             "hostname": unit.place.name, "macAddr": unit.place.mac, "power": round(look.power_w, 3), "voltage": 5175,
             "current": round(look.power_w / 5.175 * 1000, 1), "temp": round(look.chip_c, 2),
             "vrTemp": round(look.chip_c + 12),
@@ -54,6 +55,11 @@ class Bitaxe:
                 site.wake(unit, now_ms)
             case "POST", "/api/system/restart":
                 site.reboot(unit, now_ms, keeps_sleep=False)
+            case "POST", "/api/system/OTA":
+                problem = take(site, unit, ask.body, now_ms)
+                if problem:
+                    return Tell(500, f"Validation / Activation Error: {problem}".encode(), "text/html")
+                return Tell(200, b"Firmware update complete, rebooting now!\n", "text/plain")
             case "POST", "/api/system/identify":
                 site.locate(unit, True, now_ms)
             case "PATCH", "/api/system" if isinstance(body, dict):

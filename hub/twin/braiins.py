@@ -9,7 +9,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
+from hub.twin.antminer import Antminer
 from hub.twin.exchange import Ask, Tell, tell
+from hub.twin.firmware import back_to_stock, form, take
 from hub.twin.look import Look
 from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
@@ -43,9 +47,12 @@ class Braiins:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.makers = Antminer(site)
 
     def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
         """One exchange."""
+        if unit.memory.get("stock"):
+            return self.makers.http(unit, ask, now_ms)
         path = ask.path.removeprefix("/api/v1").rstrip("/") or "/"
         if (ask.method, path) == ("POST", "/auth/login"):
             return self._login(unit, ask.json(), now_ms)
@@ -119,7 +126,7 @@ class Braiins:
             "uid": unit.serial[-8:], "status": PAUSED if asleep else NORMAL, "serial_number": unit.serial,
             "hostname": place.name, "mac_address": place.mac.lower(), "system_uptime": look.uptime_s,
             "system_uptime_s": look.uptime_s, "bosminer_uptime_s": look.elapsed_s, "bos_mode": 4, "platform": 4,
-            "bos_version": {"current": model.firmware, "major": "2022-09-13-0-11012d53-22.08-plus", "bos_plus": True},
+            "bos_version": {"current": unit.firmware, "major": "2022-09-13-0-11012d53-22.08-plus", "bos_plus": True},
             "miner_identity": {"brand": 1, "model": 0, "name": model.title, "miner_model": model.title},
             "sticker_hashrate": {"gigahash_per_second": model.hashrate_hs / 1e9}, "control_board_soc_family": 3,
             "kernel_version": "4.9.113",
@@ -207,6 +214,8 @@ class Braiins:
             return tell({"detail": "Not found"}, 404)
         if "refuses_writes" in unit.faults:
             return tell({"detail": "Permission denied"}, 403)
+        if path == "/upgrade/system-upgrade":
+            return self._upgrade(unit, form(ask), now_ms)
         site, machines, body = self.site, self.site.machines, ask.json()
         asleep = bool(machines.asleep[unit.index])
         match ask.method, path:
@@ -219,6 +228,9 @@ class Braiins:
             case "PUT", "/actions/restart":
                 site.set_mode(unit, machines.modes[unit.index], now_ms, restart=True)
                 return tell(False)
+            case "POST", "/upgrade/restore-stock":
+                back_to_stock(site, unit, now_ms)
+                return Tell(204)
             case "PUT", "/actions/reboot":
                 site.reboot(unit, now_ms)
                 return Tell(204)
@@ -248,6 +260,18 @@ class Braiins:
                 site.set_pools(unit, pools, now_ms)
                 return tell(body)
         return tell({"detail": "Unprocessable"}, 422 if body is not None else 404)
+
+    def _upgrade(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Tell:
+        """Metadata must come first, and tell size and hash of the data."""
+        try:
+            told = orjson.loads(given.get("metadata", b""))
+        except orjson.JSONDecodeError:
+            told = None
+        data = given.get("data", b"")
+        if list(given) != ["metadata", "data"] or not isinstance(told, dict) or told.get("size") != len(data):
+            return tell({"detail": "first message of the stream has to be `metadata`"}, 422)
+        problem = take(self.site, unit, data, now_ms, str(told.get("hash")))
+        return tell({"detail": problem}, 500) if problem else Tell(204)
 
     def _quick(self, unit: Unit) -> float | None:
         quick = unit.memory.get("quick")

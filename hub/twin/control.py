@@ -37,7 +37,7 @@ def unit_truth(site: Site, unit: Unit) -> dict[str, Any]:
         "down_delay_s": float(machines.down_delay_ms[index]) / 1000.0, "chip_c": float(machines.chip_c[index]),
         "locating": bool(machines.locating[index]), "board_up": machines.board_up(index),
         "pools": [[pool.url, pool.user] for pool in unit.pools], "faults": sorted(unit.faults),
-        "plugged": unit.plugged, "writes": unit.writes,
+        "plugged": unit.plugged, "firmware": unit.firmware, "writes": unit.writes,
         "answers": unit.answers, "open_most": unit.open_most,
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hub.twin.exchange import Ask, Tell, tell
+from hub.twin.firmware import form, take
 from hub.twin.look import Look
 from hub.twin.models import PART_LOAD, part_load
 from hub.twin.rpc import Json
@@ -70,7 +71,7 @@ class Epic:
         hot = "Over temperature shutdown" if machines.tripped[unit.index] else None
         pool = unit.pools[0]
         return {
-            "Software": model.firmware, "Hostname": unit.place.name, "OS Type": "umcOS",
+            "Software": unit.firmware, "Hostname": unit.place.name, "OS Type": "umcOS",
             "Status": {"Operating State": self._operating(unit, look), "Last Command": unit.memory.get("last"),
                        "Last Command Result": None, "Last Error": hot},
             "HBs": boards,
@@ -121,9 +122,12 @@ class Epic:
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def _write(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
-        body, site = ask.json(), self.site
+        site = self.site
         if "write_404" in unit.faults:
             return Tell(404)
+        if ask.path == "/systemupdate":
+            return self._update(unit, form(ask), now_ms)
+        body = ask.json()
         if not isinstance(body, dict) or body.get("password") != unit.password:
             return tell({"result": False, "error": "Invalid password"})
         if "refuses_writes" in unit.faults:
@@ -153,6 +157,14 @@ class Epic:
             case _:
                 return tell({"result": False, "error": "Unknown request"})
         return tell({"result": True, "error": None})
+
+    def _update(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Tell:
+        if given.get("password", b"").decode() != unit.password:
+            return tell({"result": False, "error": "Invalid password"})
+        if "refuses_writes" in unit.faults or given.get("keepsettings") not in (b"true", b"false"):
+            return tell({"result": False, "error": "Not permitted"})
+        problem = take(self.site, unit, given.get("update.zip", b""), now_ms, given.get("checksum", b"").decode())
+        return tell({"result": not problem, "error": problem or None})
 
     def _watts_for(self, unit: Unit, target_ths: float) -> float:
         """The power at which this model does a target hashrate, by its part-load curve."""

@@ -37,6 +37,11 @@ MINER_FAULTS: Mapping[str, str] = {
     "half_shed": "sheds only half of its load when put to sleep",
     "foreign": "another manager owns it too: it wakes what was put to sleep within half a minute",
     "reboots_on_write": "reboots half-way through each command, which is lost",
+    # an image of firmware
+    "image_refused": "refuses every firmware image for its signature",
+    "image_corrupt": "finds another checksum in every firmware image than the one it was told",
+    "image_ignored": "takes a firmware image, restarts and runs the old version",
+    "image_bricks": "takes a firmware image and never comes back",
 }
 
 CURED_BY_POWER = frozenset({"hung"})

@@ -6,11 +6,10 @@ split or silent. A unit without power, and one that reboots, closes its ports.
 """
 
 import asyncio
-import contextlib
 import resource
 import socket
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -23,12 +22,20 @@ from kernel.errors import ConfigError, Fault
 
 HUGE = 10_000_000
 LONGEST_REQUEST = 1 << 20
+LONGEST_IMAGE = 1 << 28
 SPARE_FILES = 512
 NEAR_MS = 40
 
 
 class RpcResponder(Protocol):
     def rpc(self, unit: Unit, payload: bytes, now_ms: int) -> bytes: ...
+
+
+@runtime_checkable
+class ImageResponder(Protocol):
+    """One that may ask for a firmware image over the same connection: it says `ready`, and sets `says_ready`."""
+
+    def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes: ...
 
 
 class HttpResponder(Protocol):
@@ -74,11 +81,12 @@ class Street:
 class Line(asyncio.Protocol):
     """One connection to one unit: what RPC and HTTP have in common."""
 
-    __slots__ = ("_buffer", "_street", "_transport", "_unit")
+    __slots__ = ("_buffer", "_image", "_street", "_transport", "_unit")
 
     def __init__(self, street: Street, unit: Unit) -> None:
         self._street, self._unit = street, unit
         self._buffer = b""
+        self._image: bytearray | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -90,6 +98,25 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._unit.open_now -= 1
+
+    def _image_part(self, data: bytes, flash: Callable[[bytes], None]) -> None:
+        """More of an image: four bytes of its size, little-endian, then so many bytes."""
+        image = self._image
+        assert image is not None
+        image += data
+        size = int.from_bytes(image[:4], "little") if len(image) >= 4 else 0
+        if size > LONGEST_IMAGE:
+            self._cut()
+        elif size and len(image) >= 4 + size:
+            self._image = None
+            self._street.loop.call_later(self._street.delay(self._unit), flash, bytes(memoryview(image)[4 : 4 + size]))
+
+    def _awaits_image(self, responder: object) -> bool:
+        """Whether the answer just made was `ready`: the image comes next over this line."""
+        if not isinstance(responder, ImageResponder) or not self._unit.memory.pop("says_ready", False):
+            return False
+        self._image = bytearray()
+        return True
 
     def _cut(self) -> None:
         if self._transport is not None:
@@ -141,6 +168,8 @@ class RpcLine(Line):
         self._responder = responder
 
     def data_received(self, data: bytes) -> None:
+        if self._image is not None:
+            return self._image_part(data, self._flash)
         self._buffer += data
         if len(self._buffer) > LONGEST_REQUEST:
             self._cut()
@@ -163,7 +192,11 @@ class RpcLine(Line):
                 body = body.rstrip(b"\0}") + b',"padding":"' + b"x" * HUGE + b'"}\0'
             if "no_nul" in unit.faults:
                 body = body.rstrip(b"\0")
-        self._send(body, keep=False)
+        self._send(body, keep=self._awaits_image(self._responder))
+
+    def _flash(self, data: bytes) -> None:
+        if isinstance(self._responder, ImageResponder):
+            self._send(self._responder.image(self._unit, data, self._street.now()), keep=False)
 
 
 class FrameLine(Line):
@@ -176,6 +209,8 @@ class FrameLine(Line):
         self._responder = responder
 
     def data_received(self, data: bytes) -> None:
+        if self._image is not None:
+            return self._image_part(data, self._flash)
         self._buffer += data
         while len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4], "little")
@@ -203,33 +238,44 @@ class FrameLine(Line):
             if "huge" in unit.faults:
                 body = body.rstrip(b"}") + b',"padding":"' + b"x" * HUGE + b'"}'
             length = len(body) if "truncated" not in unit.faults else length
+        self._awaits_image(self._responder)
         self._send(length.to_bytes(4, "little") + body, keep=True)
+
+    def _flash(self, data: bytes) -> None:
+        if isinstance(self._responder, ImageResponder):
+            body = self._responder.image(self._unit, data, self._street.now())
+            self._send(len(body).to_bytes(4, "little") + body, keep=True)
 
 
 class HttpLine(Line):
     """HTTP/1.1 with keep-alive, one request at a time."""
 
-    __slots__ = ("_busy", "_responder")
+    __slots__ = ("_busy", "_heard", "_need", "_responder")
 
     def __init__(self, street: Street, unit: Unit, responder: HttpResponder) -> None:
         super().__init__(street, unit)
         self._responder = responder
         self._busy = False
+        self._heard = bytearray()
+        self._need = 0
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self._heard += data
         self._next()
 
     def _next(self) -> None:
         if self._busy or self._transport is None:
             return
-        if len(self._buffer) > LONGEST_REQUEST:
+        self._need = self._need or need_of(self._heard)
+        if self._need > LONGEST_IMAGE or (not self._need and len(self._heard) > LONGEST_REQUEST):
             return self._cut()
-        found = parse_http(self._buffer)
-        if found is None or "hung" in self._unit.faults:
+        if not self._need or len(self._heard) < self._need or "hung" in self._unit.faults:
             return
-        ask, self._buffer = found
-        self._busy = True
+        found = parse_http(bytes(self._heard))
+        if found is None:
+            return
+        ask, rest = found
+        self._heard, self._need, self._busy = bytearray(rest), 0, True
         wait = self._street.delay(self._unit)
         if ask.method != "GET" and "authorization" in ask.headers:
             wait += self._street.writes.next()
@@ -255,6 +301,16 @@ class HttpLine(Line):
         self._send(told.wire(keep), keep)
         if keep:
             self._next()
+
+
+def need_of(heard: bytearray) -> int:
+    """How many bytes the first request has, by its head; 0 until that is whole."""
+    end = heard.find(b"\r\n\r\n")
+    if end < 0:
+        return 0
+    at = bytes(heard[:end]).lower().find(b"\r\ncontent-length:")
+    length = bytes(heard[at + 17 : end]).split(b"\r\n", 1)[0].strip() if at >= 0 else b""
+    return end + 4 + (int(length) if length.isdigit() else 0)
 
 
 def parse_http(data: bytes) -> tuple[Ask, bytes] | None:
@@ -318,44 +374,3 @@ def allow_files(wanted: int) -> None:
             ]
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if hard != resource.RLIM_INFINITY else (need, hard))
-
-
-class Ports:
-    """The listening ports of one unit; closed while it is without power or rebooting."""
-
-    def __init__(self, unit: Unit, factories: dict[str, tuple[int, Factory]]) -> None:
-        self.unit = unit
-        self.ports: dict[str, int] = {}
-        self._factories = factories
-        self._servers: list[asyncio.Server] = []
-
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name, (port, factory) in self._factories.items():
-            sock = listen_socket(self.unit.place.host, self.ports.get(name, port))
-            self.ports[name] = sock.getsockname()[1]
-            self._servers.append(await loop.create_server(factory, sock=sock))
-
-    def close(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers = []
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self._servers)
-
-
-async def keep_ports(site: Site, all_ports: list[Ports], period_s: float = 0.25) -> None:
-    """For ever: ports follow the power and the reboots of their units, and the fault `refused`."""
-    while True:
-        up = site.reachable()
-        for ports in all_ports:
-            unit = ports.unit
-            wanted = bool(up[unit.index]) and "refused" not in unit.faults
-            if wanted and not ports.is_open:
-                with contextlib.suppress(ConfigError):
-                    await ports.open()
-            elif not wanted and ports.is_open:
-                ports.close()
-        await asyncio.sleep(period_s)

@@ -36,7 +36,7 @@ class LuxOS:
         return orjson.dumps(answer) + b"\0"
 
     def _maker(self, unit: Unit) -> str:
-        return f"LUXminer {unit.model.firmware}-57b389c7"
+        return f"LUXminer {unit.firmware}-57b389c7"
 
     def _said(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
         return {"STATUS": status(code, text, when, self._maker(unit)), **sections, "id": 1}
@@ -47,7 +47,7 @@ class LuxOS:
             case "summary":
                 return self._said(unit, 11, "Summary", when, SUMMARY=[self._summary(look)])
             case "version":
-                firmware = unit.model.firmware
+                firmware = unit.firmware
                 version = {"API": "3.7", "CompileTime": "Tue Apr  8 22:05:35 UTC 2025", "LUXminer": f"{firmware}-57b389c7",
                            "Miner": firmware, "Type": unit.model.title}  # fmt: skip
                 return self._said(unit, 22, "LUXminer versions", when, VERSION=[version])
@@ -163,7 +163,7 @@ class LuxOS:
             body[f"chain_acn{at + 1}"] = model.chips_per_board if at < live else 0
             body[f"chain_rate{at + 1}"] = f"{look.average_hs / 1e9 / live if at < live else 0.0:.2f}"
             body[f"temp_chip{at + 1}"] = "-".join([str(round(look.chip_c - at))] * 4)
-        return [{"CompileTime": "", "Miner": model.firmware, "Type": model.title}, body]
+        return [{"CompileTime": "", "Miner": unit.firmware, "Type": model.title}, body]
 
     def _pool(self, unit: Unit, look: Look, at: int) -> Json:
         pool, first = unit.pools[at], at == 0

@@ -353,6 +353,11 @@ class Machines:
         if not self.asleep[index]:
             self._then_start(index, up)
 
+    def brick(self, index: int, now_ms: int) -> None:
+        """A restart that does not end: the control board is gone from the network, and nothing is drawn but standby."""
+        self.reboot(index, now_ms)
+        self.board_up_ms[index] = self._next_at[index] = NEVER
+
     def _operate(self, index: int, power: float, work: float, now_ms: int, restart: bool | None) -> None:
         """Take an operating point, given as shares of nominal power and hashrate."""
         self.advance(now_ms)

@@ -23,13 +23,9 @@ from hub.twin.container_modbus import ModbusContainer
 from hub.twin.control import ready_line, serve_control
 from hub.twin.decoys import Decoys
 from hub.twin.doors import ACCOUNTS, doors
-from hub.twin.lines import (
-    Ports,
-    Street,
-    allow_files,
-    keep_ports,
-)
+from hub.twin.lines import Street, allow_files
 from hub.twin.meters import Meters, serve_station
+from hub.twin.ports import Ports, keep_ports
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec, feeder_name
 from kernel.clock import Clock, system_clock
@@ -52,7 +48,7 @@ def describe(site: Site, ports: list[Ports], containers: list[Container], meter_
         "miners": [
             {
                 "device": unit.place.device, "host": unit.place.host, "ports": opened.ports, "model": unit.model.label,
-                "dialect": unit.model.dialect, "firmware": unit.model.firmware, "feeder": feeder_name(unit.place.feeder),
+                "dialect": unit.model.dialect, "firmware": unit.firmware, "feeder": feeder_name(unit.place.feeder),
                 "rack": unit.place.rack, "position": unit.place.position, "serial": unit.place.serial,
                 "mac": unit.place.mac,
             }

@@ -41,6 +41,7 @@ class Unit:
     password: str
     faults: set[str] = field(default_factory=set)
     memory: dict[str, object] = field(default_factory=dict)
+    installed: str = ""
     frozen: Look | None = None
     plugged: bool = True
     slept_ms: int | None = None
@@ -62,6 +63,11 @@ class Unit:
     @property
     def model(self) -> Model:
         return self.place.model
+
+    @property
+    def firmware(self) -> str:
+        """The version it runs: what was installed last, else what its model came with."""
+        return self.installed or self.model.firmware
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@
 import secrets
 from typing import Any
 
+from hub.twin.antminer import Antminer
 from hub.twin.exchange import Ask, Tell, tell
+from hub.twin.firmware import back_to_stock, form, take
 from hub.twin.look import Look
 from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
@@ -18,9 +20,12 @@ class VNish:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.makers = Antminer(site)
 
     def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
         """One exchange under /api/v1."""
+        if unit.memory.get("stock"):
+            return self.makers.http(unit, ask, now_ms)
         path = ask.path.removeprefix("/api/v1")
         if ask.method == "GET":
             return self._read(unit, path)
@@ -43,6 +48,9 @@ class VNish:
             return Tell(404)
         if "refuses_writes" in unit.faults:
             return tell({"err": "refused"}, 500)
+        if path == "/firmware/update":
+            problem = take(self.site, unit, form(ask).get("file", b""), now_ms)
+            return tell({"err": problem}, 500) if problem else tell({"after": 3})
         return self._write(unit, path, ask.json(), now_ms)
 
     def _unlock(self, unit: Unit, body: Any) -> Tell:
@@ -69,7 +77,7 @@ class VNish:
                 "mem_free": 0,
                           "mem_free_percent": 0, "mem_buf": 0, "mem_buf_percent": 0, "network_status": network,
                           "uptime": f"{look.uptime_s // 3600}:{look.uptime_s // 60 % 60:02d}"}  # fmt: skip
-                return tell({"miner": model.title, "model": "s21pro", "fw_name": "Vnish", "fw_version": model.firmware,
+                return tell({"miner": model.title, "model": "s21pro", "fw_name": "Vnish", "fw_version": unit.firmware,
                              "build_time": "2026-01-01", "platform": "cv", "install_type": "nand", "algorithm": "sha256d",
                              "hr_measure": "GH/s", "serial": unit.serial, "system": system})  # fmt: skip
             case "/perf-summary":
@@ -141,7 +149,7 @@ class VNish:
             for at, pool in enumerate(unit.pools)
         ]  # fmt: skip
         return {
-            "miner_type": f"{model.title} (Vnish {model.firmware})", "miner_status": self._state(unit, look),
+            "miner_type": f"{model.title} (Vnish {unit.firmware})", "miner_status": self._state(unit, look),
             "hr_realtime": now, "hr_average": mean, "hr_nominal": look.nominal_hs / 1e9, "hr_stock": model.hashrate_hs / 1e9,
             "instant_hashrate": now / 1000, "average_hashrate": mean / 1000, "hr_error": 0.0, "pcb_temp": board,
             "chip_temp": span,
@@ -166,6 +174,9 @@ class VNish:
                 site.set_mode(unit, site.machines.modes[unit.index], now_ms, restart=True)
             case "/mining/throttle" if isinstance(body, dict) and isinstance(body.get("percent"), int):
                 site.set_percent(unit, float(body["percent"]), now_ms)
+            case "/firmware/remove" if isinstance(body, dict) and isinstance(body.get("remove_stock_logs"), bool):
+                back_to_stock(site, unit, now_ms)
+                return tell({"after": 3})
             case "/system/reboot":
                 site.reboot(unit, now_ms)
                 return tell({"after": 3})

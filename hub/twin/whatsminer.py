@@ -14,6 +14,7 @@ from hashlib import sha256
 import orjson
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hub.twin.firmware import take
 from hub.twin.look import Look
 from hub.twin.md5crypt import md5crypt
 from hub.twin.rpc import Json, join, parse, status
@@ -106,8 +107,8 @@ class Whatsminer:
                 return said(131, self._status(unit, look), when)
             case "get_version":
                 if "v1" in unit.model.traits:
-                    return said(131, {"api_ver": "whatsminer v1.4.0", "fw_ver": unit.model.firmware}, when)
-                return said(131, {"api_ver": "2.0.5", "fw_ver": unit.model.firmware, "platform": "H616"}, when)
+                    return said(131, {"api_ver": "whatsminer v1.4.0", "fw_ver": unit.firmware}, when)
+                return said(131, {"api_ver": "2.0.5", "fw_ver": unit.firmware, "platform": "H616"}, when)
             case "get_psu":
                 fan = {"name": "P222B", "hw_version": "", "sw_version": "230208.220429", "model": "P222B"}
                 return said(131, fan | {"fan_speed": str(look.fan_rpm), "serial_no": unit.serial}, when)
@@ -142,7 +143,7 @@ class Whatsminer:
             "Chip Temp Avg": round(look.chip_c - 8.0, 2), "Hash Stable": look.state == "hashing",
             "Hash Deviation%": 0.1, "Target Freq": int(unit.model.frequency_hz / 1e6), "Env Temp": round(look.inlet_c, 1),
             "Voltage": 1180, "Liquid Cooling": unit.model.fans == 0, "Uptime": look.uptime_s, "MAC": unit.place.mac,
-            "Firmware Version": f"'{unit.model.firmware}'", "Error Code Count": len(self._errors(unit, look)),
+            "Firmware Version": f"'{unit.firmware}'", "Error Code Count": len(self._errors(unit, look)),
             "Factory Error Code Count": 0, "Security Mode": 0, "Pool Rejected%": 0.25, "Pool Stale%": 0.06,
             "Best Share": 82000000, "Hardware Errors": look.hw_errors, "Upfreq Complete": int(look.state == "hashing"),
         }  # fmt: skip
@@ -175,9 +176,9 @@ class Whatsminer:
     def _status(self, unit: Unit, look: Look) -> Json:
         off = self._off(unit)
         if "v1" in unit.model.traits:
-            return {"btmineroff": str(off).lower(), "Firmware Version": f"'{unit.model.firmware}'"}
+            return {"btmineroff": str(off).lower(), "Firmware Version": f"'{unit.firmware}'"}
         return {
-            "FirmwareVersion": unit.model.firmware, "mineroff": str(off).lower(), "mineroff_reason": "api" if off else "",
+            "FirmwareVersion": unit.firmware, "mineroff": str(off).lower(), "mineroff_reason": "api" if off else "",
             "mineroff_time": "", "power_mode": look.mode, "power_limit_set": str(round(look.limit_w)),
             "hash_percent": "0" if look.percent == 100.0 else f"{look.percent - 100.0:g}",
         }  # fmt: skip
@@ -217,8 +218,17 @@ class Whatsminer:
                 continue
             if inner.get("token") != sign or now_ms - born_ms >= TOKEN_LIFE_MS:
                 return said(135, "check token err", when, "E")
+            if inner.get("cmd") == "update_firmware" and "refuses_writes" not in unit.faults:
+                unit.memory["says_ready"], unit.memory["image_key"] = True, key
+                return {"enc": seal(said(131, "ready", when), key)}
             return {"enc": seal(self._write(unit, inner, when, now_ms), key)}
         return said(135, "check token err", when, "E")
+
+    def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes:
+        """The answer to the image that came after `ready`, under the same key."""
+        problem, when = take(self.site, unit, data, now_ms), self.site.clock_ms(unit) // 1000
+        answer = said(132, problem, when, "E") if problem else said(131, "API command OK", when)
+        return orjson.dumps({"enc": seal(answer, str(unit.memory.pop("image_key", "")))})
 
     def _write(self, unit: Unit, asked: Json, when: int, now_ms: int) -> Json:
         command = str(asked.get("cmd") or asked.get("command") or "")

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hub.twin.firmware import take
 from hub.twin.look import Look
 from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
@@ -50,6 +51,12 @@ class WhatsminerV3:
         command = str(asked.get("cmd", ""))
         code, message = self._answer(unit, command, asked, now_ms)
         return orjson.dumps({"code": code, "when": when, "msg": message, "desc": command})
+
+    def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes:
+        """The answer to the image that came after `ready`."""
+        problem = take(self.site, unit, data, now_ms)
+        told = {"code": -1 if problem else 0, "when": self.site.clock_ms(unit) // 1000, "msg": problem or "ok"}
+        return orjson.dumps(told | {"desc": "set.system.update_firmware"})
 
     def _answer(self, unit: Unit, command: str, asked: Json, now_ms: int) -> tuple[int, Any]:
         look = self.site.look(unit)
@@ -95,7 +102,7 @@ class WhatsminerV3:
             "power": {"type": "P221B", "mode": _MODES.get(look.mode, "1"), "vendor": "1", "model": "P221B",
                       "hwversion": "RT0159", "swversion": "230224.220429", "sn": f"P{unit.serial}",
                       "fanspeed": look.fan_rpm},
-            "system": {"api": "3.0.2", "apiswitch": "1", "fwversion": model.firmware, "platform": "H616",
+            "system": {"api": "3.0.2", "apiswitch": "1", "fwversion": unit.firmware, "platform": "H616",
                        "control-board-version": "CB6V10",
                        "ledstatus": "manual" if self.site.machines.locating[unit.index] else "auto"},
             "salt": self._salt(unit),
@@ -193,6 +200,9 @@ class WhatsminerV3:
                 site.set_percent(unit, _percent(param) or 0.0, now_ms)
             case "set.miner.power_mode", "low" | "normal" | "high":
                 site.set_mode(unit, str(param), now_ms)
+            case "set.system.update_firmware", _:
+                unit.memory["says_ready"] = True
+                return 0, "ready"
             case "set.system.reboot", _:
                 site.reboot(unit, now_ms)
             case "set.system.led", _:

@@ -293,7 +293,7 @@ def test_a_miner_that_went_back_is_read_in_its_makers_dialect_and_else_in_its_ow
         ("1.3.3", "1.3.3", True), ("Vnish 1.3.3", "1.3.3", True), ("v2.14.0", "2.14.0", True), ("2.14.0", "V2.14.0", True),
         ("'20251209.16.Rel'", "20251209.16.Rel", True), ("Fri Aug 30 2024", "Fri Aug 30 2024", True),
         ("1.3.30", "1.3.3", False), ("11.3.3", "1.3.3", False), ("1.3.3-rc1", "1.3.3", False), ("1.3", "1.3.3", False),
-        (None, "1.3.3", False), ("", "", False), ("1.3.3", "", False),
+        ("Fri Aug 30 2024", "2024", False), (None, "1.3.3", False), ("", "", False), ("1.3.3", "", False),
     ],
 )  # fmt: skip
 def test_a_version_is_named_whole_or_not_at_all(told: object, version: str, is_it: bool) -> None:

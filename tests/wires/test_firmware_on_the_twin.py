@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images over real sockets, through actuator and port: what came of each against what the twin truly runs."""
+
+import asyncio
+import contextlib
+import hashlib
+import resource
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
+from hub.twin.models import MODELS
+from kernel.clock import system_clock
+from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.actuator import Actuator
+from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
+from miner_control.dialect import DIALECTS
+from miner_control.driver import Access
+from miner_control.envelope import Envelope
+from miner_control.io import exchanges as wire
+from miner_control.io.exchanges import Exchanges
+from miner_control.io.miner_socket import MinerPort
+from miner_control.miner import Miner
+from telemetry.source import Tier
+from tests.servers import count
+from tests.twins import Twin, running_twin
+
+ABLE = sorted(name for name, dialect in DIALECTS.items() if "InstallFirmware" in dialect.supports())
+OURS = {"antminer": "Sat Nov 14 09:12:00 CST 2026"}
+
+
+def of(dialect: str, version: str = "", size: int = 200_000) -> InstallFirmware:
+    """An image that this dialect's units take."""
+    version = version or OURS.get(dialect, "9.9.9")
+    data = make_image(dialect, version, size)
+    return InstallFirmware(version, hashlib.sha256(data).hexdigest(), data)
+
+
+class Hands:
+    """An actuator over the real ports of a twin."""
+
+    def __init__(self, twin: Twin, **how: Any) -> None:
+        self.exchanges = Exchanges()
+        self.ports = {told["device"]: self._port(twin, told) for told in twin.miners}
+        every = frozenset(name for dialect in DIALECTS.values() for name in dialect.supports())
+        envelope = Envelope("M", "F", (), "normal", 20.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=every)
+        self.actuator = Actuator(
+            self.ports, system_clock(), lambda device: envelope, lambda *receipt: None, pace_s=(0.05, 0.2), **how
+        )
+        self._tick = 0
+
+    def _port(self, twin: Twin, told: dict[str, Any]) -> MinerPort:
+        dialect = told["dialect"]
+        miner = Miner(
+            told["device"], told["model"], dialect, told["host"], tuple(told["ports"].items()), told["feeder"]
+        )
+        access = Access(twin.ready["accounts"].get(dialect, "root"), twin.ready["password"], dict(miner.ports))
+        return MinerPort(miner, DIALECTS[dialect], access, system_clock(), self.exchanges)
+
+    async def order(self, intents: dict[str, Intent], deadline_s: float = 20.0) -> dict[str, Receipt]:
+        self._tick += 1
+        asked = [
+            command(self._tick, device, intent, "test", deadline_s=deadline_s) for device, intent in intents.items()
+        ]
+        receipts = await self.actuator.carry_out(asked)
+        return {one.device: receipts[one.id] for one in asked}
+
+
+@contextlib.asynccontextmanager
+async def hands_on(twin: Twin, **how: Any) -> AsyncIterator[Hands]:
+    hands = Hands(twin, **how)
+    try:
+        yield hands
+    finally:
+        await hands.actuator.close()
+        hands.exchanges.close()
+
+
+def play(twin: Twin, main: Callable[[Hands], Awaitable[Any]], **how: Any) -> Any:
+    async def all_of_it() -> Any:
+        async with hands_on(twin, **how) as hands:
+            return await main(hands)
+
+    return asyncio.run(all_of_it())
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory):
+    models = {name: 1.0 for name, model in MODELS.items() if model.dialect in ABLE}
+    with running_twin(tmp_path_factory.mktemp("twin"), miners=4 * len(models), models=models, containers=0) as found:
+        yield found
+
+
+def device(twin: Twin, dialect: str, at: int) -> str:
+    return [told["device"] for told in twin.miners if told["dialect"] == dialect][at]
+
+
+@pytest.mark.parametrize("dialect", ABLE)
+def test_an_image_is_installed_and_the_one_before_installed_again(twin: Twin, dialect: str) -> None:
+    unit = device(twin, dialect, 0)
+    old = twin.truth(unit)["firmware"]
+
+    async def main(hands: Hands) -> list[Receipt]:
+        told = []
+        for intent in (of(dialect), of(dialect), of(dialect, old)):
+            told.append((await hands.order({unit: intent}))[unit])
+        return told
+
+    there, again, back = play(twin, main)
+    assert isinstance(there, Verified), there
+    assert OURS.get(dialect, "9.9.9") in str(there.reading.get("firmware"))
+    assert isinstance(again, Verified) and again.took_s == 0.0, "it runs it already: nothing is written"
+    assert isinstance(back, Verified), back
+    truth = twin.truth(unit)
+    assert truth["firmware"] == old and truth["writes"] == 2
+
+
+def test_faults_of_an_image_are_never_taken_for_success(twin: Twin) -> None:
+    """One unit of each dialect, and one fault after another."""
+    units = {dialect: device(twin, dialect, 1) for dialect in ABLE}
+    old = {dialect: twin.truth(unit)["firmware"] for dialect, unit in units.items()}
+    right: dict[str, Intent] = {dialect: of(dialect) for dialect in ABLE}
+    others: dict[str, Intent] = dict.fromkeys(ABLE, of("luxos"))
+    unsigned: dict[str, Intent] = {key: InstallFirmware("9.9.9", "0" * 64, of(key).data) for key in ABLE}
+    steps = (("image_refused", right), ("image_corrupt", right), ("", others), ("", unsigned),
+             ("image_ignored", right), ("deaf", right), ("image_bricks", right))  # fmt: skip
+
+    async def main(hands: Hands) -> list[dict[str, Receipt]]:
+        told = []
+        for fault, images in steps:
+            twin.fault({"devices": list(units.values()), "faults": [fault] if fault else []})
+            before = {dialect: twin.truth(unit)["writes"] for dialect, unit in units.items()}
+            receipts = await hands.order({units[dialect]: image for dialect, image in images.items()}, 3.0)
+            told.append({dialect: receipts[unit] for dialect, unit in units.items()})
+            after = {dialect: twin.truth(unit)["writes"] for dialect, unit in units.items()}
+            assert all(after[key] == before[key] for key, one in told[-1].items() if isinstance(one, Refused))
+        return told
+
+    refused, corrupt, other, unproven, ignored, deaf, bricked = play(twin, main, uploads=len(ABLE))
+    for dialect in ABLE:
+        for found, word in ((refused, "signature"), (corrupt, "checksum"), (other, "luxos"), (unproven, "agreed on")):
+            one = found[dialect]
+            assert isinstance(one, Refused) and word in one.text, (dialect, word, one)
+        for found, word in ((ignored, old[dialect]), (deaf, old[dialect]), (bricked, "nobody has answered since")):
+            one = found[dialect]
+            assert isinstance(one, Unknown) and word in one.text, (dialect, word, one)
+        assert not twin.truth(units[dialect])["board_up"]
+    assert {*TAKES_IMAGES} == {*ABLE}
+
+
+@pytest.mark.parametrize("dialect", ["braiins", "vnish"])
+def test_back_to_the_makers_own_firmware(twin: Twin, dialect: str) -> None:
+    unit, stubborn = device(twin, dialect, 2), device(twin, dialect, 3)
+    twin.fault({"device": stubborn, "faults": ["image_ignored"]})
+
+    async def main(hands: Hands) -> tuple[Receipt, Receipt, Any, Any]:
+        for each in (unit, stubborn):
+            hands.ports[each].access.account = "root"  # the maker's pages know only this one
+        earlier = (await hands.order({unit: RollBackFirmware()}))[unit]
+        receipts = await hands.order({unit: RollBackFirmware(STOCK), stubborn: RollBackFirmware(STOCK)}, 3.0)
+        told = await hands.ports[unit].read(Tier.FAST)
+        still = await hands.ports[stubborn].read(Tier.FAST)
+        return earlier, receipts[unit], receipts[stubborn], (told, still)
+
+    earlier, back, ignored, (told, still) = play(twin, main)
+    assert isinstance(earlier, Unsupported) and "install its image" in earlier.text
+    assert isinstance(back, Verified) and back.reading.get("firmware") == STOCK_VERSION, back
+    assert twin.truth(unit)["firmware"] == STOCK_VERSION
+    assert isinstance(ignored, Unknown) and twin.truth(stubborn)["firmware"] in ignored.text, ignored
+    assert told.number("hashrate_hs") is not None and still.number("power_w") is not None, "both are read on"
+
+
+def test_who_takes_no_image_says_why_without_a_byte(tmp_path: Path) -> None:
+    models = {name: 1.0 for name, model in MODELS.items() if model.dialect not in ABLE}
+    with running_twin(tmp_path, miners=len(models), models=models, containers=0) as twin:
+        before = {told["device"]: twin.truth(told["device"])["answers"] for told in twin.miners}
+
+        async def main(hands: Hands) -> dict[str, str]:
+            return {key: str(await port.carry_out(of("luxos"), 5.0)) for key, port in hands.ports.items()}
+
+        told = play(twin, main)
+        assert all("Unsupported" in text and len(text) > 60 for text in told.values()), told
+        assert {key: twin.truth(key)["answers"] for key in before} == before
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A driver that is busy with an image for a moment, and counts how many are at once."""
+
+    def __init__(self, name: str, seen: list[int]) -> None:
+        self.device = self.lane = name
+        self.kind, self._seen, self._runs = "miner", seen, "old"
+
+    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
+        from kernel.receipt import Accepted
+
+        self._seen.append(self._seen[-1] + 1)
+        await asyncio.sleep(0.02)
+        self._seen.append(self._seen[-1] - 1)
+        self._runs = intent.version if isinstance(intent, InstallFirmware) else self._runs
+        return Accepted()
+
+    async def read(self, tier: Tier) -> Any:
+        from kernel.reading import Reading
+
+        return Reading(self.device, "miner", system_clock().now_ms() + 1, {"firmware": self._runs})
+
+
+def test_four_uploads_at_once_and_no_more() -> None:
+    async def main() -> tuple[list[Receipt], int]:
+        seen = [0]
+        drivers = {f"h/s/{at}": Slow(f"h/s/{at}", seen) for at in range(20)}
+        envelope = Envelope("M", "F", (), "n", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=frozenset({"InstallFirmware"}))
+        actuator = Actuator(drivers, system_clock(), lambda device: envelope, lambda *told: None, pace_s=(0.01, 0.05))
+        asked = [command(1, device, of("antminer"), "test", deadline_s=0.2) for device in drivers]
+        receipts = await actuator.carry_out(asked)
+        return list(receipts.values()), max(seen)
+
+    receipts, most = asyncio.run(main())
+    assert most == 4
+    assert all(isinstance(one, Verified) for one in receipts), (
+        "the deadline runs from when each is sent, not from the queue"
+    )
+
+
+def test_many_miners_share_one_image(tmp_path: Path) -> None:
+    """20 miners and an image of 16 MB: what the hub holds grows by far less than a second image."""
+    miners, size = count(20, 100), 16 << 20
+    models = {"antminer-s21": 1.0, "braiins-s21-pro": 1.0, "whatsminer-m50s": 1.0}
+    with running_twin(tmp_path, miners=miners, models=models, containers=0) as twin:
+        images = {dialect: of(dialect, size=size) for dialect in ("antminer", "braiins", "whatsminer")}
+
+        async def main(hands: Hands) -> tuple[list[Receipt], int, int]:
+            intents = {told["device"]: images[told["dialect"]] for told in twin.miners}
+            tracemalloc.start()
+            before, rss = tracemalloc.get_traced_memory()[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            receipts = await hands.order(intents, 60.0)  # type: ignore[arg-type]
+            grown = tracemalloc.get_traced_memory()[1] - before
+            tracemalloc.stop()
+            return list(receipts.values()), grown, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss
+
+        receipts, grown, rss_kib = play(twin, main)
+    assert [type(one).__name__ for one in receipts] == ["Verified"] * miners, receipts
+    assert grown < size // 4, f"{grown} bytes"
+    assert rss_kib < size // 1024, f"{rss_kib} KiB"
+
+
+def test_polls_of_others_go_on_while_images_are_sent(tmp_path: Path) -> None:
+    """The loop is never held by an image: a neighbour is read all the while."""
+    models = {"antminer-s21": 1.0, "whatsminer-m50s": 1.0}
+    with running_twin(tmp_path, miners=6, models=models, containers=0) as twin:
+        stock = [told["device"] for told in twin.miners if told["dialect"] == "antminer"]
+        other = next(told["device"] for told in twin.miners if told["dialect"] == "whatsminer")
+
+        async def main(hands: Hands) -> tuple[dict[str, Receipt], float]:
+            image, worst_s, loop = of("antminer", size=24 << 20), 0.0, asyncio.get_running_loop()
+            sending = asyncio.create_task(hands.order(dict.fromkeys(stock, image), 60.0))
+            while not sending.done():
+                began_s = loop.time()
+                await hands.ports[other].read(Tier.FAST)
+                worst_s = max(worst_s, loop.time() - began_s)
+            return await sending, worst_s
+
+        receipts, worst_s = play(twin, main)
+    assert all(isinstance(one, Verified) for one in receipts.values()), receipts
+    assert worst_s < 2.0
+
+
+def test_a_shed_goes_before_an_image_on_its_way(tmp_path: Path) -> None:
+    with running_twin(tmp_path, miners=1, models={"antminer-s21": 1.0}, containers=0) as twin:
+        unit = twin.miners[0]["device"]
+
+        async def main(hands: Hands) -> tuple[Receipt, Receipt]:
+            image = command(1, unit, of("antminer", size=64 << 20), "campaign")
+            begun = hands.actuator.start([image])[image.id]
+            await asyncio.sleep(0.02)
+            shed = command(2, unit, Sleep(), "shed", deadline_s=20.0, priority=0)
+            receipts = await hands.actuator.carry_out([shed])
+            return await begun, receipts[shed.id]
+
+        image, shed = play(twin, main)
+        assert isinstance(image, Unknown | Unreachable), image
+        assert twin.truth(unit)["asleep"] is True, shed
+
+
+def test_an_upload_that_stands_still_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that accepts, reads nothing and says nothing."""
+    monkeypatch.setattr(wire, "STALL_S", 0.3)
+
+    async def main() -> Receipt:
+        server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(30), "127.0.0.1", 0, limit=1024)
+        port = server.sockets[0].getsockname()[1]
+        miner = Miner("h/s/m", "Bitaxe", "bitaxe", "127.0.0.1", (("http", port),), "F1")
+        lines = Exchanges()
+        try:
+            hand = MinerPort(miner, DIALECTS["bitaxe"], Access("", "", {"http": port}), system_clock(), lines)
+            return await hand.carry_out(of("bitaxe", size=32 << 20), 30.0)
+        finally:
+            lines.close()
+            server.close()
+
+    receipt = asyncio.run(asyncio.wait_for(main(), 10.0))
+    assert isinstance(receipt, Unknown) and "nothing of the upload" in receipt.text, receipt

@@ -55,9 +55,9 @@ class TimedExchanges(Exchanges):
         self._writing: dict[int, str] = {}
 
     def exchange(
-        self, host: str, port: int, payload: bytes, whole: Any, total_s: float | None = None
+        self, host: str, port: int, payload: Any, whole: Any, total_s: float | None = None, line: Any = None
     ) -> "asyncio.Future[bytes]":
-        answer = super().exchange(host, port, payload, whole, total_s)
+        answer = super().exchange(host, port, payload, whole, total_s, line)
         if total_s is not None:
             key = id(payload)
             self._writing[key] = host

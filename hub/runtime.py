@@ -62,6 +62,7 @@ class Rhythm:
     alarms_s: float = 5.0
     watch_s: float = 60.0
     work_s: float = 1.0
+    learn_s: float = 60.0
 
 
 @dataclass(slots=True)

@@ -26,7 +26,11 @@ from kernel.ids import device_key
 from kernel.reading import ReadingBatch
 from kernel.span import Span
 from miner_control.campaign import CampaignBook
-from miner_control.fleet import Roster
+from miner_control.envelope import Envelope
+from miner_control.fleet import Roster, with_envelopes
+from miner_control.learn import Key
+from miner_control.lesson_book import LessonBook
+from miner_control.lessons import refined
 from miner_control.standing import Standing
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
@@ -48,7 +52,8 @@ class SiteState:
 
     config: Site
     key: str
-    roster: Roster
+    assumed: Mapping[Key, Envelope]
+    """What each model can do under its firmware by catalogue and configuration, before the hub learnt anything."""
     standing: Standing
     main: str | None
     feeder_meters: Mapping[str, str]
@@ -69,10 +74,25 @@ class SiteState:
     campaigns: CampaignBook = field(default_factory=CampaignBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
+    lessons: LessonBook = field(default_factory=LessonBook)
     peak: MonthPeak = field(init=False)
 
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
+
+    @property
+    def roster(self) -> Roster:
+        """Who there is, and what each can do as far as it is known now: made again with each lesson."""
+        return self.standing.roster
+
+    def envelope(self, device: str) -> Envelope:
+        """What a miner can do. KeyError where it is not in the inventory."""
+        return self.roster.envelope(self.roster.index[device])
+
+    def learn(self, body: Mapping[str, Any]) -> None:
+        """Take an event `dynamics.learnt`: from here on the envelopes say what was learnt well enough."""
+        self.lessons.apply(body)
+        self.standing.roster = with_envelopes(self.roster, refined(self.assumed, self.lessons.told))
 
     def scopes(self) -> dict[str, str]:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
@@ -102,7 +122,7 @@ class SiteState:
 
 _LOGGED = (
     "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "alarm.", "payout.", "report.",
-    "operator.", "access.denied",
+    "operator.", "dynamics.", "access.denied",
 )  # fmt: skip
 
 
@@ -180,6 +200,8 @@ class HubState:
             site.tickets.apply(kind, body, event.at_ms)
         elif kind.startswith("campaign."):
             site.campaigns.apply(kind, body, event.at_ms)
+        elif kind == "dynamics.learnt":
+            site.learn(body)
         elif kind == "hand.seen":
             site.hands[str(body["scope"])] = event
         elif kind == "plan.made":

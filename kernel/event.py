@@ -52,6 +52,7 @@ KINDS: Mapping[str, str] = {
     "campaign.wave": "campaign: commands that leave together, by their ids",
     "ticket.opened": "health: a miner is sick, with the evidence; again on relapse",
     "ticket.closed": "health: what it was opened for is gone",
+    "dynamics.learnt": "learning: what a model under a firmware was seen to do, and the values that rests on",
     "alarm.changed": "alarm: a rule's state for a scope",
     "pool.evidence": "treasury feed: raw bytes by SHA-256",
     "rate.recorded": "treasury feed: an exchange rate with its evidence",

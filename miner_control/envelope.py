@@ -69,9 +69,19 @@ class Envelope:
     wakes_into_any_mode: bool = False
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Model and firmware: what it is an envelope of."""
+        return self.model, self.firmware
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The modes' names, by rising power."""
         return tuple(mode.name for mode in self.modes)
+
+    @property
+    def asked_in_watts(self) -> bool:
+        """Whether a mode is asked for by its watts, since the firmware knows no names: then they are what they are."""
+        return "SetMode" not in self.commands and "PowerTarget" in self.commands
 
     def mode(self, name: str) -> Mode:
         """The mode of a name; KeyError names the ones there are."""

@@ -14,7 +14,7 @@ fresh word `asleep` does that, or, for the length of `stale_s` after it was last
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self.devices)
+
+    def envelope(self, unit: int) -> Envelope:
+        """What a unit can do."""
+        return self.groups[int(self.group[unit])].envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ class Fleet:
         aim = envelope.modes[min(mode, len(envelope.modes) - 1)]
         if int(self.wanted[unit]) == ASLEEP and (not envelope.wakes_into_any_mode or aim.name == envelope.normal):
             return Wake()
-        if "SetMode" not in envelope.commands and "PowerTarget" in envelope.commands:
+        if envelope.asked_in_watts:
             return PowerTarget(aim.power_w)
         return SetMode(aim.name)
 
@@ -225,6 +229,27 @@ def roster_of(
         if key not in group_at:
             group_at[key] = len(groups)
             groups.append(Group("/".join(key), envelope_of[key[:2]], feeder_at[miner.feeder]))
+    known_phases = phases or {}
+    return Roster(
+        devices=tuple(miner.device for miner in miners),
+        index={miner.device: at for at, miner in enumerate(miners)},
+        feeder_names=feeder_names,
+        group=np.array([group_at[m.model, m.dialect, m.feeder] for m in miners], dtype=np.int64),
+        feeder=np.array([feeder_at[m.feeder] for m in miners], dtype=np.int64),
+        phase=np.array([known_phases.get(m.device, -1) for m in miners], dtype=np.int8),
+        ours=np.array([not owner or m.owner in ("", owner) for m in miners], dtype=np.bool_),
+        **_of_groups(groups),
+    )
+
+
+def with_envelopes(roster: Roster, envelope_of: Mapping[tuple[str, str], Envelope]) -> Roster:
+    """The same units, able to do what these envelopes say; models that it does not name stay as they are."""
+    groups = [replace(one, envelope=envelope_of.get(one.envelope.key, one.envelope)) for one in roster.groups]
+    return replace(roster, **_of_groups(groups))
+
+
+def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
+    """The groups, and the columns of a roster that follow from their envelopes."""
     count, width = len(groups), max((len(g.envelope.modes) for g in groups), default=1)
     power, rate = np.zeros((count, width)), np.zeros((count, width))
     for row, group in enumerate(groups):
@@ -233,26 +258,18 @@ def roster_of(
             mode = modes[min(column, len(modes) - 1)]
             power[row, column], rate[row, column] = mode.power_w, mode.hashrate_hs
     envelopes = [group.envelope for group in groups]
-    known_phases = phases or {}
-    return Roster(
-        devices=tuple(miner.device for miner in miners),
-        index={miner.device: at for at, miner in enumerate(miners)},
-        groups=tuple(groups),
-        feeder_names=feeder_names,
-        group=np.array([group_at[m.model, m.dialect, m.feeder] for m in miners], dtype=np.int64),
-        feeder=np.array([feeder_at[m.feeder] for m in miners], dtype=np.int64),
-        phase=np.array([known_phases.get(m.device, -1) for m in miners], dtype=np.int8),
-        ours=np.array([not owner or m.owner in ("", owner) for m in miners], dtype=np.bool_),
-        mode_power_w=power,
-        mode_hashrate_hs=rate,
-        mode_count=np.array([len(e.modes) for e in envelopes], dtype=np.int64),
-        normal=np.array([[m.name for m in e.modes].index(e.normal) for e in envelopes], dtype=np.int64),
-        sleep_w=np.array([e.sleep_w for e in envelopes], dtype=np.float64),
-        min_on_s=np.array([e.min_on_s for e in envelopes], dtype=np.float64),
-        min_off_s=np.array([e.min_off_s for e in envelopes], dtype=np.float64),
-        can_sleep=np.array([e.can_sleep for e in envelopes], dtype=np.bool_),
-        wakes_any=np.array([e.wakes_into_any_mode for e in envelopes], dtype=np.bool_),
-    )
+    return {
+        "groups": tuple(groups),
+        "mode_power_w": power,
+        "mode_hashrate_hs": rate,
+        "mode_count": np.array([len(e.modes) for e in envelopes], dtype=np.int64),
+        "normal": np.array([e.names.index(e.normal) for e in envelopes], dtype=np.int64),
+        "sleep_w": np.array([e.sleep_w for e in envelopes], dtype=np.float64),
+        "min_on_s": np.array([e.min_on_s for e in envelopes], dtype=np.float64),
+        "min_off_s": np.array([e.min_off_s for e in envelopes], dtype=np.float64),
+        "can_sleep": np.array([e.can_sleep for e in envelopes], dtype=np.bool_),
+        "wakes_any": np.array([e.wakes_into_any_mode for e in envelopes], dtype=np.bool_),
+    }
 
 
 def never_seen(roster: Roster) -> Seen:

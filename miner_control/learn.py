@@ -26,6 +26,8 @@ FULL_SHARE: Final = 0.95
 STANDBY_SHARE: Final = 0.1
 SURE: Final = 0.6
 _FEWEST_SAMPLES: Final = 5
+_FINE_S: Final = 12.0
+_FINE_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class Estimate:
         return float(self.count / (self.count + 2.0) * max(0.0, 1.0 - 3.0 * scatter))
 
 
-def estimate(values: Sequence[float]) -> Estimate | None:
+def estimate(values: Sequence[float] | Floats) -> Estimate | None:
     """The estimate of some values; None of nothing."""
-    if not values:
+    if not len(values):
         return None
     found = np.asarray(values, dtype=np.float64)
     middle = float(np.median(found))
@@ -118,6 +120,12 @@ def _crossing_s(at_s: Floats, values: Floats, level: float, rising: bool) -> flo
     return float((crossed_s[0] + crossed_s[-1]) / 2)
 
 
+def _fine(at_s: Floats, crossed_s: float) -> bool:
+    """Whether the samples about a crossing lie close enough together to tell when it was."""
+    at = int(np.clip(np.searchsorted(at_s, crossed_s), 1, len(at_s) - 1))
+    return bool(at_s[at] - at_s[at - 1] <= max(_FINE_S, _FINE_SHARE * crossed_s))
+
+
 def _settled(values: Floats) -> float | None:
     """The level that the last quarter of an episode rests at; None where it still moves."""
     rest = values[-max(3, len(values) // 4) :]
@@ -128,8 +136,9 @@ def _settled(values: Floats) -> float | None:
     return level if drift <= 0.03 * max(abs(level), float(np.max(values)) * 0.1) else None
 
 
-def sleep_times(episode: Episode) -> tuple[float, float] | None:
-    """(ramp-down seconds, standby watts) of a sleep; None where power was not told or did not settle."""
+def sleep_times(episode: Episode) -> tuple[float | None, float] | None:
+    """(ramp-down seconds, standby watts) of a sleep; None where power was not told or did not settle, and for the seconds
+    where it was told too seldom to time the fall."""
     told = episode.track.has_power
     at_s = (episode.track.at_ms[told] - episode.sent_ms) / 1000.0
     power = episode.track.power_w[told]
@@ -139,12 +148,12 @@ def sleep_times(episode: Episode) -> tuple[float, float] | None:
     if standby is None or standby > 0.3 * power[0]:
         return None
     down_s = _crossing_s(at_s, power, standby + STANDBY_SHARE * (power[0] - standby), rising=False)
-    return (down_s, standby) if down_s is not None else None
+    return (down_s if down_s is None or _fine(at_s, down_s) else None), standby
 
 
 def wake_times(episode: Episode) -> tuple[float, float] | None:
     """(ramp-up seconds to `FULL_SHARE` of full rate, seconds of full-rate hashing that the start cost); None where the
-    hashrate was not told or did not settle."""
+    hashrate was not told, too seldom told, or did not settle."""
     told = episode.track.has_hashrate
     at_s = (episode.track.at_ms[told] - episode.sent_ms) / 1000.0
     rate = _smooth(episode.track.hashrate_hs[told])
@@ -155,7 +164,7 @@ def wake_times(episode: Episode) -> tuple[float, float] | None:
     if full is None or full <= 0 or rate[inside][0] > 0.5 * full:
         return None
     up_s = _crossing_s(at_s[inside], rate[inside], FULL_SHARE * full, rising=True)
-    if up_s is None:
+    if up_s is None or not _fine(at_s, up_s):
         return None
     steps_s = np.diff(np.concatenate(([0.0], at_s[inside])))
     middle = (np.concatenate(([0.0], rate[inside][:-1])) + rate[inside]) / 2
@@ -195,14 +204,20 @@ class Learnt:
     mode_hashrate_hs: Mapping[str, Estimate] | None = None
 
 
+def deeds(episode: Episode) -> dict[str, float]:
+    """Figures of `Learnt` that one episode shows; empty where it shows none."""
+    sleeps = isinstance(episode.intent, Sleep)
+    times = sleep_times(episode) if sleeps else wake_times(episode)
+    names = ("ramp_down_s", "sleep_w") if sleeps else ("ramp_up_s", "start_lost_s")
+    return {} if times is None else {name: value for name, value in zip(names, times, strict=True) if value is not None}
+
+
 def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, Learnt]:
     """Estimates per model and firmware from episodes and steady samples."""
-    ups: dict[Key, list[tuple[float, float]]] = defaultdict(list)
-    downs: dict[Key, list[tuple[float, float]]] = defaultdict(list)
+    told: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for episode in seen:
-        times = sleep_times(episode) if isinstance(episode.intent, Sleep) else wake_times(episode)
-        if times is not None:
-            (downs if isinstance(episode.intent, Sleep) else ups)[episode.key].append(times)
+        for figure, value in deeds(episode).items():
+            told[episode.key][figure].append(value)
     modes: dict[Key, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
     for samples in steady:
         modes[samples.key] = (
@@ -211,14 +226,11 @@ def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, L
         )
     return {
         key: Learnt(
-            ramp_up_s=estimate([up for up, _ in ups[key]]) if key in ups else None,
-            start_lost_s=estimate([lost for _, lost in ups[key]]) if key in ups else None,
-            ramp_down_s=estimate([down for down, _ in downs[key]]) if key in downs else None,
-            sleep_w=estimate([watts for _, watts in downs[key]]) if key in downs else None,
+            **{figure: estimate(values) for figure, values in told.get(key, {}).items()},
             mode_power_w=modes[key][0] if key in modes else None,
             mode_hashrate_hs=modes[key][1] if key in modes else None,
         )
-        for key in {*ups, *downs, *modes}
+        for key in {*told, *modes}
     }
 
 
@@ -243,7 +255,12 @@ def refine(envelope: Envelope, learnt: Learnt, confidence: float = SURE) -> Enve
 
     watts, rates = learnt.mode_power_w or {}, learnt.mode_hashrate_hs or {}
     modes = tuple(
-        Mode(m.name, value(watts.get(m.name), m.power_w), value(rates.get(m.name), m.hashrate_hs))
+        Mode(
+            m.name,
+            # What is asked for by its watts would be asked for by what it drew, and so on.
+            m.power_w if envelope.asked_in_watts else value(watts.get(m.name), m.power_w),
+            value(rates.get(m.name), m.hashrate_hs),
+        )
         for m in envelope.modes
     )
     rising = all(one.power_w < two.power_w and one.hashrate_hs < two.hashrate_hs for one, two in pairwise(modes))

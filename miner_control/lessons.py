@@ -75,10 +75,14 @@ def commands_of(events: Iterable[Event]) -> list[tuple[str, Intent, int]]:
             asked[str(body["id"])] = (str(body["device"]), intent_from_json(body), int(body["issued_ms"]))
         elif event.kind == "command.receipt" and body.get("outcome") == "verified" and str(body["id"]) in asked:
             device, intent, issued_ms = asked[str(body["id"])]
-            # The wait under the inrush limit is not the miner's: its time runs from the sending.
-            took_ms = round(1000 * float(body.get("took_s", 0.0)))
-            found.append((device, intent, max(issued_ms, int(body.get("sampled_ms", issued_ms)) - took_ms)))
+            found.append((device, intent, sent_ms(body, issued_ms)))
     return found
+
+
+def sent_ms(receipt: Mapping[str, Any], issued_ms: int) -> int:
+    """When the command of a verified receipt left: the wait under the inrush limit is not the miner's."""
+    took_ms = round(1000 * float(receipt.get("took_s", 0.0)))
+    return max(issued_ms, int(receipt.get("sampled_ms", issued_ms)) - took_ms)
 
 
 def lessons(
@@ -127,25 +131,35 @@ def _steady(
     ]
 
 
-_TIMES: Final = ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w")
-_MODES: Final = ("mode_power_w", "mode_hashrate_hs")
+TIMES: Final = ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w")
+MODES: Final = ("mode_power_w", "mode_hashrate_hs")
 
 
 def lessons_text(found: Mapping[Key, Learnt]) -> str:
     """What was learnt as JSON: value, spread, count and confidence of each number, per model and firmware."""
-    listed = []
-    for (model, firmware), learnt in sorted(found.items()):
-        entry: dict[str, Any] = {"model": model, "firmware": firmware}
-        for name in _TIMES:
-            one: Estimate | None = getattr(learnt, name)
-            if one is not None:
-                entry[name] = _told(one)
-        for name in _MODES:
-            modes: Mapping[str, Estimate] | None = getattr(learnt, name)
-            if modes:
-                entry[name] = {mode: _told(one) for mode, one in modes.items()}
-        listed.append(entry)
+    listed = [learnt_json(key, learnt) for key, learnt in sorted(found.items())]
     return json.dumps({"version": 1, "learnt": listed}, indent=1) + "\n"
+
+
+def learnt_json(key: Key, learnt: Learnt) -> dict[str, Any]:
+    """What was learnt of one model under a firmware, as JSON values."""
+    entry: dict[str, Any] = {"model": key[0], "firmware": key[1]}
+    for name in TIMES:
+        one: Estimate | None = getattr(learnt, name)
+        if one is not None:
+            entry[name] = _told(one)
+    for name in MODES:
+        modes: Mapping[str, Estimate] | None = getattr(learnt, name)
+        if modes:
+            entry[name] = {mode: _told(one) for mode, one in modes.items()}
+    return entry
+
+
+def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Learnt]:
+    """The inverse of `learnt_json`. Raises KeyError, TypeError or ValueError where it cannot be read."""
+    times = {name: _estimate(entry[name]) for name in TIMES if name in entry}
+    modes = {name: {mode: _estimate(one) for mode, one in entry[name].items()} for name in MODES if name in entry}
+    return (str(entry["model"]), str(entry["firmware"])), Learnt(**times, **modes)  # type: ignore[arg-type]
 
 
 def _told(one: Estimate) -> dict[str, float]:
@@ -164,9 +178,8 @@ def read_lessons(text: str, place: str = "learnt") -> dict[Key, Learnt]:
         ) from None
     for at, entry in enumerate(listed):
         try:
-            times = {name: _estimate(entry[name]) for name in _TIMES if name in entry}
-            modes = {n: {mode: _estimate(one) for mode, one in entry[n].items()} for n in _MODES if n in entry}
-            found[str(entry["model"]), str(entry["firmware"])] = Learnt(**times, **modes)  # type: ignore[arg-type]
+            key, learnt = learnt_of(entry)
+            found[key] = learnt
         except (KeyError, TypeError, ValueError) as error:
             faults.append(Fault(f"{place} learnt[{at}]", f"cannot be read: {error}", "Correct it, or take it out"))
     if faults:

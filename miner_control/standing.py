@@ -25,7 +25,7 @@ LONGEST_QUEUE_S: Final = 900.0
 _FAILED: Final = frozenset({"refused", "unsupported", "unreachable", "unknown"})
 _RESTARTS: Final = ("Reboot", "InstallFirmware", "RollBackFirmware")
 """While one of these is under way nothing else is asked of the unit."""
-_NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
+NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
 
 
 def mode_of(intent: Intent, envelope: Envelope, on_mode: int) -> int | None:
@@ -124,7 +124,7 @@ class Standing:
                 self._now.since_ms[unit] = at_ms
             self._now.proven_mode[unit], self._now.proven_ms[unit] = mode, int(body.get("sampled_ms", at_ms))
             self._now.put_to_sleep[unit] = mode == ASLEEP
-        elif outcome in _NOTHING_HAPPENED:
+        elif outcome in NOTHING_HAPPENED:
             self._now.put_to_sleep[unit] = pending.was_asleep
         if outcome in ("verified", "accepted", "unknown") and mode >= 0:
             self._now.on_mode[unit] = mode

@@ -20,6 +20,7 @@ from hub.alarming import AlarmDuty
 from hub.campaigns import CampaignDuty
 from hub.config import Config
 from hub.energy import EnergyBook
+from hub.learning import LearnDuty
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.provisions import Provisions
@@ -143,6 +144,9 @@ def put_together(
     duties.append(
         CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
     )
+    duties.append(
+        LearnDuty(state, recorder, clock, offload, base.book.archive, rhythm.learn_s, config.control.stale_after_s)
+    )
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -245,7 +249,7 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
         (),
         wiring="simulated",
         tick_s=15.0,
-        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0),
+        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
     )
 
 

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.state import HubState, SiteState
-from hub.wiring.state import envelope_finder
 from kernel.clock import Clock
 from kernel.ids import device_key
 from kernel.receipt import Receipt
@@ -133,7 +132,7 @@ def actuator_of(
     return Actuator(
         drivers,
         clock,
-        envelope_finder(site.roster),
+        site.envelope,
         lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
         latest=latest,
         inrush_w_per_s=site.config.inrush_w_per_s,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state that a journal tells: for a start, a restart, a replay, and for whoever only reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from kernel.ids import device_key
 from kernel.span import Span
 from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.envelope import Envelope
-from miner_control.fleet import Roster, roster_of
+from miner_control.fleet import roster_of
 from miner_control.lessons import read_lessons, refined
 from miner_control.register import Register, load_register
 from miner_control.standing import Standing
@@ -66,7 +66,7 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
     overhead = 1.0 + site.other_load_share
-    return SiteState(site, key, roster, Standing(roster), main, feeders, overhead, starts_cap=starts_cap)
+    return SiteState(site, key, envelopes, Standing(roster), main, feeders, overhead, starts_cap=starts_cap)
 
 
 def _paced(envelope: Envelope, pace: float) -> Envelope:
@@ -181,8 +181,3 @@ def reading(folder: Path) -> Journal:
 def reading_ledger(folder: Path) -> Ledger:
     """The ledger of a data folder, for reading only, also while a hub writes to it."""
     return read_ledger(folder / "ledger.sqlite")
-
-
-def envelope_finder(roster: Roster) -> Callable[[str], Envelope]:
-    """Device key to what that miner can do."""
-    return lambda device: roster.groups[int(roster.group[roster.index[device]])].envelope

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from grid.limit import Limit, Priority
+from grid.tariff import Tariff
 from grid.transformer import Transformer, cap_w
 from hub.config import Config, Site
+from hub.glimpsed import glimpse
 from hub.state import FOREVER, HubState, SiteState
 from kernel.curve import known
 from miner_control.allocate import Allocation
@@ -36,12 +38,15 @@ class Pace:
     stale_s: float
     deadline_s: float
     meter_fresh_s: float = METER_FRESH_S
+    tariff: Tariff | None = None
+    """Prices what observe-only would have done; a hub that commands is not moved by it."""
 
     @classmethod
-    def of(cls, config: Config) -> "Pace":
+    def of(cls, config: Config, tariff: Tariff | None = None) -> "Pace":
         """A meter's word is fresh for three of its polls, and for METER_FRESH_S at least."""
         control = config.control
-        return cls(control.stale_after_s, control.command_deadline_s, max(METER_FRESH_S, 3.0 * config.polling.meter_s))
+        fresh_s = max(METER_FRESH_S, 3.0 * config.polling.meter_s)
+        return cls(control.stale_after_s, control.command_deadline_s, fresh_s, tariff)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,9 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         "overhead_seen": _overhead_seen(site, fleet, meters),
     }
     if site.config.observe_only:
-        return Decided(body, (), fleet)
+        meter_w = meters.get(site.key)
+        seen = glimpse(fleet, guarded.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
+        return Decided({**body, "shadow": seen.to_json()}, (), fleet)
     return Decided(body, tuple(_command(now_ms, fleet, *one, pace) for one in intents), fleet)
 
 

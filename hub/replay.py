@@ -14,6 +14,7 @@ import orjson
 from hub.config import Config, load
 from hub.decide import Pace, decide
 from hub.wiring import catalogue, empty_state, reading
+from hub.wiring.duties import tariff_of
 from kernel.clock import iso
 from kernel.event import Event
 from telemetry.journal import Journal, Record
@@ -64,7 +65,7 @@ def replay_folder(folder: Path) -> Replayed:
 def replay(config: Config, journal: Journal) -> Replayed:
     """Replay a journal under the configuration it was lived with."""
     state = empty_state(config, catalogue())
-    pace = Pace.of(config)
+    pace = Pace.of(config, tariff_of(config))
     waiting: dict[int, list[tuple[int, Event]]] = {}
     for position, event in journal.events(["tick.decided"]):
         waiting.setdefault(int(event.body["position"]), []).append((position, event))

@@ -103,7 +103,7 @@ class Hub:
         self.ticks = 0
         self._urgent: dict[str, asyncio.Event] = {key: asyncio.Event() for key in rooms.state.sites}
         self._stop = asyncio.Event()
-        self._pace = Pace.of(rooms.config)
+        self._pace = Pace.of(rooms.config, rooms.tariff)
         self._verdicts: dict[str, tuple[str, bool]] = {}
 
     async def run(self) -> None:

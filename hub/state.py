@@ -18,6 +18,7 @@ from grid.limit import PHASES, Limit, Priority
 from hub.config import Site
 from hub.energy import MeterRef
 from hub.holds import HoldBook
+from hub.shadow import ShadowBook
 from hub.tickets import TicketBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
@@ -76,9 +77,11 @@ class SiteState:
     """Who else commands here, by device or container key: the newest word of it."""
     lessons: LessonBook = field(default_factory=LessonBook)
     peak: MonthPeak = field(init=False)
+    shadow: ShadowBook = field(init=False)
 
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
+        self.shadow = ShadowBook(ZoneInfo(self.config.zone))
 
     @property
     def roster(self) -> Roster:
@@ -209,6 +212,7 @@ class HubState:
         elif kind == "tick.decided":
             site.tick = body
             self._learn_overhead(site, body)
+            site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):
             site.standing.apply(event)
             if kind == "owner.changed":

@@ -17,6 +17,7 @@ from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
+from hub.learnt import envelope_json, learnt_lines
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.missing import missing
@@ -214,6 +215,7 @@ class LiveView:
             "mode": values.get("mode"),
             "at_ms": found.at_ms if found else None,
             "values": values,
+            "can": envelope_json(here.envelope(key)),
             "why": why or str(values.get("error_text") or ""),
             "commands": commands[:50],
         }
@@ -271,6 +273,13 @@ class LiveView:
 
     def hands(self, site: str) -> list[dict[str, Any]]:
         return [hand_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]
+
+    def learnt(self, site: str) -> list[dict[str, Any]]:
+        here = self._site(site)
+        return learnt_lines(here.lessons.told, here.assumed)
+
+    def shadow(self, site: str) -> dict[str, Any]:
+        return self._site(site).shadow.to_json(self._hub.rooms.config.prices.currency)
 
     async def explain(self, site: str) -> dict[str, Any]:
         rooms = self._hub.rooms

@@ -9,7 +9,7 @@ tactics. They are named with the evidence, and the units concerned are left alon
 import json
 import string
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -140,29 +140,79 @@ def container_tactics(reading: Reading) -> list[ForeignHand]:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """One tick in observe-only: what the fleet did, and what it would have done."""
+    """A while in observe-only: what the fleet did, and what it would have done. Powers at the meter; prices None where
+    nobody knew one. `start_lost_ph_days`: what the starts would have cost that would have begun this while."""
 
-    at_ms: int
     hours: float
     power_w: float
     would_w: float
     hashrate_hs: float
     would_hs: float
-    energy_price_per_mwh: float
-    hash_value_per_ph_day: float
+    energy_price_per_mwh: float | None
+    hash_value_per_ph_day: float | None
+    starts: int = 0
+    start_lost_ph_days: float = 0.0
 
 
-def shadow_worth(ticks: Sequence[Shadow]) -> dict[str, float]:
-    """What commanding would have earned over some ticks, in the currency of the prices: energy not bought, hashes not done."""
-    saved = sum((t.power_w - t.would_w) / 1e6 * t.hours * t.energy_price_per_mwh for t in ticks)
-    lost = sum((t.hashrate_hs - t.would_hs) / 1e15 * t.hours / 24.0 * t.hash_value_per_ph_day for t in ticks)
-    return {
-        "hours": sum(t.hours for t in ticks),
-        "energy_saved_mwh": sum((t.power_w - t.would_w) / 1e6 * t.hours for t in ticks),
-        "energy_saved": saved,
-        "hashes_lost": lost,
-        "worth": saved - lost,
-    }
+@dataclass(slots=True)
+class ShadowWorth:
+    """What commanding would have earned, in the currency of the prices: energy not bought less hashes not done.
+
+    Energy, work and hours count always; money only in hours whose two prices were known (`priced_hours`).
+    """
+
+    hours: float = 0.0
+    priced_hours: float = 0.0
+    not_bought_mwh: float = 0.0
+    not_done_ph_days: float = 0.0
+    starts: int = 0
+    energy_worth: float = 0.0
+    hashes_worth: float = 0.0
+
+    @property
+    def worth(self) -> float | None:
+        """None where no price was known at any time."""
+        return self.energy_worth - self.hashes_worth if self.priced_hours else None
+
+    def add(self, shadow: Shadow) -> None:
+        """Count one more while."""
+        mwh = (shadow.power_w - shadow.would_w) / 1e6 * shadow.hours
+        work = (shadow.hashrate_hs - shadow.would_hs) / 1e15 * shadow.hours / 24.0 + shadow.start_lost_ph_days
+        self.hours += shadow.hours
+        self.not_bought_mwh += mwh
+        self.not_done_ph_days += work
+        self.starts += shadow.starts
+        if shadow.energy_price_per_mwh is not None and shadow.hash_value_per_ph_day is not None:
+            self.priced_hours += shadow.hours
+            self.energy_worth += mwh * shadow.energy_price_per_mwh
+            self.hashes_worth += work * shadow.hash_value_per_ph_day
+
+    def merge(self, other: "ShadowWorth") -> None:
+        """Count another's whiles too."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """As JSON values; money is None where no price was known."""
+        priced = self.priced_hours > 0
+        return {
+            "hours": self.hours,
+            "priced_hours": self.priced_hours,
+            "not_bought_mwh": self.not_bought_mwh,
+            "not_done_ph_days": self.not_done_ph_days,
+            "starts": self.starts,
+            "energy_worth": self.energy_worth if priced else None,
+            "hashes_worth": self.hashes_worth if priced else None,
+            "worth": self.worth,
+        }
+
+
+def shadow_worth(whiles: Iterable[Shadow]) -> ShadowWorth:
+    """The worth of some whiles together."""
+    found = ShadowWorth()
+    for shadow in whiles:
+        found.add(shadow)
+    return found
 
 
 ALIASES: Final[Mapping[str, str]] = {

@@ -281,8 +281,8 @@ class HubView(Protocol):
     def fleet(self, site: str) -> Fleet: ...
 
     def miner(self, site: str, device: str) -> dict[str, Any]:
-        """One miner: `device, model, rack, state, mode, at_ms, values{metric: value or {missing: reason}}, why,
-        commands: list[ReceiptLine]`. `device` is the last part of its key."""
+        """One miner: `device, model, rack, state, mode, at_ms, values{metric: value or {missing: reason}}, can
+        (`hub.learnt.envelope_json`), why, commands: list[ReceiptLine]`. `device` is the last part of its key."""
 
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
         """Work tickets (`hub.tickets`), costliest first."""
@@ -303,6 +303,12 @@ class HubView(Protocol):
     async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
         """Approve, pause, resume, retry, restore or end; its status then. Raises NotThere, and ConfigError where it may not
         be (one's own vote never counts)."""
+
+    def learnt(self, site: str) -> list[dict[str, Any]]:
+        """What was learnt of each model against what was assumed (`hub.learnt.learnt_lines`)."""
+
+    def shadow(self, site: str) -> dict[str, Any]:
+        """What commanding would have been worth in observe-only, by day (`hub.shadow.ShadowBook.to_json`)."""
 
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> Series: ...
 

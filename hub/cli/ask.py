@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import field, plans, tickets
+from hub.cli import field, learnt, plans, tickets
 from hub.cli.folder import last_ms, opened
 from hub.cli.output import put_json, put_table, say
 
@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     miners.command("show")(miners_show)
     miners.command("dialects")(miners_dialects)
     field.add_to(miners)
+    learnt.add_to(miners)
     tickets.add_to(miners)
     app.add_typer(miners, name="miners")
     report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
@@ -92,7 +93,8 @@ def miners_list(
 def miners_show(
     folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
 ) -> None:
-    """Everything that one miner last told."""
+    """Everything that one miner last told, and what it can do as far as it is known."""
+    from hub.learnt import envelope_json
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
     from kernel.reading import Missing
@@ -106,10 +108,17 @@ def miners_show(
         name: f"missing: {value.reason.name.lower()} {value.detail}".strip() if isinstance(value, Missing) else value
         for name, value in sorted(found.values.items())
     }
+    can = next((envelope_json(s.envelope(device)) for s in state.sites.values() if device in s.roster.index), None)
     if json:
-        put_json({"device": device, "at": iso(found.at_ms), "values": values})
+        put_json({"device": device, "at": iso(found.at_ms), "values": values, "can": can})
         return
     put_table(f"{device}, last word {iso(found.at_ms)}", ("metric", "value"), list(values.items()))
+    if can is not None:
+        modes = {
+            f"mode {name}": f"{mode['power_w']:.0f} W, {mode['hashrate_hs'] / 1e12:.1f} TH/s"
+            for name, mode in can.pop("modes").items()
+        }
+        put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
 
 
 def miners_dialects(json: Json = False) -> None:

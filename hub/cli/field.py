@@ -17,7 +17,6 @@ def add_to(miners: typer.Typer) -> None:
     miners.command("scan")(scan)
     miners.command("rehearse")(rehearse)
     miners.command("health")(health)
-    miners.command("learn")(learn)
 
 
 def _redirects(pairs: list[str]) -> dict[int, int] | None:
@@ -167,45 +166,3 @@ def _told(found: Any) -> dict[str, Any]:
         "loss_hs": found.loss_hs,
         "evidence": dict(found.evidence),
     }
-
-
-def learn(
-    folder: Folder,
-    days: Annotated[float, typer.Option(min=0.01, help="How far back to look.")] = 7.0,
-    write: Annotated[Path | None, typer.Option("--write", help="File for what was learnt (JSON).")] = None,
-    json: Json = False,
-) -> None:
-    """What the miners really do: ramps, standby, watts and hashes per mode, learnt from commands to readings."""
-    import orjson
-
-    from hub.config import load
-    from hub.wiring import reading
-    from hub.wiring.state import catalogue, register_of_site
-    from miner_control.lessons import lessons, lessons_text
-
-    config = load(folder / "hub.toml", environment={})
-    journal = reading(folder / config.hub.data)
-    miners = [miner for site in config.sites for miner in register_of_site(config, site).miners]
-    key_of = {miner.device: (miner.model, miner.dialect) for miner in miners}
-    newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
-    batches = journal.batches("miner", newest_ms - round(days * 86_400_000), newest_ms + 1)
-    events = (event for _, event in journal.events(["command.issued", "command.receipt"]))
-    found = lessons(batches, events, key_of)
-    text = lessons_text(found)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
-        say(f"{write}: {len(found)} models")
-    if json:
-        put_json(orjson.loads(text))
-        return
-    declared = catalogue().envelopes(found)
-    rows = []
-    for key, learnt in sorted(found.items()):
-        for name in ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w"):
-            one = getattr(learnt, name)
-            if one is not None:
-                rows.append((*key, name, one.value, getattr(declared[key], name), one.count, one.confidence))
-        for mode, one in (learnt.mode_power_w or {}).items():
-            known = declared[key].mode(mode).power_w if mode in declared[key].names else None
-            rows.append((*key, f"W in {mode}", one.value, known, one.count, one.confidence))
-    put_table("Learnt", ("model", "firmware", "what", "learnt", "declared", "count", "confidence"), rows)

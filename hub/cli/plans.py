@@ -40,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
     plans.command("show")(show)
     plans.command("explain")(explain)
     plans.command("offers")(offers)
+    plans.command("shadow")(shadow)
     app.add_typer(plans, name="plan")
 
 
@@ -145,3 +146,40 @@ def offers(
         say(
             f"bought ahead of tomorrow: worth {risk['worth']:.0f} against {risk['worth_unhedged']:.0f} bare, {answer['currency']}"
         )
+
+
+def shadow(folder: Folder, site: SiteName = None, json: Json = False) -> None:
+    """What commanding would have been worth at a site that only observes, by day: energy not bought less hashes not done."""
+    from kernel.errors import ConfigError, Fault
+
+    config, _, state = opened(folder)
+    found = next((one for one in state.sites.values() if site in (None, one.config.name)), None)
+    if found is None:
+        raise ConfigError([Fault("plan shadow", f"no site {site!r}", "See hub.toml")])
+    answer = found.shadow.to_json(config.prices.currency)
+    if json:
+        put_json({"site": found.key, **answer})
+        return
+    places = {
+        "hours": 1,
+        "not_bought_mwh": 2,
+        "not_done_ph_days": 2,
+        "starts": 0,
+        "energy_worth": 0,
+        "hashes_worth": 0,
+        "worth": 0,
+    }
+    rows = [
+        [
+            line.get("day", "all"),
+            *(line[name] if line[name] is None else round(line[name], to) for name, to in places.items()),
+        ]
+        for line in (*answer["days"], answer["total"])
+    ]
+    title = f"{found.key}: energy not bought less hashes not done, {answer['currency']}"
+    put_table(title, ("day", "hours", "MWh", "PH days", "starts", "saved", "lost", "worth"), rows)
+    total = answer["total"]
+    if total["priced_hours"] < total["hours"] - 0.05:
+        say(f"money is of the {total['priced_hours']:.1f} of {total['hours']:.1f} hours whose prices were known")
+    if answer["unpriced"]:
+        say(f"not priced now: {answer['unpriced']}")

@@ -239,6 +239,14 @@ class FakeView:
     async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
         raise NotThere(f"no campaign {campaign} at {site}")
 
+    def learnt(self, site: str) -> list[dict[str, Any]]:
+        self._site(site)
+        return []
+
+    def shadow(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {"currency": "KZT", "days": [], "total": {}, "unpriced": ""}
+
     async def explain(self, site: str) -> dict[str, Any]:
         self._site(site)
         return {"site": site, "groups": [], "what_if": []}

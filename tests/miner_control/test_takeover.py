@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -66,10 +67,22 @@ def test_schedules_of_firmware_and_container_are_named():
 
 
 def test_what_commanding_would_have_been_worth():
-    ticks = [Shadow(0, 1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)]
-    found = shadow_worth(ticks)
-    assert found["energy_saved_mwh"] == pytest.approx(0.8) and found["energy_saved"] == pytest.approx(24_000.0)
-    assert found["hashes_lost"] == pytest.approx(24 / 24 * 25_000.0) and found["worth"] == pytest.approx(-1000.0)
+    hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
+    found = shadow_worth([hour])
+    assert found.not_bought_mwh == pytest.approx(0.8) and found.energy_worth == pytest.approx(24_000.0)
+    assert found.not_done_ph_days == pytest.approx(1.0) and found.hashes_worth == pytest.approx(25_000.0)
+    assert found.worth == pytest.approx(-1000.0)
+    started = replace(hour, starts=2, start_lost_ph_days=0.5)
+    assert shadow_worth([started]).worth == pytest.approx(-1000.0 - 0.5 * 25_000.0)
+
+
+def test_what_nobody_could_price_counts_in_energy_and_not_in_money():
+    hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
+    blind = replace(hour, energy_price_per_mwh=None)
+    none = shadow_worth([blind, replace(hour, hash_value_per_ph_day=None)])
+    assert none.worth is None and none.not_bought_mwh == pytest.approx(1.6) and none.to_json()["energy_worth"] is None
+    half = shadow_worth([hour, blind])
+    assert (half.hours, half.priced_hours, half.worth) == (2.0, 1.0, pytest.approx(-1000.0))
 
 
 def test_inventories_in_use_today_come_in():

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the miners really do, as the running hub has learnt it, or learnt afresh from a stretch of its journal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hub.cli.folder import opened
+from hub.cli.output import put_json, put_table, say
+
+if TYPE_CHECKING:
+    from miner_control.learn import Key, Learnt
+    from telemetry.journal import Journal
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
+
+
+def add_to(miners: typer.Typer) -> None:
+    """The command of this room, under `miners`."""
+    miners.command("learn")(learn)
+
+
+def learn(
+    folder: Folder,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, help="Learn afresh from so many days of the journal instead.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="File for what was learnt (JSON).")] = None,
+    json: Json = False,
+) -> None:
+    """What the miners really do, against what was assumed: ramps, standby, watts, hashes and J/TH per mode.
+
+    Without --days: what the running hub has learnt of itself and uses now.
+    """
+    from hub.learnt import learnt_lines
+    from miner_control.lessons import lessons_text
+
+    _, journal, state = opened(folder)
+    assumed = {key: one for site in state.sites.values() for key, one in site.assumed.items()}
+    found: dict[Key, Learnt] = {key: one for site in state.sites.values() for key, one in site.lessons.told.items()}
+    if days is not None:
+        found = _afresh(
+            journal, {d: site.envelope(d).key for site in state.sites.values() for d in site.roster.devices}, days
+        )
+    if write is not None:
+        write.write_text(lessons_text(found), encoding="utf-8")
+        say(f"{write}: {len(found)} models")
+    lines = learnt_lines(found, assumed)
+    if json:
+        put_json({"learnt": lines})
+        return
+    names = ("model", "firmware", "what", "mode", "learnt", "assumed", "count", "confidence", "in_use")
+    put_table("Learnt", names, [[line[name] for name in names] for line in lines])
+
+
+def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Learnt]":
+    from miner_control.lessons import lessons
+
+    newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
+    batches = journal.batches("miner", newest_ms - round(days * 86_400_000), newest_ms + 1)
+    events = (event for _, event in journal.events(["command.issued", "command.receipt"]))
+    return lessons(batches, events, key_of)

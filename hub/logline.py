@@ -57,6 +57,8 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "plan.made": lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
     "owner.changed": lambda b: f"{_name(b)} now belongs to {b.get('owner')}" + (f": {b['words']}" if b.get("words") else ""),
     "hand.seen": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')}, {b.get('words')}",
+    "hand.gone": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')} is off",
+    "dynamics.learnt": lambda b: f"learnt of {b.get('model')} under {b.get('firmware')}",
     "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
     "campaign.changed": lambda b: _campaign(b),
     "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",

@@ -207,6 +207,8 @@ class HubState:
             site.learn(body)
         elif kind == "hand.seen":
             site.hands[str(body["scope"])] = event
+        elif kind == "hand.gone":
+            site.hands.pop(str(body["scope"]), None)
         elif kind == "plan.made":
             site.plan, site.schedule = body, Schedule.from_json(body)
         elif kind == "tick.decided":

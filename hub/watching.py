@@ -3,7 +3,8 @@
 
 A command of ours that was verified and is found undone, with nothing of ours under way, is a sighting; twice on one miner
 is somebody else's hand (`miner_control.takeover`). Such a miner is left alone (`owner.changed`) until a person releases it.
-A container that runs tactics of its own is named (`hand.seen`), once for each wording.
+A container that runs tactics of its own, or a firmware whose own schedule is on, is named (`hand.seen`), once for each
+wording, until it is switched off (`hand.gone`).
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from kernel.reading import Reading
 from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
 from miner_control.health import HealthFinding, PoolRule, Usual, examine
-from miner_control.takeover import UNDONE_S, Done, against, container_tactics, undone
+from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
 
 SIGHT_MS = 24 * 3_600_000
 """Sightings older than this prove nothing about today."""
@@ -46,7 +47,6 @@ class WatchDuty:
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
         self._sighted: dict[str, dict[int, tuple[Done, Reading]]] = {}
-        self._named: set[tuple[str, str]] = set()
 
     async def do(self) -> None:
         """One round; what it found is told, and folded with the next record."""
@@ -60,7 +60,7 @@ class WatchDuty:
             readings = self._readings(site, now_ms)
             told += [(site.key, kind, body) for kind, body in self._sick(site, readings)]
             told += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
-            told += [(site.key, "hand.seen", body) for body in self._tactics(site)]
+            told += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
         return told
 
     def _readings(self, site: SiteState, now_ms: int) -> dict[str, Reading]:
@@ -105,16 +105,25 @@ class WatchDuty:
                 )  # fmt: skip
         return found
 
-    def _tactics(self, site: SiteState) -> list[dict[str, Any]]:
+    def _acting(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+        """Firmwares and containers that act by rules of their own: new, otherwise, or no more.
+
+        Who does not say stays as it is known.
+        """
         table = self._state.snapshot.kind("container")
-        found = []
-        for device in table.index:
-            if not device.startswith(f"{site.key}/"):
+        containers = [table.reading(device) for device in table.index if device.startswith(f"{site.key}/")]
+        told = [(one.device, told_schedules(one)) for one in readings.values() if "schedules_json" in one.values]
+        told += [(one.device, container_tactics(one)) for one in containers]
+        found: list[tuple[str, dict[str, Any]]] = []
+        for scope, hands in told:
+            before = site.hands.get(scope)
+            if hands is None or (before is not None and before.kind != "hand.seen"):
                 continue
-            for hand in container_tactics(table.reading(device)):
-                if (hand.scope, hand.words) not in self._named:
-                    self._named.add((hand.scope, hand.words))
-                    found.append(
-                        {"scope": hand.scope, "who": hand.who, "words": hand.words, "evidence": dict(hand.evidence)}
-                    )
+            words = "; ".join(hand.words for hand in hands)
+            who = ", ".join(dict.fromkeys(hand.who for hand in hands))
+            if hands and (before is None or before.body["words"] != words):
+                evidence = {name: value for hand in hands for name, value in hand.evidence.items()}
+                found.append(("hand.seen", {"scope": scope, "who": who, "words": words, "evidence": evidence}))
+            elif not hands and before is not None:
+                found.append(("hand.gone", {name: before.body[name] for name in ("scope", "who", "words")}))
         return found

@@ -73,6 +73,7 @@ _MINER = (
     _text("error_text"),
     _text("boards_json"),
     _text("pools_json"),
+    _text("schedules_json"),
     _text("make"),
     _text("model"),
     _text("firmware"),

@@ -97,10 +97,20 @@ def against(intent: Intent, reading: Reading) -> bool:
 _SCHEDULES: Final[Mapping[str, str]] = {
     "atm": "LuxOS advanced thermal management",
     "dps": "Braiins dynamic performance scaling",
+    "preset_switcher": "VNish preset switcher",
     "autotuner": "the firmware's autotuner",
     "throttle": "the firmware's own throttling",
     "schedule": "the firmware's own schedule",
 }
+
+
+def told_schedules(reading: Reading) -> list[ForeignHand] | None:
+    """Schedules of its own that a firmware says are on (`schedules_json`); None where it does not say."""
+    told = reading.get("schedules_json")
+    if not isinstance(told, str):
+        return None
+    settings = json.loads(told)
+    return own_schedules(reading.device, settings) if isinstance(settings, dict) else []
 
 
 def own_schedules(device: str, settings: Mapping[str, Any]) -> list[ForeignHand]:
@@ -118,12 +128,15 @@ def _is_on(setting: Any) -> bool:
     return setting in (True, 1, "1", "true", "True", "enabled", "on")
 
 
-def container_tactics(reading: Reading) -> list[ForeignHand]:
-    """Price or temperature tactics that a container runs by itself, from its `tactics_json`: a list of tactics with a
-    switch each, or lists by name (`RunTactics`, `StopTactics`), of which an empty one does nothing."""
+def container_tactics(reading: Reading) -> list[ForeignHand] | None:
+    """Price or temperature tactics that a container runs by itself, from its `tactics_json`; None where it does not say.
+
+    It is a list of tactics with a switch each, or lists by name (`RunTactics`, `StopTactics`), of which an empty one does
+    nothing.
+    """
     told = reading.get("tactics_json")
     if not isinstance(told, str) or not told:
-        return []
+        return None
     tactics = json.loads(told)
     who = "the container's own tactics"
     if isinstance(tactics, list):

@@ -103,7 +103,10 @@ class Braiins:
                     "power_target": {"watt": round(look.limit_w)},
                     "tuner_mode": 1,
                 }
-                return tell({"pool_groups": [], "tuner": tuner})
+                scaling = (
+                    {"enabled": True, "power_step": {"watt": 100}, "mode": 1} if "own_schedule" in unit.faults else None
+                )
+                return tell({"pool_groups": [], "tuner": tuner, "dps": scaling})
             case "/configuration/constraints":
                 low, high = model.power_w * model.low_share, model.power_w * model.high_share
                 watts = {

@@ -36,6 +36,7 @@ MINER_FAULTS: Mapping[str, str] = {
     "deaf": "acknowledges a command and does nothing",
     "half_shed": "sheds only half of its load when put to sleep",
     "foreign": "another manager owns it too: it wakes what was put to sleep within half a minute",
+    "own_schedule": "a schedule of the firmware itself is switched on (ATM, DPS, preset switcher)",
     "reboots_on_write": "reboots half-way through each command, which is lost",
     # an image of firmware
     "image_refused": "refuses every firmware image for its signature",

@@ -81,7 +81,12 @@ class VNish:
                              "build_time": "2026-01-01", "platform": "cv", "install_type": "nand", "algorithm": "sha256d",
                              "hr_measure": "GH/s", "serial": unit.serial, "system": system})  # fmt: skip
             case "/perf-summary":
-                return tell({"current_preset": self._preset(look.mode), "preset_switcher": {"enabled": False}})
+                return tell(
+                    {
+                        "current_preset": self._preset(look.mode),
+                        "preset_switcher": {"enabled": "own_schedule" in unit.faults},
+                    }
+                )
             case "/autotune/presets":
                 return tell([self._preset(name) for name, _, _ in model.modes])
             case "/model":

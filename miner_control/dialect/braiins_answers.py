@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_max,
+    put_schedules,
     put_text,
     settle,
     truth,
@@ -83,6 +84,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values["mode"] = (
         "power_target" if "powertargetmodestate" in mode_state else "hashrate_target" if mode_state else NOT_REPORTED
     )
+    configured = answers.get("configuration_miner")
+    put_schedules(values, tier, configured, {"dps": nested(configured, "dps")})
     _state(values, named(details.get("status"), _STATUS, "MINER_STATUS_"), tuner)
     _errors(values, answers, tier)
     if tier is Tier.DAILY:

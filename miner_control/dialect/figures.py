@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from kernel.metric import SCHEMAS, Nature
 from kernel.reading import MISSING, Field, Missing, Reason
 from telemetry.source import Tier
@@ -119,6 +121,8 @@ def settle(values: Values, tier: Tier) -> Values:
     A fast poll asks for little: what it does not find may stand in another tier's answers, and is left unsaid but for what
     control rests on. The slow tier asks for all but what is asked once a day, and the day's for everything.
     """
+    if tier is not Tier.FAST:
+        values.setdefault("schedules_json", UNSUPPORTED)
     if tier is Tier.DAILY:
         for name in SCHEMAS["miner"]:
             values.setdefault(name, NOT_REPORTED)
@@ -129,6 +133,16 @@ def settle(values: Values, tier: Tier) -> Values:
         for name in _SLOW:
             values.setdefault(name, NOT_REPORTED)
     return values
+
+
+def put_schedules(values: Values, tier: Tier, answered: Any, told: Mapping[str, Any]) -> None:
+    """Set which of its own schedules the firmware says are set, by its names for them, as JSON: `{}` where its settings name
+    none, NOT_REPORTED where they were not `answered`. A fast poll leaves it unsaid."""
+    if tier is not Tier.FAST:
+        known = {name: setting for name, setting in told.items() if setting is not None}
+        values["schedules_json"] = (
+            orjson.dumps(known, option=orjson.OPT_SORT_KEYS).decode() if answered else NOT_REPORTED
+        )
 
 
 def plain(raw: Any, scale: float = 1.0) -> float | None:

@@ -24,6 +24,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_max,
+    put_schedules,
     put_text,
     settle,
     truth,
@@ -86,6 +87,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_text(
         values, "mode", first(config, "Profile") or next((dev["Profile"] for dev in devs if dev.get("Profile")), None)
     )
+    put_schedules(values, tier, config, {"atm": config.get("IsAtmEnabled")})
     _state(values, answers, config, devs)
     if tier is Tier.DAILY:
         _identity(values, answers, config)

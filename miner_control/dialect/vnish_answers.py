@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_max,
+    put_schedules,
     put_text,
     settle,
     truth,
@@ -88,6 +89,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_pools(values, _pools(miner), as_json=tier is not Tier.FAST)
     preset = nested(answers.get("perf_summary"), "current_preset", "name")
     put_text(values, "mode", preset or nested(answers.get("settings"), "miner", "overclock", "preset"))
+    performance = answers.get("perf_summary")
+    put_schedules(values, tier, performance, {"preset_switcher": nested(performance, "preset_switcher")})
     values["state"] = state_of(
         values["hashrate_hs"],
         # The mean since the start is all that is told: it is no present rate.

@@ -22,7 +22,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
             "boards_hashing": 3, "boards_expected": 3, "chips_hashing": 342, "frequency_hz": 525e6, "hw_errors": 562,
             "shares_accepted": 4057, "shares_rejected": 11, "shares_stale": 1, "pool_state": "alive", "state": "hashing",
             "pool_url": "stratum+tcp://btc.global.luxor.tech:700", "mode": Reason.NOT_REPORTED, "error_text": Reason.NOT_REPORTED,
-            "serial": "THQING0BDJAB024NF", "make": "antminer",
+            "serial": "THQING0BDJAB024NF", "make": "antminer", "schedules_json": Reason.UNSUPPORTED,
         },
     ),
     "whatsminer_v1_api-1.4.0": (
@@ -60,7 +60,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
             "power_source": "estimate", "power_limit_w": Reason.NOT_REPORTED, "mode": "290MHz", "state": "hashing",
             "temp_board_max_c": 47, "temp_chip_max_c": Reason.UNSUPPORTED, "fan_min_rpm": 1920, "fan_max_rpm": 2340,
             "fan_duty_pct": 20, "boards_hashing": 3, "chips_hashing": 231, "shares_accepted": 1483, "model": "Antminer S19k Pro",
-            "serial": "JYZZB0UBDJABF06RB", "mac": "62:f7:5e:b7:10:46",
+            "serial": "JYZZB0UBDJABF06RB", "mac": "62:f7:5e:b7:10:46", "schedules_json": '{"atm":true}',
         },
     ),
     "braiins_25.07": (
@@ -78,7 +78,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "hashrate_hs": 248.186677 * TH, "power_w": 3480, "power_limit_w": 3500, "state": "hashing", "temp_chip_max_c": 65.375,
             "chips_hashing": 195, "model": "Antminer S21 Pro", "serial": "THQGFKUBDJIAH0E9G", "fan_duty_pct": 92,
-            "firmware": "2026-04-14-0-912d084c-26.04-plus",
+            "firmware": "2026-04-14-0-912d084c-26.04-plus", "schedules_json": "{}",
         },
     ),
     "avalon_q": (

@@ -13,10 +13,10 @@ from hub.missing import missing
 from hub.recorder import Recorder, at_once
 from hub.state import HubState
 from hub.watching import WatchDuty
-from hub.wiring.state import catalogue, empty_state
+from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
-from kernel.reading import Reading
+from kernel.reading import MISSING, Reading, Reason
 from miner_control.command import Intent, Sleep, Wake, command, command_json
 from miner_control.envelope import Provenance
 from miner_control.learn import Estimate, Learnt
@@ -149,6 +149,33 @@ def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
         world.heard("m1")
         world.round()
     assert world.events("owner.changed") == []
+
+
+def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_restart(
+    world: World, tmp_path: Path
+) -> None:
+    def says(told: Any) -> None:
+        world.heard("m1", schedules_json=told)
+        world.heard("m2", schedules_json=MISSING[Reason.UNSUPPORTED])
+        world.round()
+
+    says('{"atm":true}')
+    says('{"atm":true}')
+    (seen,) = world.events("hand.seen")
+    assert (seen["scope"], seen["who"]) == ("hub/site/m1", "LuxOS advanced thermal management")
+    assert seen["evidence"] == {"atm": True} and list(world.site.hands) == ["hub/site/m1"]
+    again = folded(load(tmp_path / "hub.toml", environment={}), world.journal)
+    assert WatchDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
+    says(MISSING[Reason.NOT_REPORTED])
+    assert world.site.hands and not world.events("hand.gone"), "who does not say has not switched it off"
+    says('{"atm":true,"dps":{"enabled":true}}')
+    assert len(world.events("hand.seen")) == 2, "another wording"
+    says('{"atm":false,"dps":{"enabled":false}}')
+    says("{}")
+    (gone,) = world.events("hand.gone")
+    assert gone["scope"] == "hub/site/m1" and not world.site.hands
+    says('{"preset_switcher":{"enabled":true}}')
+    assert world.events("hand.seen")[-1]["who"] == "VNish preset switcher", "on again is said again"
 
 
 def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:

@@ -62,8 +62,9 @@ def test_schedules_of_firmware_and_container_are_named():
     by_name = json.dumps({"RunTactics": [{"Price": 0.05}], "StopTactics": []})
     (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_name}))
     assert hand.words == "RunTactics: 1 in force"
-    for nothing in ({}, {"tactics_json": "{}"}, {"tactics_json": "7"}):
+    for nothing in ({"tactics_json": "{}"}, {"tactics_json": "7"}):
         assert container_tactics(Reading("c1", "container", 1, nothing)) == []
+    assert container_tactics(Reading("c1", "container", 1, {})) is None, "who does not say has not said no"
 
 
 def test_what_commanding_would_have_been_worth():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kernel.clock import system_clock
-from kernel.reading import Missing
+from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import (
     Intent,
@@ -28,6 +28,7 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
+from miner_control.takeover import told_schedules
 from telemetry.source import Tier
 from tests.twins import Twin, running_twin
 
@@ -177,3 +178,34 @@ def test_a_wrong_password_changes_nothing(twin: Twin, dialect: str) -> None:
         return
     assert isinstance(receipt, Refused), receipt
     assert twin.truth(miner["device"])["asleep"] is False
+
+
+@pytest.mark.parametrize(
+    ("dialect", "who"),
+    [
+        ("luxos", "LuxOS advanced thermal management"),
+        ("braiins", "Braiins dynamic performance scaling"),
+        ("vnish", "VNish preset switcher"),
+    ],
+)
+def test_a_schedule_of_its_own_is_told_while_it_is_on(twin: Twin, dialect: str, who: str) -> None:
+    miner = of(twin, dialect)
+
+    def hands() -> list[str]:
+        told = told_schedules(asyncio.run(port_of(twin, miner).read(Tier.SLOW)))
+        assert told is not None
+        return [hand.who for hand in told]
+
+    assert hands() == []
+    twin.fault({"device": miner["device"], "faults": ["own_schedule"]})
+    try:
+        assert hands() == [who]
+    finally:
+        twin.fault({"device": miner["device"], "faults": []})
+    assert hands() == []
+
+
+@pytest.mark.parametrize("dialect", ["antminer", "whatsminer", "avalon", "bitaxe"])
+def test_a_firmware_without_schedules_says_nothing_of_them(twin: Twin, dialect: str) -> None:
+    found = read(twin, of(twin, dialect))["schedules_json"]
+    assert isinstance(found, Missing) and found.reason is Reason.UNSUPPORTED

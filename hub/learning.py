@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from hub.decide import fresh_meters
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
 from kernel.span import Span
+from miner_control.by_meter import FeederRows
 from miner_control.command import Sleep
 from miner_control.learn import Episode, Key, Track
 from miner_control.lesson_book import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
@@ -25,6 +27,8 @@ from miner_control.seen import seen_of
 from telemetry.archive import Archive
 
 LONGEST_S: Final = 3600.0
+CALM_S: Final = 900.0
+"""No feeder's meter tells of steady miners sooner after a command."""
 EVENTS_A_TURN: Final = 5_000
 STRETCHES_A_TURN: Final = 16
 """Of each model and kind of command; the others teach nothing new."""
@@ -41,12 +45,14 @@ class _Pupil:
         self.book: LessonBook = site.lessons.copy()
         self.followed = Followed(LONGEST_S / site.config.pace)
         self.steadiness = Steadiness.of(site.roster)
-        self.settled_s = SETTLED_S / site.config.pace
+        self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
         self.listened_ms: dict[tuple[Key, bool], int] = {}
+        self.heard: Counter[tuple[Key, bool]] = Counter()
+        self.rows = FeederRows()
 
 
 class LearnDuty:
-    """One turn each `every_s`; `fresh_s`: how old a reading may be to count as what a unit does now."""
+    """One turn each `every_s`; `fresh_s`, `meter_fresh_s`: how old a miner's and a meter's word may be to tell of now."""
 
     name = "learn"
 
@@ -59,8 +65,10 @@ class LearnDuty:
         archive: Archive,
         every_s: float,
         fresh_s: float,
+        meter_fresh_s: float,
     ) -> None:
         self.every_s = every_s
+        self._meter_fresh_s = meter_fresh_s
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._archive, self._fresh_s = archive, fresh_s
         self._after = recorder.position
@@ -78,7 +86,14 @@ class LearnDuty:
         pupil, asked = self._pupils[site.key], site.standing.asked(now_ms)
         seen = seen_of(site.roster, self._state.snapshot.kind("miner"), now_ms)
         steady = pupil.steadiness.look(seen, asked, now_ms, self._fresh_s, pupil.settled_s)
-        return steady_round(site.roster, seen, steady)
+        by_scope = fresh_meters(self._state, site, now_ms, self._meter_fresh_s)
+        meters_w = {
+            name: by_scope[f"{site.key}/{name}"] / site.feeder_factor
+            for name in site.roster.feeder_names
+            if f"{site.key}/{name}" in by_scope
+        }
+        pupil.rows.look(site.roster, seen, asked, meters_w, now_ms, self._fresh_s, pupil.calm_s)
+        return [*steady_round(site.roster, seen, steady), *pupil.rows.solve(site.roster)]
 
     def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, dict[str, Any]]]:
         events = self._recorder.journal.events(["command.issued", "command.receipt"], self._after)
@@ -122,12 +137,15 @@ class LearnDuty:
             if taken[kind] >= STRETCHES_A_TURN or one.end_ms < over[-1].end_ms - round(LONGEST_S * 1000):
                 continue
             if not taken[kind]:
-                known = pupil.book.is_sure(key, _FIGURES[kind[1]])
+                # What is still untold after many stretches is not told by this model, or too seldom.
+                enough = pupil.heard[kind] >= STRETCHES_A_TURN
+                known = pupil.book.is_known(key, _FIGURES[kind[1]], untold_too=enough)
                 if known and now_ms - pupil.listened_ms.get(kind, 0) < AGAIN_MS:
                     continue
                 pupil.listened_ms[kind] = now_ms
             taken[kind] += 1
             found.append((one, key))
+        pupil.heard.update(taken)
         return found
 
 

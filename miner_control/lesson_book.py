@@ -169,10 +169,11 @@ class LessonBook:
             modes[figure][mode] = Estimate(value, spread, int(count))
         return Learnt(**times, **{name: found or None for name, found in modes.items()})  # type: ignore[arg-type]
 
-    def is_sure(self, key: Key, figures: Iterable[str]) -> bool:
-        """Whether some figures of a model are known well enough as it is."""
+    def is_known(self, key: Key, figures: Iterable[str], untold_too: bool = False) -> bool:
+        """Whether some figures of a model are known well enough as it is; `untold_too`: or were never told at all."""
         found = self.learnt(key)
-        return all(_sure(getattr(found, figure)) for figure in figures)
+        held = [getattr(found, figure) for figure in figures]
+        return all(untold_too if one is None else _sure(one) for one in held)
 
     def news(self) -> list[Key]:
         """Of which models something became sure, or changed by more than `CHANGE`, since it was told."""

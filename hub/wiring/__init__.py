@@ -19,6 +19,7 @@ from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from hub.alarming import AlarmDuty
 from hub.campaigns import CampaignDuty
 from hub.config import Config
+from hub.decide import Pace
 from hub.energy import EnergyBook
 from hub.learning import LearnDuty
 from hub.office import Office
@@ -144,9 +145,8 @@ def put_together(
     duties.append(
         CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
     )
-    duties.append(
-        LearnDuty(state, recorder, clock, offload, base.book.archive, rhythm.learn_s, config.control.stale_after_s)
-    )
+    archive, pace = base.book.archive, Pace.of(config)
+    duties.append(LearnDuty(state, recorder, clock, offload, archive, rhythm.learn_s, pace.stale_s, pace.meter_fresh_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []

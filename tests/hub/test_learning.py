@@ -99,6 +99,46 @@ def test_it_is_told_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path,
     assert found.difference is None and found.commands > 2 * 25
 
 
+def test_miners_that_tell_no_power_are_learnt_through_their_feeders_meters(tmp_path: Path) -> None:
+    """Half of them is shed for an hour and a half, then a third of that for another: the meter tells what one draws."""
+    loop, epoch_ms = VirtualLoop(), from_iso(EPOCH)
+    clock = loop_clock(epoch_ms, loop.time)
+    mix = {"antminer-s19-pro": 2, "whatsminer-m50s": 1}
+    spec = TwinSpec(hub="alatau", site="north", miners=45, seed=4, models=mix, feeders=2)
+    config = load(write_simulated_site(tmp_path, Site(spec, epoch_ms), spec, epoch_ms), environment={})
+
+    async def main() -> Wired:
+        wired = await simulated(config, tmp_path, tmp_path / config.hub.data, spec, clock)
+        running = asyncio.create_task(wired.hub.run())
+        for at, share in enumerate((0.5, 0.75)):
+            await asyncio.sleep(3600.0)
+            now_ms = clock.now_ms()
+            cap_w = round(share * 45 * 3250.0)
+            body = {"scope": "alatau/north", "power_w": cap_w, "until": iso(now_ms + 5_400_000), "reference": f"m-{at}"}
+            order = read_order(body, "test", "test", now_ms)
+            _, happened = wired.hub.rooms.state.book.receive(order, Authority("test", ("alatau/north",)), now_ms, body)
+            await wired.hub.take(happened, "alatau/north")
+            await asyncio.sleep(5_400.0)
+        await asyncio.sleep(5_400.0)
+        wired.hub.stop()
+        await running
+        return wired
+
+    wired = run(main(), loop)
+    site = wired.hub.rooms.state.sites["alatau/north"]
+    silent = ("Antminer S19 Pro", "antminer")
+    learnt = site.lessons.told[silent]
+    assert learnt.sleep_w is None, "nobody told it"
+    assert learnt.mode_power_w is not None and learnt.mode_power_w["normal"].confidence >= 0.6
+    assert learnt.mode_power_w["normal"].value == pytest.approx(MODELS["antminer-s19-pro"].power_w, rel=0.10)
+    known = next(one.envelope for one in site.roster.groups if one.envelope.key == silent)
+    assert (
+        known.mode("normal").power_w
+        == learnt.mode_power_w["normal"].value
+        != site.assumed[silent].mode("normal").power_w
+    )
+
+
 def falls(down_s: float, count: int) -> list[Episode]:
     at_ms = NOW_MS + np.arange(-1_000, 300_000, 1_000)
     told = np.ones(len(at_ms), dtype=np.bool_)

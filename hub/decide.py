@@ -136,9 +136,10 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         reasons |= {int(unit): f"{restraint.rule}: {restraint.reason}" for unit in restraint.units}
     units, modes = guarded.allocation.units.tolist(), guarded.allocation.modes.tolist()
     intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
+    changes = [(fleet.devices[unit], intent_json(intent), reason) for unit, intent, reason in intents]
     body = {
         **decision.to_json(),
-        "changes": [[fleet.devices[unit], intent_json(intent), reason] for unit, intent, reason in intents],
+        "changes": changes,
         "restraints": [[one.rule, one.reason, len(one.units)] for one in guarded.restraints],
         "position": state.position,
         "overhead_seen": _overhead_seen(site, fleet, meters),
@@ -146,7 +147,8 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     if site.config.observe_only:
         meter_w = meters.get(site.key)
         seen = glimpse(fleet, guarded.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
-        return Decided({**body, "shadow": seen.to_json()}, (), fleet)
+        new, no_more = site.shadow.differences(changes)
+        return Decided({**body, "changes": new, "no_more": no_more, "shadow": seen.to_json()}, (), fleet)
     return Decided(body, tuple(_command(now_ms, fleet, *one, pace) for one in intents), fleet)
 
 

@@ -5,7 +5,7 @@ Nothing is obeyed there, so the would-be power is that of the tick's own set-poi
 both powers, both hashrates and the prices known then (`Glimpse`); the book holds each until the next tick.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,6 +16,10 @@ from miner_control.takeover import Shadow, ShadowWorth
 
 LONGEST_MS: Final = 900_000
 """A tick speaks for no longer: after that the hub was down, and nobody watched."""
+
+
+Change = tuple[str, Mapping[str, Any], str]
+"""Device, intent as JSON, reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +38,49 @@ class Glimpse:
         return asdict(self)
 
 
+def _sleeps(intent: Mapping[str, Any] | None) -> bool:
+    return intent is not None and intent["intent"] == "Sleep"
+
+
 class ShadowBook:
     """The worth of commanding by the site's local days, as a fold over ticks that carry a glimpse."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
         self._last: tuple[int, Glimpse] | None = None
-        self._asleep: frozenset[str] = frozenset()
+        self._would: dict[str, Mapping[str, Any]] = {}
         self.days: dict[str, ShadowWorth] = {}
         self.unpriced = ""
+
+    def differences(self, changes: Sequence[Change]) -> tuple[list[Change], list[str]]:
+        """(what would be asked now and would not, or otherwise, at the last tick; the devices of which nothing would be asked
+        any more). Since nothing is obeyed a tick repeats nearly all of the one before; the journal holds the differences."""
+        now = {device for device, _, _ in changes}
+        new = [change for change in changes if self._would.get(change[0]) != change[1]]
+        return new, sorted(device for device in self._would if device not in now)
 
     def apply(self, body: Mapping[str, Any], roster: Roster) -> None:
         """Take a tick; one that carries no glimpse was of a hub that commands, and ends what was held."""
         if "shadow" not in body:
-            self._last, self._asleep = None, frozenset()
+            self._last = None
+            self._would.clear()
             return
         at_ms, seen = int(body["tick_ms"]), Glimpse(**body["shadow"])
-        asleep = frozenset(device for device, intent, _ in body["changes"] if intent["intent"] == "Sleep")
+        now = dict.fromkeys(body["no_more"]) | {device: intent for device, intent, _ in body["changes"]}
+        started = [device for device, intent in now.items() if self._slept(device) and not _sleeps(intent)]
+        for device, intent in now.items():
+            if intent is None:
+                self._would.pop(device, None)
+            else:
+                self._would[device] = intent
         if self._last is not None:
-            self._count(self._last, at_ms, self._asleep - asleep, roster)
-        self._last, self._asleep = (at_ms, seen), asleep
-        self.unpriced = seen.unpriced
+            self._count(self._last, at_ms, started, roster)
+        self._last, self.unpriced = (at_ms, seen), seen.unpriced
 
-    def _count(self, last: tuple[int, Glimpse], until_ms: int, woken: frozenset[str], roster: Roster) -> None:
+    def _slept(self, device: str) -> bool:
+        return _sleeps(self._would.get(device))
+
+    def _count(self, last: tuple[int, Glimpse], until_ms: int, woken: Sequence[str], roster: Roster) -> None:
         at_ms, seen = last
         started = [roster.index[device] for device in sorted(woken) if device in roster.index]
         lost_ph_days = 0.0

@@ -38,9 +38,9 @@ def curve(name: str, unit: str, value: float) -> Curve:
     return Curve(name, unit, np.array([NOW_MS]), np.array([NOW_MS + 3_600_000]), np.array([value]), NOW_MS, "test")
 
 
-def tick(at_ms: int, seen: Glimpse, asleep: list[str] | None = None) -> dict[str, object]:
-    changes = [[device, {"intent": "Sleep"}, "plan"] for device in asleep or []]
-    return {"tick_ms": at_ms, "changes": changes, "shadow": seen.to_json()}
+def tick(book: ShadowBook, at_ms: int, seen: Glimpse, asleep: list[str] | None = None) -> dict[str, object]:
+    changes, no_more = book.differences([(device, {"intent": "Sleep"}, "plan") for device in asleep or []])
+    return {"tick_ms": at_ms, "changes": changes, "no_more": no_more, "shadow": seen.to_json()}
 
 
 def test_a_tick_sees_both_powers_both_hashrates_and_the_prices_of_its_instant() -> None:
@@ -61,9 +61,11 @@ def test_the_book_holds_a_tick_until_the_next_and_counts_by_local_day() -> None:
     before_midnight_ms = from_iso("2026-03-02T00:00:00+05:00") - 600_000
     seen = Glimpse(30_000.0, 10_000.0, 1e15, 0.5e15, 20_000.0, 24_000.0, "")
     m = who.devices[0]
-    book.apply(tick(before_midnight_ms, seen, [m]), who)
-    book.apply(tick(before_midnight_ms + 600_000, seen, [m]), who)
-    book.apply(tick(before_midnight_ms + 1_200_000, seen), who)
+    book.apply(tick(book, before_midnight_ms, seen, [m]), who)
+    again = tick(book, before_midnight_ms + 600_000, seen, [m])
+    assert (again["changes"], again["no_more"]) == ([], []), "what is repeated is not journalled again"
+    book.apply(again, who)
+    book.apply(tick(book, before_midnight_ms + 1_200_000, seen), who)
     assert list(book.days) == ["2026-03-01", "2026-03-02"]
     first, second = book.days["2026-03-01"], book.days["2026-03-02"]
     assert first.not_bought_mwh == pytest.approx(0.02 / 6) and first.not_done_ph_days == pytest.approx(0.5 / 144)
@@ -71,14 +73,14 @@ def test_the_book_holds_a_tick_until_the_next_and_counts_by_local_day() -> None:
     assert (first.starts, second.starts) == (0, 1), "who would sleep no longer would have had to start"
     start_ph_days = 200.0 * 100e12 / (1e15 * 86_400)
     assert second.hashes_worth == pytest.approx((0.5 / 144 + start_ph_days) * 24_000.0)
-    book.apply(tick(before_midnight_ms + 1_200_000 + 10 * LONGEST_MS, seen), who)
+    book.apply(tick(book, before_midnight_ms + 1_200_000 + 10 * LONGEST_MS, seen), who)
     assert book.days["2026-03-02"].hours == pytest.approx(1 / 6 + LONGEST_MS / MS_PER_HOUR), (
         "a hub that is down sees nothing"
     )
     told = book.to_json("KZT")
     assert told["total"]["hours"] == pytest.approx(sum(line["hours"] for line in told["days"]))
     book.apply({"tick_ms": before_midnight_ms + 10**9, "changes": []}, who)
-    book.apply(tick(before_midnight_ms + 10**9 + 1000, seen), who)
+    book.apply(tick(book, before_midnight_ms + 10**9 + 1000, seen), who)
     assert book.to_json("KZT")["total"] == told["total"], "what was commanded is no shadow"
 
 
@@ -123,6 +125,8 @@ def test_a_site_that_only_observes_tells_what_commanding_would_have_earned(watch
     assert total["priced_hours"] > 11.5
     assert total["not_bought_mwh"] == pytest.approx(mwh) and total["energy_worth"] == pytest.approx(saved)
     assert any(abs(row["would_w"] - row["power_w"]) > 1000.0 for row in rows), "the plan would have moved something"
+    repeated = sum(len(body["changes"]) for body in ticks)
+    assert 0 < repeated < 10 * 40, "the journal holds what differs from tick to tick"
     assert total["worth"] == pytest.approx(total["energy_worth"] - total["hashes_worth"])
     found = replay_folder(watched)
     assert found.difference is None and found.ticks > 300 and found.commands == 0

@@ -18,6 +18,8 @@ from miner_control.lesson_book import SteadyMode
 from miner_control.miner import State
 
 ROWS_KEPT: Final = 256
+SPARE_ROWS: Final = 3
+"""So many more instants than unknowns before anything is told."""
 _STANDBY: Final = "asleep"
 _HASHING, _SLEEPING = STATE_CODE[State.HASHING], STATE_CODE[State.ASLEEP]
 _MOVING: Final = (STATE_CODE[State.RAMPING], STATE_CODE[State.TUNING])
@@ -75,6 +77,8 @@ class FeederRows:
         always = np.array([feeder for feeder, _ in self.rows])[:, None] == np.unique(
             [feeder for feeder, _ in self.rows]
         )
+        if len(self.rows) < len(used) + always.shape[1] + SPARE_ROWS:
+            return []
         left_w = np.array([watts for watts, _ in self.rows.values()])
         found = watts_from_meter(np.concatenate((counts[:, used], always), axis=1), left_w)
         return [

@@ -2,7 +2,7 @@
 """What the miners really do, as the running hub has learnt it, or learnt afresh from a stretch of its journal."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
+
+
+_NAMES = {"mode_power_w": ("W", 1.0), "mode_hashrate_hs": ("TH/s", 1e-12), "mode_j_per_th": ("J/TH", 1.0)}
 
 
 def add_to(miners: typer.Typer) -> None:
@@ -51,8 +54,22 @@ def learn(
     if json:
         put_json({"learnt": lines})
         return
-    names = ("model", "firmware", "what", "mode", "learnt", "assumed", "count", "confidence", "in_use")
-    put_table("Learnt", names, [[line[name] for name in names] for line in lines])
+    rows = [
+        (
+            f"{line['model']} ({line['firmware']})", *_shown(line), line["count"], round(line["confidence"], 2),
+            line["in_use"],
+        )
+        for line in lines
+    ]  # fmt: skip
+    put_table("Learnt", ("model", "what", "learnt", "assumed", "count", "confidence", "in use"), rows)
+
+
+def _shown(line: "dict[str, Any]") -> "tuple[str, float, float | None]":
+    """(what, learnt, assumed) as people read them."""
+    name, scale = _NAMES.get(line["what"], (line["what"], 1.0))
+    what = f"{name} in {line['mode']}" if line["mode"] else name
+    assumed = line["assumed"]
+    return what, round(line["learnt"] * scale, 1), None if assumed is None else round(assumed * scale, 1)
 
 
 def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Learnt]":

@@ -62,8 +62,17 @@ class Line:
 
 
 @dataclass(slots=True)
+class _Upload:
+    """A payload in parts: `rest` still to come after the one being sent; `begun` once a byte has left, last at `moved_s`."""
+
+    rest: Parts
+    begun: bool = False
+    moved_s: float = 0.0
+
+
+@dataclass(slots=True)
 class _Talk:
-    """One connection in flight. `rest` are the parts still to come after `payload`; `begun`: earlier parts have left."""
+    """One connection in flight. Made for every poll: what only few need stands in `upload` and `line`."""
 
     sock: socket.socket
     payload: bytes | memoryview
@@ -75,16 +84,8 @@ class _Talk:
     connected: bool = False
     sent: int = 0
     buffer: bytearray = field(default_factory=bytearray)
-    rest: Parts = ()
-    in_parts: bool = False
-    begun: bool = False
-    moved_s: float = 0.0
+    upload: _Upload | None = None
     line: Line | None = None
-
-    @property
-    def uploads(self) -> bool:
-        """Whether some of it has left and some has not."""
-        return self.begun and bool(self.rest or self.sent < len(self.payload))
 
 
 class Exchanges:
@@ -143,10 +144,11 @@ class Exchanges:
             number = sock.fileno()
             if type(payload) is tuple:
                 talk = _Talk(sock, payload[0], whole, answer, connect_by_s, now_s + total_s)
-                talk.rest, talk.in_parts = payload[1:], True
+                talk.upload = _Upload(payload[1:])
             else:
                 talk = _Talk(sock, payload, whole, answer, connect_by_s, now_s + total_s)  # type: ignore[arg-type]
-            talk.line = line
+            if line is not None:
+                talk.line = line
             talks[number] = talk
             epoll.register(number, _EVENTS)
         if not self._ticking:
@@ -179,7 +181,7 @@ class Exchanges:
             if talk is None:
                 continue
             try:
-                if talk.sent < len(talk.payload) or talk.rest:
+                if talk.sent < len(talk.payload) or talk.upload is not None:
                     self._send(number, talk, mask)
                 if mask & _READ and talk.connected:
                     self._receive(number, talk)
@@ -199,20 +201,20 @@ class Exchanges:
                 self._fail(number, Reason.UNREACHABLE, _words(code))
                 return
             talk.connected = True
-        if talk.in_parts:
-            self._send_parts(number, talk, mask)
+        if talk.upload is not None:
+            self._send_parts(number, talk, talk.upload, mask)
         else:
             talk.sent += talk.sock.send(talk.payload[talk.sent :] if talk.sent else talk.payload)
 
-    def _send_parts(self, number: int, talk: _Talk, mask: int) -> None:
+    def _send_parts(self, number: int, talk: _Talk, upload: _Upload, mask: int) -> None:
         """A turn's worth of a long payload. A peer that answers before it has heard all is listened to."""
         assert self._epoll is not None and self._loop is not None
         left = _TURN
         while left > 0:
             if talk.sent == len(talk.payload):
-                if not talk.rest:
+                if not upload.rest:
                     return
-                talk.payload, talk.rest, talk.sent = memoryview(talk.rest[0]), talk.rest[1:], 0
+                talk.payload, upload.rest, talk.sent = memoryview(upload.rest[0]), upload.rest[1:], 0
                 continue
             try:
                 count = talk.sock.send(memoryview(talk.payload)[talk.sent : talk.sent + _PIECE])
@@ -221,12 +223,12 @@ class Exchanges:
             except OSError:
                 if mask & select.EPOLLIN:
                     # It has answered already, and closed: its answer says why.
-                    talk.rest, talk.sent = (), len(talk.payload)
+                    upload.rest, talk.sent = (), len(talk.payload)
                     return
                 raise
             talk.sent += count
             left -= count
-            talk.begun, talk.moved_s = True, self._loop.time()
+            upload.begun, upload.moved_s = True, self._loop.time()
         # Edge-triggered: that there is room for more is told once, and again only when asked for anew.
         self._epoll.modify(number, _EVENTS)
 
@@ -270,7 +272,9 @@ class Exchanges:
         if talk is not None:
             talk.sock.close()
             if not talk.answer.done():
-                talk.answer.set_exception(Cut(reason, text, talk.begun or talk.sent > 0))
+                talk.answer.set_exception(
+                    Cut(reason, text, talk.sent > 0 or (talk.upload is not None and talk.upload.begun))
+                )
 
     def _tick(self) -> None:
         loop = self._loop
@@ -288,11 +292,16 @@ class Exchanges:
             elif now_s > talk.done_by_s:
                 what = f"no whole answer in time ({len(talk.buffer)} bytes came)" if talk.connected else "no connection"
                 self._fail(number, Reason.TIMED_OUT if talk.connected else Reason.UNREACHABLE, what)
-            elif talk.in_parts and talk.uploads and now_s - talk.moved_s > STALL_S:
+            elif talk.upload is not None and _stands_still(talk, talk.upload, now_s):
                 self._fail(number, Reason.TIMED_OUT, f"nothing of the upload was taken for {STALL_S:g} s")
             elif not talk.connected and now_s > talk.connect_by_s:
                 self._fail(number, Reason.UNREACHABLE, f"no connection within {self.connect_s:g} s")
         loop.call_later(_TICK_S, self._tick)
+
+
+def _stands_still(talk: _Talk, upload: _Upload, now_s: float) -> bool:
+    left = bool(upload.rest) or talk.sent < len(talk.payload)
+    return upload.begun and left and now_s - upload.moved_s > STALL_S
 
 
 def _connecting(host: str, port: int) -> socket.socket:

@@ -19,11 +19,12 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
 from miner_control.actuator import Actuator
 from miner_control.campaign import Campaign, CampaignPlan, Rollout, Wave, plan_campaign
-from miner_control.command import Intent, Pool, SetPools, command_json
+from miner_control.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
 from miner_control.health import PoolRule, host_of
 
 WHERE = ("rack", "model", "feeder", "firmware", "state")
 ROLLOUT = ("canary", "wave_share", "failure_share", "gap_s")
+DEADLINE_S = 300.0
 ACTS = ("paused", "resumed", "retry", "restore", "ended")
 
 
@@ -48,8 +49,8 @@ def proposed(
         if not isinstance(found, str) or not 0 < len(found.strip()) <= 100
     ]
     rollout = _rollout(body, faults)
-    deadline_s = body.get("deadline_s", 300.0)
-    if not isinstance(deadline_s, int | float) or isinstance(deadline_s, bool) or not 10 <= deadline_s <= 86_400:
+    deadline_s = body.get("deadline_s")
+    if deadline_s is not None and not _is_deadline(deadline_s):
         faults.append(Fault("deadline_s", "is no number of 10 to 86400", "Give seconds"))
     devices = _devices(state, site, provisions, body, now_ms, stale_s, faults)
     if faults:
@@ -64,12 +65,17 @@ def proposed(
         intent,
         campaign_id=str(business_id(now_ms, "campaign", site.key, str(name)))[-12:],
         rollout=rollout,
-        deadline_s=float(deadline_s),
+        deadline_s=max(DEADLINE_S, deadline_of(intent)) if deadline_s is None else float(deadline_s),
         pools=rule,
         prior_pools=_pools_now(state, devices, rule) if isinstance(intent, SetPools) else None,
+        prior_images=_images_now(state, devices, provisions) if isinstance(intent, InstallFirmware) else None,
         fits=fits,
         asked_by=by,
     )
+
+
+def _is_deadline(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and 10 <= found <= 86_400
 
 
 def _unknown_keys(body: Mapping[str, Any]) -> list[Fault]:
@@ -131,6 +137,14 @@ def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -
         if pools and all(host_of(pool.url) in hosts for pool in pools):
             found[device] = SetPools(tuple(pools))
     return found
+
+
+def _images_now(state: HubState, devices: Sequence[str], provisions: Provisions) -> dict[str, InstallFirmware]:
+    """The images of what these miners told that they run, where they stand on the shelf: what a restore goes back to."""
+    table, images = state.snapshot.kind("miner"), provisions.shelf.images()
+    told = {device: table.reading(device).get("firmware") for device in devices if device in table.index}
+    found = {device: provisions.image_of(device, firmware, images) for device, firmware in told.items()}
+    return {device: image for device, image in found.items() if image is not None}
 
 
 def refusal(campaign: Campaign, what: str, by: str) -> str:

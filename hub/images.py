@@ -6,6 +6,7 @@ An image enters only with the hash that its maker publishes, and is hashed again
 
 import json
 import os
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
 
 LARGEST_BYTES = 512 << 20
+KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,12 @@ class Image:
 
 
 class ImageShelf:
-    """The images of a data folder. Bytes of the image taken last stay in memory: a wave takes the same one again."""
+    """The images of a data folder. Bytes of the few images taken last stay in memory: a wave takes the same ones again, and
+    all who are sent an image share it."""
 
     def __init__(self, data: Path) -> None:
         self._folder = data / "firmware"
-        self._last: tuple[str, bytes] | None = None
+        self._taken: OrderedDict[str, bytes] = OrderedDict()
 
     def add(
         self, file: Path, sha256: str, *, version: str, dialect: str, model: str, source: str, added_ms: int
@@ -73,13 +76,16 @@ class ImageShelf:
 
     def take(self, sha256: str) -> bytes:
         """The bytes of an image. Raises ConfigError where the file is gone or is not what it was."""
-        if self._last is not None and self._last[0] == sha256:
-            return self._last[1]
+        if sha256 in self._taken:
+            self._taken.move_to_end(sha256)
+            return self._taken[sha256]
         path = self._folder / f"{sha256}.bin"
         content = path.read_bytes() if path.is_file() else b""
         if sha256_hex(content) != sha256:
             raise ConfigError([Fault(str(path), "is gone or was changed", "Add the image again")])
-        self._last = (sha256, content)
+        self._taken[sha256] = content
+        while len(self._taken) > KEPT:
+            self._taken.popitem(last=False)
         return content
 
 

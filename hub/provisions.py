@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hub.config import Config, Site, secret
-from hub.images import ImageShelf
+from hub.images import Image, ImageShelf
 from kernel.errors import ConfigError, Fault
 from miner_control.asking import intent_of
 from miner_control.campaign import Fits
@@ -18,6 +18,7 @@ from miner_control.command import InstallFirmware, Intent, Pool, SetCredential, 
 from miner_control.fleet import STATES, Fleet
 from miner_control.health import PoolRule, host_of
 from miner_control.miner import Miner
+from miner_control.readback import names
 from miner_control.takeover import worker_name
 
 
@@ -98,6 +99,15 @@ class Provisions:
                 return InstallFirmware(version, sha256, self.shelf.take(sha256))
             case _:
                 return intent
+
+    def image_of(self, device: str, firmware: object, images: Sequence[Image]) -> InstallFirmware | None:
+        """The image for this miner of the version that it tells, or None where none of `images` is that."""
+        miner = self._miners[device]
+        for image in images:
+            fits = fnmatch.fnmatchcase(miner.dialect, image.dialect) and fnmatch.fnmatchcase(miner.model, image.model)
+            if fits and names(firmware, image.version):
+                return InstallFirmware(image.version, image.sha256)
+        return None
 
     def _pool_password(self, pool: Pool) -> str:
         for parts in self._config.pools.values():

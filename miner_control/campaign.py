@@ -41,6 +41,9 @@ CHANGES_LOAD: Final = (Sleep, Wake, SetMode, PowerTarget, PowerPercent)
 LATE_MS: Final = 900_000
 """A command whose receipt is not there so long after its deadline was lost with the hub that sent it."""
 
+UPLOAD_MS: Final = 15_000
+"""What each image adds to that: few go at once, and a deadline runs only from when its own turn comes."""
+
 Equip = Callable[[str, Intent], Intent]
 """(device, what the plan says) to what that device is asked: names filled in, nothing else."""
 
@@ -80,7 +83,7 @@ class Fits:
 @dataclass(frozen=True, slots=True)
 class CampaignPlan:
     """What will be asked of whom, in which waves, who is left out and why, and what each unit was before: its mode index,
-    and for pools the list it had (`prior_pools`, without passwords)."""
+    for pools the list it had (`prior_pools`, without passwords), for firmware the image of what it ran (`prior_images`)."""
 
     id: str
     name: str
@@ -92,6 +95,7 @@ class CampaignPlan:
     rollout: Rollout
     deadline_s: float
     prior_pools: Mapping[str, SetPools]
+    prior_images: Mapping[str, InstallFirmware]
 
     @property
     def needs_two(self) -> bool:
@@ -104,6 +108,8 @@ class CampaignPlan:
         lines += [f"wave {at}: {len(wave)}" + (" (canary)" if at == 0 else "") for at, wave in enumerate(self.waves)]
         if isinstance(self.intent, SetPools) and (lost := len(self.prior) - len(self.prior_pools)):
             lines.append(f"{lost} cannot be restored: their pools are not known, or not on the allow list")
+        if isinstance(self.intent, InstallFirmware) and (lost := len(self.prior) - len(self.prior_images)):
+            lines.append(f"{lost} cannot be restored: the image of what they run is not on the shelf")
         lines += [f"left out: {count} {why}" for why, count in Counter(skip.why for skip in self.skipped).most_common()]
         return lines
 
@@ -114,12 +120,14 @@ class CampaignPlan:
             "waves": [list(wave) for wave in self.waves], "skipped": [[skip.device, skip.why] for skip in self.skipped],
             "prior": dict(self.prior), "rollout": asdict(self.rollout), "deadline_s": self.deadline_s,
             "prior_pools": {device: intent_json(pools) for device, pools in self.prior_pools.items()},
+            "prior_images": {device: intent_json(image) for device, image in self.prior_images.items()},
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "CampaignPlan":
         """The inverse of `to_json`."""
         pools = {str(d): intent_from_json(one) for d, one in body["prior_pools"].items()}
+        images = {str(d): intent_from_json(one) for d, one in body.get("prior_images", {}).items()}
         return cls(
             id=str(body["id"]),
             name=str(body["name"]),
@@ -131,6 +139,7 @@ class CampaignPlan:
             rollout=Rollout(**body["rollout"]),
             deadline_s=float(body["deadline_s"]),
             prior_pools={d: one for d, one in pools.items() if isinstance(one, SetPools)},
+            prior_images={d: one for d, one in images.items() if isinstance(one, InstallFirmware)},
         )
 
 
@@ -145,6 +154,7 @@ def plan_campaign(
     deadline_s: float = 300.0,
     pools: PoolRule | None = None,
     prior_pools: Mapping[str, SetPools] | None = None,
+    prior_images: Mapping[str, InstallFirmware] | None = None,
     fits: Fits = Fits(),
     asked_by: str = "",
 ) -> CampaignPlan:
@@ -189,6 +199,7 @@ def plan_campaign(
         rollout=spread,
         deadline_s=deadline_s,
         prior_pools=kept,
+        prior_images={device: one for device, one in (prior_images or {}).items() if device in chosen},
     )
 
 
@@ -276,6 +287,8 @@ class Campaign:
             self._todo.pop(0)
             self._retries += step.startswith("retry")
         until_ms = at_ms + round(self.plan.deadline_s * 1000) + LATE_MS
+        if isinstance(self.plan.intent, InstallFirmware):
+            until_ms += UPLOAD_MS * len(commands)
         self._waiting.update({asked: (device, until_ms) for asked, device in commands.items()})
         self.asked.update(commands.values())
         self._wave_done_ms = at_ms
@@ -344,7 +357,9 @@ class Campaign:
         """
         found: dict[str, Intent] = {}
         if isinstance(self.plan.intent, InstallFirmware):
-            return {device: RollBackFirmware() for device in sorted(self.asked)}
+            # Firmwares keep no earlier release: the way back is the image of it. Where that is not at hand, the miner is
+            # asked all the same, and its answer says why it cannot.
+            return {device: self.plan.prior_images.get(device, RollBackFirmware()) for device in sorted(self.asked)}
         if isinstance(self.plan.intent, SetPools):
             return {d: self.plan.prior_pools[d] for d in sorted(self.asked) if d in self.plan.prior_pools}
         for device in (d for wave in self.plan.waves for d in wave if d in self.asked):

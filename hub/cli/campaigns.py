@@ -60,8 +60,9 @@ def start(
     ] = 0.1,
     gap_s: Annotated[float, typer.Option(min=0.0, help="Seconds between waves.")] = 60.0,
     deadline_s: Annotated[
-        float, typer.Option(min=10.0, help="Seconds that each miner has to show the effect.")
-    ] = 300.0,
+        float | None,
+        typer.Option(min=10.0, help="Seconds that each miner has to show the effect: 300, and 1200 for firmware."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be asked, in which waves.")] = False,
     key: Key = "",
     url: Url = HERE,
@@ -70,8 +71,10 @@ def start(
     """Ask many miners for one thing. `--where state=*` is every miner of the site."""
     body: dict[str, Any] = {
         "name": name, "intent": intent, "canary": canary, "wave_share": wave_share, "failure_share": failure_share,
-        "gap_s": gap_s, "deadline_s": deadline_s, "dry_run": dry_run,
+        "gap_s": gap_s, "dry_run": dry_run,
     }  # fmt: skip
+    if deadline_s is not None:
+        body["deadline_s"] = deadline_s
     if device:
         body["devices"] = device
     if where:

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from kernel.errors import ConfigError
-from miner_control.campaign import Campaign, CampaignBook, Fits, Rollout, Wave, plan_campaign
-from miner_control.command import Command, Pool, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.campaign import Campaign, CampaignBook, CampaignPlan, Fits, Rollout, Wave, plan_campaign
+from miner_control.command import (
+    Command,
+    InstallFirmware,
+    Pool,
+    Reboot,
+    RollBackFirmware,
+    SetMode,
+    SetPools,
+    Sleep,
+    Wake,
+)
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet
 from miner_control.health import PoolRule
 from miner_control.miner import State
@@ -235,3 +245,22 @@ def test_the_report_of_who_is_missing():
     assert ladder.missing(found, NOW_MS + 100_000, 600.0) == []
     rows = ladder.missing(found, NOW_MS + 600_000, 600.0)
     assert [row["device"] for row in rows] == list(found.devices[:2]) and rows[0]["lost_hs"] == 100e12
+
+
+def test_firmware_goes_back_by_the_image_of_what_ran():
+    who = roster([replace(envelope("a"), commands=frozenset({"InstallFirmware", "RollBackFirmware"}))], 3)
+    found = fleet(who)
+    new, old = InstallFirmware("2.0", "a" * 64, b"bytes"), InstallFirmware("1.0", "b" * 64)
+    plan = plan_campaign(
+        "fw", found, found.devices, new, rollout=Rollout(canary=0, wave_share=1.0), prior_images={"h/s/m00001": old}
+    )
+    assert (
+        CampaignPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan and b"bytes" not in repr(plan).encode()
+    )
+    assert "2 cannot be restored: the image of what they run is not on the shelf" in plan.preview()
+    campaign = Campaign(plan, NOW_MS)
+    campaign.changed("approved", "boris", "")
+    run_wave(campaign, found, NOW_MS)
+    campaign.changed("restore", "anna", "")
+    back = {one.device: one.intent for one in send(campaign, found, NOW_MS + 1000)}
+    assert back == {"h/s/m00000": RollBackFirmware(), "h/s/m00001": old, "h/s/m00002": RollBackFirmware()}

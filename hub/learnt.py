@@ -2,43 +2,53 @@
 """What was learnt of each model against what was assumed, as lines for API and command line."""
 
 from collections.abc import Iterator, Mapping
+from math import isclose
 from typing import Any
 
 from miner_control.envelope import Envelope
-from miner_control.learn import SURE, Estimate, Key, Learnt
-from miner_control.lessons import TIMES
-
-MODE_PARTS = {"mode_power_w": "power_w", "mode_hashrate_hs": "hashrate_hs"}
+from miner_control.learn import Estimate, Key, Learnt
+from miner_control.lessons import MODES, TIMES, refined
 
 
 def learnt_lines(found: Mapping[Key, Learnt], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:
     """One line a figure: `model, firmware, what, mode, learnt, spread, count, confidence, assumed, in_use`.
 
-    `what` ends in its unit; `assumed` is None where nothing was; figures that are not sure enough are not `in_use`.
+    `what` ends in its unit; `assumed` is None where nothing was. What is not sure enough, does not fit the other modes, or is
+    asked for by its watts is not `in_use`.
     """
-    return [line for key, learnt in sorted(found.items()) for line in _lines(key, learnt, assumed.get(key))]
+    known = refined(assumed, found)
+    return [
+        _line(key, what, mode, one, _value(assumed.get(key), what, mode), _value(known.get(key), what, mode))
+        for key, learnt in sorted(found.items())
+        for what, mode, one in _figures(learnt)
+    ]
 
 
-def _lines(key: Key, learnt: Learnt, envelope: Envelope | None) -> Iterator[dict[str, Any]]:
+def _figures(learnt: Learnt) -> Iterator[tuple[str, str, Estimate]]:
+    """(what, mode or "", estimate); J/TH where both of its parts are there."""
     for name in TIMES:
         one: Estimate | None = getattr(learnt, name)
         if one is not None:
-            yield _line(key, name, "", one, None if envelope is None else getattr(envelope, name))
-    for name, part in MODE_PARTS.items():
-        modes: Mapping[str, Estimate] = getattr(learnt, name) or {}
+            yield name, "", one
+    watts, rates = learnt.mode_power_w or {}, learnt.mode_hashrate_hs or {}
+    for name, modes in zip(MODES, (watts, rates), strict=True):
         for mode, one in modes.items():
-            known = envelope is not None and mode in envelope.names
-            yield _line(key, name, mode, one, getattr(envelope.mode(mode), part) if envelope and known else None)
-    rates = learnt.mode_hashrate_hs or {}
-    for mode, watts in (learnt.mode_power_w or {}).items():
-        if mode in rates and rates[mode].value > 0:
-            per = 1e12 / rates[mode].value
-            both = Estimate(watts.value * per, watts.spread * per, min(watts.count, rates[mode].count))
-            known = envelope is not None and mode in envelope.names
-            yield _line(key, "mode_j_per_th", mode, both, envelope.mode(mode).j_per_th if envelope and known else None)
+            yield name, mode, one
+    for mode in (mode for mode in watts if mode in rates):
+        one, rate = watts[mode], rates[mode]
+        if rate.value > 0:
+            per = 1e12 / rate.value
+            yield "mode_j_per_th", mode, Estimate(one.value * per, one.spread * per, min(one.count, rate.count))
 
 
-def _line(key: Key, what: str, mode: str, one: Estimate, assumed: float | None) -> dict[str, Any]:
+def _value(envelope: Envelope | None, what: str, mode: str) -> float | None:
+    if envelope is None or (mode and mode not in envelope.names):
+        return None
+    found = getattr(envelope.mode(mode), what.removeprefix("mode_")) if mode else getattr(envelope, what)
+    return float(found)
+
+
+def _line(key: Key, what: str, mode: str, one: Estimate, assumed: float | None, known: float | None) -> dict[str, Any]:
     return {
         "model": key[0],
         "firmware": key[1],
@@ -49,7 +59,7 @@ def _line(key: Key, what: str, mode: str, one: Estimate, assumed: float | None) 
         "count": one.count,
         "confidence": round(one.confidence, 3),
         "assumed": assumed,
-        "in_use": one.confidence >= SURE,
+        "in_use": known is not None and isclose(known, one.value, rel_tol=1e-9),
     }
 
 

@@ -12,6 +12,7 @@ from grid.dispatch import Authority
 from grid.order import read_order
 from hub.config import load
 from hub.demo_site import write_simulated_site
+from hub.learnt import learnt_lines
 from hub.replay import replay_folder
 from hub.simulate import EPOCH
 from hub.twin.models import MODELS
@@ -191,6 +192,25 @@ def test_a_firmware_that_is_asked_in_watts_is_not_chased() -> None:
     better = refine(by_watts, learnt)
     assert better.mode("normal").power_w == 3000.0 and better.mode("normal").hashrate_hs == 9e13
     assert refine(envelope(), learnt).mode("normal").power_w == 2700.0
+
+
+def test_lines_say_what_is_in_use_and_what_only_seen() -> None:
+    by_watts = envelope("w", commands=frozenset({"Sleep", "Wake", "PowerTarget"}))
+    learnt = Learnt(
+        ramp_up_s=Estimate(100.0, 90.0, 2),
+        mode_power_w={"normal": Estimate(2700.0, 1.0, 50)},
+        mode_hashrate_hs={"normal": Estimate(9e13, 1.0, 50)},
+    )
+    found = {by_watts.key: learnt, ("m", "antminer"): learnt}
+    lines = learnt_lines(found, {by_watts.key: by_watts, ("m", "antminer"): envelope()})
+    seen_of = {(line["model"], line["what"]): (line["learnt"], line["assumed"], line["in_use"]) for line in lines}
+    assert seen_of["m", "ramp_up_s"] == (100.0, 300.0, False), "not sure"
+    assert seen_of["m", "mode_power_w"] == (2700.0, 3000.0, True)
+    assert seen_of["m", "mode_j_per_th"] == (pytest.approx(30.0), pytest.approx(30.0), True)
+    assert seen_of["w", "mode_power_w"] == (2700.0, 3000.0, False), "asked for by its watts"
+    assert seen_of["w", "mode_hashrate_hs"] == (9e13, 1e14, True)
+    (alone,) = learnt_lines({("gone", "x"): Learnt(sleep_w=Estimate(9.0, 0.0, 9))}, {})
+    assert alone["assumed"] is None and not alone["in_use"]
 
 
 def test_seldom_polls_time_no_ramp() -> None:

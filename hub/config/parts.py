@@ -297,6 +297,8 @@ class Control(Part):
     stale_after_s: Seconds = 30.0
     policy: Literal["modes_first", "merit"] = "modes_first"
     command_deadline_s: Seconds = 120.0
+    uploads: int = Field(default=4, ge=1, le=100)
+    """How many firmware images are on their way at once, at each site."""
 
 
 class Money(Part):

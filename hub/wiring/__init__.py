@@ -107,7 +107,7 @@ def put_together(
     for site in state.sites.values():
         drivers, others = devices(site, base.registers[site.key])
         sources += [*drivers.values(), *others]
-        actuators[site.key] = actuator_of(site, drivers, clock, state, on_receipt)
+        actuators[site.key] = actuator_of(site, drivers, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
         recorder.hear(readings)

@@ -121,6 +121,7 @@ def actuator_of(
     clock: Clock,
     state: HubState,
     on_receipt: Callable[[str, Command, Receipt], None],
+    uploads: int,
 ) -> Actuator:
     """The hands of one site."""
 
@@ -136,6 +137,7 @@ def actuator_of(
         lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
         latest=latest,
         inrush_w_per_s=site.config.inrush_w_per_s,
+        uploads=uploads,
     )
 
 

@@ -2,6 +2,7 @@
 """Virtual time's devices tell what the twin's wires tell: the same physics, decoded by the hub's own dialects."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Generator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from hub.simulation import SimulatedMiner, SimulatedSite, day_prices, pool_credit
 from hub.twin.antminer import Antminer
+from hub.twin.firmware import make_image
 from hub.twin.spec import TwinSpec
 from hub.twin.whatsminer import Whatsminer
 from hub.virtual_time import VirtualLoop, run
@@ -17,7 +19,7 @@ from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import PowerTarget, Reboot, Sleep, Wake
+from miner_control.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access, Answer, Http, Rpc
 from telemetry.source import Tier
@@ -134,6 +136,29 @@ def test_a_command_is_seen_by_the_next_reading_within_the_same_grid_step() -> No
     after = read(miner)
     assert (after.number("power_w") or 0.0) < 0.02 * before
     assert after.get("state") == "asleep"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "runs"),
+    [("", Accepted, "9.9.9"), ("image_refused", Refused, None), ("image_ignored", Accepted, None),
+     ("image_bricks", Accepted, "gone")],
+)  # fmt: skip
+def test_firmware_in_virtual_time(fault: str, kind: type, runs: str | None) -> None:
+    hand = Hand()
+    simulated = hand.site()
+    miner = simulated.miners[0]
+    old = read(miner, Tier.DAILY).get("firmware")
+    simulated.site.set_faults(simulated.site.units[0], {fault} - {""}, hand.now_ms)
+    data = make_image(simulated.site.units[0].model.dialect, "9.9.9")
+    intent = InstallFirmware("9.9.9", hashlib.sha256(data).hexdigest(), data)
+    assert isinstance(asyncio.run(miner.carry_out(intent, 60.0)), kind)
+    hand.now_ms += 3_600_000
+    if runs == "gone":
+        with pytest.raises(TransportError):
+            read(miner, Tier.DAILY)
+        assert simulated.site.machines.one(0)[0] < 100.0, "it draws standby, and hashes nothing"
+    else:
+        assert read(miner, Tier.DAILY).get("firmware") == (runs or old)
 
 
 def test_a_stock_antminer_has_no_power_target() -> None:

@@ -15,7 +15,7 @@ import pytest
 from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
 from hub.twin.models import MODELS
 from kernel.clock import system_clock
-from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import Actuator
 from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
 from miner_control.dialect import DIALECTS
@@ -25,6 +25,7 @@ from miner_control.io import exchanges as wire
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.miner import Miner
+from miner_control.rehearse import Rehearsal, step_text
 from telemetry.source import Tier
 from tests.servers import count
 from tests.twins import Twin, running_twin
@@ -43,11 +44,13 @@ def of(dialect: str, version: str = "", size: int = 200_000) -> InstallFirmware:
 class Hands:
     """An actuator over the real ports of a twin."""
 
-    def __init__(self, twin: Twin, **how: Any) -> None:
+    def __init__(self, twin: Twin, able: frozenset[str] | None = None, **how: Any) -> None:
         self.exchanges = Exchanges()
         self.ports = {told["device"]: self._port(twin, told) for told in twin.miners}
         every = frozenset(name for dialect in DIALECTS.values() for name in dialect.supports())
-        envelope = Envelope("M", "F", (), "normal", 20.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=every)
+        envelope = Envelope(
+            "M", "F", (), "normal", 20.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=every if able is None else able
+        )
         self.actuator = Actuator(
             self.ports, system_clock(), lambda device: envelope, lambda *receipt: None, pace_s=(0.05, 0.2), **how
         )
@@ -180,10 +183,15 @@ def test_who_takes_no_image_says_why_without_a_byte(tmp_path: Path) -> None:
         before = {told["device"]: twin.truth(told["device"])["answers"] for told in twin.miners}
 
         async def main(hands: Hands) -> dict[str, str]:
-            return {key: str(await port.carry_out(of("luxos"), 5.0)) for key, port in hands.ports.items()}
+            receipts = await hands.order(dict.fromkeys(hands.ports, of("luxos")))
+            asked = {key: await port.carry_out(of("luxos"), 5.0) for key, port in hands.ports.items()}
+            return {key: f"{receipts[key]} {asked[key]}" for key in asked}
 
-        told = play(twin, main)
-        assert all("Unsupported" in text and len(text) > 60 for text in told.values()), told
+        told = play(twin, main, able=frozenset({"Sleep"}))
+        words = {"luxos": "updaterun", "auradine": "firmware-upgrade", "avalon": "neither an upload"}
+        for miner in twin.miners:
+            text = told[miner["device"]]
+            assert text.count("Unsupported") == text.count(words[miner["dialect"]]) == 2, text
         assert {key: twin.truth(key)["answers"] for key in before} == before
 
 
@@ -198,8 +206,6 @@ class Slow:
         self.kind, self._seen, self._runs = "miner", seen, "old"
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
-        from kernel.receipt import Accepted
-
         self._seen.append(self._seen[-1] + 1)
         await asyncio.sleep(0.02)
         self._seen.append(self._seen[-1] - 1)
@@ -287,6 +293,59 @@ def test_a_shed_goes_before_an_image_on_its_way(tmp_path: Path) -> None:
         image, shed = play(twin, main)
         assert isinstance(image, Unknown | Unreachable), image
         assert twin.truth(unit)["asleep"] is True, shed
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+def test_who_refuses_after_the_first_bytes_is_heard(lingers: bool) -> None:
+    """A web server that finds the body too large reads no more of it; some close at once, some read on for a while."""
+    heard = 0
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntoo large")
+        await writer.drain()
+        while lingers and (chunk := await reader.read(1 << 16)):
+            heard += len(chunk)
+        writer.close()
+
+    async def main() -> Receipt:
+        server = await asyncio.start_server(peer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        miner = Miner("h/s/m", "Bitaxe", "bitaxe", "127.0.0.1", (("http", port),), "F1")
+        lines = Exchanges()
+        try:
+            hand = MinerPort(miner, DIALECTS["bitaxe"], Access("", "", {"http": port}), system_clock(), lines)
+            return await hand.carry_out(of("bitaxe", size=64 << 20), 20.0)
+        finally:
+            lines.close()
+            server.close()
+
+    receipt = asyncio.run(asyncio.wait_for(main(), 15.0))
+    if lingers:
+        assert receipt == Refused("413", "too large") and heard < 64 << 20
+    else:
+        # A reset may overtake the answer: then nobody knows, and it is said so.
+        assert isinstance(receipt, Refused | Unknown), receipt
+
+
+@pytest.mark.parametrize("dialect", ABLE)
+def test_a_dry_run_of_an_image_reads_and_writes_nothing(twin: Twin, dialect: str) -> None:
+    told = next(miner for miner in twin.miners if miner["dialect"] == dialect)
+    before, image = twin.truth(told["device"]), of(dialect, size=31_457_280)
+
+    async def main(hands: Hands) -> tuple[Receipt, list[str]]:
+        port = hands.ports[told["device"]]
+        played = Rehearsal(port.dialect)
+        dry = MinerPort(port.miner, played, port.access, system_clock(), hands.exchanges)
+        receipt = await dry.carry_out(image, 10.0)
+        return receipt, [step_text(step, port.access) for step in played.steps]
+
+    receipt, lines = play(twin, main)
+    assert isinstance(receipt, Accepted), receipt
+    assert "... 31457280 bytes of firmware" in lines[-1] and "TWIN" not in "".join(lines)
+    after = twin.truth(told["device"])
+    assert (after["writes"], after["firmware"]) == (before["writes"], before["firmware"])
 
 
 def test_an_upload_that_stands_still_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ The body it returns is journalled as `tick.decided` and names the position that 
 again with the same state and instant and must get the same body.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,20 @@ from grid.transformer import Transformer, cap_w
 from hub.config import Config, Site
 from hub.glimpsed import glimpse
 from hub.state import FOREVER, HubState, SiteState
+from hub.tending import loads_on, loops_at
 from kernel.curve import known
 from miner_control.allocate import Allocation
+from miner_control.cold import Loop, heat_floor_w
 from miner_control.command import Command, Intent, Wake, command, intent_json
 from miner_control.fleet import Fleet, fleet_of
 from miner_control.guard import Heat, guard
+from miner_control.load import switch
 from miner_control.seen import seen_of
+from miner_control.tend import Tended, tend
 from scheduling.control import Decision, Overhead, Terms, step
 from scheduling.outlook import AMBIENT
 
-HEARD_SHARE, MOVING_SHARE = 0.95, 0.02
+HEARD_SHARE, MOVING_SHARE, LOADED_SHARE = 0.95, 0.02, 0.4
 METER_FRESH_S = 15.0
 LOWER, RAISE = 0, 5
 
@@ -89,15 +93,20 @@ def transformer_of(site: Site) -> Transformer | None:
     return None if part is None else Transformer(**part.model_dump(exclude={"assumed_ambient_c"}))
 
 
+def air_c(state: HubState, now_ms: int) -> float | None:
+    """Outside temperature by the newest weather curve; None where none covers this instant."""
+    curve = known(state.all_curves(), AMBIENT, now_ms)
+    return None if curve is None else curve.at(now_ms)
+
+
 def _transformer_limit(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
     transformer, part = transformer_of(site.config), site.config.transformer
     if transformer is None or part is None:
         return []
-    curve = known(state.all_curves(), AMBIENT, now_ms)
-    told_c = None if curve is None else curve.at(now_ms)
-    air_c = part.assumed_ambient_c if told_c is None else told_c
-    power_w = float(cap_w(transformer, np.array([air_c]))[0])
-    reason = f"hot spot at most {part.hot_spot_limit_c:g} C with air of {air_c:g} C"
+    told_c = air_c(state, now_ms)
+    taken_c = part.assumed_ambient_c if told_c is None else told_c
+    power_w = float(cap_w(transformer, np.array([taken_c]))[0])
+    reason = f"hot spot at most {part.hot_spot_limit_c:g} C with air of {taken_c:g} C"
     return [Limit(site.key, power_w, FOREVER, Priority.SAFETY, "transformer", reason)]
 
 
@@ -121,9 +130,9 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     fleet = fleet_at(state, site, now_ms, pace.stale_s)
     limits = limits_at(state, site, now_ms)
     meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
-    terms = Terms(
-        site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=site.config.heat_least_w
-    )
+    loops = loops_at(site.around, state.snapshot, air_c(state, now_ms), now_ms)
+    heat_w = site.config.heat_least_w + sum(map(heat_floor_w, loops))
+    terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=heat_w)
     decision = step(now_ms, fleet, site.schedule, limits, terms, meters)
     guarded = guard(
         fleet,
@@ -134,22 +143,46 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     reasons = {point.unit: point.reason for point in decision.set_points}
     for restraint in guarded.restraints:
         reasons |= {int(unit): f"{restraint.rule}: {restraint.reason}" for unit in restraint.units}
-    units, modes = guarded.allocation.units.tolist(), guarded.allocation.modes.tolist()
+    tended = _tended(state, site, fleet, guarded.allocation, reasons, loops, now_ms)
+    units, modes = tended.allocation.units.tolist(), tended.allocation.modes.tolist()
+    restraints = (*guarded.restraints, *tended.restraints)
     intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
     changes = [(fleet.devices[unit], intent_json(intent), reason) for unit, intent, reason in intents]
     body = {
         **decision.to_json(),
         "changes": changes,
-        "restraints": [[one.rule, one.reason, len(one.units)] for one in guarded.restraints],
+        "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
         "position": state.position,
         "overhead_seen": _overhead_seen(site, fleet, meters),
     }
+    if site.around.loads:
+        body["switches"] = [[one.load.key, one.on, one.reason] for one in tended.switchings]
     if site.config.observe_only:
         meter_w = meters.get(site.key)
-        seen = glimpse(fleet, guarded.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
+        seen = glimpse(fleet, tended.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
         new, no_more = site.shadow.differences(changes)
         return Decided({**body, "changes": new, "no_more": no_more, "shadow": seen.to_json()}, (), fleet)
-    return Decided(body, tuple(_command(now_ms, fleet, *one, pace) for one in intents), fleet)
+    switches = [switch(now_ms, one.load, one.on, one.reason, priority=LOWER) for one in tended.switchings]
+    return Decided(body, (*switches, *(_command(now_ms, fleet, *one, pace) for one in intents)), fleet)
+
+
+def _tended(
+    state: HubState,
+    site: SiteState,
+    fleet: Fleet,
+    proposed: Allocation,
+    reasons: Mapping[int, str],
+    loops: Sequence[Loop],
+    now_ms: int,
+) -> Tended:
+    """What loops and loads around the miners make of a proposal (`miner_control.tend`)."""
+    loads = site.around.loads
+    if not loads and not loops:
+        return Tended(proposed, (), ())
+    by_plan = np.array([reasons[unit].startswith("plan") for unit in proposed.units.tolist()], dtype=np.bool_)
+    on = loads_on(state.snapshot, site.load_book, loads, now_ms)
+    busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, now_ms))
+    return tend(fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=site.around.run_on_s)
 
 
 def _command(now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: str, pace: Pace) -> Command:
@@ -184,10 +217,14 @@ def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat
 
 
 def _overhead_seen(site: SiteState, fleet: Fleet, meters: Mapping[str, float]) -> float | None:
-    """Main meter over miners, where nearly all were heard and next to nothing is under way; else nothing is learnt."""
+    """Main meter over miners, where nearly all were heard and next to nothing is under way; else nothing is learnt.
+
+    Nor while most of them sleep: what is always on (cooling, standby, the transformer) would then be taken for a share.
+    """
     main_w = meters.get(site.key)
     miners_w = float(fleet.power_w.sum())
-    if main_w is None or miners_w <= 0 or len(fleet) == 0:
+    normal_w = float(site.roster.mode_power_w[site.roster.group, site.roster.normal[site.roster.group]].sum())
+    if main_w is None or len(fleet) == 0 or miners_w < LOADED_SHARE * normal_w:
         return None
     pending = float((fleet.wanted != fleet.mode).mean())
     ramping = fleet.tally()["ramping"] / len(fleet)

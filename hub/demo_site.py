@@ -74,8 +74,13 @@ def write_feeds(folder: Path, now_ms: int, seed: int, days: int = 3) -> None:
         (folder / f"{stem}.csv").write_text(_csv(head, rows))
 
 
-def write_inventory(path: Path, miners: Sequence[Mapping[str, Any]]) -> None:
-    """The twin's miners as an operator's inventory."""
+def credential_name(account: str) -> str:
+    """The credential of an account in the folder of a make-believe site; they share one password."""
+    return "miners" if account == "root" else f"miners-{account or 'none'}"
+
+
+def write_inventory(path: Path, miners: Sequence[Mapping[str, Any]], accounts: Mapping[str, str]) -> None:
+    """The twin's miners as an operator's inventory. `accounts`: the account that each dialect writes as."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -83,7 +88,7 @@ def write_inventory(path: Path, miners: Sequence[Mapping[str, Any]]) -> None:
         row = {column: miner.get(column, "") for column in COLUMNS}
         row["device"] = str(miner["device"]).rpartition("/")[2]
         row["ports"] = " ".join(f"{name}={port}" for name, port in miner["ports"].items() if name in ("rpc", "http"))
-        row["credential"] = "miners"
+        row["credential"] = credential_name(accounts.get(str(miner["dialect"]), "root"))
         writer.writerow(row)
     path.write_text(out.getvalue())
 
@@ -111,7 +116,8 @@ def write_passports(folder: Path, ready: Mapping[str, Any], now_ms: int) -> str:
 
 def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int, now_ms: int, quick: bool) -> Path:
     """`hub.toml` and all that it names. `quick`: the pace of a demonstration (settlements each few seconds)."""
-    write_inventory(folder / "inventory.csv", ready["miners"])
+    accounts = {str(dialect): str(account) for dialect, account in (ready.get("accounts") or {}).items()}
+    write_inventory(folder / "inventory.csv", ready["miners"], accounts)
     write_feeds(folder / "feeds", now_ms, spec.seed)
     secret_file(folder, "pool.token", str(ready.get("pool_token", "")))
     feeders = sorted({str(miner["feeder"]) for miner in ready["miners"]} | {"f1"})
@@ -141,7 +147,10 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
     settle_s = 5.0 if quick else 60.0
     broker = ready.get("mqtt") or {"host": "127.0.0.1", "port": 1883}
     lines += [
-        '[credentials.miners]\naccount = "root"\npassword_file = "secrets/miners.password"\n',
+        *(
+            f'[credentials.{credential_name(account)}]\naccount = "{account}"\npassword_file = "secrets/miners.password"\n'
+            for account in sorted({"root", *accounts.values()})
+        ),
         f'[mqtt]\nembedded = true\nhost = "{broker["host"]}"\nport = {broker["port"]}\n',
         '[prices]\nfolder = "feeds"\ncurrency = "KZT"\n',
         '[planning]\ntariff = "tariffs/example_market.toml"\nstart_cost = 40.0\n',

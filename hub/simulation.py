@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hub.twin import firmware
-from hub.twin.container import SOCKETS, Container
+from hub.twin.container import Container
 from hub.twin.meters import figures
 from hub.twin.models import Model
 from hub.twin.physics import HEAT_MS
@@ -33,7 +33,6 @@ from miner_control.command import (
     SetMode,
     SetPools,
     Sleep,
-    SwitchLoad,
     Wake,
 )
 from telemetry.source import Tier
@@ -280,18 +279,21 @@ class SimulatedContainer:
         self.device = container.device
         self.lane = container.name
 
-    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
-        """Sockets are counted through all its PDUs, from 1."""
+    async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
+        """Pump, fan, or socket `index` of `pdu01`, `pdu02` ...; what it tells next is the proof."""
         now_ms = self._simulated.now()
         if "container_silent" in self._simulated.site.service_faults:
             return Unreachable("says nothing")
-        if not isinstance(intent, SwitchLoad):
-            return Unsupported(f"a container has no {type(intent).__name__}")
-        pdu, socket = divmod(intent.index - 1, SOCKETS)
-        if not self._container.switch(pdu + 1, socket + 1, intent.on, now_ms):
-            return Unsupported(f"no socket {intent.index}")
-        unit = self._container.socket(pdu + 1, socket + 1)
-        if unit is not None:
+        number = name.removeprefix("pdu")
+        if name == "pump":
+            self._container.set_pump(on, now_ms)
+        elif name == "fan":
+            self._container.fan_on = on
+        elif not number.isdigit() or not self._container.switch(int(number), index, on, now_ms):
+            return Unsupported(f"no output {name} {index}")
+        else:
+            unit = self._container.socket(int(number), index)
+            assert unit is not None
             self._simulated.touch(unit.index)
         return Verified(await self.read(Tier.SLOW), 0.0)
 

@@ -19,6 +19,7 @@ from hub.config import Site
 from hub.energy import MeterRef
 from hub.holds import HoldBook
 from hub.shadow import ShadowBook
+from hub.tending import Around
 from hub.tickets import TicketBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
@@ -32,6 +33,7 @@ from miner_control.fleet import Roster, with_envelopes
 from miner_control.learn import Key
 from miner_control.lesson_book import LessonBook
 from miner_control.lessons import refined
+from miner_control.load import LoadBook
 from miner_control.standing import Standing
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
@@ -72,6 +74,8 @@ class SiteState:
     tickets: TicketBook = field(default_factory=TicketBook)
     credentials: dict[str, str] = field(default_factory=dict)
     """Credential by device key, where it was changed by a command: names of the configuration."""
+    around: Around = field(default_factory=Around)
+    load_book: LoadBook = field(default_factory=LoadBook)
     campaigns: CampaignBook = field(default_factory=CampaignBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
@@ -89,7 +93,9 @@ class SiteState:
         return self.standing.roster
 
     def envelope(self, device: str) -> Envelope:
-        """What a miner can do. KeyError where it is not in the inventory."""
+        """What a miner, or a load beside them, can do. KeyError where it is neither in the inventory nor configured."""
+        if (load := self.around.by_key.get(device)) is not None:
+            return load.envelope()
         return self.roster.envelope(self.roster.index[device])
 
     def learn(self, body: Mapping[str, Any]) -> None:
@@ -217,6 +223,8 @@ class HubState:
             site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):
             site.standing.apply(event)
+            if kind != "owner.changed":
+                site.load_book.apply(kind, body, event.at_ms)
             if kind == "owner.changed":
                 self._owner(site, event)
             elif kind == "command.issued":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner_control.allocate import Allocation
-from miner_control.fleet import ASLEEP, Fleet, Ints, per_feeder
+from miner_control.fleet import ASLEEP, Bools, Fleet, Ints, per_feeder
 from miner_control.guard import Guarded, Restraint
 
 
@@ -85,22 +85,21 @@ def hold_wakes(fleet: Fleet, proposed: Allocation, loops: Sequence[Loop]) -> Gua
         if why and bool(held.any()):
             kept &= ~held
             restraints.append(Restraint("cold guard", f"{loop.name}: {why}", proposed.units[held]))
-    if not restraints:
-        return Guarded(proposed, ())
+    return Guarded(less(fleet, proposed, kept) if restraints else proposed, tuple(restraints))
+
+
+def less(fleet: Fleet, proposed: Allocation, kept: Bools) -> Allocation:
+    """The proposal without the changes that are not `kept` (shape of `proposed.units`), and its power as it is then."""
     option = fleet.option_w()
     held_w = np.zeros(len(fleet))
     out = proposed.units[~kept]
     held_w[out] = option[out, proposed.modes[~kept] + 1] - fleet.settled_w[out]
-    total_w = proposed.power_w - float(held_w.sum())
-    return Guarded(
-        Allocation(
-            units=proposed.units[kept],
-            modes=proposed.modes[kept],
-            power_w=total_w,
-            over_w=max(0.0, proposed.over_w - float(held_w.sum())),
-            feeder_over_w=np.maximum(0.0, proposed.feeder_over_w - per_feeder(fleet.roster, held_w)),
-        ),
-        tuple(restraints),
+    return Allocation(
+        units=proposed.units[kept],
+        modes=proposed.modes[kept],
+        power_w=proposed.power_w - float(held_w.sum()),
+        over_w=max(0.0, proposed.over_w - float(held_w.sum())),
+        feeder_over_w=np.maximum(0.0, proposed.feeder_over_w - per_feeder(fleet.roster, held_w)),
     )
 
 

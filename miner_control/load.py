@@ -5,10 +5,11 @@ A load is switched like a miner is commanded: through a driver, with a read-back
 cooling comes first when miners are woken and goes last when they are shed, and a contactor is not opened under load.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from kernel.errors import Fault, TransportError
 from kernel.reading import Reading, Reason
@@ -25,10 +26,12 @@ class LoadKind(StrEnum):
     CONTACTOR = "contactor"
     PUMP = "pump"
     FAN = "fan"
+    HEATER = "heater"
 
 
 COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
 FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
+DEADLINE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Load:
 
     `device` is the key of the switching device, `index` the output on it (from 1) in its `group` (`socket`, `pdu02`; the
     kind's own name where empty); `power_w` what it draws when on. `feeds` are the miners behind it (a socket or contactor)
-    or those it cools (a pump or fan).
+    or those it cools or warms (a pump, fan or heater).
     """
 
     name: str
@@ -93,7 +96,8 @@ def counted_w(loads: Sequence[Load], on: Mapping[str, bool | None]) -> float:
 
 def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:
     """What must be switched on, in this order, before these miners may wake: their supply, then their cooling."""
-    needed = [load for load in loads if load.feeds & waking and on.get(load.name) is not True]
+    useful = [load for load in loads if load.kind in COOLING | FEEDING and load.feeds & waking]
+    needed = [load for load in useful if on.get(load.name) is not True]
     return sorted(needed, key=lambda load: (load.kind in COOLING, load.name))
 
 
@@ -114,7 +118,62 @@ def may_open(load: Load, draws_w: Mapping[str, float], idle_w: float = 60.0) -> 
 
 def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5) -> Command:
     """The command for one load; the intent carries its output."""
-    return command(tick_ms, load.key, SwitchLoad(load.index, on), reason, deadline_s=30.0, priority=priority)
+    return command(tick_ms, load.key, SwitchLoad(load.index, on), reason, deadline_s=DEADLINE_S, priority=priority)
+
+
+def output_state(reading: Reading, group: str, index: int) -> bool | None:
+    """What a container or PDU tells of one of its outputs (counted from 1); None where it does not tell.
+
+    `pump` and `fan` by their state (the first of them); sockets by the list of PDUs, `{PDUIndex, SocketStatus}` with both
+    counted from 0, or by a list of sockets, `{index, on}`.
+    """
+    if group in ("pump", "fan"):
+        told = reading.get(f"{group}_state")
+        return told == "on" if index == 1 and told in ("on", "off") else None
+    listed = reading.get("sockets_json")
+    if not isinstance(listed, str):
+        return None
+    number = int(digits) if (digits := group.removeprefix("pdu")).isdigit() else 1
+    for one in json.loads(listed):
+        states = one.get("SocketStatus")
+        if isinstance(states, list) and str(one.get("PDUIndex")) == str(number - 1):
+            return str(states[index - 1]) == "1" if index <= len(states) else None
+        if "index" in one and int(one["index"]) == index:
+            return bool(one.get("on"))
+    return None
+
+
+class LoadBook:
+    """What came of switching each load, by its key: a fold of `command.issued` and `command.receipt`."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._keys = frozenset(keys)
+        self._shown: dict[str, tuple[bool | None, int]] = {}
+        self._pending: dict[str, tuple[str, int]] = {}
+
+    def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
+        """Fold one event; those of other devices change nothing."""
+        key = str(body["device"])
+        if key not in self._keys or body["intent"] != "SwitchLoad":
+            return
+        if kind == "command.issued":
+            until_ms = int(body["issued_ms"]) + round(2000 * float(body["deadline_s"]))
+            self._pending[key] = (str(body["id"]), until_ms)
+            return
+        if self._pending.get(key, ("", 0))[0] == body["id"]:
+            del self._pending[key]
+        if body["outcome"] == "verified":
+            self._shown[key] = (bool(body["on"]), int(body.get("sampled_ms", at_ms)))
+        elif body["outcome"] == "unknown":
+            self._shown[key] = (None, at_ms)
+
+    def pending(self, key: str, now_ms: int) -> bool:
+        """Whether a switching is under way."""
+        return self._pending.get(key, ("", 0))[1] > now_ms
+
+    def on(self, key: str) -> tuple[bool | None, int]:
+        """(on, off, or None where not known; the instant that this was seen, 0: never)."""
+        return self._shown.get(key, (None, 0))
 
 
 class Switching(Protocol):
@@ -124,12 +183,15 @@ class Switching(Protocol):
 
 
 class SwitchPort:
-    """One load as the actuator drives it: a command goes to its output, and the device's own read-back is the proof."""
+    """One load as the actuator drives it: a command goes to its output, and the device's own read-back is the proof.
+
+    `look` gives what a device that does not read back by itself told last: its next word on this output is the proof.
+    """
 
     kind = "container"
 
-    def __init__(self, load: Load, device: Switching) -> None:
-        self._load, self._device = load, device
+    def __init__(self, load: Load, device: Switching, look: Callable[[], Reading | None] = lambda: None) -> None:
+        self._load, self._device, self._look = load, device, look
 
     @property
     def device(self) -> str:
@@ -140,8 +202,13 @@ class SwitchPort:
         return self._load.device
 
     async def read(self, tier: Tier) -> Reading:
-        """Loads are read with the container or PDU they belong to: asked here, it is always a TransportError."""
-        raise TransportError(Reason.UNSUPPORTED, f"{self._load.name} is read through {self._load.device}")
+        """What the device told last of this output. Raises TransportError where it told nothing of it."""
+        reading, load = self._look(), self._load
+        on = None if reading is None else output_state(reading, load.group or load.kind.value, load.index)
+        if reading is None or on is None:
+            raise TransportError(Reason.UNSUPPORTED, f"{load.device} tells nothing of {load.name}")
+        told = json.dumps([{"index": load.index, "on": on}])
+        return Reading(load.key, self.kind, reading.at_ms, {"sockets_json": told})
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Switch it. Any other intent, or another output, is Unsupported."""

@@ -52,6 +52,8 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
             text = "feeders full: " + ", ".join(feeders[t][:4]) + (" ..." if len(feeders[t]) > 4 else "")
         elif site.peak_price_per_w > 0 and power > peak - step_w and peak > step_w and wants_more:
             text = f"peak charge: {megawatts(peak)} is the highest worth paying for"
+        elif idle[t] and bool(pays[:, t].any()):
+            text = "off by minimum times or the cost of a start: the price alone would pay"
         elif idle[t]:
             text = f"price {price[t] * 1e6:.2f} {problem.currency}/MWh above every group's breakeven"
         else:

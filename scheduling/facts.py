@@ -236,6 +236,8 @@ def _groups(
     free_on = np.where(roster.can_sleep[roster.group], free_on, never)
     free_off = since_ms + (roster.min_off_s[roster.group] * MS_PER_S).astype(np.int64)
     free_off = np.where(fleet.may_wake | (free_off > fleet.now_ms), free_off, never)
+    # The first slot has begun already: who is free by now is free in it.
+    free_on, free_off = (np.where(at_ms <= fleet.now_ms, slots.span.start_ms, at_ms) for at_ms in (free_on, free_off))
     locked_on = _locked(group, is_on, free_on, slots, count)
     locked_off = _locked(group, ours & (fleet.wanted < 0), free_off, slots, count)
 

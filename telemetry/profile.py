@@ -23,7 +23,7 @@ from telemetry.source import Tier
 WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107", "sparkplug"})
 _TOP = frozenset(
     {"make", "model", "kind", "wire", "source_url", "notes", "checked", "modbus", "documents", "parameters",
-     "points", "switch", "sunspec"}
+     "points", "switch", "sunspec", "command"}
 )  # fmt: skip
 _MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "max_gap", "unit_id"})
 
@@ -81,6 +81,25 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """How a device that speaks over MQTT is told to switch a group of outputs: topic and body, both with places.
+
+    `{id}` the device's own prefix, `{index}` and `{index0}` the output counted from 1 and from 0, `{number}` and
+    `{number0}` the group's own number (`pdu02`: 2 and 1; 1 and 0 where it has none), `{operate}` 1 for on, 0 for off.
+    """
+
+    topic: str
+    body: Mapping[str, str]
+
+    def told(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, dict[str, str]]:
+        """(topic, body) of one switching."""
+        places = {
+            "id": prefix, "index": index, "index0": index - 1, "number": number, "number0": number - 1, "operate": int(on),
+        }  # fmt: skip
+        return self.topic.format(**places), {key: text.format(**places) for key, text in self.body.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One device model. `name` is the file's stem; `parameters` holds what the site fills in (ratios, linear ranges)."""
 
@@ -97,6 +116,7 @@ class Profile:
     documents: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
+    orders: Mapping[str, Order] = field(default_factory=dict)
     sunspec_models: tuple[int, ...] = ()
     notes: str = ""
 
@@ -200,6 +220,7 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
         documents={str(key): str(value) for key, value in faults.table(data, "documents").items()},
         parameters=parameters,
         switches=_switches(faults, data),
+        orders=_orders(faults, data),
         sunspec_models=tuple(faults.listed("sunspec", faults.table(data, "sunspec"), "models")),
         notes=str(data.get("notes", "")),
     )
@@ -243,6 +264,24 @@ def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
             faults.add("checked.unverified", f"{metric!r} is no point of this file", "Name points only")
     known = Checked(status) if status in frozenset(Checked) else Checked.UNVERIFIED
     return Check(known, by, tuple(frames), unverified)
+
+
+def _orders(faults: Faults, data: Mapping[str, Any]) -> dict[str, Order]:
+    made: dict[str, Order] = {}
+    for name, entry in faults.table(data, "command").items():
+        place = f"command.{name}"
+        topic, body = (entry.get("topic"), entry.get("body")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(topic, str) or not isinstance(body, dict):
+            faults.add(place, "it has no topic or no body", f'Write [{place}] topic = "{{id}}Pump", body = {{ ... }}')
+            continue
+        order = Order(topic, {str(key): str(text) for key, text in body.items()})
+        try:
+            order.told("", 1, 1, True)
+        except (KeyError, IndexError, ValueError) as error:
+            faults.add(place, f"has an unknown place {error}", "Use {id} {index} {index0} {number} {number0} {operate}")
+            continue
+        made[name] = order
+    return made
 
 
 def _switches(faults: Faults, data: Mapping[str, Any]) -> dict[str, Switch]:

@@ -106,6 +106,41 @@ class Dispatcher(Part):
     must_sign: bool = True
 
 
+class Served(Part):
+    """Which miners a load or loop serves: by rack, by feeder, by name, all together; at least one of them."""
+
+    racks: tuple[str, ...] = ()
+    feeders: tuple[Name, ...] = ()
+    miners: tuple[Name, ...] = ()
+
+
+class LoadPart(Part):
+    """A switched load that is no miner. `device` is the container, PDU or relay that switches it (a container or sensor of
+    the site), `group` and `index` its output there (`socket`, `pdu02`, `pump`; the kind's own name where left out)."""
+
+    name: Name
+    kind: Literal["socket", "contactor", "pump", "fan", "heater"]
+    device: Name
+    group: str = ""
+    index: int = Field(default=1, ge=1)
+    power_w: float = Field(default=0.0, ge=0)
+    serves: Served
+
+
+class LoopPart(Part):
+    """A cooling loop that the cold guard watches: `device` tells its temperatures and flow. The inlet's bounds are those
+    between which its miners may start; `loss_w_per_k` and `keep_c` say what heat a liquid loop needs in frost."""
+
+    name: Name
+    device: Name
+    serves: Served
+    liquid: bool = True
+    low_c: float = Field(default=20.0, ge=-40, le=60)
+    high_c: float = Field(default=45.0, ge=0, le=90)
+    loss_w_per_k: float = Field(default=0.0, ge=0)
+    keep_c: float = Field(default=5.0, ge=-40, le=40)
+
+
 class TransformerPart(Part):
     """The site's transformer: nameplate, the hot spot's limit, the ambient that is taken where no weather curve is known.
     Rises and exponents as in `grid.transformer`."""
@@ -170,6 +205,10 @@ class Site(Part):
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
     sensors: tuple[Device, ...] = ()
+    loads: tuple[LoadPart, ...] = ()
+    loops: tuple[LoopPart, ...] = ()
+    run_on_s: Seconds = 300.0
+    """Cooling runs on so long after the last miner that it serves fell asleep."""
     lessons: Existing | None = None
     """What `mining-hub miners learn --write` wrote: learnt ramps, watts and hashes take the place of what is assumed."""
     heat_least_w: float = Field(default=0.0, ge=0)

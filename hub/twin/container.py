@@ -73,13 +73,11 @@ class Container:
         return self.units[at] if 0 < socket <= SOCKETS and 0 <= at < len(self.units) else None
 
     def _sockets(self) -> list[dict[str, Any]]:
+        """As the maker tells them: PDUs and sockets counted from 0, states as texts."""
+        states = ["1" if unit.plugged else "0" for unit in self.units]
         return [
-            {
-                "PDUIndex": str(at // SOCKETS + 1),
-                "SocketIndex": str(at % SOCKETS + 1),
-                "State": "1" if unit.plugged else "0",
-            }
-            for at, unit in enumerate(self.units)
+            {"PDUIndex": str(number), "SocketStatus": states[at : at + SOCKETS]}
+            for number, at in enumerate(range(0, len(states), SOCKETS))
         ]
 
     def set_pump(self, on: bool, now_ms: int) -> None:
@@ -96,7 +94,7 @@ class Container:
     def obey(self, command: str, body: Mapping[str, Any], now_ms: int) -> None:
         """A message on one of its command topics; what it cannot read it leaves."""
         on = str(body.get("Operate", "")) in ("1", "on", "On", "true")
-        pdu, socket = str(body.get("PDUIndex", "1")), str(body.get("SocketIndex", ""))
+        pdu, socket = str(body.get("PDUIndex", "")), str(body.get("SocketIndex", ""))
         match command:
             case "PumpOperate":
                 self.set_pump(on, now_ms)
@@ -105,7 +103,7 @@ class Container:
             case "TacticsSet" if isinstance(body.get("Tactics"), dict):
                 self.tactics = body["Tactics"]
             case "PDUOperate" if pdu.isdigit() and socket.isdigit():
-                self.switch(int(pdu), int(socket), on, now_ms)
+                self.switch(int(pdu) + 1, int(socket) + 1, on, now_ms)
 
 
 class Publisher:

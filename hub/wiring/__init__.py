@@ -33,7 +33,17 @@ from hub.state import SiteState
 from hub.twin.spec import TwinSpec
 from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
-from hub.wiring.devices import Feed, Opened, actuator_of, broker_of, feeds_of, miner_ports, periods, polled_sources
+from hub.wiring.devices import (
+    Feed,
+    Opened,
+    actuator_of,
+    broker_of,
+    feeds_of,
+    miner_ports,
+    periods,
+    polled_sources,
+    switch_ports,
+)
 from hub.wiring.duties import Ground, ReadyDuty, ground, price_duty, settle_duty, tariff_of
 from hub.wiring.keeping import keeping
 from hub.wiring.state import (
@@ -54,10 +64,12 @@ from miner_control.actuator import Actuator
 from miner_control.command import Command
 from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges
+from miner_control.load import SwitchPort
 from miner_control.register import Register
 from telemetry.collector import Collector
 from telemetry.io.broker import EmbeddedBroker
-from telemetry.io.mqtt import MqttLink
+from telemetry.io.devices import Lines
+from telemetry.io.mqtt import MqttFeed, MqttLink
 from telemetry.source import Source, Subscription
 
 LANE_WAIT_S = 60.0
@@ -78,8 +90,8 @@ class Wired:
     opened: list[Opened]
 
 
-Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source]]]
-"""The miners of a site by device key, and its other sources."""
+Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
+"""The miners of a site by device key, its other sources, and the loads beside the miners by device key."""
 
 
 def put_together(
@@ -105,9 +117,9 @@ def put_together(
         made[0].receipt(key, command, receipt)
 
     for site in state.sites.values():
-        drivers, others = devices(site, base.registers[site.key])
+        drivers, others, loads = devices(site, base.registers[site.key])
         sources += [*drivers.values(), *others]
-        actuators[site.key] = actuator_of(site, drivers, clock, state, on_receipt, config.control.uploads)
+        actuators[site.key] = actuator_of(site, drivers | loads, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
         recorder.hear(readings)
@@ -180,9 +192,14 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     board: dict[str, FeedHealth] = {}
     feeds = feeds_of(config, clock, folder, lambda text: told_by_broker(board, text, clock.now_ms()))
 
-    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
-        ports = miner_ports(config, site, register, clock, exchanges, folder)
-        return dict(ports), polled_sources(config, site.config, base.journal.keep, clock, folder)
+    link = next((feed.link for feed in feeds if isinstance(feed, MqttFeed)), None)
+
+    def devices(
+        site: SiteState, register: Register
+    ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
+        ports, lines = miner_ports(config, site, register, clock, exchanges, folder), Lines()
+        loads = switch_ports(config, base.state, site, lines, link, clock, folder)
+        return dict(ports), polled_sources(config, site.config, lines, base.journal.keep, clock, folder), loads
 
     kept = keeping(base)
     closers = [exchanges.close, *kept.closers]
@@ -240,8 +257,14 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
     base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
     world = SimulatedSite(spec, clock)
 
-    def devices(site: SiteState, register: Register) -> tuple[dict[str, MinerDriver], list[Source]]:
-        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers]
+    def devices(
+        site: SiteState, register: Register
+    ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
+        containers = {container.device: container for container in world.containers}
+        loads: dict[str, MinerDriver] = {
+            load.key: SwitchPort(load, containers[load.device]) for load in site.around.loads
+        }
+        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers], loads
 
     return put_together(
         base,

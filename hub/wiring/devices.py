@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.config.parts import Device
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
+from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.reading import Reading
 from kernel.receipt import Receipt
 from miner_control.actuator import Actuator
 from miner_control.command import Command
@@ -18,9 +21,13 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Access as DeviceAccess
 from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges, MinerPort
+from miner_control.load import Switching, SwitchPort
 from miner_control.register import Register
 from telemetry.io.devices import Lines, Place
-from telemetry.io.mqtt import Broker, MqttFeed
+from telemetry.io.http_source import COOLER_GROUPS, HttpCooler
+from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
+from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
+from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.io.sparkplug import SparkplugFeed
 from telemetry.profile import load as load_profile
 from telemetry.source import Source, Tier
@@ -51,21 +58,77 @@ def miner_ports(
     return ports
 
 
+def place_of(config: Config, part: Device, folder: Path) -> Place:
+    """Where a polled device is reached."""
+    password = credential(config, part.credential, folder)[1] if part.credential else None
+    return Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password)
+
+
 def polled_sources(
-    config: Config, site: Site, keep: Callable[[bytes], str], clock: Clock, folder: Path
+    config: Config, site: Site, lines: Lines, keep: Callable[[bytes], str], clock: Clock, folder: Path
 ) -> list[Source]:
     """Meters, sensors and containers that are asked, whatever wire they speak; one line per gateway."""
-    lines = Lines()
     sources: list[Source] = []
     for kind, part in site.devices():
         if not part.host:
             continue
         profile = load_profile(profile_path(kind, part.profile), part.parameters)
-        password = credential(config, part.credential, folder)[1] if part.credential else None
-        place = Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password)
+        place = place_of(config, part, folder)
         device = device_key(config.hub.name, site.name, part.name)
         sources.append(lines.source(device, profile, place, clock, keep=keep if part.billing else None))
     return sources
+
+
+def switch_ports(
+    config: Config, state: HubState, site: SiteState, lines: Lines, link: MqttLink | None, clock: Clock, folder: Path
+) -> dict[str, MinerDriver]:
+    """The loads beside the miners by device key, each over the device that switches it.
+
+    Raises ConfigError naming every load whose device has no such output.
+    """
+    parts = {
+        device_key(config.hub.name, site.config.name, part.name): (kind, part) for kind, part in site.config.devices()
+    }
+    ports: dict[str, MinerDriver] = {}
+    faults: list[Fault] = []
+    for load in site.around.loads:
+        kind, part = parts[load.device]
+        profile = load_profile(profile_path(kind, part.profile), part.parameters)
+        group = load.group or load.kind.value
+        switching: Switching | None = None
+        if part.host and group in profile.switches:
+            account, password = credential(config, part.credential, folder) if part.credential else ("", "")
+            login = microbt_login(account, password) if profile.make == "MicroBT" else None
+            line = lines.modbus(place_of(config, part, folder))
+            switching = ModbusSwitch(load.device, profile, line, clock, unit_id=part.unit, login=login)
+        elif part.host and profile.wire == "http" and group in COOLER_GROUPS:
+            switching = HttpCooler(f"http://{part.host}:{part.port}")
+        elif part.topic and link is not None and group.rstrip("0123456789") in profile.orders:
+            switching = MqttSwitch(profile, part.topic, link)
+        if switching is None:
+            outputs = sorted({*profile.switches, *profile.orders, *(COOLER_GROUPS if profile.wire == "http" else ())})
+            faults.append(
+                Fault(
+                    f"load {load.name}",
+                    f"{profile.name} has no output {group!r}",
+                    f"It has: {', '.join(outputs) or 'none; it cannot be switched'}",
+                )
+            )
+            continue
+        ports[load.key] = SwitchPort(load, switching, _look(state, load.device))
+    if faults:
+        raise ConfigError(faults)
+    return ports
+
+
+def _look(state: HubState, device: str) -> Callable[[], Reading | None]:
+    """What a container told last."""
+
+    def look() -> Reading | None:
+        table = state.snapshot.kind("container")
+        return table.reading(device) if device in table.index else None
+
+    return look
 
 
 def feeds_of(

@@ -9,6 +9,7 @@ from grid.dispatch import OrderBook
 from hub.config import CONFIGS, Config, Site
 from hub.energy import EnergyBook
 from hub.state import HubState, SiteState, meters_of
+from hub.tending import around
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.span import Span
@@ -16,6 +17,7 @@ from miner_control.catalogue import Catalogue, load_catalogue
 from miner_control.envelope import Envelope
 from miner_control.fleet import roster_of
 from miner_control.lessons import read_lessons, refined
+from miner_control.load import LoadBook
 from miner_control.register import Register, load_register
 from miner_control.standing import Standing
 from telemetry.alarm import AlarmBook
@@ -66,7 +68,11 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
     overhead = 1.0 + site.other_load_share
-    return SiteState(site, key, envelopes, Standing(roster), main, feeders, overhead, starts_cap=starts_cap)
+    beside = around(site, key, register, roster.index)
+    return SiteState(
+        site, key, envelopes, Standing(roster), main, feeders, overhead, starts_cap=starts_cap,
+        around=beside, load_book=LoadBook(load.key for load in beside.loads),
+    )  # fmt: skip
 
 
 def _paced(envelope: Envelope, pace: float) -> Envelope:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device that tells itself as JSON over HTTP (Antspace): each document of its profile is a path that is fetched."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -10,6 +9,7 @@ import orjson
 from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from telemetry.codec import decode
 from telemetry.point import Pointer
 from telemetry.profile import Profile
@@ -61,11 +61,6 @@ class HttpSource:
             raise failure
         return Reading(self._device, self.kind, self._clock.now_ms(), decode(self._profile, raw, 0, tier))
 
-    async def switch_cooling(self, operation: str) -> Mapping[str, Any]:
-        """Ask the container's cooling: `open`, `close` or `reset`. Returns its answer; raises TransportError."""
-        found = await self._fetch(f"/cooler?operation={operation}")
-        return found if isinstance(found, dict) else {}
-
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -86,3 +81,32 @@ class HttpSource:
             raise TransportError(Reason.UNREACHABLE, f"{path}: {error or type(error).__name__}") from None
         except ValueError as error:
             raise TransportError(Reason.MALFORMED, f"{path}: {error}"[:120]) from None
+
+
+COOLER_GROUPS = ("fan", "pump")
+"""What of an HTTP container can be switched: its cooling as a whole, under either name."""
+
+
+class HttpCooler:
+    """The cooling of a container that is switched by `/cooler?operation=open|close` (Antspace HK3).
+
+    Its answer proves nothing: what the container tells of its pump or fan next does.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+
+    async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
+        """Accepted once it answered 200; Unreachable where nobody is there, Unknown where the answer is lost."""
+        if name not in COOLER_GROUPS or index != 1:
+            return Unsupported(f"no output {name} {index}: only its cooling can be switched")
+        try:
+            async with httpx.AsyncClient(timeout=deadline_s, trust_env=False) as web:
+                answer = await web.get(f"{self._base_url}/cooler", params={"operation": "open" if on else "close"})
+        except httpx.ConnectError as error:
+            return Unreachable(str(error) or "no connection")
+        except httpx.TransportError as error:
+            return Unknown(f"{type(error).__name__} {error}".strip())
+        if answer.status_code != 200:
+            return Refused(str(answer.status_code), answer.text[:120])
+        return Accepted(answer.text[:120])

@@ -43,7 +43,7 @@ def test_a_power_cycle_over_mqtt_cures_a_hung_miner(tmp_path: Path) -> None:
         client.loop_start()
         time.sleep(1.5)
         for operate, plugged in (("0", False), ("1", True)):
-            client.publish(topic, json.dumps({"PDUIndex": "1", "SocketIndex": "3", "Operate": operate}), qos=1)
+            client.publish(topic, json.dumps({"PDUIndex": "0", "SocketIndex": "2", "Operate": operate}), qos=1)
             truth = twin.until(miner["device"], "plugged", plugged)
             if not plugged:
                 assert truth["power_w"] == 0.0 and truth["state"] == "fault"

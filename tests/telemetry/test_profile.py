@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import ConfigError
@@ -223,6 +223,7 @@ keys = st.sampled_from(
         "parameters",
         "sunspec",
         "source_url",
+        "command",
     ]
 )
 point_keys = st.sampled_from(
@@ -231,6 +232,7 @@ point_keys = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(keys, anything, max_size=4), st.dictionaries(point_keys, anything, max_size=5), st.booleans())
 def test_no_profile_however_wrong_raises_anything_but_its_faults(top: Any, point: Any, json: bool) -> None:
     data = {

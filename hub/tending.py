@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loads and loops around a site's miners: from the configuration, and as they stand at an instant."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hub.config.parts import Served, Site
+from kernel.errors import ConfigError, Fault
+from kernel.reading import Reading
+from miner_control.cold import Loop
+from miner_control.load import Load, LoadBook, LoadKind, check_loads, output_state
+from miner_control.register import Register
+from telemetry.snapshot import Snapshot
+
+FRESH_S = 180.0
+"""A container's or PDU's word older than this is no proof of flow, warmth or an open socket."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around the miners of a site. `loops` are without measurements; `told_by` maps loop name to device key."""
+
+    loads: tuple[Load, ...] = ()
+    loops: tuple[Loop, ...] = ()
+    told_by: Mapping[str, str] = field(default_factory=dict)
+    run_on_s: float = 300.0
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Load]:
+        """Loads by device key."""
+        return {load.key: load for load in self.loads}
+
+
+def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -> Around:
+    """The loads and loops that the configuration names. `index`: device key to unit of the roster.
+
+    Raises ConfigError with every fault: devices that are not there, miners that nobody knows, outputs named twice.
+    """
+    faults: list[Fault] = []
+    switching = {part.name for _, part in site.devices()}
+    containers = {part.name for part in site.containers}
+    loads, loops = [], []
+    for part in site.loads:
+        place = f"load {part.name}"
+        if part.device not in switching:
+            faults.append(_no_device(place, part.device, switching))
+        feeds = frozenset(_served(place, part.serves, register, key, faults))
+        feeders = sorted({miner.feeder for miner in register.miners if miner.device in feeds})
+        device = f"{key}/{part.device}"
+        feeder = feeders[0] if len(feeders) == 1 else ""
+        kind = LoadKind(part.kind)
+        loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, part.group))
+    for spec in site.loops:
+        place = f"loop {spec.name}"
+        if spec.device not in containers:
+            faults.append(_no_device(place, spec.device, containers))
+        units = np.array(sorted(index[d] for d in _served(place, spec.serves, register, key, faults)), dtype=np.int64)
+        bounds = {"low_c": spec.low_c, "high_c": spec.high_c, "loss_w_per_k": spec.loss_w_per_k, "keep_c": spec.keep_c}
+        loops.append(Loop(spec.name, units, None, None, None, None, liquid=spec.liquid, **bounds))
+    names = [*(part.name for part in site.loads), *(part.name for _, part in site.devices())]
+    faults += [
+        Fault(f"load {name}", "is the name of another load or device", "Give each its own")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    faults += check_loads(loads)
+    if faults:
+        raise ConfigError(faults)
+    told_by = {spec.name: f"{key}/{spec.device}" for spec in site.loops}
+    return Around(tuple(loads), tuple(loops), told_by, site.run_on_s / site.pace)
+
+
+def _no_device(place: str, name: str, known: Iterable[str]) -> Fault:
+    return Fault(f"{place} device", f"no {name!r} at the site", f"Name one of: {', '.join(sorted(known)) or 'none'}")
+
+
+def _served(place: str, served: Served, register: Register, key: str, faults: list[Fault]) -> list[str]:
+    names = {f"{key}/{name}" for name in served.miners}
+    found = [
+        miner.device
+        for miner in register.miners
+        if miner.rack in served.racks or miner.feeder in served.feeders or miner.device in names
+    ]
+    here = {miner.rack for miner in register.miners} | {miner.feeder for miner in register.miners}
+    strange = [*sorted(names - {m.device for m in register.miners}), *sorted({*served.racks, *served.feeders} - here)]
+    faults += [Fault(f"{place} serves", f"{one} is not in the inventory", "Correct it") for one in strange]
+    if not found and not strange:
+        faults.append(Fault(f"{place} serves", "nobody", 'Name racks, feeders or miners: serves = { racks = ["r1"] }'))
+    return found
+
+
+def _fresh(snapshot: Snapshot, kind: str, device: str, now_ms: int) -> Reading | None:
+    table = snapshot.kind(kind)
+    if device not in table.index:
+        return None
+    reading = table.reading(device)
+    return reading if now_ms - reading.at_ms <= FRESH_S * 1000 else None
+
+
+def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: int) -> dict[str, bool | None]:
+    """Each load by name: on, off, or None where neither the device's word nor a proven switching tells.
+
+    What the device tells of itself goes before an older proof of ours.
+    """
+    found: dict[str, bool | None] = {}
+    for load in loads:
+        on, shown_ms = book.on(load.key)
+        reading = _fresh(snapshot, "container", load.device, now_ms)
+        if reading is not None and reading.at_ms > shown_ms:
+            told = output_state(reading, load.group or load.kind.value, load.index)
+            on = on if told is None else told
+        found[load.name] = on
+    return found
+
+
+def loops_at(around: Around, snapshot: Snapshot, ambient_c: float | None, now_ms: int) -> list[Loop]:
+    """The loops as last measured. `ambient_c`: the weather's word, where the container has none of its own."""
+    found = []
+    for loop in around.loops:
+        reading = _fresh(snapshot, "container", around.told_by[loop.name], now_ms)
+        told: dict[str, Any] = {"ambient_c": ambient_c}
+        if reading is not None:
+            own_c = reading.number("temp_ambient_c")
+            told = {
+                "supply_c": reading.number("temp_supply_c"),
+                "ambient_c": ambient_c if own_c is None else own_c,
+                "humidity_pct": reading.number("humidity_pct"),
+                "flow_ok": _flows(reading),
+            }
+        found.append(replace(loop, **told))
+    return found
+
+
+def _flows(reading: Reading) -> bool | None:
+    """A flow meter's word, else the pump's own; None where neither is told."""
+    flow_lpm, pump = reading.number("flow_lpm"), reading.get("pump_state")
+    if flow_lpm is not None:
+        return flow_lpm > 0.0
+    return pump == "on" if isinstance(pump, str) and pump in ("on", "off") else None

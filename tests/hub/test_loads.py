@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads beside the miners in a running hub: cooling last on shed and first on restore, over a real broker; faults named."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grid.dispatch import Authority
+from hub.config import load
+from hub.live import Running, start
+from hub.replay import replay_folder
+from kernel.clock import iso, system_clock
+from kernel.errors import ConfigError
+from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
+from telemetry.io.http_source import HttpCooler
+from telemetry.io.mqtt_switch import MqttSwitch
+from telemetry.profile import load as load_profile
+from tests.hub_site import World, until, world
+from tests.servers import free_port
+
+PROFILES = Path(__file__).parents[2] / "configs" / "profiles" / "containers"
+LOADS = """
+run_on_s = 60.0
+loads = [
+  { name = "oil-pump", kind = "pump", device = "container-1", power_w = 2000, serves = { feeders = ["f1"] } },
+  { name = "dry-cooler", kind = "fan", device = "container-1", power_w = 900, serves = { feeders = ["f1"] } },
+]
+loops = [{ name = "tank", device = "container-1", serves = { feeders = ["f1"] }, low_c = 5, keep_c = -30 }]
+"""
+
+
+def with_loads(site: World, text: str = LOADS) -> Any:
+    held = site.config.read_text()
+    site.config.write_text(held.replace('inventory = "inventory.csv"', f'inventory = "inventory.csv"{text}', 1))
+    return load(site.config, environment={})
+
+
+def told(hub: Running) -> dict[str, Any]:
+    table = hub.wired.hub.rooms.state.snapshot.kind("container")
+    found = [table.reading(device) for device in table.index]
+    return dict(found[0].values) if found else {}
+
+
+@pytest.mark.timeout(240)
+def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
+    async def main(site: World) -> None:
+        async with start(with_loads(site), tmp_path) as hub:
+            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+
+            def counts() -> Any:
+                return hub.view.status("north")["counts"]
+
+            await until("all hash", lambda: counts()["hashing"] == 8 and told(hub).get("pump_state"), 90)
+            by = Authority("control-room", ("alatau/north",))
+            body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
+            order = await hub.view.submit_order(body, by, "test")
+            await until("all sleep", lambda: counts()["asleep"] == 8, 60)
+            assert told(hub)["pump_state"] == "on", "cooling is not shed with the miners"
+            await until("then the pump is off", lambda: told(hub).get("pump_state") == "off", 60)
+            await until("and the cooler", lambda: told(hub).get("fan_state") == "off", 60)
+            await asyncio.sleep(20)  # The miners' minimum off-time at this pace.
+            await hub.view.end_order(order["id"], by, "", "test")
+            await until("all hash again", lambda: counts()["hashing"] == 8, 90)
+            assert told(hub)["pump_state"] == told(hub)["fan_state"] == "on"
+            done = [body for body in reversed(here.receipts) if body["outcome"] == "verified"]
+            pumped = max(at for at, body in enumerate(done) if body["device"].endswith("oil-pump") and body["on"])
+            woken = [at for at, body in enumerate(done) if body["intent"] in ("Wake", "SetMode")]
+            assert pumped < min(at for at in woken if at > 8), "no wake was asked before its cooling was proven"
+            assert here.overhead_factor < 1.3, "a site that sleeps teaches nothing about its losses"
+        replayed = await asyncio.to_thread(replay_folder, tmp_path)
+        assert replayed.difference is None and replayed.commands > 0
+
+    with world(tmp_path, miners=8, miner_host="127.78.24.1", models={"antminer-s21": 1}, feeders=1) as site:
+        asyncio.run(main(site))
+
+
+def test_faults_of_loads_are_all_named(tmp_path: Path) -> None:
+    from hub.wiring.state import catalogue, empty_state
+
+    text = """
+loads = [
+  { name = "p", kind = "pump", device = "nobody", serves = { racks = ["r99"] } },
+  { name = "q", kind = "fan", device = "container-1", serves = {} },
+]
+loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }]
+"""
+    with world(tmp_path, miners=8, miner_host="127.78.25.1", feeders=1) as site:
+        config = with_loads(site, text)
+    with pytest.raises(ConfigError) as caught:
+        empty_state(config, catalogue())
+    said = str(caught.value)
+    for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools nobody"):
+        assert word in said, word
+
+
+def test_an_order_of_mqtt_is_told_as_the_maker_wants_it() -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    class Link:
+        def __init__(self, well: bool) -> None:
+            self._well = well
+
+        async def publish(self, topic: str, payload: bytes, *, timeout_s: float) -> None:
+            if not self._well:
+                raise TimeoutError
+            sent.append((topic, payload))
+
+    profile = load_profile(PROFILES / "bitdeer_d40.toml")
+
+    async def main() -> None:
+        hands = MqttSwitch(profile, "c7-", Link(True))
+        assert isinstance(await hands.switch("pdu02", 3, False, deadline_s=1.0), Accepted)
+        assert isinstance(await hands.switch("water_pump", 2, True, deadline_s=1.0), Accepted)
+        assert isinstance(await hands.switch("valve", 1, True, deadline_s=1.0), Unsupported)
+        assert isinstance(
+            await MqttSwitch(profile, "c7-", Link(False)).switch("pump", 1, True, deadline_s=1.0), Unreachable
+        )
+
+    asyncio.run(main())
+    assert sent == [
+        ("c7-PDUOperate", b'{"PDUIndex":"1","SocketIndex":"2","Operate":"0"}'),
+        ("c7-PumpOperate", b'{"Type":"WaterPump","Index":"2","Operate":"1"}'),
+    ]
+
+
+def test_a_cooler_over_http_is_asked_and_its_word_is_no_proof() -> None:
+    async def main() -> None:
+        asked: list[str] = []
+        answers = {
+            "open": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            "close": b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
+        }
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = (await reader.readline()).decode()
+            asked.append(line.split()[1])
+            if "hang" not in line:
+                writer.write(answers["open" if "open" in line else "close"])
+                await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        cooler = HttpCooler(f"http://127.0.0.1:{port}")
+        assert isinstance(await cooler.switch("fan", 1, True, deadline_s=2.0), Accepted)
+        assert isinstance(await cooler.switch("pump", 1, False, deadline_s=2.0), Refused)
+        assert isinstance(await cooler.switch("pdu01", 1, False, deadline_s=2.0), Unsupported)
+        assert asked == ["/cooler?operation=open", "/cooler?operation=close"]
+        answers["open"] = b""
+        assert isinstance(await cooler.switch("fan", 1, True, deadline_s=2.0), Unknown)
+        server.close()
+        await server.wait_closed()
+        gone = HttpCooler(f"http://127.0.0.1:{free_port()}")
+        assert isinstance(await gone.switch("fan", 1, True, deadline_s=2.0), Unreachable)
+
+    asyncio.run(main())

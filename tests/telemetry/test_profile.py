@@ -175,7 +175,9 @@ def test_blocks_cover_every_value_whole_within_the_limits(wanted: list[Register]
         inside = sorted(
             (r.address, r.address + r.count)
             for r in wanted
-            if r.function == block.function and block.address <= r.address < block.address + block.count
+            if r.function == block.function
+            and block.address <= r.address
+            and r.address + r.count <= block.address + block.count
         )
         end = inside[0][1]
         assert block.count <= size and inside[0][0] == block.address

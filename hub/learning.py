@@ -48,7 +48,7 @@ class _Pupil:
         self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
         self.listened_ms: dict[tuple[Key, bool], int] = {}
         self.heard: Counter[tuple[Key, bool]] = Counter()
-        self.rows = FeederRows()
+        self.rows, self.register = FeederRows(), site.register
 
 
 class LearnDuty:
@@ -84,6 +84,9 @@ class LearnDuty:
 
     def _round(self, site: SiteState, now_ms: int) -> list[SteadyMode]:
         pupil, asked = self._pupils[site.key], site.standing.asked(now_ms)
+        if pupil.register is not site.register:
+            # Miners stand elsewhere: what was read off the feeders' meters was of others.
+            pupil.rows, pupil.register = FeederRows(), site.register
         seen = seen_of(site.roster, self._state.snapshot.kind("miner"), now_ms)
         steady = pupil.steadiness.look(seen, asked, now_ms, self._fresh_s, pupil.settled_s)
         by_scope = fresh_meters(self._state, site, now_ms, self._meter_fresh_s)

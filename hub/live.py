@@ -52,12 +52,6 @@ class Running:
         return self.access.add_key(who, Role(role), ["*"], days=1.0)
 
 
-def racks_of(wired: wiring.Wired) -> dict[str, tuple[str, str, str]]:
-    """Device key to rack, position and model."""
-    miners = [miner for register in wired.registers.values() for miner in register.miners]
-    return {miner.device: (miner.rack, miner.position, miner.model) for miner in miners}
-
-
 @contextlib.asynccontextmanager
 async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     """Bring everything up; on leaving, end in order. Raises ConfigError before anything is started."""
@@ -68,7 +62,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     clock = wired.hub.rooms.clock
     access = Access(data, clock)
     office = wired.office
-    view = LiveView(wired.hub, racks_of(wired), office.lines, office.file, office.look, __version__, wired.provisions)
+    view = LiveView(wired.hub, office.lines, office.file, office.look, __version__, wired.provisions)
     app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
         for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock)]:

@@ -59,6 +59,7 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hand.seen": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')}, {b.get('words')}",
     "hand.gone": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')} is off",
     "dynamics.learnt": lambda b: f"learnt of {b.get('model')} under {b.get('firmware')}",
+    "fact.learnt": lambda b: f"{len(b.get('facts', ()))} facts of where miners stand, by {b.get('source')} ({b.get('by')})",
     "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
     "campaign.changed": lambda b: _campaign(b),
     "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",

@@ -143,6 +143,7 @@ class PlanDuty:
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._made: Made | None = None
         self._memory = Memory()
+        self._register = site.register
 
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
@@ -150,6 +151,8 @@ class PlanDuty:
         limits, curves = planned_limits(state, site, now_ms), state.all_curves()
         numbers = numbers_of(config, site, self._tariff.currency)
         why = due(self._made, numbers, now_ms, curves, limits)
+        if self._register is not site.register:
+            why, self.last, self._memory, self._register = "miners stand elsewhere", None, Memory(), site.register
         if why is None or not len(site.roster):
             return
         if not fleet_at(state, site, now_ms, config.control.stale_after_s).fresh.any():

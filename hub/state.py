@@ -19,7 +19,7 @@ from hub.config import Site
 from hub.energy import MeterRef
 from hub.holds import HoldBook
 from hub.shadow import ShadowBook
-from hub.tending import Around
+from hub.tending import Around, moved
 from hub.tickets import TicketBook
 from hub.trace import MonthPeak, Trace
 from kernel.curve import Curve
@@ -29,14 +29,17 @@ from kernel.reading import ReadingBatch
 from kernel.span import Span
 from miner_control.campaign import CampaignBook
 from miner_control.envelope import Envelope
-from miner_control.fleet import Roster, with_envelopes
+from miner_control.fleet import Roster, roster_of, with_envelopes
 from miner_control.learn import Key
 from miner_control.lesson_book import LessonBook
 from miner_control.lessons import refined
 from miner_control.load import LoadBook
+from miner_control.miner import Miner
+from miner_control.register import Register, facts_of
 from miner_control.standing import Standing
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
+from telemetry.alarm_condition import Places
 from telemetry.journal import Record
 from telemetry.snapshot import Snapshot
 
@@ -58,6 +61,8 @@ class SiteState:
     assumed: Mapping[Key, Envelope]
     """What each model can do under its firmware by catalogue and configuration, before the hub learnt anything."""
     standing: Standing
+    register: Register
+    """The inventory, and what was learnt since of where its miners stand: the newest facts hold."""
     main: str | None
     feeder_meters: Mapping[str, str]
     overhead_factor: float
@@ -101,7 +106,17 @@ class SiteState:
     def learn(self, body: Mapping[str, Any]) -> None:
         """Take an event `dynamics.learnt`: from here on the envelopes say what was learnt well enough."""
         self.lessons.apply(body)
-        self.standing.roster = with_envelopes(self.roster, refined(self.assumed, self.lessons.told))
+        self.standing.roster = with_envelopes(self.roster, self._known())
+
+    def place(self, body: Mapping[str, Any]) -> None:
+        """Take an event `fact.learnt`: from here on its miners stand where it says, in the same order of units."""
+        self.register = self.register.learn(facts_of(body))
+        phases = self.register.phases
+        self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases)
+        self.around = moved(self.around, self.config, self.register, self.roster.index)
+
+    def _known(self) -> dict[Key, Envelope]:
+        return refined(self.assumed, self.lessons.told)
 
     def scopes(self) -> dict[str, str]:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
@@ -131,7 +146,7 @@ class SiteState:
 
 _LOGGED = (
     "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "alarm.", "payout.", "report.",
-    "operator.", "dynamics.", "access.denied",
+    "operator.", "dynamics.", "fact.", "access.denied",
 )  # fmt: skip
 
 
@@ -151,6 +166,8 @@ class HubState:
             meter: Trace(TRACE_SAMPLES) for site in sites for meter in site.scopes().values()
         }
         self._by_main = {site.main: site for site in sites if site.main}
+        self.miners: dict[str, Miner] = {m.device: m for site in sites for m in site.register.miners}
+        """Every miner as it stands now, by device key: one mapping for all who ask, changed in place."""
         self.reports: list[Event] = []
         self.last_payout: Event | None = None
 
@@ -211,6 +228,9 @@ class HubState:
             site.campaigns.apply(kind, body, event.at_ms)
         elif kind == "dynamics.learnt":
             site.learn(body)
+        elif kind == "fact.learnt":
+            site.place(body)
+            self._moved(site)
         elif kind == "hand.seen":
             site.hands[str(body["scope"])] = event
         elif kind == "hand.gone":
@@ -236,6 +256,13 @@ class HubState:
                 outcome = str(body["outcome"])
                 site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
                 site.receipts.appendleft({**body, "at_ms": event.at_ms})
+
+    def _moved(self, site: SiteState) -> None:
+        """Whoever asks for a miner's place, and the alarms, see it where it stands now."""
+        self.miners |= {miner.device: miner for miner in site.register.miners}
+        held, (rack, feeder) = self.alarms.places, places_of(site)
+        elsewhere = {device: key for device, key in held.rack.items() if device not in site.roster.index}
+        self.alarms.places = Places(elsewhere | rack, {**held.feeder, **feeder}, held.role)
 
     def _owner(self, site: SiteState, event: Event) -> None:
         device = str(event.body["device"])
@@ -264,6 +291,13 @@ class HubState:
 
     def all_curves(self) -> list[Curve]:
         return [curve for curves in self.curves.values() for curve in curves]
+
+
+def places_of(site: SiteState) -> tuple[dict[str, str], dict[str, str]]:
+    """(rack, feeder) of a site's miners by device key, as keys under the site; no rack where none is known."""
+    miners = site.register.miners
+    racks = {miner.device: f"{site.key}/{miner.rack}" for miner in miners if miner.rack}
+    return racks, {miner.device: f"{site.key}/{miner.feeder}" for miner in miners}
 
 
 def curve_to_json(curve: Curve) -> dict[str, Any]:

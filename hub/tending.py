@@ -13,6 +13,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.reading import Reading
 from miner_control.cold import Loop
 from miner_control.load import Load, LoadBook, LoadKind, check_loads, output_state
+from miner_control.miner import Miner
 from miner_control.register import Register
 from telemetry.snapshot import Snapshot
 
@@ -48,17 +49,15 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
         place = f"load {part.name}"
         if part.device not in switching:
             faults.append(_no_device(place, part.device, switching))
-        feeds = frozenset(_served(place, part.serves, register, key, faults))
-        feeders = sorted({miner.feeder for miner in register.miners if miner.device in feeds})
-        device = f"{key}/{part.device}"
-        feeder = feeders[0] if len(feeders) == 1 else ""
-        kind = LoadKind(part.kind)
+        served = _served(place, part.serves, register, faults)
+        feeds, feeder = frozenset(miner.device for miner in served), _feeder(served)
+        device, kind = f"{key}/{part.device}", LoadKind(part.kind)
         loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, part.group))
     for spec in site.loops:
         place = f"loop {spec.name}"
         if spec.device not in containers:
             faults.append(_no_device(place, spec.device, containers))
-        units = np.array(sorted(index[d] for d in _served(place, spec.serves, register, key, faults)), dtype=np.int64)
+        units = _units(_served(place, spec.serves, register, faults), index)
         bounds = {"low_c": spec.low_c, "high_c": spec.high_c, "loss_w_per_k": spec.loss_w_per_k, "keep_c": spec.keep_c}
         loops.append(Loop(spec.name, units, None, None, None, None, liquid=spec.liquid, **bounds))
     names = [*(part.name for part in site.loads), *(part.name for _, part in site.devices())]
@@ -73,19 +72,50 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     return Around(tuple(loads), tuple(loops), told_by, site.run_on_s / site.pace)
 
 
+def moved(before: Around, site: Site, register: Register, index: Mapping[str, int]) -> Around:
+    """The same loads and loops around miners that stand elsewhere by now. What nobody hangs on any more serves nobody."""
+    loads = {part.name: _feeds(part.serves, register) for part in site.loads}
+    loops = {spec.name: _feeds(spec.serves, register) for spec in site.loops}
+    return replace(
+        before,
+        loads=tuple(
+            replace(load, feeds=frozenset(m.device for m in loads[load.name]), feeder=_feeder(loads[load.name]))
+            for load in before.loads
+        ),
+        loops=tuple(replace(loop, units=_units(loops[loop.name], index)) for loop in before.loops),
+    )
+
+
+def _feeds(served: Served, register: Register) -> list[Miner]:
+    names = set(served.miners)
+    return [
+        miner
+        for miner in register.miners
+        if miner.rack in served.racks
+        or miner.feeder in served.feeders
+        or (names and miner.device.rpartition("/")[2] in names)
+    ]
+
+
+def _feeder(miners: Sequence[Miner]) -> str:
+    """The feeder that all of them hang on; "" where they hang on several."""
+    feeders = {miner.feeder for miner in miners}
+    return feeders.pop() if len(feeders) == 1 else ""
+
+
+def _units(miners: Iterable[Miner], index: Mapping[str, int]) -> np.ndarray:
+    return np.array(sorted(index[miner.device] for miner in miners), dtype=np.int64)
+
+
 def _no_device(place: str, name: str, known: Iterable[str]) -> Fault:
     return Fault(f"{place} device", f"no {name!r} at the site", f"Name one of: {', '.join(sorted(known)) or 'none'}")
 
 
-def _served(place: str, served: Served, register: Register, key: str, faults: list[Fault]) -> list[str]:
-    names = {f"{key}/{name}" for name in served.miners}
-    found = [
-        miner.device
-        for miner in register.miners
-        if miner.rack in served.racks or miner.feeder in served.feeders or miner.device in names
-    ]
+def _served(place: str, served: Served, register: Register, faults: list[Fault]) -> list[Miner]:
+    found = _feeds(served, register)
     here = {miner.rack for miner in register.miners} | {miner.feeder for miner in register.miners}
-    strange = [*sorted(names - {m.device for m in register.miners}), *sorted({*served.racks, *served.feeders} - here)]
+    names = {miner.device.rpartition("/")[2] for miner in register.miners}
+    strange = [*sorted(set(served.miners) - names), *sorted({*served.racks, *served.feeders} - here)]
     faults += [Fault(f"{place} serves", f"{one} is not in the inventory", "Correct it") for one in strange]
     if not found and not strange:
         faults.append(Fault(f"{place} serves", "nobody", 'Name racks, feeders or miners: serves = { racks = ["r1"] }'))

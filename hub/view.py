@@ -21,6 +21,7 @@ from hub.learnt import envelope_json, learnt_lines
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.missing import missing
+from hub.place_desk import PlaceDesk
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
 from hub.provisions import Provisions
@@ -49,17 +50,17 @@ class LiveView:
     def __init__(
         self,
         hub: Hub,
-        racks: Mapping[str, tuple[str, str, str]],
         reports: Reports,
         report_file: ReportFile,
         ledger: LedgerLook,
         version: str,
         provisions: Provisions,
     ) -> None:
-        self._hub, self._racks = hub, racks
+        self._hub, self._miners = hub, hub.rooms.state.miners
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
         self._provisions = provisions
+        self.places = PlaceDesk(hub.rooms)
         self._started_ms = hub.rooms.clock.now_ms()
         self._desk = asyncio.Lock()
         """One message at a time is decided and journalled: the next is judged by what came of it."""
@@ -165,13 +166,14 @@ class LiveView:
             return None
 
         devices = fleet.devices
+        racks = [self._miners[device].rack for device in devices]
         states = [_CODE[sight.STATE_NAMES[code]] for code in fleet.state.tolist()]
         return {
             "as_of_ms": now_ms,
-            "layout": f"{len(devices)}-{hash(devices) & 0xFFFFFFFF:08x}",
+            "layout": f"{len(devices)}-{hash((devices, *racks)) & 0xFFFFFFFF:08x}",
             "devices": [device.rpartition("/")[2] for device in devices],
-            "racks": [self._racks.get(device, ("", "", ""))[0] for device in devices],
-            "models": [self._racks.get(device, ("", "", ""))[2] for device in devices],
+            "racks": racks,
+            "models": [self._miners[device].model for device in devices],
             "state": states,
             "temp_c": [temp(device) for device in devices],
             "power_w": [
@@ -205,12 +207,13 @@ class LiveView:
         why = commands[0]["reason"] if commands and state in (State.ASLEEP, State.RAMPING) else ""
         if silent is not None:
             why = f"silent: {silent.body.get('reason', '')} {silent.body.get('detail', '')}".strip()
-        rack = self._racks.get(key, ("", "", ""))
+        miner = self._miners[key]
         return {
             "device": device,
-            "model": rack[2],
-            "rack": rack[0],
-            "position": rack[1],
+            "model": miner.model,
+            "rack": miner.rack,
+            "position": miner.position,
+            "feeder": miner.feeder,
             "state": state,
             "mode": values.get("mode"),
             "at_ms": found.at_ms if found else None,

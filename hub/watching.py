@@ -7,9 +7,10 @@ A container that runs tactics of its own, or a firmware whose own schedule is on
 wording, until it is switched off (`hand.gone`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from hub.config import Site
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from hub.tickets import Rounds
@@ -18,6 +19,7 @@ from kernel.reading import Reading
 from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
 from miner_control.health import HealthFinding, PoolRule, Usual, examine
+from miner_control.register import Register
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
 
 SIGHT_MS = 24 * 3_600_000
@@ -27,7 +29,7 @@ Told = list[tuple[str, str, dict[str, Any]]]
 
 
 class WatchDuty:
-    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined; `pools`: which are ours, by site."""
+    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined; `pools`: which are ours at a site."""
 
     name = "watch"
 
@@ -39,10 +41,11 @@ class WatchDuty:
         offload: Offload,
         every_s: float,
         fresh_s: float,
-        pools: Mapping[str, PoolRule | None] | None = None,
+        pools: Callable[[Site], PoolRule | None] = lambda site: None,
     ) -> None:
         self.every_s = every_s
-        self._pools = pools or {}
+        self._pools = pools
+        self._ours: dict[str, tuple[Register, PoolRule | None]] = {}
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
@@ -70,10 +73,18 @@ class WatchDuty:
 
     def _sick(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
         findings: list[HealthFinding] = []
+        ours = self._pool_rule(site)
         for device, reading in readings.items():
             group = int(site.roster.group[site.roster.index[device]])
-            findings += examine(reading, site.roster.groups[group].envelope, Usual(), self._pools.get(site.key))
+            findings += examine(reading, site.roster.groups[group].envelope, Usual(), ours)
         return self._rounds[site.key].judge(site.tickets, findings, frozenset(readings))
+
+    def _pool_rule(self, site: SiteState) -> PoolRule | None:
+        """Which pools and workers are ours; made again when miners stand elsewhere, for workers are named by place."""
+        held = self._ours.get(site.key)
+        if held is None or held[0] is not site.register:
+            held = self._ours[site.key] = (site.register, self._pools(site.config))
+        return held[1]
 
     def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[dict[str, Any]]:
         asked = site.standing.asked(now_ms)

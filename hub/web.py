@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from hub.access import Access, Principal
-from hub.api import archive, campaigns, learning, routes
+from hub.api import archive, campaigns, learning, positions, routes
 from hub.api.guard import Guard, Need
 from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
@@ -66,6 +66,7 @@ def create_app(
     app.include_router(archive.router)
     app.include_router(campaigns.router)
     app.include_router(learning.router)
+    app.include_router(positions.router)
     app.include_router(page.router)
     app.mount("/static", page.static_files())
     bare = [path for _, path, permission in permissions(app) if permission is None and path not in PUBLIC]

@@ -54,6 +54,7 @@ KINDS: Mapping[str, str] = {
     "ticket.opened": "health: a miner is sick, with the evidence; again on relapse",
     "ticket.closed": "health: what it was opened for is gone",
     "dynamics.learnt": "learning: what a model under a firmware was seen to do, and the values that rests on",
+    "fact.learnt": "register: where miners stand and whose they are, from when on; who says so",
     "alarm.changed": "alarm: a rule's state for a scope",
     "pool.evidence": "treasury feed: raw bytes by SHA-256",
     "rate.recorded": "treasury feed: an exchange rate with its evidence",

@@ -2,15 +2,18 @@
 """Where each miner stands, as dated facts: from an address plan, from pressing IP-report buttons in order, and proven by
 pulsing a rack against its feeder's meter."""
 
+import csv
+import io
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from kernel.errors import Fault
+from kernel.errors import ConfigError, Fault
 from miner_control.fleet import Floats
 from miner_control.register import Fact, Register
 
@@ -26,6 +29,48 @@ class PlanRow:
     slots: int
     rack: str
     feeder: str
+
+
+PLAN_COLUMNS: Final = ("first", "slots", "rack", "feeder")
+
+
+def read_plan(text: str, place: str, feeders: Collection[str]) -> list[PlanRow]:
+    """An address plan from CSV (`PLAN_COLUMNS`). Raises ConfigError with every fault: addresses that are none, rows that
+    overlap, feeders that the site does not have."""
+    faults: list[Fault] = []
+    rows: list[PlanRow] = []
+    spans: list[tuple[int, int, int, str]] = []
+    for line, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        where = f"{place}:{line}"
+        held = {column: str(row.get(column) or "").strip() for column in PLAN_COLUMNS}
+        empty = [column for column, value in held.items() if not value]
+        faults += [Fault(f"{where} {column}", "is empty", "Fill it in") for column in empty]
+        if empty:
+            continue
+        try:
+            first = ipaddress.ip_address(held["first"])
+        except ValueError:
+            faults.append(Fault(f"{where} first", f"{held['first']!r} is no address", "Write the rack's first address"))
+            continue
+        if not held["slots"].isdigit() or not 1 <= int(held["slots"]) <= 65_536:
+            faults.append(Fault(f"{where} slots", f"{held['slots']!r} is no number of 1 to 65536", "Count the slots"))
+            continue
+        if held["feeder"] not in feeders:
+            known = ", ".join(sorted(feeders))
+            faults.append(Fault(f"{where} feeder", f"no feeder {held['feeder']!r}", f"Write one of: {known}"))
+        spans.append((first.version, int(first), int(first) + int(held["slots"]), where))
+        rows.append(PlanRow(held["first"], int(held["slots"]), held["rack"], held["feeder"]))
+    spans.sort()
+    faults += [
+        Fault(here, f"its addresses are also those of {other}", "Correct first or slots")
+        for (version, _, end, other), (next_version, start, _, here) in pairwise(spans)
+        if version == next_version and start < end
+    ]
+    if not rows and not faults:
+        faults.append(Fault(place, "holds no row", f"Write the columns {', '.join(PLAN_COLUMNS)}"))
+    if faults:
+        raise ConfigError(faults)
+    return rows
 
 
 def by_address(register: Register, plan: Sequence[PlanRow], at_ms: int) -> tuple[list[Fact], list[str]]:

@@ -8,6 +8,7 @@ facts: what held yesterday is still known tomorrow, because energy and money are
 import csv
 import io
 import tomllib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ COLUMNS: Final = (
     "device", "model", "dialect", "host", "ports", "feeder", "credential", "rack", "position", "phase", "owner", "serial", "mac",
 )  # fmt: skip
 _PLACES: Final = ("feeder", "rack", "position", "owner")
+FACTS: Final = ("site", "container", "rack", "position", "feeder", "phase", "owner")
+"""What a fact may be of. Site and container are kept and shown; the others also change what the hub does."""
 _REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
 DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
     "antminer": (("rpc", 4028), ("http", 80)),
@@ -41,7 +44,8 @@ DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
 class Fact:
     """One dated fact of a device: `what` (site, container, rack, position, feeder, phase, owner) is `value` from `from_ms` on.
 
-    `source` says who says so: inventory, address plan, IP-report button, rack pulse, a person.
+    `source` says who says so: inventory, address plan, IP-report button, rack pulse, a person. An empty `value` says that it
+    is known no longer.
     """
 
     device: str
@@ -60,28 +64,36 @@ class Register:
     facts: tuple[Fact, ...] = ()
 
     def at(self, device: str, what: str, at_ms: int) -> Fact | None:
-        """The fact that held at an instant: the latest one from before it; None where nothing was known."""
-        held = [f for f in self.facts if f.device == device and f.what == what and f.from_ms <= at_ms]
+        """The fact that held at an instant: the latest one from before it (of two of one instant the one learnt last); None
+        where nothing was known."""
+        held = [f for f in reversed(self.facts) if f.device == device and f.what == what and f.from_ms <= at_ms]
         return max(held, key=lambda fact: fact.from_ms, default=None)
 
     def learn(self, facts: Iterable[Fact]) -> "Register":
         """The register with more facts; miners take the newest feeder, rack, position and owner. What is known already
         (same device, what and value as held then) is not repeated."""
         kept = list(self.facts)
+        known: dict[tuple[str, str], list[Fact]] = {}
+        for fact in sorted(kept, key=_from):
+            known.setdefault((fact.device, fact.what), []).append(fact)
         for fact in facts:
-            held = max(
-                (f for f in kept if (f.device, f.what) == (fact.device, fact.what) and f.from_ms <= fact.from_ms),
-                key=lambda f: f.from_ms,
-                default=None,
-            )
-            if held is None or held.value != fact.value:
+            held = known.setdefault((fact.device, fact.what), [])
+            at = bisect_right(held, fact.from_ms, key=_from)
+            if not at or held[at - 1].value != fact.value:
+                held.insert(at, fact)
                 kept.append(fact)
-        newest: dict[tuple[str, str], Fact] = {}
-        for fact in sorted(kept, key=lambda fact: fact.from_ms):
-            newest[fact.device, fact.what] = fact
-        miners = tuple(_with_newest(miner, newest) for miner in self.miners)
-        phases = {d: int(f.value) for (d, what), f in newest.items() if what == "phase" and f.value.isdigit()}
-        return Register(miners, {**self.phases, **phases}, tuple(kept))
+        newest = {place: held[-1] for place, held in known.items()}
+        phases = dict(self.phases)
+        for (device, what), fact in newest.items():
+            if what == "phase":
+                phases.pop(device, None)
+                if fact.value.isdigit():
+                    phases[device] = int(fact.value)
+        return Register(tuple(_with_newest(miner, newest) for miner in self.miners), phases, tuple(kept))
+
+
+def _from(fact: Fact) -> int:
+    return fact.from_ms
 
 
 def _with_newest(miner: Miner, newest: Mapping[tuple[str, str], Fact]) -> Miner:
@@ -248,3 +260,15 @@ def facts_toml(register: Register) -> str:
         for f in sorted(register.facts, key=lambda fact: (fact.from_ms, fact.device, fact.what))
     ]
     return "\n".join(parts)
+
+
+def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
+    """The body of an event `fact.learnt`: facts of one source, that somebody asked to be taken in together."""
+    (source,) = {fact.source for fact in facts}
+    return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
+
+
+def facts_of(body: Mapping[str, Any]) -> list[Fact]:
+    """The inverse of `facts_body`."""
+    source = str(body["source"])
+    return [Fact(str(d), str(what), str(value), int(from_ms), source) for d, what, value, from_ms in body["facts"]]

@@ -271,8 +271,22 @@ class NotThere(LookupError):
     """No such site, order or report: the API answers 404 with the text."""
 
 
+class PlaceDesk(Protocol):
+    """Where miners stand. Every method raises NotThere for a site or miner that is not."""
+
+    def facts(self, site: str, device: str | None) -> list[dict[str, Any]]:
+        """`device, what, value, from, source`, oldest first; of one miner where it is named."""
+
+    async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        """Take facts in (`hub.positions.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
+        every fault."""
+
+
 class HubView(Protocol):
     """A running hub as seen from outside. Every method raises NotThere for a site, order or report that is not."""
+
+    @property
+    def places(self) -> PlaceDesk: ...
 
     def sites(self) -> list[SiteInfo]: ...
 

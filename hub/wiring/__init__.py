@@ -149,10 +149,8 @@ def put_together(
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
-    miners = {miner.device: miner for register in base.registers.values() for miner in register.miners}
-    provisions = Provisions(config, base.folder, base.data, miners)
-    rules = {key: provisions.pool_rule(site.config) for key, site in state.sites.items()}
-    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, rules))
+    provisions = Provisions(config, base.folder, base.data, state.miners)
+    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, provisions.pool_rule))
     stale_s = config.control.stale_after_s
     duties.append(
         CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),

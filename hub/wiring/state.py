@@ -8,7 +8,7 @@ from pathlib import Path
 from grid.dispatch import OrderBook
 from hub.config import CONFIGS, Config, Site
 from hub.energy import EnergyBook
-from hub.state import HubState, SiteState, meters_of
+from hub.state import HubState, SiteState, meters_of, places_of
 from hub.tending import around
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -70,7 +70,7 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     overhead = 1.0 + site.other_load_share
     beside = around(site, key, register, roster.index)
     return SiteState(
-        site, key, envelopes, Standing(roster), main, feeders, overhead, starts_cap=starts_cap,
+        site, key, envelopes, Standing(roster), register, main, feeders, overhead, starts_cap=starts_cap,
         around=beside, load_book=LoadBook(load.key for load in beside.loads),
     )  # fmt: skip
 
@@ -86,13 +86,10 @@ def _paced(envelope: Envelope, pace: float) -> Envelope:
 def empty_state(config: Config, models: Catalogue) -> HubState:
     """The state of a hub whose journal is empty. Raises ConfigError with the faults of every inventory."""
     sites: list[SiteState] = []
-    registers: list[Register] = []
     faults: list[Fault] = []
     for site in config.sites:
         try:
-            register = register_of_site(config, site)
-            sites.append(site_state(config, site, register, models))
-            registers.append(register)
+            sites.append(site_state(config, site, register_of_site(config, site), models))
         except ConfigError as error:
             faults += error.faults
         except KeyError as error:
@@ -102,7 +99,7 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
     rules = alarm_rules(max((site.pace for site in config.sites), default=1.0))
-    return HubState(sites, OrderBook(capacity), Snapshot(), AlarmBook(rules, places_of(config, sites, registers)))
+    return HubState(sites, OrderBook(capacity), Snapshot(), AlarmBook(rules, standing_places(sites)))
 
 
 def passports_of(config: Config) -> dict[str, Passport]:
@@ -155,14 +152,13 @@ def alarm_rules(pace: float = 1.0) -> list[AlarmRule]:
     ]
 
 
-def places_of(config: Config, sites: Sequence[SiteState], registers: Sequence[Register]) -> Places:
+def standing_places(sites: Sequence[SiteState]) -> Places:
     """Where devices stand, for alarms: rack and feeder of miners, feeder and role of meters."""
     rack, feeder, role = dict[str, str](), dict[str, str](), dict[str, str]()
-    for site, register in zip(sites, registers, strict=True):
-        for miner in register.miners:
-            feeder[miner.device] = f"{site.key}/{miner.feeder}"
-            if miner.rack:
-                rack[miner.device] = f"{site.key}/{miner.rack}"
+    for site in sites:
+        racks, feeders = places_of(site)
+        rack |= racks
+        feeder |= feeders
         for meter in site.config.meters:
             device = f"{site.key}/{meter.name}"
             role[device] = meter.role

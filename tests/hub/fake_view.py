@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,21 @@ def measure(value: float | None, source: str, age_s: float | None = 1.0, why: st
     return {"value": value, "source": source, "age_s": age_s, "why": why}
 
 
+class FakePlaces:
+    """A register with nothing in it."""
+
+    def __init__(self, known: Callable[[str], None]) -> None:
+        self._known = known
+
+    def facts(self, site: str, device: str | None) -> list[dict[str, Any]]:
+        self._known(site)
+        return []
+
+    async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        self._known(site)
+        return {"dry_run": False, "known": 0, "learnt": []}
+
+
 class FakeView:
     """`faults` holds any of: price, meter, broker, miners, pool, ledger."""
 
@@ -56,6 +71,7 @@ class FakeView:
         self.book = OrderBook({KEY: CAP_W, "h1/beta": 1e6})
         self.events: list[Event] = []
         self.holds = HoldBook()
+        self.places = FakePlaces(self._site)
         self.rng = np.random.default_rng(7)
         self.miners = miners
         self.states = self.rng.choice([1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 4], size=miners)

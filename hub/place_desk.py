@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where miners stand, as the API asks and answers: facts taken in and told, over the rooms of a running hub."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hub.api.view as shape
+from hub.positions import fact_line, facts_asked
+from hub.runtime import Rooms
+from hub.state import SiteState
+from miner_control.register import Fact, facts_body
+
+
+class PlaceDesk:
+    """Reads are from memory; acts return once the journal holds them."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._desk = asyncio.Lock()
+
+    def facts(self, site: str, device: str | None) -> list[dict[str, Any]]:
+        here = self._site(site)
+        if device is not None and f"{here.key}/{device}" not in here.roster.index:
+            raise shape.NotThere(f"no miner {device[:60]!r} in {site}")
+        found = [fact for fact in here.register.facts if device is None or fact.device == f"{here.key}/{device}"]
+        return [fact_line(fact) for fact in sorted(found, key=lambda fact: (fact.from_ms, fact.device, fact.what))]
+
+    async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            asked = facts_asked(here, self._rooms.state.sites, body, self._rooms.clock.now_ms())
+            return await self._learn(here, asked, by, body.get("dry_run") is True)
+
+    async def _learn(self, here: SiteState, asked: Sequence[Fact], by: str, dry: bool) -> dict[str, Any]:
+        """Journal what is news of some facts of one source."""
+        news = here.register.learn(asked).facts[len(here.register.facts) :]
+        if news and not dry:
+            await self._rooms.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
+        return {"dry_run": dry, "known": len(asked) - len(news), "learnt": [fact_line(fact) for fact in news]}
+
+    def _site(self, name: str) -> SiteState:
+        for site in self._rooms.state.sites.values():
+            if site.config.name == name:
+                return site
+        raise shape.NotThere(f"no site {name!r}")

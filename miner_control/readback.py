@@ -47,8 +47,25 @@ def tier_of(intent: Intent) -> Tier:
 
 
 def tells(intent: Intent, reading: Reading) -> bool:
-    """Whether a reading speaks of the effect at all: the version of the firmware is not asked for in every poll."""
-    return tier_of(intent) is not Tier.DAILY or isinstance(reading.get("firmware"), str)
+    """Whether a reading speaks of the effect at all: not every poll asks for pools, sockets or the firmware's version.
+
+    What speaks of something else must not take the place of the reading that is waited for.
+    """
+    match intent:
+        case SetPools(pools):
+            # Who tells but the pool in use can show that of one pool alone.
+            one = len(pools) == 1 and _has_text(reading, "pool_url", "pool_user")
+            return one or _has_text(reading, "pools_json")
+        case SwitchLoad():
+            return _has_text(reading, "sockets_json")
+        case InstallFirmware() | RollBackFirmware():
+            return _has_text(reading, "firmware")
+        case _:
+            return True
+
+
+def _has_text(reading: Reading, *metrics: str) -> bool:
+    return all(isinstance(reading.get(name), str) for name in metrics)
 
 
 def can_be_seen(intent: Intent) -> bool:

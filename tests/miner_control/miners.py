@@ -2,6 +2,7 @@
 """Make-believe drivers behind the port: they obey, refuse, lie, vanish or dawdle, and count what reaches them."""
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Field, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable
-from miner_control.command import Intent, PowerTarget, Reboot, SetMode, Sleep, Wake
+from miner_control.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.driver import MinerDriver
 from telemetry.source import Tier
 
@@ -33,6 +34,7 @@ class FakeMiner(MinerDriver):
         self.name, self._clock, self.trait = device, clock, trait
         self.answer_s, self.down_s = answer_s, down_s
         self.state, self.mode, self.power_w, self.limit_w = "hashing", "normal", 3000.0, 3000.0
+        self.pools: tuple[Pool, ...] = ()
         self.change_s: float | None = None
         self.boot_s = -1000.0
         self.writes: list[tuple[float, Intent]] = []
@@ -82,6 +84,8 @@ class FakeMiner(MinerDriver):
                 self.state, self.power_w = "ramping", 400.0
             case SetMode(mode):
                 self.state, self.mode, self.power_w = "hashing", mode, 1800.0 if mode == "low" else 3000.0
+            case SetPools(pools):
+                self.pools = pools
             case PowerTarget(power_w):
                 self.limit_w = power_w
                 self.power_w = 3000.0 if self.trait == "echoes" else power_w
@@ -97,5 +101,7 @@ class FakeMiner(MinerDriver):
             "state": self.state, "mode": self.mode, "power_w": self.power_w, "power_limit_w": self.limit_w,
             "uptime_s": self._now_s() - self.boot_s,
         }  # fmt: skip
+        if tier is Tier.SLOW:
+            values["pools_json"] = json.dumps([{"url": pool.url, "user": pool.user} for pool in self.pools])
         at_ms = EPOCH_MS - 60_000 if self.trait == "old samples" else self._clock.now_ms()
         return Reading(self.device, "miner", at_ms, values)

@@ -18,14 +18,17 @@ from miner_control.command import (
     Command,
     Intent,
     Locate,
+    Pool,
     PowerTarget,
     Reboot,
     SetMode,
+    SetPools,
     Sleep,
     SwitchLoad,
     Wake,
     command,
 )
+from telemetry.source import Tier
 from tests.miner_control.fleets import envelope
 from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
 
@@ -227,6 +230,21 @@ def test_ordinary_polls_are_evidence():
     site = play(["obeys"], story, pace_s=(30.0, 30.0))
     verified = site.receipts[0][1]
     assert isinstance(verified, Verified) and verified.took_s < 7.0
+
+
+def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_proof_away():
+    """Fast polls closer together than our own pause, and none of them tells the pools."""
+    pools = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x.1")))
+
+    async def story(site: Site) -> None:
+        miner = site.miners["h/s/m0"]
+        future = site.actuator.start([site.ask(0, pools, deadline_s=60.0)]).popitem()[1]
+        while not future.done():
+            await asyncio.sleep(0.5)
+            site.actuator.observe([await miner.read(Tier.FAST)])
+
+    verified = play(["obeys"], story).receipts[0][1]
+    assert isinstance(verified, Verified) and verified.took_s < 15.0 and "pools_json" in verified.reading.values
 
 
 def test_abort_takes_back_what_was_not_sent():

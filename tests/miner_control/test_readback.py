@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from kernel.reading import Field, Reading
+from kernel.reading import MISSING, Field, Reading, Reason
 from miner_control.command import (
     Intent,
     Locate,
@@ -17,7 +17,7 @@ from miner_control.command import (
     SwitchLoad,
     Wake,
 )
-from miner_control.readback import can_be_seen, shows
+from miner_control.readback import can_be_seen, shows, tells
 from tests.miner_control.fleets import envelope
 
 POOLS = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x.1")))
@@ -67,3 +67,21 @@ def test_a_reboot_of_a_miner_that_tells_no_uptime_is_seen_by_its_going_away():
 
 def test_blinking_cannot_be_seen():
     assert not can_be_seen(Locate(True))
+
+
+@pytest.mark.parametrize(
+    ("intent", "values", "speaks"),
+    [
+        (POOLS, {"power_w": 3000.0}, False),
+        (POOLS, {"pools_json": MISSING[Reason.NOT_REPORTED]}, False),
+        (POOLS, {"pools_json": "[]"}, True),
+        (POOLS, {"pool_url": "stratum+tcp://a:1", "pool_user": "x.1"}, False),
+        (SetPools(POOLS.pools[:1]), {"pool_url": "stratum+tcp://a:1", "pool_user": "x.1"}, True),
+        (SetPools(POOLS.pools[:1]), {"pool_url": "stratum+tcp://a:1"}, False),
+        (SwitchLoad(2, False), {"power_w": 20.0}, False),
+        (SwitchLoad(2, False), {"sockets_json": "[]"}, True),
+        (Sleep(), {"power_w": 20.0}, True),
+    ],
+)
+def test_only_what_speaks_of_the_effect_counts(intent: Intent, values: dict[str, Field], speaks: bool):
+    assert tells(intent, Reading("h/s/m", "miner", 1, values)) is speaks

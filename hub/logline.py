@@ -40,6 +40,12 @@ def _campaign(body: Mapping[str, Any]) -> str:
     return f"campaign {body.get('name')} {body.get('what')} by {body.get('by')}{why}"
 
 
+def _restored(body: Mapping[str, Any]) -> str:
+    minutes = float(body["after_s"]) / 60.0
+    text = f"{body['back']} of {body['woken']} miners are back {minutes:.0f} min after order {str(body['order'])[-12:]}"
+    return text + (f"; {len(body['missing'])} missing" if body["missing"] else "")
+
+
 _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
     "hub.stopped": lambda b: "the hub stopped in order",
@@ -63,6 +69,8 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
     "campaign.changed": lambda b: _campaign(b),
     "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",
+    "straggler.step": lambda b: f"{_name(b)} {b.get('words')}",
+    "restore.reported": lambda b: _restored(b),
     "ticket.opened": lambda b: f"ticket: {_name(b)}: {b.get('words')}; {b.get('remedy')}",
     "ticket.closed": lambda b: f"ticket closed: {_name(b)}: {b.get('words')}",
     "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",

@@ -37,6 +37,7 @@ from miner_control.load import LoadBook
 from miner_control.miner import Miner
 from miner_control.register import Register, facts_of
 from miner_control.standing import Standing
+from miner_control.stragglers import Budget, Ladder
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
 from telemetry.alarm_condition import Places
@@ -81,6 +82,9 @@ class SiteState:
     """Credential by device key, where it was changed by a command: names of the configuration."""
     around: Around = field(default_factory=Around)
     load_book: LoadBook = field(default_factory=LoadBook)
+    ladder: Ladder = field(init=False)
+    restores: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Reports of who was missing after a restore, by order."""
     campaigns: CampaignBook = field(default_factory=CampaignBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
@@ -91,6 +95,9 @@ class SiteState:
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
         self.shadow = ShadowBook(ZoneInfo(self.config.zone))
+        part = self.config.ladder
+        budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
+        self.ladder = Ladder(budget, part.margin_factor)
 
     @property
     def roster(self) -> Roster:
@@ -145,8 +152,8 @@ class SiteState:
 
 
 _LOGGED = (
-    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "alarm.", "payout.", "report.",
-    "operator.", "dynamics.", "fact.", "access.denied",
+    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "straggler.", "restore.",
+    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "access.denied",
 )  # fmt: skip
 
 
@@ -231,6 +238,10 @@ class HubState:
         elif kind == "fact.learnt":
             site.place(body)
             self._moved(site)
+        elif kind == "straggler.step":
+            site.ladder.tried(body, event.at_ms)
+        elif kind == "restore.reported":
+            site.restores[str(body["order"])] = body
         elif kind == "hand.seen":
             site.hands[str(body["scope"])] = event
         elif kind == "hand.gone":
@@ -242,9 +253,15 @@ class HubState:
             self._learn_overhead(site, body)
             site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):
+            if kind == "command.issued":
+                site.ladder.asked(body, site.standing.slept(str(body["device"])))
+            elif kind == "command.receipt":
+                site.ladder.heard(body, event.at_ms)
             site.standing.apply(event)
             if kind != "owner.changed":
                 site.load_book.apply(kind, body, event.at_ms)
+                if site.load_book.on(str(body["device"]))[0]:
+                    site.ladder.closed(str(body["device"]), event.at_ms)
             if kind == "owner.changed":
                 self._owner(site, event)
             elif kind == "command.issued":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from miner_control.health import HealthFinding
+from miner_control.stragglers import WHAT
 
 TWICE: Final = 2
 Key = tuple[str, str]
@@ -81,7 +82,8 @@ class Rounds:
     def judge(
         self, book: TicketBook, findings: Iterable[HealthFinding], speaking: frozenset[str]
     ) -> list[tuple[str, dict[str, Any]]]:
-        """The events of one round. `speaking` are the devices that were examined on fresh readings."""
+        """The events of one round. `speaking` are the devices that were examined on fresh readings. Who did not come back
+        is judged by the ladder."""
         now = {(one.device, one.what): one for one in findings}
         told: list[tuple[str, dict[str, Any]]] = []
         self._seen = {key: self._seen.get(key, 0) + 1 for key in now}
@@ -103,7 +105,7 @@ class Rounds:
                 )
         for ticket in book.tickets():
             key = (ticket.device, ticket.what)
-            if key in now or ticket.device not in speaking:
+            if key in now or ticket.device not in speaking or ticket.what == WHAT:
                 continue
             self._gone[key] = self._gone.get(key, 0) + 1
             if self._gone[key] >= TWICE:

@@ -20,7 +20,7 @@ from hub.holds import HoldBook
 from hub.learnt import envelope_json, learnt_lines
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
-from hub.missing import missing
+from hub.missing import missing, restores
 from hub.place_desk import PlaceDesk
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
@@ -272,7 +272,10 @@ class LiveView:
     def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
         rooms = self._hub.rooms
         stale_s = rooms.config.control.stale_after_s
-        return [one.to_json() for one in missing(rooms.state, self._site(site), self._now(), after_s, stale_s)]
+        return missing(rooms.state, self._site(site), self._now(), after_s, stale_s)
+
+    def restores(self, site: str) -> list[dict[str, Any]]:
+        return restores(self._site(site))
 
     def hands(self, site: str) -> list[dict[str, Any]]:
         return [hand_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]

@@ -51,6 +51,8 @@ KINDS: Mapping[str, str] = {
     "campaign.proposed": "campaign: bulk work that somebody asked for: intent, waves, who is left out, what each unit was",
     "campaign.changed": "campaign: approved, paused, resumed, retry, restore or ended; by whom and why",
     "campaign.wave": "campaign: commands that leave together, by their ids",
+    "straggler.step": "stragglers: what is tried with a miner that did not come back after a wake",
+    "restore.reported": "stragglers: who was missing some time after an order ended",
     "ticket.opened": "health: a miner is sick, with the evidence; again on relapse",
     "ticket.closed": "health: what it was opened for is gone",
     "dynamics.learnt": "learning: what a model under a firmware was seen to do, and the values that rests on",

@@ -158,6 +158,7 @@ def _envelope(model: str, profile: ModelProfile, variant: Variant, can: Capabili
         provenance=provenance,
         random_start_delay_s=can.random_start_delay_s,
         wakes_into_any_mode=can.wakes_into_any_mode,
+        ladder=can.ladder,
     )
 
 

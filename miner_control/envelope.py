@@ -67,6 +67,8 @@ class Envelope:
     provenance: Provenance = Provenance.ASSUMED
     random_start_delay_s: float = 0.0
     wakes_into_any_mode: bool = False
+    ladder: tuple[str, ...] = ("retry", "reboot", "pdu", "ticket")
+    """What is tried, in this order, with a miner that does not come back after a wake (`miner_control.stragglers`)."""
 
     @property
     def key(self) -> tuple[str, str]:

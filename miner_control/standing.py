@@ -16,7 +16,7 @@ from kernel.event import Event
 from kernel.span import floor_ms
 from miner_control.command import WITHDRAWN, Intent, PowerPercent, PowerTarget, SetMode, Sleep, Wake, intent_from_json
 from miner_control.envelope import Envelope
-from miner_control.fleet import ASLEEP, UNSURE, Asked, Roster, never_asked
+from miner_control.fleet import ASLEEP, UNSURE, Asked, Bools, Roster, never_asked
 
 DAY_MS: Final = 86_400_000
 FIRST_REST_S: Final = 60.0
@@ -139,6 +139,16 @@ class Standing:
         elif outcome == "verified":
             self._failures[unit] = 0
             self._rest_until_ms[unit] = 0
+
+    @property
+    def held(self) -> Bools:
+        """Units that another owner or a person has, shape [N]."""
+        return self._held.copy()
+
+    def slept(self, device: str) -> bool:
+        """Whether a unit sleeps by our word."""
+        unit = self.roster.index.get(device)
+        return unit is not None and bool(self._now.put_to_sleep[unit])
 
     def asked(self, now_ms: int) -> Asked:
         """The columns at an instant; arrays of their own, the caller may keep them."""

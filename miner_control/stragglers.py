@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Those who do not come back after a wake: a ladder of steps per model, with budgets, and a report of who is missing.
+"""Those who do not come back after a wake: a ladder of steps per firmware, with budgets, and a report of who is missing.
 
 A straggler is given time first (its ramp-up and a margin). Then each rung is tried once, with as much time again: ask once
 more, reboot, cycle its PDU socket, and at last a ticket for a person. Budgets bound reboots and power cycles per day and at
-once, so that a common cause (pool, network) does not end in a site of rebooting miners.
+once, so that a common cause (pool, network) does not end in a site of rebooting miners. It is a fold over
+`command.issued`, `command.receipt` and `straggler.step`; `steps` says what follows and changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from miner_control.command import Command, Reboot, SwitchLoad, Wake, command
-from miner_control.fleet import STATE_CODE, STATES, Fleet
+from kernel.span import floor_ms
+from miner_control.command import Command, Reboot, Wake, command
+from miner_control.fleet import STATE_CODE, STATES, Bools, Fleet
+from miner_control.load import Load, switch
 from miner_control.miner import State
 
 RUNGS: Final = ("retry", "reboot", "pdu", "ticket")
+WHAT: Final = "did not come back"
+FORGET_S: Final = 6 * 3600.0
+"""A wake that long ago explains nothing any more: what is wrong since then is for the health checks."""
+OFF_S: Final = 15.0
+"""A power cycle leaves the socket open so long: supplies hold their charge for some seconds."""
+_DAY_MS: Final = 86_400_000
 _UP: Final = frozenset({STATE_CODE[State.HASHING], STATE_CODE[State.TUNING]})
+_COMING: Final = frozenset({*_UP, STATE_CODE[State.RAMPING]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +48,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """Where a unit stands on its ladder: woken when, which rungs were tried, the last one when."""
+    """Where a unit stands on its ladder: woken when, what came of that, which rungs were tried, the last one when."""
 
     device: str
     woken_ms: int
+    outcome: str = ""
+    words: str = ""
     tried: tuple[str, ...] = ()
     tried_ms: int = 0
 
@@ -56,88 +68,123 @@ class Step:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
-    """The PDU output that feeds a miner."""
-
-    device: str
-    index: int
-
-
-@dataclass(slots=True)
 class Ladder:
-    """All units that were woken and have not come back yet. `spent` counts rungs of the running day."""
+    """All units that were woken lately. `margin_factor`: how many of its ramp-up times a unit is given for each rung."""
 
-    rungs_of: Mapping[str, Sequence[str]]
-    budget: Budget = field(default_factory=Budget)
-    margin_factor: float = 1.5
-    climbs: dict[str, Climb] = field(default_factory=dict)
-    spent: Counter[str] = field(default_factory=Counter)
-    day_ms: int = 0
+    def __init__(self, budget: Budget = Budget(), margin_factor: float = 1.5) -> None:
+        self.budget, self.margin_factor = budget, margin_factor
+        self.climbs: dict[str, Climb] = {}
+        self.cycling: dict[str, str] = {}
+        """Loads whose socket was opened to cycle a miner, and that miner."""
+        self._wakes: set[str] = set()
+        self._spent: Counter[tuple[int, str]] = Counter()
 
-    def woken(self, device: str, at_ms: int) -> None:
-        """A wake was verified or accepted: from now on it is expected back."""
-        self.climbs.setdefault(device, Climb(device, at_ms))
+    # ---- the fold ----
 
-    def dropped(self, device: str) -> None:
-        """Asked to sleep again: nobody expects it any more."""
-        self.climbs.pop(device, None)
+    def asked(self, body: Mapping[str, Any], slept: bool) -> None:
+        """A command was issued. `slept`: the unit sleeps by our word, so that a mode wakes it as well."""
+        device, intent = str(body["device"]), body["intent"]
+        if intent == "Sleep":
+            self.climbs.pop(device, None)
+        elif intent == "Wake" or (slept and intent in ("SetMode", "PowerTarget")):
+            self._wakes.add(str(body["id"]))
 
-    def steps(self, fleet: Fleet, now_ms: int, sockets: Mapping[str, Socket] | None = None) -> list[Step]:
-        """What is to be done now. Who hashes is off the ladder; the least efficient wait for those that earn more."""
-        if now_ms - self.day_ms >= 86_400_000:
-            self.day_ms, self.spent = now_ms, Counter()
-        under_way = Counter(c.tried[-1] for c in self.climbs.values() if c.tried)
-        found: list[Step] = []
-        late: list[tuple[float, Climb, int]] = []
-        for device in list(self.climbs):
+    def heard(self, body: Mapping[str, Any], at_ms: int) -> None:
+        """A receipt came: whatever the outcome of a wake, from now on the unit is expected back."""
+        if str(body["id"]) not in self._wakes:
+            return
+        self._wakes.discard(str(body["id"]))
+        device, outcome, words = str(body["device"]), str(body["outcome"]), str(body.get("text", ""))
+        climb = self.climbs.get(device)
+        if climb is None or at_ms - climb.woken_ms > FORGET_S * 1000:
+            climb = Climb(device, at_ms)
+        # Asked again while it is awaited, it is as late as it was; seen to start, it gets its time before the next rung.
+        tried_ms = at_ms if outcome == "verified" else climb.tried_ms
+        self.climbs[device] = replace(climb, outcome=outcome, words=words, tried_ms=tried_ms)
+
+    def tried(self, body: Mapping[str, Any], at_ms: int) -> None:
+        """A rung was tried (`straggler.step`)."""
+        device, rung = str(body["device"]), str(body["rung"])
+        climb = self.climbs.get(device, Climb(device, at_ms))
+        self.climbs[device] = replace(climb, tried=(*climb.tried, rung), tried_ms=at_ms)
+        self._spent[floor_ms(at_ms, _DAY_MS), rung] += 1
+        if rung == "pdu":
+            self.cycling[str(body["load"])] = device
+
+    def closed(self, load: str, at_ms: int) -> None:
+        """The socket of a power cycle is closed again: from now on its miner is given time."""
+        device = self.cycling.pop(load, "")
+        if device in self.climbs:
+            self.climbs[device] = replace(self.climbs[device], tried_ms=at_ms)
+
+    # ---- what follows ----
+
+    def expected(self, fleet: Fleet, now_ms: int) -> dict[str, tuple[Climb, int]]:
+        """Device to (climb, unit) of all that were woken lately and do not hash, whatever they do."""
+        found = {}
+        for device, climb in self.climbs.items():
             unit = fleet.roster.index.get(device)
-            if unit is None or (fleet.fresh[unit] and int(fleet.state[unit]) in _UP):
-                del self.climbs[device]
+            if unit is None or now_ms - climb.woken_ms > FORGET_S * 1000:
                 continue
-            climb = self.climbs[device]
-            envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
-            since_ms = max(climb.woken_ms, climb.tried_ms)
-            if now_ms - since_ms >= envelope.ramp_up_s * self.margin_factor * 1000:
-                late.append((envelope.mode(envelope.normal).j_per_th, climb, unit))
-        for _, climb, unit in sorted(late, key=lambda one: (one[0], one[1].device)):
-            rung = self._next(climb, fleet, unit, sockets or {})
-            if rung is None:
-                continue
-            if self.budget.left(rung, self.spent[rung], under_way[rung]) == 0:
-                continue
-            self.spent[rung] += 1
-            under_way[rung] += 1
-            self.climbs[climb.device] = Climb(climb.device, climb.woken_ms, (*climb.tried, rung), now_ms)
-            found.append(_step(climb.device, rung, fleet, unit, now_ms, (sockets or {}).get(climb.device)))
+            if not (fleet.fresh[unit] and int(fleet.state[unit]) in _UP):
+                found[device] = (climb, unit)
         return found
 
-    def _next(self, climb: Climb, fleet: Fleet, unit: int, sockets: Mapping[str, Socket]) -> str | None:
-        group = fleet.roster.groups[int(fleet.roster.group[unit])]
-        for rung in self.rungs_of.get(group.envelope.firmware, RUNGS):
+    def steps(self, fleet: Fleet, now_ms: int, sockets: Mapping[str, Load], eligible: Bools) -> list[Step]:
+        """What is to be done now, the most efficient first. `sockets` are those that feed one miner alone, by that miner;
+        `eligible` (shape [N]) are ours and nobody's else."""
+        expected = self.expected(fleet, now_ms)
+        under_way = Counter(climb.tried[-1] for climb, _ in expected.values() if climb.tried)
+        spent = Counter({rung: self._spent[floor_ms(now_ms, _DAY_MS), rung] for rung in RUNGS})
+        late: list[tuple[float, str, Climb, int]] = []
+        cycled = set(self.cycling.values())
+        for device, (climb, unit) in expected.items():
+            if device in cycled or "ticket" in climb.tried:
+                continue
+            envelope = fleet.roster.envelope(unit)
+            since_ms = max(climb.woken_ms, climb.tried_ms)
+            if eligible[unit] and now_ms - since_ms >= envelope.ramp_up_s * self.margin_factor * 1000:
+                late.append((envelope.mode(envelope.normal).j_per_th, device, climb, unit))
+        found: list[Step] = []
+        for _, device, climb, unit in sorted(late, key=lambda one: one[:2]):
+            rung = self._next(climb, fleet, unit, sockets)
+            if rung is None or self.budget.left(rung, spent[rung], under_way[rung]) == 0:
+                continue
+            spent[rung] += 1
+            under_way[rung] += 1
+            found.append(_step(device, rung, fleet, unit, now_ms, sockets.get(device)))
+        return found
+
+    def _next(self, climb: Climb, fleet: Fleet, unit: int, sockets: Mapping[str, Load]) -> str | None:
+        for rung in fleet.roster.envelope(unit).ladder:
             if rung in climb.tried or (rung == "pdu" and climb.device not in sockets):
                 continue
             if rung in ("retry", "reboot") and not fleet.fresh[unit]:
                 # Nobody answers there: only its supply, or a person, can help.
                 continue
+            if rung == "retry" and int(fleet.state[unit]) in _COMING:
+                continue
             return rung
         return None
 
-    def missing(self, fleet: Fleet, now_ms: int, after_s: float) -> list[dict[str, Any]]:
-        """The report after a restore: who was woken more than `after_s` ago and does not hash, what it costs, what was tried."""
+    def missing(self, fleet: Fleet, now_ms: int, after_s: float, since_ms: int = 0) -> list[dict[str, Any]]:
+        """Who was woken (at or after `since_ms`) more than `after_s` ago and does not hash: what came of the wake, what was
+        tried, the hashrate that is not there. Costliest first."""
         rows = []
-        for climb in self.climbs.values():
-            unit = fleet.roster.index.get(climb.device)
-            if unit is None or now_ms - climb.woken_ms < after_s * 1000:
+        for device, (climb, unit) in self.expected(fleet, now_ms).items():
+            if now_ms - climb.woken_ms < after_s * 1000 or climb.woken_ms < since_ms:
                 continue
-            if fleet.fresh[unit] and int(fleet.state[unit]) in _UP:
+            if fleet.fresh[unit] and int(fleet.state[unit]) in _COMING:
                 continue
-            envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
+            envelope = fleet.roster.envelope(unit)
             rows.append(
                 {
-                    "device": climb.device,
-                    "state": STATES[int(fleet.state[unit])].value,
+                    "device": device,
+                    "state": (STATES[int(fleet.state[unit])] if fleet.fresh[unit] else State.UNREACHABLE).value,
+                    "asked_ms": climb.woken_ms,
                     "late_s": (now_ms - climb.woken_ms) / 1000.0,
+                    "outcome": climb.outcome,
+                    "words": climb.words,
                     "tried": list(climb.tried),
                     "lost_hs": envelope.mode(envelope.normal).hashrate_hs,
                 }
@@ -145,7 +192,7 @@ class Ladder:
         return sorted(rows, key=lambda row: (-row["lost_hs"], row["device"]))
 
 
-def _step(device: str, rung: str, fleet: Fleet, unit: int, now_ms: int, socket: Socket | None) -> Step:
+def _step(device: str, rung: str, fleet: Fleet, unit: int, now_ms: int, socket: Load | None) -> Step:
     reason = f"did not come back after a wake: {rung}"
     match rung:
         case "retry":
@@ -154,8 +201,6 @@ def _step(device: str, rung: str, fleet: Fleet, unit: int, now_ms: int, socket: 
             return Step(device, rung, command(now_ms, device, Reboot(), reason, deadline_s=300.0, priority=6), reason)
         case "pdu":
             assert socket is not None
-            # Off now; the caller switches it on again once the off is verified.
-            off = command(now_ms, socket.device, SwitchLoad(socket.index, False), f"{device} {reason}", priority=6)
-            return Step(device, rung, off, reason)
-    state = STATES[int(fleet.state[unit])].value
-    return Step(device, "ticket", None, f"{device} is {state} and no step brought it back; a person has to look")
+            return Step(device, rung, switch(now_ms, socket, False, f"{device} {reason}", priority=6), reason)
+    state = (STATES[int(fleet.state[unit])] if fleet.fresh[unit] else State.UNREACHABLE).value
+    return Step(device, "ticket", None, f"{state} after a wake, and no step brought it back; a person has to look")

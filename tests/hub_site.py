@@ -63,7 +63,7 @@ def world(folder: Path, miners: int = 30, broker_port: int | None = None, **spec
         hub="alatau",
         site="north",
         miners=miners,
-        pace=40.0,
+        pace=spec.pop("pace", 40.0),
         faults=spec.pop("faults", {}),
         mqtt_host="127.0.0.1",
         mqtt_port=broker_port or free_port(),

@@ -170,6 +170,12 @@ async def missing(
     return _view(request).missing(site, after_s)
 
 
+@router.get(SITE + "/restores")
+async def restores(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
+    """After each order that ended: how many were woken, how many are back, who is missing and what was tried."""
+    return _view(request).restores(site)
+
+
 @router.get(SITE + "/hands")
 async def hands(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""

@@ -304,6 +304,9 @@ class HubView(Protocol):
     def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
         """Miners that were woken and did not come back (`hub.missing`)."""
 
+    def restores(self, site: str) -> list[dict[str, Any]]:
+        """Who was missing some time after each order ended (`restore.reported`), newest first."""
+
     def hands(self, site: str) -> list[dict[str, Any]]:
         """`scope, who, words, at_ms` of everybody else who commands here."""
 

@@ -20,6 +20,7 @@ def add_to(miners: typer.Typer) -> None:
     miners.command("hands")(hands)
     miners.command("release")(release)
     miners.command("missing")(missing_now)
+    miners.command("restores")(restores_then)
 
 
 def tickets(
@@ -87,12 +88,41 @@ def missing_now(
     now_ms, stale_s = last_ms(journal), config.control.stale_after_s
     found = [one for site in state.sites.values() for one in missing(state, site, now_ms, after_s, stale_s)]
     if json:
-        put_json({"as_of_ms": now_ms, "missing": [one.to_json() for one in found]})
+        put_json({"as_of_ms": now_ms, "missing": found})
+        return
+    put_table(f"{len(found)} did not come back", _MISSING, map(_missing_row, found))
+
+
+_MISSING = ("miner", "state", "minutes late", "wake was", "words", "tried", "TH/s lost")
+
+
+def _missing_row(one: dict[str, Any]) -> tuple[Any, ...]:
+    minutes, tried = round(one["late_s"] / 60, 1), ", ".join(one["tried"])
+    device, lost_ths = one["device"].partition("/")[2], one["lost_hs"] / 1e12
+    return device, one["state"], minutes, one["outcome"], one["words"], tried, lost_ths
+
+
+def restores_then(folder: Folder, json: Json = False) -> None:
+    """After each order that ended: how many were woken, how many came back, who is missing and what was tried."""
+    from hub.missing import restores
+    from kernel.clock import iso
+
+    _, _, state = opened(folder)
+    found = [body for site in state.sites.values() for body in restores(site)]
+    if json:
+        put_json({"restores": found})
         return
     rows = [
-        (one.device.partition("/")[2], one.state, round(one.late_s / 60, 1), one.outcome, one.words, one.lost_hs / 1e12)
+        (
+            one["order"],
+            iso(one["ended_ms"])[5:16],
+            round(one["after_s"] / 60),
+            one["woken"],
+            one["back"],
+            one["lost_hs"] / 1e12,
+        )
         for one in found
     ]
-    put_table(
-        f"{len(rows)} did not come back", ("miner", "state", "minutes late", "wake was", "words", "TH/s lost"), rows
-    )
+    put_table(f"{len(rows)} restores", ("order", "ended", "minutes after", "woken", "back", "TH/s lost"), rows)
+    for one in found[:1]:
+        put_table("Missing after the last", _MISSING, map(_missing_row, one["missing"]))

@@ -141,6 +141,19 @@ class LoopPart(Part):
     keep_c: float = Field(default=5.0, ge=-40, le=40)
 
 
+class LadderPart(Part):
+    """What is done about miners that do not come back after a wake: budgets of reboots and power cycles, how many ramp-up
+    times each rung is given, and when after a restore the report of who is missing is written."""
+
+    enabled: bool = True
+    reboots_a_day: int = Field(default=50, ge=0)
+    reboots_at_once: int = Field(default=5, ge=0)
+    cycles_a_day: int = Field(default=10, ge=0)
+    cycles_at_once: int = Field(default=2, ge=0)
+    margin_factor: float = Field(default=1.5, ge=1, le=10)
+    report_after_s: Seconds = 1200.0
+
+
 class TransformerPart(Part):
     """The site's transformer: nameplate, the hot spot's limit, the ambient that is taken where no weather curve is known.
     Rises and exponents as in `grid.transformer`."""
@@ -207,6 +220,7 @@ class Site(Part):
     sensors: tuple[Device, ...] = ()
     loads: tuple[LoadPart, ...] = ()
     loops: tuple[LoopPart, ...] = ()
+    ladder: LadderPart = LadderPart()
     run_on_s: Seconds = 300.0
     """Cooling runs on so long after the last miner that it serves fell asleep."""
     lessons: Existing | None = None

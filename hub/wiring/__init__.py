@@ -30,6 +30,7 @@ from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.settling import SettleDuty
 from hub.simulation import SimulatedSite
 from hub.state import SiteState
+from hub.stragglers import StragglerDuty
 from hub.twin.spec import TwinSpec
 from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
@@ -152,6 +153,7 @@ def put_together(
     provisions = Provisions(config, base.folder, base.data, state.miners)
     duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, provisions.pool_rule))
     stale_s = config.control.stale_after_s
+    duties.append(StragglerDuty(state, recorder, clock, actuators, max(rhythm.work_s, 5.0), stale_s))
     duties.append(
         CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
     )

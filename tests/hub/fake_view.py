@@ -240,6 +240,10 @@ class FakeView:
         self._site(site)
         return []
 
+    def restores(self, site: str) -> list[dict[str, Any]]:
+        self._site(site)
+        return []
+
     def hands(self, site: str) -> list[dict[str, Any]]:
         self._site(site)
         return []

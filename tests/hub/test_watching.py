@@ -195,9 +195,10 @@ def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: Worl
     late_ms = world.now_ms + 600_000
     assert missing(world.state, world.site, late_ms, 1200.0, 3600.0) == [], "not yet late"
     (one,) = missing(world.state, world.site, late_ms, 300.0, 3600.0)
-    assert (one.device, one.state, one.outcome) == ("hub/site/m1", "stopped", "unknown") and one.lost_hs > 1e14
+    assert (one["device"], one["state"], one["outcome"]) == ("hub/site/m1", "stopped", "unknown")
+    assert one["lost_hs"] > 1e14
     silent = missing(world.state, world.site, late_ms, 300.0, 60.0)
-    assert [one.state for one in silent] == ["unreachable", "unreachable"], "whoever is silent is not back"
+    assert [one["state"] for one in silent] == ["unreachable", "unreachable"], "whoever is silent is not back"
     world.verified("m1", Sleep())
     assert missing(world.state, world.site, late_ms + 600_000, 300.0, 36_000.0) == [], "a later shed is no absence"
 

@@ -21,7 +21,6 @@ from miner_control.command import (
 from miner_control.fleet import ASLEEP, STATE_CODE, Fleet
 from miner_control.health import PoolRule
 from miner_control.miner import State
-from miner_control.stragglers import Budget, Ladder, Socket
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster, seen
 
 ROLLOUT = Rollout(canary=2, wave_share=0.25, failure_share=0.1, gap_s=60.0)
@@ -192,59 +191,6 @@ def test_pools_need_the_allow_list_and_another_person():
     assert campaign.due(found, NOW_MS) is None, "one's own vote never counts"
     campaign.changed("approved", "boris", "")
     assert isinstance(campaign.due(found, NOW_MS), Wave)
-
-
-# --- the ladder -----------------------------------------------------------------------------------------------------------
-
-
-def stuck(count: int = 1, state: State = State.ASLEEP, age_s: float = 1.0) -> Fleet:
-    who = roster([envelope("a", ramp_up_s=100.0)], count)
-    said = seen(who, mode=ASLEEP, age_s=age_s)
-    return fleet(who, replace(said, state=np.full(count, STATE_CODE[state], dtype=np.int8)))
-
-
-def test_a_straggler_climbs_one_rung_at_a_time():
-    ladder = Ladder({})
-    ladder.woken("h/s/m00000", NOW_MS)
-    sockets = {"h/s/m00000": Socket("h/s/pdu-1", 7)}
-    found, rungs, at_ms = stuck(), [], NOW_MS
-    for _ in range(80):
-        at_ms += 10_000
-        rungs += [(step.rung, (at_ms - NOW_MS) // 1000) for step in ladder.steps(found, at_ms, sockets)]
-    assert rungs == [("retry", 150), ("reboot", 300), ("pdu", 450), ("ticket", 600)]
-
-
-def test_who_hashes_again_leaves_the_ladder_and_the_silent_are_not_asked():
-    ladder = Ladder({})
-    ladder.woken("h/s/m00000", NOW_MS)
-    silent = stuck(state=State.UNREACHABLE, age_s=9999.0)
-    (step,) = ladder.steps(silent, NOW_MS + 200_000)
-    assert step.rung == "ticket" and step.command is None and "unreachable" in step.words
-    assert ladder.missing(silent, NOW_MS + 400_000, 300.0)[0]["tried"] == ["ticket"]
-    well = fleet(silent.roster)
-    assert ladder.steps(well, NOW_MS + 500_000) == [] and ladder.missing(well, NOW_MS + 500_000, 0.0) == []
-
-
-def test_a_common_cause_does_not_reboot_the_site():
-    found = stuck(40)
-    ladder = Ladder({"antminer": ("reboot", "ticket")}, Budget(reboots_a_day=8, reboots_at_once=5))
-    for device in found.devices:
-        ladder.woken(device, NOW_MS)
-    first = ladder.steps(found, NOW_MS + 200_000)
-    assert [step.rung for step in first] == ["reboot"] * 5
-    rest = [step.rung for at in range(2, 40) for step in ladder.steps(found, NOW_MS + at * 200_000)]
-    assert rest.count("reboot") <= 3
-
-
-def test_the_report_of_who_is_missing():
-    found = stuck(3)
-    ladder = Ladder({})
-    for device in found.devices:
-        ladder.woken(device, NOW_MS)
-    ladder.dropped(found.devices[2])
-    assert ladder.missing(found, NOW_MS + 100_000, 600.0) == []
-    rows = ladder.missing(found, NOW_MS + 600_000, 600.0)
-    assert [row["device"] for row in rows] == list(found.devices[:2]) and rows[0]["lost_hs"] == 100e12
 
 
 def test_firmware_goes_back_by_the_image_of_what_ran():

@@ -66,7 +66,7 @@ def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> F
     """The site's fleet as the state shows it at an instant."""
     seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
     asked = site.standing.asked(now_ms)
-    held = site.campaigns.held()
+    held = site.campaigns.held() | site.pulses.held()
     if held and not ordered(state, site, now_ms):
         units = [site.roster.index[device] for device in held if device in site.roster.index]
         asked.hands_off[units] = True
@@ -133,7 +133,9 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     loops = loops_at(site.around, state.snapshot, air_c(state, now_ms), now_ms)
     heat_w = site.config.heat_least_w + sum(map(heat_floor_w, loops))
     terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=heat_w)
-    decision = step(now_ms, fleet, site.schedule, limits, terms, meters)
+    # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.
+    schedule = None if site.pulses.watching else site.schedule
+    decision = step(now_ms, fleet, schedule, limits, terms, meters)
     guarded = guard(
         fleet,
         _allocation(decision, fleet),

@@ -46,6 +46,14 @@ def _restored(body: Mapping[str, Any]) -> str:
     return text + (f"; {len(body['missing'])} missing" if body["missing"] else "")
 
 
+def _pulse(body: Mapping[str, Any]) -> str:
+    result = body.get("result")
+    if body.get("outcome") != "judged" or not result:
+        return f"pulse of rack {body.get('rack')} proved nothing: {body.get('why')}"
+    where = f"hangs on {result['feeder']}" if result["feeder"] else "moved no feeder clearly"
+    return f"rack {body.get('rack')} {where}, the register says {result['declared'] or 'nothing'}"
+
+
 _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
     "hub.stopped": lambda b: "the hub stopped in order",
@@ -66,6 +74,10 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hand.gone": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')} is off",
     "dynamics.learnt": lambda b: f"learnt of {b.get('model')} under {b.get('firmware')}",
     "fact.learnt": lambda b: f"{len(b.get('facts', ()))} facts of where miners stand, by {b.get('source')} ({b.get('by')})",
+    "pulse.asked": lambda b: f"{len(b.get('racks', ()))} racks to be proven by pulse, asked by {b.get('by')}",
+    "pulse.step": lambda b: f"pulse: {b.get('step')} {b.get('rack') or b.get('why') or ''}".rstrip(),
+    "pulse.judged": lambda b: _pulse(b),
+    "pulse.ended": lambda b: f"pulses ended: {b.get('why')}",
     "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
     "campaign.changed": lambda b: _campaign(b),
     "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",

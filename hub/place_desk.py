@@ -7,6 +7,7 @@ from typing import Any
 
 import hub.api.view as shape
 from hub.positions import fact_line, facts_asked
+from hub.pulses import proof_asked, proven_facts, pulse_lines
 from hub.runtime import Rooms
 from hub.state import SiteState
 from miner_control.register import Fact, facts_body
@@ -38,6 +39,32 @@ class PlaceDesk:
         if news and not dry:
             await self._rooms.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
         return {"dry_run": dry, "known": len(asked) - len(news), "learnt": [fact_line(fact) for fact in news]}
+
+    # ---- rack pulses ----
+
+    def pulses(self, site: str) -> dict[str, Any]:
+        return pulse_lines(self._site(site))
+
+    async def prove(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            asked = proof_asked(self._rooms.state, here, body, by, self._rooms.clock.now_ms())
+            await self._rooms.recorder.commit(here.key, "pulse.asked", asked)
+        return pulse_lines(here)
+
+    async def stop_proof(self, site: str, by: str, why: str) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            if here.pulses.running is None:
+                raise shape.NotThere(f"no rack is proven at {site}")
+            body = {"id": here.pulses.running.id, "step": "stopped", "by": by, "why": why}
+            await self._rooms.recorder.commit(here.key, "pulse.step", body)
+        return pulse_lines(here)
+
+    async def apply_pulses(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            return await self._learn(here, proven_facts(here), by, dry)
 
     def _site(self, name: str) -> SiteState:
         for site in self._rooms.state.sites.values():

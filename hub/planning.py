@@ -148,6 +148,8 @@ class PlanDuty:
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
         site, state, config, now_ms = self._site, self._state, self._config, self._clock.now_ms()
+        if site.pulses.watching:
+            return  # A rack sleeps for its pulse: a plan made now would count it as gone.
         limits, curves = planned_limits(state, site, now_ms), state.all_curves()
         numbers = numbers_of(config, site, self._tariff.currency)
         why = due(self._made, numbers, now_ms, curves, limits)

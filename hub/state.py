@@ -35,6 +35,7 @@ from miner_control.lesson_book import LessonBook
 from miner_control.lessons import refined
 from miner_control.load import LoadBook
 from miner_control.miner import Miner
+from miner_control.pulse import PulseBook
 from miner_control.register import Register, facts_of
 from miner_control.standing import Standing
 from miner_control.stragglers import Budget, Ladder
@@ -86,6 +87,7 @@ class SiteState:
     restores: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Reports of who was missing after a restore, by order."""
     campaigns: CampaignBook = field(default_factory=CampaignBook)
+    pulses: PulseBook = field(default_factory=PulseBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
     lessons: LessonBook = field(default_factory=LessonBook)
@@ -153,7 +155,7 @@ class SiteState:
 
 _LOGGED = (
     "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "straggler.", "restore.",
-    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "access.denied",
+    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "pulse.", "access.denied",
 )  # fmt: skip
 
 
@@ -233,6 +235,8 @@ class HubState:
             site.tickets.apply(kind, body, event.at_ms)
         elif kind.startswith("campaign."):
             site.campaigns.apply(kind, body, event.at_ms)
+        elif kind.startswith("pulse."):
+            site.pulses.apply(kind, body, event.at_ms)
         elif kind == "dynamics.learnt":
             site.learn(body)
         elif kind == "fact.learnt":
@@ -268,6 +272,7 @@ class HubState:
                 site.issued += 1
             elif kind == "command.receipt":
                 site.campaigns.apply(kind, body, event.at_ms)
+                site.pulses.apply(kind, body, event.at_ms)
                 if body["intent"] == "SetCredential" and body["outcome"] == "accepted" and body.get("name"):
                     site.credentials[str(body["device"])] = str(body["name"])
                 outcome = str(body["outcome"])

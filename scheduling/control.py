@@ -159,6 +159,9 @@ def step(
     hard = any(found is not None and found.priority <= Priority.FEEDER for found in must)
     policy = Policy.MODES_FIRST if _short(active, corridor, now_ms) else Policy.MERIT
     miners_w = (target_w - overhead.site_fixed_w) / overhead.site_factor
+    if target_w == settled_w:
+        # There and back again is not the same number: a hair too little would sell a whole rung.
+        miners_w = float(fleet.settled_w.sum())
     found = allocate(
         urgent(fleet) if hard else fleet, miners_w, feeder_cap_w=cap_w, phase_cap_w=phase_cap_w, policy=policy
     )

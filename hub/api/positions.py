@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API's register: where miners stand and whose they are, as dated facts."""
+"""The API's register: where miners stand and whose they are, as dated facts; racks proven by pulse."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from hub.access import Principal
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of
+from hub.api.routes import SITE, object_of, texts_of
 from hub.api.view import PlaceDesk
 
 router = APIRouter(prefix="/api/v1")
@@ -69,5 +69,59 @@ async def learn(request: Request, site: str, by: Principal = Depends(Need("miner
     body = await object_of(request)
     told = await _places(request).learn(site, body, by.who)
     detail = {"facts": len(told["learnt"]), "source": body.get("source", ""), "dry_run": told["dry_run"]}
+    await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
+    return told
+
+
+PROOF_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["racks"],
+                    "properties": {
+                        "racks": {"type": "array", "items": {"type": "string"}},
+                        "off_s": {"type": "number", "description": "how long each sleeps, and is watched around it"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get(SITE + "/pulses")
+async def pulses(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
+    """The racks under proof, the newest word of the meters on each, and every mismatch with the register."""
+    return _places(request).pulses(site)
+
+
+@router.post(SITE + "/pulses", status_code=201, openapi_extra=PROOF_SCHEMA)
+async def prove(request: Request, site: str, by: Principal = Depends(Need("miner:prove"))) -> dict[str, Any]:
+    """Prove racks against their feeders' meters: one after the other sleeps for a while and is woken again."""
+    body = await object_of(request)
+    told = await _places(request).prove(site, body, by.who)
+    await request.app.state.guard.audit.acted(by, "miner:prove", site, "begun", {"racks": body.get("racks")})
+    return told
+
+
+@router.post(SITE + "/pulses/stop")
+async def stop(request: Request, site: str, by: Principal = Depends(Need("miner:prove"))) -> dict[str, Any]:
+    """No further rack; the one that sleeps is woken."""
+    body = await object_of(request)
+    (why,) = texts_of(body, "why") if "why" in body else ("",)
+    told = await _places(request).stop_proof(site, by.who, why)
+    await request.app.state.guard.audit.acted(by, "miner:prove", site, "stopped", {"why": why})
+    return told
+
+
+@router.post(SITE + "/pulses/apply")
+async def apply(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
+    """Take in as facts which feeders were proven by pulse. `dry_run` only tells them."""
+    body = await object_of(request)
+    told = await _places(request).apply_pulses(site, by.who, body.get("dry_run") is True)
+    detail = {"facts": len(told["learnt"]), "source": "rack pulse", "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return told

@@ -281,6 +281,18 @@ class PlaceDesk(Protocol):
         """Take facts in (`hub.positions.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
         every fault."""
 
+    def pulses(self, site: str) -> dict[str, Any]:
+        """`running, racks, mismatches` of the rack pulses (`hub.pulses.pulse_lines`)."""
+
+    async def prove(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        """Begin to prove racks (`hub.pulses.proof_asked`); as `pulses`. Raises ConfigError with every fault."""
+
+    async def stop_proof(self, site: str, by: str, why: str) -> dict[str, Any]:
+        """No further rack; the one that sleeps is woken. As `pulses`. Raises NotThere where none is proven."""
+
+    async def apply_pulses(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        """Take in as facts what the pulses have proven; as `learn`."""
+
 
 class HubView(Protocol):
     """A running hub as seen from outside. Every method raises NotThere for a site, order or report that is not."""

@@ -25,6 +25,7 @@ from hub.learning import LearnDuty
 from hub.office import Office
 from hub.planning import PlanDuty
 from hub.provisions import Provisions
+from hub.pulses import PulseDuty
 from hub.recorder import Recorder, at_once, in_thread
 from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.settling import SettleDuty
@@ -157,6 +158,8 @@ def put_together(
     duties.append(
         CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
     )
+    deadline_s = config.control.command_deadline_s
+    duties.append(PulseDuty(state, recorder, clock, actuators, rhythm.work_s, stale_s, deadline_s))
     archive, pace = base.book.archive, Pace.of(config)
     duties.append(LearnDuty(state, recorder, clock, offload, archive, rhythm.learn_s, pace.stale_s, pace.meter_fresh_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []

@@ -62,6 +62,19 @@ class FakePlaces:
         self._known(site)
         return {"dry_run": False, "known": 0, "learnt": []}
 
+    def pulses(self, site: str) -> dict[str, Any]:
+        self._known(site)
+        return {"running": None, "racks": [], "mismatches": []}
+
+    async def prove(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        return self.pulses(site)
+
+    async def stop_proof(self, site: str, by: str, why: str) -> dict[str, Any]:
+        raise NotThere(f"no rack is proven at {site}")
+
+    async def apply_pulses(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        return await self.learn(site, {}, by)
+
 
 class FakeView:
     """`faults` holds any of: price, meter, broker, miners, pool, ledger."""

@@ -189,6 +189,15 @@ def test_only_differences_are_asked_and_the_step_is_pure() -> None:
     assert first.reason == "plan: price"
 
 
+def test_staying_as_it_is_asks_nobody_whatever_the_losses() -> None:
+    units, _ = fleet(36)
+    rng = np.random.default_rng(5)
+    for factor, watts in zip(rng.uniform(1.0, 1.6, 300), rng.normal(0.0, 40.0, (300, 36)), strict=True):
+        drawn = replace(units, settled_w=units.settled_w + watts)
+        told = step(NOW, drawn, None, [], Terms(SITE, overhead=Overhead(float(factor))))
+        assert not told.set_points, "a rounding of the losses sold a mode"
+
+
 def test_limits_speak_of_the_meter_and_a_fresh_meter_only_tightens() -> None:
     units, _ = fleet(20)
     terms = Terms(SITE, Overhead(1.05, 2_000.0))

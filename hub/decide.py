@@ -66,7 +66,7 @@ def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> F
     """The site's fleet as the state shows it at an instant."""
     seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
     asked = site.standing.asked(now_ms)
-    held = site.campaigns.held() | site.pulses.held()
+    held = site.kept_apart()
     if held and not ordered(state, site, now_ms):
         units = [site.roster.index[device] for device in held if device in site.roster.index]
         asked.hands_off[units] = True

@@ -127,6 +127,10 @@ class SiteState:
     def _known(self) -> dict[Key, Envelope]:
         return refined(self.assumed, self.lessons.told)
 
+    def kept_apart(self) -> frozenset[str]:
+        """Units that the plan leaves alone: a campaign or a rack's pulse has them."""
+        return self.campaigns.held() | self.pulses.held()
+
     def scopes(self) -> dict[str, str]:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
         found = {f"{self.key}/{feeder}": meter for feeder, meter in self.feeder_meters.items()}

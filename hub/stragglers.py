@@ -29,9 +29,9 @@ def sockets_of(site: SiteState) -> dict[str, Load]:
 
 
 def eligible(site: SiteState) -> Bools:
-    """Units that the ladder may touch: ours, in nobody else's hands and held by no campaign."""
+    """Units that the ladder may touch: ours, in nobody else's hands and held by no campaign and no pulse."""
     found = site.roster.ours & ~site.standing.held
-    for device in site.campaigns.held():
+    for device in site.kept_apart():
         found[site.roster.index[device]] = False
     return np.asarray(found, dtype=np.bool_)
 

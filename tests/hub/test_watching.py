@@ -12,6 +12,7 @@ from hub.config import load
 from hub.missing import missing
 from hub.recorder import Recorder, at_once
 from hub.state import HubState
+from hub.stragglers import StragglerDuty
 from hub.watching import WatchDuty
 from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
@@ -201,6 +202,27 @@ def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: Worl
     assert [one["state"] for one in silent] == ["unreachable", "unreachable"], "whoever is silent is not back"
     world.verified("m1", Sleep())
     assert missing(world.state, world.site, late_ms + 600_000, 300.0, 36_000.0) == [], "a later shed is no absence"
+
+
+def test_a_ticket_of_who_did_not_come_back_is_closed_by_its_hashing_alone(world: World) -> None:
+    ladder = StragglerDuty(world.state, world.recorder, world.clock, {}, 5.0, 60.0)
+
+    def look() -> list[str]:
+        asyncio.run(world.recorder.flush())
+        asyncio.run(ladder.do())
+        asyncio.run(world.recorder.flush())
+        return [ticket.what for ticket in world.site.tickets.tickets()]
+
+    world.verified("m1", Wake())
+    world.now_ms += 3_600_000
+    assert look() == ["did not come back"], "it says nothing: no rung but a person"
+    assert world.events("straggler.step")[0]["rung"] == "ticket"
+    for _ in range(3):
+        world.heard("m1", state="asleep", hashrate_hs=0.0)
+        world.round()
+    assert look() == ["did not come back"], "speaking is not hashing"
+    world.heard("m1")
+    assert look() == []
 
 
 def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> None:

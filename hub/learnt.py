@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was learnt of each model against what was assumed, as lines for API and command line."""
+"""What was learnt of each model against what was assumed, and of each miner against now, for API and command line."""
 
 from collections.abc import Iterator, Mapping
 from math import isclose
 from typing import Any
 
+from kernel.reading import Reading
 from miner_control.envelope import Envelope
 from miner_control.learn import Estimate, Key, Learnt
 from miner_control.lessons import MODES, TIMES, refined
+from miner_control.usual import UsualBook
 
 
 def learnt_lines(found: Mapping[Key, Learnt], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:
@@ -70,3 +72,20 @@ def envelope_json(envelope: Envelope) -> dict[str, Any]:
         "modes": {mode.name: {"power_w": mode.power_w, "hashrate_hs": mode.hashrate_hs} for mode in envelope.modes},
         **{name: getattr(envelope, name) for name in (*TIMES, "min_on_s", "min_off_s")},
     }
+
+
+def usual_json(book: UsualBook, unit: int, now: Reading | None) -> dict[str, Any] | None:
+    """What a miner is usually like in its normal mode, beside what it told last; None where nothing is known yet.
+
+    `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `usual` and `now` (None where it is not told).
+    """
+    found, days = book.of(unit)
+    if not days:
+        return None
+    rate, power_w = (None if now is None else now.number(name) for name in ("hashrate_hs", "power_w"))
+    told = {
+        "hashrate_hs": rate,
+        "j_per_th": power_w / (rate / 1e12) if power_w is not None and rate else None,
+        "chip_c": None if now is None else now.number("temp_chip_max_c"),
+    }
+    return {"days": days, **{name: {"usual": usual, "now": told[name]} for name, usual in found.items()}}

@@ -39,6 +39,7 @@ from miner_control.pulse import PulseBook
 from miner_control.register import Register, facts_of
 from miner_control.standing import Standing
 from miner_control.stragglers import Budget, Ladder
+from miner_control.usual import UsualBook
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
 from telemetry.alarm_condition import Places
@@ -93,6 +94,7 @@ class SiteState:
     lessons: LessonBook = field(default_factory=LessonBook)
     peak: MonthPeak = field(init=False)
     shadow: ShadowBook = field(init=False)
+    usual: UsualBook = field(init=False)
 
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
@@ -100,6 +102,7 @@ class SiteState:
         part = self.config.ladder
         budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
         self.ladder = Ladder(budget, part.margin_factor)
+        self.usual = UsualBook(self.roster.index)
 
     @property
     def roster(self) -> Roster:
@@ -243,6 +246,8 @@ class HubState:
             site.pulses.apply(kind, body, event.at_ms)
         elif kind == "dynamics.learnt":
             site.learn(body)
+        elif kind == "usual.learnt":
+            site.usual.apply(body)
         elif kind == "fact.learnt":
             site.place(body)
             self._moved(site)
@@ -280,6 +285,8 @@ class HubState:
                 if body["intent"] == "SetCredential" and body["outcome"] == "accepted" and body.get("name"):
                     site.credentials[str(body["device"])] = str(body["name"])
                 outcome = str(body["outcome"])
+                if outcome == "verified" and body["intent"] in ("InstallFirmware", "RollBackFirmware"):
+                    site.usual.forget(str(body["device"]))
                 site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
                 site.receipts.appendleft({**body, "at_ms": event.at_ms})
 

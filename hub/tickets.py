@@ -80,10 +80,10 @@ class Rounds:
         self._gone: dict[Key, int] = {}
 
     def judge(
-        self, book: TicketBook, findings: Iterable[HealthFinding], speaking: frozenset[str]
+        self, book: TicketBook, findings: Iterable[HealthFinding], over: frozenset[Key]
     ) -> list[tuple[str, dict[str, Any]]]:
-        """The events of one round. `speaking` are the devices that were examined on fresh readings. Who did not come back
-        is judged by the ladder."""
+        """The events of one round. `over`: what is not found any more on a fresh reading that can tell. Who did
+        not come back is judged by the ladder."""
         now = {(one.device, one.what): one for one in findings}
         told: list[tuple[str, dict[str, Any]]] = []
         self._seen = {key: self._seen.get(key, 0) + 1 for key in now}
@@ -105,7 +105,7 @@ class Rounds:
                 )
         for ticket in book.tickets():
             key = (ticket.device, ticket.what)
-            if key in now or ticket.device not in speaking or ticket.what == WHAT:
+            if key in now or key not in over or ticket.what == WHAT:
                 continue
             self._gone[key] = self._gone.get(key, 0) + 1
             if self._gone[key] >= TWICE:

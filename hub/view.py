@@ -17,7 +17,7 @@ from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
-from hub.learnt import envelope_json, learnt_lines
+from hub.learnt import envelope_json, learnt_lines, usual_json
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.missing import missing, restores
@@ -219,6 +219,7 @@ class LiveView:
             "at_ms": found.at_ms if found else None,
             "values": values,
             "can": envelope_json(here.envelope(key)),
+            "usual": usual_json(here.usual, index, found),
             "why": why or str(values.get("error_text") or ""),
             "commands": commands[:50],
         }

@@ -5,9 +5,11 @@ A command of ours that was verified and is found undone, with nothing of ours un
 is somebody else's hand (`miner_control.takeover`). Such a miner is left alone (`owner.changed`) until a person releases it.
 A container that runs tactics of its own, or a firmware whose own schedule is on, is named (`hand.seen`), once for each
 wording, until it is switched off (`hand.gone`).
+
+What is usual of each miner is told once a day (`usual.learnt`): the checks compare with it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hub.config import Site
@@ -18,9 +20,12 @@ from kernel.clock import Clock
 from kernel.reading import Reading
 from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
-from miner_control.health import HealthFinding, PoolRule, Usual, examine
+from miner_control.health import HealthFinding, PoolRule, Usual, examine, may_be_over
+from miner_control.lessons import SETTLED_S
 from miner_control.register import Register
+from miner_control.seen import seen_of, told_of
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
+from miner_control.usual import Lately, usuals
 
 SIGHT_MS = 24 * 3_600_000
 """Sightings older than this prove nothing about today."""
@@ -49,6 +54,7 @@ class WatchDuty:
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
+        self._lately = {key: Lately(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()}
         self._sighted: dict[str, dict[int, tuple[Done, Reading]]] = {}
 
     async def do(self) -> None:
@@ -61,7 +67,10 @@ class WatchDuty:
         told: Told = []
         for site in self._state.sites.values():
             readings = self._readings(site, now_ms)
-            told += [(site.key, kind, body) for kind, body in self._sick(site, readings)]
+            usual = self._usual(site, now_ms)
+            told += [(site.key, kind, body) for kind, body in self._sick(site, readings, usual)]
+            if (day := self._lately[site.key].day(site.roster, now_ms)) is not None:
+                told.append((site.key, "usual.learnt", day))
             told += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
             told += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
         return told
@@ -71,13 +80,28 @@ class WatchDuty:
         found = {device: table.reading(device) for device in site.roster.devices if device in table.index}
         return {device: reading for device, reading in found.items() if now_ms - reading.at_ms <= self._fresh_ms}
 
-    def _sick(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+    def _usual(self, site: SiteState, now_ms: int) -> list[Usual]:
+        """What is usual of each unit, with what this round adds to it."""
+        roster, table = site.roster, self._state.snapshot.kind("miner")
+        seen, asked = seen_of(roster, table, now_ms), site.standing.asked(now_ms)
+        told = {name: told_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")}
+        fresh_s = self._fresh_ms / 1000
+        return usuals(site.usual, self._lately[site.key].look(roster, seen, asked, told, site.usual, now_ms, fresh_s))
+
+    def _sick(
+        self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[Usual]
+    ) -> list[tuple[str, dict[str, Any]]]:
         findings: list[HealthFinding] = []
-        ours = self._pool_rule(site)
+        ours, index = self._pool_rule(site), site.roster.index
         for device, reading in readings.items():
-            group = int(site.roster.group[site.roster.index[device]])
-            findings += examine(reading, site.roster.groups[group].envelope, Usual(), ours)
-        return self._rounds[site.key].judge(site.tickets, findings, frozenset(readings))
+            group = int(site.roster.group[index[device]])
+            findings += examine(reading, site.roster.groups[group].envelope, usual[index[device]], ours)
+        over = frozenset(
+            (one.device, one.what)
+            for one in site.tickets.tickets()
+            if one.device in readings and may_be_over(one.what, readings[one.device], usual[index[one.device]])
+        )
+        return self._rounds[site.key].judge(site.tickets, findings, over)
 
     def _pool_rule(self, site: SiteState) -> PoolRule | None:
         """Which pools and workers are ours; made again when miners stand elsewhere, for workers are named by place."""

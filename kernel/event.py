@@ -56,6 +56,7 @@ KINDS: Mapping[str, str] = {
     "ticket.opened": "health: a miner is sick, with the evidence; again on relapse",
     "ticket.closed": "health: what it was opened for is gone",
     "dynamics.learnt": "learning: what a model under a firmware was seen to do, and the values that rests on",
+    "usual.learnt": "health: what each miner of a site did over a day in its normal mode, as columns",
     "fact.learnt": "register: where miners stand and whose they are, from when on; who says so",
     "pulse.asked": "rack pulse: racks to be proven against their feeders' meters, by whom",
     "pulse.step": "rack pulse: a rack is held and watched, sleeps, is woken, is back; or was spoilt or stopped, and why",

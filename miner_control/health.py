@@ -19,16 +19,28 @@ WORSE_SHARE: Final = 1.08
 LOW_SHARE: Final = 0.85
 REJECTED_SHARE: Final = 0.03
 STALE_SHARE_S: Final = 900.0
+STALE_GAPS: Final = 12.0
+"""A small miner finds its shares far apart: nothing is stale before so many of its own mean gaps."""
+NEVER_SHARE_S: Final = 3600.0
+_WHILE_HASHING: Final = frozenset(
+    {"dead board", "low hashrate", "degrading efficiency", "throttling", "stopped fan", "stale pool"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What a unit was like when it was well (its own long-run medians), and since when its pool gave no accepted share."""
+    """What a unit is usually like in its normal mode (its own long-run medians), and what is known of it lately.
+
+    `no_share_s`: for how long it hashed while its count of accepted shares stood, None where it tells none; `shares_rose`:
+    a share was seen to be added; `lately_j_per_th`: over the last rounds in its normal mode, None where it is not in it.
+    """
 
     hashrate_hs: float | None = None
     j_per_th: float | None = None
     chip_c: float | None = None
     no_share_s: float | None = None
+    lately_j_per_th: float | None = None
+    shares_rose: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +69,25 @@ Check = Callable[[Reading, Envelope, Usual, PoolRule | None], HealthFinding | No
 
 
 def _finding(
-    reading: Reading, what: str, words: str, remedy: str, *metrics: str, loss_hs: float = 0.0
+    reading: Reading, what: str, words: str, remedy: str, *metrics: str, loss_hs: float = 0.0, **known: float | None
 ) -> HealthFinding:
     seen = {name: reading.values[name] for name in metrics if isinstance(reading.get(name), int | float | str)}
-    return HealthFinding(reading.device, what, words, remedy, {"at_ms": reading.at_ms, **seen}, loss_hs)
+    more = {name: round(value, 3) for name, value in known.items() if value is not None}
+    return HealthFinding(reading.device, what, words, remedy, {"at_ms": reading.at_ms, **seen, **more}, loss_hs)
 
 
 def _nominal_hs(reading: Reading, envelope: Envelope) -> float:
     mode = reading.get("mode")
     name = mode if isinstance(mode, str) and mode in envelope.names else envelope.normal
     return envelope.mode(name).hashrate_hs
+
+
+def _expected_hs(reading: Reading, envelope: Envelope, usual: Usual) -> float:
+    """What it should hash in the mode that it tells: usual is what it does in the normal one."""
+    nominal_hs = _nominal_hs(reading, envelope)
+    if usual.hashrate_hs is None:
+        return nominal_hs
+    return usual.hashrate_hs * nominal_hs / envelope.mode(envelope.normal).hashrate_hs
 
 
 def dead_board(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
@@ -97,7 +118,7 @@ def sick(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | No
 
 def weak(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
     rate = reading.number("hashrate_hs")
-    expected = usual.hashrate_hs or _nominal_hs(reading, envelope)
+    expected = _expected_hs(reading, envelope, usual)
     if rate is None or reading.get("state") != _HASHING or rate >= LOW_SHARE * expected:
         return None
     words = f"hashes at {rate / expected:.0%} of what is usual"
@@ -108,21 +129,20 @@ def weak(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | No
 
 
 def degraded(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
-    rate, power_w = reading.number("hashrate_hs"), reading.number("power_w")
-    if not rate or power_w is None or reading.get("state") != _HASHING or usual.j_per_th is None:
+    lately, before = usual.lately_j_per_th, usual.j_per_th
+    if reading.get("state") != _HASHING or lately is None or before is None or lately <= WORSE_SHARE * before:
         return None
-    now_j_per_th = power_w / (rate / 1e12)
-    if now_j_per_th <= WORSE_SHARE * usual.j_per_th:
-        return None
-    words = f"needs {now_j_per_th:.1f} J/TH, {now_j_per_th / usual.j_per_th - 1:.0%} more than it used to"
+    words = f"needs {lately:.1f} J/TH, {lately / before - 1:.0%} more than it used to"
     return _finding(
-        reading, "degrading efficiency", words, "Clean it, check paste and fans; retune", "hashrate_hs", "power_w"
-    )
+        reading, "degrading efficiency", words, "Clean it, check paste and fans; retune",
+        "hashrate_hs", "power_w", "mode", "temp_chip_max_c", j_per_th=lately, usual_j_per_th=before,
+        usual_hashrate_hs=usual.hashrate_hs, usual_chip_c=usual.chip_c,
+    )  # fmt: skip
 
 
 def throttled(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
     chip_c, rate = reading.number("temp_chip_max_c"), reading.number("hashrate_hs")
-    expected = usual.hashrate_hs or _nominal_hs(reading, envelope)
+    expected = _expected_hs(reading, envelope, usual)
     if chip_c is None or rate is None or reading.get("state") != _HASHING or chip_c < 90.0 or rate >= 0.95 * expected:
         return None
     words = f"{chip_c:.0f} C at the chip and {rate / expected:.0%} of its hashrate: it throttles itself"
@@ -141,14 +161,24 @@ def stopped_fan(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRu
 
 def stale_pool(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
     state = reading.get("pool_state")
-    silent = usual.no_share_s is not None and usual.no_share_s > STALE_SHARE_S and reading.get("state") == _HASHING
+    hashes = reading.get("state") == _HASHING
+    silent = usual.no_share_s is not None and hashes and usual.no_share_s > _patience_s(reading, usual.no_share_s)
     if not silent and not (isinstance(state, str) and state.lower() in ("dead", "disabled", "rejecting")):
         return None
     words = f"no accepted share for {usual.no_share_s:.0f} s" if silent else f"its pool is {state}"
     return _finding(
         reading, "stale pool", words, "Check the pool and the way to it", "pool_url", "pool_state", "shares_accepted",
-        loss_hs=reading.number("hashrate_hs") or 0.0,
+        "uptime_s", loss_hs=reading.number("hashrate_hs") or 0.0, no_share_s=usual.no_share_s,
     )  # fmt: skip
+
+
+def _patience_s(reading: Reading, no_share_s: float) -> float:
+    """How long a miner may go without an accepted share, by the gaps between those that it had since it started."""
+    accepted, uptime_s = reading.number("shares_accepted"), reading.number("uptime_s")
+    if not accepted:
+        return NEVER_SHARE_S
+    gap_s = 0.0 if uptime_s is None else max(0.0, uptime_s - no_share_s) / accepted
+    return max(STALE_SHARE_S, STALE_GAPS * gap_s)
 
 
 def rejected(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
@@ -204,6 +234,16 @@ def _pools(reading: Reading) -> list[tuple[str, str]]:
 CHECKS: Final[Sequence[Check]] = (
     sick, dead_board, weak, throttled, degraded, stopped_fan, stale_pool, rejected, wrong_pool,
 )  # fmt: skip
+
+
+def may_be_over(what: str, reading: Reading, usual: Usual) -> bool:
+    """Whether a reading that does not show a finding says that it is gone: a sleeping miner has no hashrate to judge, and
+    a hub that has just started does not know yet what was lately."""
+    if what in _WHILE_HASHING and reading.get("state") != _HASHING:
+        return False
+    if what == "degrading efficiency":
+        return usual.j_per_th is None or usual.lately_j_per_th is not None
+    return what != "stale pool" or usual.no_share_s is None or usual.shares_rose
 
 
 def examine(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None = None) -> list[HealthFinding]:

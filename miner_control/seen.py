@@ -5,14 +5,39 @@ A failed poll says `unreachable` and tells nothing else, so a unit was heard whe
 be ago is the fleet's to judge.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Codes, Roster, Seen
+from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen
 from miner_control.miner import State
 from telemetry.snapshot import KindTable
 
 _SLEEP_MODES = frozenset({"sleep", "asleep", "off"})
 _UNKNOWN = STATE_CODE[State.UNKNOWN]
+
+
+class Told(NamedTuple):
+    """One metric of each unit, shape [N]: `values` and `at_ms` mean something only where the newest word `has` one."""
+
+    values: Floats
+    at_ms: Ints
+    has: Bools
+
+
+def told_of(roster: Roster, table: KindTable, metric: str, now_ms: int) -> Told:
+    """A metric in the roster's order; of texts only whether there is one, the values are zero."""
+    rows = np.fromiter((table.index.get(device, -1) for device in roster.devices), dtype=np.int64, count=len(roster))
+    known = np.flatnonzero(rows >= 0)
+    values, codes, age_s = table.values(metric, now_ms)
+    found = Told(np.zeros(len(roster)), np.zeros(len(roster), dtype=np.int64), np.zeros(len(roster), dtype=np.bool_))
+    at = rows[known]
+    found.has[known] = (codes[at] == 0) & np.isfinite(age_s[at])
+    good = known[found.has[known]]
+    found.at_ms[good] = now_ms - np.round(age_s[rows[good]] * 1000.0).astype(np.int64)
+    if values.dtype != object:
+        found.values[good] = values[rows[good]]
+    return found
 
 
 def seen_of(roster: Roster, table: KindTable, now_ms: int) -> Seen:

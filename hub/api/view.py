@@ -308,7 +308,8 @@ class HubView(Protocol):
 
     def miner(self, site: str, device: str) -> dict[str, Any]:
         """One miner: `device, model, rack, state, mode, at_ms, values{metric: value or {missing: reason}}, can
-        (`hub.learnt.envelope_json`), why, commands: list[ReceiptLine]`. `device` is the last part of its key."""
+        (`hub.learnt.envelope_json`), usual (`hub.learnt.usual_json`), why, commands: list[ReceiptLine]`. `device` is the
+        last part of its key."""
 
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
         """Work tickets (`hub.tickets`), costliest first."""

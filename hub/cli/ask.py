@@ -95,8 +95,8 @@ def miners_list(
 def miners_show(
     folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
 ) -> None:
-    """Everything that one miner last told, and what it can do as far as it is known."""
-    from hub.learnt import envelope_json
+    """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
+    from hub.learnt import envelope_json, usual_json
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
     from kernel.reading import Missing
@@ -110,9 +110,11 @@ def miners_show(
         name: f"missing: {value.reason.name.lower()} {value.detail}".strip() if isinstance(value, Missing) else value
         for name, value in sorted(found.values.items())
     }
-    can = next((envelope_json(s.envelope(device)) for s in state.sites.values() if device in s.roster.index), None)
+    site = next((one for one in state.sites.values() if device in one.roster.index), None)
+    can = None if site is None else envelope_json(site.envelope(device))
+    usual = None if site is None else usual_json(site.usual, site.roster.index[device], found)
     if json:
-        put_json({"device": device, "at": iso(found.at_ms), "values": values, "can": can})
+        put_json({"device": device, "at": iso(found.at_ms), "values": values, "can": can, "usual": usual})
         return
     put_table(f"{device}, last word {iso(found.at_ms)}", ("metric", "value"), list(values.items()))
     if can is not None:
@@ -121,6 +123,9 @@ def miners_show(
             for name, mode in can.pop("modes").items()
         }
         put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
+    if usual is not None:
+        title = f"What is usual in its normal mode, over {usual.pop('days')} days"
+        put_table(title, ("what", "usual", "now"), [(name, one["usual"], one["now"]) for name, one in usual.items()])
 
 
 def miners_dialects(json: Json = False) -> None:

@@ -8,6 +8,8 @@ MINER_FAULTS: Mapping[str, str] = {
     "sick": "draws its power and hashes nothing",
     "dead": "no power, nobody at its address",
     "board": "one hash board dead",
+    "worn": "draws a sixth more for the same hashes",
+    "no_shares": "hashes, and its pool accepts no share of it though it calls itself alive",
     "overheat": "chips run hot until the protective stop",
     # the answers
     "hung": "accepts and never answers",

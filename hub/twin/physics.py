@@ -112,6 +112,8 @@ class Machines:
         self.energy_ws = np.zeros(n)
         self.hashes = np.zeros(n)
         self.hashes_before = self.nominal_hs * (now_ms - self.started_ms) / 1000.0
+        self.refused_from = np.full(n, np.inf)
+        """Hashes done when the pool began to take no shares."""
         self.chip_c = self.weather.at(now_ms) + self.place_c + self.rise_c
         self._heat_p = np.ones(n)
         self._heat_h = np.ones(n)
@@ -273,7 +275,7 @@ class Machines:
         inlet = self.weather.at(self.at_ms) + float(self.place_c[index])
         load = power / float(self.nominal_w[index])
         fan = 0 if not self.fans[index] else int(min(6200.0, 1200.0 + max(0.0, chip - 30.0) * 95.0))
-        done = float(self.hashes[index] + self.hashes_before[index])
+        done = min(float(self.hashes[index] + self.hashes_before[index]), float(self.refused_from[index]))
         accepted = int(done / (DIFF1_HASHES * 524288.0))
         up_s = max(0, (self.at_ms - int(self.started_ms[index])) // 1000)
         elapsed_s = max(0, (self.at_ms - int(self.hashing_ms[index])) // 1000)
@@ -286,6 +288,15 @@ class Machines:
             dead_boards=int(self.dead_boards[index]), mode=self.modes[index], limit_w=float(self.limit_w[index]),
             percent=float(self.percent[index]),
         )  # fmt: skip
+
+    def take_shares(self, index: int, takes: bool) -> None:
+        """Whether the pool accepts shares of a unit from now on; what it refused is not counted later."""
+        done, stopped = float(self.hashes[index] + self.hashes_before[index]), float(self.refused_from[index])
+        if takes and stopped < np.inf:
+            self.hashes_before[index] -= done - stopped
+            self.refused_from[index] = np.inf
+        elif not takes and stopped == np.inf:
+            self.refused_from[index] = done
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 DAY_MS = 86_400_000
 FOREIGN_MS = 30_000
+WORN_POWER = 7.0 / 6.0
 
 
 @dataclass(slots=True)
@@ -148,7 +149,9 @@ class Site:
         machines.dead_boards[index] = 1 if "board" in unit.faults else 0
         left = (boards - 1) / boards if "board" in unit.faults and boards > 1 else 1.0
         machines.fault_hash[index] = left if powered and "sick" not in unit.faults else 0.0
-        machines.fault_power[index] = 1.0 - (1.0 - left) * 0.9 if powered else 0.0
+        worn = WORN_POWER if "worn" in unit.faults else 1.0
+        machines.fault_power[index] = (1.0 - (1.0 - left) * 0.9) * worn if powered else 0.0
+        machines.take_shares(index, "no_shares" not in unit.faults)
         machines.fault_heat_c[index] = 60.0 if "overheat" in unit.faults else unit.coolant_loss_c
 
     def plug(self, unit: Unit, on: bool, now_ms: int) -> None:

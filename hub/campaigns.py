@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from hub.decide import fleet_at, ordered
 from hub.provisions import Provisions
 from hub.recorder import Offload, Recorder
@@ -70,6 +72,7 @@ def proposed(
         prior_pools=_pools_now(state, devices, rule) if isinstance(intent, SetPools) else None,
         prior_images=_images_now(state, devices, provisions) if isinstance(intent, InstallFirmware) else None,
         fits=fits,
+        elsewhere=frozenset(site.roster.devices[unit] for unit in np.flatnonzero(site.standing.held).tolist()),
         asked_by=by,
     )
 

@@ -156,6 +156,7 @@ def plan_campaign(
     prior_pools: Mapping[str, SetPools] | None = None,
     prior_images: Mapping[str, InstallFirmware] | None = None,
     fits: Fits = Fits(),
+    elsewhere: frozenset[str] = frozenset(),
     asked_by: str = "",
 ) -> CampaignPlan:
     """Who is asked, in which order: canaries spread over the models, then waves. Raises ConfigError with every fault:
@@ -178,7 +179,7 @@ def plan_campaign(
     chosen: list[str] = []
     skipped: list[Skip] = []
     for device in dict.fromkeys(devices):
-        why = _why_not(fleet, fleet.roster.index[device], intent, fits)
+        why = _why_not(fleet, fleet.roster.index[device], intent, fits, device in elsewhere)
         if why:
             skipped.append(Skip(device, why))
         else:
@@ -203,17 +204,18 @@ def plan_campaign(
     )
 
 
-def _why_not(fleet: Fleet, unit: int, intent: Intent, fits: Fits) -> str:
+def _why_not(fleet: Fleet, unit: int, intent: Intent, fits: Fits, elsewhere: bool) -> str:
     envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
     if stranger := fits.why_not(envelope.firmware, envelope.model):
         return stranger
     if type(intent).__name__ not in envelope.commands:
         return f"{envelope.firmware} has no {type(intent).__name__}"
-    if not fleet.roster.ours[unit]:
-        return "belongs to another owner"
+    if not fleet.roster.ours[unit] or elsewhere:
+        return "belongs to another owner" if not elsewhere else "in somebody else's hands"
     if not fleet.fresh[unit]:
         return "unreachable"
-    if not fleet.can_command[unit]:
+    if not fleet.can_command[unit] and not isinstance(intent, WORK):
+        # It failed to obey lately and rests from changes of its load; pools and passwords are no such change.
         return "held back"
     if isinstance(intent, Wake) and not fleet.may_wake[unit]:
         return "rests, has no start left today, or is sick"

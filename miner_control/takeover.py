@@ -131,8 +131,9 @@ def _is_on(setting: Any) -> bool:
 def container_tactics(reading: Reading) -> list[ForeignHand] | None:
     """Price or temperature tactics that a container runs by itself, from its `tactics_json`; None where it does not say.
 
-    It is a list of tactics with a switch each, or lists by name (`RunTactics`, `StopTactics`), of which an empty one does
-    nothing.
+    It is a list of tactics with a switch each, or by name (`RunTactics`, `StopTactics`): lists, of which an empty one does
+    nothing, or tables with a `TacticsType`, of which "0" is off, "1" goes by the price of power and "2" by that of the coin
+    (Bitdeer D40, its maker's page of MQTT topics).
     """
     told = reading.get("tactics_json")
     if not isinstance(told, str) or not told:
@@ -144,11 +145,16 @@ def container_tactics(reading: Reading) -> list[ForeignHand] | None:
         return [ForeignHand(reading.device, who, f"tactics {one.get('name', '')} are on", one) for one in on]
     if not isinstance(tactics, dict):
         return []
-    return [
-        ForeignHand(reading.device, who, f"{name}: {len(listed)} in force", {name: listed})
-        for name, listed in tactics.items()
-        if isinstance(listed, list) and listed
-    ]
+    found = []
+    for name, held in tactics.items():
+        if isinstance(held, list) and held:
+            found.append(ForeignHand(reading.device, who, f"{name}: {len(held)} in force", {name: held}))
+        elif isinstance(held, dict) and (by := _TACTICS.get(str(held.get("TacticsType")))):
+            found.append(ForeignHand(reading.device, who, f"{name} go by the price of {by}", {name: held}))
+    return found
+
+
+_TACTICS: Final[Mapping[str, str]] = {"1": "power", "2": "the coin"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from miner_control.campaign import Campaign, CampaignBook, CampaignPlan, Fits, R
 from miner_control.command import (
     Command,
     InstallFirmware,
+    Locate,
     Pool,
     Reboot,
     RollBackFirmware,
@@ -167,6 +168,17 @@ def test_who_is_left_out_and_why():
         "h/s/m00003": "antminer has no SetMode",
     }
     assert sum(map(len, plan.waves)) == 1
+
+
+def test_work_goes_to_those_that_rest_and_never_to_somebody_elses():
+    found = twenty()
+    none = replace(found, can_command=np.zeros(20, dtype=np.bool_))
+    with pytest.raises(ConfigError, match="20 held back"):
+        plan_campaign("x", none, none.devices, SetMode("low"))
+    elsewhere = frozenset(found.devices[:3])
+    plan = plan_campaign("x", none, none.devices, Locate(True), elsewhere=elsewhere)
+    assert {skip.device for skip in plan.skipped} == elsewhere
+    assert {skip.why for skip in plan.skipped} == {"in somebody else's hands"}
 
 
 def test_a_campaign_that_fits_nobody_is_told_why():

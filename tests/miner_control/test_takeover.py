@@ -62,6 +62,11 @@ def test_schedules_of_firmware_and_container_are_named():
     by_name = json.dumps({"RunTactics": [{"Price": 0.05}], "StopTactics": []})
     (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_name}))
     assert hand.words == "RunTactics: 1 in force"
+    by_type = json.dumps(
+        {"RunTactics": {"TacticsType": "0"}, "StopTactics": {"TacticsType": "1", "ElectricityPrice": {}}}
+    )
+    (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_type}))
+    assert hand.words == "StopTactics go by the price of power"
     for nothing in ({"tactics_json": "{}"}, {"tactics_json": "7"}):
         assert container_tactics(Reading("c1", "container", 1, nothing)) == []
     assert container_tactics(Reading("c1", "container", 1, {})) is None, "who does not say has not said no"

@@ -260,16 +260,22 @@ def from_foreign(
     ours = {"device", "model", "dialect", "host", "feeder", "rack", "position", "owner", "serial", "mac"}
     found: list[dict[str, str]] = []
     faults: list[Fault] = []
-    strange: dict[str, int] = {}
+    strange: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         taken: dict[str, str] = {}
         for column, value in row.items():
             name = str(column).strip().lower().replace("_", " ")
             name = ALIASES.get(name, name)
-            if name in ours:
-                taken.setdefault(name, str(value or "").strip())
-            else:
-                strange.setdefault(str(column), line)
+            said = str(value or "").strip()
+            if name not in ours:
+                strange.setdefault(str(column), "is not understood and was left out")
+            elif taken.get(name) and said and said != taken[name]:
+                strange.setdefault(
+                    str(column), f"also tells the {name}, otherwise than another column, and was left out"
+                )
+            elif not taken.get(name):
+                taken[name] = said
+        taken["host"] = _as_host(taken.get("host", ""))
         words = f"{taken.get('dialect', '')} {taken.get('model', '')}".lower()
         taken["dialect"] = next((dialect for word, dialect in _FIRMWARE_WORDS if word in words and dialect), "")
         taken["device"] = _as_name(taken.get("device", "") or taken.get("serial", "") or taken.get("mac", ""))
@@ -280,10 +286,15 @@ def from_foreign(
             if not taken.get(what)
         ]
         found.append(taken)
-    faults += [
-        Fault(f"column {name}", "is not understood and was left out", "Rename it if it matters") for name in strange
-    ]
+    faults += [Fault(f"column {name}", problem, "Rename it if it matters") for name, problem in strange.items()]
     return found, faults
+
+
+def _as_host(text: str) -> str:
+    """An address out of what exports write: `http://10.0.0.5/`, `10.0.0.5:4028`."""
+    bare = text.partition("://")[2] or text
+    bare = bare.partition("/")[0].strip()
+    return bare.partition(":")[0] if bare.count(":") == 1 else bare
 
 
 def _as_name(text: str) -> str:

@@ -44,6 +44,10 @@ def proposed(
     Raises ConfigError with every fault; nothing is remembered of it.
     """
     faults = _unknown_keys(body)
+    if site.config.observe_only:
+        faults.append(
+            Fault("observe_only", f"{site.config.name} only observes", "Command nothing there, or take it over")
+        )
     name, text = body.get("name"), body.get("intent")
     faults += [
         Fault(key, "is missing or no text", "Write 1 to 100 characters")
@@ -193,6 +197,8 @@ class CampaignDuty:
     async def _turn(self, site: SiteState, campaign: Campaign) -> None:
         now_ms = self._clock.now_ms()
         if ordered(self._state, site, now_ms):
+            # What has not left is taken back: a miner that waits for its image can be shed as any other.
+            self._actuators[site.key].withdraw(campaign.waiting())
             return
         fleet = fleet_at(self._state, site, now_ms, self._stale_s)
         due = campaign.due(fleet, now_ms, self._provisions.named)

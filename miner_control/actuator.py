@@ -221,11 +221,11 @@ class Actuator:
                 able.append(driver)
         return sum(await asyncio.gather(*(one(driver) for driver in able)))
 
-    def withdraw(self, devices: Iterable[str] | None = None) -> int:
-        """Take back what was not sent yet (of these devices, or all); returns how many. What was sent takes its course."""
-        chosen = None if devices is None else set(devices)
+    def withdraw(self, commands: Iterable[str] | None = None) -> int:
+        """Take back what was not sent yet (of these command ids, or all); returns how many. What was sent takes its course."""
+        chosen = None if commands is None else set(commands)
         unsent = [
-            live for (device, _), live in self._live.items() if not live.sent and (chosen is None or device in chosen)
+            live for live in self._live.values() if not live.sent and (chosen is None or str(live.command.id) in chosen)
         ]
         for live in unsent:
             self._end(live, Unreachable(WITHDRAWN))

@@ -309,6 +309,10 @@ class Campaign:
         """Units that the plan must leave alone: those whose load it changed, until it is ended."""
         return self.asked if isinstance(self.plan.intent, CHANGES_LOAD) and not self.ended else set()
 
+    def waiting(self) -> frozenset[str]:
+        """Ids of commands whose receipt is awaited."""
+        return frozenset(self._waiting)
+
     def _may_act(self) -> bool:
         return not self.ended and (not self.plan.needs_two or bool(self.approved_by))
 

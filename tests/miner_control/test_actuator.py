@@ -249,9 +249,12 @@ def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_pro
 
 def test_abort_takes_back_what_was_not_sent():
     async def story(site: Site) -> None:
-        site.actuator.start([site.ask(at, Sleep()) for at in range(10)])
+        asked = [site.ask(at, Sleep()) for at in range(10)]
+        site.actuator.start(asked)
         await asyncio.sleep(0.15)
-        assert site.actuator.withdraw() == 6
+        assert site.actuator.withdraw({str(one.id) for one in asked[:2]}) == 0, "these have left"
+        assert site.actuator.withdraw({str(asked[9].id)}) == 1
+        assert site.actuator.withdraw() == 5
 
     site = play(["obeys"] * 10, story, in_flight=2)
     sent = [asked.device for asked, receipt in site.receipts if not isinstance(receipt, Unreachable)]

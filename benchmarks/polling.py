@@ -12,8 +12,9 @@ its own and in turns, so that a noisy machine hurts all alike:
   hashrate, power, whether it mines, fans, uptime, temperature (`asic_rs_getters`: by one call a field). Each reads three
   fleets: the Antminers, the Whatsminers, and half of each (`mix`, what joined and floor are made of). `ours` is our driver
   at the fast tier on the same addresses: these fields and, from the joined answer of an Antminer, its pools. Either side
-  is checked to have filled every field that the miner tells (a stock S19 Pro tells no power). `connections_a_poll` and
-  `requests_a_poll` are counted by the responder.
+  is checked to have filled every field that the miner tells: six of a Whatsminer, five of an Antminer (a stock S19 Pro
+  tells no power). Answers with gaps are counted under `wrong`, and no ratio is given to who left any. `connections_a_poll`
+  and `requests_a_poll` are counted by the responder.
 
 `ratio_to_floor` is joined polls per CPU-second of the poller divided by the floor's; `ratio_to_asic_rs` is ours divided by
 asic_rs on the mix, `ratios_to_asic_rs` the same fleet by fleet. `sweep_s` is the wall time to poll 5,000 miners whose answer
@@ -232,8 +233,11 @@ def measure(rounds: int, polls: int, python: str | None) -> dict[str, Any]:
         sweeps = [_child("joined", peer.ports, 5_000, 5_000) for _ in range(min(rounds, 3))]
     rate = {way: statistics.median(one["polls_per_cpu_s"] for one in runs) for way, runs in found.items()}
 
+    wrong = {way: sum(one.get("wrong", 0) for one in runs) for way, runs in found.items()}
+
     def ratio(ours_: str, other: str) -> float | None:
-        return round(rate[ours_] / rate[other], 2) if other in rate else None
+        """None where the other was not asked, or left fields empty: less work is no comparison."""
+        return round(rate[ours_] / rate[other], 2) if other in rate and not wrong[other] else None
 
     return {
         "polls_per_cpu_s": {way: round(value) for way, value in rate.items()},
@@ -251,7 +255,7 @@ def measure(rounds: int, polls: int, python: str | None) -> dict[str, Any]:
         },
         "rss_mb": rss["rss_mb"],
         "sweep_s": round(statistics.median(one["wall_s"] for one in sweeps), 3),
-        "wrong": {way: sum(one.get("wrong", 0) for one in runs) for way, runs in found.items()},
+        "wrong": wrong,
         "rounds": rounds,
         "polls": polls,
     }

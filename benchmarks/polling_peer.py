@@ -118,7 +118,20 @@ def _pages() -> Table:
         "system_filesystem_version": "Tue Dec  6 16:12:30 CST 2022",
     }  # fmt: skip
     stamp = {"miner_version": "49.0.1.3", "CompileTime": "Tue Dec  6 16:12:30 CST 2022", "type": "Antminer S19 Pro"}
+    chains = [
+        {"index": chain, "freq_avg": 525, "rate_ideal": 36666.67, "rate_real": 36855.63, "asic_num": 114, "asic": " ooo" * 38,
+         "temp_pic": [63, 35, 54, 55], "temp_pcb": [73, 45, 64, 65], "temp_chip": [78, 50, 69, 70], "hw": 183, "hwp": 0.0001,
+         "eeprom_loaded": True, "sn": f"JYZZE4ABBJAAA000{chain}"}
+        for chain in range(3)
+    ]  # fmt: skip
+    board = {
+        "elapsed": 50474, "rate_5s": 110566.89, "rate_30m": 111878.26, "rate_avg": 111834.85, "rate_ideal": 110000.0,
+        "rate_unit": "GH/s", "chain_num": 3, "fan_num": 4, "fan": [6000, 5880, 5040, 5040], "hwp_total": 0.0001,
+        "miner-mode": 0, "freq-level": 100, "chain": chains,
+    }  # fmt: skip
     pages: dict[str, Any] = {
+        "stats": {"STATUS": {"STATUS": "S", "when": 1700000000, "Msg": "stats", "api_version": "1.0.0"}, "INFO": stamp,
+                  "STATS": [board]},
         "get_miner_conf": conf,
         "get_system_info": info,
         "miner_type": {"miner_type": "Antminer S19 Pro", "subtype": "CVITEK", "fw_version": stamp["CompileTime"]},

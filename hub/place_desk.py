@@ -10,6 +10,9 @@ from hub.positions import fact_line, facts_asked
 from hub.pulses import proof_asked, proven_facts, pulse_lines
 from hub.runtime import Rooms
 from hub.state import SiteState
+from hub.walks import slots_asked, walk_lines
+from kernel.errors import ConfigError, Fault
+from miner_control.position import by_presses
 from miner_control.register import Fact, facts_body
 
 
@@ -39,6 +42,48 @@ class PlaceDesk:
         if news and not dry:
             await self._rooms.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
         return {"dry_run": dry, "known": len(asked) - len(news), "learnt": [fact_line(fact) for fact in news]}
+
+    # ---- walks along the slots ----
+
+    def walk(self, site: str) -> dict[str, Any]:
+        return walk_lines(self._rooms.state, self._site(site), self._listens)
+
+    async def begin_walk(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            if not self._listens:
+                raise ConfigError([Fault("ip_report.listen", "is not set: no button is heard", "Set it in hub.toml")])
+            if here.key in self._rooms.state.buttons.walks:
+                raise ConfigError([Fault("walk", "is under way", "End or cancel it first")])
+            slots = [list(slot) for slot in slots_asked(here, body)]
+            await self._rooms.recorder.commit(here.key, "walk.begun", {"by": by, "slots": slots})
+        return self.walk(site)
+
+    async def end_walk(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            walk = self._rooms.state.buttons.walks.get(here.key)
+            if walk is None:
+                raise shape.NotThere(f"no walk is under way at {site}")
+            facts, faults = by_presses(here.register, walk.presses, walk.slots)
+            ended = bool(facts) and not dry
+            told = await self._learn(here, facts, by, dry)
+            if ended:
+                await self._rooms.recorder.commit(here.key, "walk.ended", {"by": by, "why": "ended"})
+        lines = [{"place": fault.place, "problem": fault.problem, "remedy": fault.remedy} for fault in faults]
+        return {**told, "faults": lines, "ended": ended}
+
+    async def cancel_walk(self, site: str, by: str) -> dict[str, Any]:
+        here = self._site(site)
+        async with self._desk:
+            if here.key not in self._rooms.state.buttons.walks:
+                raise shape.NotThere(f"no walk is under way at {site}")
+            await self._rooms.recorder.commit(here.key, "walk.ended", {"by": by, "why": "cancelled"})
+        return self.walk(site)
+
+    @property
+    def _listens(self) -> bool:
+        return self._rooms.config.ip_report.listen is not None
 
     # ---- rack pulses ----
 

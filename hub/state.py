@@ -40,6 +40,7 @@ from miner_control.register import Register, facts_of
 from miner_control.standing import Standing
 from miner_control.stragglers import Budget, Ladder
 from miner_control.usual import UsualBook
+from miner_control.walk import ButtonBook
 from scheduling.plan import Schedule
 from telemetry.alarm import AlarmBook
 from telemetry.alarm_condition import Places
@@ -162,7 +163,7 @@ class SiteState:
 
 _LOGGED = (
     "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "straggler.", "restore.",
-    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "pulse.", "access.denied",
+    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "pulse.", "button.", "walk.", "access.denied",
 )  # fmt: skip
 
 
@@ -175,6 +176,7 @@ class HubState:
         self.snapshot = snapshot
         self.alarms = alarms
         self.holds = HoldBook()
+        self.buttons = ButtonBook()
         self.position = 0
         self.curves: dict[str, list[Curve]] = {}
         self.refused: dict[str, Event] = {}
@@ -223,6 +225,8 @@ class HubState:
             self.alarms.apply(body, event.at_ms)
         elif kind.startswith("hold."):
             self.holds.apply(kind, body, event.at_ms)
+        elif kind.startswith(("button.", "walk.")):
+            self.buttons.apply(kind, event.site, body, event.at_ms)
         elif kind == "clock.stepped":
             self.snapshot.clock_stepped(float(body["seconds"]))
         elif kind in ("report.made", "payout.posted"):

@@ -6,6 +6,7 @@ import csv
 import io
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -126,8 +127,8 @@ def by_presses(
 ) -> tuple[list[Fact], list[Fault]]:
     """Facts from walking along `slots` (rack, position, feeder) and pressing one button at each, in that order.
 
-    A button pressed twice in a row counts once. Too few or too many presses, or a miner nobody knows, is a fault and that
-    place stays unknown: a wrong place is worse than none.
+    A button pressed twice in a row counts once. Too few or too many presses, a miner nobody knows, or one pressed at two
+    slots is a fault and that place stays unknown: a wrong place is worse than none.
     """
     walked: list[Press] = []
     for press in sorted(presses, key=lambda one: one.at_ms):
@@ -137,6 +138,7 @@ def by_presses(
     if len(walked) != len(slots):
         text = f"{len(walked)} buttons were pressed for {len(slots)} slots"
         return [], [Fault("button walk", text, "Walk the rack again; press each button once")]
+    times = Counter(press.mac for press in walked)
     by_mac = {miner.mac: miner for miner in register.miners if miner.mac}
     by_host = {miner.host: miner for miner in register.miners}
     facts: list[Fact] = []
@@ -146,6 +148,10 @@ def by_presses(
             faults.append(
                 Fault(f"slot {rack}/{position}", f"{press.mac} at {press.host} is not in the register", "Scan first")
             )
+            continue
+        if times[press.mac] > 1:
+            text = f"{miner.device} was pressed here and at another slot"
+            faults.append(Fault(f"slot {rack}/{position}", text, "Walk these slots again"))
             continue
         for what, value in (("rack", rack), ("position", position), ("feeder", feeder)):
             facts.append(Fact(miner.device, what, value, press.at_ms, "IP-report button"))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API's register: where miners stand and whose they are, as dated facts; racks proven by pulse."""
+"""The API's register: where miners stand and whose they are, as dated facts; walks along slots; racks
+proven by pulse."""
 
 from typing import Any
 
@@ -70,6 +71,69 @@ async def learn(request: Request, site: str, by: Principal = Depends(Need("miner
     told = await _places(request).learn(site, body, by.who)
     detail = {"facts": len(told["learnt"]), "source": body.get("source", ""), "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
+    return told
+
+
+WALK_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["slots"],
+                    "properties": {
+                        "slots": {
+                            "type": "array",
+                            "description": "in the order of the walk",
+                            "items": {
+                                "type": "object",
+                                "required": ["rack", "position", "feeder"],
+                                "properties": {key: {"type": "string"} for key in ("rack", "position", "feeder")},
+                            },
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get(SITE + "/walk")
+async def walk(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
+    """The walk under way, where the next press belongs, and the last IP-report buttons pressed."""
+    return _places(request).walk(site)
+
+
+@router.post(SITE + "/walk", status_code=201, openapi_extra=WALK_SCHEMA)
+async def begin_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
+    """Begin to walk along slots and press the IP-report button at each."""
+    body = await object_of(request)
+    told = await _places(request).begin_walk(site, body, by.who)
+    await request.app.state.guard.audit.acted(by, "miner:place", site, "walk begun", {"slots": told["walk"]["slots"]})
+    return told
+
+
+@router.post(SITE + "/walk/end")
+async def end_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
+    """Take in what was pressed, slot by slot. Too many or too few presses give no fact, and the walk goes on.
+
+    `dry_run` only tells it.
+    """
+    body = await object_of(request)
+    told = await _places(request).end_walk(site, by.who, body.get("dry_run") is True)
+    outcome = "walk ended" if told["ended"] else "walk goes on"
+    detail = {"facts": len(told["learnt"]), "faults": len(told["faults"]), "dry_run": told["dry_run"]}
+    await request.app.state.guard.audit.acted(by, "miner:place", site, outcome, detail)
+    return told
+
+
+@router.post(SITE + "/walk/cancel")
+async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
+    """Forget what was pressed."""
+    told = await _places(request).cancel_walk(site, by.who)
+    await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
     return told
 
 

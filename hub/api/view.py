@@ -281,6 +281,18 @@ class PlaceDesk(Protocol):
         """Take facts in (`hub.positions.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
         every fault."""
 
+    def walk(self, site: str) -> dict[str, Any]:
+        """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.walks.walk_lines`)."""
+
+    async def begin_walk(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        """Begin to walk along slots (`hub.walks.slots_asked`); as `walk`. Raises ConfigError with every fault."""
+
+    async def end_walk(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        """What was pressed as facts; as `learn`, with `faults` and `ended`: a walk that gives no fact goes on."""
+
+    async def cancel_walk(self, site: str, by: str) -> dict[str, Any]:
+        """Forget what was pressed; as `walk`."""
+
     def pulses(self, site: str) -> dict[str, Any]:
         """`running, racks, mismatches` of the rack pulses (`hub.pulses.pulse_lines`)."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import field, inventories, learnt, places, plans, pulses, tickets
+from hub.cli import field, inventories, learnt, places, plans, pulses, tickets, walks
 from hub.cli.folder import last_ms, opened
 from hub.cli.output import put_json, put_table, say
 
@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     places.add_to(miners)
     pulses.add_to(miners)
     inventories.add_to(miners)
+    walks.add_to(miners)
     app.add_typer(miners, name="miners")
     report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
     report.command("list")(report_list)

@@ -414,6 +414,14 @@ class KindDays(Part):
     sensor: KeptDays | None = None
 
 
+class IpReport(Part):
+    """The IP-report buttons of miners. `listen` is the hub's own address in the miners' network (a broadcast reaches only a
+    socket bound there, or to 0.0.0.0); nothing is listened to without it, and nothing is ever answered."""
+
+    listen: str | None = Field(default=None, examples=["10.0.0.2"])
+    port: Port = 14235
+
+
 class Retention(Part):
     """How long the archive keeps raw readings and rollups. What a report, a payout or a hold cites is kept in any case."""
 
@@ -456,6 +464,7 @@ class Config(Part):
     sinks: tuple[Annotated[StoreSink | MqttSinkPart, Field(discriminator="kind")], ...] = ()
     billing: Billing = Billing()
     retention: Retention = Retention()
+    ip_report: IpReport = IpReport()
 
     @field_validator("hub")
     @classmethod

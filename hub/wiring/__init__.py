@@ -35,6 +35,7 @@ from hub.stragglers import StragglerDuty
 from hub.twin.spec import TwinSpec
 from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
+from hub.wiring.buttons import button_ears
 from hub.wiring.devices import (
     Feed,
     Opened,
@@ -213,6 +214,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
         wired.opened.append(EmbeddedBroker(config.mqtt.port))
     wired.opened += [Feed(feed) for feed in feeds]
+    wired.opened += button_ears(config, wired.hub.rooms)
     return wired
 
 

@@ -62,6 +62,19 @@ class FakePlaces:
         self._known(site)
         return {"dry_run": False, "known": 0, "learnt": []}
 
+    def walk(self, site: str) -> dict[str, Any]:
+        self._known(site)
+        return {"listening": False, "walk": None, "presses": []}
+
+    async def begin_walk(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+        return self.walk(site)
+
+    async def end_walk(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+        raise NotThere(f"no walk is under way at {site}")
+
+    async def cancel_walk(self, site: str, by: str) -> dict[str, Any]:
+        raise NotThere(f"no walk is under way at {site}")
+
     def pulses(self, site: str) -> dict[str, Any]:
         self._known(site)
         return {"running": None, "racks": [], "mismatches": []}

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener for IP-report buttons as something opened beside the loops."""
+
+import asyncio
+
+from hub.config import Config
+from hub.runtime import Rooms
+from hub.walks import Buttons
+from hub.wiring.devices import Opened
+from kernel.errors import ConfigError, Fault
+from miner_control.io.ip_report import listen
+
+
+class ButtonEar:
+    """Hears presses from start to stop. Raises ConfigError where the address is not ours or the port is taken."""
+
+    def __init__(self, rooms: Rooms, host: str, port: int) -> None:
+        self._buttons, self._clock = Buttons(rooms.state, rooms.recorder, rooms.clock), rooms.clock
+        self._host, self._port = host, port
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def start(self) -> None:
+        try:
+            self._transport = await listen(self._buttons.heard, self._clock, self._host, self._port)
+        except OSError as error:
+            place = f"ip_report, {self._host} port {self._port}"
+            remedy = "Give an address of this machine, and end what else listens there"
+            raise ConfigError([Fault(place, error.strerror or str(error), remedy)]) from None
+
+    async def stop(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def button_ears(config: Config, rooms: Rooms) -> list[Opened]:
+    """The listener, where one is configured."""
+    part = config.ip_report
+    return [] if part.listen is None else [ButtonEar(rooms, part.listen, part.port)]

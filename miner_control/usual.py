@@ -46,7 +46,8 @@ class UsualBook:
         self._held = np.zeros(len(index), dtype=np.int64)
         self.forgotten = np.zeros(len(index), dtype=np.int64)
         """How often each unit was forgotten: what was seen of it before is of another machine, as it were."""
-        self._medians: Column | None = None
+        self._changes = 0
+        self._medians: tuple[int, Column] = (0, self._days[0].copy())
 
     def apply(self, body: Mapping[str, Any]) -> None:
         """Take an event `usual.learnt`; units that are not here any more change nothing."""
@@ -56,7 +57,7 @@ class UsualBook:
         units = units[known]
         self._days[self._held[units] % DAYS_KEPT, :, units] = values.T
         self._held[units] += 1
-        self._medians = None
+        self._changes += 1
 
     def forget(self, device: str) -> None:
         """Another firmware is another machine: what was usual is learnt anew."""
@@ -65,14 +66,17 @@ class UsualBook:
             self._days[:, :, unit] = np.nan
             self._held[unit] = 0
             self.forgotten[unit] += 1
-            self._medians = None
+            self._changes += 1
 
     @property
     def usual(self) -> Column:
         """Medians over the days, shape [figure, N]; NaN where none is known."""
-        if self._medians is None:
-            self._medians = medians(self._days)
-        return self._medians
+        # Rounds look from a thread of their own: what is made of days that change meanwhile is made again.
+        changes, (made_at, made) = self._changes, self._medians
+        if made_at != changes:
+            made = medians(self._days)
+            self._medians = changes, made
+        return made
 
     def of(self, unit: int) -> tuple[dict[str, float | None], int]:
         """(what is usual of one unit by figure, or None; over how many days)."""

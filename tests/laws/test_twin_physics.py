@@ -155,3 +155,24 @@ def test_an_overheated_unit_stops_itself_and_returns_when_cool() -> None:
     made.fault_heat_c[2] = 0.0
     made.advance(BEGAN_MS + 2_400_000)
     assert made.state(2) == "hashing"
+
+
+def test_what_a_pool_did_not_accept_is_not_counted_later_and_a_worn_unit_draws_more_for_the_same_hashes():
+    spec = TwinSpec(miners=2, models={"antminer-s21": 1}, faults={}, feeders=1, spread=0.0)
+    site, plain = Site(spec, BEGAN_MS), Site(spec, BEGAN_MS)
+    unit, hour_ms = site.units[0], 3_600_000
+
+    def accepted(of: Site, hours: int) -> int:
+        of.machines.advance(BEGAN_MS + hours * hour_ms)
+        return of.look(of.units[0]).accepted
+
+    site.set_faults(unit, {"no_shares", "worn"}, BEGAN_MS + hour_ms)
+    stands, hourly = accepted(site, 1), -accepted(plain, 1) + accepted(plain, 2)
+    assert hourly > 100 and accepted(site, 2) == stands
+    worn, well = site.machines.one(0), plain.machines.one(0)
+    assert worn[0] == pytest.approx(well[0] * 7 / 6, rel=0.02) and worn[1] == pytest.approx(well[1])
+    site.set_faults(unit, set(), BEGAN_MS + 2 * hour_ms)
+    assert accepted(site, 3) - stands == pytest.approx(hourly, abs=5)
+    assert site.machines.hashes[0] == pytest.approx(plain.machines.hashes[0] * 1.5, rel=0.01), (
+        "the work itself was done"
+    )

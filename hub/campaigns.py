@@ -20,7 +20,8 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
 from miner_control.actuator import Actuator
-from miner_control.campaign import Campaign, CampaignPlan, Rollout, Wave, plan_campaign
+from miner_control.campaign import Campaign, Wave
+from miner_control.campaign_plan import CampaignPlan, Rollout, plan_campaign
 from miner_control.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
 from miner_control.health import PoolRule, host_of
 

@@ -13,7 +13,7 @@ from hub.config import Config, Site, secret
 from hub.images import Image, ImageShelf
 from kernel.errors import ConfigError, Fault
 from miner_control.asking import intent_of
-from miner_control.campaign import Fits
+from miner_control.campaign_plan import Fits
 from miner_control.command import InstallFirmware, Intent, Pool, SetCredential, SetPools
 from miner_control.fleet import STATES, Fleet
 from miner_control.health import PoolRule, host_of

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kernel.errors import ConfigError
-from miner_control.campaign import Campaign, CampaignBook, CampaignPlan, Fits, Rollout, Wave, plan_campaign
+from miner_control.campaign import Campaign, CampaignBook, Wave
+from miner_control.campaign_plan import CampaignPlan, Fits, Rollout, plan_campaign
 from miner_control.command import (
     Command,
     InstallFirmware,

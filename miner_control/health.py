@@ -83,11 +83,12 @@ def _nominal_hs(reading: Reading, envelope: Envelope) -> float:
 
 
 def _expected_hs(reading: Reading, envelope: Envelope, usual: Usual) -> float:
-    """What it should hash in the mode that it tells: usual is what it does in the normal one."""
-    nominal_hs = _nominal_hs(reading, envelope)
-    if usual.hashrate_hs is None:
-        return nominal_hs
-    return usual.hashrate_hs * nominal_hs / envelope.mode(envelope.normal).hashrate_hs
+    """What it should hash in the mode that it tells: as its model does, or as it usually does itself where that is more.
+
+    Usual is of the normal mode; a unit that was weak from its first day is not well because it is used to it.
+    """
+    nominal_hs, normal_hs = _nominal_hs(reading, envelope), envelope.mode(envelope.normal).hashrate_hs
+    return nominal_hs * max(1.0, (usual.hashrate_hs or 0.0) / normal_hs)
 
 
 def dead_board(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:

@@ -77,6 +77,11 @@ def test_usual_is_of_the_normal_mode_and_another_mode_is_judged_by_its_share_of_
     low: dict[str, Field] = {"mode": "low", "power_w": 1800.0}
     assert told(strong, hashrate_hs=110e12 * 0.69, **low) == []
     assert told(strong, hashrate_hs=110e12 * 0.5, **low) == ["low hashrate"]
+    assert told(strong, hashrate_hs=92e12) == ["low hashrate"], "it can do more than its model"
+
+
+def test_who_was_weak_from_the_first_day_is_not_well_because_it_is_used_to_it():
+    assert told(Usual(hashrate_hs=60e12, j_per_th=30.0), hashrate_hs=60e12) == ["low hashrate"]
 
 
 @pytest.mark.parametrize(

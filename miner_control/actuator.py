@@ -34,6 +34,7 @@ from miner_control.command import (
     Intent,
     PowerPercent,
     PowerTarget,
+    Reboot,
     SetMode,
     Wake,
 )
@@ -409,7 +410,8 @@ class Actuator:
         """How much power a command may switch on at once, for the inrush limit."""
         now_w = before.number("power_w") if before is not None else None
         match intent:
-            case Wake():
+            case Wake() | Reboot():
+                # A board that comes up again starts to hash: many at once are many wakes at once.
                 return envelope.mode(envelope.normal).power_w - envelope.sleep_w
             case SetMode(mode) if mode in envelope.names:
                 return envelope.mode(mode).power_w - (now_w if now_w is not None else envelope.modes[0].power_w)

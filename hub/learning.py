@@ -48,7 +48,7 @@ class _Pupil:
         self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
         self.listened_ms: dict[tuple[Key, bool], int] = {}
         self.heard: Counter[tuple[Key, bool]] = Counter()
-        self.rows, self.register = FeederRows(), site.register
+        self.rows, self.feeder = FeederRows(), site.roster.feeder
 
 
 class LearnDuty:
@@ -84,9 +84,9 @@ class LearnDuty:
 
     def _round(self, site: SiteState, now_ms: int) -> list[SteadyMode]:
         pupil, asked = self._pupils[site.key], site.standing.asked(now_ms)
-        if pupil.register is not site.register:
+        if pupil.feeder is not site.roster.feeder:
             # Miners stand elsewhere: what was read off the feeders' meters was of others.
-            pupil.rows, pupil.register = FeederRows(), site.register
+            pupil.rows, pupil.feeder = FeederRows(), site.roster.feeder
         seen = seen_of(site.roster, self._state.snapshot.kind("miner"), now_ms)
         steady = pupil.steadiness.look(seen, asked, now_ms, self._fresh_s, pupil.settled_s)
         by_scope = fresh_meters(self._state, site, now_ms, self._meter_fresh_s)

@@ -143,7 +143,7 @@ class PlanDuty:
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._made: Made | None = None
         self._memory = Memory()
-        self._register = site.register
+        self._feeder = site.roster.feeder
 
     async def do(self) -> None:
         """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
@@ -153,8 +153,9 @@ class PlanDuty:
         limits, curves = planned_limits(state, site, now_ms), state.all_curves()
         numbers = numbers_of(config, site, self._tariff.currency)
         why = due(self._made, numbers, now_ms, curves, limits)
-        if self._register is not site.register:
-            why, self.last, self._memory, self._register = "miners stand elsewhere", None, Memory(), site.register
+        if self._feeder is not site.roster.feeder:
+            # Other groups than before: nothing of the last plan fits them.
+            why, self.last, self._memory, self._feeder = "miners stand elsewhere", None, Memory(), site.roster.feeder
         if why is None or not len(site.roster):
             return
         if not fleet_at(state, site, now_ms, config.control.stale_after_s).fresh.any():

@@ -121,12 +121,17 @@ class SiteState:
         self.lessons.apply(body)
         self.standing.roster = with_envelopes(self.roster, self._known())
 
-    def place(self, body: Mapping[str, Any]) -> None:
-        """Take an event `fact.learnt`: from here on its miners stand where it says, in the same order of units."""
-        self.register = self.register.learn(facts_of(body))
-        phases = self.register.phases
-        self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases)
-        self.around = moved(self.around, self.config, self.register, self.roster.index)
+    def place(self, body: Mapping[str, Any]) -> list[Miner]:
+        """Take an event `fact.learnt`: from here on its miners stand where it says, in the same order of units. Returns
+        those that stand elsewhere now."""
+        before, self.register = self.register, self.register.learn(facts_of(body))
+        pairs = [(old, new) for old, new in zip(before.miners, self.register.miners, strict=True) if new is not old]
+        if before.phases != self.register.phases or any(old.feeder != new.feeder for old, new in pairs):
+            phases = self.register.phases
+            self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases)
+        if pairs:
+            self.around = moved(self.around, self.config, self.register, self.roster.index)
+        return [new for _, new in pairs]
 
     def _known(self) -> dict[Key, Envelope]:
         return refined(self.assumed, self.lessons.told)
@@ -253,8 +258,7 @@ class HubState:
         elif kind == "usual.learnt":
             site.usual.apply(body)
         elif kind == "fact.learnt":
-            site.place(body)
-            self._moved(site)
+            self._moved(site, site.place(body))
         elif kind == "straggler.step":
             site.ladder.tried(body, event.at_ms)
         elif kind == "restore.reported":
@@ -294,12 +298,15 @@ class HubState:
                 site.outcomes[outcome] = site.outcomes.get(outcome, 0) + 1
                 site.receipts.appendleft({**body, "at_ms": event.at_ms})
 
-    def _moved(self, site: SiteState) -> None:
+    def _moved(self, site: SiteState, miners: Sequence[Miner]) -> None:
         """Whoever asks for a miner's place, and the alarms, see it where it stands now."""
-        self.miners |= {miner.device: miner for miner in site.register.miners}
-        held, (rack, feeder) = self.alarms.places, places_of(site)
-        elsewhere = {device: key for device, key in held.rack.items() if device not in site.roster.index}
-        self.alarms.places = Places(elsewhere | rack, {**held.feeder, **feeder}, held.role)
+        self.miners |= {miner.device: miner for miner in miners}
+        held, (rack, feeder) = self.alarms.places, places_of(site.key, miners)
+        known = {**held.rack, **rack}
+        for miner in miners:
+            if not miner.rack:
+                known.pop(miner.device, None)
+        self.alarms.places = Places(known, {**held.feeder, **feeder}, held.role)
 
     def _owner(self, site: SiteState, event: Event) -> None:
         device = str(event.body["device"])
@@ -330,11 +337,10 @@ class HubState:
         return [curve for curves in self.curves.values() for curve in curves]
 
 
-def places_of(site: SiteState) -> tuple[dict[str, str], dict[str, str]]:
+def places_of(site: str, miners: Sequence[Miner]) -> tuple[dict[str, str], dict[str, str]]:
     """(rack, feeder) of a site's miners by device key, as keys under the site; no rack where none is known."""
-    miners = site.register.miners
-    racks = {miner.device: f"{site.key}/{miner.rack}" for miner in miners if miner.rack}
-    return racks, {miner.device: f"{site.key}/{miner.feeder}" for miner in miners}
+    racks = {miner.device: f"{site}/{miner.rack}" for miner in miners if miner.rack}
+    return racks, {miner.device: f"{site}/{miner.feeder}" for miner in miners}
 
 
 def curve_to_json(curve: Curve) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
 
 def moved(before: Around, site: Site, register: Register, index: Mapping[str, int]) -> Around:
     """The same loads and loops around miners that stand elsewhere by now. What nobody hangs on any more serves nobody."""
+    if not before.loads and not before.loops:
+        return before
     loads = {part.name: _feeds(part.serves, register) for part in site.loads}
     loops = {spec.name: _feeds(spec.serves, register) for spec in site.loops}
     return replace(

@@ -72,9 +72,10 @@ class Register:
     def learn(self, facts: Iterable[Fact]) -> "Register":
         """The register with more facts; miners take the newest feeder, rack, position and owner. What is known already
         (same device, what and value as held then) is not repeated."""
-        kept = list(self.facts)
+        facts, kept = list(facts), list(self.facts)
+        named = {fact.device for fact in facts}
         known: dict[tuple[str, str], list[Fact]] = {}
-        for fact in sorted(kept, key=_from):
+        for fact in sorted((one for one in kept if one.device in named), key=_from):
             known.setdefault((fact.device, fact.what), []).append(fact)
         for fact in facts:
             held = known.setdefault((fact.device, fact.what), [])
@@ -89,7 +90,8 @@ class Register:
                 phases.pop(device, None)
                 if fact.value.isdigit():
                     phases[device] = int(fact.value)
-        return Register(tuple(_with_newest(miner, newest) for miner in self.miners), phases, tuple(kept))
+        miners = (_with_newest(miner, newest) if miner.device in named else miner for miner in self.miners)
+        return Register(tuple(miners), phases, tuple(kept))
 
 
 def _from(fact: Fact) -> int:

@@ -156,7 +156,7 @@ def standing_places(sites: Sequence[SiteState]) -> Places:
     """Where devices stand, for alarms: rack and feeder of miners, feeder and role of meters."""
     rack, feeder, role = dict[str, str](), dict[str, str](), dict[str, str]()
     for site in sites:
-        racks, feeders = places_of(site)
+        racks, feeders = places_of(site.key, site.register.miners)
         rack |= racks
         feeder |= feeders
         for meter in site.config.meters:

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from miner_control.command import Intent, Sleep, Wake
+from miner_control.command import Intent, Reboot, Sleep, Wake
 from miner_control.envelope import Envelope, Mode, Provenance
 from miner_control.fleet import Bools, Floats, Ints
 
@@ -82,7 +82,8 @@ def episodes(
     key_of: Mapping[str, Key],
     longest_s: float = 3600.0,
 ) -> list[Episode]:
-    """Cut tracks by commands (device, intent, sent_ms). Commands of other intents end an episode and begin none."""
+    """Cut tracks by commands (device, intent, sent_ms). Commands of other intents end an episode and begin none; one that
+    a restart cut short is none."""
     by_device: dict[str, list[tuple[int, Intent]]] = defaultdict(list)
     for device, intent, sent_ms in commands:
         by_device[device].append((sent_ms, intent))
@@ -94,6 +95,8 @@ def episodes(
         asked.sort(key=lambda pair: pair[0])
         for at, (sent_ms, intent) in enumerate(asked):
             if not isinstance(intent, Sleep | Wake):
+                continue
+            if at + 1 < len(asked) and isinstance(asked[at + 1][1], Reboot):
                 continue
             end_ms = asked[at + 1][0] if at + 1 < len(asked) else sent_ms + round(longest_s * 1000)
             first, last = np.searchsorted(track.at_ms, [sent_ms, min(end_ms, sent_ms + round(longest_s * 1000))])

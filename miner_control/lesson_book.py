@@ -52,6 +52,9 @@ class Followed:
         body, device = event.body, str(event.body["device"])
         if event.kind == "command.issued":
             self._issued[device] = str(body["id"]), int(body["issued_ms"])
+            if body["intent"] == "Reboot":
+                # What was cut short by a restart is no ramp to learn from: it would only be too short.
+                self._open.pop(device, None)
             return
         asked_id, issued_ms = self._issued.get(device, ("", 0))
         if body["id"] != asked_id or body["outcome"] == "accepted":

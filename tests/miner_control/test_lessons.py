@@ -11,8 +11,10 @@ from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import MISSING, Reading, ReadingBatch, Reason, batch_of
 from kernel.receipt import Unknown, Verified
-from miner_control.command import Intent, Sleep, Wake, command, command_json, receipt_json
+from miner_control.command import Command, Intent, Reboot, Sleep, Wake, command, command_json, receipt_json
 from miner_control.envelope import Provenance
+from miner_control.learn import Track, episodes
+from miner_control.lesson_book import Followed
 from miner_control.lessons import commands_of, lessons, lessons_text, read_lessons, refined
 from tests.miner_control.fleets import NOW_MS, envelope
 
@@ -77,3 +79,27 @@ def test_a_file_that_cannot_be_read_is_named():
         read_lessons("{}")
     with pytest.raises(ConfigError, match=r"learnt\[0\]"):
         read_lessons('{"learnt": [{"model": "m", "ramp_up_s": {"value": "x"}}]}')
+
+
+def test_a_start_that_a_restart_cut_short_teaches_nothing():
+    followed = Followed(3600.0)
+    seq = 0
+
+    def tell(kind: str, asked: Command, at_ms: int, **more: object) -> None:
+        nonlocal seq
+        seq += 1
+        followed.apply(Event(kind, 1, "h/s", "hub", seq, at_ms, {**command_json(asked), **more}))
+
+    for unit, cut_short in (("h/s/m1", True), ("h/s/m2", False)):
+        woken = command(NOW_MS, unit, Wake(), "test")
+        tell("command.issued", woken, NOW_MS)
+        tell("command.receipt", woken, NOW_MS + 9000, outcome="verified", took_s=9.0, sampled_ms=NOW_MS + 9000)
+        if cut_short:
+            tell("command.issued", command(NOW_MS + 300_000, unit, Reboot(), "test"), NOW_MS + 300_000)
+    assert [one.device for one in followed.over(NOW_MS + 7_200_000)] == ["h/s/m2"]
+    at_ms = NOW_MS + 1000 * np.arange(600, dtype=np.int64)
+    full = np.full(600, 3000.0)
+    track = Track(at_ms, full, full > 0, full, full > 0)
+    asked = [("h/s/m1", Wake(), NOW_MS), ("h/s/m1", Reboot(), NOW_MS + 300_000), ("h/s/m2", Wake(), NOW_MS)]
+    found = episodes(asked, {"h/s/m1": track, "h/s/m2": track}, {"h/s/m1": KEY, "h/s/m2": KEY})
+    assert [one.device for one in found] == ["h/s/m2"]

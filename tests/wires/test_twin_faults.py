@@ -241,3 +241,18 @@ def test_half_a_shed_shows_in_the_readings(bench: Bench) -> None:
         assert not isinstance(power, Missing)
     else:
         assert reading.get("state") != "asleep", "half of it still hashes"
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_a_worn_miner_shows_it_and_shares_stand_where_the_dialect_counts_them(twin: Twin, dialect: str) -> None:
+    bench = Bench(twin, dialect)
+    bench.breaks()
+    well = bench.read()
+    bench.breaks("worn", "no_shares")
+    worn, later = bench.read(), bench.read()
+    bench.breaks()
+    before_w, after_w = well.number("power_w"), worn.number("power_w")
+    assert before_w is not None and after_w is not None and 1.05 < after_w / before_w < 1.3
+    counts = dialect != "whatsminer_v3"  # Its protocol tells reject rates and no counts.
+    assert (worn.number("shares_accepted") is not None) is counts
+    assert later.number("shares_accepted") == worn.number("shares_accepted")

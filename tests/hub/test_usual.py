@@ -14,6 +14,7 @@ from hub.config import load
 from hub.demo_site import write_simulated_site
 from hub.learnt import usual_json
 from hub.recorder import at_once
+from hub.replay import replay_folder
 from hub.runtime import Rhythm
 from hub.simulate import EPOCH
 from hub.simulation import SimulatedSite
@@ -118,4 +119,5 @@ def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Wir
     assert shown is not None and shown["days"] == 1
     assert shown["j_per_th"]["now"] > 1.08 * shown["j_per_th"]["usual"] and shown["chip_c"]["usual"] > 40.0
     result = CliRunner().invoke(app, ["miners", "show", str(folder), worn, "--json"])
+    assert replay_folder(folder).difference is None
     assert result.exit_code == 0 and json.loads(result.stdout)["usual"]["j_per_th"] == shown["j_per_th"]

@@ -188,5 +188,5 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
         written = load_register(tmp_path / "now.csv", "alatau", "north")
         assert written.miners == registered.miners and written.phases == registered.phases
 
-    with world(tmp_path, miners=8, miner_host="127.78.31.1", feeders=2) as site:
+    with world(tmp_path, miners=8, miner_host="127.78.31.1", feeders=2, pace=160.0) as site:
         asyncio.run(main(site))

@@ -62,6 +62,7 @@ class StragglerDuty:
             if not site.ladder.climbs and not site.ladder.cycling and not self._due(site, now_ms):
                 continue
             fleet = fleet_at(self._state, site, now_ms, self._stale_s)
+            site.ladder.back(fleet)
             self._report(site, fleet, now_ms)
             self._close_tickets(site, fleet)
             asked: list[Command] = []
@@ -136,7 +137,7 @@ class StragglerDuty:
 
     def _report(self, site: SiteState, fleet: Fleet, now_ms: int) -> None:
         for order, ended_ms in self._due(site, now_ms):
-            woken = [climb for climb in site.ladder.climbs.values() if climb.woken_ms >= ended_ms]
+            woken = [device for device, at_ms in site.ladder.woken.items() if at_ms >= ended_ms]
             missing = site.ladder.missing(fleet, now_ms, 0.0, since_ms=ended_ms)
             body: dict[str, Any] = {
                 "order": order, "ended_ms": ended_ms, "after_s": (now_ms - ended_ms) / 1000.0, "woken": len(woken),

@@ -24,6 +24,8 @@ FORGET_S: Final = 6 * 3600.0
 """A wake that long ago explains nothing any more: what is wrong since then is for the health checks."""
 OFF_S: Final = 15.0
 """A power cycle leaves the socket open so long: supplies hold their charge for some seconds."""
+PATIENCE: Final = 2.0
+"""Who starts and says so is given so many times as long: a reboot would only begin its start anew."""
 _DAY_MS: Final = 86_400_000
 _UP: Final = frozenset({STATE_CODE[State.HASHING], STATE_CODE[State.TUNING]})
 _COMING: Final = frozenset({*_UP, STATE_CODE[State.RAMPING]})
@@ -76,6 +78,8 @@ class Ladder:
         self.climbs: dict[str, Climb] = {}
         self.cycling: dict[str, str] = {}
         """Loads whose socket was opened to cycle a miner, and that miner."""
+        self.woken: dict[str, int] = {}
+        """When each unit was woken last, back or not."""
         self._wakes: set[str] = set()
         self._spent: Counter[tuple[int, str]] = Counter()
 
@@ -91,10 +95,14 @@ class Ladder:
 
     def heard(self, body: Mapping[str, Any], at_ms: int) -> None:
         """A receipt came: whatever the outcome of a wake, from now on the unit is expected back."""
+        device, outcome, words = str(body["device"]), str(body["outcome"]), str(body.get("text", ""))
         if str(body["id"]) not in self._wakes:
+            if outcome == "verified" and body["intent"] in ("SetMode", "PowerTarget", "PowerPercent"):
+                # It was seen running in what was asked of it: it is back, whatever it restarts for later.
+                self.climbs.pop(device, None)
             return
         self._wakes.discard(str(body["id"]))
-        device, outcome, words = str(body["device"]), str(body["outcome"]), str(body.get("text", ""))
+        self.woken[device] = at_ms
         climb = self.climbs.get(device)
         if climb is None or at_ms - climb.woken_ms > FORGET_S * 1000:
             climb = Climb(device, at_ms)
@@ -116,6 +124,13 @@ class Ladder:
         device = self.cycling.pop(load, "")
         if device in self.climbs:
             self.climbs[device] = replace(self.climbs[device], tried_ms=at_ms)
+
+    def back(self, fleet: Fleet) -> None:
+        """Forget those that hash now: what they do later is no late start. Memory only; a restart sees them hash again."""
+        for device in list(self.climbs):
+            unit = fleet.roster.index.get(device)
+            if unit is not None and fleet.fresh[unit] and int(fleet.state[unit]) in _UP:
+                del self.climbs[device]
 
     # ---- what follows ----
 
@@ -143,7 +158,9 @@ class Ladder:
                 continue
             envelope = fleet.roster.envelope(unit)
             since_ms = max(climb.woken_ms, climb.tried_ms)
-            if eligible[unit] and now_ms - since_ms >= envelope.ramp_up_s * self.margin_factor * 1000:
+            comes = bool(fleet.fresh[unit]) and int(fleet.state[unit]) in _COMING
+            given_s = envelope.ramp_up_s * self.margin_factor * (PATIENCE if comes else 1.0)
+            if eligible[unit] and now_ms - since_ms >= given_s * 1000:
                 late.append((envelope.mode(envelope.normal).j_per_th, device, climb, unit))
         found: list[Step] = []
         for _, device, climb, unit in sorted(late, key=lambda one: one[:2]):

@@ -23,7 +23,8 @@ def stuck(
 
 def woken(ladder: Ladder, device: str, at_ms: int = NOW_MS, outcome: str = "verified") -> None:
     ladder.asked({"id": f"{device}{at_ms}", "device": device, "intent": "Wake"}, slept=True)
-    ladder.heard({"id": f"{device}{at_ms}", "device": device, "outcome": outcome, "text": "said"}, at_ms)
+    body = {"id": f"{device}{at_ms}", "device": device, "intent": "Wake", "outcome": outcome, "text": "said"}
+    ladder.heard(body, at_ms)
 
 
 def take(ladder: Ladder, found: Fleet, at_ms: int, sockets: dict[str, Load] | None = None) -> list[Step]:
@@ -93,7 +94,7 @@ def test_a_mode_that_wakes_counts_as_a_wake_and_one_that_does_not_does_not():
     ladder = Ladder()
     for device, slept in (("h/s/a", True), ("h/s/b", False)):
         ladder.asked({"id": device, "device": device, "intent": "SetMode"}, slept=slept)
-        ladder.heard({"id": device, "device": device, "outcome": "verified"}, NOW_MS)
+        ladder.heard({"id": device, "device": device, "intent": "SetMode", "outcome": "verified"}, NOW_MS)
     assert set(ladder.climbs) == {"h/s/a"}
 
 
@@ -104,3 +105,21 @@ def test_the_report_of_who_is_missing():
     assert ladder.missing(found, NOW_MS + 100_000, 600.0) == []
     rows = ladder.missing(found, NOW_MS + 600_002, 600.0, since_ms=NOW_MS + 1)
     assert [row["device"] for row in rows] == list(found.devices[1:]) and rows[0]["lost_hs"] == 100e12
+
+
+def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
+    ladder, ramping = Ladder(), stuck(state=State.RAMPING)
+    woken(ladder, M0)
+    ladder.back(fleet(ramping.roster))
+    assert take(ladder, ramping, NOW_MS + 2_000_000) == [] and ladder.woken == {M0: NOW_MS}
+    woken(ladder, M0, NOW_MS + 3_000_000)
+    mode = {"id": "m", "device": M0, "intent": "SetMode", "outcome": "verified"}
+    ladder.heard(mode, NOW_MS + 3_500_000)
+    assert take(ladder, ramping, NOW_MS + 9_000_000) == [], "seen running in the mode: known again after a restart"
+
+
+def test_who_starts_and_says_so_is_given_twice_the_time():
+    ladder, ramping = Ladder(), stuck(state=State.RAMPING)
+    woken(ladder, M0)
+    assert take(ladder, ramping, NOW_MS + 299_000) == []
+    assert [step.rung for step in take(ladder, ramping, NOW_MS + 301_000)] == ["reboot"]

@@ -121,8 +121,8 @@ def _cvar(total: Floats, tail: float) -> float:
 
 
 def _worth(market: Market) -> Floats:
-    """Hashes per watt of each segment."""
-    return market.hashes / market.watts
+    """Hashes per watt of each segment; 0 where it has no watts."""
+    return np.divide(market.hashes, market.watts, out=np.zeros_like(market.hashes), where=market.watts > 0)
 
 
 def _free_power(market: Market) -> Floats:

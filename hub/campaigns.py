@@ -5,7 +5,6 @@ A wave and its commands are in the journal before a byte leaves, like every tick
 wave leaves; what an operator holds is commanded all the same where an order needs it (`hub.decide.fleet_at`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,7 @@ from miner_control.actuator import Actuator
 from miner_control.campaign import Campaign, Wave
 from miner_control.campaign_plan import CampaignPlan, Rollout, plan_campaign
 from miner_control.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
-from miner_control.health import PoolRule, host_of
+from miner_control.health import PoolRule, host_of, pools_of
 
 WHERE = ("rack", "model", "feeder", "firmware", "state")
 ROLLOUT = ("canary", "wave_share", "failure_share", "gap_s")
@@ -133,15 +132,7 @@ def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -
     for device in devices:
         if device not in table.index:
             continue
-        reading = table.reading(device)
-        told = reading.get("pools_json")
-        url, user = reading.get("pool_url"), reading.get("pool_user")
-        if isinstance(told, str):
-            pools = [Pool(str(p["url"]), str(p.get("user", ""))) for p in json.loads(told) if p.get("url")]
-        elif isinstance(url, str) and isinstance(user, str) and url:
-            pools = [Pool(url, user)]
-        else:
-            continue
+        pools = [Pool(url, user) for url, user in pools_of(table.reading(device)) if user]
         if pools and all(host_of(pool.url) in hosts for pool in pools):
             found[device] = SetPools(tuple(pools))
     return found

@@ -200,7 +200,7 @@ def wrong_pool(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRul
         return None
     name = reading.device.rpartition("/")[2]
     worker = rule.workers.get(reading.device) or rule.worker.replace("{device}", name)
-    for url, user in _pools(reading):
+    for url, user in pools_of(reading):
         if host_of(url) not in rule.hosts:
             return _finding(
                 reading, "wrong pool", f"hashes for {host_of(url)} as {user or 'nobody'}", "Set the pools; ask who changed them",
@@ -223,7 +223,8 @@ def host_of(url: str) -> str:
     return url.partition("://")[2].rpartition("@")[2].partition("/")[0].lower() or url.lower()
 
 
-def _pools(reading: Reading) -> list[tuple[str, str]]:
+def pools_of(reading: Reading) -> list[tuple[str, str]]:
+    """(url, user) of every pool that a miner tells, in its order; empty where it tells none."""
     found = reading.get("pools_json")
     if isinstance(found, str):
         listed = [entry for entry in json.loads(found) if isinstance(entry, dict) and entry.get("url")]

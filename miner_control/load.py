@@ -2,7 +2,7 @@
 """What is switched and is no miner: PDU sockets, contactors, pumps, fans.
 
 A load is switched like a miner is commanded: through a driver, with a read-back, and silence counts as on. Order matters:
-cooling comes first when miners are woken and goes last when they are shed, and a contactor is not opened under load.
+cooling comes first when miners are woken and goes last when they are shed; the hub never opens a contactor.
 """
 
 import json
@@ -89,11 +89,6 @@ def check_loads(loads: Sequence[Load]) -> list[Fault]:
     return faults
 
 
-def counted_w(loads: Sequence[Load], on: Mapping[str, bool | None]) -> float:
-    """Power of the loads to be counted on: what is not known to be off is on."""
-    return sum(load.power_w for load in loads if on.get(load.name) is not False)
-
-
 def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:
     """What must be switched on, in this order, before these miners may wake: their supply, then their cooling."""
     useful = [load for load in loads if load.kind in COOLING | FEEDING and load.feeds & waking]
@@ -109,11 +104,6 @@ def after_shed(
     if not cooled:
         return []
     return [load for load in loads if load.kind in COOLING and load.feeds <= asleep and on.get(load.name) is not False]
-
-
-def may_open(load: Load, draws_w: Mapping[str, float], idle_w: float = 60.0) -> bool:
-    """Whether a socket or contactor may be opened: every miner behind it is known to draw no more than `idle_w`."""
-    return all(draws_w.get(device, float("inf")) <= idle_w for device in load.feeds)
 
 
 def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5) -> Command:

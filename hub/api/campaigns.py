@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends, Request
 
 from hub.access import Principal
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of, texts_of
-from hub.api.view import HubView
+from hub.api.routes import SITE, object_of, texts_of, view_of
 
 router = APIRouter(prefix="/api/v1")
 
@@ -39,17 +38,12 @@ PROPOSAL_SCHEMA = {
 }
 
 
-def _view(request: Request) -> HubView:
-    view: HubView = request.app.state.view
-    return view
-
-
 @router.get(SITE + "/campaigns")
 async def campaigns(
     request: Request, site: str, by: Principal = Depends(Need("campaign:read"))
 ) -> list[dict[str, Any]]:
     """All bulk work of the site, newest first."""
-    return _view(request).campaigns(site)
+    return view_of(request).campaigns(site)
 
 
 @router.post(SITE + "/campaigns", status_code=201, openapi_extra=PROPOSAL_SCHEMA)
@@ -57,7 +51,7 @@ async def propose(request: Request, site: str, by: Principal = Depends(Need("cam
     """Ask many miners for one thing, canary first. `dry_run` only tells who would be asked, in which waves."""
     body = await object_of(request)
     dry = body.get("dry_run") is True
-    told = await _view(request).propose_campaign(site, body, by.who, dry)
+    told = await view_of(request).propose_campaign(site, body, by.who, dry)
     detail = {"campaign": told["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
     return told
@@ -84,7 +78,7 @@ async def _answer(
     request: Request, site: str, campaign: str, what: str, by: Principal, body: dict[str, Any]
 ) -> dict[str, Any]:
     (why,) = texts_of(body, "why") if "why" in body else ("",)
-    told = await _view(request).answer_campaign(site, campaign, what, by.who, why)
+    told = await view_of(request).answer_campaign(site, campaign, what, by.who, why)
     detail = {"campaign": campaign, "why": why}
     await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, told["state"], detail)
     return told

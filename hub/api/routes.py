@@ -102,7 +102,8 @@ ALARM_SCHEMA = {
 }
 
 
-def _view(request: Request) -> HubView:
+def view_of(request: Request) -> HubView:
+    """The hub that the application was made for."""
     view: HubView = request.app.state.view
     return view
 
@@ -114,33 +115,33 @@ def _key_of(view: HubView, site: str) -> str:
 @router.get("/sites")
 async def sites(request: Request, by: Principal = Depends(Need("site:read"))) -> list[SiteInfo]:
     """The sites that the asker may see."""
-    return [info for info in _view(request).sites() if by.covers(info["site"])]
+    return [info for info in view_of(request).sites() if by.covers(info["site"])]
 
 
 @router.get("/health")
 async def health(request: Request, by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:
     """How the hub itself is."""
-    return _view(request).health()
+    return view_of(request).health()
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request, by: Principal = Depends(Need("fleet:read"))) -> Response:
     """The latest of every device and the hub's own figures, as Prometheus reads them. Of the whole hub."""
-    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in _view(request).sites()):
+    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in view_of(request).sites()):
         raise NotThere("metrics are of the whole hub; your key is for some of its sites")
-    return Response(_view(request).exposition(), media_type=CONTENT_TYPE)
+    return Response(view_of(request).exposition(), media_type=CONTENT_TYPE)
 
 
 @router.get(SITE + "/status")
 async def status(request: Request, site: str, by: Principal = Depends(Need("site:read"))) -> Status:
     """Power three ways, limits and why, miners by state, feeds, prices: all of one journal position."""
-    return _view(request).status(site)
+    return view_of(request).status(site)
 
 
 @router.get(SITE + "/fleet", response_model=Fleet)
 async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
     """Every miner as columns; states by code (`hub.api.view.STATE_CODES`)."""
-    return JSONResponse(_view(request).fleet(site))
+    return JSONResponse(view_of(request).fleet(site))
 
 
 @router.get(SITE + "/miners/{device}")
@@ -148,7 +149,7 @@ async def miner(
     request: Request, site: str, device: str, by: Principal = Depends(Need("fleet:read"))
 ) -> dict[str, Any]:
     """One miner: its values or why there is none, and what was commanded of it."""
-    return _view(request).miner(site, device)
+    return view_of(request).miner(site, device)
 
 
 @router.get(SITE + "/tickets")
@@ -156,7 +157,7 @@ async def tickets(
     request: Request, site: str, closed: bool = False, by: Principal = Depends(Need("fleet:read"))
 ) -> list[dict[str, Any]]:
     """Work tickets of sick miners, costliest first; `closed`: also those that are over."""
-    return _view(request).tickets(site, closed)
+    return view_of(request).tickets(site, closed)
 
 
 @router.get(SITE + "/missing")
@@ -167,19 +168,19 @@ async def missing(
     by: Principal = Depends(Need("fleet:read")),
 ) -> list[dict[str, Any]]:
     """Miners that were woken so long ago and do not hash: what came of the wake, and what it costs."""
-    return _view(request).missing(site, after_s)
+    return view_of(request).missing(site, after_s)
 
 
 @router.get(SITE + "/restores")
 async def restores(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """After each order that ended: how many were woken, how many are back, who is missing and what was tried."""
-    return _view(request).restores(site)
+    return view_of(request).restores(site)
 
 
 @router.get(SITE + "/hands")
 async def hands(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""
-    return _view(request).hands(site)
+    return view_of(request).hands(site)
 
 
 @router.post(SITE + "/miners/{device}/release")
@@ -187,7 +188,7 @@ async def release(
     request: Request, site: str, device: str, by: Principal = Depends(Need("miner:release"))
 ) -> dict[str, Any]:
     """Take a miner back that was left to a foreign hand: from now on it is commanded again."""
-    view, body = _view(request), await object_of(request)
+    view, body = view_of(request), await object_of(request)
     (why,) = texts_of(body, "why")
     key = f"{_key_of(view, site)}/{device}"
     if key not in {hand["scope"] for hand in view.hands(site)}:
@@ -210,13 +211,13 @@ async def series(
     """Power, plan, price and limit over a time, at most `width` rows of power."""
     if not 0 < end_ms - start_ms <= LONGEST_MS:
         raise ConfigError([Fault("end_ms", "is not after start_ms, or too far", "Ask for at most 400 days")])
-    return _view(request).series(site, start_ms, end_ms, width)
+    return view_of(request).series(site, start_ms, end_ms, width)
 
 
 @router.get(SITE + "/plan")
 async def plan(request: Request, site: str, by: Principal = Depends(Need("plan:read"))) -> dict[str, Any]:
     """The plan that holds, with value, bound, gap and the reason of each slot."""
-    found = _view(request).plan(site)
+    found = view_of(request).plan(site)
     if found is None:
         raise NotThere("no plan was made yet")
     return found
@@ -225,7 +226,7 @@ async def plan(request: Request, site: str, by: Principal = Depends(Need("plan:r
 @router.get(SITE + "/plan/explain")
 async def explain(request: Request, site: str, by: Principal = Depends(Need("plan:read"))) -> dict[str, Any]:
     """Why each group is off or on now, and what one more MW, a cheaper tariff, a newer model would be worth."""
-    return await _view(request).explain(site)
+    return await view_of(request).explain(site)
 
 
 @router.get(SITE + "/plan/offers")
@@ -236,7 +237,7 @@ async def offers(
     by: Principal = Depends(Need("plan:read")),
 ) -> dict[str, Any]:
     """What can be offered: power up and down, bids with the auction's deadlines, reserve, tomorrow bought ahead."""
-    return await _view(request).offers(site, reserve_w)
+    return await view_of(request).offers(site, reserve_w)
 
 
 @router.get(SITE + "/availability")
@@ -244,18 +245,18 @@ async def availability(
     request: Request, site: str, by: Principal = Depends(Need("availability:read"))
 ) -> dict[str, Any]:
     """What the site can do now, up and down, and what is left out and why."""
-    return _view(request).availability(site)
+    return view_of(request).availability(site)
 
 
 @router.get(SITE + "/orders")
 async def orders(request: Request, site: str, by: Principal = Depends(Need("order:read"))) -> list[OrderLine]:
     """Newest first."""
-    return _view(request).orders(site)
+    return view_of(request).orders(site)
 
 
 def _order_of(request: Request, site: str, order: str) -> OrderLine:
     """An order of this site and no other. Raises NotThere."""
-    for line in _view(request).orders(site):
+    for line in view_of(request).orders(site):
         if line["id"] == order:
             return line
     raise NotThere(f"no order {order[:60]!r} at {site}")
@@ -276,7 +277,7 @@ async def order(request: Request, site: str, order: str, by: Principal = Depends
 )
 async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
     """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
-    view, body = _view(request), await object_of(request)
+    view, body = view_of(request), await object_of(request)
     key = _key_of(view, site)
     body.setdefault("scope", key)
     line = await view.submit_order(body, by.authority(key), "rest" if by.way == "key" else "console")
@@ -291,7 +292,7 @@ async def change_order(
     request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
 ) -> OrderLine:
     """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
-    view, body = _view(request), await object_of(request)
+    view, body = view_of(request), await object_of(request)
     _order_of(request, site, order)
     line = await view.change_order(order, body, by.authority(_key_of(view, site)), "rest")
     await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
@@ -307,7 +308,7 @@ async def end_order(
     by: Principal = Depends(Need("order:end")),
 ) -> OrderLine:
     """End it: released, or cancelled before its start. Ending an ended one changes nothing."""
-    view = _view(request)
+    view = view_of(request)
     _order_of(request, site, order)
     line = await view.end_order(order, by.authority(_key_of(view, site)), why, "rest" if by.way == "key" else "console")
     await request.app.state.guard.audit.acted(by, "order:end", site, line["phase"], {"order": order})
@@ -319,7 +320,7 @@ async def receipts(
     request: Request, site: str, count: int = Query(100, ge=1, le=1000), by: Principal = Depends(Need("fleet:read"))
 ) -> list[ReceiptLine]:
     """The newest commands and what came of them."""
-    return _view(request).receipts(site, count)
+    return view_of(request).receipts(site, count)
 
 
 @router.get(SITE + "/log")
@@ -327,13 +328,13 @@ async def log(
     request: Request, site: str, count: int = Query(100, ge=1, le=1000), by: Principal = Depends(Need("log:read"))
 ) -> list[EventLine]:
     """The newest events worth a person's eye."""
-    return _view(request).log(site, count)
+    return view_of(request).log(site, count)
 
 
 @router.get(SITE + "/alarms")
 async def alarms(request: Request, site: str, by: Principal = Depends(Need("alarm:read"))) -> list[AlarmLine]:
     """What needs a person, most urgent first."""
-    return _view(request).alarms(site)
+    return view_of(request).alarms(site)
 
 
 @router.post(SITE + "/alarms/acknowledge", openapi_extra=ALARM_SCHEMA)
@@ -341,7 +342,7 @@ async def acknowledge_alarm(
     request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
 ) -> list[AlarmLine]:
     """Say that it was seen: at one place, or without `scope` wherever the rule stands at the site."""
-    view, body = _view(request), await object_of(request)
+    view, body = view_of(request), await object_of(request)
     (rule,) = texts_of(body, "rule")
     scopes = _places(view, site, rule, body, ("unacknowledged", "returned"))
     for scope in scopes:
@@ -354,7 +355,7 @@ async def acknowledge_alarm(
 @router.post(SITE + "/alarms/shelve", openapi_extra=ALARM_SCHEMA)
 async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))) -> list[AlarmLine]:
     """Put it out of sight for some minutes, for a reason; it comes back by itself. `scope` as in acknowledge."""
-    view, body = _view(request), await object_of(request)
+    view, body = view_of(request), await object_of(request)
     rule, why = texts_of(body, "rule", "why")
     minutes = body.get("minutes")
     if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= 7 * 1440:
@@ -381,15 +382,15 @@ def _places(view: HubView, site: str, rule: str, body: dict[str, Any], states: t
 @router.get("/ledger")
 async def ledger(request: Request, by: Principal = Depends(Need("ledger:read"))) -> Ledger:
     """Balances, the head of the hash chain, findings. Of the whole hub: not for who sees some sites only."""
-    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in _view(request).sites()):
+    if EVERY_SITE not in by.sites and not all(by.covers(info["site"]) for info in view_of(request).sites()):
         raise NotThere("the ledger is of the whole hub; your key is for some of its sites")
-    return _view(request).ledger()
+    return view_of(request).ledger()
 
 
 @router.get(SITE + "/reports")
 async def reports(request: Request, site: str, by: Principal = Depends(Need("report:read"))) -> list[ReportLine]:
     """What can be pulled."""
-    return _view(request).reports(site)
+    return view_of(request).reports(site)
 
 
 @router.get(SITE + "/reports/{report}/{form}", response_class=Response)
@@ -397,7 +398,7 @@ async def pull_report(
     request: Request, site: str, report: str, form: str, by: Principal = Depends(Need("report:pull"))
 ) -> Response:
     """One form (json, csv, sig) of a report. Who pulled what is in the journal before a byte leaves."""
-    view = _view(request)
+    view = view_of(request)
     line = next((line for line in view.reports(site) if line["id"] == report), None)
     if line is None or form not in line["files"]:
         raise NotThere(f"no report {report[:60]!r} as {form[:10]!r} at {site}")

@@ -14,8 +14,6 @@ from miner_control.load import (
     after_shed,
     before_wake,
     check_loads,
-    counted_w,
-    may_open,
     switch,
 )
 from miner_control.miner import State
@@ -42,9 +40,7 @@ def test_cooling_comes_on_before_miners_and_goes_off_after_them():
     assert after_shed(LOADS, frozenset({"a"}), all_on, cooled=True) == []
 
 
-def test_a_load_of_unknown_state_counts_as_on_and_is_not_opened_under_current():
-    assert counted_w(LOADS, {"fan-1": False}) == 2000.0
-    assert may_open(LOADS[2], {"a": 15.0}) and not may_open(LOADS[2], {"a": 900.0}) and not may_open(LOADS[2], {})
+def test_a_load_is_commanded_under_a_key_of_its_own():
     assert "SwitchLoad" in LOADS[0].envelope().commands
     assert switch(1, LOADS[0], True, "wake").device == LOADS[0].key == "h/s/pump-1"
 

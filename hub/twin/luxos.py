@@ -99,17 +99,10 @@ class LuxOS:
                     return refusal(402, "Invalid session_id", when, self._maker(unit))
                 unit.memory.pop("session", None)
                 return self._said(unit, 317, "Session closed", when)
-            case (
-                "curtail"
-                | "powertargetset"
-                | "profileset"
-                | "rebootdevice"
-                | "ledset"
-                | "addpool"
-                | "removepool"
-                | "switchpool"
-            ):
+            case "curtail" | "powertargetset" | "profileset" | "rebootdevice" | "ledset":
                 return self._write(unit, command, given, when, now_ms)
+            case "addpool" | "removepool" | "switchpool":
+                return self._pools(unit, command, given, when, now_ms)
         return refusal(14, "Invalid command", when, self._maker(unit))
 
     # --- reads --------------------------------------------------------------------------------------------------------
@@ -239,6 +232,14 @@ class LuxOS:
             case "ledset", [_, how]:
                 site.locate(unit, how != "auto" and how != "off", now_ms)
                 return self._said(unit, 332, "LED set", when)
+        return refusal(400, "Invalid parameters", when, maker)
+
+    def _pools(self, unit: Unit, command: str, given: str, when: int, now_ms: int) -> Json:
+        """cgminer's own commands: no session, and what stands first is the pool."""
+        site, maker = self.site, self._maker(unit)
+        if "refuses_writes" in unit.faults:
+            return refusal(45, f"Access denied to '{command}' command", when, maker)
+        match command, [word.strip() for word in given.split(",")]:
             case "addpool", [url, user, *rest]:
                 site.set_pools(unit, [*unit.pools, Pool(url, user, rest[0] if rest else "x")], now_ms)
                 return self._said(unit, 55, "Pool added", when)

@@ -70,9 +70,9 @@ def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
 
 
 def put_text(values: Values, metric: str, raw: Any) -> None:
-    """Set a text metric; an empty one is NOT_REPORTED."""
+    """Set a text metric; an empty one, or one that says that there is none (`N/A`), is NOT_REPORTED."""
     text = raw.strip().strip("'") if isinstance(raw, str) else "" if raw is None else str(raw)
-    values[metric] = text or NOT_REPORTED
+    values[metric] = NOT_REPORTED if text.lower() in _ABSENT else text
 
 
 def put_mac(values: Values, raw: Any) -> None:

@@ -25,6 +25,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, image, luxos_answers
+from miner_control.dialect.figures import whole
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
@@ -55,8 +56,10 @@ class LuxOS:
         if tier is Tier.DAILY:
             for command in _DAILY:
                 yield from also(access, answers, command)
-        elif tier is Tier.FAST and "devs" not in answers and not luxos_answers.hashes(answers):
+        elif tier is Tier.FAST and not luxos_answers.hashes(answers):
             yield from also(access, answers, "devs")
+            if not luxos_answers.tells_curtailment(answers):
+                yield from also(access, answers, "events")
         return luxos_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -105,7 +108,8 @@ class LuxOS:
             session = yield from self._session(access)
             if not isinstance(session, str):
                 return session
-            receipt = yield from self._once(access, session, command, arguments)
+            parameter = f"{session},{arguments}" if arguments else session
+            receipt = yield from self._once(access, command, parameter)
             lapsed = isinstance(receipt, Refused) and _OTHER_SESSION in receipt.text.lower()
             if lapsed:
                 access.memory.pop("session", None)
@@ -116,8 +120,7 @@ class LuxOS:
             return receipt
         raise AssertionError("two attempts end above")
 
-    def _once(self, access: Access, session: str, command: str, arguments: str) -> Generator[Request, Answer, Receipt]:
-        parameter = f"{session},{arguments}" if arguments else session
+    def _once(self, access: Access, command: str, parameter: str) -> Generator[Request, Answer, Receipt]:
         answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT), parameter, writes=True)
         document = cgminer.parse(answer.body)
         refused = cgminer.refusal(document)
@@ -137,23 +140,23 @@ class LuxOS:
         access.memory.pop("session", None)
 
     def _replace_pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
-        """New pools are added first and the old ones removed after, so that the miner is never without one."""
+        """New pools are added first and the old ones removed after, so that the miner is never without one.
+
+        These commands are cgminer's own and take no session: one would be read as the address of the pool.
+        """
         answer = yield cgminer.request("pools", access.ports.get("rpc", cgminer.PORT))
-        old = sorted(
-            (int(entry.get("POOL", -1)) for entry in cgminer.section(cgminer.parse(answer.body), "POOLS")), reverse=True
-        )
-        session = yield from self._session(access)
-        if not isinstance(session, str):
-            return session
+        old = sorted((whole(entry.get("POOL"), -1) for entry in _pools_of(answer)), reverse=True)
         receipt: Receipt = Refused("pools", "no pool given")
         for pool in pools:
-            receipt = yield from self._once(access, session, "addpool", f"{pool.url},{pool.user},{pool.password}")
+            receipt = yield from self._once(access, "addpool", f"{pool.url},{pool.user},{pool.password}")
+            if not isinstance(receipt, Accepted):
+                return receipt
+        for index in (index for index in old if pools and index >= 0):
+            receipt = yield from self._once(access, "removepool", str(index))
             if not isinstance(receipt, Accepted):
                 break
-        else:
-            for index in old:
-                receipt = yield from self._once(access, session, "removepool", str(index))
-                if not isinstance(receipt, Accepted):
-                    break
-        yield from self._logoff(access, session)
         return receipt
+
+
+def _pools_of(answer: Answer) -> list[cgminer.Document]:
+    return cgminer.section(cgminer.parse(answer.body), "POOLS")

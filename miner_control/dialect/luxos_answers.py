@@ -33,17 +33,17 @@ from miner_control.dialect.figures import (
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.source import Tier
 
-_WINDOWS = (
-    ("GHS 5s", 5.0),
-    ("GHS 1m", 60.0),
-    ("GHS 5m", 300.0),
-    ("GHS 15m", 900.0),
-    ("GHS 30m", 1800.0),
-    ("GHS av", None),
-)
+_WINDOWS = (("5s", 5.0), ("1m", 60.0), ("5m", 300.0), ("15m", 900.0), ("30m", 1800.0), ("av", None))
+_UNITS = (("GHS", 1e9), ("MHS", 1e6))
 _SICK = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
 _STARTING = re.compile(r"ramp|start|init|boot|wak|warm", re.IGNORECASE)
-_SENSORS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
+_CURTAILED = ("sleep", "sleeping", "idle")
+# Events last as long as their cause. These say what the miner does and no wrong of it; what others say of the whole miner
+# keeps it from hashing, where they are of this kind.
+_NO_ERROR = ("SLEEP", "IDLE")
+_STOPPING = re.compile(r"_PROTECTION$|_PANIC$|^NO_BOARDS|^DETECTION_ERROR|^INVALID_MINER|^INCOMPATIBLE")
+_SETTLING = ("REBOOT_SYSINIT",)
+_WATER, _CHIP, _BOARD = "water", "chip", "board"
 
 
 def _one(answers: Mapping[str, Any], command: str, section: str) -> dict[str, Any]:
@@ -53,7 +53,22 @@ def _one(answers: Mapping[str, Any], command: str, section: str) -> dict[str, An
 
 def hashes(answers: Mapping[str, Any]) -> bool:
     """Whether the summary shows a rate above zero."""
-    return bool(plain(first(_one(answers, "summary", "SUMMARY"), *(key for key, _ in _WINDOWS))))
+    told = _rate(_one(answers, "summary", "SUMMARY"))
+    return told is not None and bool(plain(told[0]))
+
+
+def tells_curtailment(answers: Mapping[str, Any]) -> bool:
+    """Whether `config` says if the miner was put to sleep: early releases say so by an event alone."""
+    return bool(_one(answers, "config", "CONFIG").get("CurtailMode"))
+
+
+def _rate(rates: Mapping[str, Any]) -> tuple[Any, float, float | None] | None:
+    """The rate of the shortest window that is told, what it is counted in (H/s), and that window (s, None: since the start)."""
+    for window, window_s in _WINDOWS:
+        for unit, scale in _UNITS:
+            if rates.get(f"{unit} {window}") is not None:
+                return rates[f"{unit} {window}"], scale, window_s
+    return None
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -74,8 +89,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_w", first(power, "Watts", "Power"))
     measured = truth(power.get("PSU"))
     values["power_source"] = NOT_REPORTED if measured is None else PSU if measured else ESTIMATE
-    limit = first(config, "ActualPowerTarget", "IdealPowerTarget", "PowerTarget")
-    put(values, "power_limit_w", limit if plain(limit) else None)
+    targets = () if truth(config.get("IsPowerTargetEnabled")) is False else ("ActualPowerTarget", "IdealPowerTarget")
+    limits = (config.get(key) for key in (*targets, "PowerTarget", "PowerLimit"))
+    put(values, "power_limit_w", next((limit for limit in limits if plain(limit)), None))
     put(values, "hw_errors", summary.get("Hardware Errors"))
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         if key in summary:
@@ -95,11 +111,10 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def _rates(values: Values, rates: Mapping[str, Any], config: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
-    for key, window_s in _WINDOWS:
-        if rates.get(key) is not None:
-            put(values, "hashrate_hs", rates[key], 1e9)
-            put(values, "hashrate_window_s", window_s if window_s else rates.get("Elapsed"))
-            break
+    told = _rate(rates)
+    if told is not None:
+        put(values, "hashrate_hs", told[0], told[1])
+        put(values, "hashrate_window_s", told[2] or rates.get("Elapsed"))
     else:
         known = [rate for rate in (plain(first(dev, "MHS 5s", "MHS 1m")) for dev in devs) if rate is not None]
         put(values, "hashrate_hs", sum(known) if known else None, 1e6)
@@ -120,17 +135,26 @@ def _heat(
     tier: Tier,
 ) -> None:
     entries = cgminer.section(answers.get("temps") or {}, "TEMPS")
-    water = _water(answers)
-    sensors = [entry.get(name) for entry in entries for name in _SENSORS if name in entry and name not in water]
+    kinds = _sensors(answers, entries)
+    told: dict[str, list[Any]] = {_CHIP: [], _BOARD: [], "temp_inlet_c": [], "temp_outlet_c": []}
+    for entry in entries:
+        for name, kind in kinds.items():
+            told[kind].append(entry.get(name))
     for metric in ("temp_inlet_c", "temp_outlet_c"):
-        told = [entry.get(name) for entry in entries for name, what in water.items() if what == metric]
-        if told:
-            put_max(values, metric, told)
-    put_max(values, "temp_board_max_c", [*sensors, *(dev.get("Temperature") for dev in devs), stats.get("temp_max")])
-    # The four sensors of a board sit on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
-    values["temp_chip_max_c"] = UNSUPPORTED
+        if told[metric]:
+            put_max(values, metric, told[metric])
+    on_boards = [*told[_BOARD], *(dev.get("Temperature") for dev in devs), stats.get("temp_max")]
+    put_max(values, "temp_board_max_c", on_boards)
+    if told[_CHIP]:
+        put_max(values, "temp_chip_max_c", told[_CHIP])
+    else:
+        # The sensors of most boards sit on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
+        values["temp_chip_max_c"] = UNSUPPORTED if entries else NOT_REPORTED
     fans = cgminer.section(answers.get("fans") or {}, "FANS")
-    if truth(config.get("ImmersionMode")) or str(config.get("Cooling", "")).lower() in ("immersion", "hydro", "liquid"):
+    liquid = str(config.get("Cooling", "")).lower() in ("immersion", "hydro", "liquid")
+    # A miner without fans answers `fans` without that section.
+    none = not fans and bool(cgminer.section(answers.get("fans") or {}, "FANCTRL"))
+    if liquid or none or truth(config.get("ImmersionMode")):
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
     elif fans:
         put_fans(values, (fan.get("RPM") for fan in fans))
@@ -141,14 +165,25 @@ def _heat(
         put_fans(values, (stats[f"fan{index}"] for index in range(1, count + 1) if f"fan{index}" in stats))
 
 
-def _water(answers: Mapping[str, Any]) -> dict[str, str]:
-    """The sensors that METADATA calls water, by the metric that they tell: the hydro models have them among the boards'."""
+def _sensors(answers: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, str]:
+    """What each sensor of `temps` measures: chip, board, or the metric of a water sensor.
+
+    Which sensors there are differs by model, and METADATA gives each a label; without one its own name says it.
+    """
+    labels = {
+        name: str(told["Label"])
+        for entry in cgminer.section(answers.get("temps") or {}, "METADATA")
+        for name, told in entry.items()
+        if isinstance(told, Mapping) and told.get("Label")
+    }
     found = {}
-    for entry in cgminer.section(answers.get("temps") or {}, "METADATA"):
-        for name, told in entry.items():
-            label = str(told.get("Label", "") if isinstance(told, Mapping) else entry.get("Label", "")).lower()
-            if name != "Label" and "water" in label:
+    for name in dict.fromkeys(name for entry in entries for name in entry):
+        if name not in ("ID", "TEMP"):
+            label = labels.get(name, name).lower()
+            if _WATER in label:
                 found[name] = "temp_outlet_c" if "out" in label else "temp_inlet_c"
+            else:
+                found[name] = _CHIP if _CHIP in label or "die" in label.split() else _BOARD
     return found
 
 
@@ -199,26 +234,34 @@ def _boards(
 
 
 def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
-    curtail = str(config.get("CurtailMode", "")).strip().lower()
-    asleep = None if not curtail else curtail in ("sleep", "sleeping")
-    system = str(config.get("SystemStatus", "")).strip()
+    curtail = str(config.get("CurtailMode") or "").strip().lower()
+    events = cgminer.section(answers.get("events") or {}, "EVENTS")
+    codes = [str(event.get("Code", "")).upper() for event in events]
+    # What `config` says counts; an event may outlast a wake for a moment.
+    by_event = any(code in _NO_ERROR for code in codes) if events else None
+    asleep = curtail in _CURTAILED if curtail else by_event
+    system = str(config.get("SystemStatus") or "").strip()
     starting = (
         any(truth(dev.get("IsRamping")) for dev in devs)
         or curtail in ("wakeup", "waking")
         or _STARTING.search(system) is not None
+        or any(code in _SETTLING for code in codes)
         or None
     )
     stopped = bool(devs) and all(truth(dev.get("IsUserShutdown")) for dev in devs)
-    events = cgminer.section(answers.get("events") or {}, "EVENTS")
     sick = _SICK.search(system) is not None
     values["state"] = state_of(
         values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None,
-        starting=starting, fault=sick or None,
+        starting=starting, fault=sick or any(_STOPPING.search(code) for code in codes) or None,
         uptime=values["uptime_s"],
     )  # fmt: skip
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    texts = [f"{event.get('Code', '')} {event.get('Description', '')}".strip() for event in events]
+    texts = [
+        f"{event.get('Code') or ''} {event.get('Description') or ''}".strip()
+        for event, code in zip(events, codes, strict=True)
+        if code not in _NO_ERROR
+    ]
     if sick:
         texts.insert(0, f"system {system}")
     told = "events" in answers or bool(system)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carry commands out, and say truthfully what came of each.
 
-A command waits its turn (urgent first, sheds never behind wakes), a rise of power waits for the inrush limit besides; it
-is sent once through the miner's own lane, and then believed only when a reading sampled afterwards shows its effect
-(`readback`). Silence, or an acknowledgement without effect, is Unknown at the deadline. An unreachable miner is asked
-again until the deadline on a narrow lane of its own, so that those who do not answer never delay those who do.
+A command waits its turn (urgent first, sheds never behind wakes), a rise of power waits for the inrush limit besides, and
+a restart until there is room for it (`inrush`); it is sent once through the miner's own lane, and then believed only when a
+reading sampled afterwards shows its effect (`readback`). Silence, or an acknowledgement without effect, is Unknown at the
+deadline. An unreachable miner is asked again until the deadline on a narrow lane of its own, so that those who do not
+answer never delay those who do.
 
 Firmware goes to few miners at once (`uploads`), for an image is large and the network between is everybody's; a miner that
 tells the wanted version beforehand is not written to.
@@ -15,7 +16,6 @@ asker gets the first one's receipt.
 """
 
 import asyncio
-import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,18 +35,19 @@ from miner_control.command import (
     PowerPercent,
     PowerTarget,
     Reboot,
+    RollBackFirmware,
     SetMode,
     Wake,
 )
 from miner_control.driver import MinerDriver
 from miner_control.envelope import Envelope
+from miner_control.inrush import Gate, Inrush
 from miner_control.readback import can_be_seen, shows, tells, tier_of
 from telemetry.source import Tier
 
 SUPERSEDED: Final = "superseded by a newer command"
 _REMEMBERED: Final = 5_000
 _LEAST_URGENT: Final = 9
-_EVENNESS: Final = 0.95
 
 OnReceipt = Callable[[Command, Receipt, int], None]
 
@@ -65,59 +66,8 @@ class Explaining(Protocol):
     def why_not(self, intent: Intent) -> str: ...
 
 
-class Gate:
-    """At most `limit` inside at once; whoever waits enters by priority (low number first), then in order of coming."""
-
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._count = 0
-        self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
-
-    async def enter(self, priority: int) -> None:
-        if self._free > 0 and not self._queue:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._count += 1
-        heapq.heappush(self._queue, (priority, self._count, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        while self._queue:
-            turn = heapq.heappop(self._queue)[2]
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
-class Inrush:
-    """Spreads rises of power so that no more than `limit_w_per_s` is switched on per second (None: free).
-
-    One at a time, each counted from the moment it was let go: after a stall nothing is made up for. Writes leave the wire
-    less evenly than they were let go, so a share of the limit is kept back.
-    """
-
-    def __init__(self, limit_w_per_s: float | None, clock: Clock) -> None:
-        self._pace_w_per_s = None if limit_w_per_s is None else limit_w_per_s * _EVENNESS
-        self._clock = clock
-        self._lane = asyncio.Lock()
-        self._next_s = 0.0
-
-    async def wait(self, rise_w: float) -> None:
-        if self._pace_w_per_s is None or rise_w <= 0:
-            return
-        async with self._lane:
-            early_s = self._next_s - self._clock.monotonic_s()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
-            self._next_s = self._clock.monotonic_s() + rise_w / self._pace_w_per_s
-
+RESTARTS: Final = (Reboot, InstallFirmware, RollBackFirmware)
+"""Intents after which the board comes up again, and its power with it."""
 
 _Slot = tuple[str, bool]
 
@@ -129,7 +79,8 @@ def _slot(command: Command) -> _Slot:
 
 @dataclass(slots=True)
 class _Live:
-    """A command on its way: `sent` from the moment its bytes may have left; `done` gets its receipt."""
+    """A command on its way: `sent` from the moment its bytes may have left; `done` gets its receipt. `booked_w`: what
+    its restart may bring up."""
 
     command: Command
     done: "asyncio.Future[Receipt]"
@@ -137,6 +88,7 @@ class _Live:
     went_dark: bool = False
     sent_s: float = 0.0
     answered_ms: int = 0
+    booked_w: float = 0.0
     before: Reading | None = None
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     reading: Reading | None = None
@@ -298,12 +250,28 @@ class Actuator:
                 self._end(live, Verified(reading, 0.0))
                 return
         rise_w = self._rise_w(command.intent, envelope, live.before)
-        await self._inrush.wait(rise_w)
-        receipt = await self._send(live, driver, rise_w)
-        if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
-            self._end(live, receipt)
-            return
-        self._end(live, await self._confirm(live, driver, envelope, receipt))
+        try:
+            await self._take_turn(live, rise_w)
+            receipt = await self._send(live, driver, rise_w)
+            if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
+                self._end(live, receipt)
+                return
+            self._end(live, await self._confirm(live, driver, envelope, receipt))
+        finally:
+            # Its version tells that the board is up; hashing comes after. Nobody knows what becomes of the silent.
+            stays = live.done.done() and isinstance(live.done.result(), Refused | Unsupported)
+            self._give_back(live, envelope.ramp_up_s if live.sent and not stays else 0.0)
+
+    async def _take_turn(self, live: _Live, rise_w: float) -> None:
+        if isinstance(live.command.intent, RESTARTS):
+            await self._inrush.wait_to_restart(rise_w)
+            live.booked_w = rise_w
+        else:
+            await self._inrush.wait(rise_w)
+
+    def _give_back(self, live: _Live, after_s: float = 0.0) -> None:
+        self._inrush.came_up(live.booked_w, after_s)
+        live.booked_w = 0.0
 
     def _left_s(self, live: _Live) -> float:
         return live.sent_s + live.command.deadline_s - self._clock.monotonic_s()
@@ -333,6 +301,7 @@ class Actuator:
                 live.answered_ms = self._clock.now_ms()
                 return receipt
             live.sent = False
+            self._give_back(live)
             while True:
                 if self._left_s(live) <= pause_s:
                     return receipt
@@ -341,7 +310,7 @@ class Actuator:
                 pause_s = min(2.0 * pause_s, 30.0)
                 if rise_w <= 0 or await self._answers(live, driver):
                     break
-            await self._inrush.wait(rise_w)
+            await self._take_turn(live, rise_w)
 
     async def _answers(self, live: _Live, driver: MinerDriver) -> bool:
         """Whether a miner that could not be reached answers a read now, whatever it says."""
@@ -410,7 +379,7 @@ class Actuator:
         """How much power a command may switch on at once, for the inrush limit."""
         now_w = before.number("power_w") if before is not None else None
         match intent:
-            case Wake() | Reboot():
+            case Wake() | Reboot() | InstallFirmware() | RollBackFirmware():
                 # A board that comes up again starts to hash: many at once are many wakes at once.
                 return envelope.mode(envelope.normal).power_w - envelope.sleep_w
             case SetMode(mode) if mode in envelope.names:

@@ -22,7 +22,7 @@ BREAKS = {
 }
 
 
-ASYNC_ROOMS = {"telemetry.collector", "miner_control.actuator"}
+ASYNC_ROOMS = {"telemetry.collector", "miner_control.actuator", "miner_control.inrush"}
 """The two rooms beside the io rooms that may await."""
 
 

@@ -12,7 +12,7 @@ from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.actuator import SUPERSEDED, Actuator, Inrush
+from miner_control.actuator import SUPERSEDED, Actuator
 from miner_control.command import (
     WITHDRAWN,
     Command,
@@ -28,6 +28,7 @@ from miner_control.command import (
     Wake,
     command,
 )
+from miner_control.inrush import WINDOW_S, Inrush
 from telemetry.source import Tier
 from tests.miner_control.fleets import envelope
 from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
@@ -330,3 +331,71 @@ def test_after_a_stall_of_the_loop_no_wake_is_made_up_for():
     let_go = asyncio.run(story())
     assert len(let_go) == 10
     assert min(later - sooner for sooner, later in pairwise(let_go)) >= 0.019
+
+
+@pytest.mark.parametrize("row_s", [1.0, 60.0, 300.0])
+def test_restarts_that_come_up_together_stay_within_the_limit(row_s: float):
+    """Boards that all come up at the same full minute, and wakes in between: no window rises above the limit."""
+    limit_w_per_s, rise_w, loop = 20_000.0, 3_000.0, VirtualLoop()
+    clock, rises = clock_of(loop), []
+
+    async def main() -> None:
+        inrush = Inrush(limit_w_per_s, clock)
+
+        async def restart() -> None:
+            await inrush.wait_to_restart(rise_w)
+            up_s = row_s - loop.time() % row_s
+            loop.call_later(up_s, lambda: rises.append(loop.time()))
+            inrush.came_up(rise_w, up_s)
+
+        async def wake() -> None:
+            await inrush.wait(rise_w)
+            rises.append(loop.time())
+
+        tasks = [asyncio.create_task(restart()) for _ in range(100)]
+        for _ in range(1_000):
+            tasks.append(asyncio.create_task(wake()))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(row_s + 1.0)
+        assert inrush.restarting_w == 0.0
+
+    in_virtual_time(main(), loop)
+    assert len(rises) == 1_100
+    steepest = max(sum(start_s <= at_s < start_s + WINDOW_S for at_s in rises) for start_s in rises)
+    assert steepest * rise_w / WINDOW_S <= limit_w_per_s
+    assert row_s != 60.0 or steepest * rise_w / WINDOW_S > 0.75 * limit_w_per_s, "the room is used"
+
+
+def test_who_waits_to_restart_and_is_taken_back_leaves_its_room():
+    async def story() -> float:
+        inrush = Inrush(2_000.0, system_clock())
+        await inrush.wait_to_restart(4_000.0)
+        waiting = [asyncio.create_task(inrush.wait_to_restart(4_000.0)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert inrush.restarting_w == 4_000.0, "one at a time where two would be too much"
+        waiting[0].cancel()
+        inrush.came_up(4_000.0)
+        await asyncio.sleep(0.01)
+        assert inrush.restarting_w == 4_000.0, "the next one's"
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return inrush.restarting_w
+
+    assert asyncio.run(story()) == 0.0
+
+
+def test_a_miner_that_refuses_to_restart_takes_no_room_and_a_silent_one_only_for_its_ramp():
+    async def story(site: Site) -> None:
+        for trait in ("refuses", "dead", "obeys"):
+            began_s = asyncio.get_running_loop().time()
+            asked = [
+                site.ask(at, Reboot(), deadline_s=60.0) for at, m in enumerate(site.miners.values()) if m.trait == trait
+            ]
+            await site.actuator.carry_out(asked)
+            took_s[trait] = asyncio.get_running_loop().time() - began_s
+
+    took_s: dict[str, float] = {}
+    play(["refuses"] * 20 + ["dead"] * 20 + ["obeys"] * 8, story, inrush_w_per_s=6000.0)
+    assert took_s["refuses"] < 20 * 0.9 and took_s["dead"] < 60.0 + 20 * 0.9
+    assert took_s["obeys"] >= envelope().ramp_up_s, "two rounds of four: the second waits until the first is up"

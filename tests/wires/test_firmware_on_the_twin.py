@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.actuation import steepest_w_per_s
 from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
 from hub.twin.models import MODELS
 from kernel.clock import system_clock
@@ -20,7 +21,8 @@ from miner_control.actuator import Actuator
 from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
-from miner_control.envelope import Envelope
+from miner_control.envelope import Envelope, Mode
+from miner_control.inrush import WINDOW_S
 from miner_control.io import exchanges as wire
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
@@ -49,7 +51,17 @@ class Hands:
         self.ports = {told["device"]: self._port(twin, told) for told in twin.miners}
         every = frozenset(name for dialect in DIALECTS.values() for name in dialect.supports())
         envelope = Envelope(
-            "M", "F", (), "normal", 20.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=every if able is None else able
+            "M",
+            "F",
+            (Mode("normal", 3500.0, 2e14),),
+            "normal",
+            20.0,
+            1.0,
+            1.0,
+            1.0,
+            1.0,
+            1.0,
+            commands=every if able is None else able,
         )
         self.actuator = Actuator(
             self.ports, system_clock(), lambda device: envelope, lambda *receipt: None, pace_s=(0.05, 0.2), **how
@@ -222,7 +234,9 @@ def test_four_uploads_at_once_and_no_more() -> None:
     async def main() -> tuple[list[Receipt], int]:
         seen = [0]
         drivers = {f"h/s/{at}": Slow(f"h/s/{at}", seen) for at in range(20)}
-        envelope = Envelope("M", "F", (), "n", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=frozenset({"InstallFirmware"}))
+        envelope = Envelope(
+            "M", "F", (Mode("n", 1.0, 1.0),), "n", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=frozenset({"InstallFirmware"})
+        )
         actuator = Actuator(drivers, system_clock(), lambda device: envelope, lambda *told: None, pace_s=(0.01, 0.05))
         asked = [command(1, device, of("antminer"), "test", deadline_s=0.2) for device in drivers]
         receipts = await actuator.carry_out(asked)
@@ -276,6 +290,38 @@ def test_polls_of_others_go_on_while_images_are_sent(tmp_path: Path) -> None:
         receipts, worst_s = play(twin, main)
     assert all(isinstance(one, Verified) for one in receipts.values()), receipts
     assert worst_s < 2.0
+
+
+def test_restarts_after_images_keep_the_inrush_limit(tmp_path: Path) -> None:
+    """Rises of single units summed from the twin's truth, over any window: an image is small here and a start takes a second,
+    so that nothing but the limit spreads them."""
+    miners, limit_w_per_s = count(24, 500), count(12_000, 100_000)
+    models = {"antminer-s21": 1.0, "braiins-s21-pro": 1.0, "whatsminer-m50s": 1.0}
+    with running_twin(tmp_path, miners=miners, models=models, containers=0) as twin:
+        images = {dialect: of(dialect) for dialect in ("antminer", "braiins", "whatsminer")}
+        intents: dict[str, Intent] = {told["device"]: images[told["dialect"]] for told in twin.miners}
+
+        async def main(hands: Hands) -> tuple[list[Receipt], list[tuple[float, float]]]:
+            loop, rises = asyncio.get_running_loop(), []
+            before: list[float] = twin.ask("GET", "/truth?all=1")["power_w"]
+            orders = asyncio.create_task(hands.order(intents, 30.0))
+            end_s = loop.time() + 2.0
+            while not orders.done() or loop.time() < end_s:
+                power_w = (await asyncio.to_thread(twin.ask, "GET", "/truth?all=1"))["power_w"]
+                risen_w = sum(max(0.0, now - was) for now, was in zip(power_w, before, strict=True))
+                rises.append((loop.time(), risen_w))
+                before = power_w
+                end_s = end_s if orders.done() else loop.time() + 2.0
+                await asyncio.sleep(0.1)
+            return list((await orders).values()), rises
+
+        receipts, rises = play(twin, main, inrush_w_per_s=limit_w_per_s, uploads=20)
+        runs = [twin.truth(told["device"])["firmware"] for told in twin.miners]
+    assert all(isinstance(one, Verified) for one in receipts), receipts
+    assert all(images[told["dialect"]].version in ran for told, ran in zip(twin.miners, runs, strict=True))
+    assert sum(risen for _, risen in rises) > 2_500.0 * miners, "each of them rose"
+    steepest = steepest_w_per_s(rises, WINDOW_S)
+    assert 0.2 * limit_w_per_s < steepest <= limit_w_per_s, steepest
 
 
 def test_a_shed_goes_before_an_image_on_its_way(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import antminer_stats, cgminer, image
+from miner_control.dialect import antminer_form, antminer_stats, cgminer, image
 from miner_control.dialect.gather import gather, joined
 from miner_control.driver import Access, Answer, Http, Parts, Request, Rpc
 from miner_control.miner import State
@@ -39,6 +39,13 @@ _JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'
 _MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
 _SLEEP = 1
 _CONF_LIFE_MS = 60_000
+_KEPT = (
+    "bitmain-fan-ctrl",
+    "bitmain-fan-pwm",
+    "bitmain-hashrate-percent",
+    "bitmain-freq-level",
+    "bitmain-user-ip-cat",
+)
 
 Talk = Generator[Request, Answer, Any]
 
@@ -108,15 +115,23 @@ class Antminer:
                 entries = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in pools]
                 return (yield from self._write_conf(access, now_ms, pools=entries))
             case Reboot():
-                return _receipt((yield _cgi(access, "GET", "reboot", writes=True)))
+                return _receipt((yield _cgi(access, "GET", "reboot", writes=True)), pages=True)
             case Locate(on):
-                body = orjson.dumps({"blink": on})
-                return _receipt((yield _cgi(access, "POST", "blink", body, writes=True)))
+                return (yield from self._blink(access, on))
             case InstallFirmware():
                 return (yield from self._install(access, intent))
             case RollBackFirmware():
                 return Unsupported(f"stock Antminer firmware {image.KEEPS_NONE}")
         return Unsupported(f"stock Antminer firmware has no {type(intent).__name__}")
+
+    def _blink(self, access: Access, on: bool) -> Generator[Request, Answer, Receipt]:
+        answer = yield _cgi(access, "POST", "blink", orjson.dumps({"blink": on}), writes=True)
+        receipt = _receipt(answer)
+        if isinstance(receipt, Accepted) and not answer.body.lstrip().startswith(b"{"):
+            # Firmwares of before 2020 take a form, and answer nothing to anything else.
+            body = b"action=startBlink" if on else b"action=stopBlink"
+            receipt = _receipt((yield _cgi(access, "POST", "blink", body, writes=True, headers=antminer_form.HEADERS)))
+        return receipt
 
     def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
         """`upgrade.cgi` takes a form with the image and keeps the settings. The password is proven on a small page first,
@@ -132,7 +147,7 @@ class Antminer:
         if answer.status == 200 and b"fail" in answer.body.lower() and not answer.body.lstrip().startswith(b"{"):
             # Older firmwares answer with a whole page, and the word stands deep in it.
             return Refused("page", "the upgrade page says that it failed")
-        return _receipt(answer)
+        return _receipt(answer, pages=True)
 
     def _mode_number(self, access: Access, mode: str) -> int | None:
         if mode.isdigit():
@@ -152,18 +167,25 @@ class Antminer:
                 return _receipt(answer)
             conf = cgminer.parse(answer.body)
         present = antminer_stats.mode_of(conf)
-        if not conf.get("pools") and pools is None:
+        told = [pool for pool in conf.get("pools") or () if isinstance(pool, dict) and pool.get("url")]
+        if not told and pools is None:
             return Refused("conf", "the configuration read holds no pools; writing it would wipe them")
+        old = antminer_form.is_old(conf)
+        if old and mode is not None and present is None:
+            return Unsupported("firmware of before 2020 without a work mode: it cannot sleep, only be switched off")
+        if old and mode == _SLEEP:
+            mode = antminer_form.SLEEP
         if mode is not None and mode == present:
             return Accepted(f"already in mode {mode}")
-        if present is not None and present != _SLEEP:
+        if present is not None and present not in antminer_stats.SLEEPS:
             access.memory["mode_awake"] = present
-        mode = mode if mode is not None else present if present is not None else _MODES["normal"]
-        body: dict[str, Any] = {
-            key: conf[key]
-            for key in ("bitmain-fan-ctrl", "bitmain-fan-pwm", "bitmain-hashrate-percent", "bitmain-freq-level")
-            if key in conf
-        }
+        mode = present if mode is None else mode
+        if old:
+            sent = antminer_form.form(conf, mode, pools or conf["pools"])
+            headers = antminer_form.HEADERS
+            return _receipt((yield _cgi(access, "POST", "set_miner_conf", sent, writes=True, headers=headers)))
+        mode = _MODES["normal"] if mode is None else mode
+        body: dict[str, Any] = {key: conf[key] for key in _KEPT if conf.get(key) is not None}
         level = conf.get("freq-level", conf.get("bitmain-freq-level"))
         if level is not None:
             body["freq-level"] = level
@@ -265,8 +287,9 @@ def _optional(
         pass
 
 
-def _receipt(answer: Answer) -> Receipt:
-    """What a CGI write answered. Only 200 with no word of failure is acceptance."""
+def _receipt(answer: Answer, pages: bool = False) -> Receipt:
+    """What a CGI write answered. Only 200 with no word of failure is acceptance, and a web page (such as one to log in at)
+    only where it is what a good answer looks like (`pages`)."""
     if answer.status in (401, 403):
         return Refused(str(answer.status), "account or password not accepted")
     if answer.status != 200:
@@ -276,7 +299,8 @@ def _receipt(answer: Answer) -> Receipt:
     except DecodeError:
         # Reboot and some blink pages answer with an empty or plain page.
         text = answer.body[:80].decode("utf-8", "replace").strip()
-        return Refused("page", text) if "error" in text.lower() or "fail" in text.lower() else Accepted(text)
+        bad = ("error" in text.lower() or "fail" in text.lower()) or (not pages and text.startswith("<"))
+        return Refused("page", text) if bad else Accepted(text)
     stats, code = str(document.get("stats", "success")), str(document.get("code", ""))
     text = str(document.get("msg", ""))
     return Accepted(text) if stats.lower() == "success" or code.endswith("000") else Refused(code or stats, text)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hash boards of stock Antminers: numbered keys over RPC (`chain_rate1`), a list over the CGI (`chain`)."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from kernel.reading import Missing
@@ -10,9 +12,17 @@ from miner_control.dialect.figures import NOT_REPORTED, SENTINEL, Values, first,
 
 Stats = Mapping[str, Any]
 
-_RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0}
+_RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0, "SOL": 1.0, "KSOL": 1e3, "MSOL": 1e6}
+_SERIES = re.compile(r"antminer\s+([A-Z]+)(\d*)", re.IGNORECASE)
+# What stands under `GHS` on models of other algorithms: beyond so many GH/s (which no such machine does) it is in this unit.
+# Their makers' own pages say MH/s, KSol/s or H/s of the same figures; SHA-256 models and all others mean GH/s.
+_GHS_MEANS: Mapping[str, tuple[float, float]] = {
+    "L3": (0.0, 1e6), "L": (200.0, 1e6), "D3": (0.0, 1e6), "E3": (0.0, 1e6), "E": (50.0, 1e6),
+    "B3": (0.0, 1.0), "Z9": (0.0, 1e3), "Z11": (0.0, 1e3), "Z": (1.0, 1e3),
+}  # fmt: skip
 _PCB_KEYS = tuple(f"temp_pcb{index}" for index in range(1, 17))
 _CHIP_KEYS = tuple(f"temp_chip{index}" for index in range(1, 17))
+_PCB_NAMES, _CHIP_NAMES = ("temp", "temp_in_pcb_", "temp_out_pcb_"), ("temp2_", "temp_in_chip_", "temp_out_chip_")
 _WATT_KEYS = tuple((f"chain_power{index}", f"chain_consumption{index}") for index in range(1, 17))
 _RATE_KEYS = tuple(f"chain_rate{index}" for index in range(1, 17))
 _INLET = re.compile(r"(^|_)(inlet|temp_in|water_in)(_|\d|$)", re.IGNORECASE)
@@ -20,11 +30,26 @@ _OUTLET = re.compile(r"(^|_)(outlet|temp_out|water_out)(_|\d|$)", re.IGNORECASE)
 
 
 def scale(section: Stats) -> float:
-    """H/s of one unit of the section's rates; GH/s where it does not say."""
+    """H/s of one unit of the section's rates; GH/s where it does not say, not a number where it says what nobody knows."""
     unit = section.get("rate_unit")
-    if unit is None or unit == "GH":
+    if unit is None or unit == "GH" or unit == "":
         return 1e9
-    return _RATES.get(str(unit).upper().removesuffix("/S").removesuffix("S"), 1e9)
+    return _RATES.get(str(unit).strip().upper().removesuffix("/S").removesuffix("S"), math.nan)
+
+
+@lru_cache(maxsize=256)
+def _ghs_means(model: str) -> tuple[float, float]:
+    found = _SERIES.match(model)
+    letters, digits = (found[1].upper(), found[2]) if found else ("", "")
+    return _GHS_MEANS.get(letters + digits) or _GHS_MEANS.get(letters, (math.inf, 1e9))
+
+
+def ghs(model: str, *figures: Any) -> float:
+    """H/s of one unit of what `model` calls GHS, judged by the greatest of the `figures` it writes so."""
+    limit, beyond = _ghs_means(model)
+    if limit == math.inf:
+        return 1e9
+    return beyond if max((plain(figure) or 0.0 for figure in figures), default=0.0) > limit else 1e9
 
 
 def hottest(raws: Iterable[Any]) -> float | None:
@@ -58,8 +83,8 @@ def dashed(raw: Any) -> list[float]:
     return [float(figure) for figure in figures if not isinstance(figure, Missing) and figure != 0]
 
 
-def put_heat(values: Values, stats: Stats) -> None:
-    """The hottest board and chip sensor, from either shape."""
+def put_heat(values: Values, stats: Stats, model: str) -> None:
+    """The hottest board and chip sensor, from either shape; of hydro models that keep water among them, the water too."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         board = hottest(first(chain, "temp_pcb", "temp_pic") for chain in chains if isinstance(chain, dict))
@@ -70,9 +95,9 @@ def put_heat(values: Values, stats: Stats) -> None:
         board = hottest([stats[key] for key in _PCB_KEYS if key in stats])
         chip = hottest([stats[key] for key in _CHIP_KEYS if key in stats])
         if board is None:
-            board = hottest(stats.get(f"temp{index}") for index in range(1, 17))
+            board = hottest(stats.get(f"{name}{index}") for name in _PCB_NAMES for index in range(1, 17))
         if chip is None:
-            chip = hottest(stats.get(f"temp2_{index}") for index in range(1, 17))
+            chip = hottest(stats.get(f"{name}{index}") for name in _CHIP_NAMES for index in range(1, 17))
         told = "temp_chip1" in stats or "temp_pcb1" in stats or "temp1" in stats
     absent = SENTINEL if told else NOT_REPORTED
     for metric, found in (("temp_board_max_c", board), ("temp_chip_max_c", chip)):
@@ -80,13 +105,46 @@ def put_heat(values: Values, stats: Stats) -> None:
             values[metric] = absent
         else:
             put(values, metric, found)
+    if "HYD" in model.upper():
+        _put_s21_water(values, stats, model.upper().replace(" ", ""))
+
+
+def _put_s21_water(values: Values, stats: Stats, model: str) -> None:
+    """S21 Hyd models of some firmwares keep the water's inlet and outlet where others have two chips (`[31, 42, 0, 0]`), the
+    S21+ Hyd among the board sensors: board 0 inlet, board 2 outlet, and its chip is the first of `temp_pic`."""
+    chips, boards, pics = (_quads(stats, name) for name in ("temp_chip", "temp_pcb", "temp_pic"))
+    inlet = outlet = None
+    if "S21+HYD" in model and boards and pics:
+        inlet, outlet = [quad[0] for quad in boards], [quad[2] for quad in boards]
+        put_max(values, "temp_chip_max_c", [quad[0] for quad in pics])
+        put_max(values, "temp_board_max_c", [*(x for q in boards for x in q[1::2]), *(x for q in pics for x in q[1:])])
+    elif "S21" in model and chips and all(quad[0] and quad[1] and not quad[2] and not quad[3] for quad in chips):
+        inlet, outlet = [quad[0] for quad in chips], [quad[1] for quad in chips]
+        values["temp_chip_max_c"] = SENTINEL
+    if inlet and outlet:
+        put_max(values, "temp_inlet_c", inlet)
+        put_max(values, "temp_outlet_c", outlet)
+
+
+def _quads(stats: Stats, name: str) -> list[list[float]]:
+    """The four sensors of each board that has them, from either shape; boards that are not there are left out."""
+    chains = stats.get("chain")
+    if isinstance(chains, list):
+        raws = [chain.get(name) for chain in chains if isinstance(chain, dict)]
+    else:
+        raws = [stats[key].split("-") for index in range(1, 17) if isinstance(stats.get(key := f"{name}{index}"), str)]
+    quads = [[plain(part) or 0.0 for part in raw] for raw in raws if isinstance(raw, list) and len(raw) == 4]
+    return [quad for quad in quads if any(quad)]
 
 
 def _put_water(values: Values, sections: list[Stats]) -> None:
     """Hydro models name their inlet and outlet; models cooled by air name none."""
     for metric, pattern in (("temp_inlet_c", _INLET), ("temp_outlet_c", _OUTLET)):
         raws = [
-            raw for section in sections for key, raw in section.items() if pattern.search(key) and "chip" not in key
+            raw
+            for section in sections
+            for key, raw in section.items()
+            if pattern.search(key) and "chip" not in key and "pcb" not in key
         ]
         told = [figure for raw in raws for figure in dashed(raw)]
         if told:
@@ -102,13 +160,13 @@ def hashing(stats: Stats) -> float | None:
     return float(sum(1 for rate in told if rate and plain(rate))) if told else None
 
 
-def rate_hs(stats: Stats) -> float | None:
+def rate_hs(stats: Stats, model: str) -> float | None:
     """The sum of the boards' present rates, or None where no board tells one."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         told = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
     else:
-        told = [plain(stats[key], 1e9) for key in _RATE_KEYS if key in stats]
+        told = [plain(stats[key], ghs(model, stats[key])) for key in _RATE_KEYS if key in stats]
     known = [rate for rate in told if rate is not None]
     return sum(known) if known else None
 
@@ -120,12 +178,12 @@ def watts(stats: Stats) -> float | None:
     return sum(known) if known else None
 
 
-def boards(stats: Stats) -> list[dict[str, Any]]:
+def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
     """One entry a board, for `boards_json`."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         return _listed([chain for chain in chains if isinstance(chain, dict)], scale(stats))
-    return _numbered(stats)
+    return _numbered(stats, model)
 
 
 def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
@@ -144,7 +202,7 @@ def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> Non
     put(values, "voltage_v", sum(volts) / len(volts) if volts else None)
 
 
-def _numbered(stats: Stats) -> list[dict[str, Any]]:
+def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
     """A chain is there where it has chips or a rate: the places beyond are zeros and empty texts."""
     found = []
     for index in range(1, 17):
@@ -155,7 +213,7 @@ def _numbered(stats: Stats) -> list[dict[str, Any]]:
         found.append(
             {
                 "board": index,
-                "hashrate_hs": None if rate is None else rate * 1e9,
+                "hashrate_hs": None if rate is None else rate * ghs(model, rate),
                 "chips": chips,
                 "chips_hashing": chip_map.count("o") if chip_map.strip() else None,
                 "frequency_hz": plain(first(stats, f"freq{index}", f"freq_avg{index}"), 1e6),

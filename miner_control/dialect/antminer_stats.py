@@ -16,6 +16,7 @@ from miner_control.dialect import antminer_chains, cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
     ESTIMATE,
+    NONSENSE,
     NOT_APPLICABLE,
     NOT_REPORTED,
     Values,
@@ -33,11 +34,17 @@ from miner_control.dialect.web import entries
 from telemetry.source import Tier
 
 _RATES = (
-    ("GHS 5s", 5.0), ("rate_5s", 5.0), ("GHS 1m", 60.0), ("rate_1m", 60.0), ("GHS 5m", 300.0), ("rate_5m", 300.0),
-    ("GHS 30m", 1800.0), ("rate_30m", 1800.0), ("GHS av", None), ("rate_avg", None),
+    ("GHS 5s", 5.0), ("rate_5s", 5.0), ("MHS 5s", 5.0), ("THS 5s", 5.0), ("KHS 5s", 5.0), ("GHS 1m", 60.0), ("rate_1m", 60.0),
+    ("GHS 5m", 300.0), ("rate_5m", 300.0), ("GHS 30m", 1800.0), ("rate_30m", 1800.0), ("GHS av", None), ("rate_avg", None),
+    ("MHS av", None), ("THS av", None), ("KHS av", None),
 )  # fmt: skip
-_SLEEP = 1
-_WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low"}
+_UNITS = {"M": 1e6, "T": 1e12, "K": 1e3}
+SLEEPS = frozenset({1, 254})
+"""Work modes in which nothing is hashed: 1 of firmwares from 2020 on, 254 of those before."""
+_WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low", 254: "sleep"}
+_LEAST_J_PER_H = 4e-12
+"""No chip needs so little for a hash: fewer watts are those of a part of the miner, or of another moment than its rate."""
+_FANLESS = ("HYD", "IMM")
 _WATT_KEYS = ("watt", "power", "Power", "total_power", "chain_power")
 _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
@@ -98,13 +105,15 @@ def _figures(answers: Mapping[str, Any]) -> Mapping[str, Any]:
     stats = answers.get("stats")
     listed = stats.get("STATS") if stats else None
     if isinstance(listed, list):
-        for entry in reversed(listed):
-            if type(entry) is dict and not _FIGURE_KEYS.isdisjoint(entry):
-                return entry
+        for keys in (_RATE_KEYS, _FIGURE_KEYS):
+            for entry in reversed(listed):
+                if type(entry) is dict and not keys.isdisjoint(entry):
+                    return entry
     return listed if isinstance(listed, dict) else {}
 
 
-_FIGURE_KEYS = frozenset({"chain", "GHS 5s", "GHS av", "Elapsed", "elapsed", "rate_5s"})
+_RATE_KEYS = frozenset({"chain", *(key for key, _ in _RATES)})
+_FIGURE_KEYS = frozenset({"Elapsed", "elapsed", "chain_acn1", "chain_rate1", "fan_num", "miner_count"})
 
 
 def _summary(answers: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -122,7 +131,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     if not (summary or stats or conf):
         _refuse(answers)
     values: Values = {}
-    _rates(values, summary, stats)
+    model = model_of(answers)
+    _rates(values, summary, stats, model)
     put(values, "uptime_s", first(stats or summary, "Elapsed", "elapsed"))
     _power(values, summary, stats)
     if "Accepted" in summary:
@@ -130,13 +140,13 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     if "Rejected" in summary:
         put(values, "shares_rejected", summary["Rejected"])
     if stats:
-        antminer_chains.put_heat(values, stats)
-        _fans(values, stats)
+        antminer_chains.put_heat(values, stats, model)
+        _fans(values, stats, model)
     mode = mode_of(stats)
     if mode is None and conf:
         mode = mode_of(conf)
     values["mode"] = NOT_REPORTED if mode is None else _mode_name(mode, answers)
-    asleep = None if mode is None else mode == _SLEEP
+    asleep = None if mode is None else mode in SLEEPS
     values["state"] = state = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
@@ -151,7 +161,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         if pools:
             put_pool_state(values, pools.get("POOLS"))
         return values
-    _slow(values, answers, summary, stats)
+    _slow(values, answers, summary, stats, model)
     if tier is Tier.DAILY:
         _identity(values, answers)
     return settle(values, tier)
@@ -167,40 +177,45 @@ def _refuse(answers: Mapping[str, Any]) -> None:
         raise DecodeError("reply", f"nothing of a stock Antminer in {sorted(answers)}")
 
 
-def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
+def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any], model: str) -> None:
     for key, window_s in _RATES:
         source = stats if key in stats else summary
         raw = source.get(key)
         if raw is not None and raw != "":
-            put(values, "hashrate_hs", raw, antminer_chains.scale(source) if key[0] == "r" else 1e9)
+            put(values, "hashrate_hs", raw, _unit(key, source, model))
             put(values, "hashrate_window_s", window_s or first(source, "Elapsed", "elapsed"))
             break
     else:
         values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED
     if key not in _PRESENT:
         # Only a mean is told: what the boards do at this moment is better.
-        now_hs = antminer_chains.rate_hs(stats)
+        now_hs = antminer_chains.rate_hs(stats, model)
         if now_hs is not None:
             put(values, "hashrate_hs", now_hs)
             values["hashrate_window_s"] = NOT_REPORTED
 
 
+def _unit(key: str, source: Mapping[str, Any], model: str) -> float:
+    """H/s of one unit of the figure under `key`."""
+    if key[0] == "G":
+        return antminer_chains.ghs(model, source[key], source.get("GHS av"))
+    return antminer_chains.scale(source) if key[0] == "r" else _UNITS[key[0]]
+
+
 def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
-    for source in (stats, summary):
-        for key in _WATT_KEYS:
-            if key in source:
-                put(values, "power_w", source[key])
-                values["power_source"] = values["power_w"] if isinstance(values["power_w"], Missing) else ESTIMATE
-                return
-    parts = antminer_chains.watts(stats)
-    if parts is not None:
-        put(values, "power_w", parts)
-        values["power_source"] = ESTIMATE
+    told = next((source[key] for source in (stats, summary) for key in _WATT_KEYS if key in source), None)
+    told = antminer_chains.watts(stats) if told is None else told
+    if told is None:
+        values["power_w"] = values["power_source"] = NO_POWER
         return
-    values["power_w"] = values["power_source"] = NO_POWER
+    put(values, "power_w", told)
+    power, rate = values["power_w"], values["hashrate_hs"]
+    if isinstance(power, float | int) and isinstance(rate, float | int) and power < _LEAST_J_PER_H * rate:
+        values["power_w"] = power = Missing(Reason.NONSENSE, f"{told} W cannot make the rate")
+    values["power_source"] = power if isinstance(power, Missing) else ESTIMATE
 
 
-def _fans(values: Values, stats: Mapping[str, Any]) -> None:
+def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
     listed = stats.get("fan")
     count = stats.get("fan_num")
     if type(count) is not int:
@@ -211,21 +226,39 @@ def _fans(values: Values, stats: Mapping[str, Any]) -> None:
     told = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
     # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
     turning = [rpm for rpm in told if rpm]
+    if not turning and any(word in model.upper() for word in _FANLESS):
+        # Cooled by a liquid; its firmware lists fans all the same.
+        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
+        return
     counted = told[:count] if count > 0 else told
     put_fans(values, turning if len(turning) == count else counted if any(counted) else told)
     if "fan_pwm" in stats:
         put(values, "fan_duty_pct", stats["fan_pwm"])
 
 
-def _slow(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
-    put(values, "hashrate_nominal_hs", first(stats, "total_rateideal", "rate_ideal"), antminer_chains.scale(stats))
+def _nominal(values: Values, stats: Mapping[str, Any], model: str) -> None:
+    """The ideal rate. Firmwares for other algorithms write it in the unit they name, in GH/s, or in that of the model: it is
+    the one beside which the present rate can be, and none where it can be beside none."""
+    raw, rate = first(stats, "total_rateideal", "rate_ideal"), values["hashrate_hs"]
+    for unit in (antminer_chains.scale(stats), 1e9, antminer_chains.ghs(model, raw)):
+        put(values, "hashrate_nominal_hs", raw, unit)
+        ideal = values["hashrate_nominal_hs"]
+        if not rate or not ideal or 1 / 300 < float(ideal) / float(rate) < 300:  # type: ignore[arg-type]
+            return
+    values["hashrate_nominal_hs"] = NONSENSE
+
+
+def _slow(
+    values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], stats: Mapping[str, Any], model: str
+) -> None:
+    _nominal(values, stats, model)
     put(values, "hw_errors", first(summary, "Hardware Errors", "hw_all"))
     if "Stale" in summary:
         put(values, "shares_stale", summary["Stale"])
     for metric in ("temp_board_max_c", "temp_chip_max_c", "fan_min_rpm", "fan_max_rpm"):
         values.setdefault(metric, NOT_REPORTED)
     put(values, "boards_hashing", antminer_chains.hashing(stats))
-    found = antminer_chains.boards(stats)
+    found = antminer_chains.boards(stats, model)
     antminer_chains.put_boards(values, stats, found)
     values["boards_json"] = orjson.dumps(found).decode()
     put_pools(values, cgminer_pools(cgminer.section(answers.get("pools") or {}, "POOLS")))
@@ -237,7 +270,8 @@ def _checks(summary: Mapping[str, Any]) -> list[str]:
     return [
         f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip()
         for check in entries(summary.get("status"))
-        if str(check.get("status", "s")).lower() not in ("s", "success", "ok") and check.get("type") != "network"
+        # A check that does not apply (fans of a hydro model) has an empty status.
+        if str(check.get("status") or "s").lower() not in ("s", "success", "ok") and check.get("type") != "network"
     ]
 
 

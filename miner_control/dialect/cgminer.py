@@ -26,6 +26,7 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r",\s*([}\]])"), r"\1"),
     (re.compile(r"([\[{])\s*,"), r"\1"),
     (re.compile(r'(?<=[,{])\s*""(?=\w)'), '"'),
+    (re.compile(r'("\s*:)(?=\s*[,}])'), r"\1null"),
     (re.compile(r":\s*([-+]?)(?:inf(?:inity)?|nan)\b", re.IGNORECASE), ":null"),
     (re.compile(r'"\s*\n?\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
 )
@@ -34,6 +35,9 @@ _LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 _PREFIX = re.compile(r"^(api_v1_|api_|web_|rpc_|cgi_bin_|cgi_)+")
 _LOST_OPENING = re.compile(r"^\s*,+\s*")
+_DIGITS = "0123456789"
+_TABLES = frozenset({"POOLS", "DEVS", "DEVDETAILS", "TEMPS", "FANS", "EVENTS", "chain", "edevs", "pools", "error-code"})
+"""Lists of rows alike, of which sums and counts are made: one that was cut off says nothing of how many there are."""
 
 
 def request(command: str, port: int, parameter: str | None = None, *, writes: bool = False) -> Rpc:
@@ -65,6 +69,8 @@ def parse(body: bytes) -> Document:
 def _mended(text: str) -> Document:
     if not text:
         raise DecodeError("reply", "empty")
+    if text.lstrip().startswith("<"):
+        raise DecodeError("reply", f"a web page: {' '.join(text.split())[:60]!r}")
     if "{" not in text and not text.lstrip(" ,").startswith('"'):
         return _plain_text(text)
     text = _LOST_OPENING.sub("", text)
@@ -75,12 +81,14 @@ def _mended(text: str) -> Document:
     text = _LIST_AS_DICT.sub(_as_object, text)
     for pattern, mend in _MENDS:
         text = pattern.sub(mend, text)
-    for attempt in (text, _closed(text)):
+    closed, still_open = _closed(text)
+    for attempt, depth in ((text, 0), (closed, still_open)):
         try:
             found = orjson.loads(attempt)
         except orjson.JSONDecodeError:
             continue
         if isinstance(found, dict):
+            _forget_unfinished(found, depth)
             return found
     raise DecodeError("reply", f"not JSON, and not to be mended: {text[:60]!r}")
 
@@ -90,8 +98,9 @@ def _as_object(match: re.Match[str]) -> str:
     return "[{" + match[1].rstrip().rstrip(",") + "}]"
 
 
-def _closed(text: str) -> str:
-    """A reply cut at the end of a buffer: dropped back to its last whole value and closed. Nothing is added to a value."""
+def _closed(text: str) -> tuple[str, int]:
+    """A reply cut at the end of a buffer: dropped back to its last whole value and closed, and how many brackets that took.
+    Nothing is added to a value."""
     stack: list[str] = []
     safe, safe_stack, quoted, escaped = 0, "", False, False
     for place, char in enumerate(text):
@@ -115,14 +124,37 @@ def _closed(text: str) -> str:
                 break
         elif char == ",":
             safe, safe_stack = place, "".join(reversed(stack))
-    return text[:safe] + safe_stack
+    return text[:safe] + safe_stack, len(safe_stack)
+
+
+def _forget_unfinished(found: Any, depth: int) -> None:
+    """Take out of a cut reply what went on behind the cut, `depth` brackets deep: the rows of a table and the keys numbered
+    alike (`chain_rate1`, `chain_rate2`, ...), since a sum or a count over some of them is of no miner."""
+    for _ in range(depth - 1):
+        if isinstance(found, dict):
+            last = next(reversed(found), None)
+            if isinstance(found.get(last), list) and (
+                last in _TABLES or not isinstance((found[last] or [0])[-1], dict)
+            ):
+                del found[last]
+                return
+            found = found.get(last)
+        else:
+            found = found[-1]
+    if isinstance(found, dict) and found and depth:
+        last = next(reversed(found))
+        stem = last.rstrip(_DIGITS)
+        for key in [key for key in found if stem != last and key.rstrip(_DIGITS) == stem]:
+            del found[key]
 
 
 def _plain_text(text: str) -> Document:
     """The text form: sections parted by `|`, `KEY=value` pairs parted by commas (those within
     brackets part nothing); the first word names the section."""
     found: Document = {}
-    for part in text.replace("\x00", "").split("|"):
+    *parts, last = text.replace("\x00", "").split("|")
+    # Sections end in a bar: where there is none, the last value may have been cut short.
+    for part in (*parts, last.rpartition(",")[0]):
         pairs = [pair.partition("=") for pair in _COMMA.split(part.strip()) if pair.strip()]
         if not pairs:
             continue

@@ -39,27 +39,53 @@ _CORE = frozenset(
 )
 _OF_THE_DAY = ("make", "model", "firmware", "serial", "mac", "hashrate_nominal_hs", "boards_expected", "chips_expected")
 _SLOW = tuple(name for name in SCHEMAS["miner"] if name not in _OF_THE_DAY)
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+_NUMBER = re.compile(
+    r"\s*([-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))(.*)", re.DOTALL
+)
+# What follows the digits of a date, a clock, a version, a hexadecimal number, a list: no figure, however it begins.
+_NO_FIGURE = re.compile(r"[-:,.xX/_]\w")
+_PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
+_UNITS: Mapping[str, Mapping[str, float]] = {
+    "hs": {f"{prefix}{unit}": scale for prefix, scale in _PREFIXES.items() for unit in ("h", "hs", "sol", "sols")},
+    "hz": {f"{prefix}hz": scale for prefix, scale in _PREFIXES.items()},
+    "w": {"w": 1.0, "kw": 1e3},
+    "v": {"v": 1.0, "mv": 1e-3},
+}
 _ABSENT = frozenset({"", "-", "--", "n/a", "na", "none", "null", "unknown"})
 
 
 def number(raw: Any) -> float | Missing:
-    """A figure of any spelling. Text is read up to its unit: `"4052.00 RPM"` is 4052."""
+    """A figure of any spelling. Text is read up to its unit: `"4052.00 RPM"` is 4052, and `"13,704.59"` is 13704.59."""
     kind = type(raw)
     if kind is float or kind is int:
         return raw if -math.inf < raw < math.inf else NONSENSE
     if kind is str:
-        found = _NUMBER.match(raw)
-        if found:
-            return float(found[1])
-        return NOT_REPORTED if raw.strip().lower() in _ABSENT else NONSENSE
+        return _spelt(raw)[0]
     return NOT_REPORTED if raw is None else NONSENSE
 
 
+def _spelt(raw: str) -> tuple[float | Missing, str]:
+    """The figure of a text and the unit behind it, in small letters without `/s`."""
+    found = _NUMBER.match(raw)
+    if found is None:
+        return (NOT_REPORTED if raw.strip().lower() in _ABSENT else NONSENSE), ""
+    figure = float(found[1].replace(",", ""))
+    if not -math.inf < figure < math.inf or _NO_FIGURE.match(found[2]):
+        return NONSENSE, ""
+    return figure, found[2].strip().lower().removesuffix("/s")
+
+
 def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
-    """Set a metric from what the miner wrote, times `scale` to the canonical unit; out of bounds is NONSENSE."""
+    """Set a metric from what the miner wrote, times `scale` to the canonical unit; out of bounds is NONSENSE.
+
+    A text that names its unit (`"3.4 kW"`, `"95 TH/s"`) is believed over the scale that its key has elsewhere.
+    """
     if type(raw) is not float and type(raw) is not int:
-        raw = number(raw)
+        if type(raw) is str:
+            raw, unit = _spelt(raw)
+            scale = _UNITS.get(metric.rpartition("_")[2], {}).get(unit, scale) if unit else scale
+        else:
+            raw = number(raw)
         if isinstance(raw, Missing):
             values[metric] = raw
             return

@@ -188,6 +188,8 @@ class CampaignDuty:
 
     async def _turn(self, site: SiteState, campaign: Campaign) -> None:
         now_ms = self._clock.now_ms()
+        if site.config.observe_only:
+            return
         if ordered(self._state, site, now_ms):
             # What has not left is taken back: a miner that waits for its image can be shed as any other.
             self._actuators[site.key].withdraw(campaign.waiting())

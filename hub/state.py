@@ -126,9 +126,10 @@ class SiteState:
         those that stand elsewhere now."""
         before, self.register = self.register, self.register.learn(facts_of(body))
         pairs = [(old, new) for old, new in zip(before.miners, self.register.miners, strict=True) if new is not old]
-        if before.phases != self.register.phases or any(old.feeder != new.feeder for old, new in pairs):
-            phases = self.register.phases
-            self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases)
+        elsewhere = any(old.feeder != new.feeder or old.owner != new.owner for old, new in pairs)
+        if elsewhere or before.phases != self.register.phases:
+            phases, not_ours = self.register.phases, self.config.not_ours
+            self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases, not_ours=not_ours)
         if pairs:
             self.around = moved(self.around, self.config, self.register, self.roster.index)
         return [new for _, new in pairs]

@@ -12,6 +12,7 @@ from grid.limit import Limit, cap_at
 from grid.order import read_change, read_order
 from grid.tariff import Tariff
 from hub import sight
+from hub.bars import foreign_owner
 from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
@@ -208,19 +209,17 @@ class LiveView:
         if silent is not None:
             why = f"silent: {silent.body.get('reason', '')} {silent.body.get('detail', '')}".strip()
         miner = self._miners[key]
+        words = (foreign_owner(here, key), why or str(values.get("error_text") or ""))
         return {
             "device": device,
-            "model": miner.model,
-            "rack": miner.rack,
-            "position": miner.position,
-            "feeder": miner.feeder,
+            **{name: getattr(miner, name) for name in ("model", "rack", "position", "feeder", "owner")},
             "state": state,
             "mode": values.get("mode"),
             "at_ms": found.at_ms if found else None,
             "values": values,
             "can": envelope_json(here.envelope(key)),
             "usual": usual_json(here.usual, index, found),
-            "why": why or str(values.get("error_text") or ""),
+            "why": "; ".join(filter(None, words)),
             "commands": commands[:50],
         }
 

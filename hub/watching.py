@@ -95,7 +95,9 @@ class WatchDuty:
         ours, index = self._pool_rule(site), site.roster.index
         for device, reading in readings.items():
             group = int(site.roster.group[index[device]])
-            findings += examine(reading, site.roster.groups[group].envelope, usual[index[device]], ours)
+            # Whose miner it is not ours to command may hash where its owner likes.
+            rule = ours if site.roster.ours[index[device]] else None
+            findings += examine(reading, site.roster.groups[group].envelope, usual[index[device]], rule)
         over = frozenset(
             (one.device, one.what)
             for one in site.tickets.tickets()

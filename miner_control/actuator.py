@@ -98,7 +98,8 @@ class _Live:
 class Actuator:
     """Carries out commands over drivers by device key.
 
-    `envelope_of(device)` and `latest(device)` give what is known; `on_receipt(command, receipt, at_ms)` is called once for
+    `envelope_of(device)` and `latest(device)` give what is known; `bar(device)` why nothing may be sent to a device ("": it
+    may), asked once more before each sending; `on_receipt(command, receipt, at_ms)` is called once for
     each command with its last receipt, to be journalled. `in_flight` bounds writes, `watch_in_flight` read-backs and
     retries together, `uploads` images on their way. `pace_s` are the first and the longest pause between read-backs.
     """
@@ -111,6 +112,7 @@ class Actuator:
         on_receipt: OnReceipt,
         *,
         latest: Callable[[str], Reading | None] = lambda device: None,
+        bar: Callable[[str], str] = lambda device: "",
         inrush_w_per_s: float | None = None,
         in_flight: int = 512,
         watch_in_flight: int = 128,
@@ -122,6 +124,7 @@ class Actuator:
         self._envelope_of = envelope_of
         self._on_receipt = on_receipt
         self._latest = latest
+        self._bar = bar
         self._inrush = Inrush(inrush_w_per_s, clock)
         self._writes = Gate(in_flight)
         self._watches = Gate(watch_in_flight)
@@ -170,7 +173,7 @@ class Actuator:
         able: list[Preparing] = []
         for device in devices:
             driver: object = self._drivers.get(device)
-            if isinstance(driver, Preparing):
+            if isinstance(driver, Preparing) and not self._bar(device):
                 able.append(driver)
         return sum(await asyncio.gather(*(one(driver) for driver in able)))
 
@@ -236,6 +239,9 @@ class Actuator:
         if driver is None:
             self._end(live, Unreachable(f"no driver for {command.device}"))
             return
+        if why := self._bar(command.device):
+            self._end(live, Unreachable(f"{WITHDRAWN}: {why}"))
+            return
         envelope = self._envelope_of(command.device)
         if type(command.intent).__name__ not in envelope.commands:
             text = f"{envelope.model} with {envelope.firmware} has no {type(command.intent).__name__}"
@@ -289,6 +295,8 @@ class Actuator:
         while True:
             await gate.enter(command.priority)
             try:
+                if why := self._bar(command.device):
+                    return Unreachable(f"{WITHDRAWN}: {why}")
                 if first:
                     live.sent_s = self._clock.monotonic_s()
                 live.sent = True

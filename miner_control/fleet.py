@@ -12,7 +12,7 @@ or else its normal mode. A miner that is sick, ramping down or of unknown state 
 fresh word `asleep` does that, or, for the length of `stale_s` after it was last heard, a sleep that was verified.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -211,9 +211,9 @@ def roster_of(
     envelope_of: Mapping[tuple[str, str], Envelope],
     *,
     phases: Mapping[str, int] | None = None,
-    owner: str = "",
+    not_ours: Collection[str] = (),
 ) -> Roster:
-    """The static columns. `envelope_of` maps (model, dialect); `owner` is who this hub acts for ("" acts for all).
+    """The static columns. `envelope_of` maps (model, dialect); `not_ours`: owners whose miners are only observed.
 
     Raises KeyError naming the models that have no envelope.
     """
@@ -237,7 +237,7 @@ def roster_of(
         group=np.array([group_at[m.model, m.dialect, m.feeder] for m in miners], dtype=np.int64),
         feeder=np.array([feeder_at[m.feeder] for m in miners], dtype=np.int64),
         phase=np.array([known_phases.get(m.device, -1) for m in miners], dtype=np.int8),
-        ours=np.array([not owner or m.owner in ("", owner) for m in miners], dtype=np.bool_),
+        ours=np.array([m.owner not in not_ours for m in miners], dtype=np.bool_),
         **_of_groups(groups),
     )
 

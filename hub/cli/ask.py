@@ -74,6 +74,7 @@ def miners_list(
                         "device": device,
                         "model": group.envelope.model,
                         "feeder": site.roster.feeder_names[int(site.roster.feeder[unit])],
+                        "owner": site.register.miners[unit].owner,
                         "state": name,
                         "power_w": float(fleet.power_w[unit]) if fleet.fresh[unit] else None,
                         "counted_w": float(fleet.power_w[unit]),
@@ -91,13 +92,20 @@ def miners_list(
         )
         for row in rows
     ]  # fmt: skip
-    put_table(f"{len(rows)} miners", ("device", "model", "feeder", "state", "W", "TH/s"), table)
+    columns = ["device", "model", "feeder", "state", "W", "TH/s"]
+    lines = [list(line) for line in table]
+    if any(row["owner"] for row in rows):
+        columns.append("owner")
+        for line, row in zip(lines, rows, strict=True):
+            line.append(row["owner"])
+    put_table(f"{len(rows)} miners", columns, lines)
 
 
 def miners_show(
     folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
 ) -> None:
     """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
+    from hub.bars import place_line
     from hub.learnt import envelope_json, usual_json
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
@@ -115,9 +123,12 @@ def miners_show(
     site = next((one for one in state.sites.values() if device in one.roster.index), None)
     can = None if site is None else envelope_json(site.envelope(device))
     usual = None if site is None else usual_json(site.usual, site.roster.index[device], found)
+    place = {} if site is None else place_line(site, device)
     if json:
-        put_json({"device": device, "at": iso(found.at_ms), "values": values, "can": can, "usual": usual})
+        told = {"device": device, "at": iso(found.at_ms), "place": place, "values": values, "can": can, "usual": usual}
+        put_json(told)
         return
+    put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
     put_table(f"{device}, last word {iso(found.at_ms)}", ("metric", "value"), list(values.items()))
     if can is not None:
         modes = {

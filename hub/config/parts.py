@@ -211,6 +211,8 @@ class Site(Part):
     inrush_w_per_s: float = Field(default=200_000.0, gt=0)
     other_load_share: float = Field(default=0.0, ge=0, le=1)
     observe_only: bool = False
+    not_ours: tuple[str, ...] = ()
+    """Owners (of the inventory, or said since) whose miners here are polled and counted as load, and never commanded."""
     pace: float = Field(default=1.0, ge=1.0, le=1000.0)
     """Make-believe sites only: their miners live this much faster, and envelopes' times are divided by it."""
     inventory: Existing | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from hub.bars import bar
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.config.parts import Device
 from hub.state import HubState, SiteState
@@ -199,6 +200,7 @@ def actuator_of(
         site.envelope,
         lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
         latest=latest,
+        bar=lambda device: bar(site, device),
         inrush_w_per_s=site.config.inrush_w_per_s,
         uploads=uploads,
     )

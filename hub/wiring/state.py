@@ -63,7 +63,7 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
     if site.lessons is not None:
         envelopes = refined(envelopes, read_lessons(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
-    roster = roster_of(register.miners, envelopes, phases=register.phases)
+    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.not_ours)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day

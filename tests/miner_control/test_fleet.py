@@ -103,7 +103,9 @@ def test_a_sick_miner_is_not_woken():
 
 def test_foreign_owners_are_not_commanded():
     who = roster_of(
-        [miner(0), miner(1, owner="us"), miner(2, owner="hoster")], {("m", "antminer"): envelope()}, owner="us"
+        [miner(0), miner(1, owner="us"), miner(2, owner="hoster")],
+        {("m", "antminer"): envelope()},
+        not_ours=("hoster",),
     )
     assert fleet(who).can_command.tolist() == [True, True, False]
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why nothing may be sent to a device, whoever asks: the last question before a byte leaves.
+
+A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
+owner stands among the site's `not_ours` is another party's: it is polled, counted as load and judged, and never commanded.
+"""
+
+from typing import Final
+
+from hub.state import FOREVER, SiteState
+from kernel.clock import iso
+
+
+def bar(site: SiteState, device: str) -> str:
+    """Why nothing may be sent to a miner or load of the site; "" where it may."""
+    return f"{site.config.name} only observes" if site.config.observe_only else foreign_owner(site, device)
+
+
+def foreign_owner(site: SiteState, device: str) -> str:
+    """Whose a miner is, and since when that is known, where it is not ours; "" where it is."""
+    unit = site.roster.index.get(device)
+    if unit is None or bool(site.roster.ours[unit]):
+        return ""
+    owner, fact = site.register.miners[unit].owner, site.register.at(device, "owner", FOREVER.end_ms)
+    since = "the inventory says so" if fact is None else f"{fact.source}, from {iso(fact.from_ms)}"
+    return f"belongs to {owner}, who is not_ours at {site.config.name} ({since})"
+
+
+_PLACES: Final = ("rack", "position", "feeder", "owner")
+
+
+def place_line(site: SiteState, device: str) -> dict[str, str]:
+    """Where a miner of the site stands and whose it is, each with who says so and since when, where that is told; `barred`
+    why nothing may be sent to it ("": it may)."""
+    miner = site.register.miners[site.roster.index[device]]
+    found = {}
+    for what in _PLACES:
+        value, fact = str(getattr(miner, what)), site.register.at(device, what, FOREVER.end_ms)
+        found[what] = value if fact is None or not value else f"{value} ({fact.source}, from {iso(fact.from_ms)})"
+    return {**found, "barred": bar(site, device)}

@@ -157,7 +157,7 @@ class PulseDuty:
         fleet = fleet_at(self._state, site, now_ms, self._stale_s)
         if rack is None:
             await self._next(site, proof, fleet)
-        elif rack.under_way(now_ms):
+        elif rack.waiting:
             return
         elif rack.step == "begun":
             await self._lay_down(site, proof, rack, fleet)
@@ -251,7 +251,7 @@ class PulseDuty:
             for u in units
         ]
         asked = {str(one.id): one.device for one in made}
-        body = {"id": proof.id, "step": step, "commands": asked, "deadline_s": self._deadline_s, **more}
+        body = {"id": proof.id, "step": step, "commands": asked, **more}
         self._recorder.tell(site.key, "pulse.step", body)
         for one in made:
             self._recorder.tell(site.key, "command.issued", command_json(one))

@@ -22,9 +22,9 @@ from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
-from kernel.receipt import Receipt
+from kernel.receipt import Receipt, Unknown
 from miner_control.actuator import Actuator
-from miner_control.command import Command, command_json, receipt_json
+from miner_control.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collector import Collector
 from telemetry.source import Subscription
 
@@ -112,6 +112,7 @@ class Hub:
         now_ms = rooms.clock.now_ms()
         hub = rooms.config.hub.name
         await rooms.recorder.commit(hub, "hub.started", {"wiring": rooms.wiring, "position": rooms.recorder.position})
+        await self._answer_orphans()
         log.info("started", wiring=rooms.wiring, position=rooms.recorder.position, at_ms=now_ms)
         try:
             async with asyncio.TaskGroup() as group:
@@ -190,6 +191,14 @@ class Hub:
         self.ticks += 1
         if decided.commands:
             rooms.actuators[site.key].start(decided.commands)
+
+    async def _answer_orphans(self) -> None:
+        """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""
+        lost = receipt_json(Unknown(CUT_SHORT))
+        for site in self.rooms.state.sites.values():
+            for body in site.unanswered.values():
+                self.rooms.recorder.tell(site.key, "command.receipt", {**body, **lost})
+        await self.rooms.recorder.flush(required=True)
 
     def receipt(self, site: str, made: Command, receipt: Receipt) -> None:
         """The actuator's word on a command, to be journalled."""

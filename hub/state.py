@@ -78,6 +78,8 @@ class SiteState:
     receipts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2_000))
     outcomes: dict[str, int] = field(default_factory=dict)
     issued: int = 0
+    unanswered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Commands by their id, as issued, whose receipt is not there yet."""
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=500))
     silent: dict[str, Event] = field(default_factory=dict)
     tickets: TicketBook = field(default_factory=TicketBook)
@@ -288,7 +290,9 @@ class HubState:
                 self._owner(site, event)
             elif kind == "command.issued":
                 site.issued += 1
+                site.unanswered[str(body["id"])] = body
             elif kind == "command.receipt":
+                site.unanswered.pop(str(body["id"]), None)
                 site.campaigns.apply(kind, body, event.at_ms)
                 site.pulses.apply(kind, body, event.at_ms)
                 if body["intent"] == "SetCredential" and body["outcome"] == "accepted" and body.get("name"):

@@ -446,9 +446,8 @@ class LiveView:
                 await self._hub.rooms.recorder.commit(key, "alarm.changed", body)
 
     def campaigns(self, site: str) -> list[dict[str, Any]]:
-        now_ms = self._now()
         held = self._site(site).campaigns.campaigns.values()
-        return [one.status(now_ms) for one in sorted(held, key=lambda one: -one.proposed_ms)]
+        return [one.status() for one in sorted(held, key=lambda one: -one.proposed_ms)]
 
     async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
         here, rooms, now_ms = self._site(site), self._hub.rooms, self._now()
@@ -470,7 +469,7 @@ class LiveView:
                 raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
             body = {"id": campaign, "name": found.plan.name, "what": what, "by": by, "why": why}
             await rooms.recorder.commit(here.key, "campaign.changed", body)
-        return found.status(self._now())
+        return found.status()
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         rooms = self._hub.rooms

@@ -27,6 +27,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.command import (
+    CUT_SHORT,
     WITHDRAWN,
     WORK,
     Command,
@@ -46,6 +47,7 @@ from miner_control.readback import can_be_seen, shows, tells, tier_of
 from telemetry.source import Tier
 
 SUPERSEDED: Final = "superseded by a newer command"
+GRACE_S: Final = 2.0
 _REMEMBERED: Final = 5_000
 _LEAST_URGENT: Final = 9
 
@@ -79,12 +81,13 @@ def _slot(command: Command) -> _Slot:
 
 @dataclass(slots=True)
 class _Live:
-    """A command on its way: `sent` from the moment its bytes may have left; `done` gets its receipt. `booked_w`: what
-    its restart may bring up."""
+    """A command on its way: `sent` from the moment its bytes may have left, `answered` set once the exchange is over;
+    `done` gets its receipt. `booked_w`: what its restart may bring up."""
 
     command: Command
     done: "asyncio.Future[Receipt]"
     sent: bool = False
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     went_dark: bool = False
     sent_s: float = 0.0
     answered_ms: int = 0
@@ -193,9 +196,19 @@ class Actuator:
         return len(self._live)
 
     async def close(self) -> None:
-        """End everything: what was not sent is withdrawn, what was sent is Unknown."""
+        """End everything: what was not sent is withdrawn, what was sent is Unknown.
+
+        An exchange that is under way gets a moment to end, for one cut off half-way leaves sessions open and lists half
+        changed.
+        """
+        self.withdraw()
+        exchanges = [asyncio.create_task(live.answered.wait()) for live in self._live.values()]
+        if exchanges:
+            _, late = await asyncio.wait(exchanges, timeout=GRACE_S)
+            for exchange in late:
+                exchange.cancel()
         for live in list(self._live.values()):
-            self._end(live, Unknown("the hub stops") if live.sent else Unreachable(WITHDRAWN))
+            self._end(live, Unknown(CUT_SHORT) if live.sent else Unreachable(WITHDRAWN))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- one command --------------------------------------------------------------------------------------------------
@@ -203,7 +216,7 @@ class Actuator:
     def _begin(self, command: Command) -> "asyncio.Future[Receipt]":
         older = self._live.get(_slot(command))
         if older is not None:
-            self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(WITHDRAWN))
+            self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(f"{WITHDRAWN}: {SUPERSEDED}"))
         live = _Live(command, asyncio.get_running_loop().create_future(), before=self._latest(command.device))
         self._known[command.id] = live.done
         while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
@@ -307,6 +320,7 @@ class Actuator:
                 gate.leave()
             if not isinstance(receipt, Unreachable):
                 live.answered_ms = self._clock.now_ms()
+                live.answered.set()
                 return receipt
             live.sent = False
             self._give_back(live)

@@ -8,12 +8,14 @@ whose load it changed are held (the plan leaves them alone, an order does not) u
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from miner_control.campaign_plan import CampaignPlan
 from miner_control.command import (
+    CUT_SHORT,
+    WITHDRAWN,
     WORK,
     Command,
     InstallFirmware,
@@ -32,11 +34,8 @@ from miner_control.fleet import ASLEEP, UNSURE, Fleet
 
 GOOD: Final = frozenset({"verified", "accepted"})
 CHANGES_LOAD: Final = (Sleep, Wake, SetMode, PowerTarget, PowerPercent)
-LATE_MS: Final = 900_000
-"""A command whose receipt is not there so long after its deadline was lost with the hub that sent it."""
-
-UPLOAD_MS: Final = 15_000
-"""What each image adds to that: few go at once, and a deadline runs only from when its own turn comes."""
+AGAIN: Final = " again"
+"""How the name of a step ends that asks once more those whom the hub itself had cut short."""
 
 Equip = Callable[[str, Intent], Intent]
 """(device, what the plan says) to what that device is asked: names filled in, nothing else."""
@@ -44,7 +43,7 @@ Equip = Callable[[str, Intent], Intent]
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Commands to be sent together, and why: `wave 0`, `retry 1`, `restore`."""
+    """Commands to be sent together, and why: `wave 0`, `retry 1`, `restore`, `wave 0 again`."""
 
     step: str
     commands: tuple[Command, ...]
@@ -63,7 +62,9 @@ class Campaign:
         self.asked: set[str] = set()
         self._todo: list[str] = []
         self._wave = -1
-        self._waiting: dict[str, tuple[str, int]] = {}
+        self._step = ""
+        self._waiting: dict[str, str] = {}
+        self._cut_short: set[str] = set()
         self._outcome: dict[str, str] = {}
         self._wave_done_ms = proposed_ms
         self._retries = 0
@@ -87,25 +88,31 @@ class Campaign:
 
     def sent(self, step: str, commands: Mapping[str, str], at_ms: int) -> None:
         """A wave left: command id to device."""
-        if step.startswith("wave"):
-            self._wave += 1
-        else:
-            self._todo.pop(0)
-            self._retries += step.startswith("retry")
-        until_ms = at_ms + round(self.plan.deadline_s * 1000) + LATE_MS
-        if isinstance(self.plan.intent, InstallFirmware):
-            until_ms += UPLOAD_MS * len(commands)
-        self._waiting.update({asked: (device, until_ms) for asked, device in commands.items()})
+        if not step.endswith(AGAIN):
+            if step.startswith("wave"):
+                self._wave += 1
+            else:
+                self._todo.pop(0)
+                self._retries += step.startswith("retry")
+        if step.endswith(AGAIN) or step == "restore":
+            self._cut_short.clear()
+        self._step = step.removesuffix(AGAIN)
+        self._waiting.update(commands)
+        self._cut_short.difference_update(commands.values())
         self.asked.update(commands.values())
         self._wave_done_ms = at_ms
 
-    def heard(self, command_id: str, outcome: str, at_ms: int) -> None:
-        """The last receipt of one of its commands (`outcome` as in `receipt_json`)."""
-        found = self._waiting.pop(command_id, None)
-        if found is not None:
-            self._outcome[found[0]] = outcome
-            if not self._waiting:
-                self._wave_done_ms = at_ms
+    def heard(self, command_id: str, outcome: str, at_ms: int, text: str = "") -> None:
+        """The last receipt of one of its commands (`outcome` and `text` as in `receipt_json`)."""
+        device = self._waiting.pop(command_id, None)
+        if device is None:
+            return
+        if text in (WITHDRAWN, CUT_SHORT):
+            self._cut_short.add(device)
+        else:
+            self._outcome[device] = outcome
+        if not self._waiting:
+            self._wave_done_ms = at_ms
 
     # ---- what follows ----
 
@@ -120,38 +127,54 @@ class Campaign:
     def _may_act(self) -> bool:
         return not self.ended and (not self.plan.needs_two or bool(self.approved_by))
 
-    def _under_way(self, now_ms: int) -> bool:
-        return any(until_ms > now_ms for _, until_ms in self._waiting.values())
-
     def due(self, fleet: Fleet, now_ms: int, equip: Equip = lambda device, intent: intent) -> Wave | str | None:
         """What to send now; or why it has to pause, as text; None while nothing is to be done."""
-        if not self._may_act() or self._under_way(now_ms):
+        if not self._may_act() or self._waiting:
             return None
         if self._todo:
             return self._asked_for(self._todo[0], fleet, now_ms, equip)
-        if self.paused or self._wave + 1 >= len(self.plan.waves):
+        if self.paused:
+            return None
+        if self._cut_short:
+            return self._once_more(fleet, now_ms, equip)
+        if self._wave + 1 >= len(self.plan.waves):
             return None
         if self._wave >= 0:
             last = self.plan.waves[self._wave]
-            failed = [device for device in last if self._outcome.get(device) not in GOOD]
+            failed = [d for d in last if d in fleet.roster.index and self._outcome.get(d) not in GOOD]
             if len(failed) > self.plan.rollout.failure_share * len(last) and self._forgiven < self._wave:
                 return f"{len(failed)} of {len(last)} failed in wave {self._wave}"
             if now_ms - self._wave_done_ms < self.plan.rollout.gap_s * 1000:
                 return None
-        step, devices = f"wave {self._wave + 1}", self.plan.waves[self._wave + 1]
-        units = [fleet.roster.index[device] for device in devices]
+        return self._wave_of(f"wave {self._wave + 1}", self.plan.waves[self._wave + 1], fleet, now_ms, equip)
+
+    def _wave_of(self, step: str, devices: Iterable[str], fleet: Fleet, now_ms: int, equip: Equip) -> Wave | None:
+        # Who left the register since the plan was made is asked nothing.
+        asked = dict.fromkeys((device for device in devices if device in fleet.roster.index), self.plan.intent)
+        units = [fleet.roster.index[device] for device in asked]
         if not isinstance(self.plan.intent, WORK) and bool((fleet.wanted[units] != fleet.mode[units]).any()):
             # The control step is asking some of them for something: a newer command would take the place of its own.
             return None
-        return Wave(step, tuple(self._ask(dict.fromkeys(devices, self.plan.intent), now_ms, step, equip)))
+        return Wave(step, tuple(self._ask(asked, now_ms, step, equip)))
+
+    def _once_more(self, fleet: Fleet, now_ms: int, equip: Equip) -> Wave | None:
+        """Who was cut short by the hub's own stop, or by an order before the command had left, is asked the same again."""
+        step = f"{self._step}{AGAIN}"
+        if self._step == "restore":
+            return self._restore(step, self._cut_short, fleet, now_ms)
+        return self._wave_of(step, sorted(self._cut_short), fleet, now_ms, equip)
 
     def _asked_for(self, todo: str, fleet: Fleet, now_ms: int, equip: Equip) -> Wave:
-        if todo == "retry":
-            step, asked = f"retry {self._retries + 1}", dict.fromkeys(self.failed(), self.plan.intent)
-        else:
-            # What it was before is said as it was: no name is filled in.
-            step, asked, equip = "restore", self._before(fleet), lambda device, intent: intent
+        if todo == "restore":
+            return self._restore(todo, self.asked, fleet, now_ms)
+        step, asked = f"retry {self._retries + 1}", dict.fromkeys(self.failed(), self.plan.intent)
         return Wave(step, tuple(self._ask(asked, now_ms, step, equip)))
+
+    def _restore(self, step: str, devices: Container[str], fleet: Fleet, now_ms: int) -> Wave:
+        """What each was before is said as it was: no name is filled in."""
+        before = self._before(fleet)
+        asked = {device: before[device] for device in before if device in devices}
+        return Wave(step, tuple(self._ask(asked, now_ms, step, lambda device, intent: intent)))
 
     def _ask(self, asked: Mapping[str, Intent], now_ms: int, step: str, equip: Equip) -> list[Command]:
         reason, deadline_s = f"campaign {self.plan.name}, {step}", self.plan.deadline_s
@@ -172,7 +195,7 @@ class Campaign:
             return {device: self.plan.prior_images.get(device, RollBackFirmware()) for device in sorted(self.asked)}
         if isinstance(self.plan.intent, SetPools):
             return {d: self.plan.prior_pools[d] for d in sorted(self.asked) if d in self.plan.prior_pools}
-        for device in (d for wave in self.plan.waves for d in wave if d in self.asked):
+        for device in (d for wave in self.plan.waves for d in wave if d in self.asked and d in fleet.roster.index):
             unit, before = fleet.roster.index[device], self.plan.prior[device]
             if before == UNSURE or int(fleet.mode[unit]) == before:
                 continue
@@ -186,10 +209,10 @@ class Campaign:
         """Units whose last word is no success; a retry asks these and no others."""
         return sorted(device for device, outcome in self._outcome.items() if outcome not in GOOD)
 
-    def status(self, now_ms: int) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """How far it is: counts by outcome, waves, who failed, why it waits."""
         sent, waves = self._wave + 1, len(self.plan.waves)
-        waiting = sum(until_ms > now_ms for _, until_ms in self._waiting.values())
+        waiting = len(self._waiting) + len(self._cut_short)
         done = sent >= waves and not waiting and not self._todo
         state = "running"
         if self.ended:
@@ -221,7 +244,7 @@ class CampaignBook:
         """Fold one event."""
         if kind == "command.receipt":
             if (campaign := self._of.pop(str(body["id"]), None)) is not None:
-                campaign.heard(str(body["id"]), str(body["outcome"]), at_ms)
+                campaign.heard(str(body["id"]), str(body["outcome"]), at_ms, str(body.get("text", "")))
             return
         if kind == "campaign.proposed":
             self.campaigns[str(body["id"])] = Campaign(CampaignPlan.from_json(body), at_ms)

@@ -119,8 +119,11 @@ FIRMWARE_DEADLINE_S: Final = 1200.0
 """For upload, flashing, restart and the new version's first answer; makers name no figure, operators wait up to a quarter of
 an hour."""
 
-WITHDRAWN = "withdrawn before it was sent"
+WITHDRAWN: Final = "withdrawn before it was sent"
 """How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
+
+CUT_SHORT: Final = "the hub stopped before there was proof"
+"""How the text of an `Unknown` begins where the hub stopped, or was killed, meanwhile: no fault of the device either."""
 
 Intent = (
     Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | InstallFirmware

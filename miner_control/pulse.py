@@ -22,9 +22,6 @@ LEAST_SHARE: Final = 0.6
 RESTLESS_SHARE: Final = 0.3
 """A feeder whose level changed over a pulse by more than this part of what was expected was moved by others."""
 BACK_SHARE: Final = 0.9
-LATE_MS: Final = {"asleep": 60_000, "woken": 900_000}
-"""A command whose receipt is not there so long after its deadline was lost with the hub that sent it; a wake may wait long
-for its turn under the inrush limit."""
 LEAST_SAMPLES: Final = 4
 
 
@@ -67,16 +64,13 @@ class Rack:
     asked: tuple[str, ...] = ()
     heard_ms: int = 0
     slept: set[str] = field(default_factory=set)
-    waiting: dict[str, tuple[str, int]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Device by the id of its command, as long as no receipt is there."""
 
     @property
     def step(self) -> str:
         """The last step taken."""
         return max(self.at_ms, key=lambda step: (self.at_ms[step], STEPS.index(step)))
-
-    def under_way(self, now_ms: int) -> bool:
-        """Whether receipts are awaited that may still come."""
-        return any(until_ms > now_ms for _, until_ms in self.waiting.values())
 
 
 STEPS: Final = ("begun", "asleep", "woken", "back")
@@ -121,8 +115,7 @@ class Proof:
         elif rack is not None:
             step, commands = str(body["step"]), body.get("commands", {})
             rack.at_ms[step], rack.heard_ms = at_ms, at_ms
-            until_ms = at_ms + round(float(body.get("deadline_s", 0.0)) * 1000) + LATE_MS.get(step, 0)
-            rack.waiting = {str(asked): (str(device), until_ms) for asked, device in commands.items()}
+            rack.waiting = {str(asked): str(device) for asked, device in commands.items()}
             if step == "asleep":
                 rack.expected_w, rack.asked = float(body["expected_w"]), tuple(map(str, commands.values()))
 
@@ -130,7 +123,7 @@ class Proof:
         """The last receipt of one of its commands."""
         if self.now is None or command_id not in self.now.waiting:
             return
-        device, _ = self.now.waiting.pop(command_id)
+        device = self.now.waiting.pop(command_id)
         self.now.heard_ms = at_ms
         if outcome == "verified" and self.now.step == "asleep":
             self.now.slept.add(device)

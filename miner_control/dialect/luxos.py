@@ -2,8 +2,9 @@
 """LuxOS (4028): cgminer reads and more, writes under the one session a miner has.
 
 `curtail sleep` and `wakeup` are the firmware's own way to shed; sleep outlives a reboot and is told by `CurtailMode` in
-`config`. A session that somebody else holds is not taken away: the write is refused and says so. Ours is handed back
-after each write, unless it was made beforehand.
+`config`. A session that somebody else holds (or that a hub left that was killed) is not taken away: it lapses by itself
+when unused, so the miner counts as out of reach and is asked again until the deadline. Ours is handed back after each
+write, unless it was made beforehand.
 """
 
 from collections.abc import Generator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from kernel.errors import TransportError
 from kernel.reading import Field
-from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unreachable, Unsupported
 from miner_control.command import (
     InstallFirmware,
     Intent,
@@ -100,7 +101,9 @@ class LuxOS:
             if entry.get("SessionID"):
                 access.memory["session"] = str(entry["SessionID"])
                 return str(entry["SessionID"])
-        code, text = cgminer.refusal(document) or ("session", "logon gave no session")
+        code, text = cgminer.refusal(document) or ("?", "logon gave no session")
+        if _OTHER_SESSION in text.lower():
+            return Unreachable(f"no session: {text}")
         return Refused(code, f"no session: {text}")
 
     def _write(self, access: Access, command: str, arguments: str) -> Generator[Request, Answer, Receipt]:

@@ -69,6 +69,10 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_the_limit_still_holds(tmp_p
                 before, booked = contents(tmp_path, acknowledged), transfers(tmp_path)
                 process.kill()
                 process.wait()
+        with hub_process(site) as process:
+            site.api("GET", "/health")
+            process.terminate()
+            process.wait()
         journal, ledger = reading(tmp_path / "data"), reading_ledger(tmp_path / "data")
         assert contents(tmp_path, len(before)) == before
         positions = [record.position for record in journal.records()]
@@ -79,9 +83,11 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_the_limit_still_holds(tmp_p
         assert len({event.key for event in events}) == len(events)
         received = [event.body["order"]["id"] for event in events if event.kind == "order.received"]
         assert sorted(received) == sorted(orders), "each order once"
-        assert sum(event.kind == "hub.started" for event in events) == KILLS
+        assert sum(event.kind == "hub.started" for event in events) == KILLS + 1
         ids = [event.body["id"] for event in events if event.kind == "command.issued"]
         assert len(set(ids)) == len(ids)
+        answered = [event.body["id"] for _, event in journal.events(["command.receipt"])]
+        assert sorted(answered) == sorted(ids), "each command has one receipt, whatever was killed in between"
         assert check(ledger) == []
         all_ids = transfers(tmp_path)
         assert len(set(all_ids)) == len(all_ids)

@@ -17,6 +17,7 @@ from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.event import KINDS
+from miner_control.command import CUT_SHORT
 from tests.hub_site import World, until, world
 
 POOLS = """
@@ -76,6 +77,16 @@ def prepared(site: World) -> Any:
     return load(site.config, environment={})
 
 
+def receipts(folder: Path, text: str) -> set[str]:
+    """Devices of a stopped hub's receipts for pools that say this."""
+    told = reading(folder / "data").events(["command.receipt"])
+    return {
+        event.body["device"]
+        for _, event in told
+        if event.body["intent"] == "SetPools" and event.body.get("text") == text
+    }
+
+
 async def hashing(hub: Running, count: int) -> None:
     await until("miners hash", lambda: hub.view.status("north")["counts"]["hashing"] >= count, 60)
     table = hub.wired.hub.rooms.state.snapshot.kind("miner")
@@ -116,7 +127,14 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
 
             await until("the canary is through", canaries, 60)
             changed = [pool for pool in await pools_of(site) if "eu.pool" in pool[0]]
-            assert len(changed) == 3 and all("{" not in user and "x" in user for _, user in changed)
+            assert len(changed) >= 3 and all("{" not in user and "x" in user for _, user in changed)
+
+            async def on_the_way() -> bool:
+                return bool((await anna.state(told["id"]))["waiting"])
+
+            await until("a wave is on its way", on_the_way, 60)
+        cut_short = receipts(tmp_path, CUT_SHORT)
+        assert cut_short, "the hub stopped in the middle of a wave"
         async with start(config, tmp_path) as hub:
             anna = Person(hub, "anna")
 
@@ -126,6 +144,11 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
 
             found = await until("it goes on after a restart", done, 90)
             assert found["outcomes"] == {"verified": 12}, repr(found)
+            journal = hub.wired.hub.rooms.recorder.journal
+            steps = [event.body for _, event in journal.events(["campaign.wave"])]
+            again = next(one for one in steps if one["step"].endswith("again"))
+            assert set(again["commands"].values()) == cut_short, "and none but those is asked twice"
+            assert sum(len(one["commands"]) for one in steps) == 12 + len(cut_short)
             assert found["approved_by"] == "boris" and found["holds"] == 0
             assert all("eu.pool.example" in url for url, _ in await pools_of(site))
             await anna.ask("POST", f"/campaigns/{told['id']}/restore", {})

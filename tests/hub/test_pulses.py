@@ -173,14 +173,14 @@ def test_a_proof_is_a_fold_of_its_events() -> None:
     proof = Proof({"id": "p", "by": "anna", "racks": ["r1", "r2"], "off_s": 60.0}, 0)
     assert proof.next_rack == "r1"
     proof.apply("pulse.step", {"step": "begun", "rack": "r1", "declared": "f1", "devices": ["a", "b"]}, 10)
-    sleeps = {"step": "asleep", "commands": {"c1": "a", "c2": "b"}, "deadline_s": 60.0, "expected_w": 6000.0}
+    sleeps = {"step": "asleep", "commands": {"c1": "a", "c2": "b"}, "expected_w": 6000.0}
     proof.apply("pulse.step", sleeps, 20)
     rack = proof.now
-    assert rack is not None and rack.step == "asleep" and rack.under_way(30)
+    assert rack is not None and rack.step == "asleep" and set(rack.waiting) == {"c1", "c2"}
     proof.heard("c1", "verified", 40)
     proof.heard("c2", "unknown", 50)
     proof.heard("c9", "verified", 60)
-    assert rack.slept == {"a"} and rack.heard_ms == 50 and not rack.under_way(60)
+    assert rack.slept == {"a"} and rack.heard_ms == 50 and not rack.waiting
     proof.apply("pulse.step", {"step": "stopped", "by": "anna", "why": ""}, 70)
     assert rack.spoilt == "stopped by anna" and proof.next_rack is None
     proof.apply("pulse.judged", judge(rack, [], [], [], [], 80).to_json(), 80)

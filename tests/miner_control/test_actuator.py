@@ -14,6 +14,7 @@ from kernel.reading import Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import SUPERSEDED, Actuator
 from miner_control.command import (
+    CUT_SHORT,
     WITHDRAWN,
     Command,
     Intent,
@@ -161,7 +162,7 @@ def test_a_shed_overtakes_wakes_that_wait_for_the_inrush():
     withdrawn = next(
         receipt for asked, receipt in site.receipts if asked.device == "h/s/m49" and asked.intent == Wake()
     )
-    assert isinstance(withdrawn, Unreachable) and withdrawn.text == WITHDRAWN
+    assert isinstance(withdrawn, Unreachable) and withdrawn.text == f"{WITHDRAWN}: {SUPERSEDED}"
 
 
 @pytest.mark.parametrize("intent", [Wake(), Reboot()])
@@ -219,6 +220,22 @@ def test_a_newer_command_replaces_the_older_one():
     site = play(["obeys"], story)
     assert [type(receipt) for _, receipt in site.receipts] == [Unknown, Verified]
     assert site.receipts[0][1] == Unknown(SUPERSEDED)
+
+
+def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
+    async def story(site: Site) -> None:
+        site.miners["h/s/m1"].answer_s = 3600.0
+        site.actuator.start([site.ask(at, Sleep()) for at in range(3)])
+        await asyncio.sleep(0.05)
+        begun_s = site.miners["h/s/m0"]._now_s()
+        await site.actuator.close()
+        assert site.miners["h/s/m0"]._now_s() - begun_s <= 2.1
+
+    site = play(["obeys"] * 3, story, in_flight=2)
+    assert {asked.device[-2:]: receipt for asked, receipt in site.receipts} == {
+        "m0": Unknown(CUT_SHORT), "m1": Unknown(CUT_SHORT), "m2": Unreachable(WITHDRAWN),
+    }  # fmt: skip
+    assert [len(site.miners[f"h/s/m{at}"].writes) for at in range(3)] == [1, 0, 0], "the first exchange came to its end"
 
 
 def test_ordinary_polls_are_evidence():

@@ -32,7 +32,7 @@ from telemetry.source import Tier
 
 PORT = 80
 _FAST = ("summary", "perf-summary")
-_DAILY = ("info",)
+_DAILY = ("info", "model")
 _WATTS = re.compile(r"^\s*(\d{3,5})")
 
 
@@ -48,7 +48,7 @@ class VNish:
         )
 
     def decode(self, answers: Mapping[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Field]:
-        """Values from parsed answers by path: summary, perf-summary, status, info, settings."""
+        """Values from parsed answers by path: summary, perf-summary, status, info, model, settings."""
         return vnish_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
@@ -58,12 +58,19 @@ class VNish:
         answers: dict[str, Any] = {}
         answer = yield web.ask(access, PORT, "/api/v1/summary")
         answers["summary"] = web.document(answer, "summary")
-        names = _FAST[1:] + (_DAILY if tier is Tier.DAILY else ())
-        for name in names:
+        # While it starts there is no `miner`, and only the status says what it does.
+        starts = () if web.nested(answers["summary"], "miner") else ("status",)
+        for name in _FAST[1:] + starts + (_DAILY if tier is Tier.DAILY else ()):
             try:
                 answers[_key(name)] = web.document((yield web.ask(access, PORT, f"/api/v1/{name}")), name)
             except (TransportError, DecodeError):
                 continue
+        # The unit of rates stands in the daily answer, and counts for every poll.
+        measure = web.nested(answers.get("info"), "hr_measure")
+        if measure:
+            access.memory["hr_measure"] = measure
+        elif "hr_measure" in access.memory and "info" not in answers:
+            answers["info"] = {"hr_measure": access.memory["hr_measure"]}
         return vnish_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -102,7 +109,7 @@ class VNish:
             case _:
                 return Unsupported(f"VNish has no {type(intent).__name__}")
         answer = yield from self._write(access, path, body)
-        return web.accepted(answer) if isinstance(answer, Answer) else answer
+        return _receipt(answer) if isinstance(answer, Answer) else answer
 
     def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
         """`firmware/update` is a form: whether settings are kept, and the image as `file`; the miner restarts after."""
@@ -111,18 +118,19 @@ class VNish:
             return refused
         form = image.multipart((("keep_settings", "true"),), "file", image.file_name(intent.data), intent)
         answer = yield from self._write(access, "firmware/update", form[1], form[0])
-        return web.accepted(answer) if isinstance(answer, Answer) else answer
+        return _receipt(answer) if isinstance(answer, Answer) else answer
 
     def _remove(self, access: Access) -> Generator[Request, Answer, Receipt]:
         answer = yield from self._write(access, "firmware/remove", {"remove_stock_logs": False})
-        return web.accepted(answer) if isinstance(answer, Answer) else answer
+        return _receipt(answer) if isinstance(answer, Answer) else answer
 
     def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
         token = yield from self._token(access)
         if not isinstance(token, str):
             return token
         answer = yield web.ask(access, PORT, "/api/v1/autotune/presets", _bearer(token))
-        presets = web.entries(web.document(answer, "presets"))
+        told = web.document(answer, "presets")
+        presets = web.entries(told.get("presets") if isinstance(told, dict) else told)
         tuned: list[tuple[int, str]] = []
         for preset in presets:
             name = str(preset.get("name", ""))
@@ -139,10 +147,10 @@ class VNish:
         answer = yield from self._write(access, "settings", change)
         if not isinstance(answer, Answer):
             return answer
-        receipt = web.accepted(answer)
-        if isinstance(receipt, Accepted) and web.nested(web.document(answer, "settings"), "restart_required") is True:
+        receipt = _receipt(answer)
+        if isinstance(receipt, Accepted) and _told(answer).get("restart_required") is True:
             again = yield from self._write(access, "mining/restart", None)
-            return web.accepted(again) if isinstance(again, Answer) else again
+            return _receipt(again) if isinstance(again, Answer) else again
         return receipt
 
     def _token(self, access: Access) -> Generator[Request, Answer, str | Receipt]:
@@ -174,6 +182,23 @@ class VNish:
                 continue
             return answer
         raise AssertionError("two attempts end above")
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """The object that came back; empty where a success has nothing to say."""
+    try:
+        found = web.document(answer, "answer")
+    except DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _receipt(answer: Answer) -> Accepted | Refused:
+    """A good status is acceptance, unless the answer itself says that it was no success."""
+    told = _told(answer)
+    if told.get("success") is False or told.get("err"):
+        return Refused(str(answer.status), str(told.get("err") or told.get("message") or "no success"))
+    return web.accepted(answer)
 
 
 def _key(path: str) -> str:

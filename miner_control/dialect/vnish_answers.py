@@ -14,9 +14,11 @@ from miner_control.dialect.figures import (
     NOT_APPLICABLE,
     NOT_REPORTED,
     PSU,
+    SENTINEL,
     UNSUPPORTED,
     Values,
     first,
+    part,
     plain,
     put,
     put_fans,
@@ -34,7 +36,9 @@ from telemetry.source import Tier
 
 _STARTING = ("initializing", "starting", "restarting")
 _LEAST_GHS = 2000.0
-_UNITS = {"TH/S": 1e12, "GH/S": 1e9, "MH/S": 1e6}
+_GHS, _THS = 1e9, 1e12
+_UNITS = {"TH/S": _THS, "GH/S": _GHS, "MH/S": 1e6}
+_DOUBTFUL = ("error", "init", "unknown")
 _POOL_STATES = {
     "active": ALIVE,
     "working": ALIVE,
@@ -57,7 +61,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
             raise DecodeError("reply", f"nothing of VNish in {sorted(answers)}")
         miner = {}
     values: Values = {}
-    scale = _UNITS.get(str(info.get("hr_measure", "")).upper())
+    scale = _UNITS.get(str(info.get("hr_measure") or "").upper()) or _likely_unit(miner)
     _rates(values, miner, scale)
     word = str(first(status, "miner_state", "state") or "").lower()
     held_s = plain(status.get("miner_state_time"))
@@ -71,21 +75,13 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_limit_w", misc.get("power_limit") if truth(misc.get("power_limit_enabled")) else None)
     put(values, "hw_errors", miner.get("hw_errors"))
     chains = entries(miner.get("chains"))
-    put_max(
-        values,
-        "temp_board_max_c",
-        [nested(miner, "pcb_temp", "max"), *(nested(chain, "pcb_temp", "max") for chain in chains)],
-    )
-    put_max(
-        values,
-        "temp_chip_max_c",
-        [nested(miner, "chip_temp", "max"), *(nested(chain, "chip_temp", "max") for chain in chains)],
-    )
+    for metric, key in (("temp_board_max_c", "pcb_temp"), ("temp_chip_max_c", "chip_temp")):
+        put_max(values, metric, [nested(miner, key, "max"), *(_hottest(chain, key) for chain in chains)])
     for metric, key in (("temp_inlet_c", "inlet_water_temp"), ("temp_outlet_c", "outlet_water_temp")):
         told = [temp for temp in (plain(chain.get(key)) for chain in chains) if temp is not None]
         put(values, metric, max(told) if told else None)
     _fans(values, nested(miner, "cooling") or {})
-    _chains(values, chains, tier)
+    _chains(values, chains, scale, tier)
     put_pools(values, _pools(miner), as_json=tier is not Tier.FAST)
     preset = nested(answers.get("perf_summary"), "current_preset", "name")
     put_text(values, "mode", preset or nested(answers.get("settings"), "miner", "overclock", "preset"))
@@ -106,6 +102,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["hashrate_window_s"] = NOT_APPLICABLE
     _errors(values, status, chains, entries(nested(miner, "cooling", "fans")), word)
     if tier is Tier.DAILY:
+        _expected(values, part(answers.get("model"), "chain"), chains)
         values["make"] = "antminer"
         # `miner_type` is the model with the firmware behind it: "Antminer S19k Pro (Vnish 1.3.3)".
         kind, _, edition = str(miner.get("miner_type") or "").partition(" (")
@@ -118,27 +115,38 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
             first(info, "serial")
             or nested(answers.get("chains_factory_info") or answers.get("factory_info"), "psu_serial"),
         )
-        put_mac(values, nested(info, "system", "network_status", "mac"))
+        systems = (nested(told, "system", "network_status", "mac") for told in (info, summary))
+        put_mac(values, next((mac for mac in systems if mac), None))
     return settle(values, tier)
 
 
-def _rates(values: Values, miner: Mapping[str, Any], scale: float | None) -> None:
-    """`hr_*` are in the unit that `info` names (GH/s for SHA-256); the deprecated `instant_hashrate` is a thousand times coarser.
+def _likely_unit(miner: Mapping[str, Any]) -> float:
+    """What rates are counted in where no unit is told: one below that of any miner this firmware runs on is meant in TH/s."""
+    told = next(
+        (rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock", "hr_realtime")) if rate), 0
+    )
+    return _THS if 0 < told < _LEAST_GHS else _GHS
 
-    Where no unit is told, a rate below that of any miner this firmware runs on can only be meant in TH/s.
-    """
-    if scale is None:
-        told = plain(first(miner, "hr_nominal", "hr_stock", "hr_realtime")) or 0.0
-        scale = 1e12 if 0 < told < _LEAST_GHS else 1e9
+
+def _rates(values: Values, miner: Mapping[str, Any], scale: float) -> None:
+    """`hr_*` are in the unit that `info` names (GH/s for SHA-256); the deprecated `instant_hashrate` is a thousand times coarser,
+    and all that the first releases of 1.2 tell."""
     if miner.get("hr_realtime") is not None:
         put(values, "hashrate_hs", miner["hr_realtime"], scale)
     elif miner.get("instant_hashrate") is not None:
         put(values, "hashrate_hs", miner["instant_hashrate"], scale * 1e3)
     else:
-        put(values, "hashrate_hs", first(miner, "hr_average", "average_hashrate"), scale)
+        average = miner.get("hr_average")
+        put(values, "hashrate_hs", miner.get("average_hashrate") if average is None else average,
+            scale * 1e3 if average is None else scale)  # fmt: skip
     # The firmware does not say over how long its "realtime" is taken.
     values["hashrate_window_s"] = UNSUPPORTED
-    put(values, "hashrate_nominal_hs", first(miner, "hr_nominal", "hr_stock"), scale)
+    nominal = [rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock")) if rate is not None]
+    if nominal and not any(nominal):
+        # A miner that broke down before it knew its boards.
+        values["hashrate_nominal_hs"] = SENTINEL
+    else:
+        put(values, "hashrate_nominal_hs", next((rate for rate in nominal if rate), None), scale)
 
 
 def _fans(values: Values, cooling: Mapping[str, Any]) -> None:
@@ -146,17 +154,36 @@ def _fans(values: Values, cooling: Mapping[str, Any]) -> None:
     if str(mode).lower().startswith("immers"):
         values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
         return
-    put_fans(values, (fan.get("rpm") for fan in entries(cooling.get("fans"))))
+    fans = cooling.get("fans")
+    # Earlier releases list bare speeds.
+    put_fans(
+        values, (fan.get("rpm") if isinstance(fan, dict) else fan for fan in fans) if isinstance(fans, list) else ()
+    )
     put(values, "fan_duty_pct", cooling.get("fan_duty"))
 
 
-def _chains(values: Values, chains: list[dict[str, Any]], tier: Tier) -> None:
+def _hottest(chain: Mapping[str, Any], key: str) -> float | None:
+    """The hottest sensor of a board: its range, else the highest of those that it does not call into doubt itself."""
+    if chain.get(key) is not None:
+        return plain(nested(chain, key, "max"))
+    sensors = entries(chain.get(f"{key}_sens"))
+    told = [plain(sensor.get("temp")) for sensor in sensors if str(sensor.get("status", "")).lower() not in _DOUBTFUL]
+    return max((temp for temp in told if temp is not None), default=None)
+
+
+def _expected(values: Values, board: Mapping[str, Any], chains: list[dict[str, Any]]) -> None:
+    """What a miner of that model has. Without its description, the boards that are listed."""
+    count, chips = plain(board.get("num_chains")), plain(board.get("chips_per_chain"))
+    put(values, "boards_expected", count or (float(len(chains)) if chains else None))
+    put(values, "chips_expected", count * chips if count and chips else None)
+
+
+def _chains(values: Values, chains: list[dict[str, Any]], scale: float, tier: Tier) -> None:
     put(
         values,
         "boards_hashing",
         float(sum(1 for chain in chains if plain(chain.get("hashrate_rt")))) if chains else None,
     )
-    put(values, "boards_expected", float(len(chains)) if chains else None)
     tuned = [freq for freq in (plain(chain.get("frequency")) for chain in chains) if freq]
     put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None, 1e6)
     volts = [volt for volt in (plain(chain.get("voltage")) for chain in chains) if volt]
@@ -167,14 +194,14 @@ def _chains(values: Values, chains: list[dict[str, Any]], tier: Tier) -> None:
         [
             {
                 "board": whole(chain.get("id"), index),
-                "hashrate_hs": plain(chain.get("hashrate_rt"), 1e9),
-                "hashrate_nominal_hs": plain(chain.get("hashrate_ideal"), 1e9),
-                "power_w": plain(chain.get("power_consumption")),
+                "hashrate_hs": plain(chain.get("hashrate_rt"), scale),
+                "hashrate_nominal_hs": plain(chain.get("hashrate_ideal"), scale),
+                "power_w": plain(first(chain, "power_consumption", "power_usage")),
                 "frequency_hz": plain(chain.get("frequency"), 1e6),
                 "hw_errors": plain(chain.get("hw_errors")),
                 "chips_by_colour": chain.get("chip_statuses"),
-                "temps_board_c": [t for t in [plain(nested(chain, "pcb_temp", "max"))] if t is not None],
-                "temps_chip_c": [t for t in [plain(nested(chain, "chip_temp", "max"))] if t is not None],
+                "temps_board_c": [t for t in [_hottest(chain, "pcb_temp")] if t is not None],
+                "temps_chip_c": [t for t in [_hottest(chain, "chip_temp")] if t is not None],
                 "state": nested(chain, "status", "state"),
             }
             for index, chain in enumerate(chains)
@@ -183,21 +210,26 @@ def _chains(values: Values, chains: list[dict[str, Any]], tier: Tier) -> None:
 
 
 def _pools(miner: Mapping[str, Any]) -> list[PoolSeen]:
-    """The user's pools; those of the developer's fee are none of ours."""
-    found: list[PoolSeen] = []
-    for pool in entries(miner.get("pools")):
-        url, kind = str(pool.get("url") or ""), str(pool.get("pool_type") or "UserPool")
-        if not url or kind != "UserPool" or url.lower() == "devfee" or str(pool.get("user", "")).lower() == "devfee":
-            continue
-        status = str(pool.get("status", "")).lower()
-        found.append(
-            PoolSeen(
-                url, str(pool.get("user", "")), _POOL_STATES.get(status, status or None), status in ("active", "working"),
-                whole(pool.get("id"), len(found)), plain(pool.get("accepted")), plain(pool.get("rejected")),
-                plain(pool.get("stale")),
-            )
-        )  # fmt: skip
-    return found
+    """The user's pools; those of the developer's fee are none of ours.
+
+    `active` is the one that is worked for and `working` another that answers; where none is active, the fee is being paid, or
+    the miner just starts.
+    """
+    listed = [pool for pool in entries(miner.get("pools")) if _is_ours(pool)]
+    words = [str(pool.get("status") or "").lower() for pool in listed]
+    worked_for = "active" if "active" in words else "working"
+    return [
+        PoolSeen(
+            str(pool["url"]), str(pool.get("user") or ""), _POOL_STATES.get(word, word or None), word == worked_for,
+            whole(pool.get("id"), at), *(plain(pool.get(key)) for key in ("accepted", "rejected", "stale")),
+        )
+        for at, (pool, word) in enumerate(zip(listed, words, strict=True))
+    ]  # fmt: skip
+
+
+def _is_ours(pool: Mapping[str, Any]) -> bool:
+    names = {str(pool.get(key) or "").lower() for key in ("url", "user", "pool_type")}
+    return bool(pool.get("url")) and not names & {"devfee", "refund"}
 
 
 def _errors(

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of the firmwares that speak HTTP: VNish, ePIC, Bitaxe and its relatives, the Braiins OS with its REST interface.
+
+The shapes are those that makers describe and users show, of several releases and states; the figures are ours.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from kernel.reading import Missing, Reason
+from kernel.receipt import Accepted, Refused
+from miner_control.command import PowerTarget, SetMode, Sleep
+from miner_control.dialect import DIALECTS
+from telemetry.source import Tier
+from tests.dialects import fixtures_more
+from tests.dialects.play import Play
+
+
+def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Any]:
+    found: dict[str, Any] = DIALECTS[dialect].decode(answers, tier)  # type: ignore[attr-defined]
+    return found
+
+
+def missing(values: dict[str, Any], metric: str) -> Reason | None:
+    found = values[metric]
+    return found.reason if isinstance(found, Missing) else None
+
+
+# --- VNish ------------------------------------------------------------------------------------------------------------
+
+
+def vnish_1_2_0(**more: Any) -> dict[str, Any]:
+    """The first releases of 1.2: rates in TH/s under other names, sensors with a state each, bare fans."""
+
+    def board(at: int, *temps: tuple[str, int]) -> dict[str, Any]:
+        return {
+            "id": at, "frequency": 670.0, "voltage": 13900, "power_usage": 1200 + at, "hashrate_rt": 31_000.0 + at,
+            "hashrate_ideal": 32_000.0, "hw_errors": 0, "status": {"state": "mining", "description": ""},
+            "pcb_temp_sens": [{"status": word, "temp": temp} for word, temp in temps],
+            "chip_temp_sens": [{"status": word, "temp": temp + 15} for word, temp in temps],
+        }  # fmt: skip
+
+    pools = [
+        {"id": at, "url": f"pool.example:{333 + at}", "pool_type": "UserPool", "user": "acct.w", "status": word,
+         "accepted": 150 * (at == 1), "rejected": at, "stale": 0}
+        for at, word in enumerate(("working", "active", "offline"))
+    ]  # fmt: skip
+    miner = {
+        "miner_status": {"miner_state": "mining", "miner_state_time": 6400}, "miner_type": "Antminer S19 (Vnish 1.2.0-beta10)",
+        "average_hashrate": 93.5, "instant_hashrate": 92.75, "power_usage": 3650.0, "hw_errors": 0, "pools": pools,
+        "cooling": {"fan_num": 3, "fans": [6300, 5000, 6100], "settings": {"mode": {"name": "manual", "param": 100}},
+                    "fan_duty": 100},
+        "chains": [board(1, ("measure", 41), ("error", 97)), board(2, ("measure", 44)), board(3, ("init", 90), ("ready", 40))],
+        **more,
+    }  # fmt: skip
+    return {"summary": {"miner": miner, "system": {"network_status": {"mac": "4E:00:00:00:00:01"}, "uptime": "9 days"}}}
+
+
+def test_vnish_1_2_0_as_it_was() -> None:
+    values = decode("vnish", vnish_1_2_0())
+    assert (values["hashrate_hs"], values["state"], values["uptime_s"]) == (pytest.approx(92.75e12), "hashing", 6400)
+    assert (values["power_w"], values["power_source"]) == (3650, "estimate")
+    assert (values["temp_board_max_c"], values["temp_chip_max_c"]) == (44, 59), "a sensor in doubt measures nothing"
+    assert (values["fan_min_rpm"], values["fan_max_rpm"], values["fan_duty_pct"]) == (5000, 6300, 100)
+    assert (values["boards_hashing"], values["voltage_v"], values["frequency_hz"]) == (3, pytest.approx(13.9), 670e6)
+    assert (values["mac"], values["model"], values["firmware"]) == (
+        "4E:00:00:00:00:01", "Antminer S19", "Vnish 1.2.0-beta10",
+    )  # fmt: skip
+    assert missing(values, "hashrate_nominal_hs") is Reason.NOT_REPORTED
+    board = json.loads(values["boards_json"])[0]
+    assert (board["hashrate_hs"], board["power_w"], board["temps_board_c"]) == (31_001e9, 1201, [41])
+
+
+def test_vnish_works_for_the_pool_that_is_active() -> None:
+    values = decode("vnish", vnish_1_2_0())
+    assert values["pool_url"] == "pool.example:334" and values["shares_accepted"] == 150
+    assert [(pool["active"], pool["state"]) for pool in json.loads(values["pools_json"])] == [
+        (False, "alive"), (True, "alive"), (False, "dead"),
+    ]  # fmt: skip
+    assert decode("vnish", vnish_1_2_0(pools=[]))["state"] == "hashing"
+
+
+def test_vnish_that_cannot_read_its_configuration() -> None:
+    """A failure before the boards are known: nothing is zero that is only unknown, and no serial number is `N/A`."""
+    zero = {"min": 0, "max": 0}
+    status = {
+        "miner_state": "failure",
+        "miner_state_time": 1,
+        "description": "Configuration not readable",
+        "failure_code": 1001,
+    }
+    miner = {
+        "miner_status": status, "miner_type": "Antminer S19 (Vnish 1.2.6)", "hr_stock": 0.0, "hr_realtime": 0.0,
+        "hr_nominal": 0.0, "hr_average": 0.0, "instant_hashrate": 0.0, "pcb_temp": zero, "chip_temp": zero, "pools": [],
+        "power_consumption": 0, "power_usage": 0, "chains": [], "cooling": {"fan_num": 0, "fans": [], "fan_duty": 0},
+    }  # fmt: skip
+    info = {"fw_name": "Vnish", "fw_version": "1.2.6", "miner": "Antminer S19", "hr_measure": "GH/s", "serial": "N/A"}
+    model = {"chain": {"chips_per_chain": 76, "num_chains": 3}}
+    values = decode("vnish", {"summary": {"miner": miner}, "info": info, "model": model})
+    assert (values["state"], values["error_text"]) == ("fault", "1001 Configuration not readable")
+    for metric in ("hashrate_nominal_hs", "temp_board_max_c", "temp_chip_max_c"):
+        assert missing(values, metric) is Reason.SENTINEL
+    for metric in ("serial", "fan_min_rpm", "boards_hashing", "pool_url"):
+        assert missing(values, metric) is Reason.NOT_REPORTED
+    assert (values["boards_expected"], values["chips_expected"]) == (3, 228)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"miner_state": "initializing", "miner_state_time": 0}, "ramping"),
+        ({"miner_state": "stopped", "miner_state_time": 0}, "asleep"),
+        ({"miner_state": "failure", "failure_code": 3, "description": "no boards"}, "fault"),
+        (None, "unknown"),
+    ],
+)
+def test_vnish_without_a_miner_is_asked_for_its_status(status: Any, state: str) -> None:
+    table = {"GET /api/v1/summary": {"miner": None}, **({"GET /api/v1/status": status} if status else {})}
+    assert Play("vnish", table).read(Tier.FAST)["state"] == state
+
+
+def test_vnish_counts_in_the_unit_of_its_algorithm_in_every_poll() -> None:
+    """A Scrypt miner tells megahashes, and says so once a day only."""
+    shape = fixtures_more.vnish(rate_ghs=9_300.0)
+    shape["summary"]["miner"] |= {"hr_nominal": 9_500.0}
+    shape["info"]["hr_measure"] = "MH/s"
+    play = Play("vnish", {f"GET /api/v1/{name.replace('_', '-')}": answer for name, answer in shape.items()})
+    daily, fast = play.read(Tier.DAILY), play.read(Tier.FAST)
+    assert daily["hashrate_hs"] == fast["hashrate_hs"] == pytest.approx(9.3e9)
+    assert json.loads(daily["boards_json"])[0]["hashrate_hs"] == pytest.approx(3.1e9)
+
+
+def vnish(**answers: Any) -> Play:
+    return Play(
+        "vnish", {"POST /api/v1/unlock": {"token": "t"}, **{f"POST /api/v1/{n}": a for n, a in answers.items()}}
+    )
+
+
+def test_vnish_success_is_what_the_answer_says() -> None:
+    assert vnish(**{"mining/stop": {"success": False}}).carry_out(Sleep()) == Refused("200", "no success")
+    assert vnish(**{"mining/stop": {"err": "busy"}}).carry_out(Sleep()) == Refused("200", "busy")
+    assert vnish(**{"mining/stop": {"success": True}}).carry_out(Sleep()) == Accepted('{"success":true}')
+    assert vnish(**{"mining/stop": b""}).carry_out(Sleep()) == Accepted("")
+    assert vnish(settings=b"").carry_out(SetMode("2950")) == Accepted(""), "nothing to say is nothing to restart for"
+
+
+def test_vnish_presets_in_an_object() -> None:
+    listed = [
+        {"name": "disabled", "pretty": "Disabled", "status": "untuned", "modded_psu_required": False},
+        {"name": "2350", "pretty": "2350 watt ~ 85 TH", "status": "tuned", "modded_psu_required": False},
+        {"name": "2620", "pretty": "2620 watt ~ 91 TH", "status": "tuned", "modded_psu_required": True},
+    ]
+    play = vnish(settings={"restart_required": False, "reboot_required": False})
+    play.table["GET /api/v1/autotune/presets"] = {"presets": listed}
+    assert isinstance(play.carry_out(PowerTarget(3000)), Accepted)
+    assert json.loads(bytes(play.writes()[0].body))["miner"]["overclock"]["preset"] == "2350"  # type: ignore[union-attr]

@@ -91,9 +91,11 @@ class VNish:
                 return tell([self._preset(name) for name, _, _ in model.modes])
             case "/model":
                 overclock = {"max_power_limit": round(model.power_w * 1.3), "power_metering": False}
+                boards = {"chips_per_chain": model.chips_per_board, "num_chains": model.boards}
                 return tell(
-                    {"full_name": model.title, "model": "s21pro", "serial": unit.serial, "overclock": overclock}
-                )
+                    {"full_name": model.title, "model": "s21pro", "serial": unit.serial, "chain": boards,
+                     "overclock": overclock}
+                )  # fmt: skip
             case "/settings":
                 pools = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in unit.pools]
                 return tell({"miner": {"pools": pools, "overclock": {"preset": look.mode}}})

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
-from kernel.receipt import Accepted, Refused
-from miner_control.command import PowerTarget, SetMode, Sleep
+from kernel.receipt import Accepted, Refused, Unsupported
+from miner_control.command import Locate, PowerTarget, SetMode, Sleep
 from miner_control.dialect import DIALECTS
+from miner_control.driver import Answer
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.play import Play
@@ -156,3 +158,104 @@ def test_vnish_presets_in_an_object() -> None:
     play.table["GET /api/v1/autotune/presets"] = {"presets": listed}
     assert isinstance(play.carry_out(PowerTarget(3000)), Accepted)
     assert json.loads(bytes(play.writes()[0].body))["miner"]["overclock"]["preset"] == "2350"  # type: ignore[union-attr]
+
+
+# --- Bitaxe and its relatives -----------------------------------------------------------------------------------------
+
+
+def axeos(**more: Any) -> dict[str, Any]:
+    """AxeOS since 2.11 on a board with one fan: a second fan and a second chip sensor that are not there, each chip watched."""
+    info = {
+        "power": 18.4, "voltage": 5093.75, "temp": 60.1, "temp2": -1, "vrTemp": 62, "hashRate": 1071.5, "hashRate_1m": 1080.0,
+        "expectedHashrate": 1070, "isUsingFallbackStratum": 1, "poolConnectionInfo": "IPv4 (TLS)", "frequency": 525,
+        "macAddr": "10:F5:00:00:00:01", "sharesAccepted": 4700, "sharesRejected": 13, "uptimeSeconds": 18_000,
+        "ASICModel": "BM1370", "boardVersion": "601", "stratumURL": "a.example", "stratumPort": 21496, "stratumUser": "acct.a",
+        "stratumTLS": 0, "fallbackStratumURL": "b.example", "fallbackStratumPort": 4333, "fallbackStratumUser": "acct.b",
+        "fallbackStratumTLS": 1, "version": "v2.12.2", "overheat_mode": 0, "fanspeed": 48.4, "fanrpm": 3915, "fan2rpm": 0,
+        "hashrateMonitor": {"asics": [{"total": 1072.2, "domains": [273.5, 276.2], "errorCount": 1415}]}, **more,
+    }  # fmt: skip
+    return {"system_info": info}
+
+
+def test_axeos_claims_no_fan_and_no_sensor_that_is_not_there() -> None:
+    values = decode("bitaxe", axeos())
+    assert (values["fan_min_rpm"], values["fan_max_rpm"], values["fan_duty_pct"]) == (3915, 3915, 48.4)
+    assert (values["temp_chip_max_c"], values["temp_board_max_c"]) == (60.1, 62)
+    assert (values["chips_expected"], values["chips_hashing"], values["hw_errors"]) == (1, 1, 1415)
+    assert decode("bitaxe", axeos(fanrpm=0))["fan_min_rpm"] == 0, "the fan that is there stands still"
+    assert decode("bitaxe", axeos(fan2rpm=3800))["fan_min_rpm"] == 3800
+    dead = axeos(hashrateMonitor={"asics": [{"total": 0, "errorCount": 3}, {"total": 900.5, "errorCount": 4}]})
+    assert [decode("bitaxe", dead)[name] for name in ("chips_expected", "chips_hashing", "hw_errors")] == [2, 1, 7]
+
+
+def test_axeos_tells_the_pool_that_it_works_for() -> None:
+    values = decode("bitaxe", axeos())
+    assert (values["pool_url"], values["pool_user"]) == ("stratum+ssl://b.example:4333", "acct.b")
+    assert values["pool_state"] == "alive" and values["shares_accepted"] == 4700
+    standing = json.loads(values["pools_json"])[0]
+    assert (standing["url"], standing["state"], standing["accepted"]) == ("stratum+tcp://a.example:21496", None, None)
+    assert decode("bitaxe", axeos(poolConnectionInfo="Not Connected"))["pool_state"] == "dead"
+    schemed = axeos(isUsingFallbackStratum=0, stratumURL="stratum+tcp://a.example")
+    assert decode("bitaxe", schemed)["pool_url"] == "stratum+tcp://a.example:21496"
+    whole = axeos(isUsingFallbackStratum=0, stratumURL="stratum+tcp://a.example:3333/x")
+    assert decode("bitaxe", whole)["pool_url"] == "stratum+tcp://a.example:3333/x"
+
+
+def nerdqaxe(*pools: dict[str, Any], **stratum: Any) -> dict[str, Any]:
+    answers = axeos(
+        fanCount=1, fanrpm2=0, deviceModel="NerdQAxe++", asicCount=4, stratum={**stratum, "pools": list(pools)}
+    )
+    for key in ("fan2rpm", "isUsingFallbackStratum", "poolConnectionInfo", "hashrateMonitor"):
+        del answers["system_info"][key]
+    return answers
+
+
+def test_nerdqaxe_tells_its_pools_beside() -> None:
+    one = {"connected": True, "accepted": 9, "rejected": 1}
+    values = decode(
+        "bitaxe", nerdqaxe({"active": False, "connected": False}, {"active": True, **one}, usingFallback=True)
+    )
+    assert (values["pool_url"], values["pool_state"]) == ("stratum+ssl://b.example:4333", "alive")
+    earlier = decode("bitaxe", nerdqaxe(one, usingFallback=True))
+    assert (earlier["pool_url"], earlier["pool_state"]) == (values["pool_url"], "alive"), "one entry is the one in use"
+    lost = decode("bitaxe", nerdqaxe({"active": True, "connected": False}, {"active": False, "connected": False}))
+    assert (lost["pool_url"], lost["pool_state"]) == ("stratum+tcp://a.example:21496", "dead")
+    both = decode("bitaxe", nerdqaxe({"active": True, **one}, {"active": True, **one, "accepted": 4}))
+    assert [pool["accepted"] for pool in json.loads(both["pools_json"])] == [9, 4]
+
+
+def test_nmaxe_says_the_same_in_groups() -> None:
+    info = {
+        "power": {"power": 12.5, "vbus": 5010, "ibus": 2500}, "temps": {"vcore": 45.2, "asic": 62.7},
+        "asic": {"count": 1, "model": "BM1370", "vcoreReal": 1198, "freqReq": 490}, "fans": [{"id": 0, "speed": 60, "rpm": 2800}],
+        "miner": {"hashRate": 720.5, "sAccepted": 1024, "sRejected": 3, "uptimeSeconds": 86_400, "uptimeEver": 2_592_000},
+        "identity": {"fwVersion": "v2.9.31", "hwModel": "NMAxe"},
+        "stratum": {"url": "stratum+tcp://pool.example:3333", "user": "acct.w", "pwd": "hidden"},
+    }  # fmt: skip
+    values = decode("bitaxe", {"system_info": info})
+    assert (values["hashrate_hs"], values["hashrate_window_s"], values["state"]) == (720.5e9, 180, "hashing")
+    assert (values["power_w"], values["voltage_v"], values["frequency_hz"]) == (12.5, 5.01, 490e6)
+    assert (values["temp_chip_max_c"], values["temp_board_max_c"], values["uptime_s"]) == (62.7, 45.2, 86_400)
+    assert (values["fan_min_rpm"], values["fan_duty_pct"], values["model"]) == (2800, 60, "NMAxe")
+    assert (values["pool_url"], values["shares_accepted"]) == ("stratum+tcp://pool.example:3333", 1024)
+    assert "hidden" not in json.dumps([value for value in values.values() if isinstance(value, str)])
+
+
+@pytest.mark.parametrize(
+    "answer", [{"message": "busy"}, {"miner": {}}, b"<html><script>var a = {};</script></html>", b"{", b"[]"]
+)
+def test_a_page_that_is_no_answer_is_a_decode_error(answer: Any) -> None:
+    with pytest.raises(DecodeError):
+        Play("bitaxe", {"GET /api/system/info": answer}).read()
+
+
+def test_axeos_before_the_pause_leads_back_to_its_front_page() -> None:
+    moved = Answer(b"Redirect to the captive portal", 302)
+    play = Play("bitaxe", {"POST /api/system/pause": moved})
+    assert isinstance(play.carry_out(Sleep()), Unsupported)
+
+
+def test_axeos_blinks_on_whatever_it_did_before() -> None:
+    said = [{"message": 'The device no longer says "Hi!".'}, {"message": 'The device says "Hi!" for 30 seconds.'}]
+    play = Play("bitaxe", {"POST /api/system/identify": lambda request: said.pop(0)})
+    assert isinstance(play.carry_out(Locate(True)), Accepted) and not said

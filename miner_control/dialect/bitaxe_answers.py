@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Bitaxe and its relatives answer means: AxeOS tells all on one level, NerdQAxe its pools and shutdown beside it, NMAxe
+the same in groups.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kernel.errors import DecodeError
+from kernel.reading import Field
+from miner_control.dialect.evidence import LAG_S, state_of
+from miner_control.dialect.figures import (
+    NOT_APPLICABLE,
+    NOT_REPORTED,
+    PSU,
+    SENTINEL,
+    UNSUPPORTED,
+    Values,
+    first,
+    part,
+    plain,
+    put,
+    put_fans,
+    put_mac,
+    put_max,
+    put_text,
+    settle,
+    truth,
+)
+from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
+from miner_control.dialect.web import entries, nested
+from telemetry.source import Tier
+
+_STANDBY_W = 8.0
+_WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
+_FAMILIES = {"1": "Max", "2": "Ultra", "4": "Supra", "6": "Gamma"}
+_CHIPS = {"Max": "BM1397", "Ultra": "BM1366", "Supra": "BM1368", "Gamma": "BM1370"}
+_MARKS = ("hashRate", "ASICModel", "macAddr")
+# Where NMAxe keeps what AxeOS tells under these names. Its rate is a mean over three minutes.
+_GROUPED = {
+    "hashRate": ("miner", "hashRate"), "uptimeSeconds": ("miner", "uptimeSeconds"), "sharesAccepted": ("miner", "sAccepted"),
+    "sharesRejected": ("miner", "sRejected"), "power": ("power", "power"), "voltage": ("power", "vbus"),
+    "temp": ("temps", "asic"), "vrTemp": ("temps", "vcore"), "asicCount": ("asic", "count"), "ASICModel": ("asic", "model"),
+    "frequency": ("asic", "freqReq"), "deviceModel": ("identity", "hwModel"), "version": ("identity", "fwVersion"),
+    "stratumURL": ("stratum", "url"), "stratumUser": ("stratum", "user"), "fans": ("fans",),
+}  # fmt: skip
+_GROUPED_WINDOW_S = 180.0
+_UNCONNECTED = ("not connected", "disconnected")
+
+
+def decode(told: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+    """Values of /api/system/info. Raises DecodeError where nothing of a Bitaxe is in it."""
+    grouped = isinstance(told.get("miner"), Mapping)
+    info = {key: nested(told, *path) for key, path in _GROUPED.items()} if grouped else told
+    if not any(info.get(mark) is not None for mark in _MARKS):
+        raise DecodeError("system_info", "nothing of a Bitaxe")
+    values: Values = {}
+    for key, window_s in _WINDOWS:
+        if info.get(key) is not None:
+            put(values, "hashrate_hs", info[key], 1e9)
+            values["hashrate_window_s"] = window_s or (_GROUPED_WINDOW_S if grouped else NOT_REPORTED)
+            break
+    else:
+        values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED
+    put(values, "hashrate_nominal_hs", info.get("expectedHashrate"), 1e9)
+    put(values, "uptime_s", info.get("uptimeSeconds"))
+    put(values, "power_w", info.get("power"))
+    values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
+    values["power_limit_w"] = UNSUPPORTED
+    listed = info.get("asicTemps")
+    chips = [info.get("temp"), info.get("temp2"), *(listed if isinstance(listed, list) else [])]
+    put_max(values, "temp_chip_max_c", (_sensor(raw) for raw in chips))
+    if values["temp_chip_max_c"] is NOT_REPORTED and any((plain(raw) or 0.0) < 0 for raw in chips):
+        values["temp_chip_max_c"] = SENTINEL
+    # The regulator is the hottest place of the board that is measured.
+    put_max(values, "temp_board_max_c", [_sensor(first(info, "vrTemp", "boardtemp1"))])
+    _fans(values, info)
+    put(values, "voltage_v", info.get("voltage"), 1e-3 if (plain(info.get("voltage")) or 0.0) > 100 else 1.0)
+    put(values, "frequency_hz", info.get("frequency"), 1e6)
+    put(values, "shares_accepted", info.get("sharesAccepted"))
+    put(values, "shares_rejected", info.get("sharesRejected"))
+    values["shares_stale"] = UNSUPPORTED
+    values["boards_expected"] = 1.0
+    values["boards_hashing"] = (
+        float(bool(plain(info.get("hashRate")))) if info.get("hashRate") is not None else NOT_REPORTED
+    )
+    _chips(values, info)
+    _pools(values, info, tier)
+    hot = truth(info.get("overheat_mode"))
+    paused = truth(first(info, "miningPaused", "isPaused", "paused", "mining_paused"))
+    failure = first(info, "power_fault", "hardware_fault", "powerFault")
+    values["mode"] = NOT_REPORTED
+    # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more, but for a
+    # pause that its own power sensor contradicts.
+    drawn = plain(info.get("power"))
+    # NerdQAxe's word for boards that are off, by heat, by a fault or by hand: it does not say which, so it is no sleep.
+    shut = truth(info.get("shutdown"))
+    told = (paused and (drawn is None or drawn < _STANDBY_W)) or hot or bool(failure) or shut
+    values["state"] = state_of(
+        values["hashrate_hs"],
+        window_s=LAG_S if told else None,
+        asleep=paused,
+        stopped=(shut and not hot and not failure) or None,
+        fault=hot or bool(failure) or None,
+        uptime=values["uptime_s"],
+    )
+    if values["state"] == "asleep":
+        values["hashrate_window_s"] = NOT_APPLICABLE
+    texts = [
+        *(["overheat mode"] if hot else []), *(["shutdown"] if shut else []), *([str(failure)] if failure else []),
+    ]  # fmt: skip
+    values["error_text"] = "; ".join(texts) if hot is not None or shut is not None or failure else NOT_REPORTED
+    if tier is not Tier.FAST:
+        chips = values["chips_expected"]
+        board = {"board": 0, "hashrate_hs": plain(info.get("hashRate"), 1e9),
+                 "chips": chips if isinstance(chips, float | int) else None}  # fmt: skip
+        values["boards_json"] = orjson.dumps([board]).decode()
+    if tier is Tier.DAILY:
+        values["make"] = "bitaxe"
+        put_text(values, "model", info.get("deviceModel") or _model(info))
+        put_text(values, "firmware", first(info, "version", "axeOSVersion"))
+        values["serial"] = UNSUPPORTED
+        put_mac(values, info.get("macAddr"))
+    return settle(values, tier)
+
+
+def _model(info: Mapping[str, Any]) -> str | None:
+    """The name under which a board of that number is sold (ESP-Miner's own table); the chip's name is no model."""
+    board = str(info.get("boardVersion") or "").strip()
+    family = _FAMILIES.get(board[:1]) if len(board) == 3 and board.isdigit() else None
+    return f"Bitaxe {family} {board}" if family and str(info.get("ASICModel")) == _CHIPS[family] else None
+
+
+def _sensor(raw: Any) -> Any:
+    """-1 is the mark of a sensor that is not there."""
+    return None if (plain(raw) or 0.0) < 0 else raw
+
+
+def _fans(values: Values, info: Mapping[str, Any]) -> None:
+    fans = entries(info.get("fans"))
+    if fans:
+        put_fans(values, (fan.get("rpm") for fan in fans))
+        put(values, "fan_duty_pct", first(fans[0], "percent", "speed"))
+        return
+    rpms = [info.get("fanrpm"), first(info, "fan2rpm", "fanrpm2")]
+    count = plain(info.get("fanCount"))
+    if count is not None:
+        rpms = rpms[: int(count)]
+    elif not plain(rpms[1]):
+        # Boards with one fan write a second that stands still; only a count proves that there is one.
+        rpms.pop()
+    put_fans(values, (rpm for rpm in rpms if rpm is not None and rpm != -1))
+    put(values, "fan_duty_pct", first(info, "fanspeed", "fanSpeed"))
+
+
+def _chips(values: Values, info: Mapping[str, Any]) -> None:
+    """Releases since 2.11 watch each chip: its rate, and the errors it counts."""
+    watched = entries(part(info, "hashrateMonitor").get("asics"))
+    put(values, "chips_expected", info.get("asicCount") or (float(len(watched)) if watched else None))
+    rates = [rate for rate in (plain(chip.get("total")) for chip in watched) if rate is not None]
+    put(values, "chips_hashing", float(sum(1 for rate in rates if rate > 0)) if rates else None)
+    errors = [count for count in (plain(chip.get("errorCount")) for chip in watched) if count is not None]
+    put(values, "hw_errors", sum(errors) if errors else None)
+
+
+def _address(host: str, port: Any, tls: bool) -> str:
+    """The host with its scheme and port, where it does not bring them itself."""
+    scheme, mark, rest = host.rpartition("://")
+    if port and ":" not in rest.rpartition("]")[2]:
+        rest = f"{rest}:{port}"
+    elif not mark:
+        return rest
+    return f"{scheme or ('stratum+ssl' if tls else 'stratum+tcp')}://{rest}"
+
+
+def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
+    manager = part(info, "stratum")
+    fallback = bool(truth(first(info, "isUsingFallbackStratum") or manager.get("usingFallback")))
+    seen = entries(manager.get("pools"))
+    # A release that lists one entry lists the pool that is used.
+    beside = seen if len(seen) != 1 else [{}, *seen] if fallback else seen
+    word = str(info.get("poolConnectionInfo") or "").strip().lower()
+    pools = []
+    for index, prefix in enumerate(("stratum", "fallbackStratum")):
+        more = beside[index] if index < len(beside) else {}
+        host = info.get(f"{prefix}URL") or more.get("host")
+        if not host:
+            continue
+        told = truth(more.get("active"))
+        active = fallback == bool(index) if told is None else told
+        connected = truth(more["connected"]) if "connected" in more else (word not in _UNCONNECTED if word else None)
+        # The pool in reserve is kept unconnected on purpose: that says nothing of it.
+        state = None if connected is None or not active else ALIVE if connected else DEAD
+        port, tls = info.get(f"{prefix}Port") or more.get("port"), bool(truth(info.get(f"{prefix}TLS")))
+        shares = [first(more, name) for name in ("accepted", "rejected")]
+        if active and shares == [None, None]:
+            shares = [info.get("sharesAccepted"), info.get("sharesRejected")]
+        user = str(first(info, f"{prefix}User") or more.get("user") or "")
+        pools.append(
+            PoolSeen(
+                _address(str(host), port, tls), user, state, active, index, plain(shares[0]), plain(shares[1]), None
+            )
+        )
+    put_pools(values, pools, as_json=tier is not Tier.FAST)

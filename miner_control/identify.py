@@ -14,6 +14,7 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reason
 from miner_control.dialect import cgminer
+from miner_control.dialect.figures import part, spelt
 from miner_control.driver import Answer, Http, Request, Rpc
 
 CGMINER: Final = 4028
@@ -166,16 +167,20 @@ def _web(ports: Mapping[int, int]) -> Talk:
     told = _object((yield Http("GET", "/api/system/info", port)))
     if told is not None and "ASICModel" in told:
         return Identity(
-            "bitaxe", "Bitaxe", str(told.get("boardVersion", told["ASICModel"])), str(told.get("version", "")), ways,
-            mac=str(told.get("macAddr", "")).lower(),
+            "bitaxe", "Bitaxe", str(told.get("boardVersion") or told.get("deviceModel") or told["ASICModel"]),
+            str(told.get("version", "")), ways, mac=str(told.get("macAddr", "")).lower(),
         )  # fmt: skip
+    if told is not None and isinstance(told.get("identity"), dict) and "hwModel" in told["identity"]:
+        relative = told["identity"]
+        return Identity("bitaxe", "Bitaxe", str(relative["hwModel"]), str(relative.get("fwVersion", "")), ways)
     told = _object((yield Http("GET", "/api/v1/info", port)))
     if told is not None and "vnish" in str(told.get("fw_name", told.get("firmware", ""))).lower():
         return Identity(
             "vnish", "Bitmain", str(told.get("miner", told.get("model", ""))), str(told.get("fw_version", "")), ways,
-            serial=str(told.get("serial", "")),
+            serial=spelt(told.get("serial")),
+            mac=str(part(part(told, "system"), "network_status").get("mac", "")).lower(),
         )  # fmt: skip
-    told = _object((yield Http("GET", "/api/v1/version", port)))
+    told = _object((yield Http("GET", "/api/v1/version/", port)))
     if told is not None and {"major", "minor"} <= set(told):
         return Identity("braiins", "Bitmain", "", f"api {told['major']}.{told['minor']}.{told.get('patch', 0)}", ways)
     answer = yield Http("GET", "/cgi-bin/get_system_info.cgi", port)

@@ -50,10 +50,10 @@ _GROUPED_WINDOW_S = 180.0
 _UNCONNECTED = ("not connected", "disconnected")
 
 
-def decode(told: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
+def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of /api/system/info. Raises DecodeError where nothing of a Bitaxe is in it."""
-    grouped = isinstance(told.get("miner"), Mapping)
-    info = {key: nested(told, *path) for key, path in _GROUPED.items()} if grouped else told
+    grouped = isinstance(answer.get("miner"), Mapping)
+    info = {key: nested(answer, *path) for key, path in _GROUPED.items()} if grouped else answer
     if not any(info.get(mark) is not None for mark in _MARKS):
         raise DecodeError("system_info", "nothing of a Bitaxe")
     values: Values = {}
@@ -113,9 +113,9 @@ def decode(told: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     ]  # fmt: skip
     values["error_text"] = "; ".join(texts) if hot is not None or shut is not None or failure else NOT_REPORTED
     if tier is not Tier.FAST:
-        chips = values["chips_expected"]
+        count = values["chips_expected"]
         board = {"board": 0, "hashrate_hs": plain(info.get("hashRate"), 1e9),
-                 "chips": chips if isinstance(chips, float | int) else None}  # fmt: skip
+                 "chips": count if isinstance(count, float | int) else None}  # fmt: skip
         values["boards_json"] = orjson.dumps([board]).decode()
     if tier is Tier.DAILY:
         values["make"] = "bitaxe"

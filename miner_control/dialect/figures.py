@@ -95,10 +95,15 @@ def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
     values[metric] = figure if low <= figure <= high else NONSENSE
 
 
-def put_text(values: Values, metric: str, raw: Any) -> None:
-    """Set a text metric; an empty one, or one that says that there is none (`N/A`), is NOT_REPORTED."""
+def spelt(raw: Any) -> str:
+    """A text; empty where it says that there is none (`N/A`)."""
     text = raw.strip().strip("'") if isinstance(raw, str) else "" if raw is None else str(raw)
-    values[metric] = NOT_REPORTED if text.lower() in _ABSENT else text
+    return "" if text.lower() in _ABSENT else text
+
+
+def put_text(values: Values, metric: str, raw: Any) -> None:
+    """Set a text metric; one that is not there is NOT_REPORTED."""
+    values[metric] = spelt(raw) or NOT_REPORTED
 
 
 def put_mac(values: Values, raw: Any) -> None:

@@ -84,7 +84,9 @@ def version(**told: str) -> bytes:
         ([CGMINER], {"4028 /capabilities": b'{"Model":"AntMiner S19 XP"}'}, "epic", "AntMiner S19 XP"),
         ([FRAMED], {"4433 get.device.info": b'{"msg":{"miner":{"type":"M60S_VK40"}}}'}, "whatsminer_v3", "M60S_VK40"),
         ([WEB], {"80 /api/system/info": b'{"ASICModel":"BM1368","boardVersion":"401"}'}, "bitaxe", "401"),
-        ([WEB], {p: Answer(b"", 404) for p in ("80 /api/system/info", "80 /api/v1/info", "80 /api/v1/version")}
+        ([WEB], {"80 /api/system/info": b'{"ASICModel":"BM1370","deviceModel":"NerdQAxe++"}'}, "bitaxe", "NerdQAxe++"),
+        ([WEB], {"80 /api/system/info": b'{"identity":{"hwModel":"NMAxe","fwVersion":"v2.9.31"}}'}, "bitaxe", "NMAxe"),
+        ([WEB], {p: Answer(b"", 404) for p in ("80 /api/system/info", "80 /api/v1/info", "80 /api/v1/version/")}
             | {"80 /cgi-bin/get_system_info.cgi": Answer(b"", 401, {"www-authenticate": 'Digest realm="antMiner"'})},
          "antminer", ""),
         ([FLUX], {"8080 /ipreport": b'{"IPReport":[{"model":"AT2880","SerialNo":"S1"}]}'}, "auradine", "AT2880"),
@@ -96,8 +98,20 @@ def test_identification_by_what_answers(ports: list[int], answers: dict[str, byt
     assert found is not None and (found.dialect, found.model) == (dialect, model)
 
 
+def test_a_serial_number_that_is_none_makes_no_two_miners_one():
+    info = {
+        "fw_name": "Vnish",
+        "serial": "N/A",
+        "miner": "S19",
+        "system": {"network_status": {"mac": "FE:00:00:00:00:01"}},
+    }
+    answers = {"80 /api/system/info": Answer(b"", 404), "80 /api/v1/info": json.dumps(info).encode()}
+    found = ask({WEB: 80}, answers)  # type: ignore[arg-type]
+    assert found is not None and (found.serial, found.mac) == ("", "fe:00:00:00:00:01")
+
+
 def test_a_printer_is_no_miner_and_silence_is_said():
-    paths = ("/api/system/info", "/api/v1/info", "/api/v1/version", "/cgi-bin/get_system_info.cgi", "/capabilities")
+    paths = ("/api/system/info", "/api/v1/info", "/api/v1/version/", "/cgi-bin/get_system_info.cgi", "/capabilities")
     nothing = {f"80 {path}": Answer(b"<html>", 200) for path in paths}
     assert ask({WEB: 80}, nothing) is None  # type: ignore[arg-type]
     with pytest.raises(TransportError):

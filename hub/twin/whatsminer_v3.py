@@ -229,10 +229,8 @@ class WhatsminerV3:
 
 
 def _percent(param: Any) -> float | None:
-    """A percent given as a number, a text, or `{"percent": ..}`; within 0 to 100."""
-    value = param.get("percent") if isinstance(param, dict) else param
-    try:
-        found = float(str(value))
-    except ValueError:
+    """The percent of `{"percent": .., "mode": "fast" | "normal"}`, within 0 to 100; None of anything else."""
+    if not isinstance(param, dict) or param.get("mode") not in ("fast", "normal"):
         return None
-    return found if 0 < found <= 100 else None
+    value = param.get("percent")
+    return float(value) if isinstance(value, int | float) and 0 < value <= 100 else None

@@ -45,6 +45,7 @@ _WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low", 254: "sleep"}
 _LEAST_J_PER_H = 4e-12
 """No chip needs so little for a hash: fewer watts are those of a part of the miner, or of another moment than its rate."""
 _FANLESS = ("HYD", "IMM")
+_FAST_ANSWERS = 3
 _WATT_KEYS = ("watt", "power", "Power", "total_power", "chain_power")
 _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
@@ -71,9 +72,15 @@ def _mode_name(mode: int, answers: Mapping[str, Any]) -> str:
 
 def model_of(answers: Mapping[str, Any]) -> str:
     """The model as the miner names it, or an empty text."""
+    stats = answers.get("stats") or {}
+    listed = stats.get("STATS")
+    if len(answers) <= _FAST_ANSWERS and type(listed) is list and type(listed[0] if listed else None) is dict:
+        told = listed[0].get("Type")
+        if told:
+            # The poll of thousands asks nothing that would name it better.
+            return str(told)
     system = answers.get("get_system_info") or answers.get("system_info") or {}
     version = cgminer.section(answers.get("version") or {}, "VERSION")
-    stats = answers.get("stats") or {}
     info = stats.get("INFO")
     for source in (system, *version, *cgminer.section(stats, "STATS"), info if isinstance(info, dict) else {}):
         found = first(source, "minertype", "Type", "type", "miner_type")

@@ -11,13 +11,14 @@ Answers = dict[str, cgminer.Document]
 
 
 def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Generator[Request, Answer, Answers]:
-    """The replies by command; the first of the commands is a must, the others are left out where they cannot be had.
+    """The replies by command; one that cannot be had is left out, but for the first: who does not answer it is not asked more.
 
     Joined (`a+b+c`) is tried first. A firmware that answers none of them joined is asked one by one from then on;
     `again` forgets that (once a day, for a firmware that was changed). What a joined reply lost is asked for singly.
     """
     port, memory = access.ports.get("rpc", cgminer.PORT), access.memory
     found: Answers = {}
+    unread: DecodeError | None = None
     if again:
         memory.pop("joined", None)
     if memory.get("joined") is not False and len(commands) > 1:
@@ -32,9 +33,15 @@ def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Ge
         if command in found:
             continue
         if place == 0:
-            found[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+            try:
+                found[command] = cgminer.parse((yield cgminer.request(command, port)).body)
+            except DecodeError as error:
+                # It answers, and the others may be readable.
+                unread = error
         else:
             yield from also(access, found, command)
+    if unread is not None and not found:
+        raise unread
     return found
 
 

@@ -20,6 +20,15 @@ WHATSMINER_API: Mapping[str, str] = {
     "137": "base64 not readable",
 }
 
+# The same of v3.
+WHATSMINER_V3_API: Mapping[str, str] = {
+    "-1": "failed",
+    "-2": "invalid command",
+    "-3": "invalid JSON item",
+    "-4": "no permission (the API switch is off, or the password is the maker's own)",
+    "-5": "out of memory",
+}
+
 WHATSMINER: Mapping[str, str] = {
     "110": "intake fan not detected",
     "111": "exhaust fan not detected",
@@ -86,6 +95,18 @@ _BY_PLACE: Mapping[str, str] = {
     "202": "pool {} not connected",
     "511": "board {} frequency not reached in time",
 }
+
+
+# Codes with which a miner stands still of itself: nobody sent it to sleep.
+_STOPS = frozenset({"53", "35", "41", "43"})
+_STOPS_ALONE = frozenset(
+    {"200", "201", "203", "210", "217", "218", "233", "236", "240", "255", "267", "268", "600", "610"}
+)
+
+
+def whatsminer_stops(code: str) -> bool:
+    """Whether a Whatsminer stops mining for this error."""
+    return code in _STOPS_ALONE or (len(code) == 3 and code[:-1] in _STOPS)
 
 
 def whatsminer_text(code: str) -> str:

@@ -31,6 +31,7 @@ from miner_control.command import (
 )
 from miner_control.dialect import cgminer, image, whatsminer_summary
 from miner_control.dialect.gather import also, gather
+from miner_control.dialect.maker_errors import WHATSMINER_API
 from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
 from miner_control.driver import Access, Answer, Request, Rpc
 from telemetry.source import Tier
@@ -58,18 +59,25 @@ class Whatsminer:
         return whatsminer_summary.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        answers: dict[str, Any]
+        answers: dict[str, Any] = {}
         if tier is Tier.FAST:
-            answers = {
-                "summary": cgminer.parse((yield cgminer.request("summary", access.ports.get("rpc", cgminer.PORT))).body)
-            }
+            answer = yield cgminer.request("summary", access.ports.get("rpc", cgminer.PORT))
+            try:
+                answers["summary"] = cgminer.parse(answer.body)
+            except DecodeError:
+                # A miner that is off may answer nothing here, and `status` all the same.
+                pass
             if whatsminer_summary.doubtful(answers):
                 yield from also(access, answers, "status")
         else:
-            answers = yield from gather(access, _JOINED, again=tier is Tier.DAILY)
+            try:
+                answers = yield from gather(access, _JOINED, again=tier is Tier.DAILY)
+            except DecodeError:
+                # As above.
+                pass
             for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
                 yield from also(access, answers, command)
-        return whatsminer_summary.decode(answers, tier)
+        return whatsminer_summary.without_fans(access.memory, whatsminer_summary.decode(answers, tier))
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Makes the token that the next command will be signed with."""
@@ -181,9 +189,12 @@ def _receipt(token: Token, answer: Answer) -> Receipt:
         # The miner answered under another key: it took something, and we cannot read what.
         return Unknown(f"the answer cannot be decrypted: {error}")
     refused = cgminer.refusal(document)
-    code, text = str(document.get("Code", "")), document.get("Msg")
     if refused:
-        return Refused(*refused)
-    if str(document.get("STATUS", "")).upper()[:1] == "S" or code == "131":
+        return Refused(refused[0], refused[1] or WHATSMINER_API.get(refused[0], ""))
+    # Told flat, or in a list of one.
+    listed = document.get("STATUS")
+    told = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else document
+    code, text = str(told.get("Code", "")), told.get("Msg")
+    if str(told.get("STATUS", "")).upper()[:1] == "S" or code == "131":
         return Accepted(text if isinstance(text, str) else orjson.dumps(text).decode())
     return Refused(code or "?", str(text))

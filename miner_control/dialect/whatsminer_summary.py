@@ -12,6 +12,7 @@ from kernel.reading import Field
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of, still_ramps
 from miner_control.dialect.figures import (
+    NONSENSE,
     NOT_APPLICABLE,
     NOT_REPORTED,
     PSU,
@@ -43,7 +44,9 @@ _WINDOWS = (
 )
 _LAGS_S = 300.0
 _IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
+_LEAST_VOLT = 3.0
 _CODE_KEY = re.compile(r"Error Code \d+")
+_LIQUID = re.compile(r"M[3-7][3469]")
 
 
 def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
@@ -70,6 +73,16 @@ def doubtful(answers: Mapping[str, Any]) -> bool:
 def _idle_power(summary: Mapping[str, Any]) -> bool:
     power, limit = plain(first(summary, "Power_RT", "Power")), plain(summary.get("Power Limit"))
     return power is not None and power < _IDLE_SHARE * (limit or _LIMIT_W)
+
+
+def without_fans(memory: dict[str, Any], values: Values) -> Values:
+    """Models cooled by a liquid (M33, M56, M63, ...) tell fans of zero for ever: none, once the model is known."""
+    model = values.get("model")
+    if isinstance(model, str):
+        memory["liquid"] = bool(_LIQUID.match(model.upper().removeprefix("WHATSMINER").lstrip(" _")))
+    if memory.get("liquid") and values.get("fan_max_rpm") == 0:
+        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
+    return values
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -120,7 +133,7 @@ def _state(
     asleep = truth(first(status, "mineroff", "btmineroff")) if status else None
     # "Upfreq Complete" is the board's own word; "Hash Stable" false is a firmware that is still climbing.
     starting = truth(summary.get("Hash Stable")) is False or any(
-        truth(dev.get("Upfreq Complete")) is False for dev in devs
+        truth(told.get("Upfreq Complete")) is False for told in (summary, *devs)
     )
     rate, window = values["hashrate_hs"], values["hashrate_window_s"]
     if asleep and _idle_power(summary) and (not isinstance(window, float) or window >= _LAGS_S):
@@ -152,6 +165,10 @@ def _slow(
         put(values, "shares_stale", summary["Stale"])
     put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), 1e6)
     put(values, "voltage_v", summary.get("Voltage"), 0.01)
+    volts = values["voltage_v"]
+    if isinstance(volts, float) and volts < _LEAST_VOLT:
+        # The oldest models tell a step of their converter here.
+        values["voltage_v"] = NONSENSE
     if devs:
         values["boards_hashing"] = float(sum(1 for dev in devs if _alive(dev)))
         values["boards_expected"] = float(len(devs))
@@ -217,7 +234,10 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
-    """The error codes told by `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither tells."""
+    """The error codes told by `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither tells.
+
+    Where only their number is told, that is told.
+    """
     summary = _summary(answers)
     count = summary.get("Error Code Count")
     listed = message(answers, "get_error_code").get("error_code") if "get_error_code" in answers else None
@@ -229,7 +249,8 @@ def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
             found += [str(key) for key in entry if str(key).isdigit()]
         elif str(entry).strip().isdigit():
             found.append(str(entry).strip())
-    return list(dict.fromkeys(found))
+    many = plain(count)
+    return list(dict.fromkeys(found)) or ([f"{many:g} errors, codes not told"] if many and listed is None else [])
 
 
 def _identity(

@@ -31,12 +31,15 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, image, whatsminer_v3_status
+from miner_control.dialect.maker_errors import WHATSMINER_V3_API
+from miner_control.dialect.whatsminer_summary import without_fans
 from miner_control.driver import Access, Answer, Request, Rpc
 from telemetry.source import Tier
 
 PORT = 4433
 _MODES = ("low", "normal", "high")
 _PARTS = ("summary", "edevs", "pools")
+_ODD_ITEM = "-3"
 
 Asked = Generator[Request, Answer, dict[str, Any]]
 
@@ -62,11 +65,11 @@ class WhatsminerV3:
             answers["summary"] = yield from _ask(access, "get.miner.status", "summary")
             if whatsminer_v3_status.doubtful(answers):
                 yield from _also(access, answers, "device_info", "get.device.info", "miner")
-            return whatsminer_v3_status.decode(answers, tier)
-        yield from self._parts(access, answers)
-        yield from _also(access, answers, "device_info", "get.device.info")
-        self._remember(access, answers.get("device_info") or {}, now_ms)
-        return whatsminer_v3_status.decode(answers, tier)
+        else:
+            yield from self._parts(access, answers)
+            yield from _also(access, answers, "device_info", "get.device.info")
+            self._remember(access, answers.get("device_info") or {}, now_ms)
+        return without_fans(access.memory, whatsminer_v3_status.decode(answers, tier))
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Learns the salt and the miner's clock; both last, so that the next command costs one exchange."""
@@ -84,7 +87,7 @@ class WhatsminerV3:
                     return Unsupported("a power limit is 0 to 99999 W")
                 command, param = "set.miner.power_limit", round(power_w)
             case PowerPercent(percent):
-                command, param = "set.miner.power_percent", round(percent)
+                return (yield from self._percent(access, round(percent), now_ms))
             case SetMode(mode) if mode in _MODES:
                 command, param = "set.miner.power_mode", mode
             case SetMode(mode):
@@ -126,6 +129,14 @@ class WhatsminerV3:
             return Refused("ready", f"the miner did not say that it is ready, but {ready.text!r}")
         request = Rpc((intent.data,), access.ports.get("rpc", PORT), length_prefixed=True, writes=True)
         return _receipt(cgminer.parse((yield request).body))
+
+    def _percent(self, access: Access, percent: int, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """Fast: it settles within a second, and is gone with the next start. The first releases took the number alone."""
+        command = "set.miner.power_percent"
+        receipt = yield from self._write(access, command, {"percent": percent, "mode": "fast"}, now_ms)
+        if isinstance(receipt, Refused) and receipt.code == _ODD_ITEM:
+            receipt = yield from self._write(access, command, percent, now_ms)
+        return receipt
 
     def _parts(self, access: Access, answers: dict[str, Any]) -> Generator[Request, Answer, None]:
         if access.memory.get("joined") is not False:
@@ -227,4 +238,6 @@ def _receipt(document: Mapping[str, Any]) -> Receipt:
     if code is None:
         refused = cgminer.refusal(document)
         return Refused(*refused) if refused else Refused("?", "an answer without a code")
-    return Accepted(text) if str(code) in ("0", "131") else Refused(str(code), text)
+    if str(code) in ("0", "131"):
+        return Accepted(text)
+    return Refused(str(code), text or WHATSMINER_V3_API.get(str(code), ""))

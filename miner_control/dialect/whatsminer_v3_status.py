@@ -25,7 +25,7 @@ from miner_control.dialect.figures import (
     truth,
     whole,
 )
-from miner_control.dialect.maker_errors import whatsminer_text
+from miner_control.dialect.maker_errors import whatsminer_stops, whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.source import Tier
 
@@ -72,8 +72,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     summary, miner, power = _object(told, "summary"), _object(told, "miner"), _object(told, "power")
     boards, pool_entries = _entries(told, "edevs", "devs"), _entries(told, "pools")
     if not (summary or miner or boards or pool_entries or power or _object(told, "system")):
-        codes = [document.get("code") for document in answers.values() if isinstance(document, dict)]
-        raise DecodeError("msg", f"nothing of a Whatsminer v3; codes {codes}")
+        said = [f"{document.get('code')} {document.get('msg', '')}" for document in answers.values()]
+        raise DecodeError("msg", f"nothing of a Whatsminer v3: {'; '.join(said)[:100]}")
     values: Values = {}
     _rates(values, summary, boards)
     put(values, "uptime_s", first(summary, "elapsed", "bootup-time"))
@@ -82,10 +82,14 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "power_limit_w", first(summary, "power-limit") or first(miner, "power-limit-set"))
     chip_max = [summary["chip-temp-max"]] if "chip-temp-max" in summary else []
     put_max(values, "temp_chip_max_c", [*chip_max, *(board.get("chip-temp-max") for board in boards)])
-    listed = summary.get("board-temperature")
+    listed = first(summary, "board-temperature", "board-tempurature")
     put_max(values, "temp_board_max_c", listed if isinstance(listed, list) else [listed])
-    put(values, "temp_inlet_c", first(summary, "environment-temperature", "env-temp"))
+    put(values, "temp_inlet_c", first(summary, "environment-temperature", "environment-tempurature", "env-temp"))
     put_fans(values, (summary[key] for key in ("fan-speed-in", "fan-speed-out") if summary.get(key) is not None))
+    if values["fan_max_rpm"] == 0 and "1" in str(miner.get("eeprom-liquid-cooling", "")):
+        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
+    if power:
+        put(values, "voltage_v", power.get("vout"), 0.01)
     put(values, "frequency_hz", summary.get("freq-avg"), 1e6)
     if boards or tier is not Tier.FAST:
         _boards(values, boards, miner, tier)
@@ -103,8 +107,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
     working = truth(miner.get("working"))
     finished = truth(first(summary, "up-freq-finish", "upfreq-finish"))
-    listed = first(told, "error-code", "error_code")
-    errors = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else None
+    errors = _errors(first(told, "error-code", "error_code"))
+    stops = any(whatsminer_stops(code) for code, _ in errors or ())
     rate: Field = values["hashrate_hs"]
     if working is False and _idle(summary):
         # A mean over minutes outlives the service; the power agrees that it stopped.
@@ -113,7 +117,8 @@ def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], 
         rate,
         window_s=values["hashrate_window_s"],
         working=working and not _idle(summary),
-        asleep=None if working is None else not working,
+        # Not working, beside an error that stops it, is no sleep; a list can be had only of a service that runs.
+        asleep=None if working is None else not working and not stops,
         starting=still_ramps(finished is False, rate, values["uptime_s"]),
         uptime=values["uptime_s"],
         fault=bool(errors) or None,
@@ -121,17 +126,33 @@ def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], 
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     if errors is not None:
-        values["error_text"] = "; ".join(_error(entry) for entry in errors)
-    else:
-        # The list is left out where there is none: the device information itself says that there are no errors.
-        values["error_text"] = "" if miner else NOT_REPORTED
+        values["error_text"] = "; ".join(text for _, text in errors)
+    elif miner and "system" in told and "error-code" not in told:
+        # The list is left out where there is none: the whole device information itself says that there are no errors.
+        values["error_text"] = ""
+    elif isinstance(told.get("error-code"), str) and working is not False:
+        put_text(values, "error_text", told["error-code"])
 
 
-def _error(entry: Mapping[str, Any]) -> str:
-    """The code with the maker's own reason, else with the known text."""
-    code = next((str(key) for key in entry if str(key).isdigit()), "")
-    reason = entry.get("reason")
-    return f"{code} {reason}".strip() if reason else whatsminer_text(code)
+def _errors(listed: Any) -> list[tuple[str, str]] | None:
+    """(code, text) of each error, or None where no list is told: a text in its place says why there is none.
+
+    The text is the maker's own reason, else the known one. Entries are objects, numbers or digits.
+    """
+    if not isinstance(listed, list):
+        return None
+    found: dict[str, str] = {}
+    for entry in listed:
+        if isinstance(entry, dict):
+            code = next((str(key) for key in entry if str(key).isdigit()), "")
+            reason = entry.get("reason")
+            text = f"{code} {reason}".strip() if reason else whatsminer_text(code)
+        else:
+            code = str(entry).strip()
+            text = whatsminer_text(code) if code.isdigit() else ""
+        if text:
+            found.setdefault(code, text)
+    return list(found.items())
 
 
 def _rates(values: Values, summary: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:

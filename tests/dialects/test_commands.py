@@ -249,7 +249,7 @@ def v3(answer: Any = None) -> Play:
         (Sleep(), "set.miner.service", "stop"),
         (Wake(), "set.miner.service", "start"),
         (PowerTarget(2500), "set.miner.power_limit", 2500),
-        (PowerPercent(70), "set.miner.power_percent", 70),
+        (PowerPercent(70), "set.miner.power_percent", {"percent": 70, "mode": "fast"}),
         (SetMode("low"), "set.miner.power_mode", "low"),
         (Locate(False), "set.system.led", "auto"),
     ],

@@ -203,7 +203,7 @@ def _flux(ports: Mapping[int, int]) -> Talk:
     report = reports[0]
     return Identity(
         "auradine", "Auradine", str(report.get("model", "")), str(report.get("version", "")), (("http", ports[FLUX]),),
-        serial=str(report.get("SerialNo", "")), mac=str(report.get("mac", "")).lower(),
+        serial=spelt(report.get("ChassisSerialNo")) or spelt(report.get("SerialNo")), mac=str(report.get("mac", "")).lower(),
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class Braiins:
         path = ask.path.removeprefix("/api/v1").rstrip("/") or "/"
         if (ask.method, path) == ("POST", "/auth/login"):
             return self._login(unit, ask.json(), now_ms)
-        if path.rstrip("/") == "/version":
+        if path == "/version":
             return tell({"major": 1, "minor": 3, "patch": 0})
         given = ask.headers.get("authorization", "").removeprefix("Bearer ")
         kept = unit.memory.get("token")

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Auradine FluxOS: GCMiner reads over 4028 or HTTP 8080, writes over HTTP under a token."""
+"""Auradine FluxOS: GCMiner reads over 4028, FluxOS over HTTP 8080; writes over HTTP under a token.
 
-from collections.abc import Generator, Mapping
+Releases differ in what the cgminer port tells (supply, mode, fans and temperatures in some): what it refuses is asked over
+HTTP, from then on at once.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field
+from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import (
     InstallFirmware,
@@ -44,17 +48,25 @@ class Auradine:
         return auradine_answers.decode(cgminer.documents(answers), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        answers: dict[str, Any] = {}
         commands = {Tier.FAST: _FAST, Tier.SLOW: _SLOW, Tier.DAILY: _DAILY}[tier]
+        answers: dict[str, Any] = {}
+        if tier is Tier.DAILY:
+            access.memory.pop("pages", None)
+        pages: frozenset[str] = access.memory.get("pages", frozenset())
         if "rpc" in access.ports:
-            answers = yield from gather(access, commands, again=tier is Tier.DAILY)
-        else:
+            by_rpc = tuple(command for command in commands if command not in pages)
+            try:
+                answers = yield from gather(access, by_rpc, again=tier is Tier.DAILY)
+            except TransportError as error:
+                if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
+                    raise
+        if not answers:
             answers[commands[0]] = yield from _page(access, commands[0])
-            for command in commands[1:]:
-                try:
-                    answers[command] = yield from _page(access, command)
-                except (TransportError, DecodeError):
-                    continue
+        left = [command for command in commands if not auradine_answers.tells(answers, command)]
+        if left and ("http" in access.ports or "rpc" not in access.ports):
+            told = yield from _pages(access, left)
+            answers |= told
+            access.memory["pages"] = pages | told.keys()
         return auradine_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -111,11 +123,30 @@ class Auradine:
             if not isinstance(token, str):
                 return token
             answer = yield web.tell(access, PORT, "POST", f"/{path}", {"command": path, **body}, {"Token": token})
-            if answer.status in (401, 403) and attempt == 1:
+            receipt = _receipt(answer)
+            # A token that lapsed is refused by status, or within an answer that is well otherwise.
+            lapsed = isinstance(receipt, Refused) and (answer.status in (401, 403) or "token" in receipt.text.lower())
+            if lapsed:
                 access.memory.pop("token", None)
+            if lapsed and attempt == 1:
                 continue
-            return _receipt(answer)
+            return receipt
         raise AssertionError("two attempts end above")
+
+
+def _pages(access: Access, commands: Iterable[str]) -> Generator[Request, Answer, dict[str, Any]]:
+    """The pages that can be had. Where nobody answers, the others are not asked either."""
+    found: dict[str, Any] = {}
+    for command in commands:
+        try:
+            page = yield from _page(access, command)
+        except DecodeError:
+            continue
+        except TransportError:
+            break
+        if auradine_answers.tells({command: page}, command):
+            found[command] = page
+    return found
 
 
 def _page(access: Access, command: str) -> Generator[Request, Answer, dict[str, Any]]:

@@ -11,6 +11,7 @@ from kernel.reading import Field
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
+    ESTIMATE,
     NOT_APPLICABLE,
     NOT_REPORTED,
     PSU,
@@ -36,7 +37,18 @@ _SECTIONS = {
     "frequency": "Frequency",
 }  # fmt: skip
 _WINDOWS = (("MHS 5s", 5.0), ("MHS 1m", 60.0), ("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS av", None))
+# What the lamp shows: nothing wrong, or a fault with the maker's name for it. 101 and 102 are the user's own messages.
+_LED_WELL = (2, 3, 101, 102)
+_LED_FAULTS = {
+    1: "no power", 4: "temperature", 5: "pool configuration", 6: "network", 7: "control board", 8: "hash rate low",
+}  # fmt: skip
 _LED_NORMAL = ("normal", "locate", "")
+
+
+def tells(answers: Mapping[str, Any], command: str) -> bool:
+    """Whether the answer to a command holds what it was asked for: one interface refuses what the other tells."""
+    document = answers.get(command)
+    return isinstance(document, Mapping) and _SECTIONS[command] in document
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -61,23 +73,26 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put(values, "hashrate_nominal_hs", None)
     put(values, "uptime_s", summary.get("Elapsed"))
     drawn = [watts for watts in (plain(first(supply, "PowerIn", "Pin")) for supply in told["psu"]) if watts is not None]
-    put(values, "power_w", sum(drawn) if drawn else None)
-    values["power_source"] = PSU if drawn else NOT_REPORTED
+    # The summary of later releases tells watts too, and not whose they are.
+    put(values, "power_w", sum(drawn) if drawn else summary.get("Wattage"))
+    known = isinstance(values["power_w"], float | int)
+    values["power_source"] = NOT_REPORTED if not known else PSU if drawn else ESTIMATE
     # In the mode custom, `Power` is the target where the tuning is by power; elsewhere it is what the mode would draw.
     put(values, "power_limit_w", first(mode, "Power") if str(mode.get("Tune", "power")).lower() == "power" else None)
     put(values, "hw_errors", summary.get("Hardware Errors"))
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         if key in summary:
             put(values, metric, summary[key])
-    _heat(values, told)
+    _heat(values, answers, told)
     if told["devs"] or told["asccount"] or tier is not Tier.FAST:
         _boards(values, told, tier)
     if told["pools"] or tier is not Tier.FAST:
         put_pools(values, cgminer_pools(told["pools"]), as_json=tier is not Tier.FAST)
     put_text(values, "mode", str(mode["Mode"]).lower() if mode.get("Mode") else None)
     led = told["led"][0] if told["led"] else {}
-    bad = str(led.get("Msg", "")).strip()
-    sick = bad.lower() not in _LED_NORMAL
+    lamp, bad = whole(led.get("Code"), -1), str(led.get("Msg") or "").strip()
+    bad = bad or _LED_FAULTS.get(lamp, "")
+    sick = lamp not in _LED_WELL and bad.lower() not in _LED_NORMAL
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
@@ -100,7 +115,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     return settle(values, tier)
 
 
-def _heat(values: Values, told: Mapping[str, list[dict[str, Any]]]) -> None:
+def _heat(values: Values, answers: Mapping[str, Any], told: Mapping[str, list[dict[str, Any]]]) -> None:
     boards = [group for group in told["temperature"] if "control" not in str(group.get("Name", "")).lower()]
     on_board = [sensor.get("Temperature") for group in boards for sensor in entries(group.get("BoardTemp"))]
     put_max(values, "temp_board_max_c", on_board or [dev.get("Temperature") for dev in told["devs"]])
@@ -109,13 +124,11 @@ def _heat(values: Values, told: Mapping[str, list[dict[str, Any]]]) -> None:
         "temp_chip_max_c",
         (sensor.get("Temperature") for group in boards for sensor in entries(group.get("ChipTemp"))),
     )
-    put_fans(values, (fan.get("Speed") for fan in told["fan"]))
-    shares = [
-        speed / most * 100
-        for speed, most in ((plain(fan.get("Target")), plain(fan.get("Max"))) for fan in told["fan"])
-        if speed is not None and most
-    ]
-    put(values, "fan_duty_pct", max(shares) if shares else None)
+    if not told["fan"] and tells(answers, "fan"):
+        # Hydro and immersion models list none.
+        values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
+    else:
+        _fans(values, told["fan"])
     clocks = [
         clock
         for group in told["frequency"]
@@ -123,6 +136,16 @@ def _heat(values: Values, told: Mapping[str, list[dict[str, Any]]]) -> None:
         if clock
     ]
     put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+
+
+def _fans(values: Values, fans: list[dict[str, Any]]) -> None:
+    put_fans(values, (fan.get("Speed") for fan in fans))
+    shares = [
+        speed / most * 100
+        for speed, most in ((plain(fan.get("Target")), plain(fan.get("Max"))) for fan in fans)
+        if speed is not None and most
+    ]
+    put(values, "fan_duty_pct", max(shares) if shares else None)
 
 
 def _boards(values: Values, told: Mapping[str, list[dict[str, Any]]], tier: Tier) -> None:

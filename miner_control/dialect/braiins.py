@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Braiins OS: the REST API of 25.07 and later; older releases are read over the cgminer port and can only pause.
 
-Releases before 25.07 have no REST: they answer 404 (or nothing) on `/api/v1/`, offer gRPC on 50051, and BOSminer's
-cgminer API on 4028, which reads everything and knows `pause` and `resume`. Power targets, pools and reboot of those
-are Unsupported here, and the receipt says which release is needed.
+Releases before 25.07 have no REST: they answer 404 (or nothing) on `/api/v1/`, GraphQL on `/graphql` up to 25.05, gRPC on 50051,
+and BOSminer's cgminer API on 4028, which reads everything and knows `pause` and `resume`. Power targets, pools and reboot of
+those are Unsupported here, and the receipt says which release is needed. Whether one is paused it tells by its tuner's words
+where it has them; without, a pause is not verified by the miner itself, and counts as load until a meter shows it.
 """
 
 from collections.abc import Generator, Mapping
@@ -46,6 +47,7 @@ _PATHS = {
 _FAST = ("miner_stats", "miner_details", "performance_tuner_state", "cooling_state")
 _SLOW = ("miner_hw_hashboards", "pools", "miner_errors", "configuration_miner")
 _RPC = ("summary", "devs", "pools", "temps", "fans", "tunerstatus")
+_RPC_SLOW = (*_RPC, "devdetails")
 _TOO_OLD = "this Braiins OS has no REST API: it needs 25.07 or later"
 
 
@@ -69,6 +71,9 @@ class Braiins:
         if makers is not None:
             return makers
         answers: dict[str, Any] = {}
+        if tier is Tier.DAILY:
+            # An older release may have been upgraded since.
+            access.memory.pop("way", None)
         if access.memory.get("way") != "rpc":
             try:
                 yield from self._rest(access, answers, _FAST if tier is Tier.FAST else _FAST + _SLOW, now_ms)
@@ -77,7 +82,7 @@ class Braiins:
                 if timed_out or "rpc" not in access.ports or answers:
                     raise
         if not answers:
-            commands = _RPC + (("version",) if tier is Tier.DAILY else ())
+            commands = {Tier.FAST: _RPC, Tier.SLOW: _RPC_SLOW, Tier.DAILY: (*_RPC_SLOW, "version")}[tier]
             answers = yield from gather(access, commands, again=tier is Tier.DAILY)
             access.memory["way"] = "rpc"
         return braiins_answers.decode(answers, tier)
@@ -142,6 +147,8 @@ class Braiins:
                 yield from self._again(access, now_ms, answer)
                 answer = yield web.ask(access, PORT, _PATHS[name], _authorization(access))
             if name == names[0]:
+                if answer.status == 404:
+                    raise DecodeError(name, _TOO_OLD)
                 answers[name] = web.document(answer, name)
                 continue
             try:

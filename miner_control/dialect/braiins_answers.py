@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Braiins OS answers mean: the REST objects, and BOSminer's cgminer sections of releases before 25.07."""
+"""What the REST objects of Braiins OS mean. What releases before 25.07 say over the cgminer port is read in `bosminer`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
-from miner_control.dialect import cgminer
+from miner_control.dialect import bosminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
     ESTIMATE,
@@ -27,7 +27,7 @@ from miner_control.dialect.figures import (
     settle,
     truth,
 )
-from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, cgminer_pools, put_pools
+from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.source import Tier
 
@@ -38,6 +38,9 @@ _WINDOWS = (
     ("last_1m", 60.0),
     ("last_5m", 300.0),
     ("last_15m", 900.0),
+    ("last_30m", 1800.0),
+    ("last_1h", 3600.0),
+    ("last_24h", 86_400.0),
 )
 _RATE_UNITS = (("terahash_per_second", 1e12), ("gigahash_per_second", 1e9), ("megahash_per_second", 1e6))
 _STATUS = {1: "not_started", 2: "normal", 3: "paused", 4: "suspended", 5: "restricted"}
@@ -47,8 +50,8 @@ _ERRORS_TOLD = 20
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of Braiins OS is in them."""
-    if any(name in answers for name in ("summary", "tunerstatus", "temps", "fans", "devs")):
-        return _decode_rpc(answers, tier)
+    if any(name in answers for name in bosminer.SECTIONS if name != "pools"):
+        return bosminer.decode(answers, tier)
     stats, details = answers.get("miner_stats") or {}, answers.get("miner_details") or {}
     boards = entries(nested(answers.get("miner_hw_hashboards"), "hashboards"))
     groups = _groups(answers.get("pools"))
@@ -86,7 +89,10 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     )
     configured = answers.get("configuration_miner")
     put_schedules(values, tier, configured, {"dps": nested(configured, "dps")})
-    _state(values, named(details.get("status"), _STATUS, "MINER_STATUS_"), tuner)
+    status = named(details.get("status"), _STATUS, "MINER_STATUS_")
+    if status is None and plain(details.get("bosminer_uptime_s")) == 0:
+        status = "not_started"
+    _state(values, status, tuner)
     _errors(values, answers, tier)
     if tier is Tier.DAILY:
         values["make"] = str(nested(details, "miner_identity", "name") or "antminer").split(" ")[0].lower()
@@ -161,6 +167,10 @@ def _heat(values: Values, cooling: Mapping[str, Any], boards: list[dict[str, Any
     inlets = [temp for temp in (plain(nested(board, "lowest_inlet_temp", "degree_c")) for board in boards) if temp]
     put(values, "temp_inlet_c", min(inlets) if inlets else None)
     fans = entries(cooling.get("fans"))
+    if cooling.get("fans") == []:
+        # All fans are listed: a miner without one is cooled by liquid.
+        values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
+        return
     put_fans(values, (fan.get("rpm") for fan in fans))
     ratios = [ratio for ratio in (plain(fan.get("target_speed_ratio")) for fan in fans) if ratio is not None]
     put(values, "fan_duty_pct", max(ratios) * 100 if ratios else None)
@@ -232,88 +242,3 @@ def _errors(values: Values, answers: Mapping[str, Any], tier: Tier) -> None:
         ]
         texts.setdefault("; ".join(codes) or str(error.get("message", "")))
     values["error_text"] = "; ".join(list(texts)[:_ERRORS_TOLD])
-
-
-def _decode_rpc(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """BOSminer over 4028: SUMMARY and DEVS in MH/s, TEMPS per board, TUNERSTATUS with the estimated power."""
-    sections = {
-        name: cgminer.section(answers.get(name) or {}, name.upper())
-        for name in ("summary", "devs", "pools", "temps", "fans", "tunerstatus")
-    }
-    summary, tuner = (sections[name][0] if sections[name] else {} for name in ("summary", "tunerstatus"))
-    if not any(sections.values()):
-        refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
-        raise DecodeError(
-            "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of BOSminer"
-        )
-    values: Values = {}
-    key = next(
-        (key for key in ("MHS 5s", "MHS 1m", "MHS 5m", "MHS 15m", "MHS av") if summary.get(key) is not None), None
-    )
-    put(values, "hashrate_hs", summary.get(key) if key else None, 1e6)
-    put(
-        values,
-        "hashrate_window_s",
-        {"MHS 5s": 5, "MHS 1m": 60, "MHS 5m": 300, "MHS 15m": 900}.get(key, summary.get("Elapsed")) if key else None,
-    )
-    nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in sections["devs"]) if figure]
-    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, 1e6)
-    put(values, "uptime_s", summary.get("Elapsed"))
-    put(values, "power_w", tuner.get("ApproximateMinerPowerConsumption"))
-    values["power_source"] = ESTIMATE if isinstance(values["power_w"], float | int) else NOT_REPORTED
-    put(values, "power_limit_w", tuner.get("PowerLimit"))
-    for metric, name in (
-        ("shares_accepted", "Accepted"),
-        ("shares_rejected", "Rejected"),
-        ("shares_stale", "Stale"),
-        ("hw_errors", "Hardware Errors"),
-    ):
-        put(values, metric, summary.get(name))
-    put_max(values, "temp_board_max_c", (temp.get("Board") for temp in sections["temps"]))
-    put_max(values, "temp_chip_max_c", (temp.get("Chip") for temp in sections["temps"]))
-    put_fans(values, (fan.get("RPM") for fan in sections["fans"]))
-    chains = entries(tuner.get("TunerChainStatus"))
-    words = " ".join(str(chain.get("Status", "")) for chain in chains).lower()
-    put(
-        values,
-        "boards_hashing",
-        float(sum(1 for dev in sections["devs"] if plain(first(dev, "MHS 5s", "MHS 1m"))))
-        if sections["devs"]
-        else None,
-    )
-    put(values, "boards_expected", float(len(sections["devs"])) if sections["devs"] else None)
-    put_pools(values, cgminer_pools(sections["pools"]), as_json=tier is not Tier.FAST)
-    paused = truth(first(summary, "Paused", "IsPaused"))
-    values["mode"] = NOT_REPORTED
-    values["state"] = state_of(
-        values["hashrate_hs"],
-        window_s=values["hashrate_window_s"],
-        asleep=paused,
-        tuning="tuning" in words or "testing" in words,
-        uptime=values["uptime_s"],
-    )
-    if tier is not Tier.FAST:
-        values["boards_json"] = _boards_of_rpc(sections)
-    if tier is Tier.DAILY:
-        version = next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
-        put_text(values, "model", first(version, "Type", "Miner"))
-        put_text(values, "firmware", first(version, "BOSminer+", "BOSminer", "BOSer"))
-    return settle(values, tier)
-
-
-def _boards_of_rpc(sections: Mapping[str, list[dict[str, Any]]]) -> str:
-    heat = {temp.get("ID"): temp for temp in sections["temps"]}
-    return orjson.dumps(
-        [
-            {
-                "board": dev.get("ID"),
-                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), 1e6),
-                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), 1e6),
-                "hw_errors": plain(dev.get("Hardware Errors")),
-                "temps_board_c": [t for t in [plain(heat.get(dev.get("ID"), {}).get("Board"))] if t],
-                "temps_chip_c": [t for t in [plain(heat.get(dev.get("ID"), {}).get("Chip"))] if t],
-                "state": str(dev.get("Status", "")).lower(),
-            }
-            for dev in sections["devs"]
-        ]
-    ).decode()

@@ -64,7 +64,7 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
         "supply",
         "idling after Stop, or with its pool connected",
     ),
-    "auradine": ("RPC 4028, else HTTP 8080", "HTTP 8080 with token", "supply", "`Sleep` on"),
+    "auradine": ("RPC 4028; what it refuses: HTTP 8080", "HTTP 8080 with token", "supply", "`Sleep` on"),
     "bitaxe": ("HTTP 80", "HTTP 80, no password", "board sensor", "`miningPaused`"),
 }
 

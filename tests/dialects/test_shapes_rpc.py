@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused
-from miner_control.command import Pool, SetPools
+from miner_control.command import Pool, SetPools, Sleep
 from miner_control.dialect import DIALECTS
+from miner_control.driver import Access
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.fixtures import status
@@ -130,3 +132,170 @@ def test_luxos_pools_are_changed_without_a_session() -> None:
     play = Play("luxos", answers)
     assert play.carry_out(SetPools((Pool("x", "y"),))) == Refused("52", "Invalid pool details")
     assert len(play.writes()) == 1, "what is there stays"
+
+
+# --- Auradine ---------------------------------------------------------------------------------------------------------
+
+
+def auradine(*over_rpc: str, **answers: Any) -> Play:
+    """A miner whose cgminer port tells some commands and refuses the rest, which stand on its pages."""
+    shape = fixtures_more.auradine() | answers
+    table: dict[str, Any] = {f"GET /{name}": answer for name, answer in shape.items()}
+    table |= {name: answer for name, answer in shape.items() if name in over_rpc}
+    return Play("auradine", table, joins=False)
+
+
+def test_auradine_tells_the_rest_on_its_pages() -> None:
+    play = auradine("summary", "devs", "pools", "asccount", "version")
+    values = play.read(Tier.DAILY)
+    assert (values["power_w"], values["mode"], values["fan_max_rpm"], values["model"]) == (
+        2950.2,
+        "eco",
+        6000,
+        "AT1500",
+    )
+    play.asked.clear()
+    assert play.read(Tier.FAST)["power_w"] == 2950.2
+    by_rpc = [body_of(request)["command"] for request in play.asked if not hasattr(request, "path")]
+    assert by_rpc == ["summary"], "what the port refused is not asked there again"
+
+
+def test_auradine_whose_cgminer_port_is_closed_is_read_over_http() -> None:
+    play = auradine()
+    play.rpc_closed = True
+    values = play.read(Tier.SLOW)
+    assert (values["power_w"], values["boards_hashing"], values["state"]) == (2950.2, 1, "hashing")
+
+
+def test_auradine_watts_of_the_summary_are_an_estimate() -> None:
+    shape = fixtures_more.auradine()
+    shape["summary"]["SUMMARY"][0]["Wattage"] = 2990
+    assert decode("auradine", shape)["power_source"] == "psu"
+    values = decode("auradine", shape | {"psu": refused(14, "Invalid command")})
+    assert (values["power_w"], values["power_source"]) == (2990, "estimate")
+
+
+@pytest.mark.parametrize(
+    ("lamp", "error"),
+    [
+        ({"Code": 2, "Msg": "Normal"}, ""), ({"Code": 3, "Msg": "Locate Miner"}, ""), ({"Code": 101, "Msg": "rack 7, ours"}, ""),
+        ({"Code": 4, "Msg": "Temperature fault"}, "LED 4 Temperature fault"), ({"Code": 8, "Msg": ""}, "LED 8 hash rate low"),
+        ({"Code": 5}, "LED 5 pool configuration"), ({"Msg": "Normal"}, ""),
+    ],
+)  # fmt: skip
+def test_auradine_lamp(lamp: dict[str, Any], error: str) -> None:
+    values = decode("auradine", fixtures_more.auradine() | {"led": said("LED", {"LED1": 1, "LED2": 2, **lamp})})
+    assert values["error_text"] == error and values["state"] == "hashing"
+
+
+def test_auradine_without_fans_lists_none() -> None:
+    values = decode(
+        "auradine", fixtures_more.auradine() | {"fan": {"STATUS": status(510, "Total fans: 0"), "Fan": None}}
+    )
+    assert missing(values, "fan_min_rpm") is missing(values, "fan_duty_pct") is Reason.NOT_APPLICABLE
+
+
+def test_auradine_token_that_lapsed_within_a_good_answer_is_renewed_once() -> None:
+    tokens = [{"Token": [{"Token": name}]} for name in ("old", "new", "newer")]
+    lapsed = refused(25, "Invalid token")
+    answers = [lapsed, said("Mode"), lapsed, lapsed]
+    play = Play("auradine", {"POST /token": lambda _: tokens.pop(0), "POST /mode": lambda _: answers.pop(0)})
+    assert isinstance(play.carry_out(Sleep()), Accepted)
+    assert [request.headers["Token"] for request in play.writes()] == ["old", "new"]  # type: ignore[union-attr]
+    assert play.carry_out(Sleep()) == Refused("25", "Invalid token")
+    denied = Play("auradine", {"POST /token": refused(24, "Incorrect user or password")})
+    assert denied.carry_out(Sleep()) == Refused("24", "Incorrect user or password")
+    assert not denied.writes()
+
+
+# --- Braiins OS before its REST interface -----------------------------------------------------------------------------
+
+
+def bosminer(rate_mhs: float = 4.6e6, word: str = "Stable", **more: Any) -> dict[str, Any]:
+    """An S9 with BOSminer+: boards 6 to 8, frequencies in Hz, the tuner's words by board."""
+    boards = (6, 7, 8)
+    chains = [
+        {"HashchainIndex": at, "Status": word, "ApproximatePowerConsumptionWatt": 440, "TunerRunning": True}
+        for at in boards
+    ]
+    tuner = {
+        "ApproximateChainPowerConsumption": 1320, "ApproximateMinerPowerConsumption": 1395, "DynamicPowerScaling": "Disabled",
+        "PowerLimit": 1400, "TunerChainStatus": chains, **more,
+    }  # fmt: skip
+    summary = {"Elapsed": 7000, "MHS 5s": rate_mhs * 3, "MHS av": 13.5e6, "Accepted": 90, "Rejected": 1, "Stale": 0}
+    return {
+        "summary": said("SUMMARY", summary, code=11),
+        "devs": said("DEVS", *({"ID": at, "MHS 5s": rate_mhs, "Nominal MHS": 4.7e6, "Status": "Alive"} for at in boards)),
+        "temps": said("TEMPS", *({"ID": at, "TEMP": at - 6, "Board": 75.0 + at, "Chip": 95.5 + at} for at in boards)),
+        "fans": said("FANS", {"FAN": 0, "ID": 0, "RPM": 5340, "Speed": 90}, {"FAN": 1, "ID": 1, "RPM": 4620, "Speed": 90}),
+        "tunerstatus": said("TUNERSTATUS", tuner),
+        "pools": fixtures_more.antminer()["pools"],
+        "devdetails": said("DEVDETAILS", *({
+            "ID": at, "Chips": 63, "Frequency": 799_682_118, "Voltage": 8.4, "Model": "Bitmain Antminer S9",
+        } for at in boards)),
+        "version": said("VERSION", {"API": "3.7", "BOSminer+": "0.2.0-ea64aec8e"}, code=22),
+    }  # fmt: skip
+
+
+def test_bosminer_tells_its_boards_and_what_it_is() -> None:
+    play = Play("braiins", bosminer())
+    values = play.read(Tier.DAILY)
+    assert (values["hashrate_hs"], values["power_w"], values["power_limit_w"]) == (pytest.approx(13.8e12), 1395, 1400)
+    assert (values["model"], values["firmware"], values["state"]) == ("Antminer S9", "0.2.0-ea64aec8e", "hashing")
+    assert (values["chips_hashing"], values["frequency_hz"], values["voltage_v"]) == (
+        189,
+        799_682_118,
+        pytest.approx(8.4),
+    )
+    assert (values["temp_board_max_c"], values["temp_chip_max_c"], values["fan_duty_pct"]) == (83, 103.5, 90)
+    assert '"chips":63' in values["boards_json"] and values["error_text"] == ""
+    boser = bosminer()
+    boser["devdetails"] = said("DEVDETAILS", {"ID": 1, "Chips": 108, "Frequency": 267, "Voltage": 0})
+    boser["version"] = said("VERSION", {"API": "3.7", "BOSer": "boser-buildroot 0.1.0-75912fc7"})
+    values = decode("braiins", boser)
+    assert (values["frequency_hz"], values["firmware"]) == (267e6, "boser-buildroot 0.1.0-75912fc7")
+    assert missing(values, "model") is Reason.NOT_REPORTED
+
+
+@pytest.mark.parametrize(
+    ("rate", "word", "state", "error"),
+    [
+        (4.6e6, "Tuning individual chips", "tuning", ""), (4.6e6, "Testing performance profile", "tuning", ""),
+        (0.0, "Paused", "asleep", ""), (0.0, "Resuming", "ramping", ""), (0.0, "Stable", "fault", ""),
+        (4.6e6, "Failed { reason: no chips }", "hashing", "board 6 Failed { reason: no chips }"),
+    ],
+)  # fmt: skip
+def test_bosminer_states(rate: float, word: str, state: str, error: str) -> None:
+    values = decode("braiins", bosminer(rate, word))
+    assert values["state"] == state and values["error_text"].split("; ")[0] == error
+
+
+def test_bosminer_whose_tuner_is_off_draws_more_than_nothing() -> None:
+    off = {"ApproximateMinerPowerConsumption": 0, "PowerLimit": 0, "TunerChainStatus": []}
+    values = decode("braiins", bosminer(**off))
+    assert missing(values, "power_w") is Reason.SENTINEL and missing(values, "power_source") is Reason.NOT_REPORTED
+    assert missing(values, "power_limit_w") is Reason.NOT_REPORTED
+    assert decode("braiins", bosminer(0.0, **off))["power_w"] == 0
+
+
+def test_bosminer_that_scales_itself_is_seen() -> None:
+    scaled = decode("braiins", bosminer(DynamicPowerScaling={"InitialPowerLimit": 1400, "ScaledPowerLimit": 1100}))
+    assert scaled["power_limit_w"] == 1100 and '"enabled":true' in scaled["schedules_json"]
+    assert decode("braiins", bosminer())["schedules_json"] == '{"dps":"Disabled"}'
+
+
+def test_braiins_without_either_interface_says_which_release_is_needed() -> None:
+    play = Play("braiins", {})
+    play.access = Access("root", "", {"http": 80})
+    with pytest.raises(DecodeError, match=r"25\.07"):
+        play.read()
+
+
+def test_braiins_that_was_upgraded_is_read_over_rest_by_the_next_day() -> None:
+    play = Play("braiins", bosminer())
+    assert play.read(Tier.FAST)["power_w"] == 1395
+    shape = fixtures_more.braiins()
+    for name, page in (("miner_stats", "miner/stats"), ("miner_details", "miner/details")):
+        play.table[f"GET /api/v1/{page}"] = shape[name]
+    assert play.read(Tier.FAST)["power_w"] == 1395
+    assert play.read(Tier.DAILY)["power_w"] == play.read(Tier.FAST)["power_w"] == 3100

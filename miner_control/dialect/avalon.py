@@ -3,9 +3,11 @@
 
 Sleep and wake are appointments by the miner's own clock: `ascset 0,softoff,1:<unix time>`. The miner's clock is asked
 first (any reply carries `When`), and the appointment is made a few seconds ahead of it, so that a clock that is a day off
-does not turn "now" into "never".
+does not turn "now" into "never". The A10, which tells no `SoftOFF`, knows no appointments: the power of its boards is
+switched off, and a reboot brings them back.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -24,10 +26,14 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import avalon_text, cgminer
+from miner_control.dialect.figures import NOT_APPLICABLE
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
+from miner_control.miner import State
 from telemetry.source import Tier
 
+_WORK_MODE = re.compile(r"WORKMODE\[(\d+)\]")
+_UNKNOWN = "14"
 _AHEAD_S = 5
 _LEAST_AHEAD_S = 2
 
@@ -56,16 +62,26 @@ class Avalon:
                 access.memory["stats"] = other
         if tier is Tier.DAILY:
             yield from also(access, answers, "version")
-        self._remember_clock(access, answers, now_ms)
-        return avalon_text.decode(answers, tier)
+        self._remember(access, answers, now_ms)
+        values = avalon_text.decode(answers, tier)
+        if values["state"] == State.STOPPED and access.memory.get("powered_off"):
+            # It does what it was told here.
+            values["state"] = State.ASLEEP.value
+            values["hashrate_window_s"] = NOT_APPLICABLE
+        return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Learns how far the miner's clock is off, so that the next command costs one exchange."""
         answer = yield cgminer.request("version", access.ports.get("rpc", cgminer.PORT))
-        self._remember_clock(access, {"version": cgminer.parse(answer.body)}, now_ms)
+        self._remember(access, {"version": cgminer.parse(answer.body)}, now_ms)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        old = access.memory.get("appointments") is False
         match intent:
+            case Sleep() if old:
+                argument = "hashpower,0"
+            case Wake() if old:
+                argument = "reboot,0"
             case Sleep() | Wake():
                 if "clock_ahead_s" not in access.memory:
                     yield from self.prepare(access, now_ms)
@@ -74,10 +90,14 @@ class Avalon:
                 word = "softoff" if isinstance(intent, Sleep) else "softon"
                 argument = f"{word},1:{at_s}"
             case SetMode(mode):
-                number = avalon_text.mode_number(mode)
+                if "family" not in access.memory:
+                    yield from self.prepare(access, now_ms)
+                family = str(access.memory.get("family", "q"))
+                number = avalon_text.mode_number(mode, family)
                 if number is None:
                     return Unsupported(f"no work mode {mode!r}")
-                argument = f"workmode,set,{number}"
+                # The A models read what stands behind the comma as the number: `set` would be zero.
+                argument = f"workmode,{number}" if family == "a" else f"workmode,set,{number}"
             case Reboot():
                 argument = "reboot,0"
             case Locate(on):
@@ -90,7 +110,10 @@ class Avalon:
                 return Unsupported("Avalon's API describes neither an upload of firmware nor a way back")
             case _:
                 return Unsupported(f"Avalon has no {type(intent).__name__}")
-        return (yield from self._write(access, "ascset", f"0,{argument}"))
+        receipt = yield from self._write(access, "ascset", f"0,{argument}")
+        if isinstance(receipt, Accepted) and isinstance(intent, Sleep | Wake | Reboot):
+            access.memory["powered_off"] = argument == "hashpower,0"
+        return receipt
 
     def _write(self, access: Access, command: str, parameter: str) -> Generator[Request, Answer, Receipt]:
         request = cgminer.request(command, access.ports.get("rpc", cgminer.PORT), parameter, writes=True)
@@ -102,23 +125,36 @@ class Avalon:
         if not status:
             return Refused("?", "an answer without STATUS")
         text = str(status[0].get("Msg", ""))
-        # An informative reply (`I`) may say success or list the commands it knows: only the former is acceptance.
+        # An informative reply (`I`) may say success, echo what was set, or list the commands it knows: the last is no acceptance,
+        # nor is an echo of something else than was asked.
         informative = str(status[0].get("STATUS", "")).upper() == "I"
-        if informative and "success" not in text.lower() and "ok" not in text.lower():
+        echo = _WORK_MODE.search(text)
+        otherwise = echo is not None and not parameter.endswith(f",{echo[1]}")
+        if informative and (otherwise or "help" in text.lower() or text.count("|") > 1 or not text.strip()):
             return Refused(str(status[0].get("Code", "")), text)
         return Accepted(text)
 
     def _pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
-        """`setpool account,password,index,url,user,pass` for each place; the miner takes them at its next reboot."""
+        """`setpool account,password,index,url,user,pass` for each place; the miner takes them at its next reboot. The A10 knows
+        one place, as `ascset 0,setpool,account,password,url,user,pass`."""
         receipt: Receipt = Refused("pools", "no pool given")
         for index, pool in enumerate(pools[:3]):
-            parameter = f"{access.account},{access.password},{index},{pool.url},{pool.user},{pool.password}"
-            receipt = yield from self._write(access, "setpool", parameter)
+            told = f"{pool.url},{pool.user},{pool.password}"
+            receipt = yield from self._write(access, "setpool", f"{access.account},{access.password},{index},{told}")
+            if isinstance(receipt, Refused) and receipt.code == _UNKNOWN and index == 0:
+                return (
+                    yield from self._write(access, "ascset", f"0,setpool,{access.account},{access.password},{told}")
+                )
             if not isinstance(receipt, Accepted):
                 break
         return receipt
 
-    def _remember_clock(self, access: Access, answers: Mapping[str, Any], now_ms: int) -> None:
+    def _remember(self, access: Access, answers: Mapping[str, Any], now_ms: int) -> None:
+        modules = avalon_text.figures(answers)
+        if modules:
+            access.memory["appointments"] = any("SoftOFF" in module for module in modules)
+        if modules or answers.get("version"):
+            access.memory["family"] = avalon_text.family_of(answers)
         for document in answers.values():
             for status in cgminer.section(document, "STATUS"):
                 when = str(status.get("When", "")).strip()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Avalon's bracket text, `Ver[..] SYSTEMSTATU[Work: In Work, ..] PS[0 1209 1295 253 3276 1295 3428] ...`, and its meaning.
 
-`PS` is the supply: error, control board volts, hash board volts, amperes, watts on the output, volts set, watts at the
-inlet (seven figures; the six of older models end before the inlet). `MPO` is the power asked for, not drawn. `GHSspd` is
-the present rate, which the A10 leaves at zero while it works; `GHSmm` is what the frequencies would give.
+`PS` is the supply: error, control board volts, hash board volts (both in hundredths), amperes, watts on the output, volts
+set, watts at the inlet (seven figures; the six of older models end before the inlet). `MPO` is the power asked for, not
+drawn. `GHSspd` is the present rate, which the A10 leaves at zero while it works; `GHSmm` is what the frequencies would give.
 """
 
 import re
@@ -31,18 +31,22 @@ from miner_control.dialect.figures import (
     put_text,
     settle,
 )
+from miner_control.dialect.maker_errors import avalon_fails, avalon_supply
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.source import Tier
 
 _PAIR = re.compile(r"([A-Za-z][\w]*)\[([^\[\]]*)\]")
 _MODULE = re.compile(r"MM ID(\d+)")
 _ABSENT_C = -200.0
+_FANS = ("Fan", *(f"Fan{index}" for index in range(1, 9)))
 _MODES = {
     "q": {0: "eco", 1: "standard", 2: "super"},
     "small": {0: "low", 1: "medium", 2: "high"},
     "a": {0: "normal", 1: "high"},
 }
-_NAMES = {"eco": 0, "low": 0, "normal": 0, "standard": 1, "medium": 1, "high": 1, "super": 2}
+_VERSION = re.compile(r"-\d{8}(_|$).*")
+_OLD_VERSION = re.compile(r"(\d{3})\d{4}-")
+_OFF_V = 0.1
 
 PSU_OUTPUT = "psu_output"
 """Watts behind the supply: what the wall gives is more by the supply's loss, which these models do not tell."""
@@ -53,19 +57,22 @@ Pairs = dict[str, str]
 def figures(answers: Mapping[str, Any]) -> list[Pairs]:
     """The bracket pairs of each module that any of the statistics tells."""
     for command in ("estats", "stats", "litestats"):
-        found = []
-        for entry in cgminer.section(answers.get(command) or {}, "STATS"):
+        found: dict[tuple[int, str], Pairs] = {}
+        for at, entry in enumerate(cgminer.section(answers.get(command) or {}, "STATS")):
             for key, text in entry.items():
-                if _MODULE.match(str(key)) and isinstance(text, str) and "[" in text:
-                    found.append(dict(_PAIR.findall(text)))
+                module = _MODULE.match(str(key))
+                if module and isinstance(text, str) and "[" in text:
+                    # A module may be told in two texts, `MM ID0` and `MM ID0:Summary`.
+                    found.setdefault((at, module[1]), {}).update(_PAIR.findall(text))
         if found:
-            return found
+            return list(found.values())
     return []
 
 
-def mode_number(mode: str) -> int | None:
-    """The firmware's number of a work mode."""
-    return int(mode) if mode.isdigit() else _NAMES.get(mode.lower())
+def mode_number(mode: str, family: str) -> int | None:
+    """The firmware's number of a work mode; each family has names of its own."""
+    named = {name: number for number, name in _MODES[family].items()}
+    return int(mode) if mode.isdigit() else named.get(mode.lower())
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -101,7 +108,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         NOT_REPORTED if number is None else _MODES[_family(head, version)].get(int(number), str(int(number)))
     )
     soft_off = plain(head.get("SoftOFF"))
-    idle = "in idle" in work
+    idle = "idle" in work or "work: off" in work
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
@@ -110,6 +117,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         starting="in init" in work or "start" in work or None,
         # Idle without having been told to: pool lost, heat, or broken. Not sleep.
         fault="fault" in work or "error" in work or (idle and soft_off == 0) or None,
+        # The A10 cannot tell what it was sent to do: only that its boards have no power.
+        stopped=(bool(modules) and soft_off is None and _unpowered(head)) or None,
         uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
@@ -117,7 +126,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _errors(values, modules, tier)
     if tier is Tier.DAILY:
         values["make"] = "avalon"
-        put_text(values, "model", first(version, "PROD", "MODEL") or head.get("Ver", "").split("-")[0])
+        put_text(values, "model", first(version, "PROD", "MODEL") or _model(head.get("Ver", "")))
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
         put_text(values, "serial", _known(first(version, "DNA") or head.get("DNA")))
         put_mac(values, first(version, "MAC"))
@@ -126,6 +135,30 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 def _known(text: Any) -> Any:
     return None if isinstance(text, str) and text.startswith("<") else text
+
+
+def _model(text: str) -> str:
+    """The model before the version: `1126Pro-S-64-21072803_..`, `15-194-24102401_..`, and 741 of `7411706-..`."""
+    old = _OLD_VERSION.match(text)
+    return old[1] if old else _VERSION.sub("", text).removesuffix("-")
+
+
+def _supply(module: Pairs) -> list[float | None]:
+    return [plain(part) for part in module.get("PS", "").split()]
+
+
+def _unpowered(module: Pairs) -> bool:
+    """Whether the supply gives the boards nothing: no watts, and volts that round to none."""
+    supply = _supply(module)
+    return len(supply) >= 5 and supply[4] == 0 and supply[2] is not None and supply[2] * 0.01 <= _OFF_V
+
+
+def family_of(answers: Mapping[str, Any]) -> str:
+    """`a`, `q` or `small` (Nano, Mini), by statistics or version: they differ in the names and numbers of their modes."""
+    modules = figures(answers)
+    return _family(
+        modules[0] if modules else {}, next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
+    )
 
 
 def _family(head: Mapping[str, Any], version: Mapping[str, Any]) -> str:
@@ -165,7 +198,7 @@ def _power(values: Values, modules: list[Pairs]) -> None:
     drawn: list[float] = []
     source = PSU
     for module in modules:
-        supply = [plain(part) for part in module.get("PS", "").split()]
+        supply = _supply(module)
         watts = supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
         if watts is None and len(supply) >= 5:
             watts, source = supply[4], PSU_OUTPUT
@@ -173,6 +206,10 @@ def _power(values: Values, modules: list[Pairs]) -> None:
             drawn.append(watts)
     put(values, "power_w", sum(drawn) if drawn else None)
     values["power_source"] = source if drawn else NOT_REPORTED
+    volts = [supply[2] * 0.01 for supply in map(_supply, modules) if len(supply) >= 6 and supply[2] and supply[1]]
+    if volts:
+        # Nano models, whose supply is outside, leave the control board's at zero and tell others in another unit.
+        put(values, "voltage_v", sum(volts) / len(volts))
     limits = [figure for figure in (plain(module.get("MPO")) for module in modules) if figure]
     put(values, "power_limit_w", sum(limits) if limits else None)
 
@@ -199,7 +236,7 @@ def _heat(values: Values, modules: list[Pairs]) -> None:
     _put_temp(values, "temp_board_max_c", [_one_of(module, "HBOTemp", "BTemp") for module in modules])
     _put_temp(values, "temp_inlet_c", [_one_of(module, "ITemp", "HBITemp", "Temp") for module in modules])
     _put_temp(values, "temp_outlet_c", [_one_of(module, "OTemp", "HBOTemp") for module in modules])
-    fans = [module[f"Fan{index}"] for module in modules for index in range(1, 9) if f"Fan{index}" in module]
+    fans = [module[key] for module in modules for key in _FANS if key in module]
     put_fans(values, fans)
     duty = [figure for figure in (plain(module.get("FanR")) for module in modules) if figure is not None]
     put(values, "fan_duty_pct", max(duty) if duty else None)
@@ -208,7 +245,7 @@ def _heat(values: Values, modules: list[Pairs]) -> None:
 
 def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
     work = modules[0].get("SYSTEMSTATU", "") if modules else ""
-    idle = "In Idle" in work
+    idle = "idle" in work.lower()
     boards: list[dict[str, Any]] = []
     for module in modules:
         rates, chips = module.get("MGHS", "").split(), module.get("MTmax", "").split()
@@ -240,11 +277,16 @@ def _errors(values: Values, modules: list[Pairs], tier: Tier) -> None:
     for module in modules:
         if plain(module.get("SoftOFF")) == 0 and "in idle" in module.get("SYSTEMSTATU", "").lower():
             texts.append(module["SYSTEMSTATU"].partition(",")[0].strip())
-        for key in ("ECHU", "ECMM", "PCOMM_E", "FanErr"):
+        for key in ("ECHU", "ECMM"):
+            for place, part in enumerate(module.get(key, "").split()):
+                word = plain(part)
+                fails = avalon_fails(int(word)) if word else []
+                texts += [f"{key} {place}: {', '.join(fails)}"] if fails else []
+        for key in ("PCOMM_E", "FanErr"):
             told = module.get(key, "").strip()
             if told and any(part != "0" for part in told.split()):
                 texts.append(f"{key} {told}")
-        supply = module.get("PS", "").split()
-        if supply and supply[0] not in ("0", ""):
-            texts.append(f"supply error {supply[0]}")
+        ails = next(iter(_supply(module)), None)
+        if ails:
+            texts.append(f"supply: {avalon_supply(int(ails))}")
     values["error_text"] = "; ".join(texts)

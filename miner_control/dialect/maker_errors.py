@@ -109,6 +109,43 @@ def whatsminer_stops(code: str) -> bool:
     return code in _STOPS_ALONE or (len(code) == 3 and code[:-1] in _STOPS)
 
 
+# Avalon: bits of a module (ECMM) and of its hash units (ECHU) that its maker's own page marks as failures. The other bits are
+# warnings that stand on sound machines too (idle, queue overflow, core test, a CRC once failed) and are not told as errors.
+AVALON_FAILS: Mapping[int, str] = {
+    0x4: "no fan",
+    0x40: "too hot",
+    0x100: "loop failed",
+    0x400: "PMU not valid",
+    0x800: "power not good",
+    0x1000: "PMU temperature sensor",
+    0x2000: "input voltage",
+    0x4000: "core voltage",
+}
+_AVALON_WARNS = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x80 | 0x200 | 0x8000 | 0x10000 | 0x20000
+# And those of its supply.
+AVALON_SUPPLY: Mapping[int, str] = {
+    1: "input voltage low",
+    2: "over hot",
+    4: "over hot",
+    8: "over hot",
+    16: "input over-current",
+    32: "output voltage low",
+    64: "output over-current",
+    2048: "fan failed",
+}
+
+
+def avalon_fails(word: int) -> list[str]:
+    """What fails by an error word of a module or hash unit; bits that nobody explains are told as their number."""
+    odd = word & ~_AVALON_WARNS & ~sum(AVALON_FAILS)
+    return [text for bit, text in AVALON_FAILS.items() if word & bit] + ([str(odd)] if odd else [])
+
+
+def avalon_supply(word: int) -> str:
+    """What ails the supply by its error word; a word that says nothing known is told as its number."""
+    return ", ".join(dict.fromkeys(text for bit, text in AVALON_SUPPLY.items() if word & bit)) or str(word)
+
+
 def whatsminer_text(code: str) -> str:
     """`code text`, or the code alone where it is not known."""
     text = WHATSMINER.get(code)

@@ -275,7 +275,12 @@ def test_avalon_in_plain_text() -> None:
 
 
 def test_avalon_error_words() -> None:
-    assert decode("avalon", fixtures_more.avalon(echu="0 16 0"))["error_text"] == "ECHU 0 16 0"
+    assert decode("avalon", fixtures_more.avalon(echu="0 64 0"))["error_text"] == "ECHU 1: too hot"
+    assert decode("avalon", fixtures_more.avalon(echu="512 528 1"))["error_text"] == "", (
+        "warnings that sound boards show"
+    )
+    hot = decode("avalon", fixtures_more.avalon(supply="2050 1209 1295 253 3276 1295 3428"))
+    assert hot["error_text"] == "supply: over hot, fan failed"
 
 
 # --- ePIC, Auradine, Bitaxe -------------------------------------------------------------------------------------------

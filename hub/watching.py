@@ -22,13 +22,17 @@ from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
 from miner_control.health import HealthFinding, PoolRule, Usual, examine, may_be_over
 from miner_control.lessons import SETTLED_S
+from miner_control.miner import State
 from miner_control.register import Register
-from miner_control.seen import seen_of, told_of
+from miner_control.seen import evidence, seen_of, told_of
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
 from miner_control.usual import Lately, usuals
 
 SIGHT_MS = 24 * 3_600_000
 """Sightings older than this prove nothing about today."""
+
+SETTLED_MS = 3_600_000
+"""Who has hashed for so long told everything since, whatever is asked how seldom."""
 
 Told = list[tuple[str, str, dict[str, Any]]]
 
@@ -55,6 +59,7 @@ class WatchDuty:
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
         self._lately = {key: Lately(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()}
+        self._hashing_ms: dict[str, int] = {}
         self._sighted: dict[str, dict[int, tuple[Done, Reading]]] = {}
 
     async def do(self) -> None:
@@ -92,6 +97,7 @@ class WatchDuty:
         self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[Usual]
     ) -> list[tuple[str, dict[str, Any]]]:
         findings: list[HealthFinding] = []
+        readings = {device: self._evidence(reading) for device, reading in readings.items()}
         ours, index = self._pool_rule(site), site.roster.index
         for device, reading in readings.items():
             group = int(site.roster.group[index[device]])
@@ -104,6 +110,20 @@ class WatchDuty:
             if one.device in readings and may_be_over(one.what, readings[one.device], usual[index[one.device]])
         )
         return self._rounds[site.key].judge(site.tickets, findings, over)
+
+    def _evidence(self, reading: Reading) -> Reading:
+        """What may be judged of a reading: of one that hashes, what it told since it was first seen to hash."""
+        device, uptime_s = reading.device, reading.number("uptime_s")
+        if reading.get("state") != State.HASHING.value:
+            self._hashing_ms.pop(device, None)
+            return reading
+        since_ms = self._hashing_ms.setdefault(device, reading.at_ms)
+        if uptime_s is not None and reading.at_ms - uptime_s * 1000.0 > since_ms:
+            # It restarted between two rounds.
+            since_ms = self._hashing_ms[device] = reading.at_ms
+        if reading.at_ms - since_ms > SETTLED_MS:
+            return reading
+        return evidence(self._state.snapshot.kind("miner"), device, since_ms)
 
     def _pool_rule(self, site: SiteState) -> PoolRule | None:
         """Which pools and workers are ours; made again when miners stand elsewhere, for workers are named by place."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kernel.reading import Reading
+from kernel.reading import Missing, Reading
 from miner_control.envelope import Envelope
 from miner_control.miner import State
 
@@ -22,6 +22,12 @@ STALE_SHARE_S: Final = 900.0
 STALE_GAPS: Final = 12.0
 """A small miner finds its shares far apart: nothing is stale before so many of its own mean gaps."""
 NEVER_SHARE_S: Final = 3600.0
+_NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "fault": ("state",), "dead board": ("boards_hashing", "boards_expected"), "low hashrate": ("hashrate_hs",),
+    "throttling": ("hashrate_hs", "temp_chip_max_c"), "stopped fan": ("fan_min_rpm", "fan_max_rpm"),
+    "rejected shares": ("shares_accepted", "shares_rejected"),
+}  # fmt: skip
+"""Without these a reading cannot say that a finding is gone."""
 _WHILE_HASHING: Final = frozenset(
     {"dead board", "low hashrate", "degrading efficiency", "throttling", "stopped fan", "stale pool"}
 )
@@ -243,6 +249,10 @@ def may_be_over(what: str, reading: Reading, usual: Usual) -> bool:
     a hub that has just started does not know yet what was lately."""
     if what in _WHILE_HASHING and reading.get("state") != _HASHING:
         return False
+    if any(isinstance(reading.get(name), Missing) for name in _NEEDS.get(what, ())):
+        return False
+    if what in ("wrong pool", "wrong worker"):
+        return bool(pools_of(reading))
     if what == "degrading efficiency":
         return usual.j_per_th is None or usual.lately_j_per_th is not None
     return what != "stale pool" or usual.no_share_s is None or usual.shares_rose

@@ -5,15 +5,19 @@ A failed poll says `unreachable` and tells nothing else, so a unit was heard whe
 be ago is the fleet's to judge.
 """
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from kernel.reading import MISSING, Reading, Reason
 from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen
 from miner_control.miner import State
 from telemetry.snapshot import KindTable
 
 _SLEEP_MODES = frozenset({"sleep", "asleep", "off"})
+LONGEST_WINDOW_S: Final = 900.0
+"""A mean since the start never gets rid of the start: after so long it is taken as it is."""
 _UNKNOWN = STATE_CODE[State.UNKNOWN]
 
 
@@ -83,3 +87,13 @@ def _modes(roster: Roster, table: KindTable, rows: np.ndarray, now_ms: int) -> C
             word = words[row]
             mode[unit] = ASLEEP if word in _SLEEP_MODES else index[groups[unit]].get(word, UNSURE)
     return mode
+
+
+def evidence(table: KindTable, device: str, since_ms: int) -> Reading:
+    """What a miner that hashes since `since_ms` told of that: boards seen while they started prove no dead board, and a mean
+    over a window that reaches back before it no weak one. KeyError where it was never heard of."""
+    found = table.reading(device, since_ms)
+    window_s = min(found.number("hashrate_window_s") or 0.0, LONGEST_WINDOW_S)
+    if found.at_ms - window_s * 1000.0 >= since_ms:
+        return found
+    return replace(found, values={**found.values, "hashrate_hs": MISSING[Reason.STALE]})

@@ -113,8 +113,11 @@ class KindTable:
         found = column.stored[row]
         return found if isinstance(found, str) else float(found)
 
-    def reading(self, device: str) -> Reading:
-        """All that is known of a device, with the instant of its newest word. KeyError where it was never heard of."""
+    def reading(self, device: str, since_ms: int = _NEVER_MS) -> Reading:
+        """All that is known of a device, with the instant of its newest word; what was said before `since_ms` is STALE.
+
+        KeyError where it was never heard of.
+        """
         row = self.index[device]
         values: dict[str, Field] = {}
         newest_ms = _NEVER_MS
@@ -123,6 +126,8 @@ class KindTable:
                 continue
             newest_ms = max(newest_ms, int(column.at_ms[row]))
             code, found = int(column.codes[row]), column.stored[row]
+            if column.at_ms[row] < since_ms:
+                code = int(Reason.STALE)
             values[name] = MISSING[Reason(code)] if code else found if isinstance(found, str) else float(found)
         return Reading(device, self.kind, newest_ms, values)
 

@@ -139,6 +139,7 @@ def health(folder: Folder, json: Json = False) -> None:
     from hub.config import load
     from hub.wiring import folded, reading
     from miner_control.health import Usual, examine
+    from miner_control.seen import evidence
 
     config = load(folder / "hub.toml", environment={})
     state = folded(config, reading(folder / config.hub.data))
@@ -148,7 +149,10 @@ def health(folder: Folder, json: Json = False) -> None:
         for unit, device in enumerate(site.roster.devices):
             if device in table.index:
                 envelope = site.roster.groups[int(site.roster.group[unit])].envelope
-                found += examine(table.reading(device), envelope, Usual())
+                told = table.reading(device)
+                started_ms = told.at_ms - round((told.number("uptime_s") or 1e9) * 1000)
+                since_ms = min(told.at_ms, started_ms + round(envelope.ramp_up_s * 1000))
+                found += examine(evidence(table, device, since_ms), envelope, Usual())
     found.sort(key=lambda one: -one.loss_hs)
     if json:
         put_json({"findings": [_told(one) for one in found]})

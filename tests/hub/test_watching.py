@@ -241,3 +241,40 @@ def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> N
     (tmp_path / "learnt.json").write_text("{}")
     with pytest.raises(ConfigError, match="cannot be read"):
         empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
+
+
+def test_boards_seen_while_they_started_send_nobody_out(world: World) -> None:
+    """Boards are asked seldom: what they told in the ramp stands in the snapshot for minutes after it hashes."""
+    boards = {"boards_hashing": 0.0, "boards_expected": 3.0}
+    world.heard("m1", state="ramping", hashrate_hs=0.0, uptime_s=30.0, **boards)
+    world.round()
+    for turn in range(4):
+        world.heard("m1", uptime_s=90.0 + 60.0 * turn)
+        world.round()
+    assert world.events("ticket.opened") == []
+    for turn in range(2):
+        world.heard("m1", uptime_s=330.0 + 60.0 * turn, boards_hashing=2.0, boards_expected=3.0)
+        world.round()
+    assert [body["what"] for body in world.events("ticket.opened")] == ["dead board"], "two of three is told now"
+    for turn in range(3):
+        # It restarted between two rounds, and nobody has asked for its boards since.
+        world.heard("m1", uptime_s=20.0 + 60.0 * turn)
+        world.round()
+    assert world.events("ticket.closed") == [], "what is not told is not cured"
+    for turn in range(2):
+        world.heard("m1", uptime_s=200.0 + 60.0 * turn, boards_hashing=3.0, boards_expected=3.0)
+        world.round()
+    assert [body["what"] for body in world.events("ticket.closed")] == ["dead board"]
+
+
+def test_a_mean_from_before_it_hashed_makes_no_weak_miner(world: World) -> None:
+    world.heard("m1", state="ramping", hashrate_hs=0.0)
+    world.round()
+    for _ in range(5):
+        world.heard("m1", hashrate_hs=40e12, hashrate_window_s=300.0)
+        world.round()
+    assert world.events("ticket.opened") == [], "a mean over five minutes of which it slept a part"
+    for _ in range(2):
+        world.heard("m1", hashrate_hs=40e12, hashrate_window_s=300.0)
+        world.round()
+    assert [body["what"] for body in world.events("ticket.opened")] == ["low hashrate"]

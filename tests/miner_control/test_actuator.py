@@ -10,7 +10,7 @@ import pytest
 from hub.virtual_time import VirtualLoop
 from kernel.clock import system_clock
 from kernel.errors import TransportError
-from kernel.reading import Reason
+from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import SUPERSEDED, Actuator
 from miner_control.command import (
@@ -211,6 +211,28 @@ def test_the_dead_do_not_delay_the_living():
     assert len(verified) == 200
 
 
+@pytest.mark.parametrize("intent", [Sleep(), Wake()])
+def test_those_who_are_asked_again_do_not_delay_fresh_waves(intent: Intent):
+    """Each connect to a dead address costs seconds; retries have a narrow lane of their own, and take no turn to rise."""
+    asked_s: dict[str, float] = {}
+
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.answer_s = 2.0 if miner.trait == "dead" else 0.1
+        site.actuator.start([site.ask(at, intent, deadline_s=600.0) for at in range(20)])
+        await asyncio.sleep(100.0)
+        for at in range(20, 40):
+            await asyncio.sleep(7.0)
+            made = site.ask(at, intent, EPOCH_MS + at)
+            asked_s[made.device] = site.miners[made.device]._now_s()
+            site.actuator.start([made])
+        await asyncio.sleep(20.0)
+
+    site = play(["dead"] * 20 + ["obeys"] * 20, story, in_flight=2, watch_in_flight=4, inrush_w_per_s=3000.0)
+    delays_s = [site.miners[device].writes[0][0] - at_s for device, at_s in asked_s.items()]
+    assert len(delays_s) == 20 and max(delays_s) <= 0.2
+
+
 def test_a_newer_command_replaces_the_older_one():
     async def story(site: Site) -> None:
         site.actuator.start([site.ask(0, Sleep())])
@@ -250,6 +272,21 @@ def test_ordinary_polls_are_evidence():
     site = play(["obeys"], story, pace_s=(30.0, 30.0))
     verified = site.receipts[0][1]
     assert isinstance(verified, Verified) and verified.took_s < 7.0
+
+
+def test_a_poll_from_before_the_answer_proves_nothing_however_late_it_is_handed_in():
+    async def story(site: Site) -> None:
+        asleep = {"state": "asleep", "power_w": 20.0}
+        future = site.actuator.start([site.ask(0, Sleep(), deadline_s=20.0)]).popitem()[1]
+        await asyncio.sleep(1.0)
+        for at_ms in (EPOCH_MS - 5000, EPOCH_MS + 50, EPOCH_MS + 100):
+            site.actuator.observe([Reading("h/s/m0", "miner", at_ms, asleep)])
+        await asyncio.sleep(1.0)
+        assert not future.done()
+        await future
+
+    site = play(["ignores"], story, pace_s=(30.0, 30.0))
+    assert isinstance(site.receipts[0][1], Unknown)
 
 
 def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_proof_away():

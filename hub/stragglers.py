@@ -110,12 +110,12 @@ class StragglerDuty:
 
     def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:
         """Sockets that were opened for a power cycle: closed again after `OFF_S`, whatever came of the opening."""
-        asked = []
+        asked, off_ms = [], OFF_S * 1000 / site.config.pace
         for key, device in site.ladder.cycling.items():
             load = site.around.by_key.get(key)
             on, shown_ms = site.load_book.on(key)
             opened_ms = site.ladder.climbs[device].tried_ms if device in site.ladder.climbs else shown_ms
-            waited = now_ms - max(shown_ms, opened_ms) >= OFF_S * 1000
+            waited = now_ms - max(shown_ms, opened_ms) >= off_ms
             if load is not None and on is not True and waited and not site.load_book.pending(key, now_ms):
                 asked.append(switch(now_ms, load, True, f"{device}: its power cycle ends", priority=6))
         return asked

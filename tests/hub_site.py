@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,18 @@ class World:
             return json.load(answer)
 
 
+POLLING = {"miner_fast_s": 2.0, "miner_slow_s": 4.0, "meter_s": 1.0, "back_off_s": 4.0}
+"""A site that lives faster is asked more often: nothing here waits for a slow poll or a long silence."""
+
+
 @contextlib.contextmanager
-def world(folder: Path, miners: int = 30, broker_port: int | None = None, **spec: Any) -> Iterator[World]:
+def world(
+    folder: Path,
+    miners: int = 30,
+    broker_port: int | None = None,
+    polling: Mapping[str, float] | None = None,
+    **spec: Any,
+) -> Iterator[World]:
     """A quick make-believe site: ramps 40 times as fast as real ones, one payout each few seconds."""
     port = free_port()
     made = TwinSpec(
@@ -77,6 +87,8 @@ def world(folder: Path, miners: int = 30, broker_port: int | None = None, **spec
     )
     with twin_process(made, folder) as ready:
         config = write_site(folder, ready, made, port, system_clock().now_ms(), quick=True)
+        polls = "".join(f"{key} = {value}\n" for key, value in (POLLING | dict(polling or {})).items())
+        config.write_text(f"{config.read_text()}\n[polling]\n{polls}")
         if broker_port is not None:
             config.write_text(config.read_text().replace("embedded = true", "embedded = false"))
         key = Access(folder / "data", system_clock()).add_key("test", Role.ADMIN, ["*"], 1.0)

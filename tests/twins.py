@@ -48,14 +48,18 @@ class Twin:
     def fault(self, body: dict[str, Any]) -> None:
         assert self.ask("POST", "/fault", json.dumps(body).encode()) == {"ok": True}
 
-    def until(self, device: str, key: str, value: object, timeout_s: float = 15.0) -> dict[str, Any]:
-        """Ask for the truth until it is so; fails with the last truth."""
+    def until(self, device: str, key: str, wanted: Any, timeout_s: float = 30.0) -> dict[str, Any]:
+        """Ask for the truth until a figure is the wanted one, or one that `wanted` says yes to; fails with the last truth."""
         end = time.monotonic() + timeout_s
-        while (found := self.truth(device))[key] != value:
+        while not _is(wanted, (found := self.truth(device))[key]):
             if time.monotonic() > end:
-                pytest.fail(f"{device}: {key} stayed {found[key]!r}, wanted {value!r}")
+                pytest.fail(f"{device}: {key} stayed {found[key]!r}, wanted {wanted!r}")
             time.sleep(0.05)
         return found
+
+
+def _is(wanted: Any, found: Any) -> bool:
+    return bool(wanted(found)) if callable(wanted) else bool(found == wanted)
 
 
 @contextlib.contextmanager
@@ -95,6 +99,30 @@ def say(host: str, port: int, message: bytes, timeout_s: float = 5.0) -> bytes:
             while chunk := line.recv(65_536):
                 heard += chunk
     return heard
+
+
+def speaks(miner: dict[str, Any], patience_s: float = 20.0) -> bytes:
+    """The answer of a miner's RPC port once it is open."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return rpc(miner, {"command": "version"})
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                pytest.fail(f"{miner['device']}: its port stayed closed")
+            time.sleep(0.05)
+
+
+def falls_silent(miner: dict[str, Any], patience_s: float = 20.0) -> None:
+    """Until a miner's RPC port is closed."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        try:
+            rpc(miner, {"command": "version"}, 1.0)
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{miner['device']}: its port stayed open")
 
 
 def rpc(miner: dict[str, Any], command: Any, timeout_s: float = 5.0) -> bytes:

@@ -273,12 +273,13 @@ class PoolPart(Part):
 
 
 class Polling(Part):
-    """How often each kind is asked, per tier."""
+    """How often each kind is asked, per tier. Who is silent is tried ever more rarely, at last each `back_off_s`."""
 
     miner_fast_s: Seconds = 5.0
     miner_slow_s: Seconds = 300.0
     meter_s: Seconds = 1.0
     timeout_s: Seconds = 5.0
+    back_off_s: Seconds = 60.0
     in_flight: int = Field(default=500, ge=1, le=20_000)
 
 

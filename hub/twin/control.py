@@ -35,7 +35,7 @@ def unit_truth(site: Site, unit: Unit) -> dict[str, Any]:
         "nominal_w": float(machines.nominal_w[index]), "sleep_w": float(machines.sleep_w[index]),
         "up_s": float(machines.up_ms[index]) / 1000.0, "down_s": float(machines.down_ms[index]) / 1000.0,
         "down_delay_s": float(machines.down_delay_ms[index]) / 1000.0, "chip_c": float(machines.chip_c[index]),
-        "locating": bool(machines.locating[index]), "board_up": machines.board_up(index),
+        "locating": bool(machines.locating[index]), "board_up": machines.board_up(index), "started_ms": int(machines.started_ms[index]),
         "pools": [[pool.url, pool.user] for pool in unit.pools], "faults": sorted(unit.faults),
         "plugged": unit.plugged, "firmware": unit.firmware, "writes": unit.writes,
         "answers": unit.answers, "open_most": unit.open_most,

@@ -32,8 +32,20 @@ def contents(folder: Path, until: int) -> list[tuple[object, ...]]:
     return found
 
 
+def booked_in(folder: Path) -> list[Transfer]:
+    return [entry.body for entry in reading_ledger(folder / "data").entries() if isinstance(entry.body, Transfer)]
+
+
 def transfers(folder: Path) -> list[str]:
-    return [str(e.body.id) for e in reading_ledger(folder / "data").entries() if isinstance(e.body, Transfer)]
+    return [str(transfer.id) for transfer in booked_in(folder)]
+
+
+def paid(folder: Path) -> None:
+    """Until the pool has paid: on a slow machine a hub's life may be over before its first settlement."""
+    end = time.monotonic() + 60
+    while not any(transfer.kind == "payout.received" for transfer in booked_in(folder)):
+        assert time.monotonic() < end, "the hub lives, and the pool does not pay"
+        time.sleep(0.2)
 
 
 def order(site: World, seconds: float) -> str:
@@ -65,6 +77,8 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_the_limit_still_holds(tmp_p
                 if turn % 2 == 0:
                     orders.append(order(site, 3600.0))
                 time.sleep(rng.uniform(0.5, 6.0))
+                if turn == KILLS - 1:
+                    paid(tmp_path)
                 acknowledged = int(site.api("GET", "/health")["position"])
                 before, booked = contents(tmp_path, acknowledged), transfers(tmp_path)
                 process.kill()
@@ -91,7 +105,5 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_the_limit_still_holds(tmp_p
         assert check(ledger) == []
         all_ids = transfers(tmp_path)
         assert len(set(all_ids)) == len(all_ids)
-        paid = [e.body for e in ledger.entries() if isinstance(e.body, Transfer) and e.body.kind == "payout.received"]
-        assert paid, "the pool paid while the hub lived"
         told = [event.body["id"] for event in events if event.kind == "payout.posted"]
         assert len(set(told)) == len(told)

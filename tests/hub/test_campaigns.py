@@ -37,9 +37,6 @@ worker = "hub1.{name}"
 account = "root"
 password_file = "secrets/newer.password"
 
-[polling]
-miner_fast_s = 2.0
-miner_slow_s = 4.0
 """
 
 

@@ -191,7 +191,6 @@ def test_a_proof_is_a_fold_of_its_events() -> None:
 def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         on_the_wrong_feeder(tmp_path / "inventory.csv", "f2-r02", "f1")
-        site.config.write_text(site.config.read_text() + "\n[polling]\nminer_fast_s = 1.0\nmeter_s = 0.5\n")
         config = load(site.config, environment={})
         door = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]
 
@@ -218,5 +217,8 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
         replayed = await asyncio.to_thread(replay_folder, tmp_path)
         assert replayed.difference is None and replayed.ticks > 3
 
-    with world(tmp_path, miners=12, rack_size=3, miner_host="127.78.32.1", feeders=2, pace=160.0) as site:
+    polls = {"miner_fast_s": 1.0, "meter_s": 0.5}
+    with world(
+        tmp_path, miners=12, polling=polls, rack_size=3, miner_host="127.78.32.1", feeders=2, pace=160.0
+    ) as site:
         asyncio.run(main(site))

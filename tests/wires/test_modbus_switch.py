@@ -49,8 +49,10 @@ BACKWARDS = pdu(
 )
 
 
-async def ask(port: int, profile: Profile, index: int, on: bool, deadline_s: float = 1.0) -> Receipt:
-    line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=0.3, connect_timeout_s=0.5)
+async def ask(
+    port: int, profile: Profile, index: int, on: bool, deadline_s: float = 20.0, timeout_s: float = 10.0
+) -> Receipt:
+    line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=timeout_s, connect_timeout_s=timeout_s)
     try:
         return await ModbusSwitch("h/s/pdu", profile, line, system_clock()).switch(
             "socket", index, on, deadline_s=deadline_s
@@ -90,7 +92,7 @@ def test_a_device_that_accepts_and_does_nothing_is_unknown() -> None:
 
     async def scenario() -> None:
         async with raw_server(liar) as (port, counts):
-            receipt = await ask(port, REGISTERS, 1, False, deadline_s=0.5)
+            receipt = await ask(port, REGISTERS, 1, False, deadline_s=1.5)
             assert isinstance(receipt, Unknown) and "reads back 1" in receipt.text
             assert counts["requests"] >= 3, "it was read again until the deadline"
 
@@ -103,7 +105,7 @@ def test_a_lost_reply_is_unknown_and_nobody_there_is_unreachable() -> None:
 
     async def scenario() -> None:
         async with raw_server(mute) as (port, counts):
-            assert isinstance(await ask(port, REGISTERS, 1, True), Unknown)
+            assert isinstance(await ask(port, REGISTERS, 1, True, timeout_s=0.3), Unknown)
             assert counts["requests"] == 1, "a write is never sent twice"
         assert isinstance(await ask(free_port(), REGISTERS, 1, True), Unreachable)
         assert isinstance(await ask(free_port(), REGISTERS, 9, True), Unsupported)
@@ -140,7 +142,7 @@ def test_a_microbt_container_wants_its_login_before_each_socket() -> None:
 
     async def scenario() -> None:
         async with raw_server(answer) as (port, _):
-            line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=0.5)
+            line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=10.0)
             try:
                 good = ModbusSwitch("h/s/c", profile, line, system_clock(), login=microbt_login("admin", "secret"))
                 assert isinstance(await good.switch("pdu02", 5, True), Verified)

@@ -94,10 +94,12 @@ def test_an_endless_flood_is_held_back_at_the_socket() -> None:
             feed = feed_of(port)
             feed.start()
             await feed.link.wait_connected()
-            await asyncio.sleep(0.3)
-            before, held = sent["bytes"], memory_mb()
-            await asyncio.sleep(0.7)
-            assert sent["bytes"] - before < 2_000_000, "nobody takes messages, so nobody sends them"
+            async with asyncio.timeout(30):
+                before = -1
+                while sent["bytes"] != before:  # Nobody takes messages, so at last nobody sends them.
+                    before = sent["bytes"]
+                    await asyncio.sleep(0.5)
+            held = memory_mb()
             assert len(feed.link._waiting) <= 110 and memory_mb() - held < 20
             for _ in range(count(2_000, 50_000)):
                 readings, token = await feed.next()
@@ -122,7 +124,7 @@ def test_a_giant_message_ends_the_connection_before_it_fills_memory() -> None:
             feed = feed_of(port)
             feed.start()
             await feed.link.wait_connected()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while seen["connections"] < 2:
                     await asyncio.sleep(0.05)
             # The peer's own buffers stand in this process too: far from the 200 MB is what is proven.
@@ -192,7 +194,7 @@ def test_a_broker_that_falls_silent_is_left_and_tried_again(silent_at: str) -> N
         feed.link.retry_s = feed.link.longest_retry_s = 0.01
         feed.link.stand_s = 0.3
         feed.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while seen["connections"] < 3:
                 await asyncio.sleep(0.02)
         assert not feed.link.connected

@@ -8,12 +8,13 @@ the API in the middle and is judged by the meter, payouts reach the ledger, a si
 import asyncio
 import contextlib
 import ctypes
+import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,23 @@ def _peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
+def _ports() -> Iterator[int]:
+    """Ports below those that the system gives to outgoing connections, from a place of this process's own on."""
+    first, last = 10_000, 30_000
+    at = first + os.getpid() * 6151 % (last - first)
+    while True:
+        at = at + 1 if at < last else first
+        yield at
+
+
+_next_ports = _ports()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody has at this moment. No outgoing connection takes it meanwhile, and none is told twice."""
+    for port in _next_ports:
+        with contextlib.suppress(OSError), socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("ports without end")

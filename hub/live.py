@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hub.reports.verify import verify_report
 from hub.runtime import Hub
 from hub.view import LiveView
 from hub.web import close_streams, create_app
+from kernel.errors import ConfigError, Fault
 from kernel.span import Span
 
 
@@ -56,8 +58,13 @@ class Running:
 async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     """Bring everything up; on leaving, end in order. Raises ConfigError before anything is started."""
     data = folder / config.hub.data
-    wired = await wiring.live(config, folder, data)
     host, port = config.hub.host, config.hub.port
+    address = _address(host, port)
+    try:
+        wired = await wiring.live(config, folder, data)
+    except BaseException:
+        address.close()
+        raise
     url = f"http://{host}:{port}"
     clock = wired.hub.rooms.clock
     access = Access(data, clock)
@@ -70,7 +77,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
             stack.push_async_callback(opened.stop)
         stopping = asyncio.Event()
         loops = asyncio.create_task(wired.hub.run())
-        door = asyncio.create_task(_serve(app, host, port, stopping))
+        door = asyncio.create_task(_serve(app, address, stopping))
         link = f"{url}/enter?token={access.link()}"
         running = Running(wired, view, access, url, link)
 
@@ -103,11 +110,24 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
             raise
 
 
-async def _serve(app: Any, host: str, port: int, stopping: asyncio.Event) -> None:
+def _address(host: str, port: int) -> socket.socket:
+    """The address of API and page, ours from now on. Raises ConfigError where somebody else has it."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        remedy = "Stop what listens there (another hub?), or give another port"
+        raise ConfigError([Fault("hub.port", f"{host}:{port} cannot be had: {error.strerror}", remedy)]) from None
+    return sock
+
+
+async def _serve(app: Any, address: socket.socket, stopping: asyncio.Event) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, lifespan="on", server_header=False,
+        app, log_level="warning", access_log=False, lifespan="on", server_header=False,
         timeout_graceful_shutdown=2, loop="none",
     )  # fmt: skip
 
@@ -119,7 +139,7 @@ async def _serve(app: Any, host: str, port: int, stopping: asyncio.Event) -> Non
             yield
 
     server = Door(config)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([address]))
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving

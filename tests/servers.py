@@ -12,12 +12,7 @@ from pathlib import Path
 
 import pytest
 
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+from hub.demo import free_port as free_port
 
 
 def need(program: str, *, paths: Sequence[str] = ()) -> str:

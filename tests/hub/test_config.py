@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
-from hub.config import load
+from hub.config import Config, load
 from kernel.errors import ConfigError
 
 TEN_FAULTS = """\
@@ -90,6 +92,24 @@ def test_a_secret_that_is_not_there_is_named_and_none_stands_in_the_file(tmp_pat
     with pytest.raises(ConfigError) as caught:
         load(path, environment={})
     assert [fault.problem for fault in caught.value.faults] == ["NOT_SET is not set", "no password source"]
+
+
+def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path):
+    from hub.live import start
+
+    async def run(config: Config) -> None:
+        async with start(config, tmp_path):
+            pytest.fail("it started")
+
+    path = tmp_path / "hub.toml"
+    path.write_text(GOOD)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = load(path, flags={"hub.port": other.getsockname()[1]}, environment={})
+        with pytest.raises(ConfigError, match="hub.port.*cannot be had") as caught:
+            asyncio.run(run(config))
+    assert "another port" in caught.value.faults[0].remedy and not (tmp_path / "data").exists()
 
 
 def test_broken_toml_and_a_missing_file(tmp_path: Path):

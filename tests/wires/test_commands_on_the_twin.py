@@ -25,9 +25,9 @@ from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, secrets_of, step_text
-from miner_control.takeover import Done, ForeignHand, undone
+from miner_control.takeover import Done, ForeignHand, against, undone
 from telemetry.source import Tier
-from tests.servers import count
+from tests.servers import count, free_port
 from tests.twins import Twin, running_twin
 
 ALL = dict.fromkeys(MODELS, 1.0)
@@ -46,9 +46,9 @@ def test_every_receipt_equals_the_truth(tmp_path: Path):
 
 
 def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
-    """One miner is woken again by somebody else each time we put it to sleep."""
+    """One miner is woken again by somebody else each time we put it to sleep, 3 s after."""
     models = {"whatsminer-m50s": 1.0}
-    with running_twin(tmp_path, miners=4, models=models, containers=0, pace=30.0) as twin:
+    with running_twin(tmp_path, miners=4, models=models, containers=0, pace=10.0) as twin:
         ours = [miner["device"] for miner in twin.miners]
         twin.fault({"device": ours[0], "faults": ["foreign"]})
 
@@ -61,9 +61,12 @@ def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
                 for device, receipt in receipts.items():
                     assert isinstance(receipt, Verified), (device, receipt)
                     done.append(Done(device, Sleep(), receipt.reading.at_ms))
-                for _ in range(12):
-                    await asyncio.sleep(0.25)
-                    readings += [await bench.ports[device].read(Tier.FAST) for device in ours]
+                async with asyncio.timeout(60):
+                    awake = False
+                    while not awake:
+                        await asyncio.sleep(0.25)
+                        readings += [await bench.ports[device].read(Tier.FAST) for device in ours]
+                        awake = against(Sleep(), readings[-len(ours)])
             await bench.actuator.close()
             bench.exchanges.close()
             return undone(done, readings)
@@ -112,10 +115,11 @@ def test_a_dry_run_shows_the_writes_and_sends_none(twin: Twin, dialect: str, int
 
 
 def test_the_site_is_found_by_a_scan(tmp_path: Path):
-    ports = {"rpc_port": 24_028, "http_port": 24_080, "v3_port": 24_433, "miner_host": "127.97.0.1"}
+    rpc, http, v3 = free_port(), free_port(), free_port()
+    ports = {"rpc_port": rpc, "http_port": http, "v3_port": v3, "miner_host": "127.97.0.1"}
     with running_twin(tmp_path, miners=56, models=ALL, containers=0, **ports) as twin:
         asked = targets(["127.97.0.0/24"], ["127.0.0.0/8"])
-        redirected = {CGMINER: 24_028, FRAMED: 24_433, WEB: 24_080, FLUX: 24_080}
+        redirected = {CGMINER: rpc, FRAMED: v3, WEB: http, FLUX: http}
         found = asyncio.run(scan(asked, system_clock(), ports=redirected))
         named = {one.host: one.identity.dialect for one in found if one.identity is not None}
         truth = {miner["host"]: miner["dialect"] for miner in twin.miners}
@@ -128,11 +132,12 @@ def test_the_scan_command_writes_an_inventory_and_then_finds_nothing_new(tmp_pat
 
     app = typer.Typer()
     add_to(app)
-    ports = {"rpc_port": 25_028, "http_port": 25_080, "v3_port": 25_433, "miner_host": "127.98.0.1"}
+    rpc, http = free_port(), free_port()
+    ports = {"rpc_port": rpc, "http_port": http, "v3_port": free_port(), "miner_host": "127.98.0.1"}
     with running_twin(tmp_path, miners=20, models={"antminer-s21": 1.0, "whatsminer-m50s": 1.0}, containers=0, **ports):
         file = tmp_path / "inventory.csv"
         argv = ["scan", "127.98.0.0/27", "--allow", "127.0.0.0/8", "--inventory", str(file)]
-        argv += ["--port", "4028=25028", "--port", "80=25080"]
+        argv += ["--port", f"4028={rpc}", "--port", f"80={http}"]
         first = CliRunner().invoke(app, [*argv, "--write", "--json"])
         assert first.exit_code == 0, first.output
         assert len(file.read_text().splitlines()) == 21

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ePIC UMC (HTTP on 4028): one `summary` reads everything, each write carries the password and answers `result` true or false.
 
-A power target goes to the tuner: in watts where it offers the algorithm `Power`, else as the hashrate of the greatest
-preset at or below that power. `Idling` is sleep only where a Stop was the reason: a miner that lost its pool idles too.
+A power target goes to the tuner: in watts where it offers the algorithm for that (`Power`, by 1.38 `PowerTune`), else as the
+hashrate of the greatest preset at or below that power. `Idling` is sleep only where a Stop, or an idle hour of its own, was
+the reason: a miner that lost its pool idles too.
 """
 
 from collections.abc import Generator, Mapping
@@ -24,12 +25,15 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, epic_answers, image, web
+from miner_control.dialect.figures import plain
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
 
 PORT = 4028
-_SLOW = ("temps",)
+_SLOW = ("temps", "temps/chip")
 _DAILY = ("capabilities", "network")
+# What of the capabilities a command needs, or the meaning of a poll: thousands of miners hold this.
+_KEPT = ("PerpetualTune", "Tune Presets", "Psu Info", "Temp Sensor Info")
 
 
 class Epic:
@@ -51,9 +55,14 @@ class Epic:
         names = {Tier.FAST: (), Tier.SLOW: _SLOW, Tier.DAILY: _SLOW + _DAILY}[tier]
         for name in names:
             try:
-                answers[name] = web.document((yield web.ask(access, PORT, f"/{name}")), name)
+                page = web.document((yield web.ask(access, PORT, f"/{name}")), name)
             except (TransportError, DecodeError):
                 continue
+            answers[name.replace("/", "_")] = page
+        found = answers.get("capabilities")
+        if isinstance(found, dict):
+            access.memory["capabilities"] = _kept(found)
+        answers["known"] = access.memory.get("capabilities") or {}
         return epic_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -107,21 +116,24 @@ class Epic:
         found = web.document((yield web.ask(access, PORT, "/capabilities")), "capabilities")
         if not isinstance(found, dict):
             raise DecodeError("capabilities", "expected an object")
-        # Only what a command needs is kept: thousands of miners hold this.
-        kept = {key: found.get(key) for key in ("PerpetualTune", "Tune Presets")}
-        access.memory["capabilities"] = kept
+        access.memory["capabilities"] = kept = _kept(found)
         return kept
+
+
+def _kept(capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: capabilities[key] for key in _KEPT if key in capabilities}
 
 
 def _tuning(capabilities: Mapping[str, Any], power_w: float) -> dict[str, Any] | None:
     offered = [str(entry.get("algorithm")) for entry in web.entries(capabilities.get("PerpetualTune"))]
-    if "Power" in offered:
-        return {"algo": "Power", "target": round(power_w)}
-    presets = [
-        (float(entry["power"]), float(entry["hashrate"]))
+    in_watts = next((name for name in epic_answers.IN_WATTS if name in offered), None)
+    if in_watts is not None:
+        return {"algo": in_watts, "target": round(power_w)}
+    told = [
+        (plain(entry.get("power")), plain(entry.get("hashrate")))
         for entry in web.entries(capabilities.get("Tune Presets"))
-        if entry.get("power") and entry.get("hashrate") and float(entry["power"]) <= power_w
     ]
+    presets = [(power, rate) for power, rate in told if power and rate and power <= power_w]
     if not presets or not offered:
         return None
     algorithm = next((name for name in ("VoltageOptimizer", "BoardTune", "ChipTune") if name in offered), offered[0])
@@ -136,4 +148,4 @@ def _receipt(answer: Answer) -> Receipt:
     if isinstance(told, dict) and told.get("result") is True:
         return Accepted()
     error = told.get("error") if isinstance(told, dict) else told
-    return Refused("result", str(error))
+    return Refused("result", epic_answers.words(error))

@@ -10,10 +10,12 @@ from kernel.errors import DecodeError
 from kernel.reading import Field
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
+    ESTIMATE,
     NOT_APPLICABLE,
     NOT_REPORTED,
     PSU,
     SENTINEL,
+    UNSUPPORTED,
     Values,
     first,
     part,
@@ -21,6 +23,7 @@ from miner_control.dialect.figures import (
     put,
     put_fans,
     put_max,
+    put_schedules,
     put_text,
     settle,
     truth,
@@ -39,7 +42,10 @@ _STARTING = (
     "rebooting",
     "softrebooting",
     "updatingfirmware",
+    "testing",
 )
+IN_WATTS = ("PowerTune", "Power")
+"""Names of the tuner's algorithm that holds a power, the newer first."""
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -51,14 +57,15 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     ):
         raise DecodeError("summary", "nothing of an ePIC board")
     values: Values = {}
+    known = capabilities or answers.get("known") or {}
     boards, session = entries(summary.get("HBs")), part(summary, "Session")
     _rates(values, boards, session)
     put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), 1e12)
     put(values, "uptime_s", session.get("Uptime"))
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         put(values, metric, session.get(key))
-    _power(values, summary)
-    _heat(values, answers, summary, boards)
+    _power(values, summary, known)
+    _heat(values, answers, summary, boards, known)
     _boards(values, summary, boards, capabilities, tier)
     _pool(values, summary, session, tier)
     algorithm = nested(summary, "PerpetualTune", "Algorithm")
@@ -67,6 +74,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     unit = nested(algorithm, name, "Unit") if isinstance(name, str) else None
     put_text(values, "mode", f"{name} {target} {unit or ''}".strip() if target is not None else name)
     _state(values, summary)
+    scheduler = summary.get("Scheduler")
+    if isinstance(scheduler, Mapping):
+        put_schedules(values, tier, True, {"schedule": {"enabled": truth(scheduler.get("Enable")), **scheduler}})
     if tier is Tier.DAILY:
         values["make"] = "antminer" if "antminer" in str(capabilities.get("Model", "")).lower() else "epic"
         put_text(values, "model", capabilities.get("Model"))
@@ -96,36 +106,55 @@ def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, A
         put(values, "hashrate_window_s", session.get("Uptime") if session.get("Average MHs") is not None else None)
 
 
-def _power(values: Values, summary: Mapping[str, Any]) -> None:
+def _power(values: Values, summary: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     supply = part(summary, "Power Supply Stats")
     put(values, "power_w", supply.get("Input Power"))
     hashing = values["hashrate_hs"]
     if values["power_w"] == 0 and isinstance(hashing, float | int) and hashing > 0:
         # A board that hashes draws power: this supply has no meter and leaves its fields at zero.
         values["power_w"] = SENTINEL
-    values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
-    limit = nested(summary, "PerpetualTune", "Algorithm", "Power", "Target")
-    put(values, "power_limit_w", limit)
+    metered = truth(nested(known, "Psu Info", "True Power"))
+    if metered is None:
+        # Releases before 1.30 do not say. A supply that meters its input knows the voltage and the current of it.
+        metered = bool(plain(supply.get("Input Voltage"))) and bool(plain(supply.get("Input Current")))
+    told = isinstance(values["power_w"], float | int)
+    values["power_source"] = NOT_REPORTED if not told else PSU if metered else ESTIMATE
+    limits = (nested(summary, "PerpetualTune", "Algorithm", name, "Target") for name in IN_WATTS)
+    put(values, "power_limit_w", next((limit for limit in limits if limit is not None), None))
     volts = plain(first(supply, "Output Voltage"))
     put(values, "voltage_v", volts if volts else None)
 
 
-def _heat(values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:
-    sensors = [board.get("Temperature") for board in boards]
-    for group in entries(answers.get("temps")):
-        data = group.get("Data")
-        sensors += data if isinstance(data, list) else [data]
-    put_max(values, "temp_board_max_c", (sensor for sensor in sensors if not isinstance(sensor, bool)))
-    chips: list[Any] = []
-    for group in entries(answers.get("chip_temps") or answers.get("temps_chip")):
-        data = group.get("Data")
-        chips += data if isinstance(data, list) else [data]
-    put_max(values, "temp_chip_max_c", chips)
+def _heat(
+    values: Values,
+    answers: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    boards: list[dict[str, Any]],
+    known: Mapping[str, Any],
+) -> None:
+    sensors = [board.get("Temperature") for board in boards] + _data(answers.get("temps"))
+    of_chips = _data(answers.get("chip_temps") or answers.get("temps_chip"))
+    if str(nested(known, "Temp Sensor Info", "Type")).lower() == "chip":
+        # These boards measure their chips, and nothing else.
+        put_max(values, "temp_chip_max_c", [*sensors, *of_chips])
+        values["temp_board_max_c"] = UNSUPPORTED
+    else:
+        put_max(values, "temp_board_max_c", sensors)
+        put_max(values, "temp_chip_max_c", of_chips)
     rpm = part(summary, "Fans Rpm")
     put_fans(values, (figure for figure in rpm.values() if figure is not None))
     put(values, "fan_duty_pct", nested(summary, "Fans", "Fans Speed"))
     clocks = [clock for clock in (plain(board.get("Core Clock Avg")) for board in boards) if clock]
     put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+
+
+def _data(groups: Any) -> list[Any]:
+    """The figures of `[{"Index", "Data": [..]}]`; a truth value in place of one is none."""
+    found: list[Any] = []
+    for group in entries(groups):
+        data = group.get("Data")
+        found += data if isinstance(data, list) else [data]
+    return [figure for figure in found if not isinstance(figure, bool)]
 
 
 def _boards(
@@ -190,7 +219,8 @@ def _state(values: Values, summary: Mapping[str, Any]) -> None:
     orphan = (
         truth(summary.get("IdleOnConnectionLost")) and truth(nested(summary, "Stratum", "IsPoolConnected")) is False
     )
-    told = "stop" in last
+    # Since 1.38 it has idle hours of its own.
+    told = "stop" in last or bool(nested(summary, "Scheduler", "CurrentIdlePeriod"))
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
@@ -203,11 +233,12 @@ def _state(values: Values, summary: Mapping[str, Any]) -> None:
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    texts = [_words(told_error) for told_error in (error, summary.get("Last License Error")) if told_error]
+    others = (summary.get(f"Last {name} Error") for name in ("License", "Devfee"))
+    texts = [words(told_error) for told_error in (error, *others) if told_error]
     values["error_text"] = "; ".join(texts) if "Status" in summary else NOT_REPORTED
 
 
-def _words(error: Any) -> str:
+def words(error: Any) -> str:
     """An error is a word, or an object of word and detail."""
     if isinstance(error, Mapping):
         return "; ".join(f"{name} {detail}" for name, detail in error.items())

@@ -61,8 +61,8 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     "epic": (
         "HTTP 4028",
         "HTTP 4028, password in each request",
-        "supply",
-        "idling after Stop, or with its pool connected",
+        "supply, or estimate where it has no meter",
+        "idling after Stop, in idle hours of its own, or with its pool connected",
     ),
     "auradine": ("RPC 4028; what it refuses: HTTP 8080", "HTTP 8080 with token", "supply", "`Sleep` on"),
     "bitaxe": ("HTTP 80", "HTTP 80, no password", "board sensor", "`miningPaused`"),

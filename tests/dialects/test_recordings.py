@@ -93,7 +93,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "epic_umc": (
         "epic",
         {
-            "hashrate_hs": 99.365848 * TH, "power_w": 2166.6174, "power_source": "psu", "state": "hashing",
+            "hashrate_hs": 99.365848 * TH, "power_w": 2166.6174, "power_source": "estimate", "state": "hashing",
             "temp_board_max_c": 67,
             "temp_chip_max_c": Reason.SENTINEL, "fan_min_rpm": 0, "fan_max_rpm": 5971, "boards_hashing": 2, "boards_expected": 3,
             "model": "AntMiner S19 XP", "pool_state": "alive", "shares_rejected": 2, "mac": "E6:D4:41:51:64:28",

@@ -259,3 +259,87 @@ def test_axeos_blinks_on_whatever_it_did_before() -> None:
     said = [{"message": 'The device no longer says "Hi!".'}, {"message": 'The device says "Hi!" for 30 seconds.'}]
     play = Play("bitaxe", {"POST /api/system/identify": lambda request: said.pop(0)})
     assert isinstance(play.carry_out(Locate(True)), Accepted) and not said
+
+
+# --- ePIC -------------------------------------------------------------------------------------------------------------
+
+
+def epic(*args: Any, **supply: Any) -> dict[str, Any]:
+    shape = fixtures_more.epic(*args)
+    shape["summary"]["Power Supply Stats"] |= supply
+    return shape
+
+
+def over_http(shape: dict[str, Any]) -> Play:
+    return Play("epic", {f"GET /{name.replace('chip_temps', 'temps/chip')}": answer for name, answer in shape.items()})
+
+
+def test_epic_supply_that_meters_nothing_else_estimates_its_watts() -> None:
+    assert decode("epic", epic())["power_source"] == "estimate"
+    assert decode("epic", epic(**{"Input Voltage": 229.5, "Input Current": 14.4}))["power_source"] == "psu"
+    shape = epic()
+    shape["capabilities"]["Psu Info"] = {"PSU Type": 118, "True Power": True}
+    play = over_http(shape)
+    assert [play.read(tier)["power_source"] for tier in (Tier.DAILY, Tier.FAST)] == ["psu", "psu"]
+    shape["capabilities"]["Psu Info"]["True Power"] = False
+    metered = epic(**{"Input Voltage": 229.5, "Input Current": 14.4})
+    assert decode("epic", metered | {"capabilities": shape["capabilities"]})["power_source"] == "estimate"
+
+
+def test_epic_sensors_are_where_the_board_has_them() -> None:
+    shape = epic() | {"chip_temps": [{"Index": 0, "Data": [71.5, 0.0]}, {"Index": 1, "Data": []}]}
+    play = over_http(shape)
+    values = play.read(Tier.SLOW)
+    assert (values["temp_board_max_c"], values["temp_chip_max_c"]) == (63.5, 71.5)
+    shape["capabilities"]["Temp Sensor Info"] = {"Type": "Chip", "Count": 2}
+    play = over_http(shape)
+    for tier in (Tier.DAILY, Tier.FAST):
+        values = play.read(tier)
+        assert missing(values, "temp_board_max_c") is Reason.UNSUPPORTED
+        assert values["temp_chip_max_c"] == (71.5 if tier is Tier.DAILY else 62)
+
+
+@pytest.mark.parametrize("name", ["Power", "PowerTune"])
+def test_epic_holds_a_power_by_either_name(name: str) -> None:
+    shape = epic()
+    shape["summary"]["PerpetualTune"]["Algorithm"] = {name: {"Target": 2750, "Unit": "W", "Optimized": True}}
+    values = decode("epic", shape)
+    assert (values["power_limit_w"], values["mode"]) == (2750, f"{name} 2750 W")
+    shape["capabilities"]["PerpetualTune"] = [{"algorithm": "VoltageOptimizer"}, {"algorithm": name}]
+    play = over_http(shape)
+    play.table["POST /perpetualtune/algo"] = {"result": True}
+    assert isinstance(play.carry_out(PowerTarget(2400)), Accepted)
+    assert json.loads(bytes(play.writes()[0].body))["param"] == {"algo": name, "target": 2400}  # type: ignore[union-attr]
+
+
+def test_epic_idles_by_its_own_hours() -> None:
+    shape = epic("Idling", 0.0)
+    shape["summary"]["Stratum"]["IsPoolConnected"] = False
+    assert decode("epic", shape)["state"] == "stopped"
+    shape["summary"]["Scheduler"] = {
+        "Enable": True,
+        "CurrentIdlePeriod": ["Mon", {"StartTime": "04:03", "EndTime": "12:37"}],
+    }
+    values = decode("epic", shape)
+    assert values["state"] == "asleep" and json.loads(values["schedules_json"])["schedule"]["enabled"] is True
+    assert missing(decode("epic", epic()), "schedules_json") is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("state", "rate", "last", "error", "meant", "text"),
+    [
+        ("Testing", 0.0, None, None, "ramping", ""), ("SoftRebooting", 0.0, "Stop", None, "ramping", ""),
+        ("UpdatingFirmware", 0.0, None, None, "ramping", ""), ("Stopping", 48e6, "Stop", None, "hashing", ""),
+        ("Mining", 0.0, None, {"NoSolutionForHbs": [1, 2]}, "fault", "NoSolutionForHbs [1, 2]"),
+        ("Idling", 0.0, None, "NoHashboardsConnected", "fault", "NoHashboardsConnected"),
+        ("Idling", 0.0, "Autostart", {"ShutdownTempReached": [1, 88.5]}, "fault", "ShutdownTempReached [1, 88.5]"),
+    ],
+)  # fmt: skip
+def test_epic_operating_states(state: str, rate: float, last: str | None, error: Any, meant: str, text: str) -> None:
+    values = decode("epic", epic(state, rate, last, error))
+    assert (values["state"], values["error_text"]) == (meant, text)
+
+
+def test_epic_says_why_not_in_its_words() -> None:
+    play = Play("epic", {"POST /miner": {"result": False, "error": {"LastCmdStillPending": "Stop"}}})
+    assert play.carry_out(Sleep()) == Refused("result", "LastCmdStillPending Stop")

@@ -54,6 +54,7 @@ def assemble(
         reserve_down_w=found.reserve_down_w if problem.site.reserve_down else None,
         reserve_up_w=found.reserve_up_w if problem.site.reserve_up else None,
         notes=notes,
+        parts=found.parts(),
     )
     if spill_w is None:
         plan = replace(plan, spill_w=_spilled(problem, plan))

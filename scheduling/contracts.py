@@ -3,10 +3,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from kernel.span import Slots, Span
+from kernel.clock import to_datetime
+from kernel.span import Slots, Span, local_month
 from scheduling.problem import Ints, Reserve, Take
 
 
@@ -36,6 +38,15 @@ def takes_of(blocks: Iterable[TakeBlock], slots: Slots, now_ms: int) -> tuple[Ta
         share = min(1.0, covered_ms / (block.span.end_ms - begin_ms))
         found.append(Take(int(inside[0]), int(inside[-1]), left_wh * share, block.penalty_per_wh, block.rule))
     return tuple(found)
+
+
+def demand_share(slots: Slots, now_ms: int, zone: ZoneInfo) -> float:
+    """How much of the charge on the month's highest power this horizon bears, 0 to 1: its part of what the month has left,
+    by time. A new peak is paid once and used until the month ends; a horizon of days that bore all of it would let a fleet
+    sleep through a month that pays. All of it towards the end, when nothing is left to use it in."""
+    local = to_datetime(now_ms).astimezone(zone)
+    end_ms = local_month(local.year, local.month, zone).end_ms
+    return (min(slots.span.end_ms, end_ms) - now_ms) / (end_ms - now_ms)
 
 
 @dataclass(frozen=True, slots=True)

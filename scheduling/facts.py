@@ -19,7 +19,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, floor_ms, horizon
 from miner_control.fleet import Fleet
 from scheduling.branches import Branches, branches_of
-from scheduling.contracts import Held, TakeBlock, takes_of
+from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
 from scheduling.control import Overhead
 from scheduling.forecast import continued
 from scheduling.outlook import Weather, imbalance, surroundings
@@ -126,7 +126,12 @@ def problem_of(
     seconds = np.diff(slots.edges_ms) / MS_PER_S
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
     settled_w = float(fleet.settled_w.sum()) * factor + fixed_w
-    demand = sum(1 for component in tariff.components if component.kind is Kind.DEMAND)
+    has_demand = any(component.kind is Kind.DEMAND for component in tariff.components)
+    month_share = demand_share(slots, now_ms, tariff.zone) if has_demand else 0.0
+    if has_demand:
+        facts["demand charge"] = (
+            f"{month_share:.3f} of the month's: what the horizon is of the time that the month has left"
+        )
     site = Site(
         import_cap_w=np.minimum(numbers.import_cap_w, around.cap_w),
         other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor),
@@ -135,7 +140,7 @@ def problem_of(
         ramp_w=ramp,
         power_now_w=settled_w if meter_w is None else meter_w,
         energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
-        peak_price_per_w=price.demand_per_w if demand else 0.0,
+        peak_price_per_w=price.demand_per_w * month_share,
         peak_so_far_w=peak_so_far_w,
         coincident_price_per_w=around.coincident_per_w,
         takes=(*numbers.takes, *takes_of(numbers.blocks, slots, now_ms), *(() if traded is None else traded.takes)),

@@ -61,6 +61,8 @@ class Plan:
     reserve_down_w: Floats | None = None
     reserve_up_w: Floats | None = None
     notes: tuple[str, ...] = field(default=())
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The sums that make up `value`, signed: see `Worth.parts`."""
 
     @property
     def gap(self) -> float | None:
@@ -89,6 +91,7 @@ class Plan:
             "why_now": self.why_now,
             "currency": self.problem.currency,
             "value": self.value,
+            "parts": {name: float(money) for name, money in self.parts.items()},
             "bound": self.bound,
             "gap": self.gap,
             "edges_ms": [int(edge) for edge in edges],

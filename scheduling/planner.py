@@ -55,7 +55,7 @@ def due(
 ) -> str | None:
     """Why to plan again now, or None. `drift_w` is how far the meter is from the plan with nothing pending."""
     if last is None:
-        return "no plan yet"
+        return "the first one"
     seen = _known(numbers, curves, now_ms)
     newer = [name for name, at_ms in seen if dict(last.known).get(name) != at_ms]
     if newer:

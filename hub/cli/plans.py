@@ -58,7 +58,8 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
 
 
 def show(folder: Folder, json: Json = False) -> None:
-    """The newest plan of each site: power, price and the binding reason of each slot."""
+    """The newest plan of each site: power, price and the binding reason of each slot, and what it is worth."""
+    from hub.console.words import worth
     from kernel.clock import iso
 
     _, _, state = opened(folder)
@@ -77,6 +78,7 @@ def show(folder: Folder, json: Json = False) -> None:
             if not rows or rows[-1][2] != body["reasons"][at] or abs(rows[-1][1] - watts / 1e6) > 0.001:
                 rows.append((iso(edges[at])[5:16], watts / 1e6, body["reasons"][at]))
         put_table(title, ("from (UTC)", "MW", "why"), rows)
+        say(f"worth over the horizon {worth(body)}")
     if not plans:
         say("no plan has been made yet")
 

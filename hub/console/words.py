@@ -141,6 +141,19 @@ def money(balance: Mapping[str, Any]) -> str:
     return f"{amount:,}".replace(",", THIN) + THIN + {"SAT": "sat", "WH": "Wh"}.get(unit, unit)
 
 
+EARNED = {
+    "hash_income": "mining", "reserve_income": "reserve", "energy": "energy", "coincident_peak": "the system's peak",
+    "starts": "starts", "peak": "the month's highest power", "take_or_pay": "energy not taken", "battery_wear": "battery",
+}  # fmt: skip
+
+
+def worth(plan: Mapping[str, Any]) -> str:
+    """What a plan is worth, and what that is made of: −12 345 KZT: mining 30 000, energy −42 345."""
+    parts = [f"{EARNED[name]} {whole(money)}" for name, money in plan.get("parts", {}).items() if abs(money) >= 0.5]
+    total = f"{whole(plan['value'])}{THIN}{plan['currency']}"
+    return (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
+
+
 def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:
     """The slots of a plan from now on; neighbours of one power and one reason are joined, their prices as a range."""
     if plan is None:
@@ -262,6 +275,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "with_unit": with_unit,
     "unknown": unknown,
     "money": money,
+    "worth": worth,
     "took": took,
     "lasting": lambda span: lasting(span[0], span[1]),
 }

@@ -313,7 +313,8 @@ class FakeView:
         ]
         return {
             "id": "p", "method": "tranche", "status": "optimal", "made_ms": start_ms, "why_now": "a new slot began",
-            "currency": "KZT", "value": 1_234_567.0, "bound": 1_234_900.0, "gap": 0.00027, "edges_ms": edges,
+            "currency": "KZT", "value": 1_234_567.0, "parts": {"hash_income": 2_234_567.0, "energy": -1e6, "starts": 0.0},
+            "bound": 1_234_900.0, "gap": 0.00027, "edges_ms": edges,
             "power_w": [3.0e6 if i % 8 < 5 else 2.1e6 for i in range(24)], "reasons": [why[i // 2 % 4] for i in range(24)],
             "site_price_per_wh": [0.0] * 24, "groups": [], "modes": [], "counts": [], "violations": [], "facts": {}, "notes": [],
         }  # fmt: skip

@@ -2,12 +2,16 @@
 """Contracts on slots: what is left of a day's take-or-pay, and reserve products; both reach the plan through the facts."""
 
 from dataclasses import replace
+from datetime import date
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from kernel.span import Span, even_slots, horizon
-from scheduling.contracts import Held, TakeBlock, takes_of
+from grid.tariff import Component, Kind, Rate
+from kernel.dated import Dated
+from kernel.span import Span, even_slots, horizon, local_month
+from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
 from scheduling.facts import problem_of
 from scheduling.planner import make
 from tests.scheduling.test_control import HOUR, NOW, NUMBERS, curves, fleet, tariff
@@ -38,6 +42,30 @@ def test_reserve_blocks_are_of_the_day_and_paid_by_their_hours() -> None:
     held = Held(2e-6, 1e6, 4).on(slots)
     assert held.block_of[0] == 0 and held.block_of[-1] == 2
     assert held.price_per_w.tolist() == pytest.approx([2e-6, 8e-6, 6e-6])
+
+
+def test_a_month_s_demand_charge_is_borne_by_the_time_that_the_month_has_left() -> None:
+    """A peak that pays over the month is taken on its second day, by those whom it pays, and not for its last three."""
+    zone = ZoneInfo("UTC")
+    month = local_month(2026, 2, zone)
+    slots = even_slots(Span(START, START + 3 * DAY), 3600.0)
+    assert demand_share(slots, START, zone) == pytest.approx(3 * DAY / (month.end_ms - START))
+    late_ms = month.end_ms - DAY
+    assert demand_share(even_slots(Span(late_ms, late_ms + 3 * DAY), 3600.0), late_ms, zone) == 1.0
+    edition = Dated("demand", Rate(20.0), date(2020, 1, 1), None, "test", "A")
+    bill = tariff()
+    bill = replace(bill, components=(*bill.components, Component("demand", Kind.DEMAND, "demand", (edition,))))
+    on = {}
+    for now_ms in (NOW, NOW + 24 * DAY):
+        units, asked = fleet(20, asleep=20)
+        units = replace(units, now_ms=now_ms)
+        later = [
+            replace(one, starts_ms=one.starts_ms + now_ms - NOW, ends_ms=one.ends_ms + now_ms - NOW) for one in curves()
+        ]
+        plan = make(problem_of(NUMBERS, units, asked.since_ms, bill, later, [], now_ms), why_now="test")
+        on[now_ms] = int(plan.on().sum(axis=0).max())
+    # Of 20 USD/kW: a new unit earns 2 and more a day on each kW, an old one at most 0.7.
+    assert on == {NOW: 10, NOW + 24 * DAY: 0}
 
 
 def test_both_reach_the_plan() -> None:

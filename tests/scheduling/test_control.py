@@ -145,7 +145,7 @@ def test_due_says_why() -> None:
     units, asked = fleet(4)
     edges = problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), limits, NOW).slots.edges_ms
     last = made_from(NUMBERS, edges, NOW, curves(), limits)
-    assert due(None, NUMBERS, NOW, curves(), limits) == "no plan yet"
+    assert due(None, NUMBERS, NOW, curves(), limits) == "the first one"
     assert due(last, NUMBERS, NOW + 1, curves(), limits) is None
     assert due(last, NUMBERS, NOW + 1, curves(known_ms=NOW), limits) == "new curve price/day_ahead"
     assert due(last, NUMBERS, NOW + 1, curves(), [*limits, limit(9.0, hours=2)]) == "a limit or order came"

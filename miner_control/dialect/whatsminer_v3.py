@@ -64,7 +64,8 @@ class WhatsminerV3:
         if tier is Tier.FAST:
             answers["summary"] = yield from _ask(access, "get.miner.status", "summary")
             if whatsminer_v3_status.doubtful(answers):
-                yield from _also(access, answers, "device_info", "get.device.info", "miner")
+                # Whole, not filtered to the miner: only beside its errors does "not working" say whether it sleeps.
+                yield from _also(access, answers, "device_info", "get.device.info")
         else:
             yield from self._parts(access, answers)
             yield from _also(access, answers, "device_info", "get.device.info")

@@ -141,11 +141,11 @@ def test_what_a_firmware_writes_is_what_it_means(name: str) -> None:
             assert found == (pytest.approx(value) if isinstance(value, float) else value), metric
 
 
-def test_a_fast_poll_says_nothing_of_errors_it_did_not_ask_for() -> None:
-    """The device information filtered to the miner holds no list of errors: its lack is not their lack."""
-    play = v3({"error-code": SLOTS}, rate_th=0.0, power=20.0)
-    play.table["get.device.info miner"] = {"code": 0, "msg": {"miner": miner("true")}}
-    assert "error_text" not in play.read(Tier.FAST)
+def test_a_fast_poll_tells_sleep_from_a_stop_for_an_error() -> None:
+    play = v3({"miner": miner("false"), "error-code": SLOTS}, rate_th=0.0, power=20.0)
+    values = play.read(Tier.FAST)
+    assert values["state"] == "fault" and values["error_text"].startswith("531 ")
+    assert "error_text" not in v3({"error-code": SLOTS}).read(Tier.FAST), "nothing is said of what was not asked"
 
 
 def test_v3_with_its_process_down_is_asleep_in_a_fast_poll_too() -> None:

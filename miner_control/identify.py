@@ -5,6 +5,7 @@ The answer decides, not the port: the cgminer port alone is shared by six firmwa
 unknown, with the words it used; a name is never guessed.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,8 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reason
 from miner_control.dialect import cgminer
-from miner_control.dialect.figures import part, spelt
+from miner_control.dialect.avalon_text import avalon_model
+from miner_control.dialect.figures import first, mac_text, part, spelt
 from miner_control.driver import Answer, Http, Request, Rpc
 
 CGMINER: Final = 4028
@@ -25,6 +27,8 @@ WEB: Final = 80
 FLUX: Final = 8080
 """Auradine's web."""
 KNOWN_PORTS: Final = (CGMINER, FRAMED, WEB, FLUX)
+
+_WHATSMINER = re.compile(r"(whatsminer[ _])?M\d", re.IGNORECASE)
 
 Talk = Generator[Request, Answer, "Identity | None"]
 
@@ -87,8 +91,39 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
     if told is not None:
         return told
     if version:
-        return Identity("", words=str(version)[:200], ports=_rpc(ports))
+        old = yield from _by_statistics(ports)
+        return old or Identity("", words=str(version)[:200], ports=_rpc(ports))
     return (yield from _whatsminer(ports))
+
+
+def _by_statistics(ports: Mapping[int, int]) -> Talk:
+    """Firmwares of before 2020 that name nothing but their cgminer: by their statistics, else by their devices."""
+    try:
+        stats = cgminer.section(cgminer.parse((yield cgminer.request("stats", ports[CGMINER])).body), "STATS")
+    except (TransportError, DecodeError):
+        stats = []
+    kind = next((str(entry["Type"]) for entry in stats if entry.get("Type")), "")
+    told = (
+        _told_version({"Type": kind, "CompileTime": (stats or [{}])[0].get("CompileTime", "")}, ports) if kind else None
+    )
+    if told is not None:
+        return told
+    model = avalon_model({"stats": {"STATS": stats}})
+    if model:
+        return Identity("avalon", "Canaan", f"Avalon {model}", "", _rpc(ports)[:1])
+    return (yield from _by_details(ports, ""))
+
+
+def _by_details(ports: Mapping[int, int], firmware: str) -> Talk:
+    """A Whatsminer by the model among its device details; None of anything else."""
+    try:
+        details = cgminer.parse((yield cgminer.request("devdetails", ports[CGMINER])).body)
+    except (TransportError, DecodeError):
+        details = {}
+    model = spelt((cgminer.section(details, "DEVDETAILS") or [{}])[0].get("Model"))
+    if not firmware and not _WHATSMINER.match(model):
+        return None
+    return Identity("whatsminer", "MicroBT", model, firmware, (("rpc", ports[CGMINER]),))
 
 
 def _told_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> Identity | None:
@@ -110,8 +145,8 @@ def _told_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> Ident
             model if any(char.isdigit() for char in model) or len(model) > 6 else f"Avalon {version.get('MODEL', '')}"
         )
         return Identity(
-            "avalon", "Canaan", named, str(version.get("LVERSION", version.get("CGVERSION", ""))), _rpc(ports)[:1],
-            serial=str(version.get("DNA", "")), mac=str(version.get("MAC", "")).lower(),
+            "avalon", "Canaan", named, spelt(first(version, "LVERSION", "VERSION", "CGVERSION")), _rpc(ports)[:1],
+            serial=spelt(version.get("DNA")), mac=mac_text(version.get("MAC")).lower(),
         )  # fmt: skip
     if kind.lower().startswith("antminer") or ("bmminer" in keys and kind):
         return Identity("antminer", "Bitmain", kind, str(version.get("CompileTime", "")), _rpc(ports))
@@ -127,19 +162,13 @@ def _whatsminer(ports: Mapping[int, int]) -> Talk:
     document = cgminer.parse((yield cgminer.request("get_version", ports[CGMINER])).body)
     told = document.get("Msg")
     if not isinstance(told, Mapping) or "fw_ver" not in told:
-        return None
+        return (yield from _by_details(ports, ""))
     api = str(told.get("api_ver", ""))
     if FRAMED in ports and api.startswith("3"):
         found = yield from _framed(ports)
         if found is not None:
             return found
-    model = ""
-    try:
-        details = cgminer.parse((yield cgminer.request("devdetails", ports[CGMINER])).body)
-        model = str((cgminer.section(details, "DEVDETAILS") or [{}])[0].get("Model", ""))
-    except (TransportError, DecodeError):
-        pass
-    return Identity("whatsminer", "MicroBT", model, str(told["fw_ver"]), (("rpc", ports[CGMINER]),))
+    return (yield from _by_details(ports, str(told["fw_ver"])))
 
 
 def _framed(ports: Mapping[int, int]) -> Talk:

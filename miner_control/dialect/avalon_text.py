@@ -143,6 +143,12 @@ def _model(text: str) -> str:
     return old[1] if old else _VERSION.sub("", text).removesuffix("-")
 
 
+def avalon_model(answers: Mapping[str, Any]) -> str:
+    """The model by the statistics; empty where they are no Avalon's."""
+    modules = figures(answers)
+    return _model(modules[0].get("Ver", "")) if modules else ""
+
+
 def _supply(module: Pairs) -> list[float | None]:
     return [plain(part) for part in module.get("PS", "").split()]
 

@@ -108,12 +108,14 @@ def put_text(values: Values, metric: str, raw: Any) -> None:
 
 def put_mac(values: Values, raw: Any) -> None:
     """Set the MAC address; twelve digits without colons (some firmwares) get them."""
-    put_text(values, "mac", raw)
-    text = values["mac"]
-    if isinstance(text, str):
-        bare = text.replace("-", "").replace(":", "")
-        if len(bare) == 12:
-            values["mac"] = ":".join(bare[at : at + 2] for at in range(0, 12, 2))
+    values["mac"] = mac_text(raw) or NOT_REPORTED
+
+
+def mac_text(raw: Any) -> str:
+    """A MAC address with colons; empty where there is none."""
+    text = spelt(raw)
+    bare = text.replace("-", "").replace(":", "")
+    return ":".join(bare[at : at + 2] for at in range(0, 12, 2)) if len(bare) == 12 else text
 
 
 def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bool = True) -> None:

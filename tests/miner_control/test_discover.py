@@ -91,6 +91,15 @@ def version(**told: str) -> bytes:
          "antminer", ""),
         ([FLUX], {"8080 /ipreport": b'{"IPReport":[{"model":"AT2880","SerialNo":"S1"}]}'}, "auradine", "AT2880"),
         ([CGMINER], {"4028 version": version(StrangeMiner="9")}, "", ""),
+        ([CGMINER], {"4028 version": version(CGMiner="4.9.0"),
+                     "4028 stats": b'{"STATS":[{"CGMiner":"4.9.0","Type":"Antminer S7"}{"STATS":0,"GHS 5s":4700}]}'},
+         "antminer", "Antminer S7"),
+        ([CGMINER], {"4028 version": b"STATUS=S,Code=22|VERSION,CGMiner=4.10.0,API=3.7|",
+                     "4028 stats": b'{"STATS":[{"ID":"AV70","MM ID1":"Ver[7411706-3162860] DNA[01] Temp[38]"}]}'},
+         "avalon", "Avalon 741"),
+        ([CGMINER], {"4028 version": version(CGMiner="4.9.2"),
+                     "4028 devdetails": b'{"DEVDETAILS":[{"Driver":"bitmicro","Model":"M20S"}]}'}, "whatsminer", "M20S"),
+        ([CGMINER], {"4028 version": version(CGMiner="4.12"), "4028 devdetails": b'{"DEVDETAILS":[{"Model":"X9"}]}'}, "", ""),
     ],
 )  # fmt: skip
 def test_identification_by_what_answers(ports: list[int], answers: dict[str, bytes], dialect: str, model: str):

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever the wire does to an answer, it is read or it is a DecodeError, and no figure is told that is not in it.
+
+Each shape of Antminers, Whatsminers and Avalons is asked through its dialect as a live hub asks, of answers that were cut,
+had bytes changed or lost, keys left out and put into another order, or values of another type.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from kernel.errors import DecodeError
+from kernel.metric import TEXT_METRICS
+from kernel.reading import Missing
+from telemetry.source import Tier
+from tests.dialects import test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes
+from tests.dialects.play import Play
+from tests.dialects.test_lenient import ODD, check
+from tests.servers import count
+
+PLAYS = {
+    name: play
+    for module in (test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes)
+    for name, (play, _) in module.SHAPES.items()
+}
+# Sums and counts over boards, chips and pools; what is told beside a figure and is in no answer.
+RECKONED = frozenset(
+    {"boards_hashing", "boards_expected", "chips_hashing", "chips_expected", "hashrate_nominal_hs", "hashrate_window_s"}
+    | {"hashrate_hs", "shares_accepted", "shares_rejected", "shares_stale", "frequency_hz", "voltage_v", "power_w"}
+)
+SCALES = (1.0, 1e3, 1e6, 1e9, 1e12, 0.01)
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+Table = dict[str, bytes]
+
+
+def one_of(table: Table, rng: np.random.Generator) -> tuple[str, bytes]:
+    name = list(table)[int(rng.integers(len(table)))]
+    return name, table[name]
+
+
+def cut(table: Table, rng: np.random.Generator) -> Table:
+    name, body = one_of(table, rng)
+    return table | {name: body[: int(rng.integers(len(body) + 1))]}
+
+
+def noisy(table: Table, rng: np.random.Generator) -> Table:
+    name, body = one_of(table, rng)
+    bytes_of = bytearray(body)
+    for _ in range(int(rng.integers(1, 6)) if bytes_of else 0):
+        bytes_of[int(rng.integers(len(bytes_of)))] = int(rng.integers(256))
+    return table | {name: bytes(bytes_of)}
+
+
+def gap(table: Table, rng: np.random.Generator) -> Table:
+    name, body = one_of(table, rng)
+    start = int(rng.integers(len(body) + 1))
+    return table | {name: body[:start] + body[start + int(rng.integers(1, 40)) :]}
+
+
+def retyped(table: Table, rng: np.random.Generator) -> Table:
+    return {name: _retyped_body(body, rng) for name, body in table.items()}
+
+
+def _retyped_body(body: bytes, rng: np.random.Generator) -> bytes:
+    try:
+        document = orjson.loads(body.rstrip(b"\x00"))
+    except orjson.JSONDecodeError:
+        return body
+    return orjson.dumps(_retype(document, rng))
+
+
+def _retype(found: Any, rng: np.random.Generator) -> Any:
+    if rng.random() < 0.04:
+        return ODD[int(rng.integers(len(ODD)))]
+    if isinstance(found, dict):
+        keys = [key for key in found if rng.random() > 0.04]
+        return {key: _retype(found[key], rng) for key in rng.permutation(np.array(keys, dtype=object))}
+    if isinstance(found, list):
+        kept = [_retype(entry, rng) for entry in found]
+        return {str(at): entry for at, entry in enumerate(kept)} if rng.random() < 0.03 else kept
+    if isinstance(found, float | int) and not isinstance(found, bool) and rng.random() < 0.3:
+        return str(found)
+    return found
+
+
+def figures_in(table: Table) -> list[float]:
+    text = b" ".join(table.values()).decode("utf-8", "replace")
+    return [abs(float(found)) for found in NUMBER.findall(text) + NUMBER.findall(text.replace(",", ""))]
+
+
+@pytest.mark.parametrize("spoil", [cut, noisy, gap, retyped], ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("tier", Tier)
+def test_no_figure_that_is_not_in_the_answer(spoil: Callable[..., Table], tier: Tier) -> None:
+    texts = TEXT_METRICS["miner"]
+    for name, play in PLAYS.items():
+        whole = {
+            command: body if isinstance(body, bytes) else orjson.dumps(body) for command, body in play.table.items()
+        }
+        for seed in range(count(4, 200)):
+            table = spoil(whole, np.random.default_rng([seed, len(name)]))
+            try:
+                values = Play(play.dialect, dict(table), joins=False, rpc_closed=play.rpc_closed).read(tier)
+            except DecodeError:
+                continue
+            check(values)
+            there = figures_in(table)
+            for metric, value in values.items():
+                if metric in texts or metric in RECKONED or isinstance(value, Missing) or value == 0:
+                    continue
+                assert any(
+                    math.isclose(abs(float(value)), figure * scale, rel_tol=1e-9)
+                    for figure in there
+                    for scale in SCALES
+                ), f"{name}, seed {seed}: {metric} is {value}"
+
+
+@pytest.mark.parametrize("spoil", [cut, noisy, gap], ids=lambda spoil: spoil.__name__)
+def test_nothing_spoilt_sleeps_that_did_not(spoil: Callable[..., Table]) -> None:
+    """A miner that is broken or at work is never read as asleep because something of its answer was lost."""
+    for name, play in PLAYS.items():
+        whole = {
+            command: body if isinstance(body, bytes) else orjson.dumps(body) for command, body in play.table.items()
+        }
+        if play.dialect == "whatsminer_v3" or Play(play.dialect, dict(whole), joins=False).read()["state"] == "asleep":
+            # A frame of v3 that is cut is never whole, and is no answer.
+            continue
+        for seed in range(count(4, 200)):
+            table = spoil(whole, np.random.default_rng([seed, len(name)]))
+            try:
+                values = Play(play.dialect, dict(table), joins=False).read(Tier.FAST)
+            except DecodeError:
+                continue
+            assert values["state"] != "asleep", f"{name}, seed {seed}"

@@ -12,7 +12,7 @@ from hub.config.parts import Served, Site
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Reading
 from miner_control.cold import Loop
-from miner_control.load import Load, LoadBook, LoadKind, check_loads, output_state
+from miner_control.load import OUTPUT, Load, LoadBook, LoadKind, check_loads, output_metrics, output_state
 from miner_control.miner import Miner
 from miner_control.register import Register
 from telemetry.snapshot import Snapshot
@@ -43,7 +43,7 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     """
     faults: list[Fault] = []
     switching = {part.name for _, part in site.devices()}
-    containers = {part.name for part in site.containers}
+    containers, relays = ({part.name for part in parts} for parts in (site.containers, site.switches))
     loads, loops = [], []
     for part in site.loads:
         place = f"load {part.name}"
@@ -52,7 +52,8 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
         served = _served(place, part.serves, register, faults)
         feeds, feeder = frozenset(miner.device for miner in served), _feeder(served)
         device, kind = f"{key}/{part.device}", LoadKind(part.kind)
-        loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, part.group))
+        group = part.group or (OUTPUT if part.device in relays else "")
+        loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, group))
     for spec in site.loops:
         place = f"loop {spec.name}"
         if spec.device not in containers:
@@ -124,12 +125,8 @@ def _served(place: str, served: Served, register: Register, faults: list[Fault])
     return found
 
 
-def _fresh(snapshot: Snapshot, kind: str, device: str, now_ms: int) -> Reading | None:
-    table = snapshot.kind(kind)
-    if device not in table.index:
-        return None
-    reading = table.reading(device)
-    return reading if now_ms - reading.at_ms <= FRESH_S * 1000 else None
+def _fresh(reading: Reading | None, now_ms: int) -> Reading | None:
+    return reading if reading is not None and now_ms - reading.at_ms <= FRESH_S * 1000 else None
 
 
 def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: int) -> dict[str, bool | None]:
@@ -140,7 +137,7 @@ def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: 
     found: dict[str, bool | None] = {}
     for load in loads:
         on, shown_ms = book.on(load.key)
-        reading = _fresh(snapshot, "container", load.device, now_ms)
+        reading = _fresh(snapshot.reading(load.device, output_metrics(load)), now_ms)
         if reading is not None and reading.at_ms > shown_ms:
             told = output_state(reading, load.group or load.kind.value, load.index)
             on = on if told is None else told
@@ -152,7 +149,7 @@ def loops_at(around: Around, snapshot: Snapshot, ambient_c: float | None, now_ms
     """The loops as last measured. `ambient_c`: the weather's word, where the container has none of its own."""
     found = []
     for loop in around.loops:
-        reading = _fresh(snapshot, "container", around.told_by[loop.name], now_ms)
+        reading = _fresh(snapshot.reading(around.told_by[loop.name]), now_ms)
         told: dict[str, Any] = {"ambient_c": ambient_c}
         if reading is not None:
             own_c = reading.number("temp_ambient_c")

@@ -135,9 +135,29 @@ _SENSOR = (
     _gauge("humidity_pct", "%", 0.0, 100.0),
 )
 
+OUTPUTS = 16
+"""The most outputs of one switching device that are told apart."""
+
+_SWITCH = (
+    _gauge("power_w", "W", -1e6, 1e8),
+    _counter("energy_import_wh", "Wh"),
+    _gauge("voltage_v", "V", 0.0, 1e6),
+    _gauge("current_a", "A", -1e6, 1e6),
+    _gauge("temp_c", "C", -60.0, 400.0),
+    *(Metric(f"output_{index}_state", "", Nature.STATE) for index in range(1, OUTPUTS + 1)),
+    *(_gauge(f"output_{index}_power_w", "W", -1e6, 1e8) for index in range(1, OUTPUTS + 1)),
+    _text("error_text"),
+)
+
 SCHEMAS: dict[str, dict[str, Metric]] = {
     kind: {metric.name: metric for metric in metrics}
-    for kind, metrics in (("miner", _MINER), ("meter", _METER), ("container", _CONTAINER), ("sensor", _SENSOR))
+    for kind, metrics in (
+        ("miner", _MINER),
+        ("meter", _METER),
+        ("container", _CONTAINER),
+        ("sensor", _SENSOR),
+        ("switch", _SWITCH),
+    )
 }
 
 TEXT_METRICS: dict[str, frozenset[str]] = {

@@ -32,6 +32,8 @@ class LoadKind(StrEnum):
 COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
 FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
 DEADLINE_S: Final = 30.0
+OUTPUT: Final = "output"
+"""The group that the outputs of a switch are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,21 @@ def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5
     return command(tick_ms, load.key, SwitchLoad(load.index, on), reason, deadline_s=DEADLINE_S, priority=priority)
 
 
+def output_metrics(load: Load) -> frozenset[str]:
+    """The metrics in which a device may tell of a load's output."""
+    group = load.group or load.kind.value
+    return frozenset({f"{group}_state", "sockets_json", f"output_{load.index}_state"})
+
+
 def output_state(reading: Reading, group: str, index: int) -> bool | None:
     """What a container or PDU tells of one of its outputs (counted from 1); None where it does not tell.
 
-    `pump` and `fan` by their state (the first of them); sockets by the list of PDUs, `{PDUIndex, SocketStatus}` with both
-    counted from 0, or by a list of sockets, `{index, on}`.
+    A switch by the state of each output; `pump` and `fan` of a container by theirs (the first of them); sockets by the list
+    of PDUs, `{PDUIndex, SocketStatus}` with both counted from 0, or by a list of sockets, `{index, on}`.
     """
+    output = reading.get(f"output_{index}_state")
+    if isinstance(output, str):
+        return output == "on" if output in ("on", "off") else None
     if group in ("pump", "fan"):
         told = reading.get(f"{group}_state")
         return told == "on" if index == 1 and told in ("on", "off") else None

@@ -41,6 +41,7 @@ _FIRST_METRICS: Mapping[str, tuple[str, ...]] = {
     "meter": ("power_w", "energy_import_wh"),
     "container": ("power_w", "temp_supply_c"),
     "sensor": ("temp_c",),
+    "switch": ("output_1_state",),
 }
 """What a source that never answered is known to miss."""
 

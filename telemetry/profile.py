@@ -16,8 +16,9 @@ from typing import Any
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS
 from telemetry.block import Block, Limits, blocks, registers_of
-from telemetry.point import Point, Register
+from telemetry.point import Point
 from telemetry.profile_points import Defaults, Faults, read_point
+from telemetry.profile_switch import Order, Switch, read_orders, read_switches
 from telemetry.source import Tier
 
 WIRES = frozenset({"modbus", "sunspec", "mqtt", "http", "mercury", "iec61107", "sparkplug"})
@@ -25,7 +26,7 @@ _TOP = frozenset(
     {"make", "model", "kind", "wire", "source_url", "notes", "checked", "modbus", "documents", "parameters",
      "points", "switch", "sunspec", "command"}
 )  # fmt: skip
-_MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "max_gap", "unit_id"})
+_MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "max_gap", "unit_id", "offset"})
 
 
 class Checked(StrEnum):
@@ -55,53 +56,11 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
-    """Sockets or contactors that can be switched: index i (from 1) is written at `address + (i - 1) * step`.
-
-    `function` 5 writes a coil (on/off ignored), 6 or 16 a register with `on` or `off`; `read` is the read-back register
-    of index 1, `read_step` apart. It shows `read_on` when on; anything else, or `read_off` where given, is off.
-    """
-
-    count: int
-    function: int
-    address: int
-    step: int
-    on: int
-    off: int
-    read: Register
-    read_step: int
-    read_on: int
-    read_off: int | None
-
-    def shows(self, value: int, on: bool) -> bool:
-        """Whether a read-back value is the wanted state."""
-        if on:
-            return value == self.read_on
-        return value != self.read_on if self.read_off is None else value == self.read_off
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """How a device that speaks over MQTT is told to switch a group of outputs: topic and body, both with places.
-
-    `{id}` the device's own prefix, `{index}` and `{index0}` the output counted from 1 and from 0, `{number}` and
-    `{number0}` the group's own number (`pdu02`: 2 and 1; 1 and 0 where it has none), `{operate}` 1 for on, 0 for off.
-    """
-
-    topic: str
-    body: Mapping[str, str]
-
-    def told(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, dict[str, str]]:
-        """(topic, body) of one switching."""
-        places = {
-            "id": prefix, "index": index, "index0": index - 1, "number": number, "number0": number - 1, "operate": int(on),
-        }  # fmt: skip
-        return self.topic.format(**places), {key: text.format(**places) for key, text in self.body.items()}
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
-    """One device model. `name` is the file's stem; `parameters` holds what the site fills in (ratios, linear ranges)."""
+    """One device model. `name` is the file's stem; `parameters` holds what the site fills in (ratios, linear ranges).
+
+    `documents` are topics or paths by name, each told in one place or several; one in `partial` leaves out what did not change.
+    """
 
     name: str
     make: str
@@ -113,7 +72,8 @@ class Profile:
     points: tuple[Point, ...]
     limits: Limits
     unit_id: int = 1
-    documents: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: frozenset[str] = frozenset()
     parameters: Mapping[str, float] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
@@ -150,11 +110,11 @@ def load(path: Path, parameters: Mapping[str, float] | None = None) -> Profile:
     return parse(path.stem, data, faults, parameters or {})
 
 
-FOLDERS = ("meters", "containers", "sensors")
+FOLDERS = ("meters", "containers", "sensors", "switches")
 
 
 def catalogue(folder: Path) -> dict[str, Profile]:
-    """Every profile in `meters`, `containers` and `sensors` of a folder, by name (file stem).
+    """Every profile in the `FOLDERS` of a folder, by name (file stem).
 
     Raises ConfigError with the faults of all files.
     """
@@ -195,6 +155,7 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
         byte_order=str(modbus.get("byte_order", "big")),
         documents=frozenset(faults.table(data, "documents")),
         parameters=parameters,
+        first=_first(faults, modbus, parameters),
     )
     points = [
         made
@@ -206,6 +167,8 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
     limits = Limits(faults.whole("modbus", modbus, "max_registers", 125), faults.whole("modbus", modbus, "max_gap", 16))
     if not 1 <= limits.max_count <= 125:
         faults.add("modbus.max_registers", f"{limits.max_count} is outside 1 to 125", "The protocol allows 125")
+    switches = read_switches(faults, data, defaults.first, parameters)
+    documents, partial = _documents(faults, data)
     profile = Profile(
         name=name,
         make=faults.text(data, "make"),
@@ -214,18 +177,59 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
         wire=wire,
         source_url=source_url,
         check=_check(faults, data),
-        points=tuple(points),
+        points=tuple(point for point in points if not _beyond(point.metric, switches)),
         limits=limits,
         unit_id=faults.whole("modbus", modbus, "unit_id", 1),
-        documents={str(key): str(value) for key, value in faults.table(data, "documents").items()},
+        documents=documents,
+        partial=partial,
         parameters=parameters,
-        switches=_switches(faults, data),
-        orders=_orders(faults, data),
+        switches=switches,
+        orders=read_orders(faults, data, wire),
         sunspec_models=tuple(faults.listed("sunspec", faults.table(data, "sunspec"), "models")),
         notes=str(data.get("notes", "")),
     )
     faults.finish()
     return profile
+
+
+def _beyond(metric: str, switches: Mapping[str, Switch]) -> bool:
+    """Whether a metric is of an output that a site's device does not have."""
+    outputs, index = switches.get("output"), metric.removeprefix("output_").partition("_")[0]
+    return outputs is not None and metric.startswith("output_") and int(index) > outputs.count
+
+
+def _documents(faults: Faults, data: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """(topics or paths of each document, documents that tell only what changed)."""
+    documents: dict[str, tuple[str, ...]] = {}
+    partial: set[str] = set()
+    for name, told in faults.table(data, "documents").items():
+        entry = told if isinstance(told, dict) else {"at": told}
+        places = [entry.get("at")] if isinstance(entry.get("at"), str) else entry.get("at")
+        faults.unknown(f"documents.{name}", entry, frozenset({"at", "partial"}))
+        if not isinstance(places, list) or not places or not all(isinstance(place, str) for place in places):
+            faults.add(
+                f"documents.{name}", "it has no topic or path", 'Write "topic", or { at = ["a", "b"], partial = true }'
+            )
+            continue
+        if data.get("wire") == "http" and len(places) > 1:
+            faults.add(f"documents.{name}", "is fetched at one path", "Name a document for each path")
+        documents[name] = tuple(places)
+        if entry.get("partial"):
+            partial.add(name)
+    return documents, frozenset(partial)
+
+
+def _first(faults: Faults, modbus: Mapping[str, Any], parameters: Mapping[str, float]) -> int:
+    """What a site adds to every address of the file: the parameter that `[modbus] offset` names."""
+    name = modbus.get("offset")
+    if name is None:
+        return 0
+    if name not in parameters or parameters[name] != int(parameters[name]) or parameters[name] < 0:
+        faults.add(
+            "modbus.offset", f"{name!r} is no whole parameter", "Name one of [parameters], a whole number from 0"
+        )
+        return 0
+    return int(parameters[name])
 
 
 def _parameters(faults: Faults, data: Mapping[str, Any], given: Mapping[str, float]) -> dict[str, float]:
@@ -264,57 +268,3 @@ def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
             faults.add("checked.unverified", f"{metric!r} is no point of this file", "Name points only")
     known = Checked(status) if status in frozenset(Checked) else Checked.UNVERIFIED
     return Check(known, by, tuple(frames), unverified)
-
-
-def _orders(faults: Faults, data: Mapping[str, Any]) -> dict[str, Order]:
-    made: dict[str, Order] = {}
-    for name, entry in faults.table(data, "command").items():
-        place = f"command.{name}"
-        topic, body = (entry.get("topic"), entry.get("body")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(topic, str) or not isinstance(body, dict):
-            faults.add(place, "it has no topic or no body", f'Write [{place}] topic = "{{id}}Pump", body = {{ ... }}')
-            continue
-        order = Order(topic, {str(key): str(text) for key, text in body.items()})
-        try:
-            order.told("", 1, 1, True)
-        except (KeyError, IndexError, ValueError) as error:
-            faults.add(place, f"has an unknown place {error}", "Use {id} {index} {index0} {number} {number0} {operate}")
-            continue
-        made[name] = order
-    return made
-
-
-def _switches(faults: Faults, data: Mapping[str, Any]) -> dict[str, Switch]:
-    made: dict[str, Switch] = {}
-    needed = ("count", "function", "address", "read_function", "read_address")
-    known = frozenset((*needed, "step", "on", "off", "unit_id", "read_step", "read_on", "read_off"))
-    for name, entry in faults.table(data, "switch").items():
-        place = f"switch.{name}"
-        if not isinstance(entry, dict):
-            faults.add(place, "it is no table", f"Write a [{place}] table")
-            continue
-        faults.unknown(place, entry, known)
-        wrong = [key for key in known if (key in needed or key in entry) and type(entry.get(key)) is not int]
-        if wrong:
-            faults.add(place, f"{', '.join(sorted(wrong))} missing or no whole number", "Give whole numbers")
-            continue
-        if entry["function"] not in (5, 6, 16):
-            faults.add(f"{place}.function", f"{entry['function']} writes nothing", "Use 5, 6 or 16")
-            continue
-        read = Register(entry["read_function"], entry["read_address"], 1, entry.get("unit_id"))
-        step, on = int(entry.get("step", 1)), int(entry.get("on", 1))
-        is_bit = entry["read_function"] in (1, 2)
-        read_off = entry.get("read_off")
-        made[name] = Switch(
-            count=entry["count"],
-            function=entry["function"],
-            address=entry["address"],
-            step=step,
-            on=on,
-            off=int(entry.get("off", 0)),
-            read=read,
-            read_step=int(entry.get("read_step", step)),
-            read_on=1 if is_bit else int(entry.get("read_on", on)),
-            read_off=0 if is_bit else None if read_off is None else int(read_off),
-        )
-    return made

@@ -104,6 +104,8 @@ class Defaults:
     byte_order: str
     documents: frozenset[str]
     parameters: Mapping[str, float]
+    first: int = 0
+    """Added to every register's address."""
 
 
 def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> Point | None:
@@ -163,7 +165,7 @@ def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> P
         ),
         scale_at=None
         if scale_address is None or not isinstance(at, Register)
-        else Register(at.function, scale_address, 1),
+        else Register(at.function, scale_address + defaults.first, 1),
         sentinels=frozenset(mark for mark in marks if mark != "nan"),
         nan_is_sentinel="nan" in marks,
         labels={str(key): str(value) for key, value in labels.items()},
@@ -220,7 +222,11 @@ def _register(
         return None
     for key in ("address", "scale_address"):
         address = entry.get(key, None if key == "address" else 0)
-        if isinstance(address, bool) or not isinstance(address, int) or not 0 <= address <= 0x10000 - count:
+        if (
+            isinstance(address, bool)
+            or not isinstance(address, int)
+            or not 0 <= address <= 0x10000 - count - defaults.first
+        ):
             faults.add(f"{place}.{key}", f"{address!r} is no register", "Give the wire address, 0 to 65535")
             return None
     bit = entry.get("bit")
@@ -232,7 +238,7 @@ def _register(
         return None
     if len(units) > 1 and (is_text or kind not in REGISTER_TYPES or kind.startswith("f")):
         faults.add(f"{place}.sum_unit_ids", "only integers are added up", "Read each unit as its own device")
-    return Register(function, entry["address"], count, units[0])
+    return Register(function, entry["address"] + defaults.first, count, units[0])
 
 
 def _scaling(

@@ -23,10 +23,12 @@ DEFAULT_DAYS: Mapping[tuple[str, str], float | None] = {
     ("raw", "miner"): 62.0,
     ("raw", "container"): 400.0,
     ("raw", "sensor"): 400.0,
+    ("raw", "switch"): 400.0,
     ("raw", "meter"): FOREVER,
     ("1m", "miner"): 400.0,
     ("1m", "container"): 400.0,
     ("1m", "sensor"): 400.0,
+    ("1m", "switch"): 400.0,
 }
 """Days that a layer of a kind is kept; what is not named here is kept for ever."""
 

@@ -114,7 +114,7 @@ class Forwarder:
         marks: Marks,
         clock: Clock,
         *,
-        kinds: frozenset[str] = frozenset({"miner", "meter", "container", "sensor"}),
+        kinds: frozenset[str] = frozenset({"miner", "meter", "container", "sensor", "switch"}),
         replay_s: float = 600.0,
         rows_a_send: int = 5_000,
         least_pause_s: float = 1.0,

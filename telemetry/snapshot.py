@@ -6,7 +6,7 @@ newer one. A metric that a poll did not ask for keeps what an earlier poll said.
 code says why, and `last_good` still tells the last value and its age: seen last is not heard last.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +113,11 @@ class KindTable:
         found = column.stored[row]
         return found if isinstance(found, str) else float(found)
 
-    def reading(self, device: str, since_ms: int = _NEVER_MS) -> Reading:
-        """All that is known of a device, with the instant of its newest word; what was said before `since_ms` is STALE.
+    def reading(
+        self, device: str, since_ms: int = _NEVER_MS, *, metrics: Collection[str] | None = None
+    ) -> Reading:
+        """What is known of a device, of these metrics or of all, with the instant of the newest word of them; what was said
+        before `since_ms` is STALE.
 
         KeyError where it was never heard of.
         """
@@ -122,7 +125,7 @@ class KindTable:
         values: dict[str, Field] = {}
         newest_ms = _NEVER_MS
         for name, column in self._columns.items():
-            if column.at_ms[row] == _NEVER_MS:
+            if column.at_ms[row] == _NEVER_MS or (metrics is not None and name not in metrics):
                 continue
             newest_ms = max(newest_ms, int(column.at_ms[row]))
             code, found = int(column.codes[row]), column.stored[row]
@@ -244,6 +247,14 @@ class Snapshot:
                 columns[name] = Column([""] if text else np.zeros(1), codes)
         at_ms = np.array([reading.at_ms], dtype=np.int64)
         self.update(ReadingBatch(reading.kind, [reading.device], at_ms, columns))
+
+    def reading(self, device: str, metrics: Collection[str] | None = None) -> Reading | None:
+        """`KindTable.reading` of a device, whatever its kind; None where nothing of this was ever heard."""
+        for table in self._kinds.values():
+            if device in table.index:
+                found = table.reading(device, metrics=metrics)
+                return found if found.values else None
+        return None
 
     def field(self, device: str, metric: str, now_ms: int, max_age_s: float) -> Field:
         """One value of one device, whatever its kind, or why there is none."""

@@ -2,7 +2,8 @@
 """Which device a message is of, and what it says: topics and payloads to readings, without a socket.
 
 A profile's `[documents]` are topic templates with `{id}`. A message holds one document, so its reading holds that
-document's metrics only. What cannot be read gives Missing(MALFORMED) for a known device, and a count for the rest.
+document's metrics only, and of a partial document only those it names. What cannot be read gives Missing(MALFORMED) for a
+known device, and a count for the rest.
 """
 
 from collections.abc import Iterable
@@ -11,12 +12,13 @@ from dataclasses import dataclass, field
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.reading import Field, Missing, Reading, Reason
+from kernel.reading import MISSING, Field, Missing, Reading, Reason
 from telemetry.codec import decode_document
 from telemetry.point import Pointer
 from telemetry.profile import Profile
 
 MAX_PAYLOAD = 1 << 20
+_NOT_TOLD = MISSING[Reason.NOT_REPORTED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Topics:
             if not channel.id or set(channel.id) & set("+#\0"):
                 faults.append(Fault(channel.device, f"topic id {channel.id!r}", "Use a text without + and #"))
                 continue
-            for document, template in channel.profile.documents.items():
+            told = [(name, place) for name, places in channel.profile.documents.items() for place in places]
+            for document, template in told:
                 topic = template.replace("{id}", channel.id)
                 if topic in self._routes:
                     other = self._routes[topic][0].device
@@ -105,4 +108,6 @@ class Topics:
             }
         else:
             values = decode_document(channel.profile, document, parsed)
+            if document in channel.profile.partial:
+                values = {name: found for name, found in values.items() if found != _NOT_TOLD}
         return [Reading(channel.device, channel.profile.kind, at_ms, values)] if values else []

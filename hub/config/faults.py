@@ -42,7 +42,7 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
         mains = [m for m in site.get("meters", []) if isinstance(m, dict) and m.get("role") == "main"]
         if len(mains) > 1:
             yield Fault(f"{place}.meters", f"{len(mains)} main meters", "Mark one as main; the others are sub meters")
-        for kind in ("meters", "containers", "sensors"):
+        for kind in ("meters", "containers", "sensors", "switches"):
             for number, device in enumerate(d for d in site.get(kind, []) if isinstance(d, dict)):
                 ways = [way for way in ("host", "topic", "sparkplug") if device.get(way)]
                 here = f"{place}.{kind}.{number}"

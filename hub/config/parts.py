@@ -97,6 +97,10 @@ class Container(Device):
     """A container."""
 
 
+class SwitchPart(Device):
+    """A relay, contactor or PDU that switches loads; where it meters what it feeds, that is told too."""
+
+
 class Dispatcher(Part):
     """Who may give orders over MQTT. Without `must_sign` the broker's access list must tie the topic to the credential."""
 
@@ -115,8 +119,8 @@ class Served(Part):
 
 
 class LoadPart(Part):
-    """A switched load that is no miner. `device` is the container, PDU or relay that switches it (a container or sensor of
-    the site), `group` and `index` its output there (`socket`, `pdu02`, `pump`; the kind's own name where left out)."""
+    """A switched load that is no miner. `device` is the container, PDU or relay that switches it, `group` and `index` its
+    output there (`socket`, `pdu02`, `pump`; where left out, the kind's own name, and `output` of one of `switches`)."""
 
     name: Name
     kind: Literal["socket", "contactor", "pump", "fan", "heater"]
@@ -220,6 +224,7 @@ class Site(Part):
     meters: tuple[Meter, ...] = ()
     containers: tuple[Container, ...] = ()
     sensors: tuple[Device, ...] = ()
+    switches: tuple[SwitchPart, ...] = ()
     loads: tuple[LoadPart, ...] = ()
     loops: tuple[LoopPart, ...] = ()
     ladder: LadderPart = LadderPart()
@@ -242,6 +247,7 @@ class Site(Part):
             *(("meters", one) for one in self.meters),
             *(("containers", one) for one in self.containers),
             *(("sensors", one) for one in self.sensors),
+            *(("switches", one) for one in self.switches),
         )
 
 
@@ -415,6 +421,7 @@ class KindDays(Part):
     meter: KeptDays | None = None
     container: KeptDays | None = None
     sensor: KeptDays | None = None
+    switch: KeptDays | None = None
 
 
 class IpReport(Part):

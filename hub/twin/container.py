@@ -136,7 +136,7 @@ class Publisher:
         if not sockets:
             told.pop("pdu", None)
         return {
-            self.profile.documents[name].format(id=container.topic_prefix): orjson.dumps(document)
+            self.profile.documents[name][0].format(id=container.topic_prefix): orjson.dumps(document)
             for name, document in told.items()
         }
 

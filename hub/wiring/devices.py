@@ -22,10 +22,10 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Access as DeviceAccess
 from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.load import Switching, SwitchPort
+from miner_control.load import Load, Switching, SwitchPort, output_metrics
 from miner_control.register import Register
 from telemetry.io.devices import Lines, Place
-from telemetry.io.http_source import COOLER_GROUPS, HttpCooler
+from telemetry.io.http_source import HttpSwitch
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
@@ -61,8 +61,8 @@ def miner_ports(
 
 def place_of(config: Config, part: Device, folder: Path) -> Place:
     """Where a polled device is reached."""
-    password = credential(config, part.credential, folder)[1] if part.credential else None
-    return Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password)
+    account, password = credential(config, part.credential, folder) if part.credential else ("", None)
+    return Place(part.host, part.port, part.unit, part.framing, part.baudrate, part.parity, password, account)
 
 
 def polled_sources(
@@ -102,12 +102,13 @@ def switch_ports(
             login = microbt_login(account, password) if profile.make == "MicroBT" else None
             line = lines.modbus(place_of(config, part, folder))
             switching = ModbusSwitch(load.device, profile, line, clock, unit_id=part.unit, login=login)
-        elif part.host and profile.wire == "http" and group in COOLER_GROUPS:
-            switching = HttpCooler(f"http://{part.host}:{part.port}")
+        elif part.host and profile.wire == "http" and group in profile.orders:
+            known = credential(config, part.credential, folder) if part.credential else None
+            switching = HttpSwitch(profile, f"http://{part.host}:{part.port}", known)
         elif part.topic and link is not None and group.rstrip("0123456789") in profile.orders:
             switching = MqttSwitch(profile, part.topic, link)
         if switching is None:
-            outputs = sorted({*profile.switches, *profile.orders, *(COOLER_GROUPS if profile.wire == "http" else ())})
+            outputs = sorted({*profile.switches, *profile.orders})
             faults.append(
                 Fault(
                     f"load {load.name}",
@@ -116,20 +117,15 @@ def switch_ports(
                 )
             )
             continue
-        ports[load.key] = SwitchPort(load, switching, _look(state, load.device))
+        ports[load.key] = SwitchPort(load, switching, _look(state, load))
     if faults:
         raise ConfigError(faults)
     return ports
 
 
-def _look(state: HubState, device: str) -> Callable[[], Reading | None]:
-    """What a container told last."""
-
-    def look() -> Reading | None:
-        table = state.snapshot.kind("container")
-        return table.reading(device) if device in table.index else None
-
-    return look
+def _look(state: HubState, load: Load) -> Callable[[], Reading | None]:
+    """What its device told last of a load's output, as of when it told it."""
+    return lambda: state.snapshot.reading(load.device, output_metrics(load))
 
 
 def feeds_of(
@@ -176,7 +172,7 @@ def periods(config: Config) -> dict[str, dict[Tier, float]]:
     polling = config.polling
     meter = {Tier.FAST: polling.meter_s, Tier.SLOW: max(60.0, polling.meter_s), Tier.DAILY: 86_400.0}
     miner = {Tier.FAST: polling.miner_fast_s, Tier.SLOW: polling.miner_slow_s, Tier.DAILY: 86_400.0}
-    return {"miner": miner, "meter": meter, "sensor": meter, "container": meter}
+    return {"miner": miner, "meter": meter, "sensor": meter, "container": meter, "switch": meter}
 
 
 def actuator_of(

@@ -30,6 +30,7 @@ class Place:
     baudrate: int = 9600
     parity: str = "N"
     password: str | None = field(default=None, repr=False)
+    account: str = ""
 
 
 class Lines:
@@ -60,7 +61,9 @@ class Lines:
                 line = self.stream(place)
                 return Iec61107Source(device, profile, line, clock, address=address, password=place.password, keep=keep)
             case "http":
-                return HttpSource(device, profile, f"http://{place.host}:{place.port}", clock)
+                base_url = f"http://{place.host}:{place.port}"
+                credential = None if place.password is None else (place.account, place.password)
+                return HttpSource(device, profile, base_url, clock, credential=credential)
         remedy = "Give it a topic id instead of an address"
         raise ConfigError([Fault(device, f"profile {profile.name} ({profile.wire}) is not polled", remedy)])
 

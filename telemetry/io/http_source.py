@@ -16,11 +16,28 @@ from telemetry.profile import Profile
 from telemetry.source import Tier
 from telemetry.topic import MAX_PAYLOAD
 
+Credential = tuple[str, str]
+"""Account and password."""
+
+
+def digest(credential: Credential | None) -> httpx.DigestAuth | None:
+    """Digest log-in (RFC 7616): a password never crosses the wire as it is."""
+    return None if credential is None else httpx.DigestAuth(*credential)
+
 
 class HttpSource:
     """One device at a base address such as `http://10.0.0.7:8000`. One connection, kept open."""
 
-    def __init__(self, device: str, profile: Profile, base_url: str, clock: Clock, *, timeout_s: float = 3.0) -> None:
+    def __init__(
+        self,
+        device: str,
+        profile: Profile,
+        base_url: str,
+        clock: Clock,
+        *,
+        timeout_s: float = 3.0,
+        credential: Credential | None = None,
+    ) -> None:
         self._device, self._profile, self._clock = device, profile, clock
         self._base_url = base_url.rstrip("/")
         self._client = httpx.AsyncClient(
@@ -28,6 +45,7 @@ class HttpSource:
             limits=httpx.Limits(max_connections=1),
             follow_redirects=False,
             trust_env=False,
+            auth=digest(credential),
         )
 
     @property
@@ -53,7 +71,7 @@ class HttpSource:
         failure: TransportError | None = None
         for document in sorted(wanted):
             try:
-                raw[document] = await self._fetch(self._profile.documents[document])
+                raw[document] = await self._fetch(self._profile.documents[document][0])
             except TransportError as error:
                 failure = error
                 raw[document] = Missing(error.reason, error.text)
@@ -83,26 +101,24 @@ class HttpSource:
             raise TransportError(Reason.MALFORMED, f"{path}: {error}"[:120]) from None
 
 
-COOLER_GROUPS = ("fan", "pump")
-"""What of an HTTP container can be switched: its cooling as a whole, under either name."""
+class HttpSwitch:
+    """The outputs of a device by its profile's `[command.*]`: each is a path that is fetched.
 
-
-class HttpCooler:
-    """The cooling of a container that is switched by `/cooler?operation=open|close` (Antspace HK3).
-
-    Its answer proves nothing: what the container tells of its pump or fan next does.
+    Its answer proves nothing: what the device tells of the output next does.
     """
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+    def __init__(self, profile: Profile, base_url: str, credential: Credential | None = None) -> None:
+        self._profile, self._base_url, self._auth = profile, base_url.rstrip("/"), digest(credential)
 
     async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
         """Accepted once it answered 200; Unreachable where nobody is there, Unknown where the answer is lost."""
-        if name not in COOLER_GROUPS or index != 1:
-            return Unsupported(f"no output {name} {index}: only its cooling can be switched")
+        order = self._profile.orders.get(name)
+        if order is None or index < 1:
+            return Unsupported(f"{self._profile.model} has no {name} {index}")
+        _, path = order.told("", 1, index, on)
         try:
-            async with httpx.AsyncClient(timeout=deadline_s, trust_env=False) as web:
-                answer = await web.get(f"{self._base_url}/cooler", params={"operation": "open" if on else "close"})
+            async with httpx.AsyncClient(timeout=deadline_s, trust_env=False, auth=self._auth) as web:
+                answer = await web.get(self._base_url + path)
         except httpx.ConnectError as error:
             return Unreachable(str(error) or "no connection")
         except httpx.TransportError as error:

@@ -98,11 +98,13 @@ class ModbusLine:
         return found, Exchange(self._sent, self._heard)
 
     async def write(self, unit_id: int, function: int, address: int, values: Sequence[int]) -> Exchange:
-        """Write one coil (5), one register (6) or several (16). The caller holds `turn`. Raises as `read`."""
+        """Write one coil (5) or several (15), one register (6) or several (16). The caller holds `turn`. Raises as `read`."""
 
         def ask(client: AsyncModbusTcpClient | AsyncModbusSerialClient) -> object:
             if function == 5:
                 return client.write_coil(address, bool(values[0]), device_id=unit_id)
+            if function == 15:
+                return client.write_coils(address, [bool(value) for value in values], device_id=unit_id)
             if function == 6:
                 return client.write_register(address, values[0], device_id=unit_id)
             return client.write_registers(address, list(values), device_id=unit_id)

@@ -2,7 +2,7 @@
 """Switched loads on a Modbus line: PDU sockets, contactors, pumps. Each write is read back; an echo proves nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
@@ -12,7 +12,8 @@ from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, 
 from telemetry.block import Block
 from telemetry.io.modbus import ExceptionAnswer, ModbusLine
 from telemetry.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
-from telemetry.profile import Profile, Switch
+from telemetry.profile import Profile
+from telemetry.profile_switch import Switch
 
 _READ_BACK_EVERY_S = 0.1
 
@@ -57,9 +58,7 @@ class ModbusSwitch:
         if switch is None or not 1 <= index <= switch.count:
             return Unsupported(f"{self._profile.model} has no {name} {index}")
         begun_s = self._clock.monotonic_s()
-        address = switch.address + (index - 1) * switch.step
-        written = switch.on if on else switch.off
-        values: Sequence[int] = [int(on) if switch.function == 5 else written]
+        address = switch.place(index)
         unit_id = self._unit_id if switch.read.unit_id is None else switch.read.unit_id
         async with self._line.turn:
             try:
@@ -68,8 +67,16 @@ class ModbusSwitch:
             except (ExceptionAnswer, TransportError) as error:
                 self._line.release()
                 return Unreachable(f"login failed, nothing was switched: {error}")
+            held = 0
             try:
-                await self._line.write(unit_id, switch.function, address, values)
+                if switch.bit is not None:
+                    # The other bits of the word are other outputs: they are written as they stand.
+                    held = (await self._line.read(unit_id, Block(None, 3, address, 1)))[0][0]
+            except (ExceptionAnswer, TransportError) as error:
+                self._line.release()
+                return Unreachable(f"its word cannot be read, nothing was switched: {error}")
+            try:
+                await self._line.write(unit_id, switch.function, address, [switch.word(index, on, held)])
             except ExceptionAnswer as error:
                 return Refused(str(error.code), str(error))
             except TransportError as error:
@@ -81,14 +88,14 @@ class ModbusSwitch:
     async def _read_back(
         self, switch: Switch, name: str, index: int, on: bool, unit_id: int, begun_s: float, deadline_s: float
     ) -> Receipt:
-        block = Block(None, switch.read.function, switch.read.address + (index - 1) * switch.read_step, 1)
+        block = Block(None, switch.read.function, switch.read_place(index), 1)
         seen = "nothing"
         while True:
             shown = False
             async with self._line.turn:
                 try:
                     found, _ = await self._line.read(unit_id, block)
-                    seen, shown = str(found[0]), switch.shows(found[0], on)
+                    seen, shown = str(found[0]), switch.shows(index, found[0], on)
                 except (ExceptionAnswer, TransportError) as error:
                     seen = str(error)
                 finally:
@@ -96,7 +103,8 @@ class ModbusSwitch:
             took_s = self._clock.monotonic_s() - begun_s
             if shown:
                 values = {"sockets_json": f'[{{"{name}":{index},"on":{"true" if on else "false"}}}]'}
-                told = values if "sockets_json" in TEXT_METRICS[self._profile.kind] else {}
+                values[f"output_{index}_state"] = "on" if on else "off"
+                told = {key: text for key, text in values.items() if key in TEXT_METRICS[self._profile.kind]}
                 return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), told), took_s)
             if took_s + _READ_BACK_EVERY_S > deadline_s:
                 return Unknown(

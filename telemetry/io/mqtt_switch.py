@@ -4,8 +4,6 @@
 import re
 from typing import Protocol
 
-import orjson
-
 from kernel.receipt import Accepted, Receipt, Unreachable, Unsupported
 from telemetry.profile import Profile
 
@@ -28,9 +26,9 @@ class MqttSwitch:
         order = self._profile.orders.get(group)
         if order is None or index < 1:
             return Unsupported(f"{self._profile.model} has no {name} {index}")
-        topic, body = order.told(self._prefix, int(number or 1), index, on)
+        topic, payload = order.told(self._prefix, int(number or 1), index, on)
         try:
-            await self._link.publish(topic, orjson.dumps(body), timeout_s=deadline_s)
+            await self._link.publish(topic, payload.encode(), timeout_s=deadline_s)
         except TimeoutError:
             return Unreachable(f"the broker did not take {topic} within {deadline_s:g} s")
         return Accepted(f"the broker has {topic}")

@@ -14,7 +14,7 @@ from hub.replay import replay_folder
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
-from telemetry.io.http_source import HttpCooler
+from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.profile import load as load_profile
 from tests.hub_site import World, until, world
@@ -143,7 +143,8 @@ def test_a_cooler_over_http_is_asked_and_its_word_is_no_proof() -> None:
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        cooler = HttpCooler(f"http://127.0.0.1:{port}")
+        profile = load_profile(PROFILES / "antspace_hk3.toml")
+        cooler = HttpSwitch(profile, f"http://127.0.0.1:{port}")
         assert isinstance(await cooler.switch("fan", 1, True, deadline_s=2.0), Accepted)
         assert isinstance(await cooler.switch("pump", 1, False, deadline_s=2.0), Refused)
         assert isinstance(await cooler.switch("pdu01", 1, False, deadline_s=2.0), Unsupported)
@@ -152,7 +153,7 @@ def test_a_cooler_over_http_is_asked_and_its_word_is_no_proof() -> None:
         assert isinstance(await cooler.switch("fan", 1, True, deadline_s=2.0), Unknown)
         server.close()
         await server.wait_closed()
-        gone = HttpCooler(f"http://127.0.0.1:{free_port()}")
+        gone = HttpSwitch(profile, f"http://127.0.0.1:{free_port()}")
         assert isinstance(await gone.switch("fan", 1, True, deadline_s=2.0), Unreachable)
 
     asyncio.run(main())

@@ -75,7 +75,7 @@ def spoil(payload: bytes, rng: np.random.Generator) -> bytes:
 def test_garbage_payloads_and_topics_are_counted_and_named() -> None:
     topics = Topics([Channel("h/s/c1", BITDEER, "c1")])
     rng = np.random.default_rng(77)
-    documents = {BITDEER.documents[name].replace("{id}", "c1"): doc for name, doc in encode(BITDEER, VALUES).items()}
+    documents = {BITDEER.documents[name][0].replace("{id}", "c1"): doc for name, doc in encode(BITDEER, VALUES).items()}
     names = sorted(documents)
     schema = SCHEMAS["container"]
     cases, told = count(10_000, 10_000), 0

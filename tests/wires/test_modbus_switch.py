@@ -10,15 +10,18 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from kernel.clock import system_clock
+from kernel.errors import ConfigError
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from telemetry.io.modbus import Address, ModbusLine
+from telemetry.io.modbus import Address, ModbusLine, ModbusSource
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from telemetry.profile import Profile, load, parse
 from telemetry.profile_points import Faults
+from telemetry.source import Tier
 from tests.servers import free_port
 from tests.wires.modbus_servers import answer_frame, device, exception_frame, pymodbus_server, raw_server
 
 CONTAINERS = Path(__file__).parents[2] / "configs" / "profiles" / "containers"
+SWITCHES = CONTAINERS.parent / "switches"
 
 
 def pdu(switch: Mapping[str, object]) -> Profile:
@@ -50,12 +53,18 @@ BACKWARDS = pdu(
 
 
 async def ask(
-    port: int, profile: Profile, index: int, on: bool, deadline_s: float = 20.0, timeout_s: float = 10.0
+    port: int,
+    profile: Profile,
+    index: int,
+    on: bool,
+    deadline_s: float = 20.0,
+    timeout_s: float = 10.0,
+    group: str = "socket",
 ) -> Receipt:
     line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=timeout_s, connect_timeout_s=timeout_s)
     try:
         return await ModbusSwitch("h/s/pdu", profile, line, system_clock()).switch(
-            "socket", index, on, deadline_s=deadline_s
+            group, index, on, deadline_s=deadline_s
         )
     finally:
         line.close()
@@ -154,3 +163,77 @@ def test_a_microbt_container_wants_its_login_before_each_socket() -> None:
                 line.close()
 
     asyncio.run(scenario())
+
+
+# --- relays and contactors of any site ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["modbus_coils", "modbus_coils_multiple", "modbus_words", "modbus_bits", "waveshare_relay_8ch"]
+)
+def test_relays_of_any_site_are_switched_one_by_one(name: str) -> None:
+    """From the tenth address on where the site says so; neighbours stay as they are, and the source tells the same."""
+    sited = {} if name.startswith("waveshare") else {"first": 10, "outputs": 4}
+    profile = load(SWITCHES / f"{name}.toml", sited)
+
+    async def scenario() -> list[dict[str, object]]:
+        told: list[dict[str, object]] = []
+        first, last = int(profile.parameters.get("first", 0)), int(profile.parameters.get("outputs", 8))
+        addresses = range(first, first + (1 if name == "modbus_bits" else last))
+        tables = {1: dict.fromkeys(addresses, 0), 3: dict.fromkeys(addresses, 0)}
+        async with pymodbus_server([device(1, tables)]) as port:
+            line = ModbusLine(Address("tcp", "127.0.0.1", port), timeout_s=0.5)
+            source = ModbusSource("h/s/pdu", profile, line, system_clock())
+            for index, on in ((2, True), (3, True), (2, False)):
+                receipt = await ask(port, profile, index, on, group="output")
+                assert isinstance(receipt, Verified), receipt
+                assert receipt.reading.values == {f"output_{index}_state": "on" if on else "off"}
+                told.append(dict((await source.read(Tier.FAST)).values))
+            assert isinstance(await ask(port, profile, last + 1, True, group="output"), Unsupported)
+            line.close()
+        return told
+
+    told = asyncio.run(scenario())
+    outputs = int(profile.parameters.get("outputs", 8))
+    assert [set(values) for values in told] == [{f"output_{at}_state" for at in range(1, outputs + 1)}] * 3
+    on = [{key for key, state in values.items() if state == "on"} for values in told]
+    assert on == [{"output_2_state"}, {"output_2_state", "output_3_state"}, {"output_3_state"}]
+
+
+def test_a_contactor_that_does_not_pull_in_is_no_success() -> None:
+    profile, stuck = load(SWITCHES / "modbus_contactors.toml", {"outputs": 2}), {1}
+    coils = {0: 0, 1: 0}
+
+    async def contactors(request: bytes, writer: asyncio.StreamWriter) -> None:
+        function, address = request[7], int.from_bytes(request[8:10], "big")
+        if function == 5:
+            coils[address] = int(request[10] == 0xFF)
+            writer.write(request)
+        else:
+            assert function == 2, "the contact is read, not the coil"
+            closed = int(coils[address] and address not in stuck)
+            writer.write(request[:4] + b"\0\x04" + request[6:8] + bytes((1, closed)))
+
+    async def scenario() -> None:
+        async with raw_server(contactors) as (port, _):
+            assert isinstance(await ask(port, profile, 1, True, group="output"), Verified)
+            receipt = await ask(port, profile, 2, True, deadline_s=0.4, group="output")
+            assert isinstance(receipt, Unknown) and "reads back 0" in receipt.text and coils[1] == 1
+
+    asyncio.run(scenario())
+
+
+def test_faults_of_a_switch_are_told() -> None:
+    wrong = {"count": 8, "function": 6, "address": 0, "read_function": 3, "read_address": 0, "bit": 9}
+    faults: tuple[tuple[dict[str, object], str], ...] = (
+        ({}, "8 bits from 9"),
+        ({"bit": 0, "function": 5}, "Use 6 or 16"),
+        ({"bit": 0, "function": 4}, "writes nothing"),
+        ({"count": "many"}, "count"),
+    )
+    for otherwise, words in faults:
+        switch = {**wrong, **otherwise}
+        with pytest.raises(ConfigError, match=words):
+            pdu(switch)
+    with pytest.raises(ConfigError, match="whole parameter"):
+        load(SWITCHES / "modbus_coils.toml", {"first": -1})

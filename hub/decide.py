@@ -16,8 +16,9 @@ from grid.tariff import Tariff
 from grid.transformer import Transformer, cap_w
 from hub.config import Config, Site
 from hub.glimpsed import glimpse
+from hub.loops import loops_at
 from hub.state import FOREVER, HubState, SiteState
-from hub.tending import loads_on, loops_at
+from hub.tending import loads_on
 from kernel.curve import known
 from miner_control.allocate import Allocation
 from miner_control.cold import Loop, heat_floor_w
@@ -130,7 +131,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     fleet = fleet_at(state, site, now_ms, pace.stale_s)
     limits = limits_at(state, site, now_ms)
     meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
-    loops = loops_at(site.around, state.snapshot, air_c(state, now_ms), now_ms)
+    loops = loops_at(site.around.loops, state.snapshot, air_c(state, now_ms), now_ms)
     heat_w = site.config.heat_least_w + sum(map(heat_floor_w, loops))
     terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=heat_w)
     # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from hub.config.faults import fault_of
-from hub.config.parts import Part, Zone
+from hub.config.part import Part, Zone
 from hub.energy import EnergyBook
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key

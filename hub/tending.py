@@ -2,13 +2,14 @@
 """The loads and loops around a site's miners: from the configuration, and as they stand at an instant."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from hub.config.parts import Served, Site
+from hub.config.devices import Served
+from hub.config.parts import Site
+from hub.loops import FRESH_S, Watched, watched
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Reading
 from miner_control.cold import Loop
@@ -17,17 +18,13 @@ from miner_control.miner import Miner
 from miner_control.register import Register
 from telemetry.snapshot import Snapshot
 
-FRESH_S = 180.0
-"""A container's or PDU's word older than this is no proof of flow, warmth or an open socket."""
-
 
 @dataclass(frozen=True)
 class Around:
-    """What stands around the miners of a site. `loops` are without measurements; `told_by` maps loop name to device key."""
+    """What stands around the miners of a site."""
 
     loads: tuple[Load, ...] = ()
-    loops: tuple[Loop, ...] = ()
-    told_by: Mapping[str, str] = field(default_factory=dict)
+    loops: tuple[Watched, ...] = ()
     run_on_s: float = 300.0
 
     @cached_property
@@ -43,7 +40,7 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     """
     faults: list[Fault] = []
     switching = {part.name for _, part in site.devices()}
-    containers, relays = ({part.name for part in parts} for parts in (site.containers, site.switches))
+    relays = {part.name for part in site.switches}
     loads, loops = [], []
     for part in site.loads:
         place = f"load {part.name}"
@@ -56,11 +53,12 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
         loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, group))
     for spec in site.loops:
         place = f"loop {spec.name}"
-        if spec.device not in containers:
-            faults.append(_no_device(place, spec.device, containers))
         units = _units(_served(place, spec.serves, register, faults), index)
-        bounds = {"low_c": spec.low_c, "high_c": spec.high_c, "loss_w_per_k": spec.loss_w_per_k, "keep_c": spec.keep_c}
-        loops.append(Loop(spec.name, units, None, None, None, None, liquid=spec.liquid, **bounds))
+        loop = Loop(
+            spec.name, units, None, None, None, None, spec.low_c, spec.high_c, spec.liquid, spec.loss_w_per_k, spec.keep_c,
+            return_high_c=spec.return_high_c, pressure_low_bar=spec.pressure_low_bar,
+        )  # fmt: skip
+        loops.append(watched(spec, loop, site, key, faults))
     names = [*(part.name for part in site.loads), *(part.name for _, part in site.devices())]
     faults += [
         Fault(f"load {name}", "is the name of another load or device", "Give each its own")
@@ -69,8 +67,7 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     faults += check_loads(loads)
     if faults:
         raise ConfigError(faults)
-    told_by = {spec.name: f"{key}/{spec.device}" for spec in site.loops}
-    return Around(tuple(loads), tuple(loops), told_by, site.run_on_s / site.pace)
+    return Around(tuple(loads), tuple(loops), site.run_on_s / site.pace)
 
 
 def moved(before: Around, site: Site, register: Register, index: Mapping[str, int]) -> Around:
@@ -85,7 +82,9 @@ def moved(before: Around, site: Site, register: Register, index: Mapping[str, in
             replace(load, feeds=frozenset(m.device for m in loads[load.name]), feeder=_feeder(loads[load.name]))
             for load in before.loads
         ),
-        loops=tuple(replace(loop, units=_units(loops[loop.name], index)) for loop in before.loops),
+        loops=tuple(
+            replace(one, loop=replace(one.loop, units=_units(loops[one.loop.name], index))) for one in before.loops
+        ),
     )
 
 
@@ -143,29 +142,3 @@ def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: 
             on = on if told is None else told
         found[load.name] = on
     return found
-
-
-def loops_at(around: Around, snapshot: Snapshot, ambient_c: float | None, now_ms: int) -> list[Loop]:
-    """The loops as last measured. `ambient_c`: the weather's word, where the container has none of its own."""
-    found = []
-    for loop in around.loops:
-        reading = _fresh(snapshot.reading(around.told_by[loop.name]), now_ms)
-        told: dict[str, Any] = {"ambient_c": ambient_c}
-        if reading is not None:
-            own_c = reading.number("temp_ambient_c")
-            told = {
-                "supply_c": reading.number("temp_supply_c"),
-                "ambient_c": ambient_c if own_c is None else own_c,
-                "humidity_pct": reading.number("humidity_pct"),
-                "flow_ok": _flows(reading),
-            }
-        found.append(replace(loop, **told))
-    return found
-
-
-def _flows(reading: Reading) -> bool | None:
-    """A flow meter's word, else the pump's own; None where neither is told."""
-    flow_lpm, pump = reading.number("flow_lpm"), reading.get("pump_state")
-    if flow_lpm is not None:
-        return flow_lpm > 0.0
-    return pump == "on" if isinstance(pump, str) and pump in ("on", "off") else None

@@ -133,6 +133,10 @@ _SENSOR = (
     _gauge("temp_3_c", "C", -60.0, 400.0),
     _gauge("temp_4_c", "C", -60.0, 400.0),
     _gauge("humidity_pct", "%", 0.0, 100.0),
+    _gauge("dew_point_c", "C", -100.0, 100.0),
+    _gauge("flow_lpm", "l/min", 0.0, 1e6),
+    _gauge("pressure_bar", "bar", -1.0, 1000.0),
+    Metric("flow_state", "", Nature.STATE),
 )
 
 OUTPUTS = 16

@@ -31,6 +31,8 @@ class Loop:
 
     `units` are indexes into the fleet. `low_c` and `high_c` bound the inlet at which its miners may start. `loss_w_per_k`:
     heat the loop loses to the outside per kelvin; `keep_c` the loop temperature that must be kept while it stands still.
+    `dew_c` is a measured dew point, which goes before the one of `ambient_c` and `humidity_pct`; the bounds of return
+    temperature and pressure hold where they are given.
     """
 
     name: str
@@ -44,6 +46,11 @@ class Loop:
     liquid: bool
     loss_w_per_k: float = 0.0
     keep_c: float = 5.0
+    return_c: float | None = None
+    dew_c: float | None = None
+    pressure_bar: float | None = None
+    return_high_c: float | None = None
+    pressure_low_bar: float | None = None
 
 
 def heat_floor_w(loop: Loop) -> float:
@@ -61,17 +68,29 @@ def wake_fault(loop: Loop) -> str:
     """Why no miner of a loop may wake now; "" where they may."""
     if loop.liquid and loop.flow_ok is not True:
         return "no proof of flow"
+    if loop.pressure_low_bar is not None and (loop.pressure_bar is None or loop.pressure_bar < loop.pressure_low_bar):
+        told = "pressure unknown" if loop.pressure_bar is None else f"pressure {loop.pressure_bar:.1f} bar"
+        return f"{told}, at least {loop.pressure_low_bar:.1f} bar are needed"
+    if loop.return_high_c is not None and loop.return_c is not None and loop.return_c > loop.return_high_c:
+        return f"return {loop.return_c:.0f} C is above {loop.return_high_c:.0f} C"
     if loop.supply_c is None:
         return "inlet temperature unknown" if loop.liquid else ""
     if loop.supply_c < loop.low_c:
         return f"inlet {loop.supply_c:.0f} C is below {loop.low_c:.0f} C: pre-warm first"
     if loop.supply_c > loop.high_c:
         return f"inlet {loop.supply_c:.0f} C is above {loop.high_c:.0f} C"
-    if loop.ambient_c is not None and loop.humidity_pct is not None and loop.humidity_pct > 0:
-        dew_c = dew_point_c(loop.ambient_c, min(loop.humidity_pct, 100.0))
-        if loop.supply_c < dew_c + 1.0:
-            return f"inlet {loop.supply_c:.0f} C is at the dew point of {dew_c:.0f} C: water would settle"
+    dew_c = _dew_c(loop)
+    if dew_c is not None and loop.supply_c < dew_c + 1.0:
+        return f"inlet {loop.supply_c:.0f} C is at the dew point of {dew_c:.0f} C: water would settle"
     return ""
+
+
+def _dew_c(loop: Loop) -> float | None:
+    if loop.dew_c is not None:
+        return loop.dew_c
+    if loop.ambient_c is None or loop.humidity_pct is None or loop.humidity_pct <= 0:
+        return None
+    return dew_point_c(loop.ambient_c, min(loop.humidity_pct, 100.0))
 
 
 def hold_wakes(fleet: Fleet, proposed: Allocation, loops: Sequence[Loop]) -> Guarded:

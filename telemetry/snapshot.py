@@ -113,9 +113,7 @@ class KindTable:
         found = column.stored[row]
         return found if isinstance(found, str) else float(found)
 
-    def reading(
-        self, device: str, since_ms: int = _NEVER_MS, *, metrics: Collection[str] | None = None
-    ) -> Reading:
+    def reading(self, device: str, since_ms: int = _NEVER_MS, *, metrics: Collection[str] | None = None) -> Reading:
         """What is known of a device, of these metrics or of all, with the instant of the newest word of them; what was said
         before `since_ms` is STALE.
 

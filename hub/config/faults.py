@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hub.config.parts import CONFIGS, Config
+from hub.config.part import CONFIGS
+from hub.config.parts import Config
 from kernel.errors import Fault
 
 
@@ -46,6 +47,9 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
             for number, device in enumerate(d for d in site.get(kind, []) if isinstance(d, dict)):
                 ways = [way for way in ("host", "topic", "sparkplug") if device.get(way)]
                 here = f"{place}.{kind}.{number}"
+                profile = device.get("profile")
+                if kind != "meters" and isinstance(profile, str) and not _profile_exists(profile, kind):
+                    yield Fault(f"{here}.profile", f"no profile {profile!r}", _nearest(profile, _profiles(kind)))
                 if not ways:
                     example = 'Add host = "192.0.2.10", or topic or sparkplug where it speaks unasked'
                     yield Fault(f"{here}.host", "is missing", example)

@@ -2,52 +2,15 @@
 """What a hub can be told, table by table. Unknown keys are faults; values do not change after the start."""
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", text):
-        raise ValueError("use 1 to 63 of a-z 0-9 . _ - (starting with a letter or digit)")
-    return text
-
-
-def _zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError("not a zone of the IANA database, such as Asia/Almaty") from None
-    return text
-
-
-def _existing(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path())
-    for place in (folder / path, CONFIGS / path):
-        if place.exists():
-            return Path(place).resolve()
-    raise ValueError(f"no such file: looked for {folder / path} and configs/{path}")
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Existing = Annotated[Path, AfterValidator(_existing)]
-Port = Annotated[int, Field(ge=1, le=65535, examples=[1883])]
-Watts = Annotated[float, Field(gt=0, examples=[4_000_000.0])]
-Seconds = Annotated[float, Field(gt=0, le=86_400, examples=[5.0])]
-
-
-class Part(BaseModel):
-    """One table of the configuration: unknown keys are faults, values do not change after the start."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from hub.config.devices import Container, Device, LoadPart, LoopPart, Meter, SwitchPart
+from hub.config.part import Existing, Name, Part, Port, Seconds, Watts, Zone
 
 
 class Feeder(Part):
@@ -59,48 +22,6 @@ class Feeder(Part):
     phase_cap_w: Watts | None = None
 
 
-class EdgeNode(Part):
-    """Where Sparkplug B tells of a device: group, edge node, and its name there (left out: metrics of the node itself)."""
-
-    group: str = Field(min_length=1, examples=["site-1"])
-    node: str = Field(min_length=1, examples=["gateway-1"])
-    device: str | None = None
-
-
-class Device(Part):
-    """A device and the one way it is heard: asked at `host`, or speaking unasked over MQTT, as JSON under `topic` or as
-    Sparkplug B. `parameters` fills what its profile leaves to the site."""
-
-    name: Name
-    profile: Name
-    host: str = Field(default="", examples=["192.0.2.10"])
-    topic: str = Field(default="", examples=["c1"])
-    sparkplug: EdgeNode | None = None
-    port: Port = 502
-    unit: int | None = Field(default=None, ge=0, le=255)
-    framing: Literal["tcp", "rtu+tcp", "serial"] = "tcp"
-    baudrate: int = Field(default=9600, ge=300)
-    parity: Literal["N", "E", "O"] = "N"
-    parameters: Mapping[str, float] = Field(default_factory=dict)
-    credential: Name | None = None
-    billing: bool = False
-
-
-class Meter(Device):
-    """A meter. `billing` keeps its raw frames as evidence and its energy per slot for good."""
-
-    role: Literal["main", "feeder", "sub"]
-    feeder: Name | None = None
-
-
-class Container(Device):
-    """A container."""
-
-
-class SwitchPart(Device):
-    """A relay, contactor or PDU that switches loads; where it meters what it feeds, that is told too."""
-
-
 class Dispatcher(Part):
     """Who may give orders over MQTT. Without `must_sign` the broker's access list must tie the topic to the credential."""
 
@@ -108,41 +29,6 @@ class Dispatcher(Part):
     sites: tuple[Name, ...] = ()
     public_key: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     must_sign: bool = True
-
-
-class Served(Part):
-    """Which miners a load or loop serves: by rack, by feeder, by name, all together; at least one of them."""
-
-    racks: tuple[str, ...] = ()
-    feeders: tuple[Name, ...] = ()
-    miners: tuple[Name, ...] = ()
-
-
-class LoadPart(Part):
-    """A switched load that is no miner. `device` is the container, PDU or relay that switches it, `group` and `index` its
-    output there (`socket`, `pdu02`, `pump`; where left out, the kind's own name, and `output` of one of `switches`)."""
-
-    name: Name
-    kind: Literal["socket", "contactor", "pump", "fan", "heater"]
-    device: Name
-    group: str = ""
-    index: int = Field(default=1, ge=1)
-    power_w: float = Field(default=0.0, ge=0)
-    serves: Served
-
-
-class LoopPart(Part):
-    """A cooling loop that the cold guard watches: `device` tells its temperatures and flow. The inlet's bounds are those
-    between which its miners may start; `loss_w_per_k` and `keep_c` say what heat a liquid loop needs in frost."""
-
-    name: Name
-    device: Name
-    serves: Served
-    liquid: bool = True
-    low_c: float = Field(default=20.0, ge=-40, le=60)
-    high_c: float = Field(default=45.0, ge=0, le=90)
-    loss_w_per_k: float = Field(default=0.0, ge=0)
-    keep_c: float = Field(default=5.0, ge=-40, le=40)
 
 
 class LadderPart(Part):

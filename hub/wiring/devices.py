@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hub.bars import bar
 from hub.config import CONFIGS, Config, Credential, Site, secret
-from hub.config.parts import Device
+from hub.config.devices import Device
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault

@@ -10,10 +10,13 @@ import pytest
 from grid.dispatch import Authority
 from hub.config import load
 from hub.live import Running, start
+from hub.loops import loops_at
 from hub.replay import replay_folder
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
+from kernel.reading import Reading
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
+from miner_control.cold import Loop, wake_fault
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.profile import load as load_profile
@@ -93,6 +96,102 @@ loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }
     said = str(caught.value)
     for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools nobody"):
         assert word in said, word
+
+
+POINTS = """
+containers = [{ name = "hk3", profile = "antspace_hk3", host = "192.0.2.2", port = 80 }]
+sensors = [
+  { name = "rtd", profile = "seneca_z4rtd", host = "192.0.2.1" },
+  { name = "hall", profile = "zigbee2mqtt_climate", topic = "zigbee2mqtt/hall" },
+]
+switches = [{ name = "yard", profile = "modbus_contactors", host = "192.0.2.3", parameters = { outputs = 2 } }]
+loops = [%s]
+"""
+
+
+def with_points(folder: Path, loops: str) -> Any:
+    """A site's state with loops that devices of every wire tell of; nobody is asked."""
+    from hub.wiring.state import catalogue, empty_state
+
+    with world(folder, miners=4, miner_host="127.78.26.1", feeders=1, containers=0) as site:
+        return empty_state(with_loads(site, POINTS % loops), catalogue())
+
+
+def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
+    serves = 'serves = { feeders = ["f1"] }'
+    of = "{ device = %r, point = %r }".replace("%r", '"%s"')
+    told = {
+        "supply": ("rtd", "temp_2_c"),
+        "return": ("hk3", "temp_return_c"),
+        "ambient": ("hall", "temp_c"),
+        "humidity": ("hall", "humidity_pct"),
+        "flow": ("yard", "output_2_state"),
+        "pressure": ("hk3", "pressure_supply_bar"),
+    }
+    named = ", ".join(f"{what} = {of % where}" for what, where in told.items())
+    loops = f"""
+  {{ name = "dry", {serves}, {named}, pressure_low_bar = 1 }},
+  {{ name = "box", {serves}, device = "hk3", supply = {of % ("rtd", "temp_c")} }},
+"""
+    state = with_points(tmp_path, loops)
+    snapshot, now_ms, key = state.snapshot, system_clock().now_ms(), "alatau/north"
+
+    def hear(kind: str, device: str, age_s: float = 1.0, **values: Any) -> None:
+        snapshot.hear(Reading(f"{key}/{device}", kind, now_ms - round(age_s * 1000), values))
+
+    def now() -> list[Loop]:
+        return loops_at(state.sites[key].around.loops, snapshot, -25.0, now_ms)
+
+    assert [(one.supply_c, one.flow_ok, one.ambient_c) for one in now()] == [(None, None, -25.0)] * 2
+    hear("sensor", "rtd", temp_c=31.0, temp_2_c=22.0)
+    hear("sensor", "hall", temp_c=24.0, humidity_pct=90.0)
+    hear("switch", "yard", output_1_state="off", output_2_state="on")
+    hear(
+        "container",
+        "hk3",
+        temp_supply_c=44.0,
+        temp_return_c=52.0,
+        pressure_supply_bar=2.0,
+        pump_state="off",
+        flow_lpm=300.0,
+    )
+    dry, box = now()
+    assert (dry.supply_c, dry.return_c, dry.ambient_c, dry.humidity_pct) == (22.0, 52.0, 24.0, 90.0)
+    assert (dry.flow_ok, dry.pressure_bar) == (True, 2.0) and "dew point of 22 C" in wake_fault(dry)
+    assert (box.supply_c, box.ambient_c, box.flow_ok) == (31.0, -25.0, True), (
+        "named points go before the container's own"
+    )
+    hear("switch", "yard", 0.5, output_2_state="off")
+    hear("container", "hk3", 0.5, flow_lpm=0.0)
+    assert [wake_fault(one) for one in now()] == ["no proof of flow"] * 2
+    now_ms += 181_000
+    assert [(one.supply_c, one.flow_ok, one.pressure_bar) for one in now()] == [(None, None, None)] * 2, (
+        "old words are none"
+    )
+
+
+def test_loops_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:
+    serves = 'serves = { feeders = ["f1"] }'
+    loops = f"""
+  {{ name = "a", {serves}, supply = {{ device = "nobody", point = "temp_c" }} }},
+  {{ name = "b", {serves}, supply = {{ device = "rtd", point = "temp_9_c" }}, flow = {{ device = "rtd", point = "temp_c" }} }},
+  {{ name = "c", {serves}, humidity = {{ device = "hall", point = "humidity_pct" }} }},
+  {{ name = "d", {serves}, device = "hall" }},
+  {{ name = "e", {serves}, device = "hk3", dew_point = {{ device = "yard", point = "output_3_state" }} }},
+"""
+    with pytest.raises(ConfigError) as caught:
+        with_points(tmp_path, loops)
+    said = [str(fault) for fault in caught.value.faults]
+    for words in (
+        ("loop a supply device", "no 'nobody'", "hall, hk3"),
+        ("loop b supply point", "'temp_9_c': seneca_z4rtd has no such point", "temp_c, temp_2_c"),
+        ("loop b flow point", "'temp_c': tells something else", "nothing in l/min"),
+        ("loop c", "nobody tells its inlet temperature"),
+        ("loop d device", "no 'hall'", "Name one of: hk3"),
+        ("loop e dew_point point", "modbus_contactors has no such point"),
+    ):
+        assert any(all(word in fault for word in words) for fault in said), (words, said)
+    assert len(said) == 6
 
 
 def test_an_order_of_mqtt_is_told_as_the_maker_wants_it() -> None:

@@ -73,7 +73,8 @@ class Antminer:
             except (TransportError, DecodeError) as error:
                 if not isinstance(error, DecodeError) and not _may_turn(access, error):
                     raise
-        if not answers:
+        if not antminer_stats.readable(answers):
+            answers = {}
             yield from self._gather(access, answers, tier)
         if tier is Tier.DAILY:
             yield from _optional(access, answers, "version", rpc=True)
@@ -92,6 +93,8 @@ class Antminer:
                     values = antminer_stats.decode(answers, tier)
             # The number of the low mode depends on it.
             access.memory["model"] = antminer_stats.model_of(answers)
+        if access.memory.get("locked"):
+            antminer_stats.put_locked(values, answers)
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -193,12 +196,21 @@ class Antminer:
         return _receipt((yield _cgi(access, "POST", "set_miner_conf", orjson.dumps(body), writes=True)))
 
     def _gather(self, access: Access, answers: dict[str, Any], tier: Tier) -> Talk:
+        memory = access.memory
+        if tier is Tier.DAILY:
+            memory.pop("way", None)
+        said: dict[str, Any] = {}
         try:
-            if access.memory.get("way") != "cgi":
-                yield from self._over_rpc(access, answers, tier)
-                return
+            if memory.get("way") != "cgi":
+                yield from self._over_rpc(access, said, tier)
+                if antminer_stats.readable(said) or "http" not in access.ports:
+                    answers.update(said)
+                    return
         except TransportError as error:
             if not _may_turn(access, error):
+                raise
+        except DecodeError:
+            if "http" not in access.ports:
                 raise
         lost: TransportError | None = None
         for command in _JOINED:
@@ -209,6 +221,12 @@ class Antminer:
                 break
         if not answers:
             yield from _optional(access, answers, "get_miner_conf")
+        if answers and said:
+            # Its RPC answers and tells nothing (restricted to other addresses): not asked again before tomorrow.
+            memory["way"] = "cgi"
+        answers.update({name: document for name, document in said.items() if name not in answers})
+        if not answers and memory.get("locked"):
+            raise TransportError(Reason.REFUSED, "account or password not accepted")
         if not answers:
             raise lost or DecodeError("stats.cgi", "neither RPC nor CGI gave an answer that can be read")
 
@@ -278,6 +296,8 @@ def _optional(
             answer = yield cgminer.request(name, access.ports.get("rpc", cgminer.PORT))
         else:
             answer = yield _cgi(access, "GET", name)
+        if not rpc:
+            access.memory["locked"] = answer.status in (401, 403)
         if answer.status in (0, 200):
             answers[name] = cgminer.parse(answer.body)
     except TransportError:

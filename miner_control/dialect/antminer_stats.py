@@ -31,6 +31,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
 from miner_control.dialect.web import entries
+from miner_control.miner import State
 from telemetry.source import Tier
 
 _RATES = (
@@ -51,6 +52,7 @@ _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
 _SUPPLY_WELL = frozenset({"ok", "normal", "good", "0", "none"})
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
+_LOCKED = Missing(Reason.REFUSED, "the web pages do not accept account or password")
 NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
 
 
@@ -92,6 +94,21 @@ def model_of(answers: Mapping[str, Any]) -> str:
 def wants_mode(answers: Mapping[str, Any], values: Mapping[str, Field]) -> bool:
     """Whether only the configuration can tell why nothing is hashed."""
     return not values.get("hashrate_hs") and mode_of(_figures(answers)) is None
+
+
+def readable(answers: Mapping[str, Any]) -> bool:
+    """Whether any figure is in the answers: a refusal holds none."""
+    return bool(_figures(answers) or _summary(answers))
+
+
+def put_locked(values: Values, answers: Mapping[str, Any]) -> None:
+    """The web pages do not take the password: what only they tell is REFUSED, and whether a miner that hashes nothing sleeps
+    or is broken is not known."""
+    if values["state"] == State.FAULT and wants_mode(answers, values):
+        values["state"] = State.UNKNOWN.value
+    for metric in ("mode", "serial", "mac", "error_text"):
+        if metric in values and values[metric] is NOT_REPORTED:
+            values[metric] = _LOCKED
 
 
 def with_checks(answers: dict[str, Any], page: Mapping[str, Any]) -> bool:

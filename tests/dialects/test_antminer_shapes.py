@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import orjson
 import pytest
 
-from kernel.errors import DecodeError
+from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import Locate, Pool, SetMode, SetPools, Sleep, Wake
@@ -201,6 +201,38 @@ def test_a_page_to_log_in_at_is_no_answer(page: bytes) -> None:
         Play("antminer", table, rpc_closed=True).read()
     table = {"GET /cgi-bin/get_miner_conf.cgi": fixtures.antminer_conf(), "POST /cgi-bin/set_miner_conf.cgi": page}
     assert isinstance(Play("antminer", table).carry_out(Sleep()), Refused)
+
+
+DENIED = {"STATUS": [{"STATUS": "E", "When": 1, "Code": 45, "Msg": "Access denied to 'stats' command"}], "id": 1}
+PAGES_OF = {f"GET /cgi-bin/{name}.cgi": page for name, page in fixtures.antminer_cgi(120.5).items()}
+
+
+def test_an_api_for_other_addresses_is_read_over_the_pages() -> None:
+    play = Play("antminer", dict.fromkeys(("summary", "stats", "pools"), DENIED) | PAGES_OF)
+    assert play.read()["hashrate_hs"] == pytest.approx(120.5e12)
+    play.asked.clear()
+    assert play.read(Tier.FAST)["state"] == "hashing"
+    assert all(isinstance(request, Http) for request in play.asked), "the RPC is not asked again"
+    play.access.ports.pop("http")  # type: ignore[attr-defined]
+    with pytest.raises(DecodeError, match="45"):
+        play.read()
+
+
+def test_pages_that_refuse_the_password_leave_sleep_and_fault_unknown() -> None:
+    locked = Answer(b"<html>401</html>", 401)
+    table = dict.fromkeys(
+        (f"GET /cgi-bin/{name}.cgi" for name in ("get_miner_conf", "get_system_info", "summary")), locked
+    )
+    play = Play("antminer", fixtures.antminer(0.0) | table)
+    values = play.read()
+    assert values["state"] == "unknown"
+    for metric in ("serial", "mac", "mode"):
+        assert isinstance(values[metric], Missing) and values[metric].reason is Reason.REFUSED
+    play.table["GET /cgi-bin/get_miner_conf.cgi"] = fixtures.antminer_conf("1")
+    assert play.read(Tier.FAST)["state"] == "asleep"
+    with pytest.raises(TransportError) as caught:
+        Play("antminer", dict.fromkeys(PAGES_OF, locked) | table, rpc_closed=True).read()
+    assert caught.value.reason is Reason.REFUSED
 
 
 # --- Before 2020: the configuration is a form -------------------------------------------------------------------------

@@ -3,17 +3,36 @@
 
 A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
 owner stands among the site's `not_ours` is another party's: it is polled, counted as load and judged, and never commanded.
+Where another miner of the register answers at a miner's address, a command would be done by that other one.
 """
 
+import math
 from typing import Final
 
-from hub.state import FOREVER, SiteState
+from hub.state import FOREVER, HubState, SiteState
 from kernel.clock import iso
+from miner_control.sameness import Stranger, stranger
 
 
-def bar(site: SiteState, device: str) -> str:
+def bar(state: HubState, site: SiteState, device: str) -> str:
     """Why nothing may be sent to a miner or load of the site; "" where it may."""
-    return f"{site.config.name} only observes" if site.config.observe_only else foreign_owner(site, device)
+    if site.config.observe_only:
+        return f"{site.config.name} only observes"
+    if why := foreign_owner(site, device):
+        return why
+    found = stranger_at(state, site, device)
+    return found.words if found is not None and found.device else ""
+
+
+def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | None:
+    """Who answers in the place of a miner, by what it told last of its serial number and MAC; None where it is the one."""
+    unit = site.roster.index.get(device)
+    if unit is None:
+        return None
+    table = state.snapshot.kind("miner")
+    told = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
+    serial, mac = (text if isinstance(text, str) and text else None for text in told)
+    return stranger(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
 
 
 def foreign_owner(site: SiteState, device: str) -> str:
@@ -29,7 +48,7 @@ def foreign_owner(site: SiteState, device: str) -> str:
 _PLACES: Final = ("rack", "position", "feeder", "owner")
 
 
-def place_line(site: SiteState, device: str) -> dict[str, str]:
+def place_line(state: HubState, site: SiteState, device: str) -> dict[str, str]:
     """Where a miner of the site stands and whose it is, each with who says so and since when, where that is told; `barred`
     why nothing may be sent to it ("": it may)."""
     miner = site.register.miners[site.roster.index[device]]
@@ -37,4 +56,4 @@ def place_line(site: SiteState, device: str) -> dict[str, str]:
     for what in _PLACES:
         value, fact = str(getattr(miner, what)), site.register.at(device, what, FOREVER.end_ms)
         found[what] = value if fact is None or not value else f"{value} ({fact.source}, from {iso(fact.from_ms)})"
-    return {**found, "barred": bar(site, device)}
+    return {**found, "barred": bar(state, site, device)}

@@ -37,6 +37,7 @@ from miner_control.load import LoadBook
 from miner_control.miner import Miner
 from miner_control.pulse import PulseBook
 from miner_control.register import Register, facts_of
+from miner_control.sameness import Names, names_of
 from miner_control.standing import Standing
 from miner_control.stragglers import Budget, Ladder
 from miner_control.usual import UsualBook
@@ -98,6 +99,7 @@ class SiteState:
     peak: MonthPeak = field(init=False)
     shadow: ShadowBook = field(init=False)
     usual: UsualBook = field(init=False)
+    names: Names = field(init=False)
 
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
@@ -106,6 +108,7 @@ class SiteState:
         budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
         self.ladder = Ladder(budget, part.margin_factor)
         self.usual = UsualBook(self.roster.index)
+        self.names = names_of(self.register.miners)
 
     @property
     def roster(self) -> Roster:

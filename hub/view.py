@@ -12,7 +12,7 @@ from grid.limit import Limit, cap_at
 from grid.order import read_change, read_order
 from grid.tariff import Tariff
 from hub import sight
-from hub.bars import foreign_owner
+from hub.bars import bar as barred
 from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import binned, steps
 from hub.decide import fleet_at, limits_at
@@ -209,7 +209,7 @@ class LiveView:
         if silent is not None:
             why = f"silent: {silent.body.get('reason', '')} {silent.body.get('detail', '')}".strip()
         miner = self._miners[key]
-        words = (foreign_owner(here, key), why or str(values.get("error_text") or ""))
+        words = (barred(self._hub.rooms.state, here, key), why or str(values.get("error_text") or ""))
         return {
             "device": device,
             **{name: getattr(miner, name) for name in ("model", "rack", "position", "feeder", "owner")},

@@ -12,6 +12,7 @@ What is usual of each miner is told once a day (`usual.learnt`): the checks comp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hub.bars import stranger_at
 from hub.config import Site
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
@@ -20,13 +21,14 @@ from kernel.clock import Clock
 from kernel.reading import Reading
 from miner_control.command import intent_from_json
 from miner_control.fleet import UNSURE
-from miner_control.health import HealthFinding, PoolRule, Usual, examine, may_be_over
+from miner_control.health import ANOTHER, HealthFinding, PoolRule, Usual, examine, may_be_over
 from miner_control.lessons import SETTLED_S
 from miner_control.miner import State
 from miner_control.register import Register
 from miner_control.seen import evidence, seen_of, told_of
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
 from miner_control.usual import Lately, usuals
+from telemetry.source import Tier
 
 SIGHT_MS = 24 * 3_600_000
 """Sightings older than this prove nothing about today."""
@@ -51,9 +53,12 @@ class WatchDuty:
         every_s: float,
         fresh_s: float,
         pools: Callable[[Site], PoolRule | None] = lambda site: None,
+        ask_soon: Callable[[str, Tier], None] = lambda device, tier: None,
     ) -> None:
         self.every_s = every_s
-        self._pools = pools
+        self._pools, self._ask_soon = pools, ask_soon
+        self._silent: set[str] = set()
+        self._strangers: set[str] = set()
         self._ours: dict[str, tuple[Register, PoolRule | None]] = {}
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
@@ -66,6 +71,13 @@ class WatchDuty:
         """One round; what it found is told, and folded with the next record."""
         for site, kind, body in await self._offload(self.look, self._clock.now_ms()):
             self._recorder.tell(site, kind, body)
+        silent = {
+            device for site in self._state.sites.values() for device in site.silent if device in site.roster.index
+        }
+        # Who was away may be another by now, and who is another may be itself again: neither waits for its daily poll.
+        for device in sorted((self._silent - silent) | self._strangers):
+            self._ask_soon(device, Tier.DAILY)
+        self._silent = silent
 
     def look(self, now_ms: int) -> Told:
         """(site, event kind, body) of everything that is new."""
@@ -77,6 +89,7 @@ class WatchDuty:
             if (day := self._lately[site.key].day(site.roster, now_ms)) is not None:
                 told.append((site.key, "usual.learnt", day))
             told += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
+            told += [(site.key, "owner.changed", body) for body in self._mistaken(site, readings)]
             told += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
         return told
 
@@ -104,12 +117,46 @@ class WatchDuty:
             # Whose miner it is not ours to command may hash where its owner likes.
             rule = ours if site.roster.ours[index[device]] else None
             findings += examine(reading, site.roster.groups[group].envelope, usual[index[device]], rule)
+        findings += self._strange(site, readings)
         over = frozenset(
             (one.device, one.what)
             for one in site.tickets.tickets()
             if one.device in readings and may_be_over(one.what, readings[one.device], usual[index[one.device]])
         )
         return self._rounds[site.key].judge(site.tickets, findings, over)
+
+    def _strange(self, site: SiteState, readings: Mapping[str, Reading]) -> list[HealthFinding]:
+        """Who is not the one that the register means."""
+        found = []
+        for device, reading in readings.items():
+            other = stranger_at(self._state, site, device)
+            if other is not None:
+                told = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
+                remedy = "Scan the network and correct the inventory, or give it its address back"
+                found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **told}))
+        theirs = {device for device in self._strangers if device.startswith(f"{site.key}/")}
+        self._strangers = (self._strangers - theirs) | {one.device for one in found}
+        return found
+
+    def _mistaken(self, site: SiteState, readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
+        """Miners at whose address another miner of the register answers are left alone, until they are themselves again."""
+        told = []
+        for device in readings:
+            held = site.hands.get(device)
+            other = stranger_at(self._state, site, device) if device in self._strangers else None
+            if other is not None and other.device and held is None:
+                body = {
+                    "hands_off": True,
+                    "owner": ANOTHER,
+                    "words": other.words,
+                    "evidence": {"answers": other.device},
+                }
+            elif held is not None and held.body.get("owner") == ANOTHER and (other is None or not other.device):
+                body = {"hands_off": False, "owner": "the hub", "words": "it answers as itself again"}
+            else:
+                continue
+            told.append({"device": device, **body, "by": "hub"})
+        return told
 
     def _evidence(self, reading: Reading) -> Reading:
         """What may be judged of a reading: of one that hashes, what it told since it was first seen to hash."""

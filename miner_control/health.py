@@ -15,6 +15,7 @@ from miner_control.envelope import Envelope
 from miner_control.miner import State
 
 _HASHING: Final = State.HASHING.value
+ANOTHER: Final = "another machine"
 WORSE_SHARE: Final = 1.08
 LOW_SHARE: Final = 0.85
 REJECTED_SHARE: Final = 0.03
@@ -251,6 +252,8 @@ def may_be_over(what: str, reading: Reading, usual: Usual) -> bool:
         return False
     if any(isinstance(reading.get(name), Missing) for name in _NEEDS.get(what, ())):
         return False
+    if what == ANOTHER:
+        return any(isinstance(reading.get(name), str) for name in ("serial", "mac"))
     if what in ("wrong pool", "wrong worker"):
         return bool(pools_of(reading))
     if what == "degrading efficiency":

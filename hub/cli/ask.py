@@ -123,7 +123,7 @@ def miners_show(
     site = next((one for one in state.sites.values() if device in one.roster.index), None)
     can = None if site is None else envelope_json(site.envelope(device))
     usual = None if site is None else usual_json(site.usual, site.roster.index[device], found)
-    place = {} if site is None else place_line(site, device)
+    place = {} if site is None else place_line(state, site, device)
     if json:
         told = {"device": device, "at": iso(found.at_ms), "place": place, "values": values, "can": can, "usual": usual}
         put_json(told)

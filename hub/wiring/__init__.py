@@ -154,7 +154,8 @@ def put_together(
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
-    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, provisions.pool_rule))
+    pools, soon = provisions.pool_rule, collector.ask_soon
+    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
     stale_s = config.control.stale_after_s
     duties.append(StragglerDuty(state, recorder, clock, actuators, max(rhythm.work_s, 5.0), stale_s))
     duties.append(

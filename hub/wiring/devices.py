@@ -196,7 +196,7 @@ def actuator_of(
         site.envelope,
         lambda made, receipt, at_ms: on_receipt(site.key, made, receipt),
         latest=latest,
-        bar=lambda device: bar(site, device),
+        bar=lambda device: bar(state, site, device),
         inrush_w_per_s=site.config.inrush_w_per_s,
         uploads=uploads,
     )

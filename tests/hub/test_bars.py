@@ -4,7 +4,7 @@
 import asyncio
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,14 @@ def _no_read(request: bytes) -> str:
 
 
 async def heard_of(hub: Running, count: int) -> None:
-    await until("miners hash", lambda: hub.view.status("north")["counts"]["hashing"] >= count, 60)
+    """All have told of every tier, their names too."""
+    table = hub.wired.hub.rooms.state.snapshot.kind("miner")
+
+    def named() -> bool:
+        told = [table.reading(device).values for device in table.index]
+        return len(told) == count and all(isinstance(one.get("serial"), str) and "pool_url" in one for one in told)
+
+    await until("all told who they are", named, 60)
 
 
 def site_of(tmp_path: Path, host: str):  # type: ignore[no-untyped-def]
@@ -147,6 +154,12 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
         rows = [line.split(",") for line in lines[1:]]
         for row in rows[:4]:
             row[owner] = "hoster"
+        dialect = lines[0].split(",").index("dialect")
+        most = Counter(row[dialect] for row in rows[4:]).most_common(1)[0][0]
+        swapped = [row for row in rows[4:] if row[dialect] == most][:2]
+        for column in map(lines[0].split(",").index, ("host", "ports")):
+            # Leases ended: each stands now where the other is expected.
+            swapped[0][column], swapped[1][column] = swapped[1][column], swapped[0][column]
         inventory.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
         theirs, ours = [row[0] for row in rows[:4]], [row[0] for row in rows[4:]]
         insert(site, 'not_ours = ["hoster", "acme"]')
@@ -161,8 +174,10 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
 
             told = str(getattr(await locate(theirs[0]), "text", ""))
             assert told.startswith("withdrawn before it was sent: belongs to hoster, who is not_ours at north")
-            first = next(row[0] for row in rows[4:] if "antminer" in row)
+            first = next(row[0] for row in rows[4:] if row not in swapped)
             assert not str(getattr(await locate(first), "text", "")).startswith("withdrawn")
+            told = str(getattr(await locate(swapped[0][0]), "text", ""))
+            assert f"{swapped[1][0]} answers at its address" in told
             shown = hub.view.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hub.access import Role
+from hub.bars import bar
 from hub.config import load
 from hub.missing import missing
 from hub.recorder import Recorder, at_once
@@ -20,9 +21,11 @@ from kernel.errors import ConfigError
 from kernel.reading import MISSING, Reading, Reason
 from miner_control.command import Intent, Sleep, Wake, command, command_json
 from miner_control.envelope import Provenance
+from miner_control.health import PoolRule
 from miner_control.learn import Estimate, Learnt
 from miner_control.lessons import lessons_text
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
+from telemetry.source import Tier
 from tests.hub.test_api_access import Hub
 from tests.telemetry.journal_cases import T0_MS
 
@@ -48,9 +51,9 @@ m2,Whatsminer M50S,whatsminer,127.0.0.2,rpc=4028,f1
 class World:
     """A hub's state and recorder on a clock moved by hand, and the watch over it."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "hub.toml").write_text(SITE)
-        (folder / "inventory.csv").write_text(INVENTORY)
+    def __init__(self, folder: Path, inventory: str = INVENTORY, site: str = SITE) -> None:
+        (folder / "hub.toml").write_text(site)
+        (folder / "inventory.csv").write_text(inventory)
         self.now_ms = T0_MS
         self.clock = Clock(lambda: self.now_ms, lambda: self.now_ms / 1000)
         self.journal: SqliteJournal = open_journal(folder / "data")
@@ -278,3 +281,58 @@ def test_a_mean_from_before_it_hashed_makes_no_weak_miner(world: World) -> None:
         world.heard("m1", hashrate_hs=40e12, hashrate_window_s=300.0)
         world.round()
     assert [body["what"] for body in world.events("ticket.opened")] == ["low hashrate"]
+
+
+def test_who_answers_as_another_miner_is_left_alone_until_it_is_itself_again(tmp_path: Path) -> None:
+    """Addresses were given anew: m1's is m2's now, and a board that nobody knows answers for m3."""
+    inventory = INVENTORY.splitlines()
+    named = [
+        f"{inventory[0]},serial,mac",
+        *(f"{row},SN{at},02:00:00:00:00:0{at}" for at, row in enumerate(inventory[1:], 1)),
+    ]
+    world = World(tmp_path, inventory="\n".join(named) + "\n")
+    asked: list[tuple[str, Tier]] = []
+    world.watch = WatchDuty(
+        world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, ask_soon=lambda *what: asked.append(what)
+    )
+    for _ in range(2):
+        world.heard("m1", serial="SN2", mac="02:00:00:00:00:02")
+        world.heard("m2", serial="SN2", mac="02:00:00:00:00:02")
+        world.round()
+    (ticket,) = world.events("ticket.opened")
+    assert ticket["what"] == "another machine" and "m2 answers at its address" in ticket["words"]
+    (held,) = world.events("owner.changed")
+    assert held["device"] == "hub/site/m1" and held["hands_off"]
+    assert bar(world.state, world.site, "hub/site/m1").startswith("m2 answers") and not bar(
+        world.state, world.site, "hub/site/m2"
+    )
+    assert asked == [("hub/site/m1", Tier.DAILY)] * 2, "its name is asked for again before the day is over"
+    for _ in range(2):
+        world.heard("m1", serial="SN1", mac="02:00:00:00:00:01")
+        world.heard("m2", serial="SN9", mac="02-00-00-00-00-02")
+        world.round()
+    assert [body["hands_off"] for body in world.events("owner.changed")] == [True, False]
+    assert [body["device"] for body in world.events("ticket.closed")] == ["hub/site/m1"]
+    assert not bar(world.state, world.site, "hub/site/m1"), "a MAC that fits is enough"
+    for _ in range(2):
+        world.heard("m1", serial="SN7", mac="02:00:00:00:00:77")
+        world.heard("m2", serial="SN1", mac="02:00:00:00:00:02")
+        world.round()
+    words = {body["device"][-2:]: body["words"] for body in world.events("ticket.opened")[1:]}
+    assert words["m1"].startswith(
+        "answers with serial number SN7 and MAC 02:00:00:00:00:77, the register says serial number SN1"
+    )
+    assert words["m2"] == "its MAC is its own, its serial number SN1 is that of m1"
+    assert not bar(world.state, world.site, "hub/site/m1"), "a new control board is no reason to leave it running"
+
+
+def test_another_party_s_miner_may_hash_where_its_owner_likes(tmp_path: Path) -> None:
+    inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
+    world = World(tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]'))
+    rule = PoolRule(frozenset({"ours.example:3333"}))
+    world.watch = WatchDuty(world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, lambda site: rule)
+    for _ in range(2):
+        for device in ("m1", "m2"):
+            world.heard(device, pool_url="stratum+tcp://theirs.example:3333", pool_user="x")
+        world.round()
+    assert [(body["device"], body["what"]) for body in world.events("ticket.opened")] == [("hub/site/m2", "wrong pool")]

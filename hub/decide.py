@@ -25,7 +25,7 @@ from miner_control.cold import Loop, heat_floor_w
 from miner_control.command import Command, Intent, Wake, command, intent_json
 from miner_control.fleet import Fleet, fleet_of
 from miner_control.guard import Heat, guard
-from miner_control.load import switch
+from miner_control.load import BESIDE, running_w, switch
 from miner_control.seen import seen_of
 from miner_control.tend import Tended, tend
 from scheduling.control import Decision, Overhead, Terms, step
@@ -126,6 +126,12 @@ def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float =
     return found
 
 
+def drawn_w(state: HubState, site: SiteState, fleet: Fleet) -> float:
+    """What the site draws at its meter as the hub believes it: miners, what they bring with them, and the loads that run."""
+    on = loads_on(state.snapshot, site.load_book, site.around.loads, fleet.now_ms)
+    return float(fleet.power_w.sum()) * site.overhead_factor + running_w(site.around.loads, on)
+
+
 def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided:
     """The control step for one site. Pure: the same state and instant, the same bytes."""
     fleet = fleet_at(state, site, now_ms, pace.stale_s)
@@ -133,7 +139,10 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
     loops = loops_at(site.around.loops, state.snapshot, air_c(state, now_ms), now_ms)
     heat_w = site.config.heat_least_w + sum(map(heat_floor_w, loops))
-    terms = Terms(site=site.key, overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor), heat_w=heat_w)
+    on = loads_on(state.snapshot, site.load_book, site.around.loads, now_ms)
+    beside_w = running_w(site.around.loads, on)
+    overhead = Overhead(site.overhead_factor, beside_w, site.feeder_factor, site.around.beside_w)
+    terms = Terms(site=site.key, overhead=overhead, heat_w=heat_w)
     # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.
     schedule = None if site.pulses.watching else site.schedule
     decision = step(now_ms, fleet, schedule, limits, terms, meters)
@@ -146,7 +155,8 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     reasons = {point.unit: point.reason for point in decision.set_points}
     for restraint in guarded.restraints:
         reasons |= {int(unit): f"{restraint.rule}: {restraint.reason}" for unit in restraint.units}
-    tended = _tended(state, site, fleet, guarded.allocation, reasons, loops, now_ms)
+    most_w = decision.corridor.high_w * (1.0 - terms.margin)
+    tended = _tended(site, fleet, guarded.allocation, reasons, loops, on, most_w)
     units, modes = tended.allocation.units.tolist(), tended.allocation.modes.tolist()
     restraints = (*guarded.restraints, *tended.restraints)
     intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
@@ -156,7 +166,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         "changes": changes,
         "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
         "position": state.position,
-        "overhead_seen": _overhead_seen(site, fleet, meters),
+        "overhead_seen": _overhead_seen(site, fleet, meters, on),
     }
     if site.around.loads:
         body["switches"] = [[one.load.key, one.on, one.reason] for one in tended.switchings]
@@ -170,22 +180,22 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
 
 
 def _tended(
-    state: HubState,
     site: SiteState,
     fleet: Fleet,
     proposed: Allocation,
     reasons: Mapping[int, str],
     loops: Sequence[Loop],
-    now_ms: int,
+    on: Mapping[str, bool | None],
+    most_w: float,
 ) -> Tended:
     """What loops and loads around the miners make of a proposal (`miner_control.tend`)."""
     loads = site.around.loads
     if not loads and not loops:
         return Tended(proposed, (), ())
     by_plan = np.array([reasons[unit].startswith("plan") for unit in proposed.units.tolist()], dtype=np.bool_)
-    on = loads_on(state.snapshot, site.load_book, loads, now_ms)
-    busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, now_ms))
-    return tend(fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=site.around.run_on_s)
+    busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, fleet.now_ms))
+    run_on_s = site.around.run_on_s
+    return tend(fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=run_on_s, most_w=most_w)
 
 
 def _command(now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: str, pace: Pace) -> Command:
@@ -219,8 +229,11 @@ def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat
     return Heat(chip_c, known)
 
 
-def _overhead_seen(site: SiteState, fleet: Fleet, meters: Mapping[str, float]) -> float | None:
-    """Main meter over miners, where nearly all were heard and next to nothing is under way; else nothing is learnt.
+def _overhead_seen(
+    site: SiteState, fleet: Fleet, meters: Mapping[str, float], on: Mapping[str, bool | None]
+) -> float | None:
+    """Main meter less the known loads, over miners, where nearly all were heard and next to nothing is under way; else nothing
+    is learnt, nor while nobody knows whether a load with power of its own is on: it would be counted twice.
 
     Nor while most of them sleep: what is always on (cooling, standby, the transformer) would then be taken for a share.
     """
@@ -231,5 +244,8 @@ def _overhead_seen(site: SiteState, fleet: Fleet, meters: Mapping[str, float]) -
         return None
     pending = float((fleet.wanted != fleet.mode).mean())
     ramping = fleet.tally()["ramping"] / len(fleet)
+    loads = [load for load in site.around.loads if load.kind in BESIDE and load.power_w > 0]
+    if any(on[load.name] is None for load in loads):
+        return None
     calm = float(fleet.fresh.mean()) >= HEARD_SHARE and pending + ramping <= MOVING_SHARE
-    return main_w / miners_w if calm else None
+    return (main_w - running_w(loads, on)) / miners_w if calm else None

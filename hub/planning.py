@@ -43,7 +43,7 @@ def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[
         market=MARKET,
         hashprice=HASHPRICE,
         feeder_cap_w={feeder.name: feeder.cap_w for feeder in site.config.feeders},
-        overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor),
+        overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor, site.around.beside_w),
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,

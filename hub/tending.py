@@ -13,7 +13,17 @@ from hub.loops import FRESH_S, Watched, watched
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Reading
 from miner_control.cold import Loop
-from miner_control.load import OUTPUT, Load, LoadBook, LoadKind, check_loads, output_metrics, output_state
+from miner_control.load import (
+    OUTPUT,
+    Floats,
+    Load,
+    LoadBook,
+    LoadKind,
+    check_loads,
+    output_metrics,
+    output_state,
+    shares_w,
+)
 from miner_control.miner import Miner
 from miner_control.register import Register
 from telemetry.snapshot import Snapshot
@@ -25,6 +35,8 @@ class Around:
 
     loads: tuple[Load, ...] = ()
     loops: tuple[Watched, ...] = ()
+    beside_w: Floats | None = None
+    """What each unit's running brings of the loads, shape [N]; None where no load's power is known."""
     run_on_s: float = 300.0
 
     @cached_property
@@ -67,7 +79,7 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     faults += check_loads(loads)
     if faults:
         raise ConfigError(faults)
-    return Around(tuple(loads), tuple(loops), site.run_on_s / site.pace)
+    return Around(tuple(loads), tuple(loops), _beside_w(loads, index), site.run_on_s / site.pace)
 
 
 def moved(before: Around, site: Site, register: Register, index: Mapping[str, int]) -> Around:
@@ -76,16 +88,23 @@ def moved(before: Around, site: Site, register: Register, index: Mapping[str, in
         return before
     loads = {part.name: _feeds(part.serves, register) for part in site.loads}
     loops = {spec.name: _feeds(spec.serves, register) for spec in site.loops}
+    again = tuple(
+        replace(load, feeds=frozenset(m.device for m in loads[load.name]), feeder=_feeder(loads[load.name]))
+        for load in before.loads
+    )
     return replace(
         before,
-        loads=tuple(
-            replace(load, feeds=frozenset(m.device for m in loads[load.name]), feeder=_feeder(loads[load.name]))
-            for load in before.loads
-        ),
+        loads=again,
         loops=tuple(
             replace(one, loop=replace(one.loop, units=_units(loops[one.loop.name], index))) for one in before.loops
         ),
+        beside_w=_beside_w(again, index),
     )
+
+
+def _beside_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats | None:
+    found = shares_w(loads, index)
+    return found if bool(found.any()) else None
 
 
 def _feeds(served: Served, register: Register) -> list[Miner]:

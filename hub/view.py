@@ -15,7 +15,7 @@ from hub import sight
 from hub.bars import bar as barred
 from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import binned, steps
-from hub.decide import fleet_at, limits_at
+from hub.decide import drawn_w, fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.holds import HoldBook
 from hub.learnt import envelope_json, learnt_lines, usual_json
@@ -335,7 +335,7 @@ class LiveView:
     def _available(self, site: SiteState, fleet: Fleet, now_ms: int) -> Availability:
         config, cap = self._hub.rooms.config, cap_at(limits_at(self._hub.rooms.state, site, now_ms), site.key, now_ms)
         since_ms = site.standing.asked(now_ms).since_ms
-        room_w = float("inf") if cap is None else cap.power_w - float(fleet.power_w.sum()) * site.overhead_factor
+        room_w = float("inf") if cap is None else cap.power_w - drawn_w(self._hub.rooms.state, site, fleet)
         notice_s = config.control.tick_s / 2 + WIRE_S
         rate = site.config.inrush_w_per_s
         return available(sight.units_of(fleet, since_ms, site), now_ms, notice_s=notice_s, room_w=room_w, rate=rate)

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kernel.errors import Fault, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Receipt, Unsupported
 from miner_control.command import Command, Intent, SwitchLoad, command
 from miner_control.envelope import Envelope, Mode, Provenance
 from telemetry.source import Tier
+
+Floats = NDArray[np.float64]
 
 
 class LoadKind(StrEnum):
@@ -30,6 +35,8 @@ class LoadKind(StrEnum):
 
 
 COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
+BESIDE: Final = COOLING | {LoadKind.HEATER}
+"""What draws power of its own: a socket's or contactor's is that of the miners behind it."""
 FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
 DEADLINE_S: Final = 30.0
 OUTPUT: Final = "output"
@@ -41,8 +48,8 @@ class Load:
     """One switched load, with a key of its own (`hub/site/name`): the outputs of one PDU are commanded apart.
 
     `device` is the key of the switching device, `index` the output on it (from 1) in its `group` (`socket`, `pdu02`; the
-    kind's own name where empty); `power_w` what it draws when on. `feeds` are the miners behind it (a socket or contactor)
-    or those it cools or warms (a pump, fan or heater).
+    kind's own name where empty); `power_w` what it draws itself when on, behind the site's meter. `feeds` are the miners
+    behind it (a socket or contactor) or those it cools or warms (a pump, fan or heater).
     """
 
     name: str
@@ -89,6 +96,22 @@ def check_loads(loads: Sequence[Load]) -> list[Fault]:
         if load.kind in COOLING and not load.feeds:
             faults.append(Fault(f"load {load.name}", "cools nobody", "Name the miners it cools in `feeds`"))
     return faults
+
+
+def running_w(loads: Iterable[Load], on: Mapping[str, bool | None]) -> float:
+    """What the loads draw now beside the miners; one of which nobody knows counts as on."""
+    return sum(load.power_w for load in loads if load.kind in BESIDE and on.get(load.name) is not False)
+
+
+def shares_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats:
+    """What each miner's running brings with it of the cooling that it needs, in watts by unit, shape [N]: the power of a
+    pump or fan in equal parts on those it serves. Exact where they run together; `index` is device key to unit."""
+    found = np.zeros(len(index))
+    for load in loads:
+        units = [index[device] for device in load.feeds if device in index]
+        if load.kind in COOLING and load.power_w > 0 and units:
+            np.add.at(found, units, load.power_w / len(units))
+    return found
 
 
 def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:

@@ -6,6 +6,7 @@ not wake for cold, damp or missing flow is held, and a loop that is too cold is 
 plan's own sleeps those that heat needs; a sleep for an order or a limit is never held back.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from miner_control.allocate import Allocation
 from miner_control.cold import Loop, hold_wakes, less, staged_sleep, wake_fault
 from miner_control.fleet import ASLEEP, Bools, Fleet, Ints
 from miner_control.guard import Restraint
-from miner_control.load import Load, LoadKind, after_shed, before_wake
+from miner_control.load import COOLING, Load, LoadKind, after_shed, before_wake
 
 WARM_ENOUGH_K = 3.0
 PRE_WARM = "pre-warm"
@@ -49,11 +50,14 @@ def tend(
     by_plan: Bools,
     busy: frozenset[str] = frozenset(),
     run_on_s: float = 300.0,
+    most_w: float = math.inf,
 ) -> Tended:
     """`on` by load name (None: not known); `by_plan` marks the changes that only the plan asks for, shape of
-    `proposed.units`; `busy` names the loads whose switching is under way; `run_on_s`: cooling runs on so long."""
+    `proposed.units`; `busy` names the loads whose switching is under way; `run_on_s`: cooling runs on so long; `most_w` is
+    what the site may draw, as `proposed.power_w` counts it, loads that run already included."""
     restraints: list[Restraint] = []
     allocation = _heat_kept(fleet, proposed, loops, by_plan, restraints)
+    allocation = _with_room(fleet, allocation, loads, on, most_w, restraints)
     wakes = allocation.units[(fleet.wanted[allocation.units] == ASLEEP) & (allocation.modes > ASLEEP)]
     waking = frozenset(fleet.devices[unit] for unit in wakes.tolist())
     switchings: list[Switching] = []
@@ -81,6 +85,44 @@ def _heat_kept(
     if not staying:
         return proposed
     return less(fleet, proposed, ~np.isin(proposed.units, np.concatenate(staying)))
+
+
+def _with_room(
+    fleet: Fleet,
+    proposed: Allocation,
+    loads: Sequence[Load],
+    on: Mapping[str, bool | None],
+    most_w: float,
+    restraints: list[Restraint],
+) -> Allocation:
+    """A pump or fan that must start before miners wake is not free: where there is no room for both, so many fewer of its
+    miners wake, the least efficient first left asleep; where there is none for the load, none of them."""
+    allocation, starting_w = proposed, 0.0
+    for load in loads:
+        if load.kind not in COOLING or load.power_w <= 0 or on.get(load.name) is not False:
+            continue
+        wakes = (fleet.wanted[allocation.units] == ASLEEP) & (allocation.modes > ASLEEP)
+        fed = np.array([fleet.roster.index[device] for device in load.feeds], dtype=np.int64)
+        served = np.flatnonzero(wakes & np.isin(allocation.units, fed))
+        if not len(served):
+            continue
+        short_w = allocation.power_w + starting_w + load.power_w - most_w
+        if short_w > 0:
+            units, modes = allocation.units[served], allocation.modes[served]
+            group = fleet.roster.group[units]
+            power_w = fleet.roster.mode_power_w[group, modes]
+            order = np.argsort(fleet.roster.mode_hashrate_hs[group, modes] / power_w, kind="stable")
+            freed_w = np.cumsum(power_w[order] - fleet.settled_w[units[order]])
+            left = served[order[: int(np.searchsorted(freed_w, short_w)) + 1]]
+            words = f"{load.name} draws {load.power_w:.0f} W and must start first: no room for both"
+            restraints.append(Restraint("room for cooling", words, allocation.units[left]))
+            kept = np.ones(len(allocation.units), dtype=np.bool_)
+            kept[left] = False
+            allocation = less(fleet, allocation, kept)
+            if len(left) == len(served):
+                continue
+        starting_w += load.power_w
+    return allocation
 
 
 def _cooling_first(

@@ -27,11 +27,16 @@ SHORT_S = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners."""
+    """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners.
+
+    `site_fixed_w` is what the known loads beside the miners draw now; `beside_w[n]` is what each unit's running brings of
+    them (`miner_control.load.shares_w`), and what a plan counts them by. None: no load is known.
+    """
 
     site_factor: float = 1.0
     site_fixed_w: float = 0.0
     feeder_factor: float = 1.0
+    beside_w: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ def step(
 
     corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)])
     wish_w, reason = _wish(now_ms, schedule, settled_w)
+    wish_w = _with_loads_of_now(fleet, wish_w, settled_w, overhead)
     believed_w = float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w
     high_w = max(corridor.low_w, _aim(corridor.high_w, terms, meters.get(terms.site), believed_w))
     target_w = min(max(wish_w, corridor.low_w), high_w)
@@ -201,6 +207,24 @@ def _wish(now_ms: int, schedule: Schedule | None, settled_w: float) -> tuple[flo
     return (settled_w, "no plan covers this instant: hold") if found is None else (found[0], f"plan: {found[1]}")
 
 
+def _with_loads_of_now(fleet: Fleet, wish_w: float, settled_w: float, overhead: Overhead) -> float:
+    """What the plan asks for, as the meter will show it with the loads that run now.
+
+    The plan counts a load by its miners' shares, the meter as on or off: a pump that runs on after its miners sleep is no
+    reason to put others to sleep, and one that does not run yet none to wake more. So the plan's difference to the settled
+    miners is kept, less the part of it that goes into the shares of those who would change.
+    """
+    if overhead.beside_w is None or wish_w == settled_w:
+        return wish_w
+    on, factor = fleet.wanted >= 0, overhead.site_factor
+    planned_w = float(fleet.settled_w.sum()) * factor + float(overhead.beside_w[on].sum())
+    moving = ~on if wish_w > planned_w else on
+    group = fleet.roster.group
+    normal_w = float(fleet.roster.mode_power_w[group, fleet.roster.normal[group]][moving].sum())
+    rate = float(overhead.beside_w[moving].sum()) / normal_w if normal_w > 0 else 0.0
+    return settled_w + (wish_w - planned_w) * factor / (factor + rate)
+
+
 def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float) -> float:
     """What to aim at below a cap: the margin, and where a fresh meter stands above it, what the miners do not explain."""
     unseen_w = 0.0 if meter_w is None or meter_w <= cap_w else max(0.0, meter_w - believed_w)
@@ -227,7 +251,9 @@ def _phase_caps(
 
 
 def _heat(terms: Terms) -> list[Proposal]:
-    heat = Proposal(terms.heat_w, float("inf"), Priority.CONTRACT, "heat duty", "least power that heat needs")
+    # A pump's power warms nobody: the miners have to draw it beside the loads.
+    least_w = terms.heat_w + terms.overhead.site_fixed_w
+    heat = Proposal(least_w, float("inf"), Priority.CONTRACT, "heat duty", "least power that heat needs")
     return [heat] if terms.heat_w > 0 else []
 
 

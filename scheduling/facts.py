@@ -122,10 +122,17 @@ def problem_of(
     facts["limits"] = "; ".join(f"{one.rule} {one.power_w:.0f} W {one.span}" for one in active) or "none"
     stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
+    # A load's share is in its miners' power for the site; where it hangs is not known, so it takes no room on a feeder.
+    beside_w = np.zeros(len(fleet)) if numbers.overhead.beside_w is None else numbers.overhead.beside_w
+    on, ours = fleet.wanted >= 0, fleet.can_command
+    beside_by_feeder = np.bincount(branches.of_unit[ours], weights=beside_w[ours], minlength=len(names))
 
     seconds = np.diff(slots.edges_ms) / MS_PER_S
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
-    settled_w = float(fleet.settled_w.sum()) * factor + fixed_w
+    settled_w = float(fleet.settled_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
+    stuck_beside_w = float(beside_w[on & ~ours].sum())
+    if bool(beside_w.any()):
+        facts["loads"] = f"{beside_w.sum():.0f} W of pumps and fans, counted with the miners that they serve"
     has_demand = any(component.kind is Kind.DEMAND for component in tariff.components)
     month_share = demand_share(slots, now_ms, tariff.zone) if has_demand else 0.0
     if has_demand:
@@ -134,9 +141,9 @@ def problem_of(
         )
     site = Site(
         import_cap_w=np.minimum(numbers.import_cap_w, around.cap_w),
-        other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor),
+        other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor + stuck_beside_w),
         feeder_names=names,
-        feeder_cap_w=room * factor,
+        feeder_cap_w=room * factor + beside_by_feeder[:, None],
         ramp_w=ramp,
         power_now_w=settled_w if meter_w is None else meter_w,
         energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
@@ -232,6 +239,9 @@ def _groups(
     if not bool(ours.all()):
         facts["not planned"] = f"{int((~ours).sum())} units cannot be commanded: counted with {stuck_w.sum():.0f} W"
     units = np.bincount(group[ours], minlength=count)
+    shares = numbers.overhead.beside_w
+    beside_w = np.zeros(count) if shares is None else np.bincount(group[ours], weights=shares[ours], minlength=count)
+    beside_w = np.divide(beside_w, units, out=np.zeros(count), where=units > 0)
     is_on = ours & (fleet.wanted >= 0)
     on_now = np.bincount(group[is_on], minlength=count)
 
@@ -258,7 +268,7 @@ def _groups(
         names=branches.group_names,
         units=units,
         mode_names=tuple(mode.name for mode in names),
-        mode_power_w=roster.mode_power_w[kind] * factor,
+        mode_power_w=roster.mode_power_w[kind] * factor + beside_w[:, None],
         mode_hashrate_hs=roster.mode_hashrate_hs[kind],
         sleep_w=roster.sleep_w[kind] * factor,
         start_cost=np.full(count, numbers.start_cost),

@@ -61,7 +61,8 @@ class Served(Part):
 
 class LoadPart(Part):
     """A switched load that is no miner. `device` is the container, PDU or relay that switches it, `group` and `index` its
-    output there (`socket`, `pdu02`, `pump`; where left out, the kind's own name, and `output` of one of `switches`)."""
+    output there (`socket`, `pdu02`, `pump`; where left out, the kind's own name, and `output` of one of `switches`).
+    `power_w` is what it draws itself behind the site's meter; left out, it is part of the learnt overhead."""
 
     name: Name
     kind: Literal["socket", "contactor", "pump", "fan", "heater"]

@@ -9,6 +9,7 @@ import pytest
 
 from grid.dispatch import Authority
 from hub.config import load
+from hub.decide import Pace, decide
 from hub.live import Running, start
 from hub.loops import loops_at
 from hub.replay import replay_folder
@@ -168,6 +169,30 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     assert [(one.supply_c, one.flow_ok, one.pressure_bar) for one in now()] == [(None, None, None)] * 2, (
         "old words are none"
     )
+
+
+def test_a_load_of_known_power_is_not_learnt_as_overhead(tmp_path: Path) -> None:
+    """Main meter = 1.04 x miners + pump: the share that is learnt is 1.04, and nothing while nobody knows of the pump."""
+    load_text = """]
+loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2000, serves = { feeders = ["f1"] } }"""
+    state = with_points(tmp_path, load_text)
+    site, now_ms = state.sites["alatau/north"], system_clock().now_ms()
+    for device in site.roster.devices:
+        values = {"state": "hashing", "mode": "normal", "power_w": 3000.0, "hashrate_hs": 2e14}
+        state.snapshot.hear(Reading(device, "miner", now_ms - 1000, values))
+    assert site.main is not None
+    state.traces[site.main].add(now_ms - 500, 1.04 * 12_000.0 + 2_000.0)
+
+    def seen() -> float | None:
+        found: float | None = decide(state, site, now_ms, Pace(60.0, 60.0)).body["overhead_seen"]
+        return found
+
+    assert seen() is None, "is it on?"
+    state.snapshot.hear(Reading("alatau/north/yard", "switch", now_ms - 1000, {"output_2_state": "on"}))
+    assert seen() == pytest.approx(1.04)
+    assert site.around.beside_w is not None and site.around.beside_w.sum() == pytest.approx(2000.0)
+    state.snapshot.hear(Reading("alatau/north/yard", "switch", now_ms - 900, {"output_2_state": "off"}))
+    assert seen() == pytest.approx(1.04 + 2_000.0 / 12_000.0)
 
 
 def test_loops_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:

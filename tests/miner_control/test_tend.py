@@ -9,7 +9,7 @@ from kernel.reading import Reading
 from miner_control.allocate import Allocation
 from miner_control.cold import Loop
 from miner_control.fleet import ASLEEP, Fleet, Ints
-from miner_control.load import Load, LoadBook, LoadKind, output_state
+from miner_control.load import Load, LoadBook, LoadKind, output_state, running_w, shares_w
 from miner_control.tend import Tended, tend
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster, seen
 
@@ -127,3 +127,34 @@ def test_outputs_as_makers_tell_them():
     assert output_state(told, "fan", 1) is None
     assert [output_state(told, "pdu01", at) for at in (1, 2, 3)] == [True, False, None]
     assert output_state(told, "pdu02", 1) is False and output_state(told, "pdu03", 1) is None
+
+
+def test_a_pump_that_must_start_first_is_not_free():
+    """Six miners of 3 kW and a pump of 2 kW: under a cap of 11.5 kW three wake, under one of 2 kW nobody and no pump."""
+    found = replace(standing(6), settled_w=np.full(6, 20.0))
+    proposed = replace(asked(found, [0, 1, 2, 3, 4, 5], 1), power_w=6 * 3000.0)
+
+    def under(most_w: float, on: bool | None) -> Tended:
+        marks, states = np.ones(6, dtype=np.bool_), {"pump-1": on, "heater-1": False}
+        return tend(found, proposed, [PUMP, HEATER], states, [LOOP], by_plan=marks, most_w=most_w)
+
+    told = under(11_500.0, False)
+    assert [(one.rule, len(one.units)) for one in told.restraints] == [("room for cooling", 3), ("cooling first", 3)]
+    assert [one.load.name for one in told.switchings] == ["pump-1"]
+    assert told.allocation.power_w <= 11_500.0 - 2000.0
+    none = under(2_000.0, False)
+    assert none.switchings == () and len(none.allocation.units) == 0 and none.restraints[0].rule == "room for cooling"
+    assert [one.rule for one in under(20_500.0, False).restraints] == ["cooling first"], "room for both"
+    assert under(18_500.0, True).restraints == () and len(under(18_500.0, True).allocation.units) == 6, (
+        "it runs already"
+    )
+
+
+def test_what_runs_beside_the_miners_is_counted_once():
+    socket = Load("plug", LoadKind.SOCKET, "h/s/c1", 3, "f1", 3000.0, frozenset({WHO.devices[0]}))
+    fan = Load("fan-1", LoadKind.FAN, "h/s/c1", 2, "f1", 900.0, frozenset(list(WHO.devices)[:3]))
+    loads = [PUMP, fan, HEATER, socket]
+    assert running_w(loads, {"pump-1": True, "fan-1": False, "heater-1": None, "plug": True}) == 2000.0 + 9000.0
+    shares = shares_w(loads, WHO.index)
+    assert shares.sum() == pytest.approx(2900.0), "a socket's power is its miner's, a heater runs when it is cold"
+    assert shares.tolist() == pytest.approx([2000 / 6 + 300] * 3 + [2000 / 6] * 3)

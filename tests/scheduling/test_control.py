@@ -261,3 +261,76 @@ def test_an_overloaded_phase_is_relieved_by_its_own_units_and_the_reason_names_i
     told = {point.unit: point.reason for point in decision.set_points}
     assert all(told[int(unit)].startswith("feeder f0 l2: phase") for unit in lowered)
     assert np.all(per_phase(found.roster, settled)[0] <= [limit.power_w for limit in limits])
+
+
+# --- loads beside the miners ------------------------------------------------------------------------------------------
+
+
+def half_cooled(units: int = 20, pump_w: float = 10_000.0) -> np.ndarray:
+    """A pump that serves the second half of the miners."""
+    return np.where(np.arange(units) < units // 2, 0.0, pump_w / (units // 2))
+
+
+def plan_of(power_w: float) -> Schedule:
+    return Schedule("plan", np.array([NOW, NOW + HOUR], dtype=np.int64), np.array([power_w]), ("hash pays",))
+
+
+def test_a_load_is_in_the_problem_with_its_miners_and_once():
+    units, asked = fleet(20)
+    overhead = Overhead(1.05, 0.0, 1.0, half_cooled())
+    problem = problem_of(replace(NUMBERS, overhead=overhead), units, asked.since_ms, tariff(), curves(), [], NOW)
+    bare = problem_of(replace(NUMBERS, overhead=Overhead(1.05)), units, asked.since_ms, tariff(), curves(), [], NOW)
+    more_w = problem.groups.mode_power_w - bare.groups.mode_power_w
+    assert (problem.groups.units * more_w[:, 1]).sum() == pytest.approx(10_000.0), "with all on the whole pump"
+    assert (more_w[:, 1:] == more_w[:, :1]).all(), "whatever their mode"
+    assert problem.groups.sleep_w.tolist() == bare.groups.sleep_w.tolist()
+    assert problem.site.power_now_w - bare.site.power_now_w == pytest.approx(10_000.0)
+    assert problem.site.other_load_w.tolist() == bare.site.other_load_w.tolist()
+    assert "10000 W" in problem.facts["loads"]
+    assert len(problem.site.feeder_names) == 2
+
+
+def test_a_load_takes_no_room_on_its_miners_feeder():
+    """Nobody said where it hangs: a feeder that is full of miners stays so in the plan."""
+    units, asked = fleet(20)
+    caps = dict.fromkeys(units.roster.feeder_names, 40000.0)
+    bare = replace(NUMBERS, feeder_cap_w=caps)
+    full = replace(bare, overhead=Overhead(1.0, 0.0, 1.0, half_cooled()))
+    rooms = [
+        problem_of(one, units, asked.since_ms, tariff(), curves(), [], NOW).site.feeder_cap_w.sum(axis=0)[0]
+        for one in (bare, full)
+    ]
+    assert rooms[1] - rooms[0] == pytest.approx(10_000.0)
+
+
+def test_a_pump_that_runs_on_puts_nobody_to_sleep():
+    """The cooled half sleeps, as planned; its pump runs on for minutes."""
+    units, _ = fleet(20)
+    asleep = np.arange(20) >= 10
+    resting = replace(
+        units, mode=np.where(asleep, -1, 1).astype(np.int8), wanted=np.where(asleep, -1, 1).astype(np.int8),
+        settled_w=np.where(asleep, 25.0, units.settled_w), power_w=np.where(asleep, 25.0, units.power_w),
+    )  # fmt: skip
+    planned_w = float(resting.settled_w.sum())
+    for pump_w in (10_000.0, 0.0):
+        terms = Terms(site=SITE, overhead=Overhead(1.0, pump_w, 1.0, half_cooled()))
+        decision = step(NOW, resting, plan_of(planned_w), [limit(90_000.0)], terms)
+        assert len(decision.set_points) == 0 and decision.expected_w == pytest.approx(planned_w + pump_w)
+
+
+def test_a_cap_counts_the_loads_that_run():
+    units, _ = fleet(20)
+    miners_w = float(units.settled_w.sum())
+    terms = Terms(site=SITE, overhead=Overhead(1.0, 10_000.0, 1.0, half_cooled()))
+    cap_w = miners_w + 2_000.0
+    decision = step(NOW, units, plan_of(miners_w + 10_000.0), [limit(cap_w)], terms)
+    assert decision.expected_w <= cap_w and len(decision.set_points) > 0, "the pump is in what is capped"
+    free = step(NOW, units, plan_of(miners_w + 10_000.0), [limit(cap_w + 10_000.0)], terms)
+    assert len(free.set_points) == 0, "and in what is planned"
+
+
+def test_a_pump_keeps_nobody_warm():
+    units, _ = fleet(20)
+    terms = Terms(site=SITE, overhead=Overhead(1.0, 30_000.0, 1.0, half_cooled()), heat_w=20_000.0)
+    decision = step(NOW, units, plan_of(0.0), [], terms)
+    assert decision.expected_w - 30_000.0 >= 20_000.0 - 3_500.0, "to within one miner"

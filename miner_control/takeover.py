@@ -101,6 +101,7 @@ _SCHEDULES: Final[Mapping[str, str]] = {
     "autotuner": "the firmware's autotuner",
     "throttle": "the firmware's own throttling",
     "schedule": "the firmware's own schedule",
+    "time_randomized": "Whatsminer's random delay of starts and stops",
 }
 
 

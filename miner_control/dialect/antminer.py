@@ -39,6 +39,8 @@ _JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'
 _MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
 _SLEEP = 1
 _CONF_LIFE_MS = 60_000
+# What the maker's own page sends its JSON as; some releases look at it.
+_AS_THE_PAGE = {"Content-Type": "text/plain;charset=UTF-8"}
 _KEPT = (
     "bitmain-fan-ctrl",
     "bitmain-fan-pwm",
@@ -193,7 +195,8 @@ class Antminer:
         if level is not None:
             body["freq-level"] = level
         body |= {"miner-mode": mode, "bitmain-work-mode": str(mode), "pools": list(pools or conf["pools"])}
-        return _receipt((yield _cgi(access, "POST", "set_miner_conf", orjson.dumps(body), writes=True)))
+        sent = orjson.dumps(body)
+        return _receipt((yield _cgi(access, "POST", "set_miner_conf", sent, writes=True, headers=_AS_THE_PAGE)))
 
     def _gather(self, access: Access, answers: dict[str, Any], tier: Tier) -> Talk:
         memory = access.memory

@@ -19,6 +19,7 @@ _SERIES = re.compile(r"antminer\s+([A-Z]+)(\d*)", re.IGNORECASE)
 _GHS_MEANS: Mapping[str, tuple[float, float]] = {
     "L3": (0.0, 1e6), "L": (200.0, 1e6), "D3": (0.0, 1e6), "E3": (0.0, 1e6), "E": (50.0, 1e6),
     "B3": (0.0, 1.0), "Z9": (0.0, 1e3), "Z11": (0.0, 1e3), "Z": (1.0, 1e3),
+    "X": (0.01, 1e3),
 }  # fmt: skip
 _PCB_KEYS = tuple(f"temp_pcb{index}" for index in range(1, 17))
 _CHIP_KEYS = tuple(f"temp_chip{index}" for index in range(1, 17))

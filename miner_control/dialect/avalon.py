@@ -32,6 +32,7 @@ from miner_control.driver import Access, Answer, Request
 from miner_control.miner import State
 from telemetry.source import Tier
 
+_STATISTICS = ("estats", "stats", "litestats")
 _WORK_MODE = re.compile(r"WORKMODE\[(\d+)\]")
 _UNKNOWN = "14"
 _AHEAD_S = 5
@@ -55,11 +56,12 @@ class Avalon:
         commands = ("summary", stats) if tier is Tier.FAST else ("summary", stats, "pools")
         answers = yield from gather(access, commands, again=tier is Tier.DAILY)
         if not avalon_text.figures(answers):
-            # Some firmwares answer one of the two with an empty text, or not at all: the other one from now on.
-            other = "stats" if stats == "estats" else "estats"
-            yield from also(access, answers, other)
-            if avalon_text.figures(answers):
-                access.memory["stats"] = other
+            # Some firmwares answer one of them with an empty text, or not at all: another one from now on.
+            for other in _STATISTICS:
+                if other != stats and not avalon_text.figures(answers):
+                    yield from also(access, answers, other)
+                    if avalon_text.figures(answers):
+                        access.memory["stats"] = other
         if tier is Tier.DAILY:
             yield from also(access, answers, "version")
         self._remember(access, answers, now_ms)

@@ -27,7 +27,8 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([\[{])\s*,"), r"\1"),
     (re.compile(r'(?<=[,{])\s*""(?=\w)'), '"'),
     (re.compile(r'("\s*:)(?=\s*[,}])'), r"\1null"),
-    (re.compile(r":\s*([-+]?)(?:inf(?:inity)?|nan)\b", re.IGNORECASE), ":null"),
+    # Never within a text: the worker of a pool may be called nan.
+    (re.compile(r'("\s*:|[\[,])\s*[-+]?(?:inf(?:inity)?|nan)(?=\s*[,}\]])', re.IGNORECASE), r"\1null"),
     (re.compile(r'"\s*\n?\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
 )
 _CONTROL = re.compile(r"[\x00-\x1f]")

@@ -23,9 +23,9 @@ _ASKED: Mapping[str, Intent] = {"InstallFirmware": InstallFirmware("", ""), "Rol
 _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     "antminer": (
         "cgminer RPC 4028, else CGI 80",
-        "CGI 80 with digest",
+        "CGI 80 with digest; before 2020 as a form",
         "firmware's estimate (`new_api`), older models none",
-        "work mode 1 in `stats` or the configuration, and no rate",
+        "work mode 1 (before 2020: 254) in `stats` or the configuration, and no rate",
     ),
     "whatsminer": (
         "cgminer RPC 4028",
@@ -33,7 +33,12 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
         "supply",
         "`mineroff` true in `status`",
     ),
-    "whatsminer_v3": ("RPC 4433, length-framed", "RPC 4433, signed with salt and time", "supply", "`working` false"),
+    "whatsminer_v3": (
+        "RPC 4433, length-framed",
+        "RPC 4433, signed with salt and time",
+        "supply",
+        "`working` false, and no error that stops it",
+    ),
     "luxos": (
         "cgminer RPC 4028",
         "RPC 4028, one session a miner",
@@ -54,9 +59,9 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     ),
     "avalon": (
         "cgminer RPC 4028, bracket text",
-        "RPC 4028 `ascset`, by the miner's own clock",
-        "supply",
-        "`SoftOFF` set and idle",
+        "RPC 4028 `ascset`, by the miner's own clock; A10: boards off, reboot",
+        "supply; A10: behind it",
+        "`SoftOFF` set and idle; A10: boards without power, and told here",
     ),
     "epic": (
         "HTTP 4028",

@@ -75,6 +75,9 @@ class Whatsminer:
             except DecodeError:
                 # As above.
                 pass
+            if not whatsminer_summary.tells_boards(answers):
+                # The newer name of the same.
+                yield from also(access, answers, "edevs")
             for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
                 yield from also(access, answers, command)
         return whatsminer_summary.without_fans(access.memory, whatsminer_summary.decode(answers, tier))

@@ -55,12 +55,22 @@ def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _section(answers: Mapping[str, Any], command: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a section, told flat or within the message."""
+    return cgminer.section(answers.get(command) or {}, name) or cgminer.section(message(answers, command), name)
+
+
 def _summary(answers: Mapping[str, Any]) -> dict[str, Any]:
     document = answers.get("summary")
     listed = document.get("SUMMARY") if document else None
     if isinstance(listed, list) and listed and isinstance(listed[0], dict):
         return listed[0]
-    return message(answers, "summary")
+    return next(iter(_section(answers, "summary", "SUMMARY")), message(answers, "summary"))
+
+
+def tells_boards(answers: Mapping[str, Any]) -> bool:
+    """Whether any answer lists boards."""
+    return bool(_section(answers, "devs", "DEVS") or _section(answers, "edevs", "DEVS"))
 
 
 def doubtful(answers: Mapping[str, Any]) -> bool:
@@ -88,8 +98,8 @@ def without_fans(memory: dict[str, Any], values: Values) -> Values:
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of a Whatsminer is in them."""
     summary, status = _summary(answers), message(answers, "status")
-    devs = cgminer.section(answers.get("devs") or {}, "DEVS")
-    pool_entries = cgminer.section(answers.get("pools") or {}, "POOLS")
+    devs = _section(answers, "devs", "DEVS") or _section(answers, "edevs", "DEVS")
+    pool_entries = _section(answers, "pools", "POOLS")
     if not (summary or devs or pool_entries or any(message(answers, name) for name in answers)):
         refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
         raise DecodeError(

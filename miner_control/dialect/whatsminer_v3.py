@@ -69,6 +69,7 @@ class WhatsminerV3:
         else:
             yield from self._parts(access, answers)
             yield from _also(access, answers, "device_info", "get.device.info")
+            yield from _also(access, answers, "system_setting", "get.system.setting")
             self._remember(access, answers.get("device_info") or {}, now_ms)
         return without_fans(access.memory, whatsminer_v3_status.decode(answers, tier))
 

@@ -20,6 +20,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_max,
+    put_schedules,
     put_text,
     settle,
     truth,
@@ -99,6 +100,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     text = None if mode is None else str(mode).lower()
     put_text(values, "mode", _MODES.get(text, text) if text else None)
     _state(values, told, summary, miner)
+    late = _object(told, "time-randomized")
+    delays = {name: late_s for name in ("start", "stop") if (late_s := plain(late.get(name))) is not None}
+    put_schedules(values, tier, delays, {"time_randomized": {"enabled": any(delays.values()), **delays}})
     if tier is Tier.DAILY:
         _identity(values, told, miner)
     return settle(values, tier)

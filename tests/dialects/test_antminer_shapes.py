@@ -78,6 +78,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
         rpc("Antminer Z15 Pro", **{"GHS 5s": 0.000877, "GHS av": 0.00087, "total_rateideal": 848.99, "chain_rate1": "0.000292"}),
         {"hashrate_hs": 877 * K, "hashrate_nominal_hs": 848.99 * K},
     ),
+    "X5 writes KH/s": (rpc("Antminer X5", **{"GHS 5s": 212.4}), {"hashrate_hs": 212.4 * K}),
     "a unit of its own": (cgi("Antminer Z15", rate_5s=421.3, rate_unit="KSol/s", rate_ideal=420), {"hashrate_hs": 421.3 * K}),
     "a unit that nobody knows": (cgi("Antminer X", rate_5s=421.3, rate_unit="graphs"), {"hashrate_hs": Reason.NONSENSE}),
     "L7 writes MH/s under GHS": (rpc("Antminer L7", **{"GHS 5s": 9529.45, "GHS av": 9301.18}), {"hashrate_hs": 9529.45 * MH}),

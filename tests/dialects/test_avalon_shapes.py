@@ -130,6 +130,9 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
         told({"MM ID0": Q_PARTS.format(work="Off") + Q_REST.format(hot=0, fan=0, supply=ASLEEP_PS, now="0.00", off=2)}),
         {"state": "asleep"},
     ),
+    "by the light statistics alone": (
+        Play("avalon", {"litestats": told({"MM ID0": A1126}).table["stats"]}, joins=False), {"hashrate_hs": 66.55956 * TH},
+    ),
     "starting": (told({"MM ID0": A1346.format(work="In Init", off=0, now="0.00", supply="0 1199 1391 0 90 1393 100")},
                       summary={"Elapsed": 9000, "MHS 30s": 0.0}), {"state": "ramping"}),
 }  # fmt: skip

@@ -16,6 +16,10 @@ SHAPES = {
     "raw newline in a text": (b'{"Msg":"two\nlines","id":1}', {"Msg": "two lines", "id": 1}),
     "doubled quote": (b'{"x":1,""temp0":5}', {"x": 1, "temp0": 5}),
     "inf and nan": (b'{"a":inf,"b":-nan,"c":NaN,"d":1}', {"a": None, "b": None, "c": None, "d": 1}),
+    "a worker called nan": (
+        b'{"User":"acct:nan","a":[nan,1,-inf],"b":nan ,}',
+        {"User": "acct:nan", "a": [None, 1, None], "b": None},
+    ),
     "comma at the beginning": (b',{"a":1}\x00', {"a": 1}),
     "list shaped like a dict": (
         b'{"Msg":{"error_code":["110":"2024-01-01"]}}',

@@ -11,6 +11,7 @@ from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused
 from miner_control.command import PowerPercent, Sleep
 from miner_control.dialect.whatsminer_token import make_token, sealed
+from miner_control.takeover import own_schedules
 from telemetry.source import Tier
 from tests.dialects import fixtures, fixtures_more
 from tests.dialects.play import NOW_MS, Play, body_of
@@ -61,6 +62,17 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "summary as a message": (
         Play("whatsminer", {"summary": said(FLAT), "pools": fixtures.antminer()["pools"]}, joins=False),
         {"hashrate_hs": 123.107336 * TH, "hashrate_window_s": 60, "temp_inlet_c": 32, "temp_chip_max_c": 101.25, "power_w": 3593},
+    ),
+    "sections within messages, and boards by their newer name": (
+        Play("whatsminer", {"summary": said({"SUMMARY": [FLAT]}), "pools": said({"POOLS": fixtures.antminer()["pools"]["POOLS"]}),
+             "edevs": said({"DEVS": [{"Slot": 0, "Status": "Alive", "MHS av": 4e7, "Effective Chips": 117}]})}, joins=False),
+        {"hashrate_hs": 123.107336 * TH, "boards_hashing": 1, "chips_hashing": 117, "pool_state": "alive"},
+    ),
+    "in oil, by the older summary": (
+        v2(**{"MHS 5s": 69202822.25, "Fan Speed In": 0, "Fan Speed Out": 0, "Env Temp": 54.44, "Power Rate": 43.58, "Power": 2631,
+              "Chip Temp Max": 101.25, "Temperature": 55.69, "Factory GHS": 55525, "Power Limit": 2635, "Debug": ""}),
+        {"power_w": 2631, "power_limit_w": 2635, "hashrate_nominal_hs": 55.525 * TH, "temp_inlet_c": 54.44, "fan_max_rpm": 0,
+         "error_text": Reason.NOT_REPORTED},
     ),
     "figures as texts": (
         v2(**{"MHS av": "11763615.45", "Power": "3427 W", "Power Limit": "3600", "Temperature": "71.50", "Power Mode": "Low",
@@ -122,6 +134,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
               "board-tempurature": [61, "66.5"]}),
         {"temp_inlet_c": 24.5, "temp_board_max_c": 66.5},
     ),
+    "v3 with a nominal below zero": (v3(**{"factory-hash": -0.003}), {"hashrate_nominal_hs": Reason.NONSENSE}),
     "v3 cooled by water": (
         v3({"miner": miner("true", **{"eeprom-liquid-cooling": "1-1-1"})}, **{"fan-speed-in": 0, "fan-speed-out": 0}),
         {"fan_max_rpm": Reason.NOT_APPLICABLE, "model": "M63S++_VL50"},
@@ -155,6 +168,22 @@ def test_v3_with_its_process_down_is_asleep_in_a_fast_poll_too() -> None:
     play.table["get.device.info"] = {"code": -4, "msg": "no permission"}
     with pytest.raises(DecodeError, match="process is down"):
         play.read(Tier.FAST)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(10, 0), (0, 0)])
+def test_v3_tells_the_random_delay_it_puts_before_starts_and_stops(start: int, stop: int) -> None:
+    play = v3()
+    play.table["get.system.setting"] = {
+        "code": 0,
+        "msg": {"time-randomized": {"start": start, "stop": stop}, "web-pool": 1},
+    }
+    told = orjson.loads(play.read(Tier.SLOW)["schedules_json"])  # type: ignore[arg-type]
+    assert told == {"time_randomized": {"enabled": bool(start or stop), "start": start, "stop": stop}}
+    hands = own_schedules("x", told)
+    assert [hand.who for hand in hands] == (["Whatsminer's random delay of starts and stops"] if start else [])
+    del play.table["get.system.setting"]
+    unsaid = play.read(Tier.SLOW)["schedules_json"]
+    assert isinstance(unsaid, Missing) and unsaid.reason is Reason.NOT_REPORTED
 
 
 def test_fans_that_are_none_stay_none_in_the_fast_poll() -> None:

@@ -126,7 +126,8 @@ def allocate(
             may_wake = not bool(np.any(work.level < work.start))
             # Three-phase units get what single-phase ones were kept room for and did not take, in a second turn.
             for _ in range(1 if work.phase_cap_w is None else 3):
-                _up(work, target_w, caps, policy, may_wake)
+                if not _up(work, target_w, caps, policy, may_wake):
+                    break
         _fill(work, target_w, caps)
     units = np.flatnonzero(work.level != work.start)
     total_w = float(work.settled.sum())
@@ -228,12 +229,14 @@ def _join(parts: list[_Rungs]) -> _Rungs:
     )
 
 
-def _rungs_down(work: _Work) -> _Rungs:
-    """Every rung that may be sold. Where a measured unit draws less than the mode below would, that rung saves nothing."""
+def _rungs_down(work: _Work, among: Bools) -> _Rungs:
+    """Every rung of some units that may be sold. Where a measured unit draws less than the mode below would, that rung saves
+    nothing."""
     fleet, parts = work.fleet, []
+    may_fall = fleet.can_command & among
     path = work.settled.copy()
     for height in range(work.option.shape[1] - 2, -1, -1):
-        able = fleet.can_command & (work.level >= height) & (work.option[:, height] < path)
+        able = may_fall & (work.level >= height) & (work.option[:, height] < path)
         if height == 0:
             able &= fleet.may_sleep
         at = np.flatnonzero(able)
@@ -243,14 +246,29 @@ def _rungs_down(work: _Work) -> _Rungs:
     return _join(parts)
 
 
-def _rungs_up(work: _Work, policy: Policy, may_wake: bool) -> _Rungs:
-    """Every rung that may be bought. A unit that was on at the start may always be put back: that is no wake."""
+def _room_of_each_w(work: _Work, target_w: float, caps: Floats) -> Floats:
+    """What site, feeder and phases leave for one more rise of each unit alone, shape [N]."""
+    roster = work.fleet.roster
+    room_w = np.minimum(caps - per_feeder(roster, work.settled), target_w - float(work.settled.sum()))[roster.feeder]
+    if work.phase_cap_w is not None:
+        phase_w = _phase_room_w(work)
+        own_w = phase_w[roster.feeder, np.maximum(roster.phase, 0)]
+        room_w = np.minimum(room_w, np.where(roster.phase >= 0, own_w, 3.0 * phase_w.min(axis=1)[roster.feeder]))
+    return room_w
+
+
+def _rungs_up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> _Rungs:
+    """Every rung that may be bought. A unit that was on at the start may always be put back: that is no wake. Who has no
+    room for its next rung has none for the others."""
     fleet, parts = work.fleet, []
     top = int(work.rank.max(initial=0)) + 1
     asleep = work.level == ASLEEP
     first = np.where(work.start >= 0, 0, fleet.wake_mode)
     may_rise = fleet.can_command & (~asleep | (fleet.may_wake & may_wake) | (work.start >= 0))
     path = work.settled.copy()
+    following = np.minimum(np.where(asleep, first, work.level + 1) + 1, work.option.shape[1] - 1)
+    next_w = work.option[np.arange(len(path)), following] - path
+    may_rise &= next_w <= _room_of_each_w(work, target_w, caps)
     for height in range(work.option.shape[1] - 1):
         able = may_rise & (fleet.ceiling >= height) & (work.level < height) & (~asleep | (height >= first))
         able &= work.option[:, height + 1] > path
@@ -291,15 +309,15 @@ def _prefix(fleet: Fleet, rungs: _Rungs, lane: Ints, amount_w: Floats, reach: bo
 
 def _down(work: _Work, lane_of_unit: Ints, excess_w: Floats) -> None:
     """Sell rungs in each lane (feeder, or the site as one) until its excess is gone, the last rung included."""
-    rungs = _rungs_down(work)
+    rungs = _rungs_down(work, (excess_w > 0)[lane_of_unit])
     taken = _prefix(work.fleet, rungs, lane_of_unit[rungs.unit], np.maximum(excess_w, 0.0), reach=True)
-    taken &= excess_w[lane_of_unit[rungs.unit]] > 0
     work.land(rungs, taken, down=True)
 
 
-def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> None:
-    """Buy rungs in order while feeder and site have room. Where units were lowered in this breath none other is woken."""
-    rungs = _rungs_up(work, policy, may_wake)
+def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> bool:
+    """Buy rungs in order while feeder and site have room. Where units were lowered in this breath none other is woken.
+    Tells whether another turn may find more: not where the site's own room ends it, nor where nothing was to be had."""
+    rungs = _rungs_up(work, target_w, caps, policy, may_wake)
     feeder = work.fleet.roster.feeder
     if work.phase_cap_w is not None:
         # The narrower cap first: what a full phase leaves of its feeder's room goes to the other phases.
@@ -310,6 +328,7 @@ def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bo
     room = np.array([target_w - float(work.settled.sum())])
     taken = _prefix(work.fleet, rungs, np.zeros(len(rungs.unit), dtype=np.int64), room, reach=False)
     work.land(rungs, taken, down=False)
+    return len(taken) > 0 and bool(taken.all())
 
 
 def _put_back(work: _Work, target_w: float, caps: Floats) -> None:

@@ -85,7 +85,7 @@ class Braiins:
             commands = {Tier.FAST: _RPC, Tier.SLOW: _RPC_SLOW, Tier.DAILY: (*_RPC_SLOW, "version")}[tier]
             answers = yield from gather(access, commands, again=tier is Tier.DAILY)
             access.memory["way"] = "rpc"
-        return braiins_answers.decode(answers, tier)
+        return self.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Logs in, so that the next command costs one exchange."""

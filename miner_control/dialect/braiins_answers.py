@@ -52,7 +52,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of Braiins OS is in them."""
     if any(name in answers for name in bosminer.SECTIONS if name != "pools"):
         return bosminer.decode(answers, tier)
-    stats, details = answers.get("miner_stats") or {}, answers.get("miner_details") or {}
+    stats, details = part(answers, "miner_stats"), part(answers, "miner_details")
     boards = entries(nested(answers.get("miner_hw_hashboards"), "hashboards"))
     groups = _groups(answers.get("pools"))
     known = ("cooling_state", "performance_tuner_state", "configuration_miner", "network", "miner_errors")
@@ -78,7 +78,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         ("shares_stale", "stale_shares"),
     ):
         put(values, metric, nested(stats, "pool_stats", key))
-    _heat(values, answers.get("cooling_state") or {}, boards)
+    _heat(values, part(answers, "cooling_state"), boards)
     if boards or tier is not Tier.FAST:
         _boards(values, boards, tier)
     if groups or tier is not Tier.FAST:

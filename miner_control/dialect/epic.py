@@ -63,7 +63,7 @@ class Epic:
         if isinstance(found, dict):
             access.memory["capabilities"] = _kept(found)
         answers["known"] = access.memory.get("capabilities") or {}
-        return epic_answers.decode(answers, tier)
+        return self.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Learns what the tuner offers; a power target then costs one exchange."""

@@ -50,14 +50,11 @@ IN_WATTS = ("PowerTune", "Power")
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of an ePIC board is in them."""
-    summary = answers.get("summary") or {}
-    capabilities = answers.get("capabilities") or {}
-    if not isinstance(summary, Mapping) or not (
-        "Session" in summary or "Status" in summary or "HBs" in summary or capabilities
-    ):
+    summary, capabilities = part(answers, "summary"), part(answers, "capabilities")
+    if not ("Session" in summary or "Status" in summary or "HBs" in summary or capabilities):
         raise DecodeError("summary", "nothing of an ePIC board")
     values: Values = {}
-    known = capabilities or answers.get("known") or {}
+    known = capabilities or part(answers, "known")
     boards, session = entries(summary.get("HBs")), part(summary, "Session")
     _rates(values, boards, session)
     put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), 1e12)
@@ -83,7 +80,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "firmware", summary.get("Software"))
         serial = capabilities.get("Miner Serial Number") or nested(capabilities, "Control Board Version", "cpuSerial")
         put_text(values, "serial", serial)
-        network = answers.get("network") or {}
+        network = part(answers, "network")
         put_text(
             values, "mac", next((net["mac_address"] for net in network.values() if nested(net, "mac_address")), None)
         )

@@ -71,7 +71,7 @@ class VNish:
             access.memory["hr_measure"] = measure
         elif "hr_measure" in access.memory and "info" not in answers:
             answers["info"] = {"hr_measure": access.memory["hr_measure"]}
-        return vnish_answers.decode(answers, tier)
+        return self.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Unlocks, so that the next command costs one exchange."""

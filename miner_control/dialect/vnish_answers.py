@@ -51,15 +51,12 @@ _POOL_STATES = {
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of VNish is in them."""
-    summary = answers.get("summary") or {}
-    miner = first(summary, "miner") if isinstance(summary, Mapping) else None
-    info = answers.get("info") or {}
-    status = nested(miner, "miner_status") or answers.get("status") or {}
-    if not isinstance(miner, Mapping):
-        # While it starts, `miner` is null and only the status and the information speak.
-        if not (status or info or "summary" in answers):
-            raise DecodeError("reply", f"nothing of VNish in {sorted(answers)}")
-        miner = {}
+    summary, info = part(answers, "summary"), part(answers, "info")
+    miner = part(summary, "miner")
+    status = part(miner, "miner_status") or part(answers, "status")
+    # While it starts, `miner` is null and only the status and the information speak.
+    if not (miner or status or info or "miner" in summary):
+        raise DecodeError("reply", f"nothing of VNish in {sorted(answers)}")
     values: Values = {}
     scale = _UNITS.get(str(info.get("hr_measure") or "").upper()) or _likely_unit(miner)
     _rates(values, miner, scale)
@@ -71,7 +68,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values["power_source"] = (
         NOT_REPORTED if not isinstance(values["power_w"], float | int) else PSU if metered else ESTIMATE
     )
-    misc = nested(answers.get("settings"), "miner", "misc") or {}
+    misc = part(part(part(answers, "settings"), "miner"), "misc")
     put(values, "power_limit_w", misc.get("power_limit") if truth(misc.get("power_limit_enabled")) else None)
     put(values, "hw_errors", miner.get("hw_errors"))
     chains = entries(miner.get("chains"))
@@ -80,7 +77,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     for metric, key in (("temp_inlet_c", "inlet_water_temp"), ("temp_outlet_c", "outlet_water_temp")):
         told = [temp for temp in (plain(chain.get(key)) for chain in chains) if temp is not None]
         put(values, metric, max(told) if told else None)
-    _fans(values, nested(miner, "cooling") or {})
+    _fans(values, part(miner, "cooling"))
     _chains(values, chains, scale, tier)
     put_pools(values, _pools(miner), as_json=tier is not Tier.FAST)
     preset = nested(answers.get("perf_summary"), "current_preset", "name")

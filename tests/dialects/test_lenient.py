@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from kernel.errors import DecodeError
-from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Missing, Reason
 from miner_control.dialect import DIALECTS
 from miner_control.miner import State
 from telemetry.source import Tier
 from tests.dialects.fixtures_more import asleep, every, sick
+from tests.dialects.laws import check
 from tests.servers import count
 
 SHAPES = [(dialect, index) for dialect, shapes in every().items() for index in range(len(shapes))]
@@ -101,21 +101,6 @@ def test_sleep_is_told_and_never_read_as_work(dialect: str) -> None:
         except DecodeError:
             continue
         assert values["state"] != State.HASHING or values["hashrate_hs"] != 0.0, f"seed {seed}"
-
-
-def check(values: dict[str, Any]) -> None:
-    """Each value in its schema: a finite number within bounds, or text; never NaN."""
-    schema, texts = SCHEMAS["miner"], TEXT_METRICS["miner"]
-    for name, value in values.items():
-        metric = schema[name]
-        if isinstance(value, Missing):
-            continue
-        if name in texts:
-            assert isinstance(value, str), f"{name} is {value!r}"
-        else:
-            assert isinstance(value, float | int) and math.isfinite(value), f"{name} is {value!r}"
-            assert metric.low is None or value >= metric.low
-            assert metric.high is None or value <= metric.high
 
 
 @pytest.mark.parametrize(("dialect", "index"), SHAPES)

@@ -17,6 +17,7 @@ from miner_control.driver import Access
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.fixtures import status
+from tests.dialects.fixtures_families import bosminer, refused, said
 from tests.dialects.play import Play, body_of
 
 
@@ -28,14 +29,6 @@ def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> di
 def missing(values: dict[str, Any], metric: str) -> Reason | None:
     found = values[metric]
     return found.reason if isinstance(found, Missing) else None
-
-
-def said(name: str, *entries: dict[str, Any], code: int = 1) -> dict[str, Any]:
-    return {"STATUS": status(code, name.title()), name: list(entries), "id": 1}
-
-
-def refused(code: int, text: str) -> dict[str, Any]:
-    return {"STATUS": [{"STATUS": "E", "When": 1, "Code": code, "Msg": text}], "id": 1}
 
 
 # --- LuxOS ------------------------------------------------------------------------------------------------------------
@@ -209,32 +202,6 @@ def test_auradine_token_that_lapsed_within_a_good_answer_is_renewed_once() -> No
 
 
 # --- Braiins OS before its REST interface -----------------------------------------------------------------------------
-
-
-def bosminer(rate_mhs: float = 4.6e6, word: str = "Stable", **more: Any) -> dict[str, Any]:
-    """An S9 with BOSminer+: boards 6 to 8, frequencies in Hz, the tuner's words by board."""
-    boards = (6, 7, 8)
-    chains = [
-        {"HashchainIndex": at, "Status": word, "ApproximatePowerConsumptionWatt": 440, "TunerRunning": True}
-        for at in boards
-    ]
-    tuner = {
-        "ApproximateChainPowerConsumption": 1320, "ApproximateMinerPowerConsumption": 1395, "DynamicPowerScaling": "Disabled",
-        "PowerLimit": 1400, "TunerChainStatus": chains, **more,
-    }  # fmt: skip
-    summary = {"Elapsed": 7000, "MHS 5s": rate_mhs * 3, "MHS av": 13.5e6, "Accepted": 90, "Rejected": 1, "Stale": 0}
-    return {
-        "summary": said("SUMMARY", summary, code=11),
-        "devs": said("DEVS", *({"ID": at, "MHS 5s": rate_mhs, "Nominal MHS": 4.7e6, "Status": "Alive"} for at in boards)),
-        "temps": said("TEMPS", *({"ID": at, "TEMP": at - 6, "Board": 75.0 + at, "Chip": 95.5 + at} for at in boards)),
-        "fans": said("FANS", {"FAN": 0, "ID": 0, "RPM": 5340, "Speed": 90}, {"FAN": 1, "ID": 1, "RPM": 4620, "Speed": 90}),
-        "tunerstatus": said("TUNERSTATUS", tuner),
-        "pools": fixtures_more.antminer()["pools"],
-        "devdetails": said("DEVDETAILS", *({
-            "ID": at, "Chips": 63, "Frequency": 799_682_118, "Voltage": 8.4, "Model": "Bitmain Antminer S9",
-        } for at in boards)),
-        "version": said("VERSION", {"API": "3.7", "BOSminer+": "0.2.0-ea64aec8e"}, code=22),
-    }  # fmt: skip
 
 
 def test_bosminer_tells_its_boards_and_what_it_is() -> None:

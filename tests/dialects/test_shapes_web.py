@@ -17,6 +17,7 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Answer
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
+from tests.dialects.fixtures_families import axeos, nerdqaxe, nmaxe, vnish_1_2_0
 from tests.dialects.play import Play
 
 
@@ -31,33 +32,6 @@ def missing(values: dict[str, Any], metric: str) -> Reason | None:
 
 
 # --- VNish ------------------------------------------------------------------------------------------------------------
-
-
-def vnish_1_2_0(**more: Any) -> dict[str, Any]:
-    """The first releases of 1.2: rates in TH/s under other names, sensors with a state each, bare fans."""
-
-    def board(at: int, *temps: tuple[str, int]) -> dict[str, Any]:
-        return {
-            "id": at, "frequency": 670.0, "voltage": 13900, "power_usage": 1200 + at, "hashrate_rt": 31_000.0 + at,
-            "hashrate_ideal": 32_000.0, "hw_errors": 0, "status": {"state": "mining", "description": ""},
-            "pcb_temp_sens": [{"status": word, "temp": temp} for word, temp in temps],
-            "chip_temp_sens": [{"status": word, "temp": temp + 15} for word, temp in temps],
-        }  # fmt: skip
-
-    pools = [
-        {"id": at, "url": f"pool.example:{333 + at}", "pool_type": "UserPool", "user": "acct.w", "status": word,
-         "accepted": 150 * (at == 1), "rejected": at, "stale": 0}
-        for at, word in enumerate(("working", "active", "offline"))
-    ]  # fmt: skip
-    miner = {
-        "miner_status": {"miner_state": "mining", "miner_state_time": 6400}, "miner_type": "Antminer S19 (Vnish 1.2.0-beta10)",
-        "average_hashrate": 93.5, "instant_hashrate": 92.75, "power_usage": 3650.0, "hw_errors": 0, "pools": pools,
-        "cooling": {"fan_num": 3, "fans": [6300, 5000, 6100], "settings": {"mode": {"name": "manual", "param": 100}},
-                    "fan_duty": 100},
-        "chains": [board(1, ("measure", 41), ("error", 97)), board(2, ("measure", 44)), board(3, ("init", 90), ("ready", 40))],
-        **more,
-    }  # fmt: skip
-    return {"summary": {"miner": miner, "system": {"network_status": {"mac": "4E:00:00:00:00:01"}, "uptime": "9 days"}}}
 
 
 def test_vnish_1_2_0_as_it_was() -> None:
@@ -163,20 +137,6 @@ def test_vnish_presets_in_an_object() -> None:
 # --- Bitaxe and its relatives -----------------------------------------------------------------------------------------
 
 
-def axeos(**more: Any) -> dict[str, Any]:
-    """AxeOS since 2.11 on a board with one fan: a second fan and a second chip sensor that are not there, each chip watched."""
-    info = {
-        "power": 18.4, "voltage": 5093.75, "temp": 60.1, "temp2": -1, "vrTemp": 62, "hashRate": 1071.5, "hashRate_1m": 1080.0,
-        "expectedHashrate": 1070, "isUsingFallbackStratum": 1, "poolConnectionInfo": "IPv4 (TLS)", "frequency": 525,
-        "macAddr": "10:F5:00:00:00:01", "sharesAccepted": 4700, "sharesRejected": 13, "uptimeSeconds": 18_000,
-        "ASICModel": "BM1370", "boardVersion": "601", "stratumURL": "a.example", "stratumPort": 21496, "stratumUser": "acct.a",
-        "stratumTLS": 0, "fallbackStratumURL": "b.example", "fallbackStratumPort": 4333, "fallbackStratumUser": "acct.b",
-        "fallbackStratumTLS": 1, "version": "v2.12.2", "overheat_mode": 0, "fanspeed": 48.4, "fanrpm": 3915, "fan2rpm": 0,
-        "hashrateMonitor": {"asics": [{"total": 1072.2, "domains": [273.5, 276.2], "errorCount": 1415}]}, **more,
-    }  # fmt: skip
-    return {"system_info": info}
-
-
 def test_axeos_claims_no_fan_and_no_sensor_that_is_not_there() -> None:
     values = decode("bitaxe", axeos())
     assert (values["fan_min_rpm"], values["fan_max_rpm"], values["fan_duty_pct"]) == (3915, 3915, 48.4)
@@ -201,15 +161,6 @@ def test_axeos_tells_the_pool_that_it_works_for() -> None:
     assert decode("bitaxe", whole)["pool_url"] == "stratum+tcp://a.example:3333/x"
 
 
-def nerdqaxe(*pools: dict[str, Any], **stratum: Any) -> dict[str, Any]:
-    answers = axeos(
-        fanCount=1, fanrpm2=0, deviceModel="NerdQAxe++", asicCount=4, stratum={**stratum, "pools": list(pools)}
-    )
-    for key in ("fan2rpm", "isUsingFallbackStratum", "poolConnectionInfo", "hashrateMonitor"):
-        del answers["system_info"][key]
-    return answers
-
-
 def test_nerdqaxe_tells_its_pools_beside() -> None:
     one = {"connected": True, "accepted": 9, "rejected": 1}
     values = decode(
@@ -225,14 +176,7 @@ def test_nerdqaxe_tells_its_pools_beside() -> None:
 
 
 def test_nmaxe_says_the_same_in_groups() -> None:
-    info = {
-        "power": {"power": 12.5, "vbus": 5010, "ibus": 2500}, "temps": {"vcore": 45.2, "asic": 62.7},
-        "asic": {"count": 1, "model": "BM1370", "vcoreReal": 1198, "freqReq": 490}, "fans": [{"id": 0, "speed": 60, "rpm": 2800}],
-        "miner": {"hashRate": 720.5, "sAccepted": 1024, "sRejected": 3, "uptimeSeconds": 86_400, "uptimeEver": 2_592_000},
-        "identity": {"fwVersion": "v2.9.31", "hwModel": "NMAxe"},
-        "stratum": {"url": "stratum+tcp://pool.example:3333", "user": "acct.w", "pwd": "hidden"},
-    }  # fmt: skip
-    values = decode("bitaxe", {"system_info": info})
+    values = decode("bitaxe", nmaxe())
     assert (values["hashrate_hs"], values["hashrate_window_s"], values["state"]) == (720.5e9, 180, "hashing")
     assert (values["power_w"], values["voltage_v"], values["frequency_hz"]) == (12.5, 5.01, 490e6)
     assert (values["temp_chip_max_c"], values["temp_board_max_c"], values["uptime_s"]) == (62.7, 45.2, 86_400)

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bitaxe (AxeOS over HTTP, no password): one object tells all; pause and resume since ESP-Miner 2.14."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
-from kernel.receipt import Receipt, Refused, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import (
     InstallFirmware,
     Intent,
     Locate,
+    Pool,
     Reboot,
     RollBackFirmware,
     SetPools,
@@ -80,6 +81,9 @@ class Bitaxe:
         receipt = web.accepted(answer)
         if isinstance(receipt, Refused) and receipt.code in _NOT_THERE and isinstance(intent, Sleep | Wake | Locate):
             return Unsupported(f"this AxeOS has no {path}: pause needs 2.14 or later")
+        if isinstance(intent, SetPools) and isinstance(receipt, Accepted):
+            # What is saved is told at once, and worked for after a restart only.
+            return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/restart")))
         return receipt
 
     def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
@@ -92,18 +96,16 @@ class Bitaxe:
         return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/OTA", (intent.data,), kind)))
 
 
-def _pool_settings(pools: Any) -> dict[str, Any]:
+def _pool_settings(pools: Sequence[Pool]) -> dict[str, Any]:
+    """The first pool and the one behind it. A single pool takes both places: what stood in the second would stay in use."""
     settings: dict[str, Any] = {}
-    for pool, names in zip(pools[:2], (("stratumURL", "stratumPort", "stratumUser", "stratumPassword"),
-                                       ("fallbackStratumURL", "fallbackStratumPort", "fallbackStratumUser",
-                                        "fallbackStratumPassword")), strict=False):  # fmt: skip
+    for prefix, pool in zip(("stratum", "fallbackStratum"), (*pools, *pools)[:2], strict=True):
         address = pool.url.split("://")[-1]
         host, _, port = address.rpartition(":")
-        settings |= dict(
-            zip(
-                names,
-                (host or address, int(port) if host and port.isdigit() else 3333, pool.user, pool.password),
-                strict=True,
-            )
-        )
+        settings |= {
+            f"{prefix}URL": host or address,
+            f"{prefix}Port": int(port) if host and port.isdigit() else 3333,
+            f"{prefix}User": pool.user,
+            f"{prefix}Password": pool.password,
+        }
     return settings

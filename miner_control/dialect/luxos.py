@@ -2,9 +2,10 @@
 """LuxOS (4028): cgminer reads and more, writes under the one session a miner has.
 
 `curtail sleep` and `wakeup` are the firmware's own way to shed; sleep outlives a reboot and is told by `CurtailMode` in
-`config`. A session that somebody else holds (or that a hub left that was killed) is not taken away: it lapses by itself
-when unused, so the miner counts as out of reach and is asked again until the deadline. Ours is handed back after each
-write, unless it was made beforehand.
+`config`. A power target is one in watts where model and release have it, else the profile that fits under it. A session
+that somebody else holds (or that a hub left that was killed) is not taken away: it lapses by itself when unused, so the
+miner counts as out of reach and is asked again until the deadline. Ours is handed back after each write, unless it was
+made beforehand.
 """
 
 from collections.abc import Generator, Mapping
@@ -26,7 +27,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, image, luxos_answers
-from miner_control.dialect.figures import whole
+from miner_control.dialect.figures import plain, whole
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
 from telemetry.source import Tier
@@ -35,6 +36,8 @@ _FAST = ("summary", "power", "config", "temps")
 _SLOW = ("summary", "power", "config", "devs", "pools", "temps", "fans", "stats")
 _DAILY = ("version",)
 _OTHER_SESSION = "session"
+_TARGETS = "targets_power"
+_NO_COMMAND = "14"
 
 
 class LuxOS:
@@ -61,6 +64,9 @@ class LuxOS:
             yield from also(access, answers, "devs")
             if not luxos_answers.tells_curtailment(answers):
                 yield from also(access, answers, "events")
+        told = luxos_answers.targets_power(answers)
+        if told is not None:
+            access.memory[_TARGETS] = told
         return luxos_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -74,7 +80,7 @@ class LuxOS:
             case Wake():
                 command, arguments = "curtail", "wakeup"
             case PowerTarget(power_w):
-                command, arguments = "powertargetset", f"power={round(power_w)}"
+                return (yield from self._power(access, power_w))
             case SetMode(mode):
                 command, arguments = "profileset", mode
             case Reboot():
@@ -90,6 +96,21 @@ class LuxOS:
             case _:
                 return Unsupported(f"LuxOS has no {type(intent).__name__}")
         return (yield from self._write(access, command, arguments))
+
+    def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
+        """Watts where model and release have power targeting, else the profile that draws most at or below them."""
+        if access.memory.get(_TARGETS) is not False:
+            receipt = yield from self._write(access, "powertargetset", f"power={round(power_w)}")
+            if not isinstance(receipt, Refused) or receipt.code != _NO_COMMAND:
+                return receipt
+            access.memory[_TARGETS] = False
+        answer = yield cgminer.request("profiles", access.ports.get("rpc", cgminer.PORT))
+        listed = cgminer.section(cgminer.parse(answer.body), "PROFILES")
+        told = [(plain(profile.get("Watts")), str(profile.get("Profile Name") or "")) for profile in listed]
+        fitting = [(watts, name) for watts, name in told if name and watts and watts <= power_w]
+        if not fitting:
+            return Refused("profile", f"no power targeting, and no profile at or below {power_w:.0f} W")
+        return (yield from self._write(access, "profileset", max(fitting)[1]))
 
     def _session(self, access: Access) -> Generator[Request, Answer, str | Receipt]:
         held = access.memory.get("session")

@@ -57,6 +57,11 @@ def hashes(answers: Mapping[str, Any]) -> bool:
     return told is not None and bool(plain(told[0]))
 
 
+def targets_power(answers: Mapping[str, Any]) -> bool | None:
+    """Whether the model can hold a power in watts; None where the release does not say."""
+    return truth(_one(answers, "config", "CONFIG").get("IsPowerTargetSupported"))
+
+
 def tells_curtailment(answers: Mapping[str, Any]) -> bool:
     """Whether `config` says if the miner was put to sleep: early releases say so by an event alone."""
     return bool(_one(answers, "config", "CONFIG").get("CurtailMode"))

@@ -557,12 +557,21 @@ def test_auradine_writes_under_a_token() -> None:
 def test_bitaxe_without_pause_says_which_version_has_it() -> None:
     receipt = Play("bitaxe", {}).carry_out(Sleep())
     assert isinstance(receipt, Unsupported) and "2.14" in receipt.text
-    play = Play("bitaxe", {"POST /api/system/pause": Answer(b"", 200), "PATCH /api/system": Answer(b"", 200)})
+    done = {
+        way: Answer(b"", 200) for way in ("POST /api/system/pause", "PATCH /api/system", "POST /api/system/restart")
+    }
+    play = Play("bitaxe", done)
     assert isinstance(play.carry_out(Sleep()), Accepted)
-    play.carry_out(POOLS)
-    assert (
-        body_of(play.writes()[-1])["stratumURL"] == "new.example" and body_of(play.writes()[-1])["stratumPort"] == 3333
-    )
+    assert isinstance(play.carry_out(POOLS), Accepted)
+    saved, restart = play.writes()[-2:]
+    assert isinstance(restart, Http) and restart.path == "/api/system/restart", "saved at once, in use after a restart"
+    assert body_of(saved) == {
+        "stratumURL": "new.example", "stratumPort": 3333, "stratumUser": "acct.w9", "stratumPassword": "pw",
+        "fallbackStratumURL": "new.example", "fallbackStratumPort": 3333, "fallbackStratumUser": "acct.w9",
+        "fallbackStratumPassword": "pw",
+    }  # fmt: skip
+    play = Play("bitaxe", {"PATCH /api/system": Answer(b"bad", 400)})
+    assert isinstance(play.carry_out(POOLS), Refused) and len(play.writes()) == 1, "nothing saved, nothing restarted"
 
 
 # --- All --------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused
-from miner_control.command import Pool, SetPools, Sleep
+from miner_control.command import Pool, PowerTarget, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
 from telemetry.source import Tier
@@ -125,6 +125,33 @@ def test_luxos_pools_are_changed_without_a_session() -> None:
     play = Play("luxos", answers)
     assert play.carry_out(SetPools((Pool("x", "y"),))) == Refused("52", "Invalid pool details")
     assert len(play.writes()) == 1, "what is there stays"
+
+
+PROFILES = said("PROFILES", {"Profile Name": "415MHz", "Watts": 2210}, {"Profile Name": "default", "Watts": "3010"},
+                {"Profile Name": "old", "Watts": 0}, {"Profile Name": "nameless"}, {"Watts": 2300})  # fmt: skip
+
+
+def test_luxos_without_power_targeting_takes_the_profile_that_fits() -> None:
+    answers = fixtures_more.luxos() | {"profiles": PROFILES, "profileset": said("X"), "powertargetset": said("X")}
+    answers |= {"logon": said("SESSION", {"SessionID": "s"}), "logoff": said("X")}
+    play = Play("luxos", answers)
+    assert isinstance(play.carry_out(PowerTarget(2600.0)), Accepted)
+    assert [body_of(request) for request in play.writes()] == [
+        {"command": "powertargetset", "parameter": "s,power=2600"}
+    ]
+    del answers["powertargetset"]
+    play = Play("luxos", answers)
+    for _ in range(2):
+        assert isinstance(play.carry_out(PowerTarget(2600.0)), Accepted)
+    sent = [body_of(request) for request in play.writes()]
+    assert [one["command"] for one in sent] == ["powertargetset", "profileset", "profileset"], "tried once"
+    assert sent[-1]["parameter"] == "s,415MHz"
+    refusal = play.carry_out(PowerTarget(2000.0))
+    assert isinstance(refusal, Refused) and "2000 W" in refusal.text
+    play = Play("luxos", answers | fixtures_more.luxos(IsPowerTargetSupported=False))
+    play.read()
+    assert isinstance(play.carry_out(PowerTarget(3010.0)), Accepted)
+    assert [body_of(request)["parameter"] for request in play.writes()] == ["s,default"], "its settings said so"
 
 
 # --- Auradine ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ from telemetry.source import Tier
 
 ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
 _CLOSE: Final = 1.1
+_SCHEMES: Final = {"": "stratum+tcp", "tcp": "stratum+tcp", "stratum": "stratum+tcp"} | dict.fromkeys(
+    ("ssl", "tls", "stratum+tls", "stratums"), "stratum+ssl"
+)
 _WORD: Final = re.compile(r"[\s()'\"]+")
 
 
@@ -112,7 +115,7 @@ def shows(
                 return went_dark
             return uptime_s < since_s + 5.0 and (was_s is None or was_s > uptime_s)
         case SetPools(pools):
-            return _pools(reading) == [(pool.url, pool.user) for pool in pools]
+            return _pools(reading) == [(_address(pool.url), pool.user) for pool in pools]
         case SwitchLoad(index, on):
             return _socket(reading, index) == on
         case InstallFirmware(version):
@@ -152,8 +155,15 @@ def _no_more_than(power_w: float | None, aim_w: float | None) -> bool:
 def _pools(reading: Reading) -> list[tuple[str, str]]:
     found = reading.get("pools_json")
     if isinstance(found, Missing):
-        return [(str(reading.get("pool_url")), str(reading.get("pool_user")))]
-    return [(str(pool.get("url")), str(pool.get("user"))) for pool in json.loads(str(found)) if pool.get("url")]
+        return [(_address(str(reading.get("pool_url"))), str(reading.get("pool_user")))]
+    listed = [pool for pool in json.loads(str(found)) if pool.get("url")]
+    return [(_address(str(pool["url"])), str(pool.get("user"))) for pool in listed]
+
+
+def _address(url: str) -> str:
+    """A pool's address as it is compared: some miners leave the scheme of plain stratum out, some write TLS otherwise."""
+    scheme, _, place = url.rpartition("://")
+    return f"{_SCHEMES.get(scheme.lower(), scheme.lower())}://{place.rstrip('/')}"
 
 
 def _socket(reading: Reading, index: int) -> bool | None:

@@ -27,6 +27,8 @@ _INFO = ("system_info", "info")
 # What stands at a path that a release has not: nothing, another method, or the way to the front page.
 _NOT_THERE = ("302", "404", "405")
 _NO_LONGER = b"no longer"
+_PLACES = ("stratum", "fallbackStratum")
+_TLS = ("stratum+ssl", "stratum+tls")
 
 
 class Bitaxe:
@@ -67,7 +69,7 @@ class Bitaxe:
             case Locate(False):
                 return Unsupported("the device stops blinking by itself")
             case SetPools(pools) if pools:
-                method, path, body = "PATCH", "/api/system", _pool_settings(pools)
+                return (yield from self._pools(access, pools))
             case InstallFirmware():
                 return (yield from self._install(access, intent))
             case RollBackFirmware():
@@ -81,10 +83,20 @@ class Bitaxe:
         receipt = web.accepted(answer)
         if isinstance(receipt, Refused) and receipt.code in _NOT_THERE and isinstance(intent, Sleep | Wake | Locate):
             return Unsupported(f"this AxeOS has no {path}: pause needs 2.14 or later")
-        if isinstance(intent, SetPools) and isinstance(receipt, Accepted):
-            # What is saved is told at once, and worked for after a restart only.
-            return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/restart")))
         return receipt
+
+    def _pools(self, access: Access, pools: Sequence[Pool]) -> Generator[Request, Answer, Receipt]:
+        """What is saved is told at once, and worked for after a restart only."""
+        if len(pools) > len(_PLACES):
+            return Refused("pools", f"AxeOS keeps two pools, not {len(pools)}")
+        info = web.document((yield web.ask(access, PORT, "/api/system/info")), "system_info")
+        settings = _pool_settings(pools, info if isinstance(info, dict) else {})
+        if settings is None:
+            return Unsupported("this AxeOS speaks to pools without TLS only")
+        receipt = web.accepted((yield web.tell(access, PORT, "PATCH", "/api/system", settings)))
+        if not isinstance(receipt, Accepted):
+            return receipt
+        return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/restart")))
 
     def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
         """The image itself is the body of `OTA`: the device writes it to its other partition, checks it and restarts.
@@ -96,11 +108,15 @@ class Bitaxe:
         return web.accepted((yield web.tell(access, PORT, "POST", "/api/system/OTA", (intent.data,), kind)))
 
 
-def _pool_settings(pools: Sequence[Pool]) -> dict[str, Any]:
-    """The first pool and the one behind it. A single pool takes both places: what stood in the second would stay in use."""
+def _pool_settings(pools: Sequence[Pool], info: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first pool and the one behind it; None where TLS is wanted of a release that has none.
+
+    A single pool takes both places: what stood in the second would stay in use. TLS is a number in some releases (which
+    certificates are trusted) and true or false in others.
+    """
     settings: dict[str, Any] = {}
-    for prefix, pool in zip(("stratum", "fallbackStratum"), (*pools, *pools)[:2], strict=True):
-        address = pool.url.split("://")[-1]
+    for prefix, pool in zip(_PLACES, (*pools, *pools)[:2], strict=True):
+        scheme, _, address = pool.url.rpartition("://")
         host, _, port = address.rpartition(":")
         settings |= {
             f"{prefix}URL": host or address,
@@ -108,4 +124,10 @@ def _pool_settings(pools: Sequence[Pool]) -> dict[str, Any]:
             f"{prefix}User": pool.user,
             f"{prefix}Password": pool.password,
         }
+        told, wanted = info.get(f"{prefix}TLS"), scheme in _TLS
+        if isinstance(told, int):
+            kind = type(told)
+            settings[f"{prefix}TLS"] = (told or kind(True)) if wanted else kind(False)
+        elif wanted:
+            return None
     return settings

@@ -203,4 +203,6 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
                 _address(str(host), port, tls), user, state, active, index, plain(shares[0]), plain(shares[1]), None
             )
         )
+    if len({(pool.url, pool.user) for pool in pools}) == 1 and not all(pool.active for pool in pools):
+        pools = [pool for pool in pools if pool.active] or pools  # one pool in both places
     put_pools(values, pools, as_json=tier is not Tier.FAST)

@@ -12,13 +12,13 @@ import pytest
 from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
-from miner_control.command import Locate, PowerTarget, SetMode, Sleep
+from miner_control.command import Locate, Pool, PowerTarget, SetMode, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Answer
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.fixtures_families import axeos, nerdqaxe, nmaxe, vnish_1_2_0
-from tests.dialects.play import Play
+from tests.dialects.play import Play, body_of
 
 
 def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> dict[str, Any]:
@@ -203,6 +203,44 @@ def test_axeos_blinks_on_whatever_it_did_before() -> None:
     said = [{"message": 'The device no longer says "Hi!".'}, {"message": 'The device says "Hi!" for 30 seconds.'}]
     play = Play("bitaxe", {"POST /api/system/identify": lambda request: said.pop(0)})
     assert isinstance(play.carry_out(Locate(True)), Accepted) and not said
+
+
+def saves(**info: Any) -> Play:
+    done = Answer(b"", 200)
+    pages = {"PATCH /api/system": done, "POST /api/system/restart": done}
+    return Play("bitaxe", pages | {"GET /api/system/info": axeos(**info)["system_info"]})
+
+
+def test_axeos_pools_are_saved_and_come_into_use_by_a_restart() -> None:
+    first, second = (
+        Pool("stratum+tcp://new.example:3334", "acct.w9", "pw"),
+        Pool("stratum+ssl://b.example:443", "acct.b"),
+    )
+    play = saves(fallbackStratumTLS=2)
+    assert isinstance(play.carry_out(SetPools((first, second))), Accepted)
+    saved, _ = play.writes()
+    assert body_of(saved) == {
+        "stratumURL": "new.example", "stratumPort": 3334, "stratumUser": "acct.w9", "stratumPassword": "pw", "stratumTLS": 0,
+        "fallbackStratumURL": "b.example", "fallbackStratumPort": 443, "fallbackStratumUser": "acct.b",
+        "fallbackStratumPassword": "x", "fallbackStratumTLS": 2,
+    }  # fmt: skip
+    play = saves(stratumTLS=True, fallbackStratumTLS=False)
+    assert isinstance(play.carry_out(SetPools((first,))), Accepted)
+    body = body_of(play.writes()[0])
+    assert (body["fallbackStratumURL"], body["stratumTLS"]) == ("new.example", False), "none but the one that is wanted"
+    both = axeos(**{name: value for name, value in body.items() if name in axeos()["system_info"]})
+    told = json.loads(decode("bitaxe", both)["pools_json"])
+    assert [(pool["url"], pool["user"]) for pool in told] == [(first.url, first.user)], "and it tells one"
+
+
+def test_axeos_refuses_pools_that_it_cannot_keep() -> None:
+    tls = Pool("stratum+tls://b.example:443", "acct.b")
+    play = saves(stratumTLS=None)
+    assert isinstance(play.carry_out(SetPools((tls,))), Unsupported)
+    assert isinstance(play.carry_out(SetPools((tls, tls, tls))), Refused) and not play.writes()
+    play.table["PATCH /api/system"] = Answer(b"bad", 400)
+    plain = Pool("stratum+tcp://new.example:3334", "acct.w9")
+    assert play.carry_out(SetPools((plain,))) == Refused("400", "bad") and len(play.writes()) == 1
 
 
 # --- ePIC -------------------------------------------------------------------------------------------------------------

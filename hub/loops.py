@@ -20,13 +20,14 @@ FRESH_S: Final = 180.0
 
 OF_CONTAINER: Final[Mapping[str, tuple[str, ...]]] = {
     "supply": ("temp_supply_c",), "return": ("temp_return_c",), "ambient": ("temp_ambient_c",),
-    "humidity": ("humidity_pct",), "dew_point": (), "flow": ("flow_lpm", "pump_state"),
+    "room": (), "humidity": ("humidity_pct",), "dew_point": (), "flow": ("flow_lpm", "pump_state"),
     "pressure": ("pressure_supply_bar",),
 }  # fmt: skip
 """What of a loop a container tells by itself, and in which of its metrics: the first that has a value."""
 
 UNITS: Final[Mapping[str, str]] = {
-    "supply": "C", "return": "C", "ambient": "C", "humidity": "%", "dew_point": "C", "flow": "l/min", "pressure": "bar",
+    "supply": "C", "return": "C", "ambient": "C", "room": "C", "humidity": "%", "dew_point": "C", "flow": "l/min",
+    "pressure": "bar",
 }  # fmt: skip
 
 
@@ -103,6 +104,7 @@ def loops_at(loops: Sequence[Watched], snapshot: Snapshot, ambient_c: float | No
             supply_c=number["supply"],
             return_c=number["return"],
             ambient_c=ambient_c if outside_c is None else outside_c,
+            room_c=number["room"],
             humidity_pct=number["humidity"],
             dew_c=number["dew_point"],
             pressure_bar=number["pressure"],

@@ -31,7 +31,8 @@ class Loop:
 
     `units` are indexes into the fleet. `low_c` and `high_c` bound the inlet at which its miners may start. `loss_w_per_k`:
     heat the loop loses to the outside per kelvin; `keep_c` the loop temperature that must be kept while it stands still.
-    `dew_c` is a measured dew point, which goes before the one of `ambient_c` and `humidity_pct`; the bounds of return
+    `room_c` is the air around the boards (None: that of `ambient_c`), with the dew point of `humidity_pct` unless `dew_c`
+    is measured; the bounds of return
     temperature and pressure hold where they are given.
     """
 
@@ -47,6 +48,7 @@ class Loop:
     loss_w_per_k: float = 0.0
     keep_c: float = 5.0
     return_c: float | None = None
+    room_c: float | None = None
     dew_c: float | None = None
     pressure_bar: float | None = None
     return_high_c: float | None = None
@@ -88,9 +90,10 @@ def wake_fault(loop: Loop) -> str:
 def _dew_c(loop: Loop) -> float | None:
     if loop.dew_c is not None:
         return loop.dew_c
-    if loop.ambient_c is None or loop.humidity_pct is None or loop.humidity_pct <= 0:
+    air_c = loop.ambient_c if loop.room_c is None else loop.room_c
+    if air_c is None or loop.humidity_pct is None or loop.humidity_pct <= 0:
         return None
-    return dew_point_c(loop.ambient_c, min(loop.humidity_pct, 100.0))
+    return dew_point_c(air_c, min(loop.humidity_pct, 100.0))
 
 
 def hold_wakes(fleet: Fleet, proposed: Allocation, loops: Sequence[Loop]) -> Guarded:

@@ -83,7 +83,8 @@ class PointPart(Part):
 class LoopPart(Part):
     """A cooling loop that the cold guard watches. A container tells of itself (`device`); what any other device tells is
     named point by point and goes before it. The inlet's bounds are those between which its miners may start;
-    `loss_w_per_k` and `keep_c` say what heat a liquid loop needs in frost. `humidity` is that of the `ambient` air."""
+    `loss_w_per_k` and `keep_c` say what heat a liquid loop needs in frost. `ambient` is the air outside, `room` the air
+    around the boards (left out: the same), and `humidity` that of the room."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -92,6 +93,7 @@ class LoopPart(Part):
     supply: PointPart | None = None
     back: PointPart | None = Field(default=None, alias="return")
     ambient: PointPart | None = None
+    room: PointPart | None = None
     humidity: PointPart | None = None
     dew_point: PointPart | None = None
     flow: PointPart | None = None
@@ -109,7 +111,7 @@ class LoopPart(Part):
     def points(self) -> dict[str, PointPart]:
         """What is named point by point."""
         named = {
-            "supply": self.supply, "return": self.back, "ambient": self.ambient, "humidity": self.humidity,
+            "supply": self.supply, "return": self.back, "ambient": self.ambient, "room": self.room, "humidity": self.humidity,
             "dew_point": self.dew_point, "flow": self.flow, "pressure": self.pressure,
         }  # fmt: skip
         return {what: point for what, point in named.items() if point is not None}

@@ -38,6 +38,7 @@ def test_a_dew_point_of_no_air_is_refused():
         ({"supply_c": 24.0, "ambient_c": 30.0, "humidity_pct": 75.0}, "dew point"),
         ({"supply_c": 24.0, "ambient_c": 30.0, "humidity_pct": 75.0, "dew_c": 15.0}, ""),
         ({"supply_c": 24.0, "dew_c": 23.5}, "dew point of 24 C"),
+        ({"supply_c": 24.0, "ambient_c": -20.0, "room_c": 30.0, "humidity_pct": 75.0}, "dew point"),
         ({"return_c": 71.0, "return_high_c": 70.0}, "return 71 C is above 70 C"),
         ({"return_c": None, "return_high_c": 70.0}, ""),
         ({"pressure_bar": 0.4, "pressure_low_bar": 1.0}, "pressure 0.4 bar, at least 1.0 bar"),

@@ -189,7 +189,7 @@ def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
 
 def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
     """Counts of boards and chips, and the mean frequency."""
-    put(values, "boards_expected", first(stats, "miner_count", "chain_num"))
+    put(values, "boards_expected", first(stats, "miner_count", "chain_num") or None)
     chips = [board["chips_hashing"] if board["chips_hashing"] is not None else board["chips"] for board in found]
     known = [chip for chip in chips if chip is not None]
     put(values, "chips_hashing", sum(known) if known else None)

@@ -244,13 +244,16 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
     count = stats.get("fan_num")
     if type(count) is not int:
         count = whole(count, -1)
+    fanless = any(word in model.upper() for word in _FANLESS)
     if count == 0:
-        values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
+        # None while it works means that there are none; while it starts, that they are not counted yet.
+        if fanless or values["hashrate_hs"]:
+            values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
     told = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
     # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
     turning = [rpm for rpm in told if rpm]
-    if not turning and any(word in model.upper() for word in _FANLESS):
+    if fanless and not turning:
         # Cooled by a liquid; its firmware lists fans all the same.
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
@@ -263,7 +266,8 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
 def _nominal(values: Values, stats: Mapping[str, Any], model: str) -> None:
     """The ideal rate. Firmwares for other algorithms write it in the unit they name, in GH/s, or in that of the model: it is
     the one beside which the present rate can be, and none where it can be beside none."""
-    raw, rate = first(stats, "total_rateideal", "rate_ideal"), values["hashrate_hs"]
+    # Zero is what it is before the boards are counted.
+    raw, rate = first(stats, "total_rateideal", "rate_ideal") or None, values["hashrate_hs"]
     for unit in (antminer_chains.scale(stats), 1e9, antminer_chains.ghs(model, raw)):
         put(values, "hashrate_nominal_hs", raw, unit)
         ideal = values["hashrate_nominal_hs"]
@@ -276,7 +280,8 @@ def _slow(
     values: Values, answers: Mapping[str, Any], summary: Mapping[str, Any], stats: Mapping[str, Any], model: str
 ) -> None:
     _nominal(values, stats, model)
-    put(values, "hw_errors", first(summary, "Hardware Errors", "hw_all"))
+    errors = first(summary, "Hardware Errors", "hw_all")
+    put(values, "hw_errors", first(stats, "no_matching_work") if errors is None else errors)
     if "Stale" in summary:
         put(values, "shares_stale", summary["Stale"])
     for metric in ("temp_board_max_c", "temp_chip_max_c", "fan_min_rpm", "fan_max_rpm"):

@@ -95,7 +95,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     _rates(values, modules, summary or (devs[0] if devs else {}), working)
     put(values, "uptime_s", first(head, "Elapsed") or summary.get("Elapsed"))
     _power(values, modules)
-    put(values, "hw_errors", first(summary, "Hardware Errors") if summary else head.get("HW"))
+    errors = first(summary, "Hardware Errors")
+    put(values, "hw_errors", _total(modules, "HW") if errors is None else errors)
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         if key in summary:
             put(values, metric, summary[key])
@@ -128,9 +129,16 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["make"] = "avalon"
         put_text(values, "model", first(version, "PROD", "MODEL") or _model(head.get("Ver", "")))
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
-        put_text(values, "serial", _known(first(version, "DNA") or head.get("DNA")))
+        # A controller of many modules is none of them.
+        put_text(values, "serial", _known(first(version, "DNA") or (head.get("DNA") if len(modules) == 1 else None)))
         put_mac(values, first(version, "MAC"))
     return settle(values, tier)
+
+
+def _total(modules: list[Pairs], key: str) -> float | None:
+    """The sum of a figure over the modules that tell it, or None where none does."""
+    told = [figure for figure in (plain(module.get(key)) for module in modules) if figure is not None]
+    return sum(told) if told else None
 
 
 def _known(text: Any) -> Any:
@@ -196,8 +204,7 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
             mean = [figure for figure in (plain(module.get("GHSavg")) for module in modules) if figure is not None]
             put(values, "hashrate_hs", sum(mean) if mean else sum(now) if now else None, 1e9)
             put(values, "hashrate_window_s", modules[0].get("Elapsed") if modules and mean else None)
-    nominal = [figure for figure in (plain(module.get("GHSmm")) for module in modules) if figure]
-    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, 1e9)
+    put(values, "hashrate_nominal_hs", _total(modules, "GHSmm") or None, 1e9)
 
 
 def _power(values: Values, modules: list[Pairs]) -> None:
@@ -216,8 +223,7 @@ def _power(values: Values, modules: list[Pairs]) -> None:
     if volts:
         # Nano models, whose supply is outside, leave the control board's at zero and tell others in another unit.
         put(values, "voltage_v", sum(volts) / len(volts))
-    limits = [figure for figure in (plain(module.get("MPO")) for module in modules) if figure]
-    put(values, "power_limit_w", sum(limits) if limits else None)
+    put(values, "power_limit_w", _total(modules, "MPO") or None)
 
 
 def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
@@ -266,10 +272,9 @@ def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
     # MGHS is a mean since the start: it tells how many boards there are, and of a working miner how many of them hash.
     found = re.search(r"Hash Board:\s*(\d+)", work)
     hashing = float(sum(1 for board in boards if board["hashrate_hs"])) if boards and "In Work" in work else None
-    put(values, "boards_hashing", 0.0 if idle else hashing)
+    put(values, "boards_hashing", 0.0 if idle or (modules and _unpowered(modules[0])) else hashing)
     put(values, "boards_expected", found[1] if found else float(len(boards)) if boards else None)
-    chips_all = [figure for figure in (plain(module.get("TA")) for module in modules) if figure]
-    put(values, "chips_expected", sum(chips_all) if chips_all else None)
+    put(values, "chips_expected", _total(modules, "TA") or None)
     if tier is not Tier.FAST:
         values["boards_json"] = orjson.dumps(boards).decode()
 

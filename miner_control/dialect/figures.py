@@ -43,6 +43,7 @@ _NUMBER = re.compile(
     r"\s*([-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))(.*)", re.DOTALL
 )
 # What follows the digits of a date, a clock, a version, a hexadecimal number, a list: no figure, however it begins.
+_UNPRINTED = re.compile(r"[\x00-\x20\x7f]+")
 _NO_FIGURE = re.compile(r"[-:,.xX/_]\w")
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
 _UNITS: Mapping[str, Mapping[str, float]] = {
@@ -98,6 +99,8 @@ def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
 def spelt(raw: Any) -> str:
     """A text; empty where it says that there is none (`N/A`)."""
     text = raw.strip().strip("'") if isinstance(raw, str) else "" if raw is None else str(raw)
+    if not text.isprintable():
+        text = " ".join(_UNPRINTED.sub(" ", text).split())
     return "" if text.lower() in _ABSENT else text
 
 

@@ -104,7 +104,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     ),
     "S9 with a name on two lines and a sensor gone mad": (
         rpc("Antminer S9\nV1.3.58", **(OLD_SIX | {"temp7": 0, "temp2_7": -83, "GHS 5s": "13883.81"})),
-        {"temp_chip_max_c": 74, "temp_board_max_c": 59, "model": "Antminer S9\nV1.3.58"},
+        {"temp_chip_max_c": 74, "temp_board_max_c": 59, "model": "Antminer S9 V1.3.58"},
     ),
     "S17 Pro": (
         rpc("Antminer S17 Pro", **{"GHS 5s": "54997.01", "GHS 30m": 54297.8, "Mode": 1, "frequency": "", "total_freqavg": 0.0,
@@ -120,6 +120,19 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     ),
     "asleep, told by nothing but zero": (rpc("Antminer S19", **COLD_XX), {
         "state": "fault", "chips_hashing": 0, "boards_hashing": 0, "fan_min_rpm": 600, "temp_board_max_c": 40}),
+    "started just now, its boards and fans not counted": (
+        cgi("Antminer S21", elapsed=9, rate_5s=0, rate_avg=0, rate_ideal=0, rate_unit="GH/s", chain_num=0, fan_num=0,
+            fan=[], chain=[]),
+        {"state": "ramping", "boards_expected": Reason.NOT_REPORTED, "fan_min_rpm": Reason.NOT_REPORTED, "boards_hashing": 0,
+         "hashrate_nominal_hs": Reason.NOT_REPORTED, "temp_chip_max_c": Reason.NOT_REPORTED, "hashrate_hs": 0.0},
+    ),
+    "S21 with a dead board": (
+        cgi("Antminer S21", rate_5s=134_000, rate_unit="GH/s", chain_num=3, fan_num=4, fan=[5000, 5010, 0, 4990],
+            no_matching_work=7, chain=[board(0), board(1), board(2, rate_real=0, asic_num=0, asic="", temp_pcb=[0] * 4,
+            temp_chip=[0] * 4)]),
+        {"boards_hashing": 2, "boards_expected": 3, "chips_hashing": 168, "fan_min_rpm": 0, "hw_errors": 7,
+         "temp_chip_max_c": 56},
+    ),
     "S21 XP Hyd lists four fans": (
         rpc("Antminer S21 XP Hyd.", **{"GHS 5s": 483979.25, "fan_num": 4, "fan1": 0, "fan2": 0, "fan3": 0, "fan4": 0,
             "temp_chip1": "63-59-56-61", "temp_pcb1": "38-48-47-52", "total_rateideal": 473000.0, "rate_unit": "GH"}),

@@ -73,7 +73,8 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
              {"ID": "AV71", "MM ID1": A741.format(up=91, temp=40, fan=4440)}, {"STATS": 2, "ID": "POOL0", "Elapsed": 118}),
         {"hashrate_hs": 34.7513121 * TH, "hashrate_window_s": 30, "hashrate_nominal_hs": 20.50944 * TH, "chips_expected": 264,
          "fan_min_rpm": 1440, "fan_max_rpm": 4440, "temp_inlet_c": 43, "temp_chip_max_c": 89, "error_text": "", "model": "741",
-         "power_w": Reason.NOT_REPORTED, "state": "hashing", "mode": Reason.NOT_REPORTED},
+         "hw_errors": 0, "serial": Reason.NOT_REPORTED, "power_w": Reason.NOT_REPORTED, "state": "hashing",
+         "mode": Reason.NOT_REPORTED},
     ),
     "A1047 with the warnings of every A10": (
         told({"ID": "AVA100", "MM ID0": A1047.format(supply="1315 174 2288")}, PROD="AvalonMiner 10xx", MAC="aaa5836a0f14"),
@@ -81,7 +82,8 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
          "mode": "high", "boards_hashing": 2, "mac": "aa:a5:83:6a:0f:14", "model": "AvalonMiner 10xx", "voltage_v": 13.15},
     ),
     "A1047 without power on its boards": (
-        told({"MM ID0": A1047.format(supply="0 0 0")}, summary=HASHES | {"MHS 30s": 0.0}), {"state": "stopped", "power_w": 0},
+        told({"MM ID0": A1047.format(supply="0 0 0")}, summary=HASHES | {"MHS 30s": 0.0}),
+        {"state": "stopped", "power_w": 0, "boards_hashing": 0, "hw_errors": 135},
     ),
     "A1126 Pro in text, a fan lost and its supply's seven figures": (
         plain(stats=f"STATUS=S,When=1,Code=70,Msg=CGMiner stats|STATS=0,ID=AVA100,Elapsed=6979,MM ID0={A1126},MM Count=1|\x00",

@@ -45,7 +45,6 @@ _FIRST_METRICS: Mapping[str, tuple[str, ...]] = {
 }
 """What a source that never answered is known to miss."""
 
-_START_SPREAD_S = 30.0
 _NOWHERE = -1.0
 _RANDOM_NUMBERS = 4096
 
@@ -115,11 +114,12 @@ class Collector:
         silent_after: int = 2,
         jitter_share: float = 0.02,
         tick_s: float = 0.05,
+        spread_s: float = 30.0,
     ) -> None:
         self.counts = Counts()
         self._hear, self._tell, self._clock, self._periods = hear, tell, clock, periods
         self._at_once, self._time_out_s, self._most_back_off_s = at_once, time_out_s, most_back_off_s
-        self._silent_after, self._tick_s = silent_after, tick_s
+        self._silent_after, self._tick_s, self._spread_s = silent_after, tick_s, spread_s
         # Drawn once: a random number per poll would cost more than the rest of its scheduling.
         spread = rng.uniform(1.0 - jitter_share, 1.0 + jitter_share, _RANDOM_NUMBERS)
         self._jitter: list[float] = spread.tolist()
@@ -141,7 +141,7 @@ class Collector:
     # --- what is asked -------------------------------------------------------------------------------------------
 
     def add(self, source: Source) -> None:
-        """Ask a further source from now on. The first polls of all tiers are spread over the first seconds."""
+        """Ask a further source from now on. The first polls of all tiers are spread over `spread_s`."""
         if source.device in self._asked:
             raise ValueError(f"{source.device} is polled already")
         lane = self._lanes.setdefault(source.lane, _Lane())
@@ -152,7 +152,7 @@ class Collector:
         for tier, period_s in self._periods.get(source.kind, {}).items():
             if asks is not None and tier not in asks:
                 continue
-            first_s = now_s + float(self._rng.uniform(0.0, min(period_s, _START_SPREAD_S)))
+            first_s = now_s + float(self._rng.uniform(0.0, min(period_s, self._spread_s)))
             poll = _Poll(asked, tier, period_s, first_s, first_s, _FIRST_METRICS.get(source.kind, ()))
             asked.polls.append(poll)
             self._enter(poll)

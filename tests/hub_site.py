@@ -55,7 +55,7 @@ class World:
             return json.load(answer)
 
 
-POLLING = {"miner_fast_s": 2.0, "miner_slow_s": 4.0, "meter_s": 1.0, "back_off_s": 4.0}
+POLLING = {"miner_fast_s": 2.0, "miner_slow_s": 4.0, "meter_s": 1.0, "spread_s": 2.0, "back_off_s": 4.0}
 """A site that lives faster is asked more often: nothing here waits for a slow poll or a long silence."""
 
 

@@ -165,12 +165,14 @@ class PoolPart(Part):
 
 
 class Polling(Part):
-    """How often each kind is asked, per tier. Who is silent is tried ever more rarely, at last each `back_off_s`."""
+    """How often each kind is asked, per tier. First polls are spread over `spread_s`. Who is silent is tried ever more rarely,
+    at last each `back_off_s`."""
 
     miner_fast_s: Seconds = 5.0
     miner_slow_s: Seconds = 300.0
     meter_s: Seconds = 1.0
     timeout_s: Seconds = 5.0
+    spread_s: Seconds = 30.0
     back_off_s: Seconds = 60.0
     in_flight: int = Field(default=500, ge=1, le=20_000)
 

@@ -140,6 +140,7 @@ def put_together(
         at_once=config.polling.in_flight,
         time_out_s=LANE_WAIT_S,
         most_back_off_s=config.polling.back_off_s,
+        spread_s=config.polling.spread_s,
         tick_s=tick_s,
     )
     tariff = tariff_of(config)

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from hub.cli.app import app
 
 KEYS = {
     "miners": {"configured", "hashing", "asleep", "faulty"},
@@ -64,7 +67,7 @@ def test_the_main_job_was_done(demo: tuple[Path, dict[str, dict[str, object]]]) 
 
 
 def test_its_folder_answers_every_reading_command(demo: tuple[Path, dict[str, dict[str, object]]]) -> None:
-    folder = str(demo[0])
+    folder, told = str(demo[0]), {}
     for argv in (
         ["plan", folder],
         ["miners", "list", folder],
@@ -78,10 +81,10 @@ def test_its_folder_answers_every_reading_command(demo: tuple[Path, dict[str, di
         ["access", "list", f"{folder}/hub.toml"],
         ["replay", folder],
     ):
-        table, answer = cli(*argv), cli(*argv, "--json")
-        assert table.returncode == answer.returncode == 0, (argv, table.stderr[-1500:], answer.stderr[-1500:])
-        assert json.loads(answer.stdout.splitlines()[-1])
-    assert json.loads(cli("replay", folder, "--json").stdout)["same"] is True
+        table, answer = CliRunner().invoke(app, argv), CliRunner().invoke(app, [*argv, "--json"])
+        assert table.exit_code == answer.exit_code == 0, (argv, table.output[-1500:], answer.output[-1500:])
+        told[argv[0]] = json.loads(answer.stdout.splitlines()[-1])
+    assert all(told.values()) and told["replay"]["same"] is True
 
 
 def test_a_spoilt_report_is_invalid(demo: tuple[Path, dict[str, dict[str, object]]]) -> None:

@@ -109,6 +109,12 @@ def test_polls_of_many_devices_are_spread_over_the_period() -> None:
     assert per_second[:10].max() < 2 * 100
 
 
+def test_a_small_site_is_asked_everything_within_the_spread_it_gives() -> None:
+    periods: Periods = {"miner": {Tier.FAST: 5.0, Tier.SLOW: 300.0, Tier.DAILY: 86_400.0}}
+    devices, _, _ = collect(lambda clock: [Device(clock, f"hub/site/m{i}") for i in range(9)], 4, periods, spread_s=2.0)
+    assert all({tier for _, tier in device.asked} == set(periods["miner"]) for device in devices)
+
+
 def test_one_lane_is_asked_one_thing_at_a_time_and_others_do_not_wait() -> None:
     busy: dict[str, int] = {}
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the tests are spread over workers: what lives through a site in real time goes first, and one by one.
+
+Whole files stay together, since many share one twin; the last minutes then hold short files only, and no worker is left
+alone with a long one.
+"""
+
+from typing import Any
+
+import pytest
+
+IN_REAL_TIME = (
+    "hub/test_campaigns.py",
+    "faults/test_world.py",
+    "hub/test_stragglers.py",
+    "hub/test_firmware_campaign.py",
+    "hub/test_loads.py",
+    "hub/test_pulses.py",
+    "faults/test_hub_kill.py",
+    "hub/test_positions.py",
+)
+"""Files each of whose tests has a site of its own, the longest first: their tests go to whoever is free."""
+LONG = (
+    "hub/test_demo.py",
+    "wires/test_twin_faults.py",
+    "hub/test_page.py",
+    "wires/test_commands_on_the_twin.py",
+    "wires/test_firmware_on_the_twin.py",
+    "wires/test_peer_defects.py",
+    "telemetry/test_archive_days.py",
+    "hub/test_learning.py",
+    "hub/test_twin_sockets.py",
+    "wires/test_twin_dialects.py",
+)
+"""Files of more than some 15 s, the longest first."""
+
+
+def _place(nodeid: str, files: tuple[str, ...]) -> int:
+    path = nodeid.partition("::")[0]
+    return next((at for at, file in enumerate(files) if path.endswith(file)), len(files))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.nodeid, LONG[:1] + IN_REAL_TIME + LONG[1:]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        """A file, or one test where a file says so, is what a worker takes next."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if _place(nodeid, IN_REAL_TIME) < len(IN_REAL_TIME) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)

@@ -134,7 +134,7 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
 
 
 async def _finance(site: Site, clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Any]:
-    from hub.twin.finance import serve_finance
+    from hub.twin.finance import FinanceSpec, serve_finance
 
     spec = site.spec
 
@@ -145,6 +145,7 @@ async def _finance(site: Site, clock: Clock, stack: contextlib.AsyncExitStack) -
     servers = await serve_finance(
         seed=spec.seed, host=spec.host, clock=clock, hashes_done=hashes_done, pool_port=spec.pool_port,
         rates_port=spec.rates_port, venue_port=spec.venue_port, faults=lambda: frozenset(site.service_faults),
+        spec=FinanceSpec(payout_every_s=spec.payout_every_s),
     )  # fmt: skip
     stack.push_async_callback(servers.close)
     return {

@@ -89,6 +89,7 @@ class TwinSpec(BaseModel):
     feeder_meter_profile: str = "abb_b23"
     container_profile: str = "bitdeer_d40"
     finance: bool = True
+    payout_every_s: float = Field(default=20.0, gt=0)
     pool_url: str = "stratum+tcp://pool.invalid:3333"
     pool_account: str = "hub1"
     password: str = Field(default="make-believe", repr=False)

@@ -73,7 +73,7 @@ def test_a_dead_pool_is_told_once_and_the_treasury_recovers(tmp_path: Path, said
             await until("the next payout", lambda: settling.last.posted_sat > before, 90)
             await until("pool well on the page", lambda: is_state(hub, "settle", "ok"))
 
-    with world(tmp_path, miners=12, miner_host="127.78.0.1") as site:
+    with world(tmp_path, miners=12, miner_host="127.78.0.1", payout_every_s=5.0) as site:
         asyncio.run(main(site))
 
 

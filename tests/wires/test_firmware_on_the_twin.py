@@ -15,7 +15,8 @@ import pytest
 from benchmarks.actuation import steepest_w_per_s
 from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
 from hub.twin.models import MODELS
-from kernel.clock import system_clock
+from hub.virtual_time import VirtualLoop
+from kernel.clock import Clock, system_clock
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import Actuator
 from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
@@ -29,6 +30,7 @@ from miner_control.io.miner_socket import MinerPort
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, step_text
 from telemetry.source import Tier
+from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
 from tests.twins import Twin, running_twin
 
@@ -211,15 +213,15 @@ def test_who_takes_no_image_says_why_without_a_byte(tmp_path: Path) -> None:
 
 
 class Slow:
-    """A driver that is busy with an image for a moment, and counts how many are at once."""
+    """A driver that is busy with an image for a minute, and counts how many are at once."""
 
-    def __init__(self, name: str, seen: list[int]) -> None:
+    def __init__(self, name: str, seen: list[int], clock: Clock) -> None:
         self.device = self.lane = name
-        self.kind, self._seen, self._runs = "miner", seen, "old"
+        self.kind, self._seen, self._runs, self._clock = "miner", seen, "old", clock
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         self._seen.append(self._seen[-1] + 1)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(60.0)
         self._seen.append(self._seen[-1] - 1)
         self._runs = intent.version if isinstance(intent, InstallFirmware) else self._runs
         return Accepted()
@@ -227,22 +229,25 @@ class Slow:
     async def read(self, tier: Tier) -> Any:
         from kernel.reading import Reading
 
-        return Reading(self.device, "miner", system_clock().now_ms() + 1, {"firmware": self._runs})
+        return Reading(self.device, "miner", self._clock.now_ms() + 1, {"firmware": self._runs})
 
 
 def test_four_uploads_at_once_and_no_more() -> None:
+    loop = VirtualLoop()
+    clock = clock_of(loop)
+
     async def main() -> tuple[list[Receipt], int]:
         seen = [0]
-        drivers = {f"h/s/{at}": Slow(f"h/s/{at}", seen) for at in range(20)}
+        drivers = {f"h/s/{at}": Slow(f"h/s/{at}", seen, clock) for at in range(20)}
         envelope = Envelope(
             "M", "F", (Mode("n", 1.0, 1.0),), "n", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=frozenset({"InstallFirmware"})
         )
-        actuator = Actuator(drivers, system_clock(), lambda device: envelope, lambda *told: None, pace_s=(0.01, 0.05))
-        asked = [command(1, device, of("antminer"), "test", deadline_s=0.2) for device in drivers]
+        actuator = Actuator(drivers, clock, lambda device: envelope, lambda *told: None)
+        asked = [command(1, device, of("antminer"), "test", deadline_s=100.0) for device in drivers]
         receipts = await actuator.carry_out(asked)
         return list(receipts.values()), max(seen)
 
-    receipts, most = asyncio.run(main())
+    receipts, most = in_virtual_time(main(), loop)
     assert most == 4
     assert all(isinstance(one, Verified) for one in receipts), (
         "the deadline runs from when each is sent, not from the queue"

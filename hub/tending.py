@@ -11,7 +11,6 @@ from hub.config.devices import Served
 from hub.config.parts import Site
 from hub.loops import FRESH_S, Watched, watched
 from kernel.errors import ConfigError, Fault
-from kernel.reading import Reading
 from miner_control.cold import Loop
 from miner_control.load import (
     OUTPUT,
@@ -143,21 +142,21 @@ def _served(place: str, served: Served, register: Register, faults: list[Fault])
     return found
 
 
-def _fresh(reading: Reading | None, now_ms: int) -> Reading | None:
-    return reading if reading is not None and now_ms - reading.at_ms <= FRESH_S * 1000 else None
-
-
 def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: int) -> dict[str, bool | None]:
     """Each load by name: on, off, or None where neither the device's word nor a proven switching tells.
 
-    What the device tells of itself goes before an older proof of ours.
+    What the device tells of itself goes before an older proof of ours. A relay that speaks only when it is switched, by hand too,
+    has not taken its word back by falling silent: an old word is no proof, and what contradicts it is none any more.
     """
     found: dict[str, bool | None] = {}
     for load in loads:
         on, shown_ms = book.on(load.key)
-        reading = _fresh(snapshot.reading(load.device, output_metrics(load)), now_ms)
+        reading = snapshot.reading(load.device, output_metrics(load))
         if reading is not None and reading.at_ms > shown_ms:
             told = output_state(reading, load.group or load.kind.value, load.index)
-            on = on if told is None else told
+            if told is not None and now_ms - reading.at_ms <= FRESH_S * 1000:
+                on = told
+            elif told is not None and told != on:
+                on = None
         found[load.name] = on
     return found

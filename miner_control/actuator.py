@@ -38,6 +38,7 @@ from miner_control.command import (
     Reboot,
     RollBackFirmware,
     SetMode,
+    SwitchLoad,
     Wake,
 )
 from miner_control.driver import MinerDriver
@@ -270,7 +271,6 @@ class Actuator:
                 return
         rise_w = self._rise_w(command.intent, envelope, live.before)
         try:
-            await self._take_turn(live, rise_w)
             receipt = await self._send(live, driver, rise_w)
             if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
                 self._end(live, receipt)
@@ -283,7 +283,7 @@ class Actuator:
 
     async def _take_turn(self, live: _Live, rise_w: float) -> None:
         if isinstance(live.command.intent, RESTARTS):
-            await self._inrush.wait_to_restart(rise_w)
+            await self._inrush.wait_to_restart(rise_w, live.command.priority)
             live.booked_w = rise_w
         else:
             await self._inrush.wait(rise_w)
@@ -296,18 +296,23 @@ class Actuator:
         return live.sent_s + live.command.deadline_s - self._clock.monotonic_s()
 
     async def _send(self, live: _Live, driver: MinerDriver, rise_w: float) -> Receipt:
-        """Send it; ask an unreachable miner again, on the narrow lane, until the deadline.
+        """Send it in its turn; ask an unreachable miner again, on the narrow lane, until the deadline.
 
         A rise that is asked again takes its turn under the inrush limit anew, once the miner answers at all: a switch
-        that comes back must not start a whole row at once, and the dead use up nobody's turn.
+        that comes back must not start a whole row at once, and the dead use up nobody's turn. An image takes its turn when
+        its upload may begin: those that wait for a free upload keep no room from others.
         """
         command, pause_s, first = live.command, 1.0, True
         upload = isinstance(command.intent, InstallFirmware)
         gate = self._uploads if upload else self._writes
         live.sent_s = self._clock.monotonic_s()
         while True:
+            if not upload:
+                await self._take_turn(live, rise_w)
             await gate.enter(command.priority)
             try:
+                if upload:
+                    await self._take_turn(live, rise_w)
                 if why := self._bar(command.device):
                     return Unreachable(f"{WITHDRAWN}: {why}")
                 if first:
@@ -332,7 +337,6 @@ class Actuator:
                 pause_s = min(2.0 * pause_s, 30.0)
                 if rise_w <= 0 or await self._answers(live, driver):
                     break
-            await self._take_turn(live, rise_w)
 
     async def _answers(self, live: _Live, driver: MinerDriver) -> bool:
         """Whether a miner that could not be reached answers a read now, whatever it says."""
@@ -404,6 +408,8 @@ class Actuator:
             case Wake() | Reboot() | InstallFirmware() | RollBackFirmware():
                 # A board that comes up again starts to hash: many at once are many wakes at once.
                 return envelope.mode(envelope.normal).power_w - envelope.sleep_w
+            case SwitchLoad(_, True):
+                return envelope.modes[0].power_w
             case SetMode(mode) if mode in envelope.names:
                 return envelope.mode(mode).power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
             case PowerTarget(power_w):

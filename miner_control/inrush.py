@@ -62,7 +62,7 @@ class Inrush:
         self._clock = clock
         self._lane = asyncio.Lock()
         self._next_s = 0.0
-        self._door = asyncio.Lock()
+        self._door = Gate(1)
         self._room = asyncio.Event()
         self._restarting_w = 0.0
 
@@ -82,17 +82,20 @@ class Inrush:
             pace_w_per_s = self._pace_w_per_s - self._kept_back(self._pace_w_per_s)
             self._next_s = self._clock.monotonic_s() + rise_w / pace_w_per_s
 
-    async def wait_to_restart(self, rise_w: float) -> None:
-        """Until there is room for one more restart, and it is its turn; it is booked until `came_up`. In order of coming;
-        one alone always has room."""
+    async def wait_to_restart(self, rise_w: float, priority: int = 5) -> None:
+        """Until there is room for one more restart, and it is its turn; it is booked until `came_up`. The urgent are first in
+        line, then who came first; one alone always has room."""
         if self._pace_w_per_s is None or rise_w <= 0:
             return
         room_w = _RESTART_SHARE * self._pace_w_per_s * WINDOW_S
-        async with self._door:
+        await self._door.enter(priority)
+        try:
             while self._restarting_w > 0 and self._restarting_w + rise_w > room_w:
                 self._room.clear()
                 await self._room.wait()
             self._restarting_w += rise_w
+        finally:
+            self._door.leave()
         try:
             await self.wait(rise_w)
         except asyncio.CancelledError:

@@ -13,14 +13,17 @@ from hub.decide import Pace, decide
 from hub.live import Running, start
 from hub.loops import loops_at
 from hub.replay import replay_folder
+from hub.tending import loads_on
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.cold import Loop, wake_fault
+from miner_control.load import OUTPUT, Load, LoadBook, LoadKind
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.profile import load as load_profile
+from telemetry.snapshot import Snapshot
 from tests.hub_site import World, until, world
 from tests.servers import free_port
 
@@ -203,6 +206,29 @@ loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2
     assert site.around.beside_w is not None and site.around.beside_w.sum() == pytest.approx(2000.0)
     state.snapshot.hear(Reading("alatau/north/yard", "switch", now_ms - 900, {"output_2_state": "off"}))
     assert seen() == pytest.approx(1.04 + 2_000.0 / 12_000.0)
+
+
+def test_a_relay_that_speaks_only_when_it_is_switched() -> None:
+    """Zigbee and Tasmota tell a change and fall silent. Our proof of on, then a hand that switches off: minutes later nobody may
+    believe the proof again."""
+    pump = Load("pump", LoadKind.PUMP, "h/s/relay", 1, "f1", 2000.0, frozenset({"h/s/m"}), OUTPUT)
+    snapshot, book, now_ms = Snapshot(), LoadBook([pump.key]), 1_800_000_000_000
+
+    def on(after_s: float) -> bool | None:
+        return loads_on(snapshot, book, [pump], now_ms + round(after_s * 1000))["pump"]
+
+    def told(state: str, at_s: float) -> None:
+        snapshot.hear(Reading("h/s/relay", "switch", now_ms + round(at_s * 1000), {"output_1_state": state}))
+
+    assert on(0) is None
+    asked = {"device": pump.key, "intent": "SwitchLoad", "id": "1", "on": True}
+    book.apply("command.receipt", {**asked, "outcome": "verified", "sampled_ms": now_ms}, now_ms)
+    told("on", 0.5)
+    assert on(1) is True and on(3_600) is True, "silence takes nothing back"
+    told("off", 10)
+    assert on(11) is False and on(400) is None, "an old word proves nothing, and neither does what it contradicts"
+    told("on", 500)
+    assert on(501) is True and on(900) is True
 
 
 def test_loops_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:

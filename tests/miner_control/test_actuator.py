@@ -17,6 +17,7 @@ from miner_control.command import (
     CUT_SHORT,
     WITHDRAWN,
     Command,
+    InstallFirmware,
     Intent,
     Locate,
     Pool,
@@ -30,6 +31,7 @@ from miner_control.command import (
     command,
 )
 from miner_control.inrush import WINDOW_S, Inrush
+from miner_control.load import Load, LoadKind
 from telemetry.source import Tier
 from tests.miner_control.fleets import envelope
 from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
@@ -453,3 +455,74 @@ def test_a_miner_that_refuses_to_restart_takes_no_room_and_a_silent_one_only_for
     play(["refuses"] * 20 + ["dead"] * 20 + ["obeys"] * 8, story, inrush_w_per_s=6000.0)
     assert took_s["refuses"] < 20 * 0.9 and took_s["dead"] < 60.0 + 20 * 0.9
     assert took_s["obeys"] >= envelope().ramp_up_s, "two rounds of four: the second waits until the first is up"
+
+
+def test_images_that_wait_for_a_free_upload_keep_no_room_from_a_reboot():
+    able = envelope(commands=frozenset({"InstallFirmware", "Reboot"}))
+
+    async def story(site: Site) -> None:
+        image = InstallFirmware("2.0", "0" * 64, b"x")
+        site.actuator.start([site.ask(at, image, deadline_s=60.0) for at in range(20)])
+        await asyncio.sleep(1.0)
+        await site.actuator.carry_out([site.ask(20, Reboot(), deadline_s=60.0)])
+        rebooted_s.append(asyncio.get_running_loop().time())
+
+    rebooted_s: list[float] = []
+    loop = VirtualLoop()
+    site = Site(["obeys"] * 21, loop, inrush_w_per_s=6000.0, uploads=2)
+    site.actuator._envelope_of = lambda device: able
+    for at in range(20):
+        site.miners[f"h/s/m{at}"].answer_s = 20.0
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    assert rebooted_s[0] < 30.0, "two images on their way, room for four: the reboot is the third"
+
+
+def test_the_urgent_are_first_where_room_for_a_restart_is_waited_for():
+    loop = VirtualLoop()
+    went: list[str] = []
+
+    async def main() -> None:
+        inrush = Inrush(2_000.0, clock_of(loop))
+
+        async def one(name: str, priority: int) -> None:
+            await inrush.wait_to_restart(4_000.0, priority)
+            went.append(name)
+            inrush.came_up(4_000.0)
+
+        await inrush.wait_to_restart(4_000.0)
+        names = [("first image", 9), ("image", 9), ("reboot", 5)]
+        tasks = [asyncio.create_task(one(*name)) for name in names]
+        await asyncio.sleep(60.0)
+        assert went == []
+        inrush.came_up(4_000.0)
+        await asyncio.gather(*tasks)
+
+    in_virtual_time(main(), loop)
+    assert went == ["first image", "reboot", "image"]
+
+
+def test_a_pump_that_starts_takes_its_turn():
+    """Two pumps of 50 kW under 20 kW/s: the second starts when the first has been let in."""
+
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, True), deadline_s=5.0) for at in range(2)])
+        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, False), deadline_s=5.0) for at in range(2)])
+
+    loop = VirtualLoop()
+    site = Site(["obeys"] * 2, loop, inrush_w_per_s=20_000.0)
+    pump = Load("pump", LoadKind.PUMP, "h/s/c", 1, "f1", 50_000.0, frozenset({"h/s/m"})).envelope()
+    site.actuator._envelope_of = lambda device: pump
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    first, second = (miner.writes for miner in site.miners.values())
+    assert second[0][0] - first[0][0] >= 50_000.0 / 20_000.0
+    assert second[1][0] - first[1][0] < 0.1, "off goes at once"

@@ -8,6 +8,7 @@ from hub.twin.rpc import Json
 from hub.twin.site import Pool, Site, Unit
 
 ACCOUNT = ""
+_PLACES = ("stratum", "fallbackStratum")
 
 
 class Bitaxe:
@@ -29,8 +30,7 @@ class Bitaxe:
         return self._write(unit, ask, now_ms)
 
     def _info(self, unit: Unit, look: Look) -> Json:
-        model, machines, pool = unit.model, self.site.machines, unit.pools[0]
-        host, _, port = pool.url.partition("://")[2].partition(":")
+        model, machines = unit.model, self.site.machines
         mhz = model.frequency_hz / 1e6 * float(machines.want_w[unit.index] / machines.nominal_w[unit.index])
         return {
             "ASICModel": "BM1368", "asicCount": 1, "smallCoreCount": 1276, "boardVersion": "401", "version": unit.firmware,
@@ -41,7 +41,7 @@ class Bitaxe:
             "frequency": round(mhz), "coreVoltage": 1166, "coreVoltageActual": 1172, "fanrpm": look.fan_rpm,
             "fanspeed": min(100, look.fan_rpm // 62), "autofanspeed": 1, "uptimeSeconds": look.uptime_s,
             "sharesAccepted": look.accepted, "sharesRejected": look.rejected, "bestDiff": "483k", "bestSessionDiff": "0",
-            "stratumURL": host, "stratumPort": int(port or 3333), "stratumUser": pool.user, "isUsingFallbackStratum": 0,
+            **_told(unit.pools), "isUsingFallbackStratum": 0,
             "miningPaused": bool(machines.asleep[unit.index]), "overheat_mode": int(machines.tripped[unit.index]),
             "wifiStatus": "Connected!", "freeHeap": 8_443_612, "runningPartition": "factory", "idfVersion": "v5.4",
         }  # fmt: skip
@@ -66,9 +66,28 @@ class Bitaxe:
                 mhz = body.get("frequency")
                 if isinstance(mhz, int | float) and 50 <= mhz <= 1000:
                     site.set_power(unit, unit.model.power_w * mhz * 1e6 / unit.model.frequency_hz, now_ms)
-                if body.get("stratumURL"):
-                    url = f"stratum+tcp://{body['stratumURL']}:{body.get('stratumPort', 3333)}"
-                    site.set_pools(unit, [Pool(url, str(body.get("stratumUser", "")))], now_ms)
+                pools = _pools(_told(unit.pools) | body)
+                if pools != unit.pools:
+                    site.set_pools(unit, pools, now_ms)
             case _:
                 return Tell(404)
         return Tell(200, b"OK", "text/plain")
+
+
+def _told(pools: list[Pool]) -> Json:
+    told: Json = {}
+    for prefix, pool in zip(_PLACES, pools, strict=False):
+        host, _, port = pool.url.partition("://")[2].partition(":")
+        told |= {f"{prefix}URL": host, f"{prefix}Port": int(port or 3333), f"{prefix}User": pool.user}
+    return told
+
+
+def _pools(told: Json) -> list[Pool]:
+    return [
+        Pool(
+            f"stratum+tcp://{told[f'{prefix}URL']}:{told.get(f'{prefix}Port', 3333)}",
+            str(told.get(f"{prefix}User", "")),
+        )
+        for prefix in _PLACES
+        if told.get(f"{prefix}URL")
+    ]

@@ -192,18 +192,20 @@ def _pool(values: Values, summary: Mapping[str, Any], session: Mapping[str, Any]
     stratum = part(summary, "Stratum")
     current, connected = str(stratum.get("Current Pool") or ""), truth(stratum.get("IsPoolConnected"))
     state = None if connected is None else ALIVE if connected else DEAD
-    pools = []
-    if current:
-        user = str(stratum.get("Current User") or "")
-        pools.append(
-            PoolSeen(
-                current, user, state, True, 0, plain(session.get("Accepted")), plain(session.get("Rejected")), None
-            )
-        )
-    for config in entries(summary.get("StratumConfigs")):
-        url = str(config.get("pool") or "")
-        if url and not (current and url.endswith(current)):
-            pools.append(PoolSeen(url, str(config.get("login") or ""), None, False, len(pools), None, None, None))
+    user = str(stratum.get("Current User") or "")
+    places = [
+        (str(one.get("pool") or ""), str(one.get("login") or "")) for one in entries(summary.get("StratumConfigs"))
+    ]
+    places = [place for place in places if place[0]]
+    # What is in use is told without its scheme, and is not always the first.
+    fitting = [at for at, (url, _) in enumerate(places) if current and url.endswith(current)]
+    used = next((at for at in fitting if places[at][1] == user), fitting[0] if fitting else None)
+    if current and used is None:
+        places, used = [(current, user), *places], 0
+    pools = [PoolSeen(url, login, None, False, at, None, None, None) for at, (url, login) in enumerate(places)]
+    if used is not None:
+        shares = (plain(session.get("Accepted")), plain(session.get("Rejected")))
+        pools[used] = PoolSeen(places[used][0], user or places[used][1], state, True, used, *shares, None)
     put_pools(values, pools, as_json=tier is not Tier.FAST)
 
 

@@ -322,6 +322,21 @@ def test_epic_operating_states(state: str, rate: float, last: str | None, error:
     assert (values["state"], values["error_text"]) == (meant, text)
 
 
+def test_epic_pools_keep_their_order_whichever_is_in_use() -> None:
+    shape = epic()
+    shape["summary"]["Stratum"] = {"Current Pool": "b.example:443", "Current User": "acct.b", "IsPoolConnected": True}
+    configured = [("stratum+tcp://a.example:3333", "acct.a"), ("stratum+ssl://b.example:443", "acct.other"),
+                  ("stratum+ssl://b.example:443", "acct.b")]  # fmt: skip
+    shape["summary"]["StratumConfigs"] = [{"pool": pool, "login": login} for pool, login in configured]
+    values = decode("epic", shape)
+    told = json.loads(values["pools_json"])
+    assert [(pool["url"], pool["user"]) for pool in told] == configured
+    assert [pool["active"] for pool in told] == [False, False, True]
+    assert (values["pool_url"], values["pool_user"]) == ("stratum+ssl://b.example:443", "acct.b")
+    shape["summary"]["StratumConfigs"] = configured[:0]
+    assert decode("epic", shape)["pool_url"] == "b.example:443", "told by itself"
+
+
 def test_epic_says_why_not_in_its_words() -> None:
     play = Play("epic", {"POST /miner": {"result": False, "error": {"LastCmdStillPending": "Stop"}}})
     assert play.carry_out(Sleep()) == Refused("result", "LastCmdStillPending Stop")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kernel.clock import system_clock
-from kernel.reading import Missing, Reason
+from kernel.errors import TransportError
+from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import (
     Intent,
@@ -26,6 +27,7 @@ from miner_control.command import (
 )
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
+from miner_control.health import host_of, pools_of
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
 from miner_control.takeover import told_schedules
@@ -56,6 +58,17 @@ def port_of(twin: Twin, miner: dict[str, Any]) -> MinerPort:
 
 def read(twin: Twin, miner: dict[str, Any], tier: Tier = Tier.SLOW) -> dict[str, Any]:
     return dict(asyncio.run(port_of(twin, miner).read(tier)).values)
+
+
+def read_once_it_listens(twin: Twin, miner: dict[str, Any]) -> dict[str, Any]:
+    """A board that is up again opens its ports a moment later."""
+    end = time.monotonic() + 20.0
+    while True:
+        try:
+            return read(twin, miner)
+        except TransportError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 def ask(twin: Twin, miner: dict[str, Any], intent: Intent) -> object:
@@ -157,16 +170,17 @@ def test_locate_pools_and_reboot(twin: Twin, dialect: str) -> None:
         assert isinstance(ask(twin, miner, Locate(True)), Accepted)
         assert twin.truth(miner["device"])["locating"] is True
     if "SetPools" in able:
-        pools = (Pool("stratum+tcp://other.invalid:3333", "hub2.worker"),)
+        pools = tuple(Pool(f"stratum+tcp://{name}.invalid:3333", "hub2.worker") for name in ("other", "behind"))
         assert isinstance(ask(twin, miner, SetPools(pools)), Accepted)
-        if dialect == "bitaxe":  # which takes pools by restarting
-            twin.until(miner["device"], "board_up", True, 20)
+        read_once_it_listens(twin, miner)
     if "Reboot" in able:
         assert isinstance(ask(twin, miner, Reboot()), Accepted)
         twin.until(miner["device"], "board_up", True, 20)
         twin.until(miner["device"], "state", "hashing", 20)
     if "SetPools" in able:
-        assert twin.truth(miner["device"])["pools"][0] == ["stratum+tcp://other.invalid:3333", "hub2.worker"]
+        assert twin.truth(miner["device"])["pools"] == [[pool.url, pool.user] for pool in pools]
+        told = Reading(miner["device"], "miner", 1, read_once_it_listens(twin, miner))
+        assert [(host_of(url), user) for url, user in pools_of(told)] == [(host_of(one.url), one.user) for one in pools]
 
 
 @pytest.mark.parametrize("dialect", sorted(set(NAMES) - {"avalon", "bitaxe"}))

@@ -197,7 +197,8 @@ def _web(ports: Mapping[int, int]) -> Talk:
     if told is not None and "ASICModel" in told:
         return Identity(
             "bitaxe", "Bitaxe", str(told.get("boardVersion") or told.get("deviceModel") or told["ASICModel"]),
-            str(told.get("version", "")), ways, mac=str(told.get("macAddr", "")).lower(),
+            str(told.get("version", "")), ways, serial=spelt(told.get("serialnumber")),
+            mac=str(told.get("macAddr") or told.get("MACAddr") or "").lower(),
         )  # fmt: skip
     if told is not None and isinstance(told.get("identity"), dict) and "hwModel" in told["identity"]:
         relative = told["identity"]

@@ -27,6 +27,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     settle,
+    spelt,
     truth,
 )
 from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
@@ -37,7 +38,7 @@ _STANDBY_W = 8.0
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
 _FAMILIES = {"1": "Max", "2": "Ultra", "4": "Supra", "6": "Gamma"}
 _CHIPS = {"Max": "BM1397", "Ultra": "BM1366", "Supra": "BM1368", "Gamma": "BM1370"}
-_MARKS = ("hashRate", "ASICModel", "macAddr")
+_MARKS = ("hashRate", "ASICModel", "macAddr", "MACAddr")
 # Where NMAxe keeps what AxeOS tells under these names. Its rate is a mean over three minutes.
 _GROUPED = {
     "hashRate": ("miner", "hashRate"), "uptimeSeconds": ("miner", "uptimeSeconds"), "sharesAccepted": ("miner", "sAccepted"),
@@ -91,7 +92,7 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     hot = truth(info.get("overheat_mode"))
     paused = truth(first(info, "miningPaused", "isPaused", "paused", "mining_paused"))
     failure = first(info, "power_fault", "hardware_fault", "powerFault")
-    values["mode"] = NOT_REPORTED
+    put_text(values, "mode", info.get("autotune_preset") if truth(info.get("autotune")) else None)
     # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more, but for a
     # pause that its own power sensor contradicts.
     drawn = plain(info.get("power"))
@@ -121,8 +122,9 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["make"] = "bitaxe"
         put_text(values, "model", info.get("deviceModel") or _model(info))
         put_text(values, "firmware", first(info, "version", "axeOSVersion"))
-        values["serial"] = UNSUPPORTED
-        put_mac(values, info.get("macAddr"))
+        # A fork's own boards have one; where AxeOS has no such name there is none.
+        values["serial"] = spelt(info.get("serialnumber")) or UNSUPPORTED
+        put_mac(values, first(info, "macAddr", "MACAddr"))
     return settle(values, tier)
 
 

@@ -159,6 +159,9 @@ def settle(values: Values, tier: Tier) -> Values:
     """
     if tier is not Tier.FAST:
         values.setdefault("schedules_json", UNSUPPORTED)
+    for name in ("boards_json", "pools_json"):
+        if values.get(name) == "[]":  # no list found is no word of there being none
+            values[name] = NOT_REPORTED
     if tier is Tier.DAILY:
         for name in SCHEMAS["miner"]:
             values.setdefault(name, NOT_REPORTED)

@@ -78,7 +78,7 @@ def test_vnish_that_cannot_read_its_configuration() -> None:
     assert (values["state"], values["error_text"]) == ("fault", "1001 Configuration not readable")
     for metric in ("hashrate_nominal_hs", "temp_board_max_c", "temp_chip_max_c"):
         assert missing(values, metric) is Reason.SENTINEL
-    for metric in ("serial", "fan_min_rpm", "boards_hashing", "pool_url"):
+    for metric in ("serial", "fan_min_rpm", "boards_hashing", "boards_json", "pool_url", "pools_json"):
         assert missing(values, metric) is Reason.NOT_REPORTED
     assert (values["boards_expected"], values["chips_expected"]) == (3, 228)
 
@@ -146,6 +146,15 @@ def test_axeos_claims_no_fan_and_no_sensor_that_is_not_there() -> None:
     assert decode("bitaxe", axeos(fan2rpm=3800))["fan_min_rpm"] == 3800
     dead = axeos(hashrateMonitor={"asics": [{"total": 0, "errorCount": 3}, {"total": 900.5, "errorCount": 4}]})
     assert [decode("bitaxe", dead)[name] for name in ("chips_expected", "chips_hashing", "hw_errors")] == [2, 1, 7]
+
+
+def test_axeos_of_other_makers_and_other_years() -> None:
+    fork = decode("bitaxe", axeos(voltage=12.1, serialnumber="ACS1", autotune=1, autotune_preset="balance"))
+    assert (fork["voltage_v"], fork["serial"], fork["mode"]) == (12.1, "ACS1", "balance")
+    early = axeos(MACAddr="10:F5:00:00:00:02", macAddr=None, autotune=0, autotune_preset="balance")
+    values = decode("bitaxe", early)
+    assert values["mac"] == "10:F5:00:00:00:02"
+    assert (missing(values, "serial"), missing(values, "mode")) == (Reason.UNSUPPORTED, Reason.NOT_REPORTED)
 
 
 def test_axeos_tells_the_pool_that_it_works_for() -> None:

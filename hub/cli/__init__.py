@@ -17,7 +17,7 @@ def main() -> None:
         app()
     except ConfigError as error:
         count = len(error.faults)
-        print(f"{count} fault{'s' if count != 1 else ''}; nothing was started:", file=sys.stderr)
+        print(f"{count} fault{'s' if count != 1 else ''}; nothing was done:", file=sys.stderr)
         for fault in error.faults:
             print(f"  {fault}", file=sys.stderr)
         sys.exit(2)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that act on a running hub, through its API and a key of one's own: a dispatcher's orders."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hub.cli.output import put_json, put_table
+
+if TYPE_CHECKING:
+    from kernel.errors import Fault
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Url = Annotated[str, typer.Option(envvar="MINING_HUB_URL", help="Where the hub listens.")]
@@ -40,26 +43,28 @@ def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any
             timeout=30,
             trust_env=False,
         )
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigError([Fault(url, f"does not answer: {error}", "Is the hub running? Give --url")]) from None
+    if answer.status_code in (200, 201, 409):
+        return answer.json()
+    raise ConfigError(_faults(url, path, answer))
+
+
+def _faults(url: str, path: str, answer: Any) -> "list[Fault]":
+    """Why a hub did not do it, in its own words."""
+    from kernel.errors import Fault
+
+    try:
+        told = answer.json()
+    except ValueError:
+        told = {}
     if answer.status_code in (401, 403):
-        raise ConfigError([Fault("--key", "may not do this", "Use a key with the role (mining-hub access add)")])
-    if answer.status_code == 422:
-        faults = answer.json().get("faults", [])
-        raise ConfigError([Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in faults])
+        known = "Give a key with --key or MINING_HUB_KEY; `mining-hub access add` makes one of the role needed"
+        return [Fault("--key", "may not do this", known)]
     if answer.status_code == 404:
-        raise ConfigError(
-            [
-                Fault(
-                    path,
-                    str(answer.json().get("detail", "not there")),
-                    "See `mining-hub dispatch list`, `archive show`",
-                )
-            ]
-        )
-    if answer.status_code not in (200, 201, 409):
-        raise ConfigError([Fault(url, f"answered {answer.status_code}", "See the hub's log")])
-    return answer.json()
+        return [Fault(path, str(told.get("detail", "is not there")), "Look at the names of sites and what they hold")]
+    named = [Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in told.get("faults", [])]
+    return named or [Fault(url, f"answered {answer.status_code} to {path}", "See the hub's log")]
 
 
 def send(

@@ -59,50 +59,54 @@ def miners_list(
     """Each miner: state, mode, power, hashrate, and how long ago it spoke."""
     from hub.decide import fleet_at
     from hub.sight import STATE_NAMES
+    from miner_control.seen import seen_of
 
     config, journal, known = opened(folder)
     now_ms = journal.position() and last_ms(journal)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for site in known.sites.values():
         fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
+        seen = seen_of(site.roster, known.snapshot.kind("miner"), now_ms)
         for unit, device in enumerate(fleet.devices):
-            name = STATE_NAMES[int(fleet.state[unit])]
-            group = site.roster.groups[int(site.roster.group[unit])]
-            if state is None or state == name:
+            name, mode = STATE_NAMES[int(fleet.state[unit])], int(fleet.mode[unit])
+            envelope, fresh = site.roster.envelope(unit), bool(fleet.fresh[unit])
+            if state in (None, name):
                 rows.append(
                     {
                         "device": device,
-                        "model": group.envelope.model,
+                        "model": envelope.model,
                         "feeder": site.roster.feeder_names[int(site.roster.feeder[unit])],
                         "owner": site.register.miners[unit].owner,
                         "state": name,
-                        "power_w": float(fleet.power_w[unit]) if fleet.fresh[unit] else None,
+                        "mode": envelope.names[mode] if fresh and mode >= 0 else None,
+                        "power_w": float(fleet.power_w[unit]) if fresh else None,
                         "counted_w": float(fleet.power_w[unit]),
-                        "hashrate_hs": float(fleet.hashrate_hs[unit]) if fleet.fresh[unit] else None,
+                        "hashrate_hs": float(fleet.hashrate_hs[unit]) if fresh else None,
+                        "heard_s": (now_ms - int(seen.at_ms[unit])) / 1000.0 if seen.at_ms[unit] else None,
                     }
                 )
     if json:
         put_json({"as_of_ms": now_ms, "miners": rows})
         return
+    owned = any(row["owner"] for row in rows)
     table = [
         (
-            row["device"], row["model"], row["feeder"], row["state"],
+            row["device"].rpartition("/")[2] if len(known.sites) == 1 else row["device"],
+            row["model"], row["feeder"], row["state"], row["mode"],
             None if row["power_w"] is None else round(row["power_w"]),
             None if row["hashrate_hs"] is None else round(row["hashrate_hs"] / 1e12, 1),
+            None if row["heard_s"] is None else round(row["heard_s"]), *([row["owner"]] if owned else []),
         )
         for row in rows
     ]  # fmt: skip
-    columns = ["device", "model", "feeder", "state", "W", "TH/s"]
-    lines = [list(line) for line in table]
-    if any(row["owner"] for row in rows):
-        columns.append("owner")
-        for line, row in zip(lines, rows, strict=True):
-            line.append(row["owner"])
-    put_table(f"{len(rows)} miners", columns, lines)
+    columns = ["device", "model", "feeder", "state", "mode", "W", "TH/s", "age s", *(["owner"] if owned else [])]
+    put_table(f"{len(rows)} miners", columns, table)
 
 
 def miners_show(
-    folder: Folder, device: Annotated[str, typer.Argument(help="hub/site/device")], json: Json = False
+    folder: Folder,
+    device: Annotated[str, typer.Argument(help="hub/site/device, or its name where no other site has one so named.")],
+    json: Json = False,
 ) -> None:
     """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
     from hub.bars import place_line
@@ -113,32 +117,58 @@ def miners_show(
 
     _, _, state = opened(folder)
     table = state.snapshot.kind("miner")
-    if device not in table.index:
-        raise ConfigError([Fault(device, "was never heard of", "See `mining-hub miners list`")])
-    found = table.reading(device)
+    named = [(key, site) for site in state.sites.values() for key in site.roster.devices if _is_named(key, device)]
+    if len(named) != 1:
+        problem = "is in no inventory" if not named else f"is a miner of {len(named)} sites"
+        raise ConfigError([Fault(device, problem, "See `mining-hub miners list`; write hub/site/device")])
+    key, site = named[0]
+    found = table.reading(key) if key in table.index else None
+    told = {} if found is None else found.values
     values = {
         name: f"missing: {value.reason.name.lower()} {value.detail}".strip() if isinstance(value, Missing) else value
-        for name, value in sorted(found.values.items())
+        for name, value in sorted(told.items())
     }
-    site = next((one for one in state.sites.values() if device in one.roster.index), None)
-    can = None if site is None else envelope_json(site.envelope(device))
-    usual = None if site is None else usual_json(site.usual, site.roster.index[device], found)
-    place = {} if site is None else place_line(state, site, device)
+    can = envelope_json(site.envelope(key))
+    usual = usual_json(site.usual, site.roster.index[key], found)
+    place, at = place_line(state, site, key), None if found is None else iso(found.at_ms)
     if json:
-        told = {"device": device, "at": iso(found.at_ms), "place": place, "values": values, "can": can, "usual": usual}
-        put_json(told)
+        put_json({"device": key, "at": at, "place": place, "values": values, "can": can, "usual": usual})
         return
     put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
-    put_table(f"{device}, last word {iso(found.at_ms)}", ("metric", "value"), list(values.items()))
-    if can is not None:
-        modes = {
-            f"mode {name}": f"{mode['power_w']:.0f} W, {mode['hashrate_hs'] / 1e12:.1f} TH/s"
-            for name, mode in can.pop("modes").items()
-        }
-        put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
+    plain = [(name, _worded(name, value)) for name, value in values.items() if not _listed(value)]
+    put_table(f"{key}, last word {at or 'never'}", ("metric", "value"), plain)
+    for name, value in values.items():
+        if rows := _listed(value):
+            columns = list(dict.fromkeys(column for row in rows for column in row))
+            put_table(name.removesuffix("_json"), columns, [[_short(row.get(one)) for one in columns] for row in rows])
+    modes = {
+        f"mode {name}": f"{mode['power_w']:.0f} W, {mode['hashrate_hs'] / 1e12:.1f} TH/s"
+        for name, mode in can.pop("modes").items()
+    }
+    put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
     if usual is not None:
         title = f"What is usual in its normal mode, over {usual.pop('days')} days"
-        put_table(title, ("what", "usual", "now"), [(name, one["usual"], one["now"]) for name, one in usual.items()])
+        lines = [(name, _worded(name, one["usual"]), _worded(name, one["now"])) for name, one in usual.items()]
+        put_table(title, ("what", "usual", "now"), lines)
+
+
+def _is_named(key: str, said: str) -> bool:
+    return said in (key, key.rpartition("/")[2])
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """The rows of a text that is a JSON list of objects (boards, pools); empty for anything else."""
+    if not isinstance(value, str) or not value.startswith("[{"):
+        return []
+    import orjson
+
+    rows = orjson.loads(value)
+    return [{name: _worded(name, one) for name, one in row.items()} for row in rows if isinstance(row, dict)]
+
+
+def _worded(name: str, value: Any) -> Any:
+    """Hashes as people say them."""
+    return f"{value / 1e12:,.2f} TH/s" if name.endswith("_hs") and isinstance(value, int | float) else value
 
 
 def miners_dialects(json: Json = False) -> None:
@@ -149,11 +179,21 @@ def miners_dialects(json: Json = False) -> None:
     if json:
         put_json({"dialects": rows})
         return
-    columns = list(rows[0]) if rows else []
-    put_table("Dialects and capabilities", columns, [[_short(row[name]) for name in columns] for row in rows])
+    from shutil import get_terminal_size
+
+    # What each can do stands below its name: as many side by side as the terminal is wide.
+    beside = max(1, (get_terminal_size().columns - 26) // 22)
+    for at in range(0, len(rows), beside):
+        some = rows[at : at + beside]
+        lines = [
+            [name.replace("_", " "), *(_short(row[name]) for row in some)] for name in rows[0] if name != "dialect"
+        ]
+        put_table("Dialects and capabilities", ["", *(str(row["dialect"]) for row in some)], lines)
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {one}" for name, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else value
 
 

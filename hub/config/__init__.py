@@ -29,7 +29,8 @@ def load(path: Path, flags: Mapping[str, Any] | None = None, environment: Mappin
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a hub.toml")]) from None
+        remedy = f"Give {path / 'hub.toml'}" if path.is_dir() else "Give the path of a hub.toml"
+        raise ConfigError([Fault(str(path), error.strerror or str(error), remedy)]) from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -84,7 +84,7 @@ def test_all_that_goes_by_place_follows_a_fact(state: HubState, tmp_path: Path) 
     assert state.alarms.places.feeder["hub/site/m1"] == "hub/site/f2"
     assert state.alarms.places.rack["hub/site/m1"] == "hub/site/r2"
     (pump,), (tank,) = site.around.loads, site.around.loops
-    assert pump.feeds == {"hub/site/m2"} and tank.units.tolist() == [1]
+    assert pump.feeds == {"hub/site/m2"} and tank.loop.units.tolist() == [1]
     provisions = Provisions(load(tmp_path / "hub.toml", environment={}), tmp_path, tmp_path, state.miners)
     assert provisions._miners["hub/site/m1"].position == "9"
     learn(state, ("m1", "rack", ""), ("m1", "phase", ""), at_ms=T0_MS + 1)
@@ -97,7 +97,8 @@ def test_the_last_miner_may_leave_a_feeder(state: HubState) -> None:
     site = state.sites["hub/site"]
     assert site.roster.feeder_names == ("f1",) and site.roster.feeder.tolist() == [0, 0, 0]
     learn(state, ("m1", "feeder", "f2"), ("m2", "feeder", "f2"), ("m3", "feeder", "f2"), at_ms=T0_MS + 1)
-    assert site.around.loops[0].units.tolist() == [] and site.around.loads[0].feeds == {"hub/site/m1", "hub/site/m2"}
+    assert site.around.loops[0].loop.units.tolist() == []
+    assert site.around.loads[0].feeds == {"hub/site/m1", "hub/site/m2"}
 
 
 def test_all_faults_of_a_request_are_told_and_nothing_is_taken(state: HubState) -> None:

@@ -8,7 +8,20 @@ from functools import lru_cache
 from typing import Any
 
 from kernel.reading import Missing
-from miner_control.dialect.figures import NOT_REPORTED, SENTINEL, Values, first, number, plain, put, put_max, whole
+from miner_control.dialect.figures import (
+    NOT_REPORTED,
+    SENTINEL,
+    Values,
+    above_zero,
+    first,
+    number,
+    plain,
+    put,
+    put_max,
+    spelt,
+    total,
+    whole,
+)
 
 Stats = Mapping[str, Any]
 
@@ -25,7 +38,7 @@ _PCB_KEYS = tuple(f"temp_pcb{index}" for index in range(1, 17))
 _CHIP_KEYS = tuple(f"temp_chip{index}" for index in range(1, 17))
 _PCB_NAMES, _CHIP_NAMES = ("temp", "temp_in_pcb_", "temp_out_pcb_"), ("temp2_", "temp_in_chip_", "temp_out_chip_")
 _WATT_KEYS = tuple((f"chain_power{index}", f"chain_consumption{index}") for index in range(1, 17))
-_RATE_KEYS = tuple(f"chain_rate{index}" for index in range(1, 17))
+_PLACES = tuple((f"chain_rate{index}", f"chain_acn{index}") for index in range(1, 17))
 _INLET = re.compile(r"(^|_)(inlet|temp_in|water_in)(_|\d|$)", re.IGNORECASE)
 _OUTLET = re.compile(r"(^|_)(outlet|temp_out|water_out)(_|\d|$)", re.IGNORECASE)
 
@@ -156,9 +169,17 @@ def hashing(stats: Stats) -> float | None:
     """How many boards hash, or None where no board is told."""
     chains = stats.get("chain")
     if isinstance(chains, list):
-        return float(sum(1 for chain in chains if isinstance(chain, dict) and plain(chain.get("rate_real"))))
-    told = [stats[key] for key in _RATE_KEYS if key in stats]
-    return float(sum(1 for rate in told if rate and plain(rate))) if told else None
+        if not chains:
+            return 0.0
+        rates = [_rate(chain.get("rate_real"), chain.get("asic_num")) for chain in chains if isinstance(chain, dict)]
+    else:
+        rates = [_rate(stats.get(rate), stats.get(chips)) for rate, chips in _PLACES if rate in stats or chips in stats]
+    return above_zero(rates)
+
+
+def _rate(rate: Any, chips: Any) -> float | None:
+    """A place without chips and without a word of its rate makes none."""
+    return 0.0 if (rate is None or rate == "") and not plain(chips) else plain(rate)
 
 
 def rate_hs(stats: Stats, model: str) -> float | None:
@@ -167,16 +188,14 @@ def rate_hs(stats: Stats, model: str) -> float | None:
     if isinstance(chains, list):
         told = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
     else:
-        told = [plain(stats[key], ghs(model, stats[key])) for key in _RATE_KEYS if key in stats]
-    known = [rate for rate in told if rate is not None]
-    return sum(known) if known else None
+        told = [plain(stats[key], ghs(model, stats[key])) for key, _ in _PLACES if stats.get(key, "") != ""]
+    return total(told)
 
 
 def watts(stats: Stats) -> float | None:
     """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
-    told = [plain(stats[key]) for keys in _WATT_KEYS for key in keys if key in stats]
-    known = [figure for figure in told if figure is not None]
-    return sum(known) if known else None
+    told = [first(stats, *keys) for keys in _WATT_KEYS if not stats.keys().isdisjoint(keys)]
+    return total(plain(raw) for raw in told if raw != "")
 
 
 def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
@@ -190,9 +209,9 @@ def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
 def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
     """Counts of boards and chips, and the mean frequency."""
     put(values, "boards_expected", first(stats, "miner_count", "chain_num") or None)
-    chips = [board["chips_hashing"] if board["chips_hashing"] is not None else board["chips"] for board in found]
-    known = [chip for chip in chips if chip is not None]
-    put(values, "chips_hashing", sum(known) if known else None)
+    # Models without a map of their chips tell how many there are.
+    mapped = any(board["chips_hashing"] is not None and board["chips"] for board in found)
+    put(values, "chips_hashing", total(board["chips_hashing" if mapped else "chips"] for board in found))
     put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), 1e6)
     if not values["frequency_hz"]:
         # Some leave the mean at zero, or empty, and tell each board's.
@@ -210,13 +229,12 @@ def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
         chips, rate = plain(stats.get(f"chain_acn{index}")), plain(stats.get(f"chain_rate{index}"))
         if not chips and not rate:
             continue
-        chip_map = str(stats.get(f"chain_acs{index}", ""))
         found.append(
             {
                 "board": index,
                 "hashrate_hs": None if rate is None else rate * ghs(model, rate),
                 "chips": chips,
-                "chips_hashing": chip_map.count("o") if chip_map.strip() else None,
+                "chips_hashing": _mapped(stats.get(f"chain_acs{index}"), chips),
                 "frequency_hz": plain(first(stats, f"freq{index}", f"freq_avg{index}"), 1e6),
                 "hw_errors": plain(stats.get(f"chain_hw{index}")),
                 "temps_board_c": dashed(first(stats, f"temp_pcb{index}", f"temp{index}")),
@@ -226,6 +244,12 @@ def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
     return found
 
 
+def _mapped(chip_map: Any, chips: float | None) -> float | None:
+    """How many chips hash by the map (`" oooo ooxo"`); without one it is known only of a board that has none."""
+    text = spelt(chip_map)
+    return float(text.count("o")) if text else 0.0 if chips == 0 else None
+
+
 def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]]:
     return [
         {
@@ -233,7 +257,7 @@ def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]
             "hashrate_hs": plain(chain.get("rate_real"), unit_hs),
             "hashrate_nominal_hs": plain(chain.get("rate_ideal"), unit_hs),
             "chips": plain(chain.get("asic_num")),
-            "chips_hashing": str(chain["asic"]).count("o") if str(chain.get("asic", "")).strip() else None,
+            "chips_hashing": _mapped(chain.get("asic"), plain(chain.get("asic_num"))),
             "frequency_hz": plain(chain.get("freq_avg"), 1e6),
             "hw_errors": plain(chain.get("hw")),
             "temps_board_c": dashed(first(chain, "temp_pcb", "temp_pic")),

@@ -22,6 +22,7 @@ from miner_control.dialect.figures import (
     PSU,
     SENTINEL,
     Values,
+    above_zero,
     first,
     plain,
     put,
@@ -30,6 +31,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     settle,
+    total,
 )
 from miner_control.dialect.maker_errors import avalon_fails, avalon_supply
 from miner_control.dialect.pools import cgminer_pools, put_pools
@@ -136,9 +138,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def _total(modules: list[Pairs], key: str) -> float | None:
-    """The sum of a figure over the modules that tell it, or None where none does."""
-    told = [figure for figure in (plain(module.get(key)) for module in modules) if figure is not None]
-    return sum(told) if told else None
+    """The sum of a figure over the modules, or None where one does not tell it."""
+    return total(plain(module.get(key)) for module in modules)
 
 
 def _known(text: Any) -> Any:
@@ -183,9 +184,9 @@ def _family(head: Mapping[str, Any], version: Mapping[str, Any]) -> str:
 
 
 def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], working: bool | None) -> None:
-    now = [figure for figure in (plain(module.get("GHSspd")) for module in modules) if figure is not None]
-    if now and (sum(now) > 0 or working is False):
-        put(values, "hashrate_hs", sum(now), 1e9)
+    now = _total(modules, "GHSspd")
+    if now or (now == 0 and working is False):
+        put(values, "hashrate_hs", now, 1e9)
         # "spd" is the firmware's present speed, over a time it does not tell.
         values["hashrate_window_s"] = NOT_REPORTED
     else:
@@ -201,24 +202,24 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
                 put(values, "hashrate_window_s", window_s or rates.get("Elapsed"))
                 break
         else:
-            mean = [figure for figure in (plain(module.get("GHSavg")) for module in modules) if figure is not None]
-            put(values, "hashrate_hs", sum(mean) if mean else sum(now) if now else None, 1e9)
-            put(values, "hashrate_window_s", modules[0].get("Elapsed") if modules and mean else None)
+            mean = _total(modules, "GHSavg")
+            put(values, "hashrate_hs", now if mean is None else mean, 1e9)
+            put(values, "hashrate_window_s", None if mean is None else modules[0].get("Elapsed"))
     put(values, "hashrate_nominal_hs", _total(modules, "GHSmm") or None, 1e9)
 
 
 def _power(values: Values, modules: list[Pairs]) -> None:
-    drawn: list[float] = []
+    drawn: list[float | None] = []
     source = PSU
     for module in modules:
         supply = _supply(module)
         watts = supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
         if watts is None and len(supply) >= 5:
             watts, source = supply[4], PSU_OUTPUT
-        if watts is not None:
-            drawn.append(watts)
-    put(values, "power_w", sum(drawn) if drawn else None)
-    values["power_source"] = source if drawn else NOT_REPORTED
+        drawn.append(watts)
+    watts = total(drawn)
+    put(values, "power_w", watts)
+    values["power_source"] = NOT_REPORTED if watts is None else source
     volts = [supply[2] * 0.01 for supply in map(_supply, modules) if len(supply) >= 6 and supply[2] and supply[1]]
     if volts:
         # Nano models, whose supply is outside, leave the control board's at zero and tell others in another unit.
@@ -271,7 +272,7 @@ def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
             )
     # MGHS is a mean since the start: it tells how many boards there are, and of a working miner how many of them hash.
     found = re.search(r"Hash Board:\s*(\d+)", work)
-    hashing = float(sum(1 for board in boards if board["hashrate_hs"])) if boards and "In Work" in work else None
+    hashing = above_zero(board["hashrate_hs"] for board in boards) if "In Work" in work else None
     put(values, "boards_hashing", 0.0 if idle or (modules and _unpowered(modules[0])) else hashing)
     put(values, "boards_expected", found[1] if found else float(len(boards)) if boards else None)
     put(values, "chips_expected", _total(modules, "TA") or None)

@@ -190,6 +190,17 @@ def plain(raw: Any, scale: float = 1.0) -> float | None:
     return None if isinstance(figure, Missing) else figure * scale
 
 
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum of the parts, or None where there are none or one of them is not known: some of the whole is another figure."""
+    known = list(parts)
+    return sum(known) if known and None not in known else None  # type: ignore[arg-type]
+
+
+def above_zero(rates: Iterable[float | None]) -> float | None:
+    """How many of the boards have a rate, or None where there are none or one does not tell."""
+    return total(None if rate is None else float(rate > 0) for rate in rates)
+
+
 def whole(raw: Any, otherwise: int = 0) -> int:
     """A small whole number (the place of a board, the rank of a pool), or `otherwise`."""
     figure = plain(raw)

@@ -26,6 +26,8 @@ from miner_control.dialect.figures import (
     put_max,
     put_text,
     settle,
+    spelt,
+    total,
     truth,
     whole,
 )
@@ -42,6 +44,7 @@ _WINDOWS = (
     ("MHS 15m", 900.0),
     ("MHS av", None),
 )
+_DEV_RATES = ("MHS 5s", "MHS 1m", "MHS av")
 _LAGS_S = 300.0
 _IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
 _LEAST_VOLT = 3.0
@@ -180,10 +183,9 @@ def _slow(
         # The oldest models tell a step of their converter here.
         values["voltage_v"] = NONSENSE
     if devs:
-        values["boards_hashing"] = float(sum(1 for dev in devs if _alive(dev)))
+        put(values, "boards_hashing", total(hashes(first(dev, *_DEV_RATES), dev.get("Status")) for dev in devs))
         values["boards_expected"] = float(len(devs))
-        chips = [plain(dev.get("Effective Chips")) for dev in devs if dev.get("Effective Chips") is not None]
-        put(values, "chips_hashing", sum(chip for chip in chips if chip) if chips else None)
+        put(values, "chips_hashing", total(plain(dev.get("Effective Chips")) for dev in devs))
     else:
         values["boards_hashing"] = values["boards_expected"] = values["chips_hashing"] = NOT_REPORTED
     put_pools(values, cgminer_pools(pool_entries))
@@ -199,9 +201,8 @@ def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]
             put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
             break
     else:
-        rates = [plain(first(dev, "MHS 5s", "MHS 1m", "MHS av")) for dev in devs]
-        known = [rate for rate in rates if rate is not None]
-        put(values, "hashrate_hs", sum(known) if known else None, _MHS)
+        rates = (plain(first(dev, *_DEV_RATES)) for dev in devs)
+        put(values, "hashrate_hs", total(rates), _MHS)
         values["hashrate_window_s"] = NOT_REPORTED
 
 
@@ -220,16 +221,19 @@ def _temperatures(values: Values, summary: Mapping[str, Any], devs: list[dict[st
     put(values, "temp_inlet_c", first(summary, "Env Temp", "Envtemp"))
 
 
-def _alive(dev: Mapping[str, Any]) -> bool:
-    rate = first(dev, "MHS 5s", "MHS 1m", "MHS av")
-    return str(dev.get("Status", "Alive")).lower() == "alive" and (rate is None or bool(plain(rate)))
+def hashes(rate: Any, status: Any) -> float | None:
+    """1 of a board that hashes, 0 of one that does not, None of one that tells neither its rate nor a status."""
+    known, word = plain(rate), spelt(status).lower()
+    if known is None:
+        return float(word == "alive") if word else None
+    return float(known > 0 and word in ("", "alive"))
 
 
 def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "board": whole(first(dev, "Slot", "ASC", "ID"), 0),
-            "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m", "MHS av"), _MHS),
+            "hashrate_hs": plain(first(dev, *_DEV_RATES), _MHS),
             "hashrate_nominal_hs": plain(dev.get("Factory GHS"), 1e9),
             "chips_hashing": plain(dev.get("Effective Chips")),
             "frequency_hz": plain(first(dev, "Chip Frequency", "Frequency"), 1e6),

@@ -23,15 +23,18 @@ from miner_control.dialect.figures import (
     put_schedules,
     put_text,
     settle,
+    total,
     truth,
     whole,
 )
 from miner_control.dialect.maker_errors import whatsminer_stops, whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
+from miner_control.dialect.whatsminer_summary import hashes
 from telemetry.source import Tier
 
 _THS = 1e12
 _WINDOWS = (("hash-realtime", None), ("hash-1min", 60.0), ("hash-15min", 900.0), ("hash-average", 0.0))
+_BOARD_RATES = ("hash-realtime", "hash-average")
 _IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
 _MODES = {"0": "low", "1": "normal", "2": "high"}
 
@@ -166,46 +169,34 @@ def _rates(values: Values, summary: Mapping[str, Any], boards: list[dict[str, An
             put(values, "hashrate_window_s", summary.get("elapsed") if window_s == 0.0 else window_s)
             break
     else:
-        rates = [
-            rate
-            for rate in (plain(first(board, "hash-realtime", "hash-average")) for board in boards)
-            if rate is not None
-        ]
-        put(values, "hashrate_hs", sum(rates) if rates else None, _THS)
+        rates = (plain(first(board, *_BOARD_RATES)) for board in boards)
+        put(values, "hashrate_hs", total(rates), _THS)
         values["hashrate_window_s"] = NOT_REPORTED
     nominal = plain(summary.get("factory-hash"))
     if nominal is None:
-        parts = [part for part in (plain(board.get("factory-hash")) for board in boards) if part is not None]
-        nominal = sum(parts) if parts else None
+        nominal = total(plain(board.get("factory-hash")) for board in boards)
     put(values, "hashrate_nominal_hs", nominal, _THS)
 
 
 def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, Any], tier: Tier) -> None:
-    alive = [
-        board
-        for board in boards
-        if str(board.get("status", "alive")).lower() == "alive"
-        and plain(first(board, "hash-realtime", "hash-average")) != 0
-    ]
-    put(values, "boards_hashing", float(len(alive)) if boards else None)
+    put(values, "boards_hashing", total(hashes(first(board, *_BOARD_RATES), board.get("status")) for board in boards))
     put(
         values,
         "boards_expected",
         first(miner, "board-num") if "board-num" in miner else float(len(boards)) if boards else None,
     )
-    chips = [chip for chip in (plain(board.get("effective-chips")) for board in boards) if chip is not None]
-    put(values, "chips_hashing", sum(chips) if chips else None)
+    put(values, "chips_hashing", total(plain(board.get("effective-chips")) for board in boards))
     if tier is Tier.FAST:
         return
     values["boards_json"] = orjson.dumps(
         [
             {
                 "board": whole(first(board, "id", "slot"), 0),
-                "hashrate_hs": plain(first(board, "hash-realtime", "hash-average"), _THS),
+                "hashrate_hs": plain(first(board, *_BOARD_RATES), _THS),
                 "hashrate_nominal_hs": plain(board.get("factory-hash"), _THS),
                 "chips_hashing": plain(board.get("effective-chips")),
                 "frequency_hz": plain(board.get("freq"), 1e6),
-                "temps_chip_c": [board["chip-temp-max"]] if board.get("chip-temp-max") is not None else [],
+                "temps_chip_c": [plain(board["chip-temp-max"])] if "chip-temp-max" in board else [],
                 "state": str(board.get("status", "")),
                 "serial": miner.get(f"pcbsn{board.get('id')}"),
             }

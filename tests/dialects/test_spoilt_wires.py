@@ -7,7 +7,7 @@ had bytes changed or lost, keys left out and put into another order, or values o
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pytest
 from kernel.errors import DecodeError
 from kernel.metric import TEXT_METRICS
 from kernel.reading import Missing
+from miner_control.dialect import cgminer
 from telemetry.source import Tier
 from tests.dialects import test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes
 from tests.dialects.play import Play
@@ -35,6 +36,8 @@ RECKONED = frozenset(
 )
 SCALES = (1.0, 1e3, 1e6, 1e9, 1e12, 0.01)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# Of a board whose present rate is lost, the mean says whether it hashes.
+MEAN_STEPS_IN = frozenset({"MHS 5s", "hash-realtime"})
 Table = dict[str, bytes]
 
 
@@ -136,3 +139,29 @@ def test_nothing_spoilt_sleeps_that_did_not(spoil: Callable[..., Table]) -> None
             except DecodeError:
                 continue
             assert values["state"] != "asleep", f"{name}, seed {seed}"
+
+
+def without_each_key(found: Any) -> Iterator[Any]:
+    """The document without one of its keys, for each key of a plain value in it."""
+    places = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for key, value in places:
+        if isinstance(value, dict | list):
+            for less in without_each_key(value):
+                yield ({**found, key: less} if isinstance(found, dict) else [*found[:key], less, *found[key + 1 :]])
+        elif isinstance(found, dict) and key not in MEAN_STEPS_IN:
+            yield {name: told for name, told in found.items() if name != key}
+
+
+def test_a_count_over_boards_is_whole_or_not_told() -> None:
+    """What one board does not tell makes no smaller count: its chips are not dead because a key of them was lost."""
+    for name, play in PLAYS.items():
+        meant = play.read()
+        for command, told in play.table.items():
+            for less in without_each_key(cgminer.parse(told) if told and isinstance(told, bytes) else told):
+                try:
+                    values = Play(play.dialect, play.table | {command: less}, joins=False).read()
+                except DecodeError:
+                    continue
+                for metric in ("boards_hashing", "chips_hashing"):
+                    found = values[metric]
+                    assert isinstance(found, Missing) or found == meant[metric], f"{name}: {metric} is {found}"

@@ -85,7 +85,11 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
             await close_streams(app)
             wired.hub.stop()
             stopping.set()
-            await asyncio.gather(loops, door, return_exceptions=True)
+            ended, _ = await asyncio.gather(loops, door, return_exceptions=True)
+            if ended is None and wired.checkpoint is not None:
+                # Only of a state that came to its end in order: a defect of ours may have left it half-way.
+                with contextlib.suppress(OSError):
+                    wired.checkpoint.last()
 
         stack.push_async_callback(end)
         await _listening(host, port, [loops, door])

@@ -189,6 +189,8 @@ class HubState:
         self.holds = HoldBook()
         self.buttons = ButtonBook()
         self.position = 0
+        self.newest: tuple[int, Event] | None = None
+        """The last event that it holds, with its position."""
         self.curves: dict[str, list[Curve]] = {}
         self.refused: dict[str, Event] = {}
         self.traces: dict[str, Trace] = {
@@ -208,6 +210,7 @@ class HubState:
             self._heard(record.content)
         else:
             self._told(record.content)
+            self.newest = record.position, record.content
         self.position = record.position
 
     def _heard(self, batch: ReadingBatch) -> None:

@@ -36,6 +36,7 @@ from hub.twin.spec import TwinSpec
 from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
+from hub.wiring.checkpoint import FILE_NAME, CheckpointDuty
 from hub.wiring.devices import (
     Feed,
     Opened,
@@ -91,6 +92,7 @@ class Wired:
     registers: dict[str, Register]
     book: EnergyBook
     opened: list[Opened]
+    checkpoint: CheckpointDuty | None = None
 
 
 Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
@@ -208,11 +210,10 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
         loads = switch_ports(config, base.state, site, lines, link, clock, folder)
         return dict(ports), polled_sources(config, site.config, lines, base.journal.keep, clock, folder), loads
 
-    kept = keeping(base)
-    closers = [exchanges.close, *kept.closers]
-    wired = put_together(
-        base, devices, feeds, wiring="live", tick_s=0.05, keep=kept.duties, closers=closers, board=board
-    )
+    kept, checkpoint = keeping(base), CheckpointDuty(base.state, config, data / FILE_NAME, base.offload)
+    closers, keep = [exchanges.close, *kept.closers], [*kept.duties, checkpoint]
+    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=closers, board=board)
+    wired.checkpoint = checkpoint
     republishes = any(sink.kind == "mqtt" and sink.host is None for sink in config.sinks)
     if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
         wired.opened.append(EmbeddedBroker(config.mqtt.port))

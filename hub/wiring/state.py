@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from grid.dispatch import OrderBook
 from hub.config import CONFIGS, Config, Site
 from hub.energy import EnergyBook
 from hub.state import HubState, SiteState, meters_of, places_of
 from hub.tending import around
+from hub.wiring.checkpoint import FILE_NAME, resumed
+from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.span import Span
@@ -34,7 +38,10 @@ from telemetry.snapshot import Snapshot
 from treasury.io.ledger_sqlite import read_ledger
 from treasury.ledger import Ledger
 
+log = structlog.get_logger("hub")
+
 NO_MINERS = Register(())
+SAY_EACH_S = 10.0
 
 
 def catalogue() -> Catalogue:
@@ -168,10 +175,17 @@ def standing_places(sites: Sequence[SiteState]) -> Places:
 
 
 def folded(config: Config, journal: Journal, models: Catalogue | None = None) -> HubState:
-    """The state that a journal tells."""
+    """The state that a journal tells, from its checkpoint on where one fits."""
     state = empty_state(config, models or catalogue())
-    for record in journal.records():
+    if isinstance(journal, SqliteJournal):
+        state = resumed(config, journal, journal.path.with_name(FILE_NAME), state)
+    clock, whole = system_clock(), journal.position()
+    said_s = clock.monotonic_s()
+    for record in journal.records(after=state.position):
         state.apply(record)
+        if clock.monotonic_s() - said_s > SAY_EACH_S:
+            said_s = clock.monotonic_s()
+            log.info("reading the journal", position=record.position, of=whole)
     return state
 
 

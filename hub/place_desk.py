@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where miners stand, as the API asks and answers: facts taken in and told, over the rooms of a running hub."""
+"""Where miners stand and what stands around them, as the API asks and answers, over the rooms of a running hub."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hub.api.view as shape
+from hub.beside import beside_lines
+from hub.decide import air_c
 from hub.positions import fact_line, facts_asked
 from hub.pulses import proof_asked, proven_facts, pulse_lines
 from hub.runtime import Rooms
@@ -42,6 +44,10 @@ class PlaceDesk:
         if news and not dry:
             await self._rooms.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
         return {"dry_run": dry, "known": len(asked) - len(news), "learnt": [fact_line(fact) for fact in news]}
+
+    def around(self, site: str) -> dict[str, Any]:
+        state, now_ms = self._rooms.state, self._rooms.clock.now_ms()
+        return beside_lines(state, self._site(site), air_c(state, now_ms), now_ms)
 
     # ---- walks along the slots ----
 

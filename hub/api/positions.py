@@ -64,6 +64,12 @@ async def facts(
     return _places(request).facts(site, device)
 
 
+@router.get(SITE + "/loads")
+async def loads(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
+    """Pumps, fans, heaters, sockets and contactors as they are now, and the loops with what holds wakes back."""
+    return _places(request).around(site)
+
+
 @router.post(SITE + "/facts", openapi_extra=FACTS_SCHEMA)
 async def learn(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Say where miners stand: all of it or, where anything of it is wrong, nothing. It holds from the next control step."""

@@ -272,7 +272,7 @@ class NotThere(LookupError):
 
 
 class PlaceDesk(Protocol):
-    """Where miners stand. Every method raises NotThere for a site or miner that is not."""
+    """Where miners stand, and what stands around them. Every method raises NotThere for a site or miner that is not."""
 
     def facts(self, site: str, device: str | None) -> list[dict[str, Any]]:
         """`device, what, value, from, source`, oldest first; of one miner where it is named."""
@@ -280,6 +280,9 @@ class PlaceDesk(Protocol):
     async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
         """Take facts in (`hub.positions.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
         every fault."""
+
+    def around(self, site: str) -> dict[str, Any]:
+        """`as_of_ms, loads, loops` (`hub.beside.beside_lines`)."""
 
     def walk(self, site: str) -> dict[str, Any]:
         """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.walks.walk_lines`)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about where miners stand: say it, read its history, plan it from addresses, write it as an inventory."""
+"""Commands about where miners stand and what stands around them: say it, read its history, plan it, write it down."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
     miners.command("place")(place)
     miners.command("facts")(facts)
+    miners.command("loads")(loads)
     miners.command("inventory")(inventory)
     miners.command("plan-addresses")(plan_addresses)
 
@@ -51,6 +52,35 @@ def place(
     rows = [{"device": device, "what": what, "value": value, **dated} for what, _, value in map(_split, said)]
     body = {"facts": rows, "source": source, "dry_run": dry_run}
     show_learnt(ask_hub("POST", url, key, f"/sites/{site}/facts", body), json)
+
+
+def loads(folder: Folder, json: Json = False) -> None:
+    """Pumps, fans, heaters, sockets and contactors as they were told last, and the loops with what holds wakes back."""
+    from hub.beside import beside_lines
+    from hub.cli.folder import last_ms
+    from hub.decide import air_c
+
+    _, journal, state = opened(folder)
+    now_ms = last_ms(journal)
+    found = {site.config.name: beside_lines(state, site, air_c(state, now_ms), now_ms) for site in state.sites.values()}
+    if json:
+        put_json({"sites": found})
+        return
+    names = {True: "on", False: "off", None: "not known"}
+    rows = [
+        (
+            site, one["name"], one["kind"], f"{one['device'].rpartition('/')[2]} {one['output']}", names[one["on"]],
+            one["power_w"], one["measured_w"], one["serves"],
+        )
+        for site, told in found.items() for one in told["loads"]
+    ]  # fmt: skip
+    put_table(f"{len(rows)} loads", ("site", "load", "kind", "switched by", "is", "W", "W measured", "serves"), rows)
+    loops = [
+        (site, one["name"], one["supply_c"], one["ambient_c"], names[one["flow_ok"]], one["heat_w"], one["holds"])
+        for site, told in found.items()
+        for one in told["loops"]
+    ]
+    put_table(f"{len(loops)} loops", ("site", "loop", "inlet C", "outside C", "flow", "heat W", "holds wakes"), loops)
 
 
 def _split(pair: str) -> tuple[str, str, str]:

@@ -62,6 +62,10 @@ class FakePlaces:
         self._known(site)
         return {"dry_run": False, "known": 0, "learnt": []}
 
+    def around(self, site: str) -> dict[str, Any]:
+        self._known(site)
+        return {"as_of_ms": 0, "loads": [], "loops": []}
+
     def walk(self, site: str) -> dict[str, Any]:
         self._known(site)
         return {"listening": False, "walk": None, "presses": []}

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from grid.dispatch import Authority
+from hub.cli.app import app
 from hub.config import load
 from hub.live import Running, start
 from hub.replay import replay_folder
@@ -125,7 +127,13 @@ def test_a_site_asleep_in_frost_starts_in_its_order(tmp_path: Path) -> None:
     ):  # fmt: skip
         asyncio.run(cold_start(site, broker))
         replayed = replay_folder(tmp_path)
+        shown = CliRunner().invoke(app, ["miners", "loads", str(tmp_path), "--json"])
     assert replayed.difference is None and replayed.commands > 0
+    loads = json.loads(shown.stdout.splitlines()[-1])["sites"]["north"]["loads"]
+    assert [(one["name"], one["on"], one["serves"]) for one in loads] == [
+        ("pump", False, MINERS),
+        ("heater", False, MINERS),
+    ]
 
 
 async def cold_start(site: World, broker: int) -> None:
@@ -180,6 +188,12 @@ async def cold_start(site: World, broker: int) -> None:
         woken_ms = [body["at_ms"] for body in done if body["at_ms"] > at_ms["pump"] and "on" not in body]
         assert max(at_ms.values()) < min(woken_ms) and len(woken_ms) == MINERS
 
+        told = await asyncio.to_thread(site.api, "GET", "/sites/north/loads")
+        assert [(one["name"], one["on"], one["output"]) for one in told["loads"]] == [
+            ("pump", True, "output 1"), ("heater", False, "output 1"),
+        ]  # fmt: skip
+        assert told["loops"][0]["holds"] == "" and told["loops"][0]["ambient_c"] == -15.0
+
         # In mild air cooling goes last: all asleep first, then its run-on, then off.
         plant.outside_c = 15.0
         await asyncio.sleep(6.0)  # The miners' shortest time on at this pace.
@@ -187,6 +201,7 @@ async def cold_start(site: World, broker: int) -> None:
         assert plant.pump, "cooling is not shed with the miners"
         await until("the pump is last", lambda: not plant.pump, 40)
         assert plant.said[3:] == [("pump", False)] and all(truth())
+        await until("and is proven so", lambda: here.load_book.on("alatau/north/pump")[0] is False, 20)
 
 
 def counts(hub: Running) -> Any:

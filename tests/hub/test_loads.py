@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grid.dispatch import Authority
+from hub.beside import beside_lines
 from hub.config import load
 from hub.decide import Pace, decide
 from hub.live import Running, start
@@ -175,6 +176,9 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     assert (box.supply_c, box.ambient_c, box.flow_ok) == (31.0, -25.0, True), (
         "named points go before the container's own"
     )
+    seen = beside_lines(state, state.sites[key], -25.0, now_ms)["loops"]
+    assert [(one["name"], one["serves"], one["supply_c"]) for one in seen] == [("dry", 4, 22.0), ("box", 4, 31.0)]
+    assert "dew point" in seen[0]["holds"] and seen[1]["holds"] == "" and seen[0]["flow_ok"] is True
     hear("switch", "yard", 0.5, output_2_state="off")
     hear("container", "hk3", 0.5, flow_lpm=0.0)
     assert [wake_fault(one) for one in now()] == ["no proof of flow"] * 2

@@ -4,10 +4,10 @@ and full ones, and others."""
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,16 +44,27 @@ def street() -> Iterator[Street]:
         process.wait()
 
 
+def bare_cpu_s(hosts: int, ports: Iterable[int]) -> float:
+    """Processor seconds of nothing but connects to addresses where nobody is: what a scan costs at least, here and now."""
+    spent_s = cpu_s()
+    for at in range(hosts):
+        for port in ports:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+                sock.connect_ex((f"127.31.{at >> 8}.{at & 255}", port))
+    return cpu_s() - spent_s
+
+
 def test_all_are_found_and_none_is_misnamed(street: Street):
     truth, ways = street
     asked = targets([f"127.30.0.0-127.30.{(SPREAD - 1) >> 8}.255"], ["127.0.0.0/8"])
     assert len(asked) == SPREAD
     shown: list[int] = []
-    start_s, spent_s = time.perf_counter(), cpu_s()
+    bare_s = bare_cpu_s(2048, ways.values()) / 2048
+    spent_s = cpu_s()
     found = asyncio.run(
-        scan(asked, system_clock(), ports=ways, answer_s=2.0, progress=lambda done, total: shown.append(done))
+        scan(asked, system_clock(), ports=ways, answer_s=5.0, progress=lambda done, total: shown.append(done))
     )
-    rate, rate_cpu = len(asked) / (time.perf_counter() - start_s), len(asked) / (cpu_s() - spent_s)
+    took_s = (cpu_s() - spent_s) / len(asked)
     named = {one.host: one.identity.dialect for one in found if one.identity is not None}
     wanted = {host: NAMES.get(kind, kind) for host, kind in truth.items() if kind not in NOT_MINERS}
     assert named == wanted
@@ -61,9 +72,9 @@ def test_all_are_found_and_none_is_misnamed(street: Street):
     assert set(notes) == {"printer", "mute"}, "who is full cannot be met; who is mute or no miner is said to be unknown"
     assert "no miner" in notes["printer"] and "open" in notes["mute"]
     assert shown == sorted(shown) and shown[-1] == SPREAD
-    print(f"{rate:.0f} addresses/s, {rate_cpu:.0f} per second of processor time")
-    # Others may use the machine as well: what is ours alone is the processor time.
-    assert rate_cpu >= 5000 and rate >= 500
+    print(f"{1e6 * took_s:.0f} us of processor time an address, {took_s / bare_s:.1f} times the connects alone")
+    # Others may use the machine as well, and it may be any: what is ours alone is the share above what cannot be saved.
+    assert took_s / bare_s < 4.0
 
     difference = compare(Register(()), asked, found, "hub", "north")
     assert len(difference.new) == len(wanted) and not difference.doubled

@@ -12,6 +12,7 @@ from hub.images import ImageShelf
 from hub.live import start
 from hub.twin.firmware import make_image
 from kernel.clock import system_clock
+from kernel.errors import ConfigError
 from tests.hub.test_campaigns import Person, hashing, prepared
 from tests.hub_site import World, until, world
 
@@ -89,3 +90,16 @@ def test_an_image_goes_out_by_two_persons_stops_at_a_failing_canary_and_comes_ba
 
 async def _all(run: Any, version: str) -> bool:
     return set(await run()) == {version}
+
+
+def test_an_image_that_was_changed_on_the_shelf_is_not_taken(tmp_path: Path) -> None:
+    content = b"image" * 100
+    (tmp_path / "image.bin").write_bytes(content)
+    named = hashlib.sha256(content).hexdigest()
+    ImageShelf(tmp_path).add(
+        tmp_path / "image.bin", named, version="1", dialect="*", model="*", source="test", added_ms=1
+    )
+    assert ImageShelf(tmp_path).take(named) == content
+    (tmp_path / "firmware" / f"{named}.bin").write_bytes(content[:-1] + b"X")
+    with pytest.raises(ConfigError, match="is gone or was changed"):
+        ImageShelf(tmp_path).take(named)

@@ -3,6 +3,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hub.bars import bar
 from hub.config import load
 from hub.missing import missing
 from hub.recorder import Recorder, at_once
+from hub.runtime import Hub as RunningHub
 from hub.state import HubState
 from hub.stragglers import StragglerDuty
 from hub.watching import WatchDuty
@@ -19,12 +21,13 @@ from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
 from kernel.reading import MISSING, Reading, Reason
-from miner_control.command import Intent, Sleep, Wake, command, command_json
+from miner_control.command import InstallFirmware, Intent, Sleep, Wake, command, command_json
 from miner_control.envelope import Provenance
 from miner_control.health import PoolRule
 from miner_control.learn import Estimate, Learnt
 from miner_control.lessons import lessons_text
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
+from telemetry.journal import JournalState, JournalUnwritable
 from telemetry.source import Tier
 from tests.hub.test_api_access import Hub
 from tests.telemetry.journal_cases import T0_MS
@@ -336,3 +339,73 @@ def test_another_party_s_miner_may_hash_where_its_owner_likes(tmp_path: Path) ->
             world.heard(device, pool_url="stratum+tcp://theirs.example:3333", pool_user="x")
         world.round()
     assert [(body["device"], body["what"]) for body in world.events("ticket.opened")] == [("hub/site/m2", "wrong pool")]
+
+
+@pytest.mark.parametrize("hindrance", ["", "an order", "observe only", "another hand", "another owner"])
+def test_the_ladder_climbs_only_where_the_hub_may_command(
+    hindrance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = SITE.replace('name = "site"', 'name = "site"\nobserve_only = true') if hindrance == "observe only" else SITE
+    inventory = INVENTORY
+    if hindrance == "another owner":
+        site = site.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]')
+        inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
+    world = World(tmp_path, inventory, site)
+    if hindrance == "an order":
+        monkeypatch.setattr("hub.stragglers.ordered", lambda *asked: True)
+    world.verified("m1", Wake())
+    if hindrance == "another hand":
+        world.recorder.tell(
+            "hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": True, "by": "anna", "words": ""}
+        )
+    world.now_ms += 3_600_000
+    world.heard("m1", state="asleep", hashrate_hs=0.0)
+    asyncio.run(world.recorder.flush())
+    sent: list[Any] = []
+
+    class Hands:
+        start = sent.extend
+
+    asyncio.run(StragglerDuty(world.state, world.recorder, world.clock, {"hub/site": Hands()}, 5.0, 60.0).do())  # type: ignore[dict-item]
+    asyncio.run(world.recorder.flush())
+    steps = len(world.events("straggler.step"))
+    assert (steps, len(sent)) == ((1, 1) if not hindrance else (0, 0))
+
+
+def test_what_was_usual_of_the_old_firmware_says_nothing_of_the_new(world: World) -> None:
+    unit = world.site.roster.index["hub/site/m1"]
+    body = {"day_ms": T0_MS, "devices": ["hub/site/m1"], "hashrate_hs": [126e12], "j_per_th": [26.0], "chip_c": [70.0]}
+    world.recorder.tell("hub/site", "usual.learnt", body)
+    asyncio.run(world.recorder.flush())
+    assert world.site.usual.of(unit)[1] == 1
+    world.verified("m1", InstallFirmware("2.0", "ab" * 32), "unknown")
+    assert world.site.usual.of(unit)[1] == 1
+    world.verified("m1", InstallFirmware("2.0", "ab" * 32))
+    assert world.site.usual.of(unit)[1] == 0
+
+
+def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    made = command(T0_MS, "hub/site/m1", Sleep(), "plan")
+    monkeypatch.setattr("hub.runtime.decide", lambda *asked: SimpleNamespace(body={}, commands=(made,), fleet=None))
+    full = pytest.raises(JournalUnwritable)
+
+    async def refuse(*, required: bool = False) -> None:
+        if required:
+            raise JournalUnwritable(JournalState.FULL, "no space left on the device")
+
+    hands = SimpleNamespace(start=sent.extend)
+    control = SimpleNamespace(stale_after_s=60.0, command_deadline_s=60.0)
+    config = SimpleNamespace(control=control, polling=SimpleNamespace(meter_s=1.0))
+    rooms = SimpleNamespace(
+        config=config,
+        clock=world.clock,
+        state=world.state,
+        recorder=world.recorder,
+        actuators={"hub/site": hands},
+        tariff=None,
+    )
+    monkeypatch.setattr(world.recorder, "flush", refuse)
+    with full:
+        asyncio.run(RunningHub(rooms).tick(world.site))  # type: ignore[arg-type]
+    assert sent == []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,26 @@ def test_moves_swaps_doubles_and_the_gone():
 def test_who_stands_outside_the_ranges_is_not_gone():
     first = compare(Register(()), targets(["10.1.0.0/24"], ["10.0.0.0/8"]), [miner("10.1.0.1", "S1")], "hub", "north")
     assert scan(first.register).gone == ()
+
+
+@pytest.mark.parametrize("names", [("S1", ""), ("", "aa:00:00:00:00:01"), ("S1", "aa:00:00:00:00:01")])
+def test_who_moved_is_known_again_by_either_of_its_names(names: tuple[str, str]):
+    first = scan(Register(()), miner("10.0.0.1", *names))
+    moved = scan(first.register, miner("10.0.0.9", *names))
+    assert [key for key, *_ in moved.moved] == list(first.new) and not moved.new
+    board = scan(first.register, miner("10.0.0.9", names[0] and "S1", names[1] and "aa:00:00:00:00:77"))
+    assert bool(board.new) != bool(names[0]), "a serial number outlives its control board"
+
+
+def test_a_serial_number_that_two_claim_in_the_register_names_neither():
+    two = scan(Register(()), miner("10.0.0.1"), miner("10.0.0.2")).register.miners
+    twice = Register(tuple(replace(one, serial="S1") for one in two))
+    found = scan(twice, miner("10.0.0.9", "S1"))
+    assert not found.moved and len(found.new) == 1
+
+
+def test_a_range_that_only_begins_in_an_allowed_network_is_refused():
+    for text in ("10.0.0.0/23", "10.0.0.250-10.0.1.5", "fd00::/119"):
+        with pytest.raises(ConfigError, match="not inside one allowed network"):
+            targets([text], ["10.0.0.0/24", "fd00::/120"])
+    assert len(targets(["10.0.0.250-10.0.0.255", "fd00::/120"], ["10.0.0.0/24", "fd00::/120"])) == 6 + 256

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from miner_control.command import PowerTarget, SetMode, Sleep, Wake
-from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, never_asked, never_seen, roster_of, urgent
+from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked, never_seen, roster_of, urgent
 from miner_control.miner import State
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, miner, roster, seen
 
@@ -136,3 +136,21 @@ def test_a_unit_newly_asleep_settles_at_its_sleep_power_while_it_runs_down():
     assert found.settled_w[0] == 20.0, "nothing more is shed for what runs down by itself"
     long_ago = replace(never_asked(who), since_ms=np.array([NOW_MS - 3_600_000]))
     assert fleet(who, still_drawing, long_ago).settled_w[0] == 2000.0, "a sleeper that goes on drawing is load"
+
+
+def test_who_does_not_answer_is_asleep_by_our_own_proof_alone():
+    """The last poll failed: what it said before stands for a while, and silence is no sleep."""
+    who = one()
+    silent = replace(seen(who), state=code(State.UNREACHABLE), has_power=np.array([False]))
+    assert fleet(who, silent).mode[0] >= 0 and fleet(who, silent).power_w[0] == 3000.0
+    ours = replace(never_asked(who), put_to_sleep=np.array([True]))
+    assert fleet(who, silent, ours).mode[0] == ASLEEP
+    long_ago = seen(who, mode=ASLEEP, age_s=3600.0)
+    assert fleet(who, long_ago, ours).mode[0] >= 0, "nor for ever"
+
+
+def test_no_start_is_left_where_the_budget_of_the_day_is_used_up():
+    who = one()
+    asleep, used = seen(who, mode=ASLEEP), replace(never_asked(who), starts_used=np.array([2]))
+    may = [fleet_of(who, asleep, used, NOW_MS, starts_cap=cap).may_wake[0] for cap in (None, 1, 2, 3)]
+    assert may == [True, False, False, True]

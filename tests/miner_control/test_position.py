@@ -116,3 +116,14 @@ def test_a_pulsed_rack_is_found_on_its_feeder():
     )
     facts = facts_of_pulses([right, wrong, nowhere], {"r2": ["hub/north/m1"]}, 9)
     assert [(fact.device, fact.value, fact.source) for fact in facts] == [("hub/north/m1", "f3", "rack pulse")]
+
+
+def test_a_fall_that_does_not_stand_out_of_the_noise_proves_nothing():
+    rng = np.random.default_rng(3)
+    level = np.array([500_000.0, 400_000.0])
+    during = samples(rng, level - [30_000.0, 0.0])
+    restless = rng.normal(0, 60_000, (2, 20))
+    noisy = judge_pulse(
+        "r1", "f1", 60_000.0, ["f1", "f2"], samples(rng, level) + restless, during, samples(rng, level) - restless
+    )
+    assert noisy.feeder == "" and noisy.moved_w > 0.3 * 60_000.0

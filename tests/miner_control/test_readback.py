@@ -42,6 +42,7 @@ POOLS = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x
         (PowerTarget(2500.0), {"state": "hashing", "power_limit_w": 2500.0, "power_w": 3300.0}, False),
         (PowerTarget(2500.0), {"state": "hashing", "power_limit_w": 3300.0, "power_w": 2480.0}, False),
         (PowerTarget(2500.0), {"state": "hashing"}, False),
+        (PowerTarget(2500.0), {"state": "asleep", "power_limit_w": 2500.0, "power_w": 20.0}, False),
         (PowerPercent(70.0), {"state": "hashing", "power_w": 2150.0}, True),
         (PowerPercent(70.0), {"state": "hashing", "power_w": 2950.0}, False),
         (Reboot(), {"uptime_s": 12.0}, True),
@@ -88,3 +89,13 @@ def test_blinking_cannot_be_seen():
 )
 def test_only_what_speaks_of_the_effect_counts(intent: Intent, values: dict[str, Field], speaks: bool):
     assert tells(intent, Reading("h/s/m", "miner", 1, values)) is speaks
+
+
+def test_who_had_restarted_before_it_was_told_to_has_shown_nothing():
+    def restarted(was_s: float | None, now_s: float, since_s: float) -> bool:
+        before = None if was_s is None else Reading("h/s/m", "miner", 1, {"uptime_s": was_s})
+        reading = Reading("h/s/m", "miner", 2, {"uptime_s": now_s})
+        return shows(Reboot(), envelope(), reading, since_s=since_s, went_dark=True, before=before)
+
+    assert restarted(86_400.0, 12.0, 20.0) and restarted(None, 12.0, 20.0)
+    assert not restarted(3.0, 22.0, 20.0), "it counts on from a start of before"

@@ -74,3 +74,14 @@ def test_facts_go_through_toml(tmp_path: Path):
     )
     with pytest.raises(ConfigError, match="facts\\[0\\]"):
         load_register(path, "hub", "north")
+
+
+def test_what_is_learnt_late_of_an_earlier_day_moves_nobody(tmp_path: Path):
+    path = tmp_path / "inventory.csv"
+    path.write_text(GOOD)
+    register = load_register(path, "hub", "north", facts_at_ms=1000)
+    register = register.learn([Fact("hub/north/m1", "feeder", "f2", 5000, "rack pulse")])
+    late = register.learn([Fact("hub/north/m1", "feeder", "f9", 3000, "a person")])
+    assert late.miners[0].feeder == "f2"
+    held = [fact.value for at_ms in (1000, 3000, 5000) if (fact := late.at("hub/north/m1", "feeder", at_ms))]
+    assert held == ["f1", "f9", "f2"]

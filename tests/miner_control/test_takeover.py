@@ -10,6 +10,7 @@ from miner_control.register import register_of
 from miner_control.takeover import (
     Done,
     Shadow,
+    against,
     container_tactics,
     from_foreign,
     own_schedules,
@@ -115,3 +116,12 @@ def test_worker_names():
     assert worker_name("acct.{host}", one) == "acct.127x0x0x1"
     with pytest.raises(KeyError, match="colour"):
         worker_name("{colour}", one)
+
+
+def test_a_pool_of_ours_is_nobodys_hand():
+    ours = SetPools((Pool("stratum+tcp://a:1", "x"), Pool("stratum+tcp://b:1", "x")))
+    found = [
+        against(ours, Reading("m", "miner", 1, {"pool_url": url}))
+        for url in ("stratum+tcp://b:1", "stratum+tcp://c:1", "")
+    ]
+    assert found == [False, True, False]

@@ -104,7 +104,8 @@ class WatchDuty:
         seen, asked = seen_of(roster, table, now_ms), site.standing.asked(now_ms)
         told = {name: told_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")}
         fresh_s = self._fresh_ms / 1000
-        return usuals(site.usual, self._lately[site.key].look(roster, seen, asked, told, site.usual, now_ms, fresh_s))
+        look = self._lately[site.key].look(roster, seen, asked, told, site.usual, now_ms, fresh_s)
+        return usuals(site.usual, look, roster.group)
 
     def _sick(
         self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[Usual]

@@ -39,7 +39,8 @@ class Usual:
     """What a unit is usually like in its normal mode (its own long-run medians), and what is known of it lately.
 
     `no_share_s`: for how long it hashed while its count of accepted shares stood, None where it tells none; `shares_rose`:
-    a share was seen to be added; `lately_j_per_th`: over the last rounds in its normal mode, None where it is not in it.
+    a share was seen to be added; `lately_j_per_th`: over the last rounds in its normal mode, None where it is not in it;
+    `others_factor`: what those alike need now over what they usually need, at least 1.
     """
 
     hashrate_hs: float | None = None
@@ -48,6 +49,7 @@ class Usual:
     no_share_s: float | None = None
     lately_j_per_th: float | None = None
     shares_rose: bool = True
+    others_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +140,20 @@ def weak(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | No
 
 def degraded(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
     lately, before = usual.lately_j_per_th, usual.j_per_th
-    if reading.get("state") != _HASHING or lately is None or before is None or lately <= WORSE_SHARE * before:
+    if (
+        reading.get("state") != _HASHING
+        or lately is None
+        or before is None
+        or lately <= WORSE_SHARE * before * usual.others_factor
+    ):
         return None
     words = f"needs {lately:.1f} J/TH, {lately / before - 1:.0%} more than it used to"
+    if usual.others_factor > 1.005:
+        words += f", those alike {usual.others_factor - 1:.0%} more"
     return _finding(
         reading, "degrading efficiency", words, "Clean it, check paste and fans; retune",
         "hashrate_hs", "power_w", "mode", "temp_chip_max_c", j_per_th=lately, usual_j_per_th=before,
-        usual_hashrate_hs=usual.hashrate_hs, usual_chip_c=usual.chip_c,
+        usual_hashrate_hs=usual.hashrate_hs, usual_chip_c=usual.chip_c, others_factor=usual.others_factor,
     )  # fmt: skip
 
 

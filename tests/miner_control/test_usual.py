@@ -4,9 +4,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernel.reading import Reading
 from miner_control.fleet import UNSURE, Roster, never_asked
+from miner_control.health import Usual, degraded
 from miner_control.seen import Told
-from miner_control.usual import DAY_MS, DAYS_KEPT, ENOUGH_SAMPLES, FIGURES, Lately, Round, UsualBook, medians, usuals
+from miner_control.usual import (
+    DAY_MS,
+    DAYS_KEPT,
+    ENOUGH_SAMPLES,
+    FIGURES,
+    Lately,
+    Round,
+    UsualBook,
+    medians,
+    others_factor,
+    usuals,
+)
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 
 DAWN_MS = NOW_MS - NOW_MS % DAY_MS
@@ -141,8 +154,29 @@ def test_shares_stand_only_while_it_hashes_and_between_what_it_told():
 def test_the_checks_get_none_where_nothing_is_known():
     fleet = Fleet()
     fleet.run(24.5)
-    usual = usuals(fleet.book, fleet.round())
+    usual = usuals(fleet.book, fleet.round(), fleet.who.group)
     assert (usual[0].hashrate_hs, usual[0].j_per_th, usual[0].lately_j_per_th) == pytest.approx((1e14, 30.0, 30.0))
     assert usual[2].chip_c is None and usual[2].no_share_s is None and usual[0].no_share_s is not None
-    nothing = usuals(UsualBook(fleet.who.index), Fleet().round())
+    nothing = usuals(UsualBook(fleet.who.index), Fleet().round(), fleet.who.group)
     assert nothing[0].j_per_th is None and nothing[0].lately_j_per_th is None
+
+
+def test_a_hot_week_is_nobodys_wear_and_hides_none():
+    """All need more than they used to; who needs much more than those alike is worn all the same."""
+    hashing = {"state": "hashing", "mode": "normal", "hashrate_hs": 100e12}
+
+    def worn(ratio: list[float], group: list[int]) -> list[int]:
+        others = others_factor(np.array(ratio, dtype=np.float32), np.array(group))
+        usual = [
+            Usual(100e12, 30.0, lately_j_per_th=30.0 * r, others_factor=float(o))
+            for r, o in zip(ratio, others, strict=True)
+        ]
+        readings = [Reading(f"h/s/m{at}", "miner", 1, hashing) for at in range(len(ratio))]
+        return [at for at, one in enumerate(usual) if degraded(readings[at], envelope(), one, None) is not None]
+
+    hot = [1.10, 1.11, 1.09, 1.10, 1.10, 1.10, 1.25, 1.10, 1.09]
+    assert worn(hot, [0] * 9) == [6]
+    assert worn(hot[:4], [0] * 4) == [0, 1, 2, 3], "four alone prove no weather"
+    assert worn([*hot, 1.0, 1.0, 1.0, 1.1, 1.0], [0] * 9 + [1] * 5) == [6, 12], "each kind by its own"
+    assert worn([1.3] * 9, [0] * 9) == list(range(9)), "so much no weather explains"
+    assert worn([0.95] * 8 + [1.07], [0] * 9) == [], "in the cold nobody is asked for more than it used to do"

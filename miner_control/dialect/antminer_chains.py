@@ -253,7 +253,7 @@ def _mapped(chip_map: Any, chips: float | None) -> float | None:
 def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]]:
     return [
         {
-            "board": whole(chain.get("index"), 0),
+            "board": whole(chain.get("index"), at),
             "hashrate_hs": plain(chain.get("rate_real"), unit_hs),
             "hashrate_nominal_hs": plain(chain.get("rate_ideal"), unit_hs),
             "chips": plain(chain.get("asic_num")),
@@ -264,5 +264,5 @@ def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]
             "temps_chip_c": dashed(chain.get("temp_chip")),
             "serial": chain.get("sn"),
         }
-        for chain in chains
+        for at, chain in enumerate(chains)
     ]

@@ -15,12 +15,12 @@ _SHARES = (("shares_accepted", 5), ("shares_rejected", 6), ("shares_stale", 7))
 
 
 class PoolSeen(NamedTuple):
-    """One pool as the miner tells it; `active` is the one it works for."""
+    """One pool as the miner tells it; `active` is the one it works for, None where it does not tell which that is."""
 
     url: str
     user: str
     state: str | None
-    active: bool
+    active: bool | None
     priority: int
     accepted: float | None
     rejected: float | None
@@ -40,7 +40,7 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
                 str(url),
                 str(first(entry, "User", "user", "account") or ""),
                 ALIVE if status.startswith("alive") or status == "working" else status or None,
-                bool(truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active"))),
+                truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active")),
                 whole(first(entry, "Priority", "priority"), index),
                 plain(first(entry, "Accepted", "accepted")),
                 plain(first(entry, "Rejected", "rejected")),

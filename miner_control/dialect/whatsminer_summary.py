@@ -232,7 +232,7 @@ def hashes(rate: Any, status: Any) -> float | None:
 def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
-            "board": whole(first(dev, "Slot", "ASC", "ID"), 0),
+            "board": whole(first(dev, "Slot", "ASC", "ID"), at),
             "hashrate_hs": plain(first(dev, *_DEV_RATES), _MHS),
             "hashrate_nominal_hs": plain(dev.get("Factory GHS"), 1e9),
             "chips_hashing": plain(dev.get("Effective Chips")),
@@ -243,7 +243,7 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "state": str(dev.get("Status", "")).lower(),
             "serial": dev.get("PCB SN"),
         }
-        for dev in devs
+        for at, dev in enumerate(devs)
     ]
 
 

@@ -191,7 +191,7 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
     values["boards_json"] = orjson.dumps(
         [
             {
-                "board": whole(first(board, "id", "slot"), 0),
+                "board": whole(first(board, "id", "slot"), at),
                 "hashrate_hs": plain(first(board, *_BOARD_RATES), _THS),
                 "hashrate_nominal_hs": plain(board.get("factory-hash"), _THS),
                 "chips_hashing": plain(board.get("effective-chips")),
@@ -200,7 +200,7 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
                 "state": str(board.get("status", "")),
                 "serial": miner.get(f"pcbsn{board.get('id')}"),
             }
-            for board in boards
+            for at, board in enumerate(boards)
         ]
     ).decode()
 

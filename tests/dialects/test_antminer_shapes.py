@@ -232,6 +232,18 @@ def test_an_api_for_other_addresses_is_read_over_the_pages() -> None:
         play.read()
 
 
+def test_pages_tell_pools_and_not_which_of_them_is_worked_for() -> None:
+    pools = [{"index": at, "url": f"stratum+tcp://{at}.example:3333", "user": "w.1", "status": "Alive", "priority": at,
+              "accepted": 9 + at, "rejected": 1, "stale": 0} for at in range(2)]  # fmt: skip
+    bare = {key: value for key, value in board(0).items() if key != "index"}
+    stats = cgi("Antminer T21", rate_5s=190_123.4, rate_unit="GH/s", chain=[bare, bare]).table["stats"]
+    pages = {"GET /cgi-bin/stats.cgi": stats, "GET /cgi-bin/pools.cgi": {"POOLS": pools}}
+    values = Play("antminer", pages, rpc_closed=True).read()
+    assert (values["pool_url"], values["pool_state"], values["shares_accepted"]) == (pools[0]["url"], "alive", 19)
+    assert [pool["active"] for pool in orjson.loads(str(values["pools_json"]))] == [None, None]
+    assert [one["board"] for one in orjson.loads(str(values["boards_json"]))] == [0, 1]
+
+
 def test_pages_that_refuse_the_password_leave_sleep_and_fault_unknown() -> None:
     locked = Answer(b"<html>401</html>", 401)
     table = dict.fromkeys(

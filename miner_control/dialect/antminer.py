@@ -16,7 +16,7 @@ import orjson
 
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reason
-from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.command import (
     InstallFirmware,
     Intent,
@@ -29,6 +29,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import antminer_form, antminer_stats, cgminer, image
+from miner_control.dialect.figures import spelt
 from miner_control.dialect.gather import gather, joined
 from miner_control.driver import Access, Answer, Http, Parts, Request, Rpc
 from miner_control.miner import State
@@ -322,8 +323,14 @@ def _receipt(answer: Answer, pages: bool = False) -> Receipt:
     except DecodeError:
         # Reboot and some blink pages answer with an empty or plain page.
         text = answer.body[:80].decode("utf-8", "replace").strip()
+        if text.startswith(("{", "[")) or "\ufffd" in text:
+            return Unknown(f"no answer that can be read: {text}")
         bad = ("error" in text.lower() or "fail" in text.lower()) or (not pages and text.startswith("<"))
         return Refused("page", text) if bad else Accepted(text)
-    stats, code = str(document.get("stats", "success")), str(document.get("code", ""))
-    text = str(document.get("msg", ""))
-    return Accepted(text) if stats.lower() == "success" or code.endswith("000") else Refused(code or stats, text)
+    refused = cgminer.refusal(document)
+    if refused:
+        return Refused(*refused)
+    stats, code, text = (spelt(document.get(name)) for name in ("stats", "code", "msg"))
+    if stats.lower() == "success" or code == "0" or code.endswith("000") or document.get("STATUS"):
+        return Accepted(text)
+    return Refused(code or stats, text) if code or stats else Unknown(f"no word of success: {answer.body[:80]!r}")

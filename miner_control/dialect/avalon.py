@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from kernel.reading import Field
-from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.command import (
     InstallFirmware,
     Intent,
@@ -26,7 +26,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import avalon_text, cgminer
-from miner_control.dialect.figures import NOT_APPLICABLE
+from miner_control.dialect.figures import NOT_APPLICABLE, spelt
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
 from miner_control.miner import State
@@ -124,12 +124,13 @@ class Avalon:
         if refused:
             return Refused(*refused)
         status = cgminer.section(document, "STATUS")
-        if not status:
-            return Refused("?", "an answer without STATUS")
+        word = spelt(status[0].get("STATUS")).upper() if status else ""
+        if not word:
+            return Unknown("an answer without STATUS")
         text = str(status[0].get("Msg", ""))
         # An informative reply (`I`) may say success, echo what was set, or list the commands it knows: the last is no acceptance,
         # nor is an echo of something else than was asked.
-        informative = str(status[0].get("STATUS", "")).upper() == "I"
+        informative = word == "I"
         echo = _WORK_MODE.search(text)
         otherwise = echo is not None and not parameter.endswith(f",{echo[1]}")
         if informative and (otherwise or "help" in text.lower() or text.count("|") > 1 or not text.strip()):

@@ -200,4 +200,4 @@ def _receipt(token: Token, answer: Answer) -> Receipt:
     code, text = str(told.get("Code", "")), told.get("Msg")
     if str(told.get("STATUS", "")).upper()[:1] == "S" or code == "131":
         return Accepted(text if isinstance(text, str) else orjson.dumps(text).decode())
-    return Refused(code or "?", str(text))
+    return Refused(code, str(text)) if code else Unknown("an answer that says neither yes nor no")

@@ -15,7 +15,7 @@ import orjson
 
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
-from kernel.receipt import Accepted, Receipt, Refused, Unsupported
+from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.command import (
     InstallFirmware,
     Intent,
@@ -239,7 +239,7 @@ def _receipt(document: Mapping[str, Any]) -> Receipt:
     text = message if isinstance(message, str) else orjson.dumps(message).decode()
     if code is None:
         refused = cgminer.refusal(document)
-        return Refused(*refused) if refused else Refused("?", "an answer without a code")
+        return Refused(*refused) if refused else Unknown("an answer without a code")
     if str(code) in ("0", "131"):
         return Accepted(text)
     return Refused(str(code), text or WHATSMINER_V3_API.get(str(code), ""))

@@ -9,7 +9,7 @@ import pytest
 
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reason
-from kernel.receipt import Accepted, Refused, Unsupported
+from kernel.receipt import Accepted, Refused, Unknown, Unsupported
 from miner_control.command import Locate, Pool, SetMode, SetPools, Sleep, Wake
 from miner_control.driver import Answer, Http
 from telemetry.source import Tier
@@ -215,6 +215,22 @@ def test_a_page_to_log_in_at_is_no_answer(page: bytes) -> None:
         Play("antminer", table, rpc_closed=True).read()
     table = {"GET /cgi-bin/get_miner_conf.cgi": fixtures.antminer_conf(), "POST /cgi-bin/set_miner_conf.cgi": page}
     assert isinstance(Play("antminer", table).carry_out(Sleep()), Refused)
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"),
+    [
+        ({"stats": "success", "code": "M000", "msg": "OK!"}, Accepted("OK!")),
+        ({"stats": "error", "code": "M001", "msg": "Illegal request!"}, Refused("M001", "Illegal request!")),
+        ({"STATUS": "E", "Code": 45, "Msg": "Access denied"}, Refused("45", "Access denied")),
+        ({"code": -1, "msg": "busy"}, Refused("-1", "busy")),
+        (b'{"stats":"succ', Unknown('no answer that can be read: {"stats":"succ')),
+        ({}, Unknown("no word of success: b'{}'")),
+    ],
+)
+def test_only_a_word_of_success_is_acceptance(answer: Any, meant: Any) -> None:
+    table = {"GET /cgi-bin/get_miner_conf.cgi": fixtures.antminer_conf(), "POST /cgi-bin/set_miner_conf.cgi": answer}
+    assert Play("antminer", table).carry_out(Sleep()) == meant
 
 
 DENIED = {"STATUS": [{"STATUS": "E", "When": 1, "Code": 45, "Msg": "Access denied to 'stats' command"}], "id": 1}

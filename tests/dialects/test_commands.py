@@ -10,7 +10,7 @@ import pytest
 
 from kernel.errors import TransportError
 from kernel.reading import Reason
-from kernel.receipt import Accepted, Refused, Unreachable, Unsupported
+from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import (
     STOCK,
     InstallFirmware,
@@ -492,7 +492,7 @@ def test_avalon_makes_the_appointment_by_the_miners_clock() -> None:
     ],
 )
 def test_avalon_help_text_is_no_success(answer: Any) -> None:
-    assert isinstance(avalon(answer).carry_out(Sleep()), Refused)
+    assert isinstance(avalon(answer).carry_out(Sleep()), Refused if "STATUS" in answer else Unknown)
 
 
 def test_avalon_work_modes() -> None:

@@ -16,6 +16,7 @@ asker gets the first one's receipt.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,18 @@ class Preparing(Protocol):
     """A driver that can make a token or nonce before it is needed. Raises TransportError or DecodeError."""
 
     async def prepare(self) -> None: ...
+
+
+@runtime_checkable
+class Borrowing(Protocol):
+    """A driver that may hold something of its miner that others wait for. Raises TransportError or DecodeError."""
+
+    async def give_back(self) -> None: ...
+
+
+async def _given_back(driver: Borrowing) -> None:
+    with contextlib.suppress(TransportError, DecodeError):
+        await driver.give_back()
 
 
 @runtime_checkable
@@ -200,7 +213,7 @@ class Actuator:
         """End everything: what was not sent is withdrawn, what was sent is Unknown.
 
         An exchange that is under way gets a moment to end, for one cut off half-way leaves sessions open and lists half
-        changed.
+        changed; what was made ready and holds up others (a session) is handed back.
         """
         self.withdraw()
         exchanges = [asyncio.create_task(live.answered.wait()) for live in self._live.values()]
@@ -211,6 +224,12 @@ class Actuator:
         for live in list(self._live.values()):
             self._end(live, Unknown(CUT_SHORT) if live.sent else Unreachable(WITHDRAWN))
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        lent: list[object] = list(self._drivers.values())
+        back = [asyncio.create_task(_given_back(driver)) for driver in lent if isinstance(driver, Borrowing)]
+        if back:
+            _, silent = await asyncio.wait(back, timeout=GRACE_S)
+            for task in silent:
+                task.cancel()
 
     # --- one command --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ a dry run prints the requests.
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kernel.reading import Field, Reading
 from kernel.receipt import Receipt
@@ -100,6 +100,14 @@ class Dialect(Protocol):
 
     def supports(self) -> frozenset[str]:
         """The names of the intents it can carry out (class names of `miner_control.command`)."""
+
+
+@runtime_checkable
+class Lending(Protocol):
+    """A dialect whose `prepare` takes something of the miner that others then have to wait for, such as its one session."""
+
+    def give_back(self, access: Access) -> Generator[Request, Answer, None]:
+        """Hand it back; asks nothing where nothing is held."""
 
 
 class MinerDriver(Protocol):

@@ -73,6 +73,12 @@ class LuxOS:
         """Takes the session; it is kept for the next command and lapses by itself on the miner."""
         yield from self._session(access)
 
+    def give_back(self, access: Access) -> Generator[Request, Answer, None]:
+        """The session that was taken beforehand, so that the next hub need not wait until it lapses."""
+        held = access.memory.get("session")
+        if isinstance(held, str):
+            yield from self._logoff(access, held)
+
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         match intent:
             case Sleep():

@@ -12,7 +12,7 @@ from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import Intent, SetCredential
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
-from miner_control.driver import Access, Answer, Dialect, Http, Parts, Request, Rpc
+from miner_control.driver import Access, Answer, Dialect, Http, Lending, Parts, Request, Rpc
 from miner_control.io.exchanges import Cut, Exchanges, Line, Whole
 from miner_control.io.miner_http import Digest, http_bytes, parse_http
 from miner_control.miner import Miner
@@ -67,6 +67,17 @@ class MinerPort:
             await self._drive(self.dialect.prepare(self.access, self._clock.now_ms()), _READING)
         finally:
             self._leave()
+
+    async def give_back(self) -> None:
+        """Hand back what `prepare` holds of the miner. Raises TransportError or DecodeError."""
+        if isinstance(self.dialect, Lending):
+            if self._busy:
+                await self._turn()
+            self._busy = True
+            try:
+                await self._drive(self.dialect.give_back(self.access), _READING)
+            finally:
+                self._leave()
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Ask it. Never raises for what the device does: the receipt says."""

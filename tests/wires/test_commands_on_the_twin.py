@@ -14,7 +14,8 @@ from hub.cli.field import add_to
 from hub.twin.models import MODELS
 from kernel.clock import system_clock
 from kernel.reading import Reading
-from kernel.receipt import Accepted, Verified
+from kernel.receipt import Accepted, Unreachable, Verified
+from miner_control.actuator import Actuator
 from miner_control.command import Intent, Pool, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.discover import targets
@@ -73,6 +74,27 @@ def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
 
         hands = asyncio.run(main())
     assert [(hand.scope, hand.who) for hand in hands] == [(ours[0], "another manager")]
+
+
+def test_who_follows_need_not_wait_for_sessions_that_were_made_ready(tmp_path: Path):
+    """A hub that stops hands its LuxOS sessions back; those of one that was killed lapse, and until then nobody commands."""
+    models = {next(name for name, one in MODELS.items() if one.dialect == "luxos"): 1.0}
+    with running_twin(tmp_path, miners=4, models=models, containers=0, pace=10.0) as twin:
+        ours = [miner["device"] for miner in twin.miners]
+
+        async def main() -> None:
+            first, second = (Bench(twin.ready, 1e9, 100) for _ in range(2))
+            stopping = Actuator(first.ports, first.clock, first.envelopes.__getitem__, lambda *told: None)
+            assert await stopping.make_ready(ours) == 4
+            refused = await second.order(Sleep(), ours[:1], 1.5, 0)
+            assert isinstance(refused[ours[0]], Unreachable) and "session" in refused[ours[0]].text
+            await stopping.close()
+            receipts = await second.order(Sleep(), ours, 20.0, 0)
+            assert all(isinstance(receipt, Verified) for receipt in receipts.values()), receipts
+            for bench in (first, second):
+                bench.exchanges.close()
+
+        asyncio.run(main())
 
 
 @pytest.fixture(scope="module")

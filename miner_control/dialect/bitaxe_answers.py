@@ -184,6 +184,7 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
     # A release that lists one entry lists the pool that is used.
     beside = seen if len(seen) != 1 else [{}, *seen] if fallback else seen
     word = str(info.get("poolConnectionInfo") or "").strip().lower()
+    online = truth(info.get("isStratumConnected")) if not word else word not in _UNCONNECTED
     pools = []
     for index, prefix in enumerate(("stratum", "fallbackStratum")):
         more = beside[index] if index < len(beside) else {}
@@ -192,7 +193,7 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
             continue
         told = truth(more.get("active"))
         active = fallback == bool(index) if told is None else told
-        connected = truth(more["connected"]) if "connected" in more else (word not in _UNCONNECTED if word else None)
+        connected = truth(more["connected"]) if "connected" in more else online
         # The pool in reserve is kept unconnected on purpose: that says nothing of it.
         state = None if connected is None or not active else ALIVE if connected else DEAD
         port, tls = info.get(f"{prefix}Port") or more.get("port"), bool(truth(info.get(f"{prefix}TLS")))

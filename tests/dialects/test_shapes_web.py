@@ -180,6 +180,9 @@ def test_nerdqaxe_tells_its_pools_beside() -> None:
     assert (earlier["pool_url"], earlier["pool_state"]) == (values["pool_url"], "alive"), "one entry is the one in use"
     lost = decode("bitaxe", nerdqaxe({"active": True, "connected": False}, {"active": False, "connected": False}))
     assert (lost["pool_url"], lost["pool_state"]) == ("stratum+tcp://a.example:21496", "dead")
+    before_lists = nerdqaxe()
+    before_lists["system_info"] |= {"stratum": None, "isUsingFallbackStratum": False, "isStratumConnected": False}
+    assert decode("bitaxe", before_lists)["pool_state"] == "dead"
     both = decode("bitaxe", nerdqaxe({"active": True, **one}, {"active": True, **one, "accepted": 4}))
     assert [pool["accepted"] for pool in json.loads(both["pools_json"])] == [9, 4]
 

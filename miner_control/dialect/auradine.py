@@ -63,11 +63,15 @@ class Auradine:
         if not answers:
             answers[commands[0]] = yield from _page(access, commands[0])
         left = [command for command in commands if not auradine_answers.tells(answers, command)]
+        lost: TransportError | None = None
         if left and ("http" in access.ports or "rpc" not in access.ports):
-            told = yield from _pages(access, left)
+            told, lost = yield from _pages(access, left)
             answers |= told
             access.memory["pages"] = pages | told.keys()
-        return auradine_answers.decode(answers, tier)
+        try:
+            return auradine_answers.decode(answers, tier)
+        except DecodeError as error:
+            raise lost or error from None
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Takes a token, so that the next command costs one exchange."""
@@ -134,23 +138,25 @@ class Auradine:
         raise AssertionError("two attempts end above")
 
 
-def _pages(access: Access, commands: Iterable[str]) -> Generator[Request, Answer, dict[str, Any]]:
-    """The pages that can be had. Where nobody answers, the others are not asked either."""
+def _pages(
+    access: Access, commands: Iterable[str]
+) -> Generator[Request, Answer, tuple[dict[str, Any], TransportError | None]]:
+    """The pages that can be had. Where nobody answers or lets us in, the others are not asked either, and the reason is told."""
     found: dict[str, Any] = {}
     for command in commands:
         try:
             page = yield from _page(access, command)
         except DecodeError:
             continue
-        except TransportError:
-            break
+        except TransportError as error:
+            return found, error
         if auradine_answers.tells({command: page}, command):
             found[command] = page
-    return found
+    return found, None
 
 
 def _page(access: Access, command: str) -> Generator[Request, Answer, dict[str, Any]]:
-    found = web.document((yield web.ask(access, PORT, f"/{command}")), command)
+    found = web.page((yield web.ask(access, PORT, f"/{command}")), command)
     return found if isinstance(found, dict) else {}
 
 

@@ -27,6 +27,7 @@ _INFO = ("system_info", "info")
 # What stands at a path that a release has not: nothing, another method, or the way to the front page.
 _NOT_THERE = ("302", "404", "405")
 _NO_LONGER = b"no longer"
+_LOCKED = "it answers those of its own network alone"
 _PLACES = ("stratum", "fallbackStratum")
 _TLS = ("stratum+ssl", "stratum+tls")
 
@@ -49,7 +50,7 @@ class Bitaxe:
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
         answer = yield web.ask(access, PORT, "/api/system/info")
-        return self.decode({"system_info": web.document(answer, "system_info")}, tier)
+        return self.decode({"system_info": web.page(answer, "system_info", _LOCKED)}, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Nothing is needed beforehand."""

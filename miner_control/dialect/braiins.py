@@ -74,18 +74,26 @@ class Braiins:
         if tier is Tier.DAILY:
             # An older release may have been upgraded since.
             access.memory.pop("way", None)
+        locked: TransportError | None = None
         if access.memory.get("way") != "rpc":
             try:
                 yield from self._rest(access, answers, _FAST if tier is Tier.FAST else _FAST + _SLOW, now_ms)
             except (TransportError, DecodeError) as error:
+                # A refused password says that it has the interface: what RPC tells beside is read, and no way found.
+                locked = error if isinstance(error, TransportError) and error.reason is Reason.REFUSED else None
                 timed_out = isinstance(error, TransportError) and error.reason is not Reason.UNREACHABLE
-                if timed_out or "rpc" not in access.ports or answers:
+                if (timed_out and not locked) or "rpc" not in access.ports or answers:
                     raise
-        if not answers:
-            commands = {Tier.FAST: _RPC, Tier.SLOW: _RPC_SLOW, Tier.DAILY: (*_RPC_SLOW, "version")}[tier]
-            answers = yield from gather(access, commands, again=tier is Tier.DAILY)
+        if answers:
+            return self.decode(answers, tier)
+        commands = {Tier.FAST: _RPC, Tier.SLOW: _RPC_SLOW, Tier.DAILY: (*_RPC_SLOW, "version")}[tier]
+        try:
+            values = self.decode((yield from gather(access, commands, again=tier is Tier.DAILY)), tier)
+        except (TransportError, DecodeError) as error:
+            raise locked or error from None
+        if locked is None:
             access.memory["way"] = "rpc"
-        return self.decode(answers, tier)
+        return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Logs in, so that the next command costs one exchange."""
@@ -149,7 +157,7 @@ class Braiins:
             if name == names[0]:
                 if answer.status == 404:
                     raise DecodeError(name, _TOO_OLD)
-                answers[name] = web.document(answer, name)
+                answers[name] = web.page(answer, name)
                 continue
             try:
                 answers[name] = web.document(answer, name)

@@ -51,7 +51,7 @@ class Epic:
         return epic_answers.decode(cgminer.documents(answers, lists=("temps", "chip_temps", "temps_chip")), tier)
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        answers: dict[str, Any] = {"summary": web.document((yield web.ask(access, PORT, "/summary")), "summary")}
+        answers: dict[str, Any] = {"summary": web.page((yield web.ask(access, PORT, "/summary")), "summary")}
         names = {Tier.FAST: (), Tier.SLOW: _SLOW, Tier.DAILY: _SLOW + _DAILY}[tier]
         for name in names:
             try:

@@ -57,7 +57,7 @@ class VNish:
             return makers
         answers: dict[str, Any] = {}
         answer = yield web.ask(access, PORT, "/api/v1/summary")
-        answers["summary"] = web.document(answer, "summary")
+        answers["summary"] = web.page(answer, "summary")
         # While it starts there is no `miner`, and only the status says what it does.
         starts = () if web.nested(answers["summary"], "miner") else ("status",)
         for name in _FAST[1:] + starts + (_DAILY if tier is Tier.DAILY else ()):

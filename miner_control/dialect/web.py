@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from kernel.errors import DecodeError
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Reason
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import cgminer
 from miner_control.driver import Access, Answer, Http, Parts
@@ -33,6 +34,13 @@ def document(answer: Answer, what: str) -> Any:
         return orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return cgminer.parse(answer.body)
+
+
+def page(answer: Answer, what: str, locked: str = "account or password not accepted") -> Any:
+    """The JSON of the page that a poll rests on. Raises TransportError (REFUSED) where we are not let in, else as `document`."""
+    if answer.status in (401, 403):
+        raise TransportError(Reason.REFUSED, f"{what}: {locked} (status {answer.status})")
+    return document(answer, what)
 
 
 def refused(answer: Answer) -> Refused:

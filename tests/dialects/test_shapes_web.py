@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kernel.errors import DecodeError
+from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import Locate, Pool, PowerTarget, SetMode, SetPools, Sleep
@@ -17,7 +17,7 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Answer
 from telemetry.source import Tier
 from tests.dialects import fixtures_more
-from tests.dialects.fixtures_families import axeos, nerdqaxe, nmaxe, vnish_1_2_0
+from tests.dialects.fixtures_families import axeos, bosminer, doors, nerdqaxe, nmaxe, vnish_1_2_0
 from tests.dialects.play import Play, body_of
 
 
@@ -352,3 +352,29 @@ def test_epic_pools_keep_their_order_whichever_is_in_use() -> None:
 def test_epic_says_why_not_in_its_words() -> None:
     play = Play("epic", {"POST /miner": {"result": False, "error": {"LastCmdStillPending": "Stop"}}})
     assert play.carry_out(Sleep()) == Refused("result", "LastCmdStillPending Stop")
+
+
+# --- Doors that stay closed -------------------------------------------------------------------------------------------
+
+
+PAGES = [name for name, play in doors().items() if any(key.startswith("GET ") for key in play.table)]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("tier", list(Tier))
+def test_pages_that_do_not_let_us_in_say_so(name: str, tier: Tier) -> None:
+    play = doors()[name]
+    play.table = dict.fromkeys(play.table, Answer(b'{"error": "unauthorized"}', 401))
+    with pytest.raises(TransportError) as found:
+        play.read(tier)
+    assert found.value.reason is Reason.REFUSED and "status 401" in str(found.value)
+
+
+def test_braiins_whose_password_is_wrong_is_not_taken_for_an_old_one() -> None:
+    locked = {
+        "GET /api/v1/miner/stats": Answer(b"", 401),
+        "POST /api/v1/auth/login": Answer(b'{"message": "wrong"}', 401),
+    }
+    play = Play("braiins", bosminer() | locked)
+    assert play.read(Tier.SLOW)["state"] == "hashing", "what the other port tells beside is read"
+    assert play.carry_out(Sleep()) == Refused("401", "wrong")

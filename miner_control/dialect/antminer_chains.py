@@ -216,7 +216,7 @@ def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> Non
     if not values["frequency_hz"]:
         # Some leave the mean at zero, or empty, and tell each board's.
         tuned = [board["frequency_hz"] for board in found if board["frequency_hz"]]
-        if tuned or values["frequency_hz"] != 0:
+        if tuned or values["hashrate_hs"] or values["frequency_hz"] != 0:
             put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None)
     volts = [volt for volt in (plain(stats.get(f"chain_voltage{board['board']}")) for board in found) if volt]
     put(values, "voltage_v", sum(volts) / len(volts) if volts else None)

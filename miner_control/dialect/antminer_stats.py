@@ -234,7 +234,8 @@ def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
         return
     put(values, "power_w", told)
     power, rate = values["power_w"], values["hashrate_hs"]
-    if isinstance(power, float | int) and isinstance(rate, float | int) and power < _LEAST_J_PER_H * rate:
+    # Nor are no watts at all believed beside a rate that is not known.
+    if isinstance(power, float | int) and power < _LEAST_J_PER_H * (rate if isinstance(rate, float | int) else 1.0):
         values["power_w"] = power = Missing(Reason.NONSENSE, f"{told} W cannot make the rate")
     values["power_source"] = power if isinstance(power, Missing) else ESTIMATE
 

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, truth, whole
+from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, total, truth, whole
 
 ALIVE, DEAD, DISABLED = "alive", "dead", "disabled"
 
 
-_SHARES = (("shares_accepted", 5), ("shares_rejected", 6), ("shares_stale", 7))
+_SHARES = ("accepted", "rejected", "stale")
 
 
 class PoolSeen(NamedTuple):
     """One pool as the miner tells it; `active` is the one it works for, None where it does not tell which that is."""
 
-    url: str
+    url: str | None
     user: str
     state: str | None
     active: bool | None
@@ -28,16 +28,16 @@ class PoolSeen(NamedTuple):
 
 
 def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
-    """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Entries without address are left out."""
+    """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Places whose address is empty are left out."""
     found = []
     for index, entry in enumerate(entries):
         url = first(entry, "URL", "url", "Stratum URL")
-        if not url:
-            continue
         status = str(first(entry, "Status", "status") or "").lower()
+        if not url and (url is not None or not status):
+            continue
         found.append(
             PoolSeen(
-                str(url),
+                None if url is None else str(url),
                 str(first(entry, "User", "user", "account") or ""),
                 ALIVE if status.startswith("alive") or status == "working" else status or None,
                 truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active")),
@@ -69,7 +69,7 @@ def put_pool_state(values: Values, entries: Any) -> None:
 def put_pools(values: Values, pools: Sequence[PoolSeen], as_json: bool = True) -> None:
     """The pool metrics: of the active pool, else of the first living by priority, else of the first.
 
-    Share counters that the summary did not tell are summed over the pools.
+    Share counters that the summary did not tell are summed over the pools that count shares.
     """
     if not pools:
         for metric in ("pool_url", "pool_user", "pool_state"):
@@ -79,9 +79,9 @@ def put_pools(values: Values, pools: Sequence[PoolSeen], as_json: bool = True) -
         put_text(values, "pool_url", order[0].url)
         put_text(values, "pool_user", order[0].user)
         put_text(values, "pool_state", order[0].state)
-    for metric, place in _SHARES:
-        if metric not in values:
-            told = [pool[place] for pool in pools if pool[place] is not None]
-            put(values, metric, sum(told) if told else None)
+    counting = [pool for pool in pools if any(getattr(pool, name) is not None for name in _SHARES)]
+    for name in _SHARES:
+        if f"shares_{name}" not in values:
+            put(values, f"shares_{name}", total(getattr(pool, name) for pool in counting))
     if as_json:
         values["pools_json"] = orjson.dumps([pool._asdict() for pool in pools]).decode()

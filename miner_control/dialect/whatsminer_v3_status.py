@@ -80,7 +80,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         raise DecodeError("msg", f"nothing of a Whatsminer v3: {'; '.join(said)[:100]}")
     values: Values = {}
     _rates(values, summary, boards)
-    put(values, "uptime_s", first(summary, "elapsed", "bootup-time"))
+    put(values, "uptime_s", summary.get("elapsed"))
     put(values, "power_w", first(summary, "power-realtime", "power-5min", "power"))
     values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
     put(values, "power_limit_w", first(summary, "power-limit") or first(miner, "power-limit-set"))

@@ -152,8 +152,9 @@ def without_each_key(found: Any) -> Iterator[Any]:
             yield {name: told for name, told in found.items() if name != key}
 
 
-def test_a_count_over_boards_is_whole_or_not_told() -> None:
-    """What one board does not tell makes no smaller count: its chips are not dead because a key of them was lost."""
+def test_what_is_said_of_the_whole_is_whole_or_not_told() -> None:
+    """What one board does not tell makes no smaller count: its chips are not dead because a key of them was lost. Nor is
+    another pool worked for because the address of the one was."""
     for name, play in PLAYS.items():
         meant = play.read()
         for command, told in play.table.items():
@@ -162,6 +163,6 @@ def test_a_count_over_boards_is_whole_or_not_told() -> None:
                     values = Play(play.dialect, play.table | {command: less}, joins=False).read()
                 except DecodeError:
                     continue
-                for metric in ("boards_hashing", "chips_hashing"):
+                for metric in ("boards_hashing", "chips_hashing", "pool_url"):
                     found = values[metric]
                     assert isinstance(found, Missing) or found == meant[metric], f"{name}: {metric} is {found}"

@@ -19,6 +19,7 @@ from hub.reports.verify import verify_report
 from hub.runtime import Hub
 from hub.view import LiveView
 from hub.web import close_streams, create_app
+from kernel.address import authority
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
 
@@ -65,7 +66,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     except BaseException:
         address.close()
         raise
-    url = f"http://{host}:{port}"
+    url = f"http://{authority(host, port)}"
     clock = wired.hub.rooms.clock
     access = Access(data, clock)
     office = wired.office
@@ -123,7 +124,9 @@ def _address(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         remedy = "Stop what listens there (another hub?), or give another port"
-        raise ConfigError([Fault("hub.port", f"{host}:{port} cannot be had: {error.strerror}", remedy)]) from None
+        raise ConfigError(
+            [Fault("hub.port", f"{authority(host, port)} cannot be had: {error.strerror}", remedy)]
+        ) from None
     return sock
 
 

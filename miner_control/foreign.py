@@ -14,9 +14,9 @@ from typing import Final
 
 from kernel.errors import ConfigError, Fault
 from miner_control.register import Register, register_of
+from miner_control.sheet import delimiter_of, kept
 from miner_control.takeover import from_foreign
 
-DELIMITERS: Final = ",;\t|"
 FAULT_COLUMN: Final = "fault"
 
 
@@ -71,7 +71,7 @@ def left_csv(left: Sequence[Mapping[str, str]]) -> str:
     columns = list(dict.fromkeys(column for row in left for column in row))
     writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(left)
+    writer.writerows({column: kept(value) for column, value in row.items()} for row in left)
     return out.getvalue()
 
 
@@ -81,8 +81,7 @@ def _line(place: str) -> int | None:
 
 
 def _rows(text: str, place: str) -> list[dict[str, str]]:
-    head = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=head.count)
+    delimiter = delimiter_of(text)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="more", restval="")
     rows = [
         {str(k): v if isinstance(v, str) else delimiter.join(v) for k, v in row.items() if k != FAULT_COLUMN}

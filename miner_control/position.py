@@ -2,8 +2,6 @@
 """Where each miner stands, as dated facts: from an address plan, from pressing IP-report buttons in order, and proven by
 pulsing a rack against its feeder's meter."""
 
-import csv
-import io
 import ipaddress
 import re
 from collections import Counter
@@ -17,6 +15,7 @@ import numpy as np
 from kernel.errors import ConfigError, Fault
 from miner_control.fleet import Floats
 from miner_control.register import Fact, Register
+from miner_control.sheet import rows_of
 
 LEAST_SIGMAS: Final = 4.0
 """A pulse must stand out of a meter's noise by so many of its standard deviations."""
@@ -41,7 +40,7 @@ def read_plan(text: str, place: str, feeders: Collection[str]) -> list[PlanRow]:
     faults: list[Fault] = []
     rows: list[PlanRow] = []
     spans: list[tuple[int, int, int, str]] = []
-    for line, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+    for line, row in enumerate(rows_of(text), start=2):
         where = f"{place}:{line}"
         held = {column: str(row.get(column) or "").strip() for column in PLAN_COLUMNS}
         empty = [column for column, value in held.items() if not value]

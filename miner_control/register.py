@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kernel.address import plain_address
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from miner_control.miner import Miner
+from miner_control.sheet import decoded, kept, rows_of
 
 COLUMNS: Final = (
     "device", "model", "dialect", "host", "ports", "feeder", "credential", "rack", "position", "phase", "owner", "serial", "mac",
@@ -116,7 +118,7 @@ def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = 
 
     `device` in the file is the last part of the key. With `facts_at_ms` each place in the file becomes a fact from then on.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    text = decoded(path.read_bytes())
     if path.suffix == ".toml":
         try:
             document = tomllib.loads(text)
@@ -125,7 +127,7 @@ def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = 
         rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(document.get("miners", []))]
         dated = document.get("facts", [])
     else:
-        rows = [(f"{path.name}:{at}", row) for at, row in enumerate(csv.DictReader(io.StringIO(text)), start=2)]
+        rows = [(f"{path.name}:{at}", row) for at, row in enumerate(rows_of(text), start=2)]
         dated = []
     return register_of(rows, hub, site, dated=dated, facts_at_ms=facts_at_ms, place=path.name)
 
@@ -193,6 +195,12 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
         faults.append(
             Fault(f"{where} dialect", f"{text['dialect']!r} is none", f"Use one of {', '.join(DEFAULT_PORTS)}")
         )
+    try:
+        host = plain_address(text["host"]) if text["host"] else ""
+    except ValueError:
+        # A name would have to be looked up at each poll, while every other miner waits.
+        host, remedy = "", "Write 10.0.0.5 or fd00::5; names are not looked up"
+        faults.append(Fault(f"{where} host", f"{text['host'][:60]!r} is no address", remedy))
     ports = _ports(f"{where} ports", row.get("ports"), text["dialect"], faults)
     if len(faults) > before:
         return None
@@ -200,7 +208,7 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
         device=key,
         model=text["model"],
         dialect=text["dialect"],
-        host=text["host"],
+        host=host,
         ports=ports,
         feeder=text["feeder"],
         credential=text["credential"] or "default",
@@ -250,7 +258,7 @@ def inventory_csv(register: Register) -> str:
         row["device"] = miner.device.rpartition("/")[2]
         row["ports"] = " ".join(f"{name}={port}" for name, port in miner.ports)
         row["phase"] = register.phases.get(miner.device, "")
-        writer.writerow([row[column] for column in COLUMNS])
+        writer.writerow([kept(row[column]) for column in COLUMNS])
     return out.getvalue()
 
 

@@ -227,14 +227,6 @@ class ShadowWorth:
         }
 
 
-def shadow_worth(whiles: Iterable[Shadow]) -> ShadowWorth:
-    """The worth of some whiles together."""
-    found = ShadowWorth()
-    for shadow in whiles:
-        found.add(shadow)
-    return found
-
-
 ALIASES: Final[Mapping[str, str]] = {
     "ip": "host", "ip address": "host", "miner ip": "host", "address": "host", "name": "device", "miner name": "device",
     "worker": "device", "hostname": "device", "type": "model", "miner type": "model", "miner model": "model",
@@ -292,9 +284,12 @@ def from_foreign(
 
 
 def _as_host(text: str) -> str:
-    """An address out of what exports write: `http://10.0.0.5/`, `10.0.0.5:4028`."""
-    bare = text.partition("://")[2] or text
-    bare = bare.partition("/")[0].strip()
+    """An address out of what exports write: `http://10.0.0.5/`, `10.0.0.5:4028`, `[fd00::5]:4028`, `=HYPERLINK("http://10.0.0.5")`."""
+    bare = text[text.find('"') + 1 :].partition('"')[0] if text.upper().startswith("=HYPERLINK(") else text
+    bare = bare.partition("://")[2] or bare
+    bare = bare.partition("/")[0].strip().strip("'")
+    if bare.startswith("["):
+        return bare[1:].partition("]")[0]
     return bare.partition(":")[0] if bare.count(":") == 1 else bare
 
 

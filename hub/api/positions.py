@@ -2,6 +2,7 @@
 """The API's register: where miners stand and whose they are, as dated facts; walks along slots; racks
 proven by pulse."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,39 +14,45 @@ from hub.api.view import PlaceDesk
 
 router = APIRouter(prefix="/api/v1")
 
-FACTS_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["facts"],
-                    "properties": {
-                        "facts": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "required": ["device", "what", "value"],
-                                "properties": {
-                                    "device": {"type": "string", "description": "the miner's name within the site"},
-                                    "what": {
-                                        "type": "string",
-                                        "description": "site, container, rack, position (or slot), feeder, phase, owner",
-                                    },
-                                    "value": {"type": "string"},
-                                    "from": {"type": "string", "format": "date-time"},
-                                },
-                            },
-                        },
-                        "source": {"type": "string", "description": "who says so; default: a person"},
-                        "dry_run": {"type": "boolean"},
-                    },
-                }
-            }
-        },
+TEXT = {"type": "string"}
+
+
+def _listed(what: Mapping[str, Any], told: str = "") -> dict[str, Any]:
+    return {"type": "array", "items": what} | ({"description": told} if told else {})
+
+
+def _object(needed: Sequence[str], **properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(needed), "properties": properties}
+
+
+def _body(needed: Sequence[str], **properties: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request brings, for the API's own description."""
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _object(needed, **properties)}}}
     }
-}
+
+
+_WHATS = "site, container, rack, position (or slot), feeder, phase, owner"
+_FACT = _object(
+    ("device", "what", "value"),
+    device=TEXT | {"description": "the miner's name within the site"},
+    what=TEXT | {"description": _WHATS},
+    value=TEXT,
+    **{"from": TEXT | {"format": "date-time"}},
+)
+FACTS_SCHEMA = _body(
+    ("facts",),
+    facts=_listed(_FACT),
+    source=TEXT | {"description": "who says so; default: a person"},
+    dry_run={"type": "boolean"},
+)
+_SLOT = _object(("rack", "position", "feeder"), rack=TEXT, position=TEXT, feeder=TEXT)
+WALK_SCHEMA = _body(("slots",), slots=_listed(_SLOT, "in the order of the walk"))
+PROOF_SCHEMA = _body(
+    ("racks",),
+    racks=_listed(TEXT),
+    off_s={"type": "number", "description": "how long each sleeps, and is watched around it"},
+)
 
 
 def _places(request: Request) -> PlaceDesk:
@@ -78,32 +85,6 @@ async def learn(request: Request, site: str, by: Principal = Depends(Need("miner
     detail = {"facts": len(told["learnt"]), "source": body.get("source", ""), "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return told
-
-
-WALK_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["slots"],
-                    "properties": {
-                        "slots": {
-                            "type": "array",
-                            "description": "in the order of the walk",
-                            "items": {
-                                "type": "object",
-                                "required": ["rack", "position", "feeder"],
-                                "properties": {key: {"type": "string"} for key in ("rack", "position", "feeder")},
-                            },
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.get(SITE + "/walk")
@@ -141,25 +122,6 @@ async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need(
     told = await _places(request).cancel_walk(site, by.who)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
     return told
-
-
-PROOF_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["racks"],
-                    "properties": {
-                        "racks": {"type": "array", "items": {"type": "string"}},
-                        "off_s": {"type": "number", "description": "how long each sleeps, and is watched around it"},
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.get(SITE + "/pulses")

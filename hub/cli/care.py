@@ -137,10 +137,11 @@ def link(path: Config, json: Json = False) -> None:
     """Print a link that opens the page of a running hub in one browser, once, within half an hour."""
     from hub.access import Access
     from hub.config import load
+    from kernel.address import authority
     from kernel.clock import system_clock
 
     hub = load(path).hub
-    url = f"http://{hub.host}:{hub.port}/enter?token={Access(path.parent / hub.data, system_clock()).link()}"
+    url = f"http://{authority(hub.host, hub.port)}/enter?token={Access(path.parent / hub.data, system_clock()).link()}"
     if json:
         put_json({"url": url})
     else:

@@ -19,3 +19,14 @@ def last_ms(journal: Any) -> int:
     """The instant of the newest thing in the journal: what 'now' means to a reader of a folder."""
     last = [reading.at_ms for kind in ("miner", "meter") for reading in journal.last(kind)]
     return max(last, default=0)
+
+
+def table_text(path: Path) -> str:
+    """The text of a table that a person gives, whatever code page it is in. Raises ConfigError where it cannot be read."""
+    from kernel.errors import ConfigError, Fault
+    from miner_control.sheet import decoded
+
+    try:
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a CSV")]) from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.folder import opened
+from hub.cli.folder import opened, table_text
 from hub.cli.output import put_json, put_table, say
 from hub.cli.places import put_file
 
@@ -39,7 +39,7 @@ def take_in(
     from miner_control.register import inventory_csv
 
     models = catalogue()
-    found = imported(_text(export), export.name, hub, site, lambda text: models.find(text) is not None, feeder)
+    found = imported(table_text(export), export.name, hub, site, lambda text: models.find(text) is not None, feeder)
     if write is not None:
         if write.exists() and not replace:
             raise ConfigError([Fault(str(write), "is there already", "Name another file, or give --replace")])
@@ -58,22 +58,6 @@ def take_in(
         put_table(f"{len(found.left)} lines did not fit", ("where", "what", "do"), [tuple(f.values()) for f in faults])
     if found.left:
         raise typer.Exit(1)
-
-
-def _text(path: Path) -> str:
-    """The file's text: UTF-8 or UTF-16 as spreadsheets write them, else the Cyrillic code page of Windows."""
-    from kernel.errors import ConfigError, Fault
-
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a CSV")]) from None
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16", "replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1251", "replace")
 
 
 def workers(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hub.cli.act import HERE, Key, Site, Url, ask_hub
-from hub.cli.folder import opened
+from hub.cli.folder import opened, table_text
 from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def plan_addresses(
 
     here = site_of_folder(folder, site)
     feeders = {feeder.name for feeder in here.config.feeders}
-    rows = read_plan(plan.read_text(encoding="utf-8-sig"), plan.name, feeders)
+    rows = read_plan(table_text(plan), plan.name, feeders)
     found, lost = by_address(here.register, rows, system_clock().now_ms())
     if apply:
         told = tell_hub(here.config.name, found, key, url, False)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hub.cli.act import HERE, Key, Site, Url, ask_hub
+from hub.cli.folder import table_text
 from hub.cli.output import put_json, put_table, say
 from hub.cli.places import show_learnt
 
@@ -52,16 +53,10 @@ def walk(
 
 
 def _slots(path: Path) -> list[dict[str, str]]:
-    import csv
-    import io
-
     from kernel.errors import ConfigError, Fault
+    from miner_control.sheet import rows_of
 
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a CSV")]) from None
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = rows_of(table_text(path))
     named = {column: "slot" if column == "position" and rows and "slot" in rows[0] else column for column in COLUMNS}
     lacking = [column for column, name in named.items() if not rows or name not in rows[0]]
     if lacking:

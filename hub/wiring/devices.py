@@ -11,6 +11,7 @@ from hub.bars import bar
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.config.devices import Device
 from hub.state import HubState, SiteState
+from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -104,7 +105,7 @@ def switch_ports(
             switching = ModbusSwitch(load.device, profile, line, clock, unit_id=part.unit, login=login)
         elif part.host and profile.wire == "http" and group in profile.orders:
             known = credential(config, part.credential, folder) if part.credential else None
-            switching = HttpSwitch(profile, f"http://{part.host}:{part.port}", known)
+            switching = HttpSwitch(profile, f"http://{authority(part.host, part.port)}", known)
         elif part.topic and link is not None and group.rstrip("0123456789") in profile.orders:
             switching = MqttSwitch(profile, part.topic, link)
         if switching is None:

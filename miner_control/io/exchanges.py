@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kernel.address import authority
 from kernel.errors import TransportError
 from kernel.reading import Reason
 from miner_control.dialect.reply import settled
@@ -309,15 +310,15 @@ def _connecting(host: str, port: int) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
     except OSError as error:
-        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(error.errno or 0)}", False) from None
+        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {_words(error.errno or 0)}", False) from None
     try:
         code = sock.connect_ex((host, port))
     except (OSError, ValueError, OverflowError) as error:
         sock.close()
-        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {error}", False) from None
+        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {error}", False) from None
     if code not in (0, errno.EINPROGRESS):
         sock.close()
-        raise Cut(Reason.UNREACHABLE, f"{host}:{port}: {_words(code)}", False)
+        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {_words(code)}", False)
     return sock
 
 

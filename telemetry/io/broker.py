@@ -9,6 +9,8 @@ import logging
 from amqtt.broker import Broker as AmqttBroker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 
+from kernel.address import authority
+
 logging.getLogger("amqtt").setLevel(logging.CRITICAL)
 logging.getLogger("transitions").setLevel(logging.ERROR)
 
@@ -21,7 +23,7 @@ class EmbeddedBroker:
             raise ValueError(f"the embedded broker has no access control and listens on loopback only, not on {host}")
         self.host, self.port = host, port
         config = BrokerConfig(
-            listeners={"default": ListenerConfig(type="tcp", bind=f"{host}:{port}", max_connections=1000)},
+            listeners={"default": ListenerConfig(type="tcp", bind=authority(host, port), max_connections=1000)},
             plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         )
         self._broker = AmqttBroker(config)

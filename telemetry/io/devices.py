@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from telemetry.io.http_source import HttpSource
@@ -61,7 +62,7 @@ class Lines:
                 line = self.stream(place)
                 return Iec61107Source(device, profile, line, clock, address=address, password=place.password, keep=keep)
             case "http":
-                base_url = f"http://{place.host}:{place.port}"
+                base_url = f"http://{authority(place.host, place.port)}"
                 credential = None if place.password is None else (place.account, place.password)
                 return HttpSource(device, profile, base_url, clock, credential=credential)
         remedy = "Give it a topic id instead of an address"

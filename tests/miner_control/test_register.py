@@ -85,3 +85,34 @@ def test_what_is_learnt_late_of_an_earlier_day_moves_nobody(tmp_path: Path):
     assert late.miners[0].feeder == "f2"
     held = [fact.value for at_ms in (1000, 3000, 5000) if (fact := late.at("hub/north/m1", "feeder", at_ms))]
     assert held == ["f1", "f9", "f2"]
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "cp1251"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_an_inventory_edited_in_a_spreadsheet_is_read(code: str, delimiter: str, tmp_path: Path):
+    path = tmp_path / "inventory.csv"
+    path.write_bytes(GOOD.replace("hoster", "ТОО Север").replace(",", delimiter).encode(code))
+    found = load_register(path, "hub", "north")
+    assert len(found.miners) == 2 and found.miners[1].owner == "ТОО Север"
+
+
+def test_addresses_are_kept_in_their_one_form_and_names_are_not_looked_up(tmp_path: Path):
+    path = tmp_path / "inventory.csv"
+    path.write_text(GOOD.replace("10.0.0.1", "[FD00:0:0::00A5]"))
+    assert load_register(path, "hub", "north").miners[0].host == "fd00::a5"
+    path.write_text(GOOD.replace("10.0.0.1", "fd00::a5").replace("10.0.0.2,rpc=14028", "FD00::A5,rpc=4028 http=80"))
+    with pytest.raises(ConfigError, match="address fd00::a5"):
+        load_register(path, "hub", "north")
+    for name in ("miner-7.lan", "10.0.0.300", "10.0.0.1:4028"):
+        path.write_text(GOOD.replace("10.0.0.1", name))
+        with pytest.raises(ConfigError, match="is no address"):
+            load_register(path, "hub", "north")
+
+
+def test_what_a_device_calls_itself_is_not_calculated_by_a_spreadsheet(tmp_path: Path):
+    path = tmp_path / "inventory.csv"
+    path.write_text(GOOD.replace("SN1", "=cmd|' /C calc'!A0").replace("hoster", "-5+6"))
+    found = load_register(path, "hub", "north")
+    path.write_text(inventory_csv(found))
+    assert ",'=cmd|" in path.read_text() and ",'-5+6," in path.read_text()
+    assert load_register(path, "hub", "north") == found

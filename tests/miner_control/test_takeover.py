@@ -10,11 +10,11 @@ from miner_control.register import register_of
 from miner_control.takeover import (
     Done,
     Shadow,
+    ShadowWorth,
     against,
     container_tactics,
     from_foreign,
     own_schedules,
-    shadow_worth,
     undone,
     worker_name,
 )
@@ -73,22 +73,29 @@ def test_schedules_of_firmware_and_container_are_named():
     assert container_tactics(Reading("c1", "container", 1, {})) is None, "who does not say has not said no"
 
 
+def worth_of(*whiles: Shadow) -> ShadowWorth:
+    found = ShadowWorth()
+    for one in whiles:
+        found.add(one)
+    return found
+
+
 def test_what_commanding_would_have_been_worth():
     hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
-    found = shadow_worth([hour])
+    found = worth_of(hour)
     assert found.not_bought_mwh == pytest.approx(0.8) and found.energy_worth == pytest.approx(24_000.0)
     assert found.not_done_ph_days == pytest.approx(1.0) and found.hashes_worth == pytest.approx(25_000.0)
     assert found.worth == pytest.approx(-1000.0)
     started = replace(hour, starts=2, start_lost_ph_days=0.5)
-    assert shadow_worth([started]).worth == pytest.approx(-1000.0 - 0.5 * 25_000.0)
+    assert worth_of(started).worth == pytest.approx(-1000.0 - 0.5 * 25_000.0)
 
 
 def test_what_nobody_could_price_counts_in_energy_and_not_in_money():
     hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
     blind = replace(hour, energy_price_per_mwh=None)
-    none = shadow_worth([blind, replace(hour, hash_value_per_ph_day=None)])
+    none = worth_of(blind, replace(hour, hash_value_per_ph_day=None))
     assert none.worth is None and none.not_bought_mwh == pytest.approx(1.6) and none.to_json()["energy_worth"] is None
-    half = shadow_worth([hour, blind])
+    half = worth_of(hour, blind)
     assert (half.hours, half.priced_hours, half.worth) == (2.0, 1.0, pytest.approx(-1000.0))
 
 
@@ -125,3 +132,16 @@ def test_a_pool_of_ours_is_nobodys_hand():
         for url in ("stratum+tcp://b:1", "stratum+tcp://c:1", "")
     ]
     assert found == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("10.0.0.5", "10.0.0.5"), ("http://10.0.0.5/", "10.0.0.5"), ("10.0.0.5:4028", "10.0.0.5"), ("'10.0.0.5", "10.0.0.5"),
+        ("fd00::5", "fd00::5"), ("[fd00::5]:4028", "fd00::5"), ("http://[fd00::5]/cgi-bin", "fd00::5"),
+        ('=HYPERLINK("http://10.0.0.5","10.0.0.5")', "10.0.0.5"), ("", ""),
+    ],
+)  # fmt: skip
+def test_addresses_as_exports_write_them(written: str, host: str):
+    (row,), _ = from_foreign([{"IP": written, "Model": "Antminer S21", "SN": "X"}])
+    assert row["host"] == host

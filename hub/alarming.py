@@ -22,12 +22,14 @@ class AlarmDuty:
     def __init__(self, book: AlarmBook, state: HubState, recorder: Recorder, clock: Clock, every_s: float) -> None:
         self.every_s = every_s
         self._book, self._state, self._recorder, self._clock = book, state, recorder, clock
+        self._since_s = clock.monotonic_s()
 
     async def do(self) -> None:
         """One judgement; its changes are told, and folded with the next record."""
         now_ms = self._clock.now_ms()
         hub = next(iter(self._state.sites.values())).key.partition("/")[0]
-        for body in self._book.judge(self._state.snapshot, now_ms, self.designed(now_ms)):
+        listening_s = self._clock.monotonic_s() - self._since_s
+        for body in self._book.judge(self._state.snapshot, now_ms, self.designed(now_ms), listening_s):
             site = "/".join(str(body["scope"]).split("/")[:2])
             self._recorder.tell(site if site in self._state.sites else hub, "alarm.changed", body)
 

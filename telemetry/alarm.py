@@ -9,6 +9,7 @@ What is suppressed by design (a curtailed miner makes no noise) or covered by an
 stands already it is marked, and comes back by itself when the reason ends. Shelving needs an end and a reason.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -133,11 +134,18 @@ class AlarmBook:
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
-    def judge(self, snapshot: Snapshot, now_ms: int, designed: Mapping[str, Set[str]] | None = None) -> list[Change]:
-        """What changed by the values of now. `designed`: which devices are curtailed, asleep, starting, in maintenance."""
+    def judge(
+        self,
+        snapshot: Snapshot,
+        now_ms: int,
+        designed: Mapping[str, Set[str]] | None = None,
+        listening_s: float = math.inf,
+    ) -> list[Change]:
+        """What changed by the values of now. `designed`: which devices are curtailed, asleep, starting, in maintenance;
+        `listening_s`: for how long anybody listens."""
         changes = self._shelves_ended(now_ms)
         for rule in self._order:
-            found = judged(rule, snapshot, self.places, now_ms, self._memory)
+            found = judged(rule, snapshot, self.places, now_ms, self._memory, listening_s)
             up, down = self._timing[rule.id].moved(found, rule, now_ms)
             for at in up.tolist():
                 value = float(found.values[at])

@@ -5,8 +5,9 @@ What is missing or too old neither raises nor clears: an alarm stands until a va
 rule of its own.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +74,24 @@ class RateMemory:
         return value, at_ms
 
 
-def judged(rule: AlarmRule, snapshot: Snapshot, places: Places, now_ms: int, memory: RateMemory) -> Judged:
-    """The rule's condition now, before delays."""
+def judged(
+    rule: AlarmRule,
+    snapshot: Snapshot,
+    places: Places,
+    now_ms: int,
+    memory: RateMemory,
+    listening_s: float = math.inf,
+) -> Judged:
+    """The rule's condition now, before delays. Who listens since `listening_s` calls nobody silent for longer than that: what
+    was not heard while nobody listened proves nothing."""
+    found = _judged(rule, snapshot, places, now_ms, memory)
+    silence = rule.when.of if isinstance(rule.when, Pattern) else rule.when
+    if isinstance(silence, Stale) and listening_s <= silence.after_s:
+        return replace(found, raises=np.zeros_like(found.raises))
+    return found
+
+
+def _judged(rule: AlarmRule, snapshot: Snapshot, places: Places, now_ms: int, memory: RateMemory) -> Judged:
     table = snapshot.kind(rule.kind)
     when = rule.when
     if isinstance(when, Pattern):

@@ -151,7 +151,9 @@ def worth(plan: Mapping[str, Any]) -> str:
     """What a plan is worth, and what that is made of: −12 345 KZT: mining 30 000, energy −42 345."""
     parts = [f"{EARNED[name]} {whole(money)}" for name, money in plan.get("parts", {}).items() if abs(money) >= 0.5]
     total = f"{whole(plan['value'])}{THIN}{plan['currency']}"
-    return (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
+    told = (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
+    stuck = str(plan.get("facts", {}).get("not planned", "")).partition(":")[0]
+    return f"{told}; with the power, and without the hashes, of {stuck}" if stuck else told
 
 
 def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:

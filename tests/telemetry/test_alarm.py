@@ -134,6 +134,28 @@ def test_silence_raises_and_a_dead_rack_is_one_alarm(shipped: dict[str, AlarmRul
     assert left == {"rack-0": AlarmState.RETURNED, "m3": AlarmState.UNACKNOWLEDGED}
 
 
+def test_who_begins_to_listen_calls_nobody_silent_before_his_time(shipped: dict[str, AlarmRule]) -> None:
+    """A hub that was off for an hour raises nothing of that hour, and what stood before it stands until it is heard."""
+    rules = [rule for rule in shipped.values() if rule.id in ("miner-silent", "rack-silent")]
+    plant = Plant(rules)
+    plant.hear("miner", {f"m{i}": {"power_w": 3000.0} for i in range(20)})
+    plant.now_ms += 3_600_000
+    for listening_s in (0.0, 5.0, 29.0):
+        assert plant.tell(plant.book.judge(plant.snapshot, plant.now_ms, None, listening_s)) == []
+        plant.now_ms += 5_000
+    plant.hear("miner", {f"m{i}": {"power_w": 3000.0} for i in range(10)})
+    raised = set()
+    for listening_s in range(60, 400, 10):
+        plant.now_ms += 10_000
+        plant.hear("miner", {f"m{i}": {"power_w": 3000.0} for i in range(10)})
+        raised |= set(plant.tell(plant.book.judge(plant.snapshot, plant.now_ms, None, float(listening_s))))
+    assert ("raised", "rack-1") in raised and ("raised", "rack-0") not in raised
+    standing = plant.book.alarms(annunciated=False)
+    plant.now_ms += 3_600_000
+    assert plant.tell(plant.book.judge(plant.snapshot, plant.now_ms, None, 1.0)) == []
+    assert plant.book.alarms(annunciated=False) == standing
+
+
 def test_a_curtailed_miner_raises_nothing_and_comes_back_by_itself(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["miner-under-hashing"]])
     low = {"m1": {"hashrate_hs": 1e12, "hashrate_nominal_hs": 1e14}}

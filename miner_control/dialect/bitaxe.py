@@ -87,7 +87,7 @@ class Bitaxe:
         return receipt
 
     def _pools(self, access: Access, pools: Sequence[Pool]) -> Generator[Request, Answer, Receipt]:
-        """What is saved is told at once, and worked for after a restart only."""
+        """What is saved is told at once, and worked for after a restart only, which ends a pause: that is seen and renewed."""
         if len(pools) > len(_PLACES):
             return Refused("pools", f"AxeOS keeps two pools, not {len(pools)}")
         info = web.document((yield web.ask(access, PORT, "/api/system/info")), "system_info")

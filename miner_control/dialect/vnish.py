@@ -27,6 +27,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import cgminer, image, stock, vnish_answers, web
+from miner_control.dialect.figures import first
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
 
@@ -125,10 +126,16 @@ class VNish:
         return _receipt(answer) if isinstance(answer, Answer) else answer
 
     def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
-        token = yield from self._token(access)
-        if not isinstance(token, str):
-            return token
-        answer = yield web.ask(access, PORT, "/api/v1/autotune/presets", _bearer(token))
+        for attempt in (1, 2):
+            token = yield from self._token(access)
+            if not isinstance(token, str):
+                return token
+            answer = yield web.ask(access, PORT, "/api/v1/autotune/presets", _bearer(token))
+            if answer.status != 401 or attempt == 2:
+                break
+            access.memory.pop("token", None)
+        if not 200 <= answer.status < 300:
+            return web.refused(answer)
         told = web.document(answer, "presets")
         presets = web.entries(told.get("presets") if isinstance(told, dict) else told)
         tuned: list[tuple[int, str]] = []
@@ -143,12 +150,16 @@ class VNish:
         return (yield from self._settings(access, {"miner": {"overclock": {"preset": max(fitting)[1]}}}))
 
     def _settings(self, access: Access, change: dict[str, Any]) -> Generator[Request, Answer, Receipt]:
-        """Save a setting, and restart mining where the miner says that it takes effect only then."""
+        """Save a setting, and restart mining where the miner says that it takes effect only then. One that is asleep takes
+        it up when it wakes: a restart would wake it."""
         answer = yield from self._write(access, "settings", change)
         if not isinstance(answer, Answer):
             return answer
         receipt = _receipt(answer)
         if isinstance(receipt, Accepted) and _told(answer).get("restart_required") is True:
+            status = _told((yield web.ask(access, PORT, "/api/v1/status")))
+            if str(first(status, "miner_state", "state") or "").lower() in vnish_answers.ASLEEP:
+                return receipt
             again = yield from self._write(access, "mining/restart", None)
             return _receipt(again) if isinstance(again, Answer) else again
         return receipt

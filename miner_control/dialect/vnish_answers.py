@@ -34,6 +34,7 @@ from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_poo
 from miner_control.dialect.web import entries, nested
 from telemetry.source import Tier
 
+ASLEEP = ("stopped", "paused", "shutting-down")
 _STARTING = ("initializing", "starting", "restarting")
 _LEAST_GHS = 2000.0
 _GHS, _THS = 1e9, 1e12
@@ -89,7 +90,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         # The mean since the start is all that is told: it is no present rate.
         window_s=LAG_S if first(miner, "hr_realtime", "instant_hashrate") is None else None,
         working=word == "mining",
-        asleep=word in ("stopped", "paused", "shutting-down") if word else None,
+        asleep=word in ASLEEP if word else None,
         starting=word in _STARTING or None,
         tuning=word == "auto-tuning",
         fault=word == "failure" or None,

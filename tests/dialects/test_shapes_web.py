@@ -134,6 +134,25 @@ def test_vnish_presets_in_an_object() -> None:
     assert json.loads(bytes(play.writes()[0].body))["miner"]["overclock"]["preset"] == "2350"  # type: ignore[union-attr]
 
 
+def test_vnish_that_sleeps_takes_a_setting_up_when_it_wakes() -> None:
+    done = {"POST /api/v1/unlock": {"token": "t"}, "POST /api/v1/settings": {"restart_required": True}}
+    done |= {"POST /api/v1/mining/restart": Answer(b"", 200), "GET /api/v1/status": {"miner_state": "stopped"}}
+    pools = SetPools((Pool("stratum+tcp://a.example:1", "acct.w"),))
+    play = Play("vnish", done)
+    assert isinstance(play.carry_out(pools), Accepted) and len(play.writes()) == 1
+    play = Play("vnish", done | {"GET /api/v1/status": {"miner_state": "mining"}})
+    assert isinstance(play.carry_out(pools), Accepted) and len(play.writes()) == 2
+
+
+def test_vnish_token_that_lapsed_is_renewed_for_its_presets_too() -> None:
+    said = [Answer(b"", 401), Answer(b'[{"name": "2400", "pretty": "2400 watt", "status": "tuned"}]', 200)]
+    done = {"POST /api/v1/unlock": {"token": "t"}, "POST /api/v1/settings": {"restart_required": False}}
+    play = Play("vnish", done | {"GET /api/v1/autotune/presets": lambda request: said.pop(0)})
+    assert isinstance(play.carry_out(PowerTarget(2500.0)), Accepted) and not said
+    play = Play("vnish", done | {"GET /api/v1/autotune/presets": Answer(b'{"err": "locked"}', 401)})
+    assert play.carry_out(PowerTarget(2500.0)) == Refused("401", "locked")
+
+
 # --- Bitaxe and its relatives -----------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from miner_control.dialect.figures import (
 Stats = Mapping[str, Any]
 
 _RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0, "SOL": 1.0, "KSOL": 1e3, "MSOL": 1e6}
-_SERIES = re.compile(r"antminer\s+([A-Z]+)(\d*)", re.IGNORECASE)
+_SERIES = re.compile(r"\s*(?:(?:bitmain|antminer)[\s_-]*)*([A-Z]+)(\d*)", re.IGNORECASE)
 # What stands under `GHS` on models of other algorithms: beyond so many GH/s (which no such machine does) it is in this unit.
 # Their makers' own pages say MH/s, KSol/s or H/s of the same figures; SHA-256 models and all others mean GH/s.
 _GHS_MEANS: Mapping[str, tuple[float, float]] = {
@@ -179,7 +179,7 @@ def hashing(stats: Stats) -> float | None:
 
 def _rate(rate: Any, chips: Any) -> float | None:
     """A place without chips and without a word of its rate makes none."""
-    return 0.0 if (rate is None or rate == "") and not plain(chips) else plain(rate)
+    return 0.0 if not spelt(rate) and not plain(chips) else plain(rate)
 
 
 def rate_hs(stats: Stats, model: str) -> float | None:
@@ -188,14 +188,14 @@ def rate_hs(stats: Stats, model: str) -> float | None:
     if isinstance(chains, list):
         told = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
     else:
-        told = [plain(stats[key], ghs(model, stats[key])) for key, _ in _PLACES if stats.get(key, "") != ""]
+        told = [plain(stats[key], ghs(model, stats[key])) for key, _ in _PLACES if spelt(stats.get(key))]
     return total(told)
 
 
 def watts(stats: Stats) -> float | None:
     """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
     told = [first(stats, *keys) for keys in _WATT_KEYS if not stats.keys().isdisjoint(keys)]
-    return total(plain(raw) for raw in told if raw != "")
+    return total(plain(raw) for raw in told if spelt(raw))
 
 
 def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
 
 def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
     """Counts of boards and chips, and the mean frequency."""
-    put(values, "boards_expected", first(stats, "miner_count", "chain_num") or None)
+    put(values, "boards_expected", plain(first(stats, "miner_count", "chain_num")) or None)
     # Models without a map of their chips tell how many there are.
     mapped = any(board["chips_hashing"] is not None and board["chips"] for board in found)
     put(values, "chips_hashing", total(board["chips_hashing" if mapped else "chips"] for board in found))

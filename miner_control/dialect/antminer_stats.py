@@ -251,7 +251,8 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
         if fanless or values["hashrate_hs"]:
             values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
-    told = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
+    raws = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
+    told = [raw if type(raw) is int else plain(raw) for raw in raws]
     # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
     turning = [rpm for rpm in told if rpm]
     if fanless and not turning:
@@ -267,8 +268,10 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
 def _nominal(values: Values, stats: Mapping[str, Any], model: str) -> None:
     """The ideal rate. Firmwares for other algorithms write it in the unit they name, in GH/s, or in that of the model: it is
     the one beside which the present rate can be, and none where it can be beside none."""
-    # Zero is what it is before the boards are counted.
-    raw, rate = first(stats, "total_rateideal", "rate_ideal") or None, values["hashrate_hs"]
+    raw, rate = first(stats, "total_rateideal", "rate_ideal"), values["hashrate_hs"]
+    if plain(raw) == 0:
+        # What it is before the boards are counted.
+        raw = None
     for unit in (antminer_chains.scale(stats), 1e9, antminer_chains.ghs(model, raw)):
         put(values, "hashrate_nominal_hs", raw, unit)
         ideal = values["hashrate_nominal_hs"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, total, truth, whole
+from miner_control.dialect.figures import NOT_REPORTED, Values, first, plain, put, put_text, spelt, total, truth, whole
 
 ALIVE, DEAD, DISABLED = "alive", "dead", "disabled"
 
@@ -31,14 +31,14 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
     """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Places whose address is empty are left out."""
     found = []
     for index, entry in enumerate(entries):
-        url = first(entry, "URL", "url", "Stratum URL")
-        status = str(first(entry, "Status", "status") or "").lower()
-        if not url and (url is not None or not status):
+        told = first(entry, "URL", "url", "Stratum URL")
+        url, status = spelt(told), spelt(first(entry, "Status", "status")).lower()
+        if not url and (told is not None or not status):
             continue
         found.append(
             PoolSeen(
-                None if url is None else str(url),
-                str(first(entry, "User", "user", "account") or ""),
+                url or None,
+                spelt(first(entry, "User", "user", "account")),
                 ALIVE if status.startswith("alive") or status == "working" else status or None,
                 truth(first(entry, "Stratum Active", "stratum-active", "Stratum active", "active")),
                 whole(first(entry, "Priority", "priority"), index),

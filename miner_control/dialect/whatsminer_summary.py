@@ -124,7 +124,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     else:
         put_fans(values, [summary[key] for key in ("Fan Speed In", "Fan Speed Out") if key in summary])
     mode = first(summary, "Power Mode") or first(status, "power_mode")
-    values["mode"] = mode.lower() if mode and isinstance(mode, str) else NOT_REPORTED
+    put_text(values, "mode", spelt(mode).lower() if isinstance(mode, str) else None)
     codes = error_codes(answers)
     _state(values, summary, status, devs, codes)
     if codes is not None:
@@ -240,7 +240,7 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "hw_errors": plain(dev.get("Hardware Errors")),
             "temps_board_c": [plain(dev["Temperature"])] if "Temperature" in dev else [],
             "temps_chip_c": [plain(dev["Chip Temp Max"])] if "Chip Temp Max" in dev else [],
-            "state": str(dev.get("Status", "")).lower(),
+            "state": spelt(dev.get("Status")).lower(),
             "serial": dev.get("PCB SN"),
         }
         for at, dev in enumerate(devs)

@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_schedules,
     put_text,
     settle,
+    spelt,
     total,
     truth,
     whole,
@@ -36,7 +37,7 @@ _THS = 1e12
 _WINDOWS = (("hash-realtime", None), ("hash-1min", 60.0), ("hash-15min", 900.0), ("hash-average", 0.0))
 _BOARD_RATES = ("hash-realtime", "hash-average")
 _IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
-_MODES = {"0": "low", "1": "normal", "2": "high"}
+_MODES = {0: "low", 1: "normal", 2: "high"}
 
 
 def _messages(answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +101,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     if pool_entries or tier is not Tier.FAST:
         put_pools(values, cgminer_pools(pool_entries), as_json=tier is not Tier.FAST)
     mode = first(power, "mode") if power else first(summary, "power-mode")
-    text = None if mode is None else str(mode).lower()
-    put_text(values, "mode", _MODES.get(text, text) if text else None)
+    put_text(values, "mode", _MODES.get(whole(mode, -1)) or spelt(mode).lower())
     _state(values, told, summary, miner)
     late = _object(told, "time-randomized")
     delays = {name: late_s for name in ("start", "stop") if (late_s := plain(late.get(name))) is not None}
@@ -155,8 +155,8 @@ def _errors(listed: Any) -> list[tuple[str, str]] | None:
             reason = entry.get("reason")
             text = f"{code} {reason}".strip() if reason else whatsminer_text(code)
         else:
-            code = str(entry).strip()
-            text = whatsminer_text(code) if code.isdigit() else ""
+            code = f"{plain(entry) or 0:.0f}"
+            text = whatsminer_text(code) if code != "0" else ""
         if text:
             found.setdefault(code, text)
     return list(found.items())
@@ -197,7 +197,7 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
                 "chips_hashing": plain(board.get("effective-chips")),
                 "frequency_hz": plain(board.get("freq"), 1e6),
                 "temps_chip_c": [plain(board["chip-temp-max"])] if "chip-temp-max" in board else [],
-                "state": str(board.get("status", "")),
+                "state": spelt(board.get("status")).lower(),
                 "serial": miner.get(f"pcbsn{board.get('id')}"),
             }
             for at, board in enumerate(boards)

@@ -141,6 +141,44 @@ def test_nothing_spoilt_sleeps_that_did_not(spoil: Callable[..., Table]) -> None
             assert values["state"] != "asleep", f"{name}, seed {seed}"
 
 
+SPELLINGS: dict[str, Callable[[Any], Any]] = {
+    "numbers as text": lambda found: str(found) if type(found) in (int, float) else found,
+    "whole numbers with a point": lambda found: float(found) if type(found) is int else found,
+    "yes and no as text": lambda found: str(found).lower() if type(found) is bool else found,
+    "yes and no as numbers": lambda found: int(found) if type(found) is bool else found,
+    "texts with blanks around": lambda found: f" {found} " if type(found) is str else found,
+}
+
+
+def respelt(found: Any, spell: Callable[[Any], Any]) -> Any:
+    if isinstance(found, dict):
+        return {key: respelt(value, spell) for key, value in found.items()}
+    return [respelt(entry, spell) for entry in found] if isinstance(found, list) else spell(found)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_another_spelling_is_the_same_figure(spelling: str) -> None:
+    for name, play in PLAYS.items():
+        table = {
+            command: cgminer.parse(told) if told and isinstance(told, bytes) else told
+            for command, told in play.table.items()
+        }
+        values = Play(play.dialect, respelt(table, SPELLINGS[spelling]), joins=False).read()
+        for metric, meant in play.read().items():
+            found = values[metric]
+            if metric.endswith("_json"):
+                continue
+            if isinstance(meant, Missing):
+                assert isinstance(found, Missing) and found.reason is meant.reason, f"{name}: {metric} is {found}"
+            else:
+                same = (
+                    found.split() == meant.split()
+                    if isinstance(found, str) and isinstance(meant, str)
+                    else found == meant
+                )
+                assert same, f"{name}: {metric} is {found}"
+
+
 def without_each_key(found: Any) -> Iterator[Any]:
     """The document without one of its keys, for each key of a plain value in it."""
     places = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()

@@ -29,6 +29,7 @@ from miner_control.command import (
     Wake,
 )
 from miner_control.dialect import braiins_answers, cgminer, image, stock, web
+from miner_control.dialect.figures import plain
 from miner_control.dialect.gather import gather
 from miner_control.driver import Access, Answer, Http, Request
 from telemetry.source import Tier
@@ -186,7 +187,7 @@ class Braiins:
         if not isinstance(told, dict) or not told.get("token"):
             return Refused("login", "no token in the answer")
         access.memory["token"] = str(told["token"])
-        access.memory["token_until_ms"] = now_ms + round(float(told.get("timeout_s") or 3600) * 900)
+        access.memory["token_until_ms"] = now_ms + round((plain(told.get("timeout_s")) or 3600.0) * 900)
         return None
 
     def _write(

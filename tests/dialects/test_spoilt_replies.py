@@ -3,19 +3,23 @@
 raised, and no figure is told that does not stand in the reply."""
 
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kernel.errors import DecodeError
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import Reason
+from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
+from miner_control.dialect import DIALECTS
 from miner_control.dialect.figures import plain
-from miner_control.driver import Answer, Request
+from miner_control.driver import Answer, Http, Request
 from telemetry.source import Tier
 from tests.dialects.fixtures_families import doors
 from tests.dialects.laws import check
 from tests.dialects.play import Play
+from tests.dialects.test_commands import INTENTS
 from tests.servers import count
 
 NAMES = sorted(doors())
@@ -28,6 +32,16 @@ TAKEN = (
     "hw_errors",
 )  # fmt: skip
 COUNTED = ("boards_hashing", "boards_expected", "chips_hashing", "chips_expected")
+
+STATUSES = (200, 200, 200, 200, 204, 400, 401, 403, 404, 500)
+ODD = (
+    b"", b"null", b"[]", b"{}", b"true", b"5", b'"ok"', b"<html></html>", b"{", b"\xff", b"[1, {}]", b'{"result": "true"}',
+    b'{"STATUS": []}', b'{"STATUS": [{"STATUS": "S"}], "SESSION": [{"SessionID": 7}], "PROFILES": [{"Watts": "1 W"}]}',
+    b'{"STATUS": {"STATUS": "E"}}', b'{"STATUS": [{"STATUS": "S", "Msg": null}], "POOLS": [{"POOL": "x"}]}',
+    b'{"STATUS": [{"STATUS": "E", "Code": 14, "Msg": ["no"]}]}', b'{"token": 5}', b'{"token": "t", "timeout_s": "soon"}',
+    b'{"STATUS": [{"STATUS": "S"}], "Token": [{"Token": 5}]}', b'{"presets": {"name": 1}}', b'[{"name": 2, "status": "tuned"}]',
+    b'{"result": false, "error": {"a": 1}}', b'{"restart_required": true}', b'{"stratumTLS": "x", "miner_state": 5}',
+)  # fmt: skip
 
 Spoil = Callable[[Any, np.random.Generator], Any]
 
@@ -55,6 +69,18 @@ def retyped(found: Any, rng: np.random.Generator) -> Any:
         return f"{found}" if chance < 0.25 else f" {found} W"
     number = plain(found) if isinstance(found, str) and chance < 0.35 else None
     return found if number is None else number
+
+
+class Odd(Play):
+    """Replies that have nothing to do with what was asked, or that say it in another way."""
+
+    rng: np.random.Generator
+
+    def _answer(self, request: Request) -> Answer | Exception:
+        if self.rng.random() < 0.05:
+            return TransportError(Reason.TIMED_OUT, "busy")
+        status = STATUSES[int(self.rng.integers(len(STATUSES)))] if isinstance(request, Http) else 0
+        return Answer(ODD[int(self.rng.integers(len(ODD)))], status)
 
 
 class Cut(Play):
@@ -134,6 +160,19 @@ def test_cut_replies_tell_nothing_beyond_the_whole(name: str) -> None:
         play = Cut(door.dialect, door.table, door.joins, door.rpc_closed)
         play.rng = np.random.default_rng([seed, NAMES.index(name)])
         judge(play, list(door.table.values()), TIERS[seed % len(TIERS)])
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_whatever_is_replied_to_a_command_there_is_a_receipt(dialect: str) -> None:
+    for seed, (at, intent) in product(range(count(40, 1500)), enumerate(INTENTS.values())):
+        play = Odd(dialect, {})
+        play.rng = np.random.default_rng([seed, at, len(dialect)])
+        try:
+            receipt = play.carry_out(intent)
+        except (DecodeError, TransportError):
+            continue  # which the driver tells as a receipt
+        assert isinstance(receipt, Accepted | Refused | Unknown | Unreachable | Unsupported)
+        assert isinstance(getattr(receipt, "text", ""), str) and isinstance(getattr(receipt, "code", ""), str)
 
 
 @pytest.mark.parametrize("name", NAMES)

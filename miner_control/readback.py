@@ -32,6 +32,9 @@ from telemetry.source import Tier
 
 ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
 _CLOSE: Final = 1.1
+LEAST_STEP: Final = 0.03
+"""A smaller share of the power is lost in what a miner's own watts swing by."""
+SHORTLY_MS: Final = 900_000
 _SCHEMES: Final = {"": "stratum+tcp", "tcp": "stratum+tcp", "stratum": "stratum+tcp"} | dict.fromkeys(
     ("ssl", "tls", "stratum+tls", "stratums"), "stratum+ssl"
 )
@@ -95,7 +98,9 @@ def shows(
         case Wake():
             return state in ON
         case SetMode(mode):
-            return reading.get("mode") == mode and state in ON and _no_more_than(power_w, _watts(envelope, mode))
+            aim_w, was = _watts(envelope, mode), before.get("mode") if before is not None else None
+            took = reading.get("mode") == mode and state in ON and _no_more_than(power_w, aim_w)
+            return took and _fell(before, reading, _watts(envelope, was) if isinstance(was, str) else None, aim_w)
         case PowerTarget(target_w):
             told_w = reading.number("power_limit_w")
             took = told_w is None or abs(told_w - target_w) <= max(50.0, 0.02 * target_w)
@@ -103,6 +108,7 @@ def shows(
                 took
                 and state in ON
                 and _no_more_than(power_w, target_w)
+                and _fell(before, reading, before.number("power_limit_w") if before is not None else None, target_w)
                 and (told_w is not None or power_w is not None)
             )
         case PowerPercent(percent):
@@ -150,6 +156,21 @@ def _watts(envelope: Envelope, mode: str) -> float | None:
 
 def _no_more_than(power_w: float | None, aim_w: float | None) -> bool:
     return power_w is None or aim_w is None or power_w <= aim_w * _CLOSE + 30.0
+
+
+def _fell(before: Reading | None, reading: Reading, was_w: float | None, aim_w: float | None) -> bool:
+    """Whether the draw fell where it was asked to fall; True where that cannot be told.
+
+    A small step down lies within what a miner's watts are sure of. What it drew shortly before in its former mode or limit
+    (`was_w`) is the better measure: more than half of the step must show.
+    """
+    if before is None or before.get("state") != State.HASHING or was_w is None or aim_w is None:
+        return True
+    drew_w, draws_w = before.number("power_w"), reading.number("power_w")
+    if drew_w is None or draws_w is None or drew_w <= aim_w or reading.at_ms - before.at_ms > SHORTLY_MS:
+        return True
+    step = 1.0 - aim_w / was_w
+    return step < LEAST_STEP or draws_w <= drew_w * (1.0 - 0.5 * step)
 
 
 def _pools(reading: Reading) -> list[tuple[str, str]]:

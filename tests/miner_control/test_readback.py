@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from miner_control.command import (
     SwitchLoad,
     Wake,
 )
+from miner_control.envelope import Mode
 from miner_control.readback import can_be_seen, shows, tells
 from tests.miner_control.fleets import envelope
 
@@ -99,3 +101,29 @@ def test_who_had_restarted_before_it_was_told_to_has_shown_nothing():
 
     assert restarted(86_400.0, 12.0, 20.0) and restarted(None, 12.0, 20.0)
     assert not restarted(3.0, 22.0, 20.0), "it counts on from a start of before"
+
+
+@pytest.mark.parametrize(
+    ("was", "now_w", "fell"),
+    [
+        ({"power_w": 3000.0}, 3010.0, False),
+        ({"power_w": 3000.0}, 2830.0, True),
+        ({"power_w": 3180.0}, 3000.0, True),
+        ({"power_w": 3180.0}, 3150.0, False),
+        ({"power_w": 2700.0}, 2710.0, True),
+        ({"power_w": 3000.0, "state": "ramping"}, 3010.0, True),
+        ({"power_w": 3000.0, "power_limit_w": 2850.0}, 3010.0, True),
+    ],
+)
+def test_a_small_step_down_has_to_show_against_what_it_drew_before(was: dict[str, Field], now_w: float, fell: bool):
+    """Within a tenth of the target lies all that was asked for: an echo would do, were there nothing to compare with."""
+    before = Reading("h/s/m", "miner", 1, {"state": "hashing", "power_limit_w": 3000.0, "mode": "normal", **was})
+    reading = Reading(
+        "h/s/m", "miner", 60_000, {"state": "hashing", "power_limit_w": 2800.0, "mode": "less", "power_w": now_w}
+    )
+    target = PowerTarget(2800.0)
+    assert shows(target, envelope(), reading, since_s=30.0, went_dark=False, before=before) == fell
+    modes = (Mode("less", 2800.0, 95e12), Mode("normal", 3000.0, 100e12))
+    steps = replace(envelope(), modes=modes)
+    if "power_limit_w" not in was:
+        assert shows(SetMode("less"), steps, reading, since_s=30.0, went_dark=False, before=before) == fell

@@ -34,6 +34,7 @@ from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.source import Tier
 
+# A chip that works draws more, the board of one that is paused less.
 _STANDBY_W = 8.0
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
 _FAMILIES = {"1": "Max", "2": "Ultra", "4": "Supra", "6": "Gamma"}
@@ -98,7 +99,8 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     drawn = plain(info.get("power"))
     # NerdQAxe's word for boards that are off, by heat, by a fault or by hand: it does not say which, so it is no sleep.
     shut = truth(info.get("shutdown"))
-    told = (paused and (drawn is None or drawn < _STANDBY_W)) or hot or bool(failure) or shut
+    idle = drawn is None or drawn < _STANDBY_W * max(1.0, plain(info.get("asicCount")) or 1.0)
+    told = (paused and idle) or hot or bool(failure) or shut
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=LAG_S if told else None,

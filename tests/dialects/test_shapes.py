@@ -315,6 +315,8 @@ def test_bitaxe_overheat_and_pause() -> None:
     assert hot["state"] == "fault" and hot["error_text"] == "overheat mode"
     assert decode("bitaxe", fixtures_more.bitaxe(300.0, miningPaused=True, power=5.1))["state"] == "asleep"
     assert decode("bitaxe", fixtures_more.bitaxe(300.0, miningPaused=True))["state"] == "hashing", "17.5 W are no pause"
+    six = fixtures_more.bitaxe(300.0, miningPaused=True, asicCount=6)
+    assert decode("bitaxe", six)["state"] == "asleep", "of six chips they are"
     assert decode("bitaxe", fixtures_more.bitaxe(fan2rpm=-1, temp2=-1))["fan_min_rpm"] == 3500
     assert missing(decode("bitaxe", fixtures_more.bitaxe(temp=-1))["temp_chip_max_c"], Reason.SENTINEL)
 

@@ -176,10 +176,10 @@ def _framed(ports: Mapping[int, int]) -> Talk:
     told = cgminer.parse(answer.body).get("msg")
     if not isinstance(told, Mapping) or not isinstance(told.get("miner"), Mapping):
         return None
-    miner, system, network = (told.get(name) or {} for name in ("miner", "system", "network"))
+    miner, system, network = (part(told, name) for name in ("miner", "system", "network"))
     return Identity(
-        "whatsminer_v3", "MicroBT", str(miner.get("type", "")), str(system.get("fwversion", "")), (("rpc", ports[FRAMED]),),
-        serial=str(miner.get("miner-sn", "")), mac=str(network.get("mac", "")).lower(),
+        "whatsminer_v3", "MicroBT", spelt(miner.get("type")), spelt(system.get("fwversion")), (("rpc", ports[FRAMED]),),
+        serial=spelt(miner.get("miner-sn")), mac=mac_text(network.get("mac")).lower(),
     )  # fmt: skip
 
 

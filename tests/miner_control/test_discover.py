@@ -84,6 +84,8 @@ def version(**told: str) -> bytes:
                      "4028 devdetails": b'{"DEVDETAILS":[{"Model":"M50S"}]}'}, "whatsminer", "M50S"),
         ([CGMINER], {"4028 /capabilities": b'{"Model":"AntMiner S19 XP"}'}, "epic", "AntMiner S19 XP"),
         ([FRAMED], {"4433 get.device.info": b'{"msg":{"miner":{"type":"M60S_VK40"}}}'}, "whatsminer_v3", "M60S_VK40"),
+        ([FRAMED], {"4433 get.device.info": b'{"msg":{"miner":{"type":"M60S_VK40"},"network":"down","system":null}}'},
+         "whatsminer_v3", "M60S_VK40"),
         ([WEB], {"80 /api/system/info": b'{"ASICModel":"BM1368","boardVersion":"401"}'}, "bitaxe", "401"),
         ([WEB], {"80 /api/system/info": b'{"ASICModel":"BM1370","deviceModel":"NerdQAxe++"}'}, "bitaxe", "NerdQAxe++"),
         ([WEB], {"80 /api/system/info": b'{"identity":{"hwModel":"NMAxe","fwVersion":"v2.9.31"}}'}, "bitaxe", "NMAxe"),

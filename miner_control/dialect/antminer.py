@@ -104,7 +104,7 @@ class Antminer:
         """Makes the digest nonce and keeps the configuration for a minute, so that a shed costs one exchange."""
         answer = yield _cgi(access, "GET", "get_miner_conf")
         if answer.status == 200:
-            access.memory["conf"] = (now_ms, cgminer.parse(answer.body))
+            access.memory["conf"] = (now_ms, cgminer.parse(answer.body, whole=True))
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         match intent:
@@ -171,7 +171,7 @@ class Antminer:
             answer = yield _cgi(access, "GET", "get_miner_conf")
             if answer.status != 200:
                 return _receipt(answer)
-            conf = cgminer.parse(answer.body)
+            conf = cgminer.parse(answer.body, whole=True)
         present = antminer_stats.mode_of(conf)
         told = [pool for pool in conf.get("pools") or () if isinstance(pool, dict) and pool.get("url")]
         if not told and pools is None:

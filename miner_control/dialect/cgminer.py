@@ -55,25 +55,28 @@ def _plain(command: str, port: int) -> Rpc:
     return Rpc(orjson.dumps({"command": command}), port)
 
 
-def parse(body: bytes) -> Document:
-    """A reply as a dict. Raises DecodeError where nothing can be read."""
+def parse(body: bytes, *, whole: bool = False) -> Document:
+    """A reply as a dict. Raises DecodeError where nothing can be read, or, of one that must be `whole` since it is written
+    back, where its beginning or end is lost."""
     text = body.rstrip(b"\x00 \r\n\t")
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _mended(text.decode("utf-8", "replace"))
+        return _mended(text.decode("utf-8", "replace"), whole)
     if type(found) is dict:
         return found
     raise DecodeError("reply", f"expected an object, got {type(found).__name__}")
 
 
-def _mended(text: str) -> Document:
+def _mended(text: str, whole: bool) -> Document:
     if not text:
         raise DecodeError("reply", "empty")
     if text.lstrip().startswith("<"):
         raise DecodeError("reply", f"a web page: {' '.join(text.split())[:60]!r}")
     if "{" not in text and not text.lstrip(" ,").startswith('"'):
         return _plain_text(text)
+    if whole and not text.lstrip().startswith("{"):
+        raise DecodeError("reply", "its beginning is lost")
     text = _LOST_OPENING.sub("", text)
     if not text.startswith(("{", "[")):
         # The beginning was lost: what stands before the first object belongs to nothing.
@@ -88,6 +91,8 @@ def _mended(text: str) -> Document:
             found = orjson.loads(attempt)
         except orjson.JSONDecodeError:
             continue
+        if whole and depth:
+            raise DecodeError("reply", "its end is lost")
         if isinstance(found, dict):
             _forget_unfinished(found, depth)
             return found

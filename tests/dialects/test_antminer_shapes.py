@@ -233,6 +233,15 @@ def test_only_a_word_of_success_is_acceptance(answer: Any, meant: Any) -> None:
     assert Play("antminer", table).carry_out(Sleep()) == meant
 
 
+def test_a_configuration_that_was_cut_is_never_written_back() -> None:
+    whole = orjson.dumps(fixtures.antminer_conf())
+    for end in range(1, len(whole)):
+        play = Play("antminer", {"GET /cgi-bin/get_miner_conf.cgi": whole[:end]})
+        with pytest.raises(DecodeError):
+            play.carry_out(Sleep())
+        assert not play.writes()
+
+
 DENIED = {"STATUS": [{"STATUS": "E", "When": 1, "Code": 45, "Msg": "Access denied to 'stats' command"}], "id": 1}
 PAGES_OF = {f"GET /cgi-bin/{name}.cgi": page for name, page in fixtures.antminer_cgi(120.5).items()}
 

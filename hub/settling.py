@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The treasury's place in the hub: a round each so often; what had to wait is told as the feed's fault."""
 
+import asyncio
 from collections.abc import Callable
 
 from hub.settle import Desk, Settled, settle_once
@@ -18,9 +19,15 @@ class SettleDuty:
         self.last: Settled | None = None
         self._desk, self._begin = desk, begin
         self._begun = False
+        self._round = asyncio.Lock()
 
     async def do(self) -> None:
-        """One round. Raises ConfigError with what is held and does not just wait for the meter: shown until it is gone."""
+        """One round, never two at once: they would divide one payout by two prices. Raises ConfigError with what is held and
+        does not just wait for the meter: shown until it is gone."""
+        async with self._round:
+            await self._do()
+
+    async def _do(self) -> None:
         if not self._begun:
             since_ms = self._begin()
             if since_ms is None:

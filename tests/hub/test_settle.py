@@ -2,6 +2,7 @@
 """Rounds of the treasury against the make-believe pool, bank and venue over real HTTP; and after a kill at any call."""
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from hub.energy import Billed
 from hub.settle import Desk, Settled, settle_once
+from hub.settling import SettleDuty
 from hub.twin.finance import FinanceSpec, serve_finance
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
@@ -127,6 +129,25 @@ def test_a_second_run_books_nothing_again(tmp_path: Path):
     before, after, fresh = asyncio.run(run())
     assert before == after
     assert fresh == []
+
+
+def test_rounds_that_are_asked_for_at_once_divide_no_payout_twice(tmp_path: Path):
+    async def run() -> None:
+        world, ledger, told_wh = World(), open_ledger(tmp_path / "ledger.sqlite"), itertools.count(1_000_000)
+        servers = await serve(world)
+        world.now_ms += 31_000
+        # A meter's late word: each round knows more than the one before.
+        energy = {"energy": lambda span: Billed(next(told_wh), {"what": f"billing meter over {span}", "meters": []})}
+        duty = SettleDuty(desk(world, ledger, servers, **energy), 5.0, lambda: MONDAY_MS)
+        await asyncio.gather(duty.do(), duty.do(), duty.do())
+        await servers.close()
+        assert duty.last is not None and duty.last.held == () and duty.last.payouts >= 1
+        posted = [body["id"] for kind, body in world.events if kind == "payout.posted"]
+        assert len(posted) == len(set(posted)) >= 1
+        assert check(ledger) == []
+        ledger.close()
+
+    asyncio.run(run())
 
 
 def test_dead_feeds_hold_what_rests_on_them_and_nothing_else(tmp_path: Path):

@@ -101,28 +101,21 @@ def say(host: str, port: int, message: bytes, timeout_s: float = 5.0) -> bytes:
     return heard
 
 
-def speaks(miner: dict[str, Any], patience_s: float = 20.0) -> bytes:
-    """The answer of a miner's RPC port once it is open."""
+def doors(miner: dict[str, Any], *, opened: bool, patience_s: float = 20.0) -> None:
+    """Until all ports of a miner are open, or all are closed."""
     end = time.monotonic() + patience_s
-    while True:
-        try:
-            return rpc(miner, {"command": "version"})
-        except ConnectionRefusedError:
-            if time.monotonic() > end:
-                pytest.fail(f"{miner['device']}: its port stayed closed")
-            time.sleep(0.05)
-
-
-def falls_silent(miner: dict[str, Any], patience_s: float = 20.0) -> None:
-    """Until a miner's RPC port is closed."""
-    end = time.monotonic() + patience_s
-    while time.monotonic() < end:
-        try:
-            rpc(miner, {"command": "version"}, 1.0)
-        except ConnectionRefusedError:
-            return
+    while any(_accepts(miner["host"], port) is not opened for port in miner["ports"].values()):
+        if time.monotonic() > end:
+            pytest.fail(f"{miner['device']}: its ports did not {'open' if opened else 'close'}")
         time.sleep(0.05)
-    pytest.fail(f"{miner['device']}: its port stayed open")
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5.0).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def rpc(miner: dict[str, Any], command: Any, timeout_s: float = 5.0) -> bytes:

@@ -19,7 +19,7 @@ from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from telemetry.profile import load
 from tests.hub.test_twin_site import listen, until
 from tests.servers import free_port, mosquitto
-from tests.twins import falls_silent, rpc, running_twin, speaks
+from tests.twins import doors, rpc, running_twin
 
 BEGAN_MS = 1_700_000_000_000
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles" / "containers"
@@ -46,11 +46,12 @@ def test_a_power_cycle_over_mqtt_cures_a_hung_miner(tmp_path: Path) -> None:
             truth = twin.until(miner["device"], "plugged", plugged)
             if not plugged:
                 assert truth["power_w"] == 0.0 and truth["state"] == "fault"
-                falls_silent(miner)
+                doors(miner, opened=False)
         client.disconnect()
         client.loop_stop()
         twin.until(miner["device"], "state", "hashing")
-        assert speaks(miner)
+        doors(miner, opened=True)
+        assert rpc(miner, {"command": "version"})
 
 
 def test_sockets_over_modbus_need_the_login_and_switch_the_unit_behind(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
 from telemetry.source import Tier
 from tests.servers import SOAK
-from tests.twins import Twin, running_twin
+from tests.twins import Twin, doors, running_twin
 
 MODELS = {
     "antminer-s21": 1, "whatsminer-m50s": 1, "whatsminer-m60s": 1, "luxos-s19k-pro": 1, "braiins-s21-pro": 1,
@@ -57,19 +57,19 @@ class Bench:
         )  # fmt: skip
 
     def _port(self, total_s: float) -> MinerPort:
-        exchanges = Exchanges(connect_s=1.0, total_s=total_s)
+        exchanges = Exchanges(connect_s=10.0, total_s=total_s)
         return MinerPort(self.named, DIALECTS[self.named.dialect], self.access, system_clock(), exchanges)
 
     def breaks(self, *faults: str) -> None:
         self.twin.fault({"device": self.device, "faults": list(faults)})
 
-    def read(self, tier: Tier = Tier.SLOW, total_s: float = 3.0) -> Reading:
+    def read(self, tier: Tier = Tier.SLOW, total_s: float = 15.0) -> Reading:
         async def once() -> Reading:
             return await self._port(total_s).read(tier)
 
         return asyncio.run(once())
 
-    def ask(self, intent: Intent, deadline_s: float = 3.0, total_s: float = 3.0) -> Receipt:
+    def ask(self, intent: Intent, deadline_s: float = 15.0, total_s: float = 15.0) -> Receipt:
         async def once() -> Receipt:
             return await self._port(total_s).carry_out(intent, deadline_s)
 
@@ -79,7 +79,7 @@ class Bench:
         """Tokens, nonces and sessions beforehand, so that the write itself meets the fault."""
 
         async def once() -> None:
-            await self._port(3.0).prepare()
+            await self._port(15.0).prepare()
 
         asyncio.run(once())
 
@@ -95,7 +95,7 @@ def bench(twin: Twin, request: pytest.FixtureRequest) -> Iterator[Bench]:
     made.breaks()
     if made.truth()["asleep"]:
         assert isinstance(made.ask(Wake()), Accepted)
-    twin.until(made.device, "state", "hashing", 25)
+    twin.until(made.device, "state", "hashing", 60)
 
 
 def each(*names: str) -> pytest.MarkDecorator:
@@ -124,7 +124,7 @@ def test_odd_but_readable_answers_are_read(bench: Bench, fault: str) -> None:
 def test_malformed_answers_invent_nothing(bench: Bench, fault: str) -> None:
     bench.breaks(fault)
     try:
-        reading = bench.read()
+        reading = bench.read(total_s=3.0)
     except (DecodeError, TransportError):
         return
     true_or_missing(reading, bench.truth())
@@ -142,7 +142,7 @@ def test_a_sick_miner_is_a_fault_and_not_asleep(bench: Bench) -> None:
 def test_an_overheated_miner_is_a_fault_in_every_tier_and_says_so(bench: Bench) -> None:
     """It stopped by itself, hashes nothing and draws little: all that a sleeper does, and yet no sleep."""
     bench.breaks("overheat")
-    bench.twin.until(bench.device, "state", "fault", 25)
+    bench.twin.until(bench.device, "state", "fault", 60)
     for tier in (Tier.FAST, Tier.SLOW, Tier.DAILY):
         reading = bench.read(tier)
         assert reading.get("state") == "fault", (tier, reading.get("state"), reading.get("uptime_s"))
@@ -165,13 +165,13 @@ def test_silence_is_timed_out_and_a_command_into_it_unknown_or_unreachable(bench
 @each(*FEW)
 def test_no_power_is_unreachable(bench: Bench) -> None:
     bench.breaks("dead")
-    asyncio.run(asyncio.sleep(0.5))
+    doors(bench.miner, opened=False)
     with pytest.raises(TransportError) as caught:
         bench.read(Tier.FAST)
     assert caught.value.reason is Reason.UNREACHABLE
     assert isinstance(bench.ask(Sleep()), Unreachable)
     bench.breaks()
-    asyncio.run(asyncio.sleep(0.5))
+    doors(bench.miner, opened=True)
 
 
 @each()
@@ -218,7 +218,7 @@ def test_a_reboot_over_the_command_is_no_success(bench: Bench) -> None:
     if isinstance(receipt, Accepted):
         assert bench.named.dialect == "avalon", "only a clocked command can be accepted before the reboot"
     bench.breaks()
-    bench.twin.until(bench.device, "board_up", True, 25)
+    bench.twin.until(bench.device, "board_up", True, 60)
     assert bench.truth()["asleep"] is False
 
 

@@ -13,10 +13,12 @@ IN_REAL_TIME = (
     "hub/test_campaigns.py",
     "faults/test_world.py",
     "hub/test_stragglers.py",
+    "hub/test_cold_start.py",
     "hub/test_firmware_campaign.py",
     "hub/test_loads.py",
     "hub/test_pulses.py",
     "faults/test_hub_kill.py",
+    "hub/test_bars.py",
     "hub/test_positions.py",
 )
 """Files each of whose tests has a site of its own, the longest first: their tests go to whoever is free."""

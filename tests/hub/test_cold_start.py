@@ -20,6 +20,7 @@ from hub.live import Running, start
 from hub.replay import replay_folder
 from kernel.clock import iso, system_clock
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.hub.test_loads import said
 from tests.hub_site import World, until, world
 from tests.servers import mosquitto
 from tests.wires.modbus_servers import answer_frame, raw_server
@@ -198,8 +199,11 @@ async def cold_start(site: World, broker: int) -> None:
         plant.outside_c = 15.0
         await asyncio.sleep(6.0)  # The miners' shortest time on at this pace.
         await all_asleep()
-        assert plant.pump, "cooling is not shed with the miners"
         await until("the pump is last", lambda: not plant.pump, 40)
+        order_of = list(enumerate(said(hub)))
+        slept = max(at for at, (kind, body) in order_of if kind == "command.receipt" and body["intent"] == "Sleep")
+        off = max(at for at, (kind, body) in order_of if kind == "command.issued" and body["device"].endswith("pump"))
+        assert slept < off, "cooling is not shed with the miners"
         assert plant.said[3:] == [("pump", False)] and all(truth())
         await until("and is proven so", lambda: here.load_book.on("alatau/north/pump")[0] is False, 20)
 

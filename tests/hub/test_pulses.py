@@ -202,10 +202,16 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.rooms.state.sites["alatau/north"]
             await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] == 12, 60)
-            await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
-            assert here.pulses.running is not None
-            await until("it is held", here.pulses.held)
-            await until("the meters spoke", lambda: here.pulses.running is None, 120)
+
+            async def proven() -> bool:
+                await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
+                assert here.pulses.running is not None
+                await until("it is held", here.pulses.held)
+                await until("the meters spoke", lambda: here.pulses.running is None, 120)
+                return str(hub.view.places.pulses("north")["racks"][0]["outcome"]) == "judged"
+
+            # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
+            assert await proven() or await proven()
             told = await asyncio.to_thread(cli, 1, "pulses", "north")
             (rack,) = told["racks"]
             assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", told

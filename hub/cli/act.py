@@ -62,7 +62,8 @@ def _faults(url: str, path: str, answer: Any) -> "list[Fault]":
         known = "Give a key with --key or MINING_HUB_KEY; `mining-hub access add` makes one of the role needed"
         return [Fault("--key", "may not do this", known)]
     if answer.status_code == 404:
-        return [Fault(path, str(told.get("detail", "is not there")), "Look at the names of sites and what they hold")]
+        remedy = "Give a site's name, and an id as the list of such things tells it"
+        return [Fault(path, str(told.get("detail", "is not there")), remedy)]
     named = [Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in told.get("faults", [])]
     return named or [Fault(url, f"answered {answer.status_code} to {path}", "See the hub's log")]
 
@@ -102,11 +103,17 @@ def _show(line: Any, json: bool) -> None:
     if json:
         put_json(line)
     else:
-        put_table(
-            "Order", ("field", "value"), [(name, value) for name, value in line.items() if value not in ("", None, [])]
-        )
+        told = [(name, value) for name, value in line.items() if value not in ("", None, [])]
+        put_table("Order", ("field", "value"), [_dated(name, value) for name, value in told])
     if line["phase"] == "refused":
         raise typer.Exit(1)
+
+
+def _dated(name: str, value: Any) -> tuple[str, Any]:
+    """An instant as people read it."""
+    from kernel.clock import iso
+
+    return (name.removesuffix("_ms"), iso(value)) if name.endswith("_ms") and isinstance(value, int) else (name, value)
 
 
 def orders(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
@@ -135,7 +142,7 @@ def availability(site: Site, key: Key = "", url: Url = HERE, json: Json = False)
     if json:
         put_json(found)
         return
-    rows = [(name, value) for name, value in found.items() if not isinstance(value, list)]
+    rows = [_dated(name, value) for name, value in found.items() if not isinstance(value, list)]
     put_table("Availability", ("what", "value"), rows)
     put_table(
         "Left out", ("reason", "units", "W"), [(e["reason"], e["units"], e["power_w"]) for e in found["excluded"]]

@@ -59,8 +59,11 @@ def miners_list(
     """Each miner: state, mode, power, hashrate, and how long ago it spoke."""
     from hub.decide import fleet_at
     from hub.sight import STATE_NAMES
+    from kernel.errors import ConfigError, Fault
     from miner_control.seen import seen_of
 
+    if state not in (None, *STATE_NAMES):
+        raise ConfigError([Fault(f"--state {state}", "is none", f"Write one of: {', '.join(STATE_NAMES)}")])
     config, journal, known = opened(folder)
     now_ms = journal.position() and last_ms(journal)
     rows: list[dict[str, Any]] = []

@@ -99,7 +99,9 @@ class Braiins:
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
         """Logs in, so that the next command costs one exchange."""
         if access.memory.get("way") != "rpc":
-            yield from self._token(access, now_ms)
+            refused = yield from self._token(access, now_ms)
+            if isinstance(refused, Refused):
+                raise TransportError(Reason.REFUSED, f"login: {refused.code} {refused.text}".strip())
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         if access.memory.get("way") == "rpc":

@@ -11,7 +11,7 @@ import pytest
 
 from kernel.errors import DecodeError, TransportError
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable
-from miner_control.command import Locate, Sleep, Wake
+from miner_control.command import Locate, SetCredential, Sleep, Wake
 from miner_control.driver import Answer
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import Digest, parse_http
@@ -294,3 +294,36 @@ def test_parse_http() -> None:
     assert found == Answer(b"ab", 200, {"x-a": "1, 2", "content-length": "2"})
     with pytest.raises(DecodeError):
         parse_http(b"nonsense")
+
+
+class BraiinsDoor:
+    """Where the new password is said to be taken; `keeps`: and the old one goes on to open."""
+
+    def __init__(self, keeps: bool) -> None:
+        self.keeps, self.password = keeps, "first"
+
+    async def __call__(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head, _, body = data.partition(b"\r\n\r\n")
+        told, status, answer = (orjson.loads(body) if body else {}), "200 OK", b"{}"
+        if b"/auth/login" in head:
+            opens = told["password"] == self.password
+            status, answer = ("200 OK", b'{"token":"t1","timeout_s":3600}') if opens else ("401 Unauthorized", b"{}")
+        elif b"/auth/password" in head and not self.keeps:
+            self.password = told["password"]
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_new_password_is_tried_before_it_is_believed(keeps: bool) -> None:
+    async def main() -> None:
+        async with peer(BraiinsDoor(keeps)) as where:
+            port = port_of(where, "braiins", http=where.port, account="root", password="first")
+            receipt = await port.carry_out(SetCredential("root", "second", "newer"), 5.0)
+            assert port.access.password == ("first" if keeps else "second")
+            if keeps:
+                assert isinstance(receipt, Unknown) and "does not open it" in receipt.text
+                assert "first" not in receipt.text and "second" not in receipt.text, "no secret in a receipt"
+            else:
+                assert isinstance(receipt, Accepted)
+
+    asyncio.run(main())

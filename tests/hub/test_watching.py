@@ -409,3 +409,20 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
     with full:
         asyncio.run(RunningHub(rooms).tick(world.site))  # type: ignore[arg-type]
     assert sent == []
+
+
+def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = SimpleNamespace(order=SimpleNamespace(id="o1", scope="hub/site"), ended_ms=T0_MS, accepted_ms=T0_MS - 1)
+    monkeypatch.setattr(world.state, "book", SimpleNamespace(entries=lambda: [ended], limits=lambda now_ms: []))
+    ladder = StragglerDuty(world.state, world.recorder, world.clock, {}, 5.0, 60.0)
+    world.verified("m1", Wake())
+    after_s = world.site.config.ladder.report_after_s
+    for late_s, count in ((-30.0, 0), (1.0, 1), (60.0, 1)):
+        world.now_ms = T0_MS + round((after_s + late_s) * 1000)
+        asyncio.run(ladder.do())
+        asyncio.run(world.recorder.flush())
+        assert len(world.events("restore.reported")) == count
+    (told,) = world.events("restore.reported")
+    assert (told["order"], told["woken"], told["back"]) == ("o1", 1, 0) and told["missing"][0][
+        "device"
+    ] == "hub/site/m1"

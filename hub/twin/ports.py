@@ -19,11 +19,16 @@ class Ports:
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
+        """All of them, or none: a unit of which one door stays shut for ever is no miner. Raises ConfigError."""
         loop = asyncio.get_running_loop()
-        for name, (port, factory) in self._factories.items():
-            sock = listen_socket(self.unit.place.host, self.ports.get(name, port))
-            self.ports[name] = sock.getsockname()[1]
-            self._servers.append(await loop.create_server(factory, sock=sock))
+        try:
+            for name, (port, factory) in self._factories.items():
+                sock = listen_socket(self.unit.place.host, self.ports.get(name, port))
+                self.ports[name] = sock.getsockname()[1]
+                self._servers.append(await loop.create_server(factory, sock=sock))
+        except ConfigError:
+            self.close()
+            raise
 
     def close(self) -> None:
         for server in self._servers:

@@ -211,6 +211,19 @@ def test_dead_and_refused_close_the_port_and_open_it_again(twin: Twin) -> None:
         assert rpc(miner, {"command": "version"})
 
 
+def test_a_port_that_was_taken_meanwhile_is_opened_as_soon_as_it_is_free(twin: Twin) -> None:
+    miner = of_model(twin, "Antminer S21")
+    twin.fault({"device": miner["device"], "faults": ["refused"]})
+    doors(miner, opened=False)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((miner["host"], miner["ports"]["http"]))
+        other.listen()
+        twin.fault({"device": miner["device"], "faults": []})
+        time.sleep(0.6)
+    doors(miner, opened=True)
+
+
 def test_sick_draws_power_and_hashes_nothing(twin: Twin) -> None:
     miner = of_model(twin, "Whatsminer M50S", 2)
     twin.fault({"device": miner["device"], "faults": ["sick"]})

@@ -426,3 +426,18 @@ def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatc
     assert (told["order"], told["woken"], told["back"]) == ("o1", 1, 0) and told["missing"][0][
         "device"
     ] == "hub/site/m1"
+
+
+def test_who_was_away_is_asked_at_once_who_it_is(world: World) -> None:
+    asked: list[tuple[str, Tier]] = []
+    world.watch = WatchDuty(
+        world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, ask_soon=lambda *what: asked.append(what)
+    )
+    told = {"device": "hub/site/m2", "reason": "unreachable", "detail": ""}
+    world.recorder.tell("hub/site", "source.silent", told)
+    world.round()
+    assert asked == [], "who is away is not asked"
+    world.recorder.tell("hub/site", "source.returned", told)
+    world.round()
+    world.round()
+    assert asked == [("hub/site/m2", Tier.DAILY)]

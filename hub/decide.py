@@ -163,7 +163,8 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     changes = [(fleet.devices[unit], intent_json(intent), reason) for unit, intent, reason in intents]
     body = {
         **decision.to_json(),
-        "changes": changes,
+        # As it reads back from the journal: what lives on is what a restart folds.
+        "changes": [list(change) for change in changes],
         "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
         "position": state.position,
         "overhead_seen": _overhead_seen(site, fleet, meters, on),
@@ -174,7 +175,11 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         meter_w = meters.get(site.key)
         seen = glimpse(fleet, tended.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
         new, no_more = site.shadow.differences(changes)
-        return Decided({**body, "changes": new, "no_more": no_more, "shadow": seen.to_json()}, (), fleet)
+        return Decided(
+            {**body, "changes": [list(change) for change in new], "no_more": no_more, "shadow": seen.to_json()},
+            (),
+            fleet,
+        )
     switches = [switch(now_ms, one.load, one.on, one.reason, priority=LOWER) for one in tended.switchings]
     return Decided(body, (*switches, *(_command(now_ms, fleet, *one, pace) for one in intents)), fleet)
 

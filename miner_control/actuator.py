@@ -397,7 +397,8 @@ class Actuator:
         """The next reading sampled after the command: an ordinary poll's, or our own after the pause. None: silence."""
         live.heard.clear()
         try:
-            await asyncio.wait_for(live.heard.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await live.heard.wait()
         except TimeoutError:
             pass
         else:

@@ -4,12 +4,20 @@
 It listens on loopback alone and keeps nothing over a restart; a site in production uses Mosquitto.
 """
 
+import asyncio
 import logging
+from typing import Final
 
+import structlog
 from amqtt.broker import Broker as AmqttBroker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 
 from kernel.address import authority
+
+log = structlog.get_logger("hub")
+
+_STOP_S: Final = 2.0
+_STOPS: Final = 10
 
 logging.getLogger("amqtt").setLevel(logging.CRITICAL)
 logging.getLogger("transitions").setLevel(logging.ERROR)
@@ -32,4 +40,14 @@ class EmbeddedBroker:
         await self._broker.start()
 
     async def stop(self) -> None:
-        await self._broker.shutdown()
+        """Ends, whatever its library does: a reader of it can miss its cancellation (on Python 3.11 a wait that ends at the
+        same moment swallows it), and its shutdown would await that reader for ever. Asked again it passes over the
+        connections that it has done with."""
+        for _ in range(_STOPS):
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await self._broker.shutdown()
+                return
+            except TimeoutError:
+                continue
+        log.warning("the embedded broker did not stop", attempts=_STOPS)

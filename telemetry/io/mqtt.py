@@ -171,7 +171,8 @@ class MqttLink:
                 while not self._lost.is_set():
                     wait_s = self.retry_s
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._lost.wait(), 1.0)
+                        async with asyncio.timeout(1.0):
+                            await self._lost.wait()
                     client.loop_misc()
             except (OSError, ValueError, TimeoutError) as error:
                 self._say(f"not connected: {error or type(error).__name__}")

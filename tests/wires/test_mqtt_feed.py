@@ -83,6 +83,49 @@ def test_the_embedded_broker_stays_on_loopback() -> None:
         EmbeddedBroker(free_port(), "0.0.0.0")
 
 
+def test_the_embedded_broker_stops_though_a_reader_missed_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> float:
+        port = free_port()
+        broker, links = (
+            EmbeddedBroker(port),
+            [MqttLink(Broker("127.0.0.1", port, client_id=f"c{n}", version=3), ["x"]) for n in range(3)],
+        )
+        await broker.start()
+        for link in links:
+            link.start()
+            await link.wait_connected()
+        deaf = []
+        for _, handler in broker._broker._sessions.values():
+            reader = handler._reader_task
+            assert reader is not None
+            monkeypatch.setattr(handler, "_reader_task", Deaf(reader, deaf))
+        begun_s = system_clock().monotonic_s()
+        await broker.stop()
+        took_s = system_clock().monotonic_s() - begun_s
+        assert len(deaf) == 3, "each was cancelled once, in vain"
+        again = EmbeddedBroker(port)
+        await again.start()
+        await again.stop()
+        for link in links:
+            await link.stop()
+        return took_s
+
+    assert asyncio.run(main()) < 15.0
+
+
+class Deaf:
+    """A task that misses being cancelled."""
+
+    def __init__(self, task: "asyncio.Task[None]", asked: list[object]) -> None:
+        self._task, self._asked = task, asked
+
+    def done(self) -> bool:
+        return self._task.done()
+
+    def cancel(self) -> None:
+        self._asked.append(self._task)
+
+
 def test_a_broker_restarted_in_the_middle_loses_nothing_that_was_published(tmp_path: Path, bitdeer: Profile) -> None:
     states: list[str] = []
 

@@ -194,7 +194,7 @@ def rate_hs(stats: Stats, model: str) -> float | None:
 
 def watts(stats: Stats) -> float | None:
     """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
-    told = [first(stats, *keys) for keys in _WATT_KEYS if not stats.keys().isdisjoint(keys)]
+    told = [first(stats, one, other) for one, other in _WATT_KEYS if one in stats or other in stats]
     return total(plain(raw) for raw in told if spelt(raw))
 
 

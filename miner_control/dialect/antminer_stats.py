@@ -6,6 +6,7 @@ heat, fans and shares, and leaves boards, pools and errors to the slow tier.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -240,12 +241,17 @@ def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
     values["power_source"] = power if isinstance(power, Missing) else ESTIMATE
 
 
+@lru_cache(maxsize=256)
+def _is_fanless(model: str) -> bool:
+    return any(word in model.upper() for word in _FANLESS)
+
+
 def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
     listed = stats.get("fan")
     count = stats.get("fan_num")
     if type(count) is not int:
         count = whole(count, -1)
-    fanless = any(word in model.upper() for word in _FANLESS)
+    fanless = _is_fanless(model)
     if count == 0:
         # None while it works means that there are none; while it starts, that they are not counted yet.
         if fanless or values["hashrate_hs"]:

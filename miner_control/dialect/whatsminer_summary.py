@@ -60,6 +60,8 @@ def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
 
 def _section(answers: Mapping[str, Any], command: str, name: str) -> list[dict[str, Any]]:
     """The rows of a section, told flat or within the message."""
+    if command not in answers:
+        return []
     return cgminer.section(answers.get(command) or {}, name) or cgminer.section(message(answers, command), name)
 
 
@@ -124,7 +126,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     else:
         put_fans(values, [summary[key] for key in ("Fan Speed In", "Fan Speed Out") if key in summary])
     mode = first(summary, "Power Mode") or first(status, "power_mode")
-    put_text(values, "mode", spelt(mode).lower() if isinstance(mode, str) else None)
+    values["mode"] = (spelt(mode).lower() if isinstance(mode, str) else "") or NOT_REPORTED
     codes = error_codes(answers)
     _state(values, summary, status, devs, codes)
     if codes is not None:
@@ -148,14 +150,14 @@ def _state(
     starting = truth(summary.get("Hash Stable")) is False or any(
         truth(told.get("Upfreq Complete")) is False for told in (summary, *devs)
     )
-    rate, window = values["hashrate_hs"], values["hashrate_window_s"]
-    if asleep and _idle_power(summary) and (not isinstance(window, float) or window >= _LAGS_S):
+    rate, window, idle = values["hashrate_hs"], values["hashrate_window_s"], _idle_power(summary)
+    if asleep and idle and (not isinstance(window, float) or window >= _LAGS_S):
         # A mean over minutes outlives the sleep that the miner tells; the power agrees with the sleep.
         rate = 0.0
     values["state"] = state_of(
         rate,
         window_s=window,
-        working=not _idle_power(summary) and "Power" in summary,
+        working=not idle and "Power" in summary,
         asleep=asleep,
         starting=still_ramps(starting, rate, values["uptime_s"]),
         uptime=values["uptime_s"],

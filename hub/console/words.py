@@ -152,7 +152,7 @@ def worth(plan: Mapping[str, Any]) -> str:
     parts = [f"{EARNED[name]} {whole(money)}" for name, money in plan.get("parts", {}).items() if abs(money) >= 0.5]
     total = f"{whole(plan['value'])}{THIN}{plan['currency']}"
     told = (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
-    stuck = str(plan.get("facts", {}).get("not planned", "")).partition(":")[0]
+    stuck = str(plan.get("facts", {}).get("not planned", "")).partition(":")[0].replace(" cannot", " that cannot")
     return f"{told}; with the power, and without the hashes, of {stuck}" if stuck else told
 
 

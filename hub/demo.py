@@ -180,9 +180,7 @@ async def _first_word(running: Running, patience_s: float = 30.0) -> int:
 async def _settled(settling: SettleDuty, rounds: int = 6) -> None:
     """A payout of this very moment is divided once the meter has told its energy: let it."""
     for _ in range(rounds):
-        with contextlib.suppress(ConfigError):
-            await settling.do()
-        if settling.last is not None and not settling.last.held and not settling.last.waiting:
+        if await settling.close_books():
             return
         await asyncio.sleep(1.5)
 

@@ -2,6 +2,7 @@
 """The treasury's place in the hub: a round each so often; what had to wait is told as the feed's fault."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from hub.settle import Desk, Settled, settle_once
@@ -18,14 +19,23 @@ class SettleDuty:
         self.every_s = every_s
         self.last: Settled | None = None
         self._desk, self._begin = desk, begin
-        self._begun = False
+        self._begun = self._over = False
         self._round = asyncio.Lock()
 
     async def do(self) -> None:
         """One round, never two at once: they would divide one payout by two prices. Raises ConfigError with what is held and
         does not just wait for the meter: shown until it is gone."""
         async with self._round:
-            await self._do()
+            if not self._over:
+                await self._do()
+
+    async def close_books(self) -> bool:
+        """One more round. Where nothing is left to wait for it was the last one, and True: what is told then stays so."""
+        async with self._round:
+            with contextlib.suppress(ConfigError):
+                await self._do()
+            self._over = self.last is not None and not self.last.held and not self.last.waiting
+            return self._over
 
     async def _do(self) -> None:
         if not self._begun:

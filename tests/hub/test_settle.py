@@ -140,10 +140,15 @@ def test_rounds_that_are_asked_for_at_once_divide_no_payout_twice(tmp_path: Path
         energy = {"energy": lambda span: Billed(next(told_wh), {"what": f"billing meter over {span}", "meters": []})}
         duty = SettleDuty(desk(world, ledger, servers, **energy), 5.0, lambda: MONDAY_MS)
         await asyncio.gather(duty.do(), duty.do(), duty.do())
-        await servers.close()
         assert duty.last is not None and duty.last.held == () and duty.last.payouts >= 1
         posted = [body["id"] for kind, body in world.events if kind == "payout.posted"]
         assert len(posted) == len(set(posted)) >= 1
+        assert await duty.close_books()
+        world.now_ms += 31_000
+        await duty.do()
+        assert duty.last.received_sat == duty.last.posted_sat
+        assert [kind for kind, _ in world.events].count("payout.posted") == len(posted), "the books are closed"
+        await servers.close()
         assert check(ledger) == []
         ledger.close()
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A talk without a socket: the dialect's requests are answered from a table, and kept for the test to look at."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pytest
 
 from kernel.errors import TransportError
-from kernel.reading import Field, Reason
+from kernel.reading import Field, Missing, Reason
 from kernel.receipt import Receipt
 from miner_control.command import Intent
 from miner_control.dialect import DIALECTS
@@ -88,3 +89,13 @@ class Play:
 def body_of(request: Request) -> Any:
     """The JSON that a request carries."""
     return orjson.loads(request.body if isinstance(request, Http) else request.payload)
+
+
+def assert_meant(values: Mapping[str, Any], meant: Mapping[str, Any]) -> None:
+    """Each metric is what it should be: a figure, a text, or missing for that reason."""
+    for metric, value in meant.items():
+        found = values[metric]
+        if isinstance(value, Reason):
+            assert isinstance(found, Missing) and found.reason is value, f"{metric} is {found!r}"
+        else:
+            assert found == (pytest.approx(value) if isinstance(value, float) else value), metric

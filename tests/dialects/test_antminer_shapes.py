@@ -14,7 +14,7 @@ from miner_control.command import Locate, Pool, SetMode, SetPools, Sleep, Wake
 from miner_control.driver import Answer, Http
 from telemetry.source import Tier
 from tests.dialects import fixtures
-from tests.dialects.play import Play, body_of
+from tests.dialects.play import Play, assert_meant, body_of
 
 TH, GH, MH, K = 1e12, 1e9, 1e6, 1e3
 
@@ -171,13 +171,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_a_firmware_writes_is_what_it_means(name: str) -> None:
     play, meant = SHAPES[name]
-    values = play.read(Tier.DAILY)
-    for metric, value in meant.items():
-        found = values[metric]
-        if isinstance(value, Reason):
-            assert isinstance(found, Missing) and found.reason is value, f"{metric} is {found!r}"
-        else:
-            assert found == (pytest.approx(value) if isinstance(value, float) else value), metric
+    assert_meant(play.read(Tier.DAILY), meant)
 
 
 def test_a_check_that_does_not_apply_is_no_fault() -> None:

@@ -11,7 +11,7 @@ from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Pool, Reboot, SetMode, SetPools, Sleep, Wake
 from telemetry.source import Tier
 from tests.dialects import fixtures
-from tests.dialects.play import Play, body_of
+from tests.dialects.play import Play, assert_meant, body_of
 
 TH = 1e12
 
@@ -143,13 +143,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_a_firmware_writes_is_what_it_means(name: str) -> None:
     play, meant = SHAPES[name]
-    values = play.read(Tier.DAILY)
-    for metric, value in meant.items():
-        found = values[metric]
-        if isinstance(value, Reason):
-            assert isinstance(found, Missing) and found.reason is value, f"{metric} is {found!r}"
-        else:
-            assert found == (pytest.approx(value) if isinstance(value, float) else value), metric
+    assert_meant(play.read(Tier.DAILY), meant)
 
 
 def test_a_text_cut_short_tells_no_half_figure() -> None:

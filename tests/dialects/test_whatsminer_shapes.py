@@ -14,7 +14,7 @@ from miner_control.dialect.whatsminer_token import make_token, sealed
 from miner_control.takeover import own_schedules
 from telemetry.source import Tier
 from tests.dialects import fixtures, fixtures_more
-from tests.dialects.play import NOW_MS, Play, body_of
+from tests.dialects.play import NOW_MS, Play, assert_meant, body_of
 
 TH = 1e12
 
@@ -145,13 +145,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_a_firmware_writes_is_what_it_means(name: str) -> None:
     play, meant = SHAPES[name]
-    values = play.read(Tier.DAILY)
-    for metric, value in meant.items():
-        found = values[metric]
-        if isinstance(value, Reason):
-            assert isinstance(found, Missing) and found.reason is value, f"{metric} is {found!r}"
-        else:
-            assert found == (pytest.approx(value) if isinstance(value, float) else value), metric
+    assert_meant(play.read(Tier.DAILY), meant)
 
 
 def test_a_fast_poll_tells_sleep_from_a_stop_for_an_error() -> None:

@@ -6,7 +6,7 @@ again with the same state and instant and must get the same body.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,21 @@ import numpy as np
 from grid.limit import Limit, Priority
 from grid.tariff import Tariff
 from grid.transformer import Transformer, cap_w
+from hub.bars import bar
 from hub.config import Config, Site
 from hub.glimpsed import glimpse
 from hub.loops import loops_at
 from hub.state import FOREVER, HubState, SiteState
 from hub.tending import loads_on
 from kernel.curve import known
+from kernel.reason import OWN_CHOICE, Reason, Rule
 from miner_control.allocate import Allocation
 from miner_control.cold import Loop, heat_floor_w
 from miner_control.command import Command, Intent, Wake, command, intent_json
-from miner_control.fleet import Fleet, fleet_of
-from miner_control.guard import Heat, guard
+from miner_control.fleet import UNSURE, Fleet, Ints, fleet_of
+from miner_control.guard import Heat, Restraint, guard
 from miner_control.load import BESIDE, running_w, switch
+from miner_control.restore import HeldBack, held_back, returned
 from miner_control.seen import seen_of
 from miner_control.tend import Tended, tend
 from scheduling.control import Decision, Overhead, Terms, step
@@ -34,6 +37,8 @@ from scheduling.outlook import AMBIENT
 HEARD_SHARE, MOVING_SHARE, LOADED_SHARE = 0.95, 0.02, 0.4
 METER_FRESH_S = 15.0
 LOWER, RAISE = 0, 5
+TICK_VERSION = 2
+"""Of the body of `tick.decided`: 2 since it names its rule, and units restored and held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +149,10 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     overhead = Overhead(site.overhead_factor, beside_w, site.feeder_factor, site.around.beside_w)
     terms = Terms(site=site.key, overhead=overhead, heat_w=heat_w)
     # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.
-    schedule = None if site.pulses.watching else site.schedule
-    decision = step(now_ms, fleet, schedule, limits, terms, meters)
+    watching = site.pulses.watching
+    if watching:
+        fleet = replace(fleet, restore=np.full(len(fleet), UNSURE, dtype=np.int8))
+    decision = step(now_ms, fleet, None if watching else site.schedule, limits, terms, meters)
     guarded = guard(
         fleet,
         _allocation(decision, fleet),
@@ -154,13 +161,14 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     )
     reasons = {point.unit: point.reason for point in decision.set_points}
     for restraint in guarded.restraints:
-        reasons |= {int(unit): f"{restraint.rule}: {restraint.reason}" for unit in restraint.units}
+        why = Reason(Rule.GUARD, f"{restraint.rule}: {restraint.reason}")
+        reasons |= {int(unit): why for unit in restraint.units}
     most_w = decision.corridor.high_w * (1.0 - terms.margin)
     tended = _tended(site, fleet, guarded.allocation, reasons, loops, on, most_w)
     units, modes = tended.allocation.units.tolist(), tended.allocation.modes.tolist()
     restraints = (*guarded.restraints, *tended.restraints)
     intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
-    changes = [(fleet.devices[unit], intent_json(intent), reason) for unit, intent, reason in intents]
+    changes = [(fleet.devices[unit], intent_json(intent), reason.text) for unit, intent, reason in intents]
     body = {
         **decision.to_json(),
         # As it reads back from the journal: what lives on is what a restart folds.
@@ -168,6 +176,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
         "position": state.position,
         "overhead_seen": _overhead_seen(site, fleet, meters, on),
+        **_restored(state, site, fleet, decision, tended.allocation.units, restraints),
     }
     if site.around.loads:
         body["switches"] = [[one.load.key, one.on, one.reason] for one in tended.switchings]
@@ -181,14 +190,58 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
             fleet,
         )
     switches = [switch(now_ms, one.load, one.on, one.reason, priority=LOWER) for one in tended.switchings]
-    return Decided(body, (*switches, *(_command(now_ms, fleet, *one, pace) for one in intents)), fleet)
+    asked = [
+        _command(now_ms, fleet, unit, intent, reason, pace, _restore_mode(fleet, unit, mode, reason))
+        for mode, (unit, intent, reason) in zip(modes, intents, strict=True)
+    ]
+    return Decided(body, (*switches, *asked), fleet)
+
+
+def _restore_mode(fleet: Fleet, unit: int, mode: int, reason: Reason) -> str:
+    """The mode that a unit returns to after this command, where something other than our own choice lowers it."""
+    before = max(int(fleet.wanted[unit]), int(fleet.restore[unit]))
+    if reason.rule in OWN_CHOICE or mode >= int(fleet.wanted[unit]):
+        return ""
+    return fleet.roster.envelope(unit).names[before]
+
+
+def _restored(
+    state: HubState,
+    site: SiteState,
+    fleet: Fleet,
+    decision: Decision,
+    units: Ints,
+    restraints: Sequence[Restraint],
+) -> dict[str, Any]:
+    """Keys of the tick's body: units that are back at their operating point, and what holds others back from it."""
+    marked = fleet.restore >= 0
+    if not bool(marked.any()):
+        return {}
+    carried_out = decision.reason.rule is Rule.PLAN and decision.reached and not len(units) and not decision.narrowed
+    back = np.flatnonzero(marked if carried_out else returned(fleet))
+    found: dict[str, Any] = {"restored": [fleet.devices[unit] for unit in back.tolist()]} if len(back) else {}
+    if decision.narrowed or carried_out:
+        return found
+    kept = site.kept_apart()
+    apart = np.array([device in kept for device in fleet.devices], dtype=np.bool_)
+    stopped = [(f"{one.rule}: {one.reason}", one.units) for one in restraints]
+    asked = site.standing.asked(fleet.now_ms)
+    lines = held_back(fleet, asked, site.standing.held, apart, units, stopped)
+    if lines:
+        found["held_back"] = [[_why(state, site, one), one.count, list(one.devices)] for one in lines]
+    return found
+
+
+def _why(state: HubState, site: SiteState, one: HeldBack) -> str:
+    """A command interlock of the units named says more than that they did not obey."""
+    return bar(state, site, one.devices[0]) or one.why
 
 
 def _tended(
     site: SiteState,
     fleet: Fleet,
     proposed: Allocation,
-    reasons: Mapping[int, str],
+    reasons: Mapping[int, Reason],
     loops: Sequence[Loop],
     on: Mapping[str, bool | None],
     most_w: float,
@@ -197,16 +250,21 @@ def _tended(
     loads = site.around.loads
     if not loads and not loops:
         return Tended(proposed, (), ())
-    by_plan = np.array([reasons[unit].startswith("plan") for unit in proposed.units.tolist()], dtype=np.bool_)
+    by_plan = np.array([reasons[unit].rule is Rule.PLAN for unit in proposed.units.tolist()], dtype=np.bool_)
     busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, fleet.now_ms))
     run_on_s = site.around.run_on_s
     return tend(fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=run_on_s, most_w=most_w)
 
 
-def _command(now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: str, pace: Pace) -> Command:
+def _command(
+    now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: Reason, pace: Pace, restore_mode: str
+) -> Command:
     """Lowering goes before raising, whatever the reason."""
     priority = RAISE if isinstance(intent, Wake) else LOWER
-    return command(now_ms, fleet.devices[unit], intent, reason, deadline_s=pace.deadline_s, priority=priority)
+    device = fleet.devices[unit]
+    return command(
+        now_ms, device, intent, reason.text, deadline_s=pace.deadline_s, priority=priority, restore_mode=restore_mode
+    )
 
 
 def _allocation(decision: Decision, fleet: Fleet) -> Allocation:

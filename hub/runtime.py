@@ -17,7 +17,7 @@ from grid.compliance import Outcome, Samples, Terms, judge
 from grid.dispatch import LIVE, Happening
 from grid.tariff import Tariff
 from hub.config import Config
-from hub.decide import Pace, decide
+from hub.decide import TICK_VERSION, Pace, decide
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
@@ -184,7 +184,7 @@ class Hub:
         """Decide, write it down, then act: commands leave only after the journal holds them."""
         rooms = self.rooms
         decided = decide(rooms.state, site, rooms.clock.now_ms(), self._pace)
-        rooms.recorder.tell(site.key, "tick.decided", decided.body)
+        rooms.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
         for made in decided.commands:
             rooms.recorder.tell(site.key, "command.issued", command_json(made))
         await rooms.recorder.flush(required=True)

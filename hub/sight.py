@@ -109,6 +109,9 @@ def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
         text = f"{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
     reason = str(tick.get("reason") or "no control step has been taken yet")
+    for held, count, devices in tick.get("held_back", ()):
+        names = ", ".join(device.rpartition("/")[2] for device in devices) + (" ..." if count > len(devices) else "")
+        reason += f"; {count} held back ({names}): {held}"
     until = slot_end_ms(site.schedule, now_ms)
     return {"text": reason, "rule": str(tick.get("rule") or "none"), "until_ms": until}
 

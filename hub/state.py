@@ -280,6 +280,7 @@ class HubState:
             site.plan, site.schedule = body, Schedule.from_json(body)
         elif kind == "tick.decided":
             site.tick = body
+            site.standing.restored(body.get("restored", ()))
             self._learn_overhead(site, body)
             site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):

@@ -171,7 +171,8 @@ def intent_text(intent: Intent) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing asked of one device. `deadline_s` from the moment it is sent; `priority` 0 is the most urgent."""
+    """One thing asked of one device. `deadline_s` from the moment it is sent; `priority` 0 is the most urgent;
+    `restore_mode` names the mode to return to, where a limit or the guard lowers the unit ("": none)."""
 
     id: UUID
     device: str
@@ -180,14 +181,22 @@ class Command:
     issued_ms: int
     deadline_s: float = 120.0
     priority: int = 5
+    restore_mode: str = ""
 
 
 def command(
-    tick_ms: int, device: str, intent: Intent, reason: str, *, deadline_s: float | None = None, priority: int = 5
+    tick_ms: int,
+    device: str,
+    intent: Intent,
+    reason: str,
+    *,
+    deadline_s: float | None = None,
+    priority: int = 5,
+    restore_mode: str = "",
 ) -> Command:
     """A command with its derived id: same tick, device and intent, same command. Without `deadline_s`: what its intent needs."""
     made = business_id(tick_ms, "command", device, intent_text(intent))
-    return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority)
+    return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority, restore_mode)
 
 
 def intent_json(intent: Intent) -> dict[str, Any]:
@@ -248,6 +257,7 @@ def intent_from_json(body: Mapping[str, Any]) -> Intent:
 
 def command_json(asked: Command) -> dict[str, Any]:
     """The body of a `command.issued` event."""
+    restore = {"restore_mode": asked.restore_mode} if asked.restore_mode else {}
     return {
         "id": str(asked.id),
         "device": asked.device,
@@ -255,6 +265,7 @@ def command_json(asked: Command) -> dict[str, Any]:
         "issued_ms": asked.issued_ms,
         "deadline_s": asked.deadline_s,
         "priority": asked.priority,
+        **restore,
         **intent_json(asked.intent),
     }
 
@@ -269,6 +280,7 @@ def command_from_json(body: Mapping[str, Any]) -> Command:
         int(body["issued_ms"]),
         float(body["deadline_s"]),
         int(body["priority"]),
+        str(body.get("restore_mode", "")),
     )
 
 

@@ -6,7 +6,7 @@ or a replay stands where the live hub stood. A unit that did not obey is left al
 counts as load meanwhile: the next tick takes another in its place, and asks it again later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,6 +101,9 @@ class Standing:
     def _issued(self, unit: int, body: Mapping[str, Any]) -> None:
         envelope = self.roster.groups[int(self.roster.group[unit])].envelope
         mode = mode_of(intent_from_json(body), envelope, int(self._now.on_mode[unit]))
+        before = body.get("restore_mode")
+        if before in envelope.names and self._now.restore[unit] == UNSURE:
+            self._now.restore[unit] = envelope.names.index(before)
         issued_ms = int(body["issued_ms"])
         if body["intent"] in _RESTARTS:
             self._restarting[unit] = str(body["id"])
@@ -150,6 +153,11 @@ class Standing:
             self._failures[unit] = 0
             self._rest_until_ms[unit] = 0
 
+    def restored(self, devices: Iterable[str]) -> None:
+        """Units that are back at their operating point, or whose operating point is the plan's from here on."""
+        units = [self.roster.index[device] for device in devices if device in self.roster.index]
+        self._now.restore[units] = UNSURE
+
     @property
     def held(self) -> Bools:
         """Units that another owner or a person has, shape [N]."""
@@ -175,4 +183,5 @@ class Standing:
             proven_mode=now.proven_mode.copy(),
             proven_ms=now.proven_ms.copy(),
             mode_ceiling=now.mode_ceiling.copy(),
+            restore=now.restore.copy(),
         )

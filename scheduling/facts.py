@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from grid.limit import Limit
+from grid.limit import STANDING, Limit
 from grid.tariff import WH_PER_MWH, Kind, Tariff, all_in
 from grid.transformer import Transformer
 from kernel.clock import MS_PER_S, iso
@@ -23,7 +23,7 @@ from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
 from scheduling.control import Overhead
 from scheduling.forecast import continued
 from scheduling.outlook import Weather, imbalance, surroundings
-from scheduling.problem import Battery, Floats, Groups, Ints, Order, Problem, Site, Take
+from scheduling.problem import Battery, FeederOrder, Floats, Groups, Ints, Order, Problem, Site, Take
 
 STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
 
@@ -101,7 +101,7 @@ def problem_of(
     cap_of = [numbers.feeder_cap_w.get(name, np.inf) for name in fleet.roster.feeder_names]
     feeder_cap = np.array([[cap_of[at] * part] * count for at, part in zip(branches.feeder, share, strict=True)])
     feeder_cap = feeder_cap.reshape(len(names), count)
-    orders = []
+    orders, feeder_orders = list[Order](), list[FeederOrder]()
     for limit in active:
         at = _slots_in(slots, limit.span)
         if not len(at):
@@ -119,6 +119,9 @@ def problem_of(
                 elif limit.scope == f"{numbers.site}/{names[row]}":
                     allowed_w = max(0.0, limit.power_w - branches.beside_w[row] * numbers.overhead.feeder_factor)
                 feeder_cap[row, at] = np.minimum(feeder_cap[row, at], allowed_w)
+                if np.isfinite(allowed_w) and limit.priority not in STANDING:
+                    order, scope = limit.rule.removeprefix("order "), limit.scope.removeprefix(f"{numbers.site}/")
+                    feeder_orders.append(FeederOrder(order, scope, names[row], int(at[0]), int(at[-1]), limit.power_w))
     facts["limits"] = "; ".join(f"{one.rule} {one.power_w:.0f} W {one.span}" for one in active) or "none"
     stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
@@ -159,7 +162,9 @@ def problem_of(
         reserve_down=None if numbers.reserve_down is None else numbers.reserve_down.on(slots),
         reserve_up=None if numbers.reserve_up is None else numbers.reserve_up.on(slots),
     )
-    return Problem(slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts)
+    return Problem(
+        slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts, tuple(feeder_orders)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import iso
+from scheduling.explain import Limiting
 from scheduling.problem import Floats, Ints, Problem
 
 
@@ -63,6 +64,8 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     parts: Mapping[str, float] = field(default_factory=dict)
     """The sums that make up `value`, signed: see `Worth.parts`."""
+    limited_by: tuple[Limiting, ...] = ()
+    """The orders that hold it down, by slot: once such an order has ended, the plan says nothing of that slot."""
 
     @property
     def gap(self) -> float | None:
@@ -97,6 +100,7 @@ class Plan:
             "edges_ms": [int(edge) for edge in edges],
             "power_w": [float(power) for power in self.power_w],
             "reasons": list(self.reasons),
+            "limited_by": [list(one) for one in self.limited_by],
             "site_price_per_wh": [float(price) for price in self.site_price_per_wh],
             "energy_price_per_wh": [float(price) for price in self.problem.site.energy_price_per_wh],
             "cap_w": [float(cap) if np.isfinite(cap) else None for cap in self.problem.cap_w()],
@@ -114,16 +118,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the control step needs of a plan: site power and reason per slot. Made from a plan, or from its journalled body."""
+    """What the control step needs of a plan: site power, reason and limiting orders per slot. Made from a plan, or from its
+    journalled body."""
 
     id: str
     edges_ms: Ints
     power_w: Floats
     reasons: tuple[str, ...]
+    limited_by: tuple[Limiting, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> "Schedule":
-        return cls(plan.id, plan.problem.slots.edges_ms, plan.power_w, plan.reasons)
+        return cls(plan.id, plan.problem.slots.edges_ms, plan.power_w, plan.reasons, plan.limited_by)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "Schedule":
@@ -133,9 +139,18 @@ class Schedule:
             np.array(body["edges_ms"], dtype=np.int64),
             np.array(body["power_w"], dtype=np.float64),
             tuple(str(reason) for reason in body["reasons"]),
+            tuple(Limiting(*one) for one in body.get("limited_by", ())),
         )
 
     def at(self, now_ms: int) -> tuple[float, str] | None:
         """(site power in W, reason) at an instant, or None where the plan does not reach."""
-        index = int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1
+        index = self._slot(now_ms)
         return (float(self.power_w[index]), self.reasons[index]) if 0 <= index < len(self.power_w) else None
+
+    def limiting(self, now_ms: int) -> list[Limiting]:
+        """The orders that hold the plan down at an instant."""
+        index = self._slot(now_ms)
+        return [one for one in self.limited_by if one.slot == index]
+
+    def _slot(self, now_ms: int) -> int:
+        return int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1

@@ -215,3 +215,17 @@ def test_receipts_as_json():
         "outcome": "verified", "took_s": 9.0, "sampled_ms": NOW_MS + 9000, "proof": {"state": "asleep", "power_w": 20.0},
     }  # fmt: skip
     assert receipt_json(Accepted("ok"))["outcome"] == "accepted"
+
+
+def test_the_first_lowering_sets_the_mode_to_return_to_and_only_a_tick_clears_it():
+    story = Story()
+    for mode, before in (("low", "high"), (None, "low")):
+        intent = Sleep() if mode is None else SetMode(mode)
+        body = command_json(command(NOW_MS, "h/s/m00000", intent, "order 7", restore_mode=before))
+        assert command_from_json(body).restore_mode == before
+        story.tell("command.issued", NOW_MS, body)
+        story.answer(body, PROOF)
+    names = story.standing.roster.envelope(0).names
+    assert story.standing.asked(NOW_MS).restore.tolist() == [names.index("high"), UNSURE]
+    story.standing.restored(["h/s/m00000", "h/s/unknown"])
+    assert story.standing.asked(NOW_MS).restore.tolist() == [UNSURE, UNSURE]

@@ -22,7 +22,7 @@ from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
-from kernel.receipt import Receipt, Unknown
+from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.actuator import Actuator
 from miner_control.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collector import Collector
@@ -194,7 +194,7 @@ class Hub:
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""
-        lost = receipt_json(Unknown(CUT_SHORT))
+        lost = receipt_json(Unknown(CUT_SHORT, HubCause.CUT_SHORT))
         for site in self.rooms.state.sites.values():
             for body in site.unanswered.values():
                 self.rooms.recorder.tell(site.key, "command.receipt", {**body, **lost})
@@ -271,11 +271,10 @@ class Hub:
             await self.rooms.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
 
 
-def told_by_broker(board: dict[str, FeedHealth], text: str, now_ms: int) -> None:
-    """The broker's link says how it is: kept for the page, and logged once per change."""
+def told_by_broker(board: dict[str, FeedHealth], up: bool, text: str, now_ms: int) -> None:
+    """State of the broker's link: kept for the page, and logged once per change."""
     health = board.setdefault("broker", FeedHealth())
-    well = text.startswith("connected")
-    if well:
+    if up:
         if health.down_ms is not None:
             log.info("returned", what="broker", after_s=round((now_ms - health.down_ms) / 1000, 1))
         health.well_ms, health.down_ms = now_ms, None

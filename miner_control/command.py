@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from kernel.ids import business_id
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,8 @@ FIRMWARE_DEADLINE_S: Final = 1200.0
 an hour."""
 
 WITHDRAWN: Final = "withdrawn before it was sent"
-"""How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
-
 CUT_SHORT: Final = "the hub stopped before there was proof"
-"""How the text of an `Unknown` begins where the hub stopped, or was killed, meanwhile: no fault of the device either."""
+"""Texts for people; what they mean stands in the receipt's `cause`."""
 
 Intent = (
     Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | InstallFirmware
@@ -299,7 +297,20 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
             return {"outcome": "refused", "code": code, "text": text}
         case Unsupported(text):
             return {"outcome": "unsupported", "text": text}
-        case Unreachable(text):
-            return {"outcome": "unreachable", "text": text}
-        case Unknown(text):
-            return {"outcome": "unknown", "text": text}
+        case Unreachable(text, cause):
+            return {"outcome": "unreachable", "text": text} | ({"cause": str(cause)} if cause else {})
+        case Unknown(text, cause):
+            return {"outcome": "unknown", "text": text} | ({"cause": str(cause)} if cause else {})
+
+
+def hub_cause(body: Mapping[str, Any]) -> HubCause | None:
+    """What the hub itself did to a command, by the body of its receipt; None where the outcome is the device's.
+
+    Journals of before the key `cause` said it at the head of the text.
+    """
+    if "cause" in body:
+        return HubCause(body["cause"])
+    text = str(body.get("text", ""))
+    if text in (WITHDRAWN, CUT_SHORT):
+        return HubCause.WITHDRAWN if text == WITHDRAWN else HubCause.CUT_SHORT
+    return HubCause.BARRED if text.startswith(WITHDRAWN) else None

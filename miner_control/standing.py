@@ -15,14 +15,13 @@ import numpy as np
 from kernel.event import Event
 from kernel.span import floor_ms
 from miner_control.command import (
-    CUT_SHORT,
-    WITHDRAWN,
     Intent,
     PowerPercent,
     PowerTarget,
     SetMode,
     Sleep,
     Wake,
+    hub_cause,
     intent_from_json,
 )
 from miner_control.envelope import Envelope
@@ -145,7 +144,7 @@ class Standing:
             del self._pending[unit]
             self._now.until_ms[unit] = 0
             self._now.mode[unit] = UNSURE
-        if outcome in _FAILED and not str(body.get("text", "")).startswith((WITHDRAWN, CUT_SHORT)):
+        if outcome in _FAILED and hub_cause(body) is None:
             rest_s = min(FIRST_REST_S * 2.0 ** float(self._failures[unit]), LONGEST_REST_S)
             self._rest_until_ms[unit] = at_ms + round(rest_s * 1000)
             self._failures[unit] += 1

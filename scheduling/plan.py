@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,27 @@ def gap_floor(problem: Problem) -> float:
     return max(1e-3 * rate * float(np.abs(problem.slot_value()).sum()), 1e-9)
 
 
+class Urgency(IntEnum):
+    """Which rules a plan breaks last: limits of power before all others."""
+
+    SITE_LIMIT = 0
+    ORDER = 1
+    FEEDER = 2
+    PROCESS = 3
+    OTHER = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), and why it had to."""
+    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), why it had to, and how urgent the
+    rule is."""
 
     rule: str
     slot: int
     amount: float
     unit: str
     why: str = ""
+    urgency: Urgency = Urgency.OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, FeedHealth] = {}
-    feeds = feeds_of(config, clock, folder, lambda text: told_by_broker(board, text, clock.now_ms()))
+    feeds = feeds_of(config, clock, folder, lambda up, text: told_by_broker(board, up, text, clock.now_ms()))
 
     link = next((feed.link for feed in feeds if isinstance(feed, MqttFeed)), None)
 

@@ -57,6 +57,17 @@ def generation_at(state: HubState, site: SiteState, now_ms: int, fresh_s: float)
     )
 
 
+def awaits_meter(state: HubState, site: SiteState, now_ms: int, fresh_s: float) -> bool:
+    """Whether a meter that is still to be read would prove generation."""
+    own = generation_at(state, site, now_ms, fresh_s)
+    if own.metered_w is not None:
+        return False
+    by_main = site.main is not None and own.forecast_w is not None
+    if by_main and _fresh_w(state.traces[site.main or ""].last(), now_ms, fresh_s) is not None:
+        return False
+    return by_main or bool(generation_meters(site))
+
+
 def _fresh_w(last: tuple[int, float] | None, now_ms: int, fresh_s: float) -> float | None:
     return last[1] if last is not None and now_ms - last[0] <= fresh_s * MS_PER_S else None
 

@@ -18,6 +18,7 @@ from hub.bars import bar
 from hub.config import Config, Site
 from hub.glimpsed import glimpse
 from hub.loops import loops_at
+from hub.site_generation import generation_at
 from hub.state import FOREVER, HubState, SiteState
 from hub.tending import loads_on
 from kernel.curve import known
@@ -131,10 +132,14 @@ def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float =
     return found
 
 
-def drawn_w(state: HubState, site: SiteState, fleet: Fleet) -> float:
-    """What the site draws at its meter as the hub believes it: miners, what they bring with them, and the loads that run."""
+def drawn_w(state: HubState, site: SiteState, fleet: Fleet, fresh_s: float = METER_FRESH_S) -> float:
+    """What the site draws at its meter as the hub believes it: miners, what they bring with them, and the loads that run, less
+    what generation on site delivers."""
     on = loads_on(state.snapshot, site.load_book, site.around.loads, fleet.now_ms)
-    return float(fleet.power_w.sum()) * site.overhead_factor + running_w(site.around.loads, on)
+    overhead = Overhead(site.overhead_factor, running_w(site.around.loads, on))
+    main_w = fresh_meters(state, site, fleet.now_ms, fresh_s).get(site.key)
+    own_w = generation_at(state, site, fleet.now_ms, fresh_s).delivered_w(fleet, overhead, main_w)
+    return float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w - own_w
 
 
 def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided:
@@ -147,7 +152,9 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     on = loads_on(state.snapshot, site.load_book, site.around.loads, now_ms)
     beside_w = running_w(site.around.loads, on)
     overhead = Overhead(site.overhead_factor, beside_w, site.feeder_factor, site.around.beside_w)
-    terms = Terms(site=site.key, overhead=overhead, heat_w=heat_w)
+    own, main_w = generation_at(state, site, now_ms, pace.meter_fresh_s), meters.get(site.key)
+    generation_w = own.delivered_w(fleet, overhead, main_w)
+    terms = Terms(site=site.key, overhead=overhead, heat_w=heat_w, generation_w=generation_w)
     # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.
     watching = site.pulses.watching
     if watching:
@@ -163,7 +170,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
     for restraint in guarded.restraints:
         why = Reason(Rule.GUARD, f"{restraint.rule}: {restraint.reason}")
         reasons |= {int(unit): why for unit in restraint.units}
-    most_w = decision.corridor.high_w * (1.0 - terms.margin)
+    most_w = (decision.corridor.high_w + generation_w) * (1.0 - terms.margin)
     tended = _tended(site, fleet, guarded.allocation, reasons, loops, on, most_w)
     units, modes = tended.allocation.units.tolist(), tended.allocation.modes.tolist()
     restraints = (*guarded.restraints, *tended.restraints)
@@ -175,14 +182,14 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         "changes": [list(change) for change in changes],
         "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
         "position": state.position,
-        "overhead_seen": _overhead_seen(site, fleet, meters, on),
+        "overhead_seen": _overhead_seen(site, fleet, own.demand_w(main_w), on),
         **_restored(state, site, fleet, decision, tended.allocation.units, restraints),
     }
     if site.around.loads:
         body["switches"] = [[one.load.key, one.on, one.reason] for one in tended.switchings]
     if site.config.observe_only:
-        meter_w = meters.get(site.key)
-        seen = glimpse(fleet, tended.allocation, meter_w, site.overhead_factor, state.all_curves(), pace.tariff)
+        factor, curves = site.overhead_factor, state.all_curves()
+        seen = glimpse(fleet, tended.allocation, main_w, factor, curves, pace.tariff, generation_w=generation_w)
         new, no_more = site.shadow.differences(changes)
         return Decided(
             {**body, "changes": [list(change) for change in new], "no_more": no_more, "shadow": seen.to_json()},
@@ -292,15 +299,13 @@ def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat
     return Heat(chip_c, known)
 
 
-def _overhead_seen(
-    site: SiteState, fleet: Fleet, meters: Mapping[str, float], on: Mapping[str, bool | None]
-) -> float | None:
-    """Main meter less the known loads, over miners, where nearly all were heard and next to nothing is under way; else nothing
-    is learnt, nor while nobody knows whether a load with power of its own is on: it would be counted twice.
+def _overhead_seen(site: SiteState, fleet: Fleet, main_w: float | None, on: Mapping[str, bool | None]) -> float | None:
+    """Metered demand (None: not known) less the known loads, over miners, where nearly all were heard and next to nothing is
+    under way; else nothing is learnt, nor while nobody knows whether a load with power of its own is on: it would be counted
+    twice.
 
     Nor while most of them sleep: what is always on (cooling, standby, the transformer) would then be taken for a share.
     """
-    main_w = meters.get(site.key)
     miners_w = float(fleet.power_w.sum())
     normal_w = float(site.roster.mode_power_w[site.roster.group, site.roster.normal[site.roster.group]].sum())
     if main_w is None or len(fleet) == 0 or miners_w < LOADED_SHARE * normal_w:

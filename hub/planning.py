@@ -83,11 +83,12 @@ def take_blocks(config: Config, state: HubState, site: SiteState, now_ms: int) -
 
 
 def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> float:
-    """Energy by the main meter's power since an instant, straight lines between samples; 0 where there is no meter."""
+    """Energy drawn by the main meter's power since an instant, straight lines between samples; 0 where there is no meter. What
+    flows out takes nothing back."""
     if site.main is None:
         return 0.0
     at_ms, power_w = state.traces[site.main].between(start_ms, now_ms)
-    return float(np.trapezoid(power_w, at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
+    return float(np.trapezoid(np.maximum(power_w, 0.0), at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
 
 
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:

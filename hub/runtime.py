@@ -19,6 +19,7 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.decide import TICK_VERSION, Pace, decide
 from hub.recorder import Offload, Recorder
+from hub.site_generation import awaits_meter
 from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
@@ -34,6 +35,7 @@ OUTSIDE = (TransportError, DecodeError, ConfigError, OSError, TimeoutError)
 """What the world does to us; anything else is a fault of ours and is not caught."""
 
 CLOCK_TOLERANCE_S = 2.0
+FIRST_READING_S = 0.2
 VERDICT_FOR_MS = 600_000
 
 
@@ -178,7 +180,17 @@ class Hub:
             except TimeoutError:
                 pass
 
+        await self._first_reading(site)
         await self._every(f"control {site.config.name}", 0.0, tick_until_due)
+
+    async def _first_reading(self, site: SiteState) -> None:
+        """After a start a site that generates waits for its meter, no longer than a reading is fresh: without it a limit holds on
+        demand, and miners that generation carries would be put to sleep."""
+        fresh_s = self._pace.meter_fresh_s
+        for _ in range(round(fresh_s / FIRST_READING_S)):
+            if not awaits_meter(self.rooms.state, site, self.rooms.clock.now_ms(), fresh_s):
+                return
+            await asyncio.sleep(FIRST_READING_S)
 
     async def tick(self, site: SiteState) -> None:
         """Decide, write it down, then act: commands leave only after the journal holds them."""

@@ -3,9 +3,13 @@
 
 The same instant, fleet, schedule, limits and meters give the same decision, in a live hub, in virtual time and in a
 replay. The actual state is read again each tick, so that a lost command is simply found still to do. Plan and limits speak
-of power at the meter; miners draw less (`Overhead`). Where a fresh meter shows more than a cap allows and no command is
-pending, the target is tightened by what the miners' own figures do not explain; nothing is raised into a room that the meter
-does not show; a meter never loosens a cap. The guard may lower afterwards.
+of power at the meter; miners draw less (`Overhead`). The step's own target is demand: what miners and loads draw, whether the
+grid or generation on site feeds it. Demand = power at the meter + generation (+ battery discharge less charge). For the plan
+these are the planned ones; a limit is lifted only by generation that is delivered now (`scheduling.generation`).
+
+Where a fresh meter shows more than a cap allows and no command is pending, the target is tightened by what the miners' own
+figures do not explain; nothing is raised into a room that the meter does not show; beside delivered generation nothing that a
+meter shows loosens a cap. The guard may lower afterwards.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,14 +48,16 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A site for the step: scope key (feeders are `site/name`), overhead, least power at the meter (heat duty), share kept
-    clear below a hard cap, share of the present power around the plan within which nothing is moved."""
+    """A site for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share kept
+    clear below a hard cap, share of the present power around the plan within which nothing is moved, and what generation on
+    site delivers now by evidence."""
 
     site: str
     overhead: Overhead = Overhead()
     heat_w: float = 0.0
     margin: float = 0.005
     deadband: float = 0.01
+    generation_w: float = 0.0
 
 
 class SetPoint(NamedTuple):
@@ -91,10 +97,10 @@ class SetPoints:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One tick. `target_w` is meter power aimed at, `expected_w` what it will be once all is obeyed, `over_w` by how much
-    that exceeds the corridor (units that cannot be commanded or lowered); `feeders_over` the same by feeder name.
-    `narrowed`: an order is in force, or a limit holds site or feeder below what was wanted;
-    `reached`: within the deadband of it."""
+    """One tick. `target_w` is the demand aimed at, `expected_w` what it will be once all is obeyed; `corridor` is power at
+    the meter, `generation_w` what lies between the two. `over_w`: by how much power at the meter will exceed the corridor
+    (units that cannot be commanded or lowered); `feeders_over` the same by feeder name. `narrowed`: an order is in force, or
+    a limit holds site or feeder below what was wanted; `reached`: within the deadband of it."""
 
     tick_ms: int
     schedule: str | None
@@ -107,6 +113,7 @@ class Decision:
     feeders_over: tuple[tuple[str, float], ...]
     narrowed: bool
     reached: bool
+    generation_w: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The decision as JSON values for the journal's `tick.decided`."""
@@ -124,6 +131,7 @@ class Decision:
             "expected_w": self.expected_w,
             "over_w": self.over_w,
             "feeders_over": [list(pair) for pair in self.feeders_over],
+            **({"generation_w": self.generation_w} if self.generation_w else {}),
         }
 
 
@@ -145,14 +153,17 @@ def step(
     meters = {} if meters_w is None or bool(np.any(fleet.wanted != fleet.mode)) else meters_w
     settled_w = float(fleet.settled_w.sum()) * overhead.site_factor + overhead.site_fixed_w
 
-    corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)])
+    own_w = terms.generation_w
+    corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)], -own_w)
     wanted = wish(now_ms, terms.site, fleet, schedule, known)
     wish_w, reason = settled_w + wanted.more_w * overhead.site_factor, wanted.reason
     if wanted.plan_w is not None:
         wish_w = _with_loads_of_now(fleet, wanted.plan_w, settled_w, overhead)
     believed_w = float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w
-    high_w = max(corridor.low_w, _aim(corridor.high_w, terms, meters.get(terms.site), believed_w, settled_w))
-    target_w = min(max(wish_w, corridor.low_w), high_w)
+    meter_w, low_w = meters.get(terms.site), corridor.low_w + own_w
+    drawn_w = None if meter_w is None else meter_w + own_w
+    high_w = max(low_w, _aim(corridor.high_w + own_w, terms, drawn_w, believed_w, settled_w))
+    target_w = min(max(wish_w, low_w), high_w)
     if target_w < wish_w and corridor.upper is not None:
         reason = Reason(Rule.LIMIT, f"{corridor.upper.rule}: {corridor.upper.reason}")
     elif target_w > wish_w and corridor.lower is not None:
@@ -204,11 +215,13 @@ def step(
         for at in np.flatnonzero(found.feeder_over_w)
     )
     expected_w = found.power_w * overhead.site_factor + overhead.site_fixed_w
-    over_w = max(0.0, expected_w - corridor.high_w)
+    over_w = max(0.0, expected_w - own_w - corridor.high_w)
     plan_id = None if schedule is None else schedule.id
     ordered = any(limit.priority not in STANDING for limit in active)
     narrowed = ordered or bool(must) or reason.rule is Rule.LIMIT
-    return Decision(now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over, narrowed, reached)
+    return Decision(
+        now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over, narrowed, reached, own_w
+    )
 
 
 def _set_points(fleet: Fleet, found: Allocation, reasons: list[Reason]) -> SetPoints:
@@ -277,7 +290,7 @@ def _phase_caps(
 
 def _heat(terms: Terms) -> list[Proposal]:
     # A pump's power warms nobody: the miners have to draw it beside the loads.
-    least_w = terms.heat_w + terms.overhead.site_fixed_w
+    least_w = terms.heat_w + terms.overhead.site_fixed_w - terms.generation_w
     heat = Proposal(least_w, float("inf"), Priority.CONTRACT, "heat duty", "least power that heat needs")
     return [heat] if terms.heat_w > 0 else []
 

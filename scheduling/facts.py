@@ -76,7 +76,8 @@ def problem_of(
     peak_so_far_w: float = 0.0,
     meter_w: float | None = None,
 ) -> Problem:
-    """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power now.
+    """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power
+    at the meter now (None: the miners' settled power less the generation forecast).
 
     Raises ConfigError naming the curve that is missing or in another unit.
     """
@@ -148,7 +149,7 @@ def problem_of(
         feeder_names=names,
         feeder_cap_w=room * factor + beside_by_feeder[:, None],
         ramp_w=ramp,
-        power_now_w=settled_w if meter_w is None else meter_w,
+        power_now_w=settled_w - min(settled_w, float(around.generation_w[0])) if meter_w is None else meter_w,
         energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
         peak_price_per_w=price.demand_per_w * month_share,
         peak_so_far_w=peak_so_far_w,

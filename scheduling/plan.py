@@ -96,6 +96,19 @@ class Plan:
         on: NDArray[np.int64] = self.counts.sum(axis=1)
         return on
 
+    def generation_used_w(self) -> Floats | None:
+        """Generation on site less what of it is spilled, shape [slot]; None where the site has none."""
+        made_w = self.problem.site.generation_w
+        if not bool(np.any(made_w > 0)):
+            return None
+        return made_w if self.spill_w is None else made_w - self.spill_w
+
+    def battery_w(self) -> Floats | None:
+        """Discharge less charge, shape [slot]; None where there is no battery."""
+        if self.charge_w is None or self.discharge_w is None:
+            return None
+        return self.discharge_w - self.charge_w
+
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, without wall-time: what the journal and the API carry."""
         edges = self.problem.slots.edges_ms
@@ -120,6 +133,8 @@ class Plan:
             "groups": list(self.problem.groups.names),
             "modes": list(self.problem.groups.mode_names),
             "counts": self.counts.tolist(),
+            **_listed("generation_w", self.generation_used_w()),
+            **_listed("battery_w", self.battery_w()),
             "violations": [
                 {"rule": v.rule, "slot": v.slot, "amount": float(v.amount), "unit": v.unit, "why": v.why}
                 for v in self.violations
@@ -129,20 +144,31 @@ class Plan:
         }
 
 
+def _listed(key: str, values: Floats | None) -> dict[str, list[float]]:
+    return {} if values is None else {key: [float(value) for value in values]}
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the control step needs of a plan: site power, reason and limiting orders per slot. Made from a plan, or from its
-    journalled body."""
+    """What the control step needs of a plan per slot: power at the meter, reason, limiting orders, and what lies between meter
+    and demand.
+
+    `generation_w` is generation used, `battery_w` discharge less charge; None (and absent in older journals): none is planned.
+    """
 
     id: str
     edges_ms: Ints
     power_w: Floats
     reasons: tuple[str, ...]
     limited_by: tuple[Limiting, ...] = ()
+    generation_w: Floats | None = None
+    battery_w: Floats | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> "Schedule":
-        return cls(plan.id, plan.problem.slots.edges_ms, plan.power_w, plan.reasons, plan.limited_by)
+        edges_ms, power_w, reasons = plan.problem.slots.edges_ms, plan.power_w, plan.reasons
+        between_w = plan.generation_used_w(), plan.battery_w()
+        return cls(plan.id, edges_ms, power_w, reasons, plan.limited_by, *between_w)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "Schedule":
@@ -153,17 +179,25 @@ class Schedule:
             np.array(body["power_w"], dtype=np.float64),
             tuple(str(reason) for reason in body["reasons"]),
             tuple(Limiting(*one) for one in body.get("limited_by", ())),
+            *(np.array(body[key], dtype=np.float64) if key in body else None for key in ("generation_w", "battery_w")),
         )
 
     def at(self, now_ms: int) -> tuple[float, str] | None:
-        """(site power in W, reason) at an instant, or None where the plan does not reach."""
+        """(site power at the meter in W, reason) at an instant, or None where the plan does not reach."""
         index = self._slot(now_ms)
-        return (float(self.power_w[index]), self.reasons[index]) if 0 <= index < len(self.power_w) else None
+        return None if index is None else (float(self.power_w[index]), self.reasons[index])
+
+    def behind_meter_w(self, now_ms: int) -> float:
+        """Generation used and battery discharge (less charge) planned at an instant: demand less power at the meter."""
+        index = self._slot(now_ms)
+        planned = () if index is None else (self.generation_w, self.battery_w)
+        return sum((float(watts[index]) for watts in planned if watts is not None), 0.0)
 
     def limiting(self, now_ms: int) -> list[Limiting]:
         """The orders that hold the plan down at an instant."""
         index = self._slot(now_ms)
-        return [one for one in self.limited_by if one.slot == index]
+        return [] if index is None else [one for one in self.limited_by if one.slot == index]
 
-    def _slot(self, now_ms: int) -> int:
-        return int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1
+    def _slot(self, now_ms: int) -> int | None:
+        index = int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1
+        return index if 0 <= index < len(self.power_w) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Site power wanted at an instant before any limit: the plan's, or without a plan the operating point before the limit.
+"""Demand of the site wanted at an instant before any limit: the plan's, or without a plan the operating point before the limit.
 
 A plan that was made under an order says nothing of the slots which that order held down, once the order has ended or was
 loosened: until the next plan the units return to where they were, as on a site that has no prices at all.
@@ -20,8 +20,8 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`plan_w` at the meter, None without a plan; `more_w` that miners draw once they are back at their operating point;
-    `fleet` with the ceilings that allocation has to keep."""
+    """`plan_w` the demand that the plan wants, None without a plan; `more_w` that miners draw once they are back at their
+    operating point; `fleet` with the ceilings that allocation has to keep."""
 
     plan_w: float | None
     more_w: float
@@ -40,7 +40,8 @@ def wish(now_ms: int, site: str, fleet: Fleet, schedule: Schedule | None, limits
         holding = schedule.limiting(now_ms)
         ended = [one for one in holding if not _in_force(one, site, limits, now_ms)]
         if not ended:
-            return Wish(found[0], 0.0, Reason(Rule.LIMIT if holding else Rule.PLAN, f"plan: {found[1]}"), fleet)
+            demand_w = found[0] + schedule.behind_meter_w(now_ms)
+            return Wish(demand_w, 0.0, Reason(Rule.LIMIT if holding else Rule.PLAN, f"plan: {found[1]}"), fleet)
     why = f"order {ended[0].order} of the plan has ended" if ended else "no plan covers this instant"
     rising = int(below(fleet).sum())
     units = "1 unit returns" if rising == 1 else f"{rising} units return"

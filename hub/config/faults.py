@@ -38,7 +38,7 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
             if meter.get("role") == "feeder" and feeder is None:
                 yield Fault(f"{here}.feeder", "a feeder's meter names no feeder", 'Add feeder = "..."')
             if meter.get("role") == "generation" and meter.get("billing"):
-                text = "a generation meter counts what nobody is billed for"
+                text = "energy of a generation meter is not billed"
                 yield Fault(f"{here}.billing", text, "Leave it out: billed is what the main meter draws")
             profile = meter.get("profile")
             if isinstance(profile, str) and not _profile_exists(profile, "meters"):

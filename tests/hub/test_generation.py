@@ -25,6 +25,7 @@ from kernel.errors import ConfigError
 from kernel.reading import Reading
 from kernel.span import floor_ms
 from miner_control.allocate import Allocation
+from scheduling.plan import Schedule
 from tests.hub_site import World, until, world
 
 CAP_W, OWN_W = 26_000.0, 12_000.0
@@ -89,7 +90,7 @@ def test_generation_carries_miners_above_the_connection_until_it_is_gone(tmp_pat
         asyncio.run(main(site))
 
 
-# --- what the meters mean, on a site of four miners that nobody asks --------------------------------------------------
+# --- what the meters mean, on a site of four miners without a running hub --------------------------------------------------
 
 METER = """
 [[sites.meters]]
@@ -103,6 +104,11 @@ unit = 9
 TAKE = """
 take_or_pay = [{ name = "base", energy_mwh_per_day = 1, penalty_per_mwh = 5, source = "contract", valid_from = 2020-01-01 }]
 """
+PUMP = """
+import_cap_w = 11000.0
+switches = [{ name = "yard", profile = "modbus_contactors", host = "127.0.0.1", parameters = { outputs = 2 } }]
+loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2000, serves = { feeders = ["f1"] } }]
+"""
 FACTOR, LOAD_W = 1.05, 12_000.0
 PACE = Pace(60.0, 60.0)
 
@@ -110,11 +116,13 @@ PACE = Pace(60.0, 60.0)
 class Quiet:
     """A state whose four miners draw 12 kW, and what its meters and curves are made to say."""
 
-    def __init__(self, folder: Path, meter: str | None = None) -> None:
+    def __init__(self, folder: Path, meter: str | None = None, more: str = TAKE) -> None:
         with world(folder, miners=4, miner_host="127.78.28.1", feeders=1, containers=0) as site:
             text = site.config.read_text().replace(
-                'inventory = "inventory.csv"', f'inventory = "inventory.csv"{TAKE}', 1
+                'inventory = "inventory.csv"', f'inventory = "inventory.csv"{more}', 1
             )
+            if "import_cap_w" in more:
+                text = "".join(line for line in text.splitlines(True) if not line.startswith("import_cap_w = 1000"))
             site.config.write_text(text + ("" if meter is None else METER % meter))
             self.config = load(site.config, environment={})
         self.state: HubState = empty_state(self.config, catalogue())
@@ -177,12 +185,28 @@ def test_what_was_counted_on_a_tick_ago_holds_while_miners_change(tmp_path: Path
         assert quiet.tick().get("generation_w", 0.0) == pytest.approx(counted, abs=100.0), age_s
 
 
+def test_generation_is_room_for_a_pump_that_must_start_first(tmp_path: Path) -> None:
+    quiet = Quiet(tmp_path, more=PUMP)
+    sleeper = {"state": "asleep", "mode": "normal", "power_w": 20.0, "hashrate_hs": 0.0}
+    quiet.state.snapshot.hear(Reading(quiet.site.roster.devices[0], "miner", quiet.now_ms - 500, sleeper))
+    quiet.state.snapshot.hear(Reading("alatau/north/yard", "switch", quiet.now_ms - 500, {"output_2_state": "off"}))
+    quiet.says("meter-main", FACTOR * (0.75 * LOAD_W + 20.0) - 5_000.0)
+    quiet.site.schedule = Schedule("p", np.array([0, 1 << 47]), np.array([200_000.0]), ("it pays",))
+
+    def rules() -> list[str]:
+        return [rule for rule, _, _ in quiet.tick()["restraints"]]
+
+    assert rules() == [], "a cap of 11 kW has no room for a fourth miner"
+    quiet.forecast(5_000.0, known_s=-60.0)
+    assert rules() == ["cooling first"], "with 5 kW of generation there is, and for its pump"
+
+
 def test_a_generation_meter_tells_what_no_figure_of_a_miner_has_to(tmp_path: Path) -> None:
     quiet = Quiet(tmp_path, "")
     demand_w = 1.08 * LOAD_W
     assert awaits_meter(quiet.state, quiet.site, quiet.now_ms, 15.0), "it was not read yet"
     quiet.says("meter-main", demand_w - 5_000.0)
-    assert quiet.tick()["overhead_seen"] is None and quiet.gap_pct() is None, "silent: who knows how much it is"
+    assert quiet.tick()["overhead_seen"] is None and quiet.gap_pct() is None, "silent: not known how much it is"
     quiet.says("solar", 5_000.0)
     body = quiet.tick()
     assert body["generation_w"] == 5_000.0 and body["overhead_seen"] == pytest.approx(1.08)
@@ -191,11 +215,11 @@ def test_a_generation_meter_tells_what_no_figure_of_a_miner_has_to(tmp_path: Pat
     assert [ref.role for ref in quiet.site.meter_refs()] == ["main", "feeder", "generation"]
 
 
-def test_a_generation_meter_bills_nobody(tmp_path: Path) -> None:
+def test_a_generation_meter_cannot_be_the_billing_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         Quiet(tmp_path, "billing = true")
     (fault,) = caught.value.faults
-    assert "counts what nobody is billed for" in str(fault)
+    assert "energy of a generation meter is not billed" in str(fault)
 
 
 def test_what_flows_out_is_neither_bought_nor_taken_back(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_noise_of_the_readings_lifts_nothing_up_and_down() -> None:
     assert delivered_w(units, BARE, now_w - 15_000.0, 20_000.0, before_w=held_w) > 14_000.0, "more is seen all the same"
 
 
-def test_heat_duty_is_of_the_miners_whoever_feeds_them() -> None:
+def test_heat_duty_is_of_the_miners_however_they_are_fed() -> None:
     units, _ = fleet(20)
     terms = Terms(SITE, heat_w=30_000.0, generation_w=50_000.0)
     decision = step(NOW, units, schedule(-50_000.0), [], terms, {SITE: demand_w(units) - 50_000.0})

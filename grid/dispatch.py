@@ -9,12 +9,12 @@ Overlapping orders narrow: `limits` gives one Limit per order, and the lowest wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grid.limit import Limit, Priority
 from grid.order import Change, DispatchOrder
+from grid.order_entry import LIVE, OVER, Entry, Phase, changed, moved
 from grid.signature import signed_by
 from kernel.clock import MS_PER_S, iso
 from kernel.event import Event
@@ -23,23 +23,6 @@ from kernel.span import Span
 
 Happening = tuple[str, dict[str, Any]]
 """An event to be: its kind and body. The runtime gives it seq and at_ms and journals it, then calls `apply`."""
-
-
-class Phase(StrEnum):
-    """Where an order is in its life."""
-
-    RECEIVED = "received"
-    REFUSED = "refused"
-    ACCEPTED = "accepted"
-    ACTING = "acting"
-    HOLDING = "holding"
-    RELEASED = "released"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-
-
-LIVE = frozenset({Phase.ACCEPTED, Phase.ACTING, Phase.HOLDING})
-OVER = frozenset({Phase.REFUSED, Phase.RELEASED, Phase.EXPIRED, Phase.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +50,6 @@ class OrderRules:
     furthest_s: float = 31 * 86_400.0
     oldest_s: float = 900.0
     skew_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged.
-
-    `caps` are (from_ms, power_w): the power it began with and each change of it.
-    """
-
-    order: DispatchOrder
-    phase: Phase
-    asked: DispatchOrder
-    accepted_ms: int | None = None
-    acting_ms: int | None = None
-    holding_ms: int | None = None
-    ended_ms: int | None = None
-    why: str = ""
-    verdict: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    caps: tuple[tuple[int, float], ...] = ()
-    priority: Priority = Priority.DISPATCHER
-
-    def to_json(self) -> dict[str, Any]:
-        """As `hub.api.view.OrderLine`."""
-        order, verdict = self.order, self.verdict
-        accepted_s = None if self.accepted_ms is None else (self.accepted_ms - order.received_ms) / MS_PER_S
-        return {
-            "id": order.id,
-            "scope": order.scope,
-            "power_w": order.power_w,
-            "start_ms": order.span.start_ms,
-            "end_ms": order.span.end_ms,
-            "who": order.who,
-            "channel": order.channel,
-            "reference": order.reference,
-            "reason": order.reason,
-            "phase": str(self.phase),
-            "received_ms": order.received_ms,
-            "accepted_s": accepted_s,
-            "refused": self.why if self.phase is Phase.REFUSED else "",
-            "ended": self.why if self.phase in OVER and self.phase is not Phase.REFUSED else "",
-            "ended_ms": self.ended_ms,
-            "outcome": verdict.get("outcome", "open"),
-            "obeyed_by_meter_s": verdict.get("obeyed_by_meter_s"),
-            "over_s": verdict.get("over_s"),
-            "coverage": verdict.get("coverage"),
-            "notes": list(self.notes),
-        }
 
 
 class OrderBook:
@@ -286,9 +221,9 @@ class OrderBook:
             case "order.refused":
                 entry = replace(entry, phase=Phase.REFUSED, why=body["why"], ended_ms=event.at_ms)
             case "order.phase":
-                entry = _moved(entry, Phase(body["phase"]), event.at_ms)
+                entry = moved(entry, Phase(body["phase"]), event.at_ms)
             case "order.changed":
-                entry = _changed(entry, body, event.at_ms)
+                entry = changed(entry, body, event.at_ms)
             case "order.ended":
                 span = entry.order.span
                 end_ms = min(span.end_ms, max(event.at_ms, span.start_ms))
@@ -359,23 +294,3 @@ def _loosens(order: DispatchOrder, change: Change) -> bool:
     return (change.power_w is not None and change.power_w > order.power_w) or (
         change.end_ms is not None and change.end_ms < order.span.end_ms
     )
-
-
-def _moved(entry: Entry, phase: Phase, at_ms: int) -> Entry:
-    if phase is Phase.HOLDING:
-        return replace(entry, phase=phase, holding_ms=at_ms)
-    return replace(entry, phase=phase, acting_ms=at_ms if entry.acting_ms is None else entry.acting_ms)
-
-
-def _changed(entry: Entry, body: Mapping[str, Any], at_ms: int) -> Entry:
-    when = iso(at_ms)
-    if not body["accepted"]:
-        return replace(entry, notes=(*entry.notes, f"{when} change by {body['who']} refused: {body['why']}"))
-    order = entry.order.narrowed(body["power_w"], body["end_ms"], body["reason"])
-    note = f"{when} changed by {body['who']}: {order.power_w:.0f} W until {iso(order.span.end_ms)}"
-    lower = order.power_w < entry.order.power_w
-    phase = Phase.ACTING if entry.phase is Phase.HOLDING and lower else entry.phase
-    caps = entry.caps if order.power_w == entry.order.power_w else (*entry.caps, (at_ms, order.power_w))
-    if at_ms <= order.span.start_ms:
-        caps = ((order.span.start_ms, order.power_w),)
-    return replace(entry, order=order, phase=phase, notes=(*entry.notes, note), caps=caps)

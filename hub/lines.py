@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import hub.api.view as shape
-from grid.dispatch import Entry
+from grid.order_entry import Entry
 from kernel.event import Event
 from telemetry.alarm import Alarm, AlarmBook
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import structlog
 
 from grid.compliance import Outcome, Samples, Terms, judge
-from grid.dispatch import LIVE, Happening
+from grid.dispatch import Happening
+from grid.order_entry import LIVE
 from grid.tariff import Tariff
 from hub.config import Config
 from hub.decide import Pace, decide

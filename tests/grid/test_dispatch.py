@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from grid.dispatch import LIVE, OVER, Authority, Happening, OrderBook, Phase
+from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Priority, cap_at
 from grid.order import Change, read_change, read_order
+from grid.order_entry import LIVE, OVER, Phase
 from grid.signature import sign
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError

@@ -100,14 +100,21 @@ class Availability:
 
 
 def available(
-    units: Units, now_ms: int, *, notice_s: float, room_w: float = float("inf"), rate: float | None = None
+    units: Units,
+    now_ms: int,
+    *,
+    notice_s: float,
+    room_w: float = float("inf"),
+    rate: float | None = None,
+    barred: str = "",
 ) -> Availability:
     """What the units can do now.
 
     `notice_s` is the hub's own delay (poll, tick, wire); `room_w` what connection and limits leave above the present
-    power; `rate` the inrush limit in W/s where one is set. Ramps are taken as straight lines.
+    power; `rate` the inrush limit in W/s where one is set; `barred` why no unit may be commanded at all: then nothing can
+    be had, and every unit is excluded for that reason. Ramps are taken as straight lines.
     """
-    excluded, free = _exclusions(units)
+    excluded, free = _exclusions(units, barred)
     down_w = np.where(free, np.maximum(units.power_w - units.low_w, 0.0), 0.0)
     up_w = np.where(free, np.maximum(units.high_w - units.power_w, 0.0), 0.0)
     can_down, can_up = units.locked_down_s <= 0, units.locked_up_s <= 0
@@ -140,10 +147,10 @@ def available(
     )
 
 
-def _exclusions(units: Units) -> tuple[tuple[Excluded, ...], Flags]:
+def _exclusions(units: Units, barred: str) -> tuple[tuple[Excluded, ...], Flags]:
     """Each unit is left out for the first reason that fits, so that the reasons add up."""
-    free = np.ones(len(units.power_w), dtype=bool)
-    found = []
+    free = np.full(len(units.power_w), not barred)
+    found = [Excluded(barred, len(free), float(units.power_w.sum()))] if barred else []
     for reason, mask in (
         ("unknown: no fresh answer", ~units.known),
         ("faulty", units.faulty),

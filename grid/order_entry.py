@@ -32,7 +32,8 @@ OVER = frozenset({Phase.REFUSED, Phase.RELEASED, Phase.EXPIRED, Phase.CANCELLED}
 class Entry:
     """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged.
 
-    `caps` are (from_ms, power_w): the power it began with and each change of it.
+    `caps` are (from_ms, power_w): the power it began with and each change of it. `observed_ms`: the instant from which the
+    site only observed while the order was live: from there on nothing of it was carried out.
     """
 
     order: DispatchOrder
@@ -47,6 +48,7 @@ class Entry:
     notes: tuple[str, ...] = ()
     caps: tuple[tuple[int, float], ...] = ()
     priority: Priority = Priority.DISPATCHER
+    observed_ms: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `hub.api.view.OrderLine`."""

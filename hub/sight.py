@@ -12,6 +12,7 @@ import numpy as np
 from grid.availability import Units
 from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
+from hub.observe_only import WHY
 from hub.runtime import Rooms
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
@@ -102,13 +103,14 @@ def limit_lines(limits: list[Limit], now_ms: int) -> list[LimitLine]:
 
 
 def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
-    """The rule that holds the site where it is, in words."""
+    """The rule that holds the site where it is, in words; of an observing site the rule that a commanding hub would follow."""
+    lead = f"{WHY}; a hub that commands would follow " if site.config.observe_only else ""
     tick: Mapping[str, Any] = site.tick or {}
     cap = cap_at([one for one in limits if one.priority > 0], site.key, now_ms)
     if cap is not None:
-        text = f"{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
+        text = f"{lead}{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
-    reason = str(tick.get("reason") or "no control step has been taken yet")
+    reason = f"{lead}{tick['reason']}" if tick.get("reason") else "no control step has been taken yet"
     until = slot_end_ms(site.schedule, now_ms)
     return {"text": reason, "rule": str(tick.get("rule") or "none"), "until_ms": until}
 

@@ -63,6 +63,12 @@ def availability(plan: Plan) -> Availability:
     return Availability(np.maximum(down, 0.0), down_modes, up, tuple(why))
 
 
+def nothing(plan: Plan, why: str) -> Availability:
+    """The availability of a plan that nobody may be offered anything of, for a reason."""
+    none = np.zeros(len(plan.problem.slots))
+    return Availability(none, none, none, (why,) * len(none))
+
+
 def _bound(plan: Plan, *, on: bool) -> Floats:
     """Units that may not be switched off (or on) in each slot, because they were switched too lately, shape [group, slot]."""
     groups, starts_ms = plan.problem.groups, plan.problem.slots.starts_ms

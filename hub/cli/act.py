@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.output import put_json, put_table
+from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
     from kernel.errors import Fault
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
     import httpx
 
+    from hub.observe_only import FIELD, HEADER
     from kernel.errors import ConfigError, Fault
 
     try:
@@ -45,6 +46,8 @@ def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigError([Fault(url, f"does not answer: {error}", "Is the hub running? Give --url")]) from None
+    if answer.headers.get(HEADER) == "true":
+        say(f"this site only observes ({FIELD}): nothing is commanded there")
     if answer.status_code in (200, 201, 409):
         return answer.json()
     raise ConfigError(_faults(url, path, answer))

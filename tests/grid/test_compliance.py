@@ -61,6 +61,20 @@ def test_each_narrowing_has_its_own_response_time() -> None:
     assert judge(ORDER, samples([0.9e6] * 60 + [1.9e6] * 61), TERMS, END_MS, raised).outcome is Outcome.COMPLIED
 
 
+def test_what_the_meter_shows_while_the_site_only_observes_is_not_counted() -> None:
+    above = samples([2e6] * 121)
+    assert judge(ORDER, above, TERMS, END_MS).outcome is Outcome.BREACHED
+    never = judge(ORDER, above, TERMS, END_MS, observed_ms=NOW_MS + 500)
+    assert (
+        never.outcome is Outcome.NOT_COUNTED and never.judged_until_ms == NOW_MS + 500 and "only observed" in never.why
+    )
+    obeyed = samples([0.9e6] * 60 + [2e6] * 61)
+    kept = judge(ORDER, obeyed, TERMS, END_MS, observed_ms=NOW_MS + 300_000)
+    assert kept.outcome is Outcome.COMPLIED and kept.over_s == 0 and kept.judged_until_ms == NOW_MS + 300_000
+    late = judge(ORDER, above, TERMS, END_MS, observed_ms=NOW_MS + 90_000)
+    assert late.outcome is Outcome.BREACHED and late.over_s == 30.0, "what was commanded counts"
+
+
 @given(st.lists(st.floats(0, 3e6), min_size=1, max_size=130), st.integers(0, 700))
 def test_a_verdict_is_never_better_than_the_meter(powers: list[float], now_s: int) -> None:
     found = judge(ORDER, samples(powers), TERMS, NOW_MS + 1000 * now_s)

@@ -116,7 +116,7 @@ def planned_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]
     return site.standing_limits() + _order_limits(state, site, now_ms)
 
 
-def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float = METER_FRESH_S) -> dict[str, float]:
+def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float) -> dict[str, float]:
     """Scope to measured power, for the meters that spoke lately."""
     found = {}
     for scope, device in site.scopes().items():

@@ -15,7 +15,9 @@ from grid.limit import Priority
 from grid.tariff import Tariff
 from hub.config import Config
 from hub.config.parts import Auction
+from hub.decide import Pace, fresh_meters
 from hub.feeds import MARKET, REAL_TIME
+from hub.flexibility import blind
 from hub.observe_only import WHY, marked
 from hub.planning import problem_at, tomorrow
 from hub.state import HubState, SiteState
@@ -104,7 +106,8 @@ def offered(
     problem = problem_at(config, state, site, tariff, now_ms)
     plan = make(problem, why_now="offers")
     slots, observing = problem.slots, site.config.observe_only
-    free = nothing(plan, WHY) if observing else availability(plan)
+    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
+    free = nothing(plan, WHY) if observing else availability(plan, blind(site, meters))
     lines: list[dict[str, Any]] = [
         {
             "start": iso(int(at)), "planned_w": float(plan.power_w[slot]), "down_w": float(free.down_w[slot]),

@@ -18,33 +18,36 @@ from hub.state import HubState, SiteState
 from kernel.reading import Missing
 from miner_control.fleet import STATES, Fleet, Ints
 from miner_control.miner import State
+from miner_control.standing import DAY_MS
 from scheduling.plan import Schedule
-
-METER_FRESH_S = 15.0
 
 
 def measure(value: float | None, source: str, age_s: float | None = None, why: str = "") -> Measure:
     return {"value": value, "source": source, "age_s": age_s, "why": why}
 
 
-def meter(state: HubState, device: str, now_ms: int, source: str) -> Measure:
-    """The newest power of a meter, or why there is none. What is older than METER_FRESH_S is not told as a value."""
+def meter(state: HubState, device: str, now_ms: int, source: str, fresh_s: float) -> Measure:
+    """The newest power of a meter, or why there is none. What is older than `fresh_s` is not told as a value."""
     trace = state.traces.get(device)
     last = trace.last() if trace else None
     if last is None:
-        found = state.snapshot.field(device, "power_w", now_ms, METER_FRESH_S)
+        found = state.snapshot.field(device, "power_w", now_ms, fresh_s)
         why = f"{found.reason.name.lower()} {found.detail}".strip() if isinstance(found, Missing) else "never heard"
         return measure(None, source, None, why)
     age_s = (now_ms - last[0]) / 1000
-    if age_s > METER_FRESH_S:
+    if age_s > fresh_s:
         return measure(None, source, age_s, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W")
     return measure(last[1], source, age_s)
 
 
-def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
+def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, fresh_s: float) -> Power:
     """Main meter, sum of feeder meters, sum of miners; `best` is the first of them that is known."""
-    main = meter(state, site.main, now_ms, "main meter") if site.main else measure(None, "main meter", None, "none")
-    parts = [meter(state, device, now_ms, feeder) for feeder, device in sorted(site.feeder_meters.items())]
+    main = (
+        meter(state, site.main, now_ms, "main meter", fresh_s)
+        if site.main
+        else measure(None, "main meter", None, "none")
+    )
+    parts = [meter(state, device, now_ms, feeder, fresh_s) for feeder, device in sorted(site.feeder_meters.items())]
     title = f"sum of {len(parts)} feeder meters"
     known = [part["value"] for part in parts if part["value"] is not None]
     if parts and len(known) == len(parts):
@@ -196,6 +199,9 @@ def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
     up_s = np.array([one.ramp_up_s for one in envelopes])[group] if envelopes else np.zeros(0)
     aged_s = (fleet.now_ms - since_ms) / 1000.0
     asleep = fleet.mode < 0
+    rests_s = np.maximum(roster.min_off_s[group] - aged_s, 0.0)
+    # Rested and yet not to be woken: its starts of the day are spent, so that it waits for the next one.
+    rests_s = np.where(fleet.may_wake | (rests_s > 0), rests_s, (DAY_MS - fleet.now_ms % DAY_MS) / 1000.0)
     return Units(
         power_w=fleet.power_w * site.overhead_factor,
         low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),
@@ -203,7 +209,7 @@ def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
         down_s=down_s,
         up_s=up_s,
         locked_down_s=np.where(asleep, 0.0, np.maximum(roster.min_on_s[group] - aged_s, 0.0)),
-        locked_up_s=np.where(asleep, np.maximum(roster.min_off_s[group] - aged_s, 0.0), 0.0),
+        locked_up_s=np.where(asleep, rests_s, 0.0),
         known=fleet.fresh,
         commandable=fleet.can_command,
         faulty=np.array([STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),

@@ -15,7 +15,7 @@ from hub import sight
 from hub.bars import bar as barred
 from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import power_chart
-from hub.decide import fleet_at, limits_at
+from hub.decide import Pace, fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
 from hub.flexibility import available_at
 from hub.holds import HoldBook
@@ -108,7 +108,7 @@ class LiveView:
         here, now_ms, state = self._site(site), self._now(), self._hub.rooms.state
         fleet, limits = self._fleet(here, now_ms), limits_at(state, here, now_ms)
         cap = cap_at(limits, here.key, now_ms)
-        free = available_at(state, here, fleet, now_ms, self._hub.rooms.config.control.tick_s)
+        free = available_at(state, here, fleet, now_ms, self._hub.rooms.config)
         why = WHY if here.config.observe_only else ""
         heard = int(fleet.fresh.sum())
         hashrate = float(fleet.hashrate_hs.sum()) if heard else None
@@ -117,7 +117,7 @@ class LiveView:
             "position": state.position,
             "site": site,
             "observe_only": here.config.observe_only,
-            "power": sight.power(state, here, fleet, now_ms),
+            "power": sight.power(state, here, fleet, now_ms, Pace.of(self._hub.rooms.config).meter_fresh_s),
             "hashrate_hs": sight.measure(hashrate, f"sum of {heard} miners heard"),
             "cap_w": cap.power_w if cap else None,
             "limits": sight.limit_lines(limits, now_ms),
@@ -132,7 +132,7 @@ class LiveView:
             "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
             "breakeven_price": self._breakeven(fleet, now_ms),
             "available_down_w": sight.measure(free.down_w, "fleet", None, why),
-            "available_up_w": sight.measure(free.up_w, "fleet", None, why),
+            "available_up_w": sight.measure(free.up_w, "fleet", None, why or "; ".join(free.up_limited_by)),
         }
 
     def _curve_now(self, name: str, now_ms: int, scale: float = 1.0) -> shape.Measure:
@@ -301,7 +301,7 @@ class LiveView:
     def availability(self, site: str) -> dict[str, Any]:
         here, now_ms = self._site(site), self._now()
         rooms = self._hub.rooms
-        found = available_at(rooms.state, here, self._fleet(here, now_ms), now_ms, rooms.config.control.tick_s)
+        found = available_at(rooms.state, here, self._fleet(here, now_ms), now_ms, rooms.config)
         return marked(here.config, found.to_json())
 
     def ledger(self) -> shape.Ledger:

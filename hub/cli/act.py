@@ -146,6 +146,7 @@ def availability(site: Site, key: Key = "", url: Url = HERE, json: Json = False)
         put_json(found)
         return
     rows = [_dated(name, value) for name, value in found.items() if not isinstance(value, list)]
+    rows += [("up limited by", reason) for reason in found["up_limited_by"]]
     put_table("Availability", ("what", "value"), rows)
     put_table(
         "Left out", ("reason", "units", "W"), [(e["reason"], e["units"], e["power_w"]) for e in found["excluded"]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.availability import STEPS_S, Units, available
+from grid.availability import STEPS_S, Headroom, Units, available
 from grid.compliance import Outcome, Samples, Terms, judge
 from grid.order import read_order
 from kernel.clock import from_iso
@@ -112,7 +112,8 @@ def test_available_by_hand() -> None:
     assert [(e.reason, e.units) for e in found.excluded] == [("unknown: no fresh answer", 2), ("faulty", 1)]
     assert found.down_in_w[STEPS_S.index(10.0)] == 0 and found.down_in_w[STEPS_S.index(30.0)] == 6 * 3380
     assert found.down_s == 30 and found.ramp_down_w_per_s == pytest.approx(6 * 3380 / 20)
-    tight = available(units(10), NOW_MS, notice_s=10, room_w=500.0, rate=1.0)
+    tight = available(units(10), NOW_MS, notice_s=10, headroom=Headroom.of_site(10, 500.0, "cap"), rate=1.0)
+    assert tight.up_limited_by == ("cap",) and found.up_limited_by == ()
     assert tight.up_w == 500 and tight.up_in_w[-1] == 500 and tight.up_in_w[1] == pytest.approx(20)
     none = available(units(0), NOW_MS, notice_s=10)
     assert none.down_w == none.up_w == none.down_s == 0

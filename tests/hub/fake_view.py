@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grid.availability import Units, available
+from grid.availability import Headroom, Units, available
 from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
@@ -367,7 +367,9 @@ class FakeView:
             np.full(n, 3300.0), np.full(n, 25.0), np.full(n, 3500.0), np.full(n, 20.0), np.full(n, 280.0), np.zeros(n),
             np.where(self.states == 4, 300.0, 0.0), known, np.ones(n, dtype=bool), self.states == 6, np.zeros(n, dtype=bool),
         )  # fmt: skip
-        return available(units, self.clock.now_ms(), notice_s=5, room_w=2e5).to_json()
+        return available(
+            units, self.clock.now_ms(), notice_s=5, headroom=Headroom.of_site(n, 2e5, "connection")
+        ).to_json()
 
     def ledger(self) -> Ledger:
         return {

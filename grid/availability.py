@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the site can do now: watts down and up, how fast, with how much notice, and what is left out and why.
 
-It is handed arrays of envelope numbers, one row a unit; it knows no miners. Unknown units are counted honestly: their
-last known load is neither promised as shed nor as room to rise.
+It is handed arrays of envelope numbers, one row a unit; it knows no miners and no meters. Unknown units are counted honestly:
+their last known load is neither promised as shed nor as room to rise. No rise is promised that the site, a feeder or a phase
+has no headroom for.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 STEPS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
@@ -42,6 +44,54 @@ class Units:
 
 
 @dataclass(frozen=True, slots=True)
+class Headroom:
+    """How far the load may rise above what is drawn now, W at the meter: the site's, each feeder's, each of its phases'.
+
+    `site_why` names what sets the site's. `feeder[unit]` indexes `feeder_w[feeder]` and `feeder_names`, `phase[unit]` the
+    columns of `phase_w[feeder, 3]`; -1: a unit on all three phases, a third on each. Infinite where nothing limits; what is
+    over its limit already, and so negative here, may rise by nothing.
+    """
+
+    site_w: float
+    site_why: str
+    feeder: Ints
+    feeder_w: Floats
+    feeder_names: tuple[str, ...]
+    phase: Ints
+    phase_w: Floats
+
+    @classmethod
+    def of_site(cls, units: int, site_w: float, site_why: str = "") -> "Headroom":
+        """The headroom of so many units that the connection alone limits."""
+        one = np.zeros(units, dtype=np.int64)
+        return cls(site_w, site_why, one, np.array([np.inf]), ("",), one - 1, np.full((1, 3), np.inf))
+
+    def by_feeder_w(self, rise_w: Floats) -> Floats:
+        """What of the units' rises the phases and feeders allow, shape [feeder]."""
+        count, single = len(self.feeder_w), self.phase >= 0
+        lane = self.feeder * 3 + np.maximum(self.phase, 0)
+        own = np.bincount(lane, weights=np.where(single, rise_w, 0.0), minlength=3 * count).reshape(count, 3)
+        shared = np.bincount(self.feeder, weights=np.where(single, 0.0, rise_w), minlength=count)
+        room = np.maximum(self.phase_w, 0.0)
+        shared = np.minimum(shared, 3.0 * room.min(axis=1))
+        own = np.minimum(own, np.maximum(room - shared[:, None] / 3.0, 0.0))
+        found: Floats = np.minimum(own.sum(axis=1) + shared, np.maximum(self.feeder_w, 0.0))
+        return found
+
+    def allowed_w(self, rise_w: Floats) -> float:
+        """What of the units' rises phases, feeders and site allow in all."""
+        return float(min(self.by_feeder_w(rise_w).sum(), max(self.site_w, 0.0)))
+
+    def limits(self, rise_w: Floats) -> tuple[str, ...]:
+        """What keeps the units' rises from being allowed whole."""
+        wanted_w = np.bincount(self.feeder, weights=rise_w, minlength=len(self.feeder_w))
+        allowed_w = self.by_feeder_w(rise_w)
+        full = np.flatnonzero(allowed_w < wanted_w * (1.0 - 1e-9))
+        bound = self.site_w <= 0.0 or allowed_w.sum() > self.site_w
+        return (*((self.site_why,) if bound else ()), *(f"feeder {self.feeder_names[at]}" for at in full))
+
+
+@dataclass(frozen=True, slots=True)
 class Excluded:
     """Units that a promise leaves out, and the power they draw now."""
 
@@ -55,7 +105,8 @@ class Availability:
     """`down_w`, `up_w` can be reached now; `*_in_w[i]` within `STEPS_S[i]`.
 
     `locked_*_w` comes on top once minimum times are over. `notice_s`: until the first
-    watt moves; `down_s`, `up_s` until all of it has. Excluded units are neither up nor down.
+    watt moves; `down_s`, `up_s` until all of it has. Excluded units are neither up nor down. `up_w`, each `up_in_w` and
+    `up_w + locked_up_w` are within the headroom; `up_limited_by` names what of it keeps them lower.
     """
 
     at_ms: int
@@ -75,6 +126,7 @@ class Availability:
     units: int
     unknown_units: int
     unknown_w: float
+    up_limited_by: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,25 +148,36 @@ class Availability:
             "units": self.units,
             "unknown_units": self.unknown_units,
             "unknown_w": self.unknown_w,
+            "up_limited_by": list(self.up_limited_by),
         }
 
 
 def available(
-    units: Units, now_ms: int, *, notice_s: float, room_w: float = float("inf"), rate: float | None = None
+    units: Units,
+    now_ms: int,
+    *,
+    notice_s: float,
+    headroom: Headroom | None = None,
+    rate: float | None = None,
+    barred: str = "",
 ) -> Availability:
     """What the units can do now.
 
-    `notice_s` is the hub's own delay (poll, tick, wire); `room_w` what connection and limits leave above the present
-    power; `rate` the inrush limit in W/s where one is set. Ramps are taken as straight lines.
+    `notice_s` is the hub's own delay (poll, tick, wire); `headroom` what limits leave above what is drawn now (None:
+    nothing limits); `rate` the inrush limit in W/s where one is set. `barred`: why no unit may be commanded at all: then
+    nothing can be had, and every unit is excluded for that reason. Ramps are taken as straight lines.
     """
-    excluded, free = _exclusions(units)
+    excluded, free = _exclusions(units, barred)
+    room = headroom or Headroom.of_site(len(units.power_w), np.inf)
     down_w = np.where(free, np.maximum(units.power_w - units.low_w, 0.0), 0.0)
     up_w = np.where(free, np.maximum(units.high_w - units.power_w, 0.0), 0.0)
     can_down, can_up = units.locked_down_s <= 0, units.locked_up_s <= 0
     now_down, now_up = np.where(can_down, down_w, 0.0), np.where(can_up, up_w, 0.0)
-    down_in = tuple(_reached(now_down, units.down_s, notice_s, step_s) for step_s in STEPS_S)
-    up_in = tuple(min(_reached(now_up, units.up_s, notice_s, step_s, rate), room_w) for step_s in STEPS_S)
-    total_down, total_up = float(now_down.sum()), float(min(now_up.sum(), max(room_w, 0.0)))
+    down_in = tuple(float((now_down * _shares(units.down_s, notice_s, step_s)).sum()) for step_s in STEPS_S)
+    up_in = [room.allowed_w(now_up * _shares(units.up_s, notice_s, step_s)) for step_s in STEPS_S]
+    if rate is not None:
+        up_in = [min(watts, rate * max(step_s - notice_s, 0.0)) for watts, step_s in zip(up_in, STEPS_S, strict=True)]
+    total_down, total_up = float(now_down.sum()), room.allowed_w(now_up)
     down_s = notice_s + float(units.down_s[now_down > 0].max(initial=0.0)) if total_down else 0.0
     up_s = notice_s + float(units.up_s[now_up > 0].max(initial=0.0)) if total_up else 0.0
     if rate and total_up:
@@ -125,25 +188,26 @@ def available(
         down_w=total_down,
         up_w=total_up,
         down_in_w=down_in,
-        up_in_w=tuple(max(value, 0.0) for value in up_in),
+        up_in_w=tuple(up_in),
         down_s=down_s,
         up_s=up_s,
         ramp_down_w_per_s=total_down / max(down_s - notice_s, 1.0) if total_down else 0.0,
         ramp_up_w_per_s=total_up / max(up_s - notice_s, 1.0) if total_up else 0.0,
         notice_s=notice_s,
         locked_down_w=float(down_w.sum()) - total_down,
-        locked_up_w=float(np.where(can_up, 0.0, up_w).sum()),
+        locked_up_w=max(room.allowed_w(up_w) - total_up, 0.0),
         excluded=excluded,
         units=len(units.power_w),
         unknown_units=int((~units.known).sum()),
         unknown_w=float(units.power_w[~units.known].sum()),
+        up_limited_by=() if barred else room.limits(up_w),
     )
 
 
-def _exclusions(units: Units) -> tuple[tuple[Excluded, ...], Flags]:
+def _exclusions(units: Units, barred: str) -> tuple[tuple[Excluded, ...], Flags]:
     """Each unit is left out for the first reason that fits, so that the reasons add up."""
-    free = np.ones(len(units.power_w), dtype=bool)
-    found = []
+    free = np.full(len(units.power_w), not barred)
+    found = [Excluded(barred, len(free), float(units.power_w.sum()))] if barred else []
     for reason, mask in (
         ("unknown: no fresh answer", ~units.known),
         ("faulty", units.faulty),
@@ -157,7 +221,7 @@ def _exclusions(units: Units) -> tuple[tuple[Excluded, ...], Flags]:
     return tuple(found), free
 
 
-def _reached(power_w: Floats, ramp_s: Floats, notice_s: float, step_s: float, rate: float | None = None) -> float:
-    share = np.clip((step_s - notice_s) / np.maximum(ramp_s, 1e-9), 0.0, 1.0)
-    total = float((power_w * share).sum())
-    return total if rate is None else min(total, rate * max(step_s - notice_s, 0.0))
+def _shares(ramp_s: Floats, notice_s: float, step_s: float) -> Floats:
+    """What of each unit's way is done by then, shape [unit]."""
+    found: Floats = np.clip((step_s - notice_s) / np.maximum(ramp_s, 1e-9), 0.0, 1.0)
+    return found

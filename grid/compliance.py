@@ -18,11 +18,13 @@ from kernel.clock import MS_PER_HOUR, MS_PER_S
 
 
 class Outcome(StrEnum):
-    """OPEN while it runs, and for ever where the meter covered too little of it."""
+    """OPEN while it runs, and for ever where the meter covered too little of it; NOT_COUNTED where the site only observed
+    before the response time was over, so that nothing was done that the meter could show."""
 
     COMPLIED = "complied"
     BREACHED = "breached"
     OPEN = "open"
+    NOT_COUNTED = "not_counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +84,20 @@ def judge(
     terms: Terms,
     now_ms: int,
     caps: Sequence[tuple[int, float]] = (),
+    observed_ms: int | None = None,
 ) -> Verdict:
     """The verdict on one order with its span as it stands (an ended order's span ends where it was ended).
 
     `caps` are (from_ms, power_w) where its power was changed on the way (`Entry.caps`); each narrowing has a response time
-    of its own. A breach is final as soon as it is seen; complied is said only when the order is over and covered.
+    of its own. A breach is final as soon as it is seen; complied is said only when the order is over and covered. What the
+    meter showed from `observed_ms` on, when the site only observed, is not counted.
     """
     begin_ms = max(order.span.start_ms, order.received_ms)
     steps = [(max(at_ms, begin_ms), power_w * (1 + terms.tolerance_pct / 100)) for at_ms, power_w in caps]
     steps = steps or [(begin_ms, order.power_w * (1 + terms.tolerance_pct / 100))]
     due_ms = steps[0][0] + round(terms.response_s * MS_PER_S)
-    until_ms = min(order.span.end_ms, now_ms)
+    end_ms = order.span.end_ms if observed_ms is None else min(order.span.end_ms, observed_ms)
+    until_ms = min(end_ms, now_ms)
 
     obeyed_s = _first_obeyed_s(samples, begin_ms, until_ms, steps[0][1])
     pieces = [
@@ -107,9 +112,11 @@ def judge(
     def verdict(outcome: Outcome, why: str) -> Verdict:
         return Verdict(outcome, obeyed_s, over_s, over_wh, peak_w, coverage, until_ms, why)
 
+    if observed_ms is not None and observed_ms <= due_ms:
+        return verdict(Outcome.NOT_COUNTED, "the site only observed: the order was not carried out")
     if over_s > terms.forgiven_s:
         return verdict(Outcome.BREACHED, f"{over_s:.0f} s above it after the response time, by up to {peak_w:.0f} W")
-    if now_ms < order.span.end_ms:
+    if now_ms < end_ms:
         return verdict(Outcome.OPEN, "it runs" if now_ms >= begin_ms else "it has not begun")
     if asked_s == 0 and obeyed_s is None:
         return verdict(Outcome.OPEN, "it ended before its response time was over")

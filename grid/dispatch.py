@@ -6,15 +6,19 @@ accepted -> cancelled. Deciding and changing are apart: `receive`, `change`, `en
 events to journal; `apply` alone changes the book. So the book is what its events say, before and after a restart.
 
 Overlapping orders narrow: `limits` gives one Limit per order, and the lowest wins (`grid.limit.cap_at`).
+
+A site that only observes carries out no order: a new one and a change are refused, and one that is live there is ended by
+the next `tick`. So is an order that was live when its site last only observed, though the hub commands it now: taking the
+flag away executes nothing that was not carried out before. Once a step has commanded, its orders stand.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grid.limit import Limit, Priority
 from grid.order import Change, DispatchOrder
+from grid.order_entry import LIVE, OVER, Entry, Phase, changed, moved
 from grid.signature import signed_by
 from kernel.clock import MS_PER_S, iso
 from kernel.event import Event
@@ -23,23 +27,6 @@ from kernel.span import Span
 
 Happening = tuple[str, dict[str, Any]]
 """An event to be: its kind and body. The runtime gives it seq and at_ms and journals it, then calls `apply`."""
-
-
-class Phase(StrEnum):
-    """Where an order is in its life."""
-
-    RECEIVED = "received"
-    REFUSED = "refused"
-    ACCEPTED = "accepted"
-    ACTING = "acting"
-    HOLDING = "holding"
-    RELEASED = "released"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-
-
-LIVE = frozenset({Phase.ACCEPTED, Phase.ACTING, Phase.HOLDING})
-OVER = frozenset({Phase.REFUSED, Phase.RELEASED, Phase.EXPIRED, Phase.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +43,7 @@ class Authority:
     must_sign: bool = False
 
     def covers(self, scope: str) -> bool:
-        return any(scope == own or scope.startswith(own + "/") for own in self.scopes)
+        return any(_within(scope, own) for own in self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,67 +56,29 @@ class OrderRules:
     skew_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged.
-
-    `caps` are (from_ms, power_w): the power it began with and each change of it.
-    """
-
-    order: DispatchOrder
-    phase: Phase
-    asked: DispatchOrder
-    accepted_ms: int | None = None
-    acting_ms: int | None = None
-    holding_ms: int | None = None
-    ended_ms: int | None = None
-    why: str = ""
-    verdict: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    caps: tuple[tuple[int, float], ...] = ()
-    priority: Priority = Priority.DISPATCHER
-
-    def to_json(self) -> dict[str, Any]:
-        """As `hub.api.view.OrderLine`."""
-        order, verdict = self.order, self.verdict
-        accepted_s = None if self.accepted_ms is None else (self.accepted_ms - order.received_ms) / MS_PER_S
-        return {
-            "id": order.id,
-            "scope": order.scope,
-            "power_w": order.power_w,
-            "start_ms": order.span.start_ms,
-            "end_ms": order.span.end_ms,
-            "who": order.who,
-            "channel": order.channel,
-            "reference": order.reference,
-            "reason": order.reason,
-            "phase": str(self.phase),
-            "received_ms": order.received_ms,
-            "accepted_s": accepted_s,
-            "refused": self.why if self.phase is Phase.REFUSED else "",
-            "ended": self.why if self.phase in OVER and self.phase is not Phase.REFUSED else "",
-            "ended_ms": self.ended_ms,
-            "outcome": verdict.get("outcome", "open"),
-            "obeyed_by_meter_s": verdict.get("obeyed_by_meter_s"),
-            "over_s": verdict.get("over_s"),
-            "coverage": verdict.get("coverage"),
-            "notes": list(self.notes),
-        }
+AFTER_OBSERVING = (
+    "it was live while its site only observed (observe_only), and is not carried out later: send a new order"
+)
 
 
 class OrderBook:
-    """All orders of a hub. `capacity_w` maps each scope that can be ordered to its connection capacity."""
+    """All orders of a hub. `capacity_w` maps each scope that can be ordered to its connection capacity; `observing` each site
+    that only observes to the reason why it, and every feeder of it, carries out no order."""
 
     def __init__(
         self,
         capacity_w: Mapping[str, float],
         rules: OrderRules | None = None,
+        observing: Mapping[str, str] | None = None,
     ) -> None:
         self._capacity_w = dict(capacity_w)
+        self._observing = dict(observing or {})
         self._rules = rules or OrderRules()
         self._entries: dict[str, Entry] = {}
         self._nonces: set[tuple[str, str]] = set()
         self._applied: set[tuple[str, str, int]] = set()
+        self._observed: set[str] = set()
+        """Sites whose last control step only observed."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,7 +115,8 @@ class OrderBook:
     def receive(
         self, order: DispatchOrder, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
     ) -> tuple[str, list[Happening]]:
-        """(order id, events): accepted or refused; no event where the same order came again.
+        """(order id, events): accepted or refused; where the same order came again no event, or the end of one that is
+        live although its site only observes.
 
         `body` is the JSON as it came, to check its signature. A reference used before with another ask is refused under an
         id of its own: the first order stands, and `change` is the way.
@@ -174,9 +124,9 @@ class OrderBook:
         known = self._entries.get(order.id)
         again = known is not None and known.phase is not Phase.REFUSED and known.asked.same_ask(order)
         if known is not None and again and (order.reference or known.phase in LIVE):
-            return order.id, []
+            return order.id, self._withdrawal(known, now_ms)
         why, signed = self._message_objection(by, order.scope, body)
-        why = why or self._untimely(order, now_ms) or self._no_sense(order, now_ms)
+        why = why or self._observes(order.scope) or self._untimely(order, now_ms) or self._no_sense(order, now_ms)
         if known is not None:
             if known.phase is Phase.REFUSED and known.why == why:
                 return order.id, []
@@ -206,6 +156,7 @@ class OrderBook:
         why, _ = self._message_objection(by, entry.order.scope, body)
         if not why and entry.phase not in LIVE:
             why = f"the order is {entry.phase}: give a new one"
+        why = why or self._observes(entry.order.scope)
         if not why and end_ms <= max(entry.order.span.start_ms, now_ms):
             why = f"its new end {iso(end_ms)} is already over: end the order instead"
         if not why and by.priority > entry.priority and _loosens(entry.order, change):
@@ -231,7 +182,7 @@ class OrderBook:
         if objection:
             refused = {"id": order_id, "who": by.who, "accepted": False, "why": objection, "nonce": nonce}
             return [("order.changed", refused)]
-        how = Phase.CANCELLED if now_ms < entry.order.span.start_ms else Phase.RELEASED
+        how = _end_of(entry, now_ms)
         text = f"{how} by {by.who}" + (f": {why}" if why else "")
         return [("order.ended", {"id": order_id, "how": str(how), "who": by.who, "why": text, "nonce": nonce})]
 
@@ -247,6 +198,9 @@ class OrderBook:
                 body = {"id": order.id, "how": str(Phase.EXPIRED), "who": "", "why": "its time is over"}
                 happenings.append(("order.ended", body))
                 continue
+            if withdrawn := self._withdrawal(entry, now_ms):
+                happenings += withdrawn
+                continue
             if phase is Phase.ACCEPTED and now_ms >= order.span.start_ms:
                 happenings.append(("order.phase", {"id": order.id, "phase": str(Phase.ACTING)}))
                 phase = Phase.ACTING
@@ -256,7 +210,41 @@ class OrderBook:
                 happenings.append(("order.phase", shown))
         return happenings
 
+    def _withdrawal(self, entry: Entry, now_ms: int) -> list[Happening]:
+        """The end of a live order that its site does not carry out because it observes, or observed while the order was live."""
+        why = self._observes(entry.order.scope)
+        if not why and entry.observed_ms is not None and any(_within(entry.order.scope, one) for one in self._observed):
+            why = AFTER_OBSERVING
+        if not why or entry.phase not in LIVE:
+            return []
+        how = _end_of(entry, now_ms)
+        return [("order.ended", {"id": entry.order.id, "how": str(how), "who": "", "why": f"{how}: {why}"})]
+
+    def _observes(self, scope: str) -> str:
+        """Why a scope carries out no order; "" where it does."""
+        return next((why for site, why in self._observing.items() if _within(scope, site)), "")
+
     # ---- changing: what the journal says happened ----
+
+    def stepped(self, site: str, at_ms: int, *, observing: bool) -> None:
+        """Take in a control step of a site: one that only observes carries out none of the orders that are live."""
+        if not observing:
+            self._observed.discard(site)
+            return
+        self._mark(site, None if site in self._observed else at_ms)
+        self._observed.add(site)
+
+    def restarted(self) -> None:
+        """Take in a start of the hub: an order that came after the last step, which only observed, was not carried out either."""
+        for site in self._observed:
+            self._mark(site, None)
+
+    def _mark(self, site: str, at_ms: int | None) -> None:
+        """Mark a site's live orders as observed from an instant, or without one from their acceptance on."""
+        for entry in self.live():
+            if entry.observed_ms is None and _within(entry.order.scope, site):
+                since_ms = entry.accepted_ms if at_ms is None else at_ms
+                self._entries[entry.order.id] = replace(entry, observed_ms=since_ms)
 
     def apply(self, event: Event) -> None:
         """Take in one journalled event; events of other kinds are passed over, and a second delivery changes nothing."""
@@ -286,9 +274,9 @@ class OrderBook:
             case "order.refused":
                 entry = replace(entry, phase=Phase.REFUSED, why=body["why"], ended_ms=event.at_ms)
             case "order.phase":
-                entry = _moved(entry, Phase(body["phase"]), event.at_ms)
+                entry = moved(entry, Phase(body["phase"]), event.at_ms)
             case "order.changed":
-                entry = _changed(entry, body, event.at_ms)
+                entry = changed(entry, body, event.at_ms)
             case "order.ended":
                 span = entry.order.span
                 end_ms = min(span.end_ms, max(event.at_ms, span.start_ms))
@@ -355,27 +343,16 @@ class OrderBook:
         return notes
 
 
+def _within(scope: str, site: str) -> bool:
+    return scope == site or scope.startswith(site + "/")
+
+
+def _end_of(entry: Entry, now_ms: int) -> Phase:
+    """The phase of an order that is ended now by whoever may, or by the hub."""
+    return Phase.CANCELLED if now_ms < entry.order.span.start_ms else Phase.RELEASED
+
+
 def _loosens(order: DispatchOrder, change: Change) -> bool:
     return (change.power_w is not None and change.power_w > order.power_w) or (
         change.end_ms is not None and change.end_ms < order.span.end_ms
     )
-
-
-def _moved(entry: Entry, phase: Phase, at_ms: int) -> Entry:
-    if phase is Phase.HOLDING:
-        return replace(entry, phase=phase, holding_ms=at_ms)
-    return replace(entry, phase=phase, acting_ms=at_ms if entry.acting_ms is None else entry.acting_ms)
-
-
-def _changed(entry: Entry, body: Mapping[str, Any], at_ms: int) -> Entry:
-    when = iso(at_ms)
-    if not body["accepted"]:
-        return replace(entry, notes=(*entry.notes, f"{when} change by {body['who']} refused: {body['why']}"))
-    order = entry.order.narrowed(body["power_w"], body["end_ms"], body["reason"])
-    note = f"{when} changed by {body['who']}: {order.power_w:.0f} W until {iso(order.span.end_ms)}"
-    lower = order.power_w < entry.order.power_w
-    phase = Phase.ACTING if entry.phase is Phase.HOLDING and lower else entry.phase
-    caps = entry.caps if order.power_w == entry.order.power_w else (*entry.caps, (at_ms, order.power_w))
-    if at_ms <= order.span.start_ms:
-        caps = ((order.span.start_ms, order.power_w),)
-    return replace(entry, order=order, phase=phase, notes=(*entry.notes, note), caps=caps)

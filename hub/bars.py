@@ -9,6 +9,7 @@ Where another miner of the register answers at a miner's address, a command woul
 import math
 from typing import Final
 
+from hub.observe_only import no_commands
 from hub.state import FOREVER, HubState, SiteState
 from kernel.clock import iso
 from miner_control.sameness import Stranger, stranger
@@ -17,7 +18,7 @@ from miner_control.sameness import Stranger, stranger
 def bar(state: HubState, site: SiteState, device: str) -> str:
     """Why nothing may be sent to a miner or load of the site; "" where it may."""
     if site.config.observe_only:
-        return f"{site.config.name} only observes"
+        return no_commands(site.config)
     if why := foreign_owner(site, device):
         return why
     found = stranger_at(state, site, device)

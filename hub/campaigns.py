@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hub.decide import fleet_at, ordered
+from hub.observe_only import no_commands
 from hub.provisions import Provisions
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
@@ -45,9 +46,7 @@ def proposed(
     """
     faults = _unknown_keys(body)
     if site.config.observe_only:
-        faults.append(
-            Fault("observe_only", f"{site.config.name} only observes", "Command nothing there, or take it over")
-        )
+        faults.append(Fault("observe_only", no_commands(site.config), "Command nothing there, or take it over"))
     name, text = body.get("name"), body.get("intent")
     faults += [
         Fault(key, "is missing or no text", "Write 1 to 100 characters")

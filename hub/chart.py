@@ -4,6 +4,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from grid.limit import Limit, cap_at
+from hub.api.view import Series
+from hub.feeds import MARKET
+from hub.state import HubState, SiteState
+from hub.trace import Trace
+from kernel.curve import known
+
 GAP_MS = 20_000
 
 
@@ -59,3 +66,41 @@ def steps(
         at.append(min(end, end_ms))
         held.append(None)
     return at, held
+
+
+def power_chart(state: HubState, site: SiteState, start_ms: int, end_ms: int, width: int, now_ms: int) -> Series:
+    """Power by the main meter, plan, price and limit of a site over a time."""
+    trace = state.traces.get(site.main or "") or Trace(1)
+    at_ms, mean, low, high = binned(*trace.between(start_ms, end_ms), start_ms, end_ms, width)
+    schedule = site.schedule
+    plan = (
+        steps(schedule.edges_ms[:-1], schedule.edges_ms[1:], schedule.power_w, start_ms, end_ms)
+        if schedule
+        else ([], [])
+    )
+    curve = known(state.all_curves(), MARKET, now_ms)
+    price = steps(curve.starts_ms, curve.ends_ms, curve.values, start_ms, end_ms) if curve else ([], [])
+    orders = _orders(state, site)
+    edges = {at for one in orders for at in (one.span.start_ms, one.span.end_ms) if start_ms < at < end_ms}
+    limit_at, limits = sorted({start_ms, *edges}), [*site.standing_limits(), *orders]
+    return {
+        "start_ms": start_ms,
+        "end_ms": end_ms,
+        "observe_only": site.config.observe_only,
+        "power_at_ms": at_ms,
+        "power_w": mean,
+        "power_low_w": low,
+        "power_high_w": high,
+        "plan_at_ms": plan[0],
+        "plan_w": plan[1],
+        "price_at_ms": price[0],
+        "price_per_mwh": price[1],
+        "limit_at_ms": limit_at,
+        "limit_w": [cap.power_w if (cap := cap_at(limits, site.key, at)) else None for at in limit_at],
+    }
+
+
+def _orders(state: HubState, site: SiteState) -> list[Limit]:
+    """Orders as limits, the ended ones too: the chart shows what held."""
+    held = [one for one in state.book.entries() if one.accepted_ms and one.order.scope == site.key]
+    return [Limit(site.key, e.order.power_w, e.order.span, e.priority, e.order.reference, "") for e in held]

@@ -122,7 +122,7 @@ def planned_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]
     return site.standing_limits() + _order_limits(state, site, now_ms)
 
 
-def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float = METER_FRESH_S) -> dict[str, float]:
+def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float) -> dict[str, float]:
     """Scope to measured power, for the meters that spoke lately."""
     found = {}
     for scope, device in site.scopes().items():
@@ -132,7 +132,7 @@ def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float =
     return found
 
 
-def drawn_w(state: HubState, site: SiteState, fleet: Fleet, fresh_s: float = METER_FRESH_S) -> float:
+def drawn_w(state: HubState, site: SiteState, fleet: Fleet, fresh_s: float) -> float:
     """What the site draws at its meter as the hub believes it: miners, what they bring with them, and the loads that run, less
     what generation on site delivers."""
     on = loads_on(state.snapshot, site.load_book, site.around.loads, fleet.now_ms)

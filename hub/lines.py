@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import hub.api.view as shape
-from grid.dispatch import Entry
+from grid.order_entry import Entry
+from hub.observe_only import FIELD
 from kernel.event import Event
 from telemetry.alarm import Alarm, AlarmBook
 
@@ -28,9 +29,9 @@ def alarm_line(alarm: Alarm, book: AlarmBook) -> shape.AlarmLine:
     }
 
 
-def order_line(entry: Entry) -> shape.OrderLine:
-    """An order as the book holds it."""
-    return cast(shape.OrderLine, entry.to_json())
+def order_line(entry: Entry, observe_only: bool | None) -> shape.OrderLine:
+    """An order as the book holds it. `observe_only`: whether its site only observes; None where its scope is of no site."""
+    return cast(shape.OrderLine, {**entry.to_json(), FIELD: observe_only})
 
 
 def receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:

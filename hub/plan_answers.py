@@ -15,14 +15,17 @@ from grid.limit import Priority
 from grid.tariff import Tariff
 from hub.config import Config
 from hub.config.parts import Auction
+from hub.decide import Pace, fresh_meters
 from hub.feeds import MARKET, REAL_TIME
+from hub.flexibility import blind
+from hub.observe_only import WHY, marked
 from hub.planning import problem_at, tomorrow
 from hub.state import HubState, SiteState
 from kernel.clock import from_datetime, iso, to_datetime
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
 from scheduling.hedge import errors_by_day, scenarios_of
-from scheduling.offers import availability, bid_curve, imbalance_risk, reserve_offers
+from scheduling.offers import availability, bid_curve, imbalance_risk, nothing, reserve_offers
 from scheduling.planner import make
 from scheduling.problem import Problem
 from scheduling.whatif import Change, cheaper, hashprice, more_import, newer_miners, whatif, why_off, without_order
@@ -45,7 +48,8 @@ def explained(config: Config, state: HubState, site: SiteState, tariff: Tariff, 
     asked = [without_order(order.id) for order in problem.orders if order.priority is Priority.DISPATCHER]
     changes = [more_import(1e6), cheaper(10.0), hashprice(10.0), *_renewal(problem), *asked]
     answers = [whatif(problem, change, base=base).to_json() for change in changes]
-    return {"site": site.key, "value": base.value, "currency": problem.currency, "groups": groups, "what_if": answers}
+    answer = {"site": site.key, "value": base.value, "currency": problem.currency, "groups": groups, "what_if": answers}
+    return marked(site.config, answer)
 
 
 def _renewal(problem: Problem) -> list[Change]:
@@ -95,11 +99,15 @@ def deadlines(auction: Auction, now_ms: int) -> dict[str, Any]:
 def offered(
     config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int, reserve_w: float | None = None
 ) -> dict[str, Any]:
-    """Availability per slot, the bid curve for the next auction with its deadlines, reserve prices, and what to buy ahead."""
+    """Availability per slot, the bid curve for the next auction with its deadlines, reserve prices, and what to buy ahead.
+
+    A site that only observes offers nothing: no power up or down, no bid, no reserve, nothing bought ahead.
+    """
     problem = problem_at(config, state, site, tariff, now_ms)
     plan = make(problem, why_now="offers")
-    slots = problem.slots
-    free = availability(plan)
+    slots, observing = problem.slots, site.config.observe_only
+    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
+    free = nothing(plan, WHY) if observing else availability(plan, blind(site, meters))
     lines: list[dict[str, Any]] = [
         {
             "start": iso(int(at)), "planned_w": float(plan.power_w[slot]), "down_w": float(free.down_w[slot]),
@@ -123,24 +131,24 @@ def offered(
                 for price, energy in zip(bid.prices_per_wh, bid.energy_wh, strict=True)
             ],
         }
-        for bid in (bid_curve(hourly) if day is not None else ())
+        for bid in (bid_curve(hourly) if day is not None and not observing else ())
         if day is not None and day.holds(int(hours.starts_ms[bid.slot]))
     ]
     reserve = []
-    if reserve_w is not None:
+    if reserve_w is not None and not observing:
         block_of = (np.cumsum(slots.hours) - slots.hours) // 4
         reserve = [
             {"block": offer.block, "power_w": offer.power_w, "least_price_per_mw": offer.price_per_w * W_PER_MW}
             for offer in reserve_offers(problem, reserve_w, block_of.astype(np.int64))
         ]
-    told = tomorrow(config, site, problem, state.all_curves(), now_ms)
+    told = None if observing else tomorrow(config, site, problem, state.all_curves(), now_ms)
     risk = None
     if told is not None:
         zone, rng = ZoneInfo(site.config.zone), np.random.default_rng(now_ms // 1000)
         errors = errors_by_day(state.all_curves(), MARKET, REAL_TIME, zone, now_ms)
         mean, worst = imbalance_risk(plan, scenarios_of(problem, zone, errors, 200, rng))
         risk = {**told.to_json(slots), "imbalance_mean": mean, "imbalance_worst": worst}
-    return {
+    return marked(site.config, {
         "site": site.key, "as_of": iso(now_ms), "currency": problem.currency, "availability": lines, "auction": calendar,
         "bids": bids, "reserve": reserve, "tomorrow": risk, "facts": dict(problem.facts),
-    }  # fmt: skip
+    })  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from grid.tariff import Tariff
 from hub.config import Config, Site
-from hub.decide import fleet_at, fresh_meters, planned_limits, transformer_of
+from hub.decide import Pace, fleet_at, fresh_meters, planned_limits, transformer_of
 from hub.feeds import HASHPRICE, MARKET, REAL_TIME
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
@@ -93,6 +93,7 @@ def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> fl
 
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
     """The decision of an instant, from what the state holds. Raises ConfigError where a curve is missing."""
+    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
     return problem_of(
         numbers_of(config, site, tariff.currency, take_blocks(config, state, site, now_ms)),
         fleet_at(state, site, now_ms, config.control.stale_after_s),
@@ -102,7 +103,8 @@ def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff,
         planned_limits(state, site, now_ms),
         now_ms,
         peak_so_far_w=site.peak.highest_w(now_ms),
-        meter_w=fresh_meters(state, site, now_ms).get(site.key),
+        meter_w=meters.get(site.key),
+        feeder_meter_w={scope.rpartition("/")[2]: watts for scope, watts in meters.items() if scope != site.key},
     )
 
 

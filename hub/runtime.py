@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import structlog
 
 from grid.compliance import Outcome, Samples, Terms, judge
-from grid.dispatch import LIVE, Happening
+from grid.dispatch import Happening
+from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config
 from hub.decide import TICK_VERSION, Pace, decide
@@ -115,6 +116,8 @@ class Hub:
         hub = rooms.config.hub.name
         await rooms.recorder.commit(hub, "hub.started", {"wiring": rooms.wiring, "position": rooms.recorder.position})
         await self._answer_orphans()
+        # Before the first control step: an order that is not carried out here must not move anything once.
+        await self.watch_orders()
         log.info("started", wiring=rooms.wiring, position=rooms.recorder.position, at_ms=now_ms)
         try:
             async with asyncio.TaskGroup() as group:
@@ -262,7 +265,7 @@ class Hub:
             over = entry.phase not in LIVE
             if entry.accepted_ms is None or (over and (entry.ended_ms or 0) < now_ms - VERDICT_FOR_MS):
                 continue
-            if entry.verdict and entry.verdict["outcome"] != Outcome.OPEN:
+            if entry.verdict and entry.verdict["outcome"] != Outcome.OPEN and not _counts_observing(entry):
                 continue
             await self._judge(entry.order.id, now_ms)
 
@@ -271,16 +274,24 @@ class Hub:
         entry = state.book.get(order_id)
         assert entry is not None
         key = site_of(entry.order.scope)
-        device = state.sites[key].scopes().get(entry.order.scope)
+        here = state.sites.get(key)
+        device = None if here is None else here.scopes().get(entry.order.scope)
         if device is None:
             return
         gap_ms = round(self.terms.gap_s * 1000)
         at_ms, power_w = state.traces[device].between(entry.order.span.start_ms - gap_ms, now_ms + 1)
-        verdict = judge(entry.order, Samples(at_ms, power_w), self.terms, now_ms, entry.caps)
+        verdict = judge(entry.order, Samples(at_ms, power_w), self.terms, now_ms, entry.caps, entry.observed_ms)
         seen = (str(verdict.outcome), verdict.obeyed_by_meter_s is not None)
-        if self._verdicts.get(order_id) != seen and seen != (str(Outcome.OPEN), False):
+        news = seen != (str(Outcome.OPEN), False) or _counts_observing(entry)
+        if self._verdicts.get(order_id) != seen and news:
             self._verdicts[order_id] = seen
             await self.rooms.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
+
+
+def _counts_observing(entry: Entry) -> bool:
+    """Whether the verdict counts time when the site only observed: it is judged anew."""
+    until_ms = int(entry.verdict.get("judged_until_ms", 0))
+    return entry.observed_ms is not None and until_ms > entry.observed_ms
 
 
 def told_by_broker(board: dict[str, FeedHealth], up: bool, text: str, now_ms: int) -> None:

@@ -12,39 +12,43 @@ import numpy as np
 from grid.availability import Units
 from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
+from hub.observe_only import WHY
 from hub.runtime import Rooms
 from hub.site_generation import generation_at, generation_meters
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
 from miner_control.fleet import STATES, Fleet, Ints
 from miner_control.miner import State
+from miner_control.standing import DAY_MS
 from scheduling.plan import Schedule
-
-METER_FRESH_S = 15.0
 
 
 def measure(value: float | None, source: str, age_s: float | None = None, why: str = "") -> Measure:
     return {"value": value, "source": source, "age_s": age_s, "why": why}
 
 
-def meter(state: HubState, device: str, now_ms: int, source: str) -> Measure:
-    """The newest power of a meter, or why there is none. What is older than METER_FRESH_S is not told as a value."""
+def meter(state: HubState, device: str, now_ms: int, source: str, fresh_s: float) -> Measure:
+    """The newest power of a meter, or why there is none. What is older than `fresh_s` is not told as a value."""
     trace = state.traces.get(device)
     last = trace.last() if trace else None
     if last is None:
-        found = state.snapshot.field(device, "power_w", now_ms, METER_FRESH_S)
+        found = state.snapshot.field(device, "power_w", now_ms, fresh_s)
         why = f"{found.reason.name.lower()} {found.detail}".strip() if isinstance(found, Missing) else "never heard"
         return measure(None, source, None, why)
     age_s = (now_ms - last[0]) / 1000
-    if age_s > METER_FRESH_S:
+    if age_s > fresh_s:
         return measure(None, source, age_s, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W")
     return measure(last[1], source, age_s)
 
 
-def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
+def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, fresh_s: float) -> Power:
     """Main meter, sum of feeder meters, sum of miners; `best` is the first of them that is known."""
-    main = meter(state, site.main, now_ms, "main meter") if site.main else measure(None, "main meter", None, "none")
-    parts = [meter(state, device, now_ms, feeder) for feeder, device in sorted(site.feeder_meters.items())]
+    main = (
+        meter(state, site.main, now_ms, "main meter", fresh_s)
+        if site.main
+        else measure(None, "main meter", None, "none")
+    )
+    parts = [meter(state, device, now_ms, feeder, fresh_s) for feeder, device in sorted(site.feeder_meters.items())]
     title = f"sum of {len(parts)} feeder meters"
     known = [part["value"] for part in parts if part["value"] is not None]
     if parts and len(known) == len(parts):
@@ -57,7 +61,7 @@ def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int) -> Power:
     best = next((part for part in (main, feeders) if part["value"] is not None), miners)
     gap_pct = None
     # The main meter is net of generation on site: only demand can be held against the miners' own figures.
-    demand_w = generation_at(state, site, now_ms, METER_FRESH_S).demand_w(main["value"])
+    demand_w = generation_at(state, site, now_ms, fresh_s).demand_w(main["value"])
     if demand_w and miners["value"]:
         gap_pct = 100.0 * (demand_w - miners["value"]) / demand_w
     return {"best": best, "main": main, "feeders": feeders, "miners": miners, "gap_pct": gap_pct}
@@ -105,13 +109,14 @@ def limit_lines(limits: list[Limit], now_ms: int) -> list[LimitLine]:
 
 
 def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
-    """The rule that holds the site where it is, in words."""
+    """The rule that holds the site where it is, in words; of an observing site the rule that a commanding hub would follow."""
+    lead = f"{WHY}; a hub that commands would follow " if site.config.observe_only else ""
     tick: Mapping[str, Any] = site.tick or {}
     cap = cap_at([one for one in limits if one.priority > 0], site.key, now_ms)
     if cap is not None:
-        text = f"{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
+        text = f"{lead}{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
-    reason = str(tick.get("reason") or "no control step has been taken yet")
+    reason = f"{lead}{tick['reason']}" if tick.get("reason") else "no control step has been taken yet"
     for held, count, devices in tick.get("held_back", ()):
         names = ", ".join(device.rpartition("/")[2] for device in devices) + (" ..." if count > len(devices) else "")
         reason += f"; {count} held back ({names}): {held}"
@@ -201,6 +206,9 @@ def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
     up_s = np.array([one.ramp_up_s for one in envelopes])[group] if envelopes else np.zeros(0)
     aged_s = (fleet.now_ms - since_ms) / 1000.0
     asleep = fleet.mode < 0
+    rests_s = np.maximum(roster.min_off_s[group] - aged_s, 0.0)
+    # Rested and yet not to be woken: its starts of the day are spent, so that it waits for the next one.
+    rests_s = np.where(fleet.may_wake | (rests_s > 0), rests_s, (DAY_MS - fleet.now_ms % DAY_MS) / 1000.0)
     return Units(
         power_w=fleet.power_w * site.overhead_factor,
         low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),
@@ -208,7 +216,7 @@ def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
         down_s=down_s,
         up_s=up_s,
         locked_down_s=np.where(asleep, 0.0, np.maximum(roster.min_on_s[group] - aged_s, 0.0)),
-        locked_up_s=np.where(asleep, np.maximum(roster.min_off_s[group] - aged_s, 0.0), 0.0),
+        locked_up_s=np.where(asleep, rests_s, 0.0),
         known=fleet.fresh,
         commandable=fleet.can_command,
         faulty=np.array([STATE_NAMES[code] == State.FAULT for code in fleet.state.tolist()], dtype=np.bool_),

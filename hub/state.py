@@ -243,6 +243,8 @@ class HubState:
             self.buttons.apply(kind, event.site, body, event.at_ms)
         elif kind == "clock.stepped":
             self.snapshot.clock_stepped(float(body["seconds"]))
+        elif kind == "hub.started":
+            self.book.restarted()
         elif kind in ("report.made", "payout.posted"):
             if kind == "report.made":
                 self.reports.append(event)
@@ -281,6 +283,7 @@ class HubState:
         elif kind == "tick.decided":
             site.tick = body
             site.standing.restored(body.get("restored", ()))
+            self.book.stepped(site.key, int(body["tick_ms"]), observing="shadow" in body)
             self._learn_overhead(site, body)
             site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):

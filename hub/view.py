@@ -6,29 +6,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hub.api.view as shape
-from grid.availability import Availability, available
 from grid.dispatch import Authority, Happening
-from grid.limit import Limit, cap_at
+from grid.limit import cap_at
 from grid.order import read_change, read_order
+from grid.order_entry import Entry
 from grid.tariff import Tariff
 from hub import sight
 from hub.bars import bar as barred
 from hub.campaigns import ACTS, proposed, refusal
-from hub.chart import binned, steps
-from hub.decide import drawn_w, fleet_at, limits_at
+from hub.chart import power_chart
+from hub.decide import Pace, fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
+from hub.flexibility import available_at
 from hub.holds import HoldBook
 from hub.learnt import envelope_json, learnt_lines, usual_json
 from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.missing import missing, restores
+from hub.observe_only import FIELD, WHY, marked
 from hub.place_desk import PlaceDesk
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
 from hub.provisions import Provisions
 from hub.runtime import Hub, site_of
 from hub.state import SiteState
-from hub.trace import Trace
 from kernel.curve import known
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
@@ -41,7 +42,6 @@ Reports = Callable[[str], list[shape.ReportLine]]
 ReportFile = Callable[[str, str], tuple[str, bytes]]
 LedgerLook = Callable[[], shape.Ledger]
 
-WIRE_S = 2.0
 _CODE = {name: code for code, name in enumerate(shape.STATE_CODES)}
 
 
@@ -99,6 +99,7 @@ class LiveView:
                 "zone": site.config.zone,
                 "currency": currency,
                 "capacity_w": site.config.import_cap_w,
+                "observe_only": site.config.observe_only,
             }
             for site in self._hub.rooms.state.sites.values()
         ]
@@ -107,14 +108,16 @@ class LiveView:
         here, now_ms, state = self._site(site), self._now(), self._hub.rooms.state
         fleet, limits = self._fleet(here, now_ms), limits_at(state, here, now_ms)
         cap = cap_at(limits, here.key, now_ms)
-        up = self._available(here, fleet, now_ms)
+        free = available_at(state, here, fleet, now_ms, self._hub.rooms.config)
+        why = WHY if here.config.observe_only else ""
         heard = int(fleet.fresh.sum())
         hashrate = float(fleet.hashrate_hs.sum()) if heard else None
         return {
             "as_of_ms": now_ms,
             "position": state.position,
             "site": site,
-            "power": sight.power(state, here, fleet, now_ms),
+            "observe_only": here.config.observe_only,
+            "power": sight.power(state, here, fleet, now_ms, Pace.of(self._hub.rooms.config).meter_fresh_s),
             "hashrate_hs": sight.measure(hashrate, f"sum of {heard} miners heard"),
             "cap_w": cap.power_w if cap else None,
             "limits": sight.limit_lines(limits, now_ms),
@@ -128,8 +131,8 @@ class LiveView:
             "price": self._curve_now(MARKET, now_ms),
             "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
             "breakeven_price": self._breakeven(fleet, now_ms),
-            "available_down_w": sight.measure(up.down_w, "fleet"),
-            "available_up_w": sight.measure(up.up_w, "fleet"),
+            "available_down_w": sight.measure(free.down_w, "fleet", None, why),
+            "available_up_w": sight.measure(free.up_w, "fleet", None, why or "; ".join(free.up_limited_by)),
         }
 
     def _curve_now(self, name: str, now_ms: int, scale: float = 1.0) -> shape.Measure:
@@ -171,6 +174,7 @@ class LiveView:
         states = [_CODE[sight.STATE_NAMES[code]] for code in fleet.state.tolist()]
         return {
             "as_of_ms": now_ms,
+            "observe_only": here.config.observe_only,
             "layout": f"{len(devices)}-{hash((devices, *racks)) & 0xFFFFFFFF:08x}",
             "devices": [device.rpartition("/")[2] for device in devices],
             "racks": racks,
@@ -212,6 +216,7 @@ class LiveView:
         words = (barred(self._hub.rooms.state, here, key), why or str(values.get("error_text") or ""))
         return {
             "device": device,
+            FIELD: here.config.observe_only,
             **{name: getattr(miner, name) for name in ("model", "rack", "position", "feeder", "owner")},
             "state": state,
             "mode": values.get("mode"),
@@ -224,47 +229,11 @@ class LiveView:
         }
 
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> shape.Series:
-        here, state = self._site(site), self._hub.rooms.state
-        trace = state.traces.get(here.main or "") or Trace(1)
-        at_ms, mean, low, high = binned(*trace.between(start_ms, end_ms), start_ms, end_ms, width)
-        schedule = here.schedule
-        plan = (
-            steps(schedule.edges_ms[:-1], schedule.edges_ms[1:], schedule.power_w, start_ms, end_ms)
-            if schedule
-            else ([], [])
-        )
-        curve = known(state.all_curves(), MARKET, self._now())
-        price = steps(curve.starts_ms, curve.ends_ms, curve.values, start_ms, end_ms) if curve else ([], [])
-        limit_at = sorted({start_ms, *self._edges(here, start_ms, end_ms)})
-        limits = [*here.standing_limits(), *self._past_limits(here)]
-        limit_w = [cap.power_w if (cap := cap_at(limits, here.key, at)) else None for at in limit_at]
-        return {
-            "start_ms": start_ms,
-            "end_ms": end_ms,
-            "power_at_ms": at_ms,
-            "power_w": mean,
-            "power_low_w": low,
-            "power_high_w": high,
-            "plan_at_ms": plan[0],
-            "plan_w": plan[1],
-            "price_at_ms": price[0],
-            "price_per_mwh": price[1],
-            "limit_at_ms": limit_at,
-            "limit_w": limit_w,
-        }
-
-    def _past_limits(self, site: SiteState) -> list[Limit]:
-        """Orders as limits, the ended ones too: the chart shows what held."""
-        held = [one for one in self._hub.rooms.state.book.entries() if one.accepted_ms and one.order.scope == site.key]
-        return [Limit(site.key, e.order.power_w, e.order.span, e.priority, e.order.reference, "") for e in held]
-
-    def _edges(self, site: SiteState, start_ms: int, end_ms: int) -> list[int]:
-        spans = [limit.span for limit in self._past_limits(site)]
-        return [at for span in spans for at in (span.start_ms, span.end_ms) if start_ms < at < end_ms]
+        return power_chart(self._hub.rooms.state, self._site(site), start_ms, end_ms, width, self._now())
 
     def plan(self, site: str) -> dict[str, Any] | None:
-        held = self._site(site).plan
-        return dict(held) if held is not None else None
+        here = self._site(site)
+        return marked(here.config, here.plan) if here.plan is not None else None
 
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
         return [ticket.to_json() for ticket in self._site(site).tickets.tickets(closed=closed)]
@@ -285,7 +254,8 @@ class LiveView:
         return learnt_lines(here.lessons.told, here.assumed)
 
     def shadow(self, site: str) -> dict[str, Any]:
-        return self._site(site).shadow.to_json(self._hub.rooms.config.prices.currency)
+        here = self._site(site)
+        return marked(here.config, here.shadow.to_json(self._hub.rooms.config.prices.currency))
 
     async def explain(self, site: str) -> dict[str, Any]:
         rooms = self._hub.rooms
@@ -311,7 +281,7 @@ class LiveView:
         key = self._site(site).key
         since_ms = self._now() - 7 * 86_400_000
         return [
-            order_line(entry)
+            self._order_line(entry)
             for entry in self._hub.rooms.state.book.entries()
             if site_of(entry.order.scope) == key and (entry.ended_ms is None or entry.ended_ms >= since_ms)
         ]
@@ -330,15 +300,9 @@ class LiveView:
 
     def availability(self, site: str) -> dict[str, Any]:
         here, now_ms = self._site(site), self._now()
-        return self._available(here, self._fleet(here, now_ms), now_ms).to_json()
-
-    def _available(self, site: SiteState, fleet: Fleet, now_ms: int) -> Availability:
-        config, cap = self._hub.rooms.config, cap_at(limits_at(self._hub.rooms.state, site, now_ms), site.key, now_ms)
-        since_ms = site.standing.asked(now_ms).since_ms
-        room_w = float("inf") if cap is None else cap.power_w - drawn_w(self._hub.rooms.state, site, fleet)
-        notice_s = config.control.tick_s / 2 + WIRE_S
-        rate = site.config.inrush_w_per_s
-        return available(sight.units_of(fleet, since_ms, site), now_ms, notice_s=notice_s, room_w=room_w, rate=rate)
+        rooms = self._hub.rooms
+        found = available_at(rooms.state, here, self._fleet(here, now_ms), now_ms, rooms.config)
+        return marked(here.config, found.to_json())
 
     def ledger(self) -> shape.Ledger:
         return self._ledger()
@@ -362,6 +326,10 @@ class LiveView:
             Figure("polls_ok", float(counts.ok), "Polls that were answered.", counter=True),
             Figure("polls_failed", float(counts.failed), "Polls that were not.", counter=True),
             Figure("control_ticks", float(self._hub.ticks), "Control steps taken.", counter=True),
+            *(
+                Figure(FIELD, float(site.config.observe_only), "1: the site only observes.", labels={"site": key})
+                for key, site in rooms.state.sites.items()
+            ),
         ]
         return exposition(rooms.state.snapshot, self._now(), figures)
 
@@ -416,7 +384,11 @@ class LiveView:
         entry = book.get(order_id)
         if entry is None:
             raise shape.NotThere(f"no order {order_id}")
-        return order_line(entry)
+        return self._order_line(entry)
+
+    def _order_line(self, entry: Entry) -> shape.OrderLine:
+        site = self._hub.rooms.state.sites.get(site_of(entry.order.scope))
+        return order_line(entry, None if site is None else site.config.observe_only)
 
     def _scope(self, order_id: str) -> str:
         entry = self._hub.rooms.state.book.get(order_id)

@@ -40,7 +40,7 @@ def create_app(
     app.state.guard = Guard(access, Audit(view.record), clock)
     app.state.holding = asyncio.Lock()
     app.state.streams = Streams(view, page.Renderer(), pace_s)
-    app.state.sites = lambda: {info["site"] for info in view.sites()}
+    app.state.sites = lambda: {info["site"]: info["observe_only"] for info in view.sites()}
 
     @app.exception_handler(ConfigError)
     async def unreadable(_request: Request, error: ConfigError) -> JSONResponse:

@@ -28,6 +28,8 @@ from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.plan import Schedule
 from scheduling.wish import wish
 
+MARGIN = 0.005
+"""Share kept clear below a hard cap: set-points aim below it, and no more is offered."""
 SHORT_S = 3_600.0
 """A limit that ends sooner is met by modes before any unit is switched: no start has to be paid for."""
 
@@ -55,7 +57,7 @@ class Terms:
     site: str
     overhead: Overhead = Overhead()
     heat_w: float = 0.0
-    margin: float = 0.005
+    margin: float = MARGIN
     deadband: float = 0.01
     generation_w: float = 0.0
 

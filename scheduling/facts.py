@@ -75,9 +75,11 @@ def problem_of(
     *,
     peak_so_far_w: float = 0.0,
     meter_w: float | None = None,
+    feeder_meter_w: Mapping[str, float] | None = None,
 ) -> Problem:
     """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power
-    at the meter now (None: the miners' settled power less the generation forecast).
+    at the meter now (None: the miners' settled power less the generation forecast), `feeder_meter_w` a feeder's by its name,
+    as far as fresh meters show them.
 
     Raises ConfigError naming the curve that is missing or in another unit.
     """
@@ -135,6 +137,9 @@ def problem_of(
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
     settled_w = float(fleet.settled_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
     stuck_beside_w = float(beside_w[on & ~ours].sum())
+    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
+    unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
+    feeder_unseen_w = _unseen_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
     if bool(beside_w.any()):
         facts["loads"] = f"{beside_w.sum():.0f} W of pumps and fans, counted with the miners that they serve"
     has_demand = any(component.kind is Kind.DEMAND for component in tariff.components)
@@ -162,10 +167,20 @@ def problem_of(
         battery=numbers.battery,
         reserve_down=None if numbers.reserve_down is None else numbers.reserve_down.on(slots),
         reserve_up=None if numbers.reserve_up is None else numbers.reserve_up.on(slots),
+        unseen_w=unseen_w,
+        feeder_unseen_w=feeder_unseen_w,
     )
     return Problem(
         slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts, tuple(feeder_orders)
     )
+
+
+def _unseen_by_feeder_w(fleet: Fleet, overhead: Overhead, meters_w: Mapping[str, float]) -> Floats:
+    """What feeders' meters show above their miners, W at the site's meter, shape [feeder of the roster]; 0 without a meter."""
+    known_w = fleet.feeder_power_w() * overhead.feeder_factor
+    shown_w = [meters_w.get(name, 0.0) for name in fleet.roster.feeder_names]
+    found: Floats = np.maximum(np.array(shown_w) - known_w, 0.0) * overhead.site_factor / overhead.feeder_factor
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scheduling.certified import certified
+from scheduling.control import MARGIN
 from scheduling.ladder import ladders
 from scheduling.plan import Plan
 from scheduling.problem import Floats, Problem
@@ -25,8 +26,12 @@ class Availability:
     why_not_more: tuple[str, ...]
 
 
-def availability(plan: Plan) -> Availability:
-    """What the plan leaves free in each slot. Units bound by minimum times neither stop nor start."""
+def availability(plan: Plan, blind: str = "") -> Availability:
+    """What the plan leaves free in each slot. Units bound by minimum times neither stop nor start.
+
+    Up keeps the control step's margin below each cap, and leaves room for what meters show and nothing explains; in the
+    running slot also for what the meter shows now. `blind`: why nothing is raised now, so that the running slot offers no up.
+    """
     problem, groups = plan.problem, plan.problem.groups
     step, on, slots_n = problem.step_w(), plan.on(), len(problem.slots)
     drawn = np.einsum("gm,gmt->gt", step, plan.counts.astype(np.float64))
@@ -41,16 +46,23 @@ def availability(plan: Plan) -> Availability:
         top[:, problem.site.mode_max == mode_max] = rungs.top_w[:, None]
     startable = np.maximum(groups.units[:, None] - on - bound_off, 0)
     could = (on + startable) * top
-    room = problem.feeder_room_w()
+    room = problem.feeder_room_w() * (1.0 - MARGIN)
+    if problem.site.feeder_unseen_w is not None:
+        room = room - problem.site.feeder_unseen_w[:, None]
     feeders = np.zeros(room.shape)
     np.add.at(feeders, groups.feeder, could)
     reachable = np.minimum(feeders, room).sum(axis=0)
     rise = np.maximum(reachable - drawn.sum(axis=0), 0.0)
-    left = np.maximum(problem.cap_w() - plan.power_w, 0.0)
+    cap_w = problem.cap_w() * (1.0 - MARGIN)
+    taken_w = plan.power_w + problem.site.unseen_w
+    taken_w[:1] = np.maximum(taken_w[:1], problem.site.power_now_w)
+    left = np.maximum(cap_w - taken_w, 0.0)
     up = np.minimum(rise, left)
+    if blind:
+        up[:1] = 0.0
     why = []
     for t in range(slots_n):
-        texts = []
+        texts = [blind] if blind and t == 0 else []
         if bound_on[:, t].sum():
             texts.append(f"{int(bound_on[:, t].sum())} units within their minimum on-time")
         if bound_off[:, t].sum():
@@ -61,6 +73,12 @@ def availability(plan: Plan) -> Availability:
             texts.append("full feeders")
         why.append(", ".join(texts) or "nothing")
     return Availability(np.maximum(down, 0.0), down_modes, up, tuple(why))
+
+
+def nothing(plan: Plan, why: str) -> Availability:
+    """The availability of a plan that nobody may be offered anything of, for a reason."""
+    none = np.zeros(len(plan.problem.slots))
+    return Availability(none, none, none, (why,) * len(none))
 
 
 def _bound(plan: Plan, *, on: bool) -> Floats:

@@ -124,7 +124,9 @@ class Site:
     slot 0; `energy_price_per_wh[t]` all-in, with the dated energy fee; `peak_price_per_w` for the highest site power of
     the month, of which `peak_so_far_w` is owed already; `coincident_price_per_w[t]`; `takes`; `generation_w[t]` on site,
     free, may be spilled; `heat_w[t]` least power that the miners must draw (heat duty, hydro loops that must not freeze);
-    `derate[t]` share of hashrate left by heat; `mode_max[t]` highest mode index allowed (hot hours).
+    `derate[t]` share of hashrate left by heat; `mode_max[t]` highest mode index allowed (hot hours). `unseen_w`, and
+    `feeder_unseen_w[f]` by feeder, is what fresh meters show above what all that is known draws now: it is planned with by
+    nothing, and no offer counts on its place.
     """
 
     import_cap_w: Floats
@@ -145,6 +147,8 @@ class Site:
     battery: Battery | None = None
     reserve_down: Reserve | None = None
     reserve_up: Reserve | None = None
+    unseen_w: float = 0.0
+    feeder_unseen_w: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

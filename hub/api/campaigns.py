@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 
 from hub.access import Principal
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of, texts_of, view_of
+from hub.api.routes import SITE, object_of, of_site, texts_of, view_of
 
 router = APIRouter(prefix="/api/v1")
 
@@ -54,7 +54,7 @@ async def propose(request: Request, site: str, by: Principal = Depends(Need("cam
     told = await view_of(request).propose_campaign(site, body, by.who, dry)
     detail = {"campaign": told["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
-    return told
+    return of_site(request, told)
 
 
 @router.post(SITE + "/campaigns/{campaign}/approve")
@@ -81,4 +81,4 @@ async def _answer(
     told = await view_of(request).answer_campaign(site, campaign, what, by.who, why)
     detail = {"campaign": campaign, "why": why}
     await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, told["state"], detail)
-    return told
+    return of_site(request, told)

@@ -89,8 +89,11 @@ class Need:
         guard: Guard = request.app.state.guard
         found = await guard.principal(request, self.permission)
         site = request.path_params.get("site")
-        if site is not None and site not in request.app.state.sites():
-            raise NotThere(f"no site {site!r}")
+        if site is not None:
+            observing: bool | None = request.app.state.sites().get(site)
+            if observing is None:
+                raise NotThere(f"no site {site!r}")
+            request.state.observe_only = observing  # The shell puts it into the answer's head, whatever the answer is.
         return found
 
 

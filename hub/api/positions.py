@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from hub.access import Principal
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of, texts_of
+from hub.api.routes import SITE, object_of, of_site, texts_of
 from hub.api.view import PlaceDesk
 
 router = APIRouter(prefix="/api/v1")
@@ -74,7 +74,7 @@ async def facts(
 @router.get(SITE + "/loads")
 async def loads(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """Pumps, fans, heaters, sockets and contactors as they are now, and the loops with what holds wakes back."""
-    return _places(request).around(site)
+    return of_site(request, _places(request).around(site))
 
 
 @router.post(SITE + "/facts", openapi_extra=FACTS_SCHEMA)
@@ -84,13 +84,13 @@ async def learn(request: Request, site: str, by: Principal = Depends(Need("miner
     told = await _places(request).learn(site, body, by.who)
     detail = {"facts": len(told["learnt"]), "source": body.get("source", ""), "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
-    return told
+    return of_site(request, told)
 
 
 @router.get(SITE + "/walk")
 async def walk(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """The walk under way, where the next press belongs, and the last IP-report buttons pressed."""
-    return _places(request).walk(site)
+    return of_site(request, _places(request).walk(site))
 
 
 @router.post(SITE + "/walk", status_code=201, openapi_extra=WALK_SCHEMA)
@@ -99,7 +99,7 @@ async def begin_walk(request: Request, site: str, by: Principal = Depends(Need("
     body = await object_of(request)
     told = await _places(request).begin_walk(site, body, by.who)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk begun", {"slots": told["walk"]["slots"]})
-    return told
+    return of_site(request, told)
 
 
 @router.post(SITE + "/walk/end")
@@ -113,7 +113,7 @@ async def end_walk(request: Request, site: str, by: Principal = Depends(Need("mi
     outcome = "walk ended" if told["ended"] else "walk goes on"
     detail = {"facts": len(told["learnt"]), "faults": len(told["faults"]), "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, outcome, detail)
-    return told
+    return of_site(request, told)
 
 
 @router.post(SITE + "/walk/cancel")
@@ -121,13 +121,13 @@ async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need(
     """Forget what was pressed."""
     told = await _places(request).cancel_walk(site, by.who)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
-    return told
+    return of_site(request, told)
 
 
 @router.get(SITE + "/pulses")
 async def pulses(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """The racks under proof, the newest word of the meters on each, and every mismatch with the register."""
-    return _places(request).pulses(site)
+    return of_site(request, _places(request).pulses(site))
 
 
 @router.post(SITE + "/pulses", status_code=201, openapi_extra=PROOF_SCHEMA)
@@ -136,7 +136,7 @@ async def prove(request: Request, site: str, by: Principal = Depends(Need("miner
     body = await object_of(request)
     told = await _places(request).prove(site, body, by.who)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "begun", {"racks": body.get("racks")})
-    return told
+    return of_site(request, told)
 
 
 @router.post(SITE + "/pulses/stop")
@@ -146,7 +146,7 @@ async def stop(request: Request, site: str, by: Principal = Depends(Need("miner:
     (why,) = texts_of(body, "why") if "why" in body else ("",)
     told = await _places(request).stop_proof(site, by.who, why)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "stopped", {"why": why})
-    return told
+    return of_site(request, told)
 
 
 @router.post(SITE + "/pulses/apply")
@@ -156,4 +156,4 @@ async def apply(request: Request, site: str, by: Principal = Depends(Need("miner
     told = await _places(request).apply_pulses(site, by.who, body.get("dry_run") is True)
     detail = {"facts": len(told["learnt"]), "source": "rack pulse", "dry_run": told["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
-    return told
+    return of_site(request, told)

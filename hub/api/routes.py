@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -26,6 +27,7 @@ from hub.api.view import (
     SiteInfo,
     Status,
 )
+from hub.observe_only import FIELD
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
 from telemetry.exposition import CONTENT_TYPE
@@ -106,6 +108,11 @@ def view_of(request: Request) -> HubView:
     """The hub that the application was made for."""
     view: HubView = request.app.state.view
     return view
+
+
+def of_site(request: Request, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer about the request's site with the field that says whether the site only observes."""
+    return {**answer, FIELD: request.state.observe_only}
 
 
 def _key_of(view: HubView, site: str) -> str:
@@ -196,7 +203,7 @@ async def release(
     told = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
     await view.record("owner.changed", told, site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
-    return told
+    return of_site(request, told)
 
 
 @router.get(SITE + "/series")

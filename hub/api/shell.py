@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Around every answer: known hosts only (a browser may be lured to loopback), bounded bodies, strict headers."""
+"""Around every answer: known hosts only (a browser may be lured to loopback), bounded bodies, strict headers.
+
+An answer about one site, list or object, names in its head whether the site only observes (`hub.observe_only.HEADER`).
+"""
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+
+from hub.observe_only import FIELD, HEADER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -47,6 +52,7 @@ class Shell:
             return
 
         heard = 0
+        known: dict[str, Any] = scope.setdefault("state", {})
 
         async def bounded() -> Message:
             nonlocal heard
@@ -63,6 +69,8 @@ class Shell:
                 headers += [pair for pair in HEADERS if pair[0] not in names]
                 if b"cache-control" not in names:
                     headers.append((b"cache-control", b"no-store"))
+                if FIELD in known:
+                    headers.append((HEADER.lower().encode(), b"true" if known[FIELD] else b"false"))
                 message["headers"] = headers
             await send(message)
 

@@ -139,6 +139,7 @@ def _now(status: Status, plan: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "as_of_ms": status["as_of_ms"],
         "position": status["position"],
+        "observe_only": status["observe_only"],
         "power_w": status["power"]["main"]["value"],
         "cap_w": status["cap_w"],
         "mark": f"{plan['id'] if plan else ''} {status['cap_w']}",

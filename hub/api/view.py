@@ -23,6 +23,7 @@ class SiteInfo(TypedDict):
     zone: str
     currency: str
     capacity_w: float
+    observe_only: bool
 
 
 class Measure(TypedDict):
@@ -97,11 +98,15 @@ class Why(TypedDict):
 
 
 class Status(TypedDict):
-    """The site at one instant. `position` is the journal position all of it was read at: one snapshot, one number."""
+    """The site at one instant. `position` is the journal position all of it was read at: one snapshot, one number.
+
+    `observe_only`: nothing is commanded there (`hub.observe_only`); the same field stands in every answer about a site.
+    """
 
     as_of_ms: int
     position: int
     site: str
+    observe_only: bool
     power: Power
     hashrate_hs: Measure
     cap_w: float | None
@@ -124,6 +129,7 @@ class Fleet(TypedDict):
     """
 
     as_of_ms: int
+    observe_only: bool
     layout: str
     devices: list[str]
     racks: list[str]
@@ -156,6 +162,7 @@ class Series(TypedDict):
 
     start_ms: int
     end_ms: int
+    observe_only: bool
     power_at_ms: list[int]
     power_w: list[float | None]
     power_low_w: list[float | None]
@@ -169,7 +176,7 @@ class Series(TypedDict):
 
 
 class OrderLine(TypedDict):
-    """One dispatcher's order and where it is in its life (`grid.dispatch.Phase`)."""
+    """One dispatcher's order and where it is in its life (`grid.order_entry.Phase`). `observe_only` None: of no site."""
 
     id: str
     scope: str
@@ -191,6 +198,7 @@ class OrderLine(TypedDict):
     over_s: float | None
     coverage: float | None
     notes: list[str]
+    observe_only: bool | None
 
 
 class ReceiptLine(TypedDict):

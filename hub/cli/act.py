@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.output import put_json, put_table
+from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
     from kernel.errors import Fault
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
     import httpx
 
+    from hub.observe_only import FIELD, HEADER
     from kernel.errors import ConfigError, Fault
 
     try:
@@ -45,6 +46,8 @@ def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigError([Fault(url, f"does not answer: {error}", "Is the hub running? Give --url")]) from None
+    if answer.headers.get(HEADER) == "true":
+        say(f"this site only observes ({FIELD}): nothing is commanded there")
     if answer.status_code in (200, 201, 409):
         return answer.json()
     raise ConfigError(_faults(url, path, answer))
@@ -143,6 +146,7 @@ def availability(site: Site, key: Key = "", url: Url = HERE, json: Json = False)
         put_json(found)
         return
     rows = [_dated(name, value) for name, value in found.items() if not isinstance(value, list)]
+    rows += [("up limited by", reason) for reason in found["up_limited_by"]]
     put_table("Availability", ("what", "value"), rows)
     put_table(
         "Left out", ("reason", "units", "W"), [(e["reason"], e["units"], e["power_w"]) for e in found["excluded"]]

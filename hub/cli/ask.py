@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hub.cli import field, inventories, learnt, places, plans, pulses, tickets, walks
-from hub.cli.folder import last_ms, opened
+from hub.cli.folder import last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
@@ -66,6 +66,7 @@ def miners_list(
         raise ConfigError([Fault(f"--state {state}", "is none", f"Write one of: {', '.join(STATE_NAMES)}")])
     config, journal, known = opened(folder)
     now_ms = journal.position() and last_ms(journal)
+    say_observing(known.sites.values())
     rows: list[dict[str, Any]] = []
     for site in known.sites.values():
         fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
@@ -81,6 +82,7 @@ def miners_list(
                         "feeder": site.roster.feeder_names[int(site.roster.feeder[unit])],
                         "owner": site.register.miners[unit].owner,
                         "state": name,
+                        "observe_only": site.config.observe_only,
                         "mode": envelope.names[mode] if fresh and mode >= 0 else None,
                         "power_w": float(fleet.power_w[unit]) if fresh else None,
                         "counted_w": float(fleet.power_w[unit]),
@@ -114,6 +116,7 @@ def miners_show(
     """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
     from hub.bars import place_line
     from hub.learnt import envelope_json, usual_json
+    from hub.observe_only import marked
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
     from kernel.reading import Missing
@@ -134,8 +137,10 @@ def miners_show(
     can = envelope_json(site.envelope(key))
     usual = usual_json(site.usual, site.roster.index[key], found)
     place, at = place_line(state, site, key), None if found is None else iso(found.at_ms)
+    say_observing([site])
     if json:
-        put_json({"device": key, "at": at, "place": place, "values": values, "can": can, "usual": usual})
+        answer = {"device": key, "at": at, "place": place, "values": values, "can": can, "usual": usual}
+        put_json(marked(site.config, answer))
         return
     put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
     plain = [(name, _worded(name, value)) for name, value in values.items() if not _listed(value)]

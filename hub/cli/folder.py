@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hub's folder as the commands read it, beside a running hub or without one."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hub.cli.output import say
+
+if TYPE_CHECKING:
+    from hub.state import SiteState
 
 
 def opened(folder: Path):  # type: ignore[no-untyped-def]
@@ -19,6 +25,15 @@ def last_ms(journal: Any) -> int:
     """The instant of the newest thing in the journal: what 'now' means to a reader of a folder."""
     last = [reading.at_ms for kind in ("miner", "meter") for reading in journal.last(kind)]
     return max(last, default=0)
+
+
+def say_observing(sites: "Iterable[SiteState]") -> None:
+    """A remark for each site that only observes, beside what is shown of it."""
+    from hub.observe_only import FIELD, no_commands
+
+    for site in sites:
+        if site.config.observe_only:
+            say(f"{no_commands(site.config)} ({FIELD}): nothing is commanded there")
 
 
 def table_text(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from hub.cli.folder import last_ms, opened
+from hub.cli.folder import last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
@@ -54,16 +54,19 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
     tariff = tariff_of(config)
     if found is None or tariff is None:
         raise ConfigError([Fault("plan", "no such site, or no tariff", "See hub.toml")])
+    say_observing([found])
     return config, state, found, tariff, last_ms(journal)
 
 
 def show(folder: Folder, json: Json = False) -> None:
     """The newest plan of each site: power, price and the binding reason of each slot, and what it is worth."""
     from hub.console.words import worth
+    from hub.observe_only import marked
     from kernel.clock import iso
 
     _, _, state = opened(folder)
-    plans = {site.key: dict(site.plan) for site in state.sites.values() if site.plan is not None}
+    say_observing(state.sites.values())
+    plans = {site.key: marked(site.config, site.plan) for site in state.sites.values() if site.plan is not None}
     if json:
         put_json({"plans": plans})
         return
@@ -152,15 +155,17 @@ def offers(
 
 def shadow(folder: Folder, site: SiteName = None, json: Json = False) -> None:
     """What commanding would have been worth at a site that only observes, by day: energy not bought less hashes not done."""
+    from hub.observe_only import marked
     from kernel.errors import ConfigError, Fault
 
     config, _, state = opened(folder)
     found = next((one for one in state.sites.values() if site in (None, one.config.name)), None)
     if found is None:
         raise ConfigError([Fault("plan shadow", f"no site {site!r}", "See hub.toml")])
+    say_observing([found])
     answer = found.shadow.to_json(config.prices.currency)
     if json:
-        put_json({"site": found.key, **answer})
+        put_json(marked(found.config, {"site": found.key, **answer}))
         return
     places = {
         "hours": 1,

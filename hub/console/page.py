@@ -45,6 +45,7 @@ def _racks(view: HubView, site: str, _status: Status) -> dict[str, Any]:
 PLAN_SLOTS = 16
 
 PIECES: Mapping[str, tuple[str, Facts]] = {
+    "observe": ("site:read", _nothing),
     "why": ("site:read", _nothing),
     "tiles": ("site:read", _nothing),
     "limits": ("site:read", _nothing),

@@ -10,6 +10,7 @@ import structlog
 from grid.dispatch import OrderBook
 from hub.config import CONFIGS, Config, Site
 from hub.energy import EnergyBook
+from hub.observe_only import no_orders
 from hub.state import HubState, SiteState, meters_of, places_of
 from hub.tending import around
 from hub.wiring.checkpoint import FILE_NAME, resumed
@@ -106,7 +107,9 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
     rules = alarm_rules(max((site.pace for site in config.sites), default=1.0))
-    return HubState(sites, OrderBook(capacity), Snapshot(), AlarmBook(rules, standing_places(sites)))
+    observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
+    book = OrderBook(capacity, observing=observing)
+    return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))
 
 
 def passports_of(config: Config) -> dict[str, Passport]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.availability import STEPS_S, Units, available
+from grid.availability import STEPS_S, Headroom, Units, available
 from grid.compliance import Outcome, Samples, Terms, judge
 from grid.order import read_order
 from kernel.clock import from_iso
@@ -61,6 +61,20 @@ def test_each_narrowing_has_its_own_response_time() -> None:
     assert judge(ORDER, samples([0.9e6] * 60 + [1.9e6] * 61), TERMS, END_MS, raised).outcome is Outcome.COMPLIED
 
 
+def test_what_the_meter_shows_while_the_site_only_observes_is_not_counted() -> None:
+    above = samples([2e6] * 121)
+    assert judge(ORDER, above, TERMS, END_MS).outcome is Outcome.BREACHED
+    never = judge(ORDER, above, TERMS, END_MS, observed_ms=NOW_MS + 500)
+    assert (
+        never.outcome is Outcome.NOT_COUNTED and never.judged_until_ms == NOW_MS + 500 and "only observed" in never.why
+    )
+    obeyed = samples([0.9e6] * 60 + [2e6] * 61)
+    kept = judge(ORDER, obeyed, TERMS, END_MS, observed_ms=NOW_MS + 300_000)
+    assert kept.outcome is Outcome.COMPLIED and kept.over_s == 0 and kept.judged_until_ms == NOW_MS + 300_000
+    late = judge(ORDER, above, TERMS, END_MS, observed_ms=NOW_MS + 90_000)
+    assert late.outcome is Outcome.BREACHED and late.over_s == 30.0, "what was commanded counts"
+
+
 @given(st.lists(st.floats(0, 3e6), min_size=1, max_size=130), st.integers(0, 700))
 def test_a_verdict_is_never_better_than_the_meter(powers: list[float], now_s: int) -> None:
     found = judge(ORDER, samples(powers), TERMS, NOW_MS + 1000 * now_s)
@@ -98,7 +112,8 @@ def test_available_by_hand() -> None:
     assert [(e.reason, e.units) for e in found.excluded] == [("unknown: no fresh answer", 2), ("faulty", 1)]
     assert found.down_in_w[STEPS_S.index(10.0)] == 0 and found.down_in_w[STEPS_S.index(30.0)] == 6 * 3380
     assert found.down_s == 30 and found.ramp_down_w_per_s == pytest.approx(6 * 3380 / 20)
-    tight = available(units(10), NOW_MS, notice_s=10, room_w=500.0, rate=1.0)
+    tight = available(units(10), NOW_MS, notice_s=10, headroom=Headroom.of_site(10, 500.0, "cap"), rate=1.0)
+    assert tight.up_limited_by == ("cap",) and found.up_limited_by == ()
     assert tight.up_w == 500 and tight.up_in_w[-1] == 500 and tight.up_in_w[1] == pytest.approx(20)
     none = available(units(0), NOW_MS, notice_s=10)
     assert none.down_w == none.up_w == none.down_s == 0

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from grid.dispatch import LIVE, OVER, Authority, Happening, OrderBook, Phase
+from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Priority, cap_at
 from grid.order import Change, read_change, read_order
+from grid.order_entry import LIVE, OVER, Phase
 from grid.signature import sign
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError
@@ -224,6 +225,73 @@ def test_change_at_every_phase_and_its_refusals() -> None:
     desk.say(desk.book.change(order, Change(0.1e6, None, None), KEGOC, NOW_MS + 5), NOW_MS + 5)
     assert desk.book.limits(NOW_MS + 5) == []
     assert desk.book.end(order, KEGOC, "", NOW_MS + 6) == []
+
+
+WHY = "alma only observes"
+
+
+def observing_book(desk: Desk) -> OrderBook:
+    """The journal's book as a hub folds it that only observes at the site."""
+    book = OrderBook({SITE: 3e6, f"{SITE}/feeder-1": 1e6}, observing={SITE: WHY})
+    for event in desk.journal:
+        book.apply(event)
+    return book
+
+
+def test_a_site_that_only_observes_takes_no_order_and_no_change_and_ends_what_is_live() -> None:
+    desk = Desk()
+    acting, later = desk.order(ask(reference="D-1")), desk.order(ask(start_ms=NOW_MS + 10 * MIN_MS, reference="D-2"))
+    desk.tick(NOW_MS, 0.9e6)
+    desk.book = observing_book(desk)
+    for scope in (SITE, f"{SITE}/feeder-1"):
+        refused = desk.order(ask(scope=scope))
+        assert desk.phase(refused) is Phase.REFUSED and desk.why(refused) == WHY
+    stranger = desk.order(ask(power_w=2e6), Authority("stranger", ("h1/other",)))
+    assert "may not give orders" in desk.why(stranger), "who may not ask is not told what the site does"
+    desk.say(desk.book.change(acting, Change(0.5e6, None, None), KEGOC, NOW_MS + 1), NOW_MS + 1)
+    entry = desk.book.get(acting)
+    assert entry and entry.order.power_w == 1e6 and WHY in entry.notes[-1]
+    assert desk.order(ask(start_ms=NOW_MS + 10 * MIN_MS, reference="D-2"), now_ms=NOW_MS + 2) == later
+    assert desk.phase(later) is Phase.CANCELLED, "the same order again is not answered as one that stands"
+    desk.tick(NOW_MS + 1000, 2.5e6)
+    assert desk.phase(acting) is Phase.RELEASED and WHY in desk.why(acting)
+    entry = desk.book.get(acting)
+    assert entry and entry.order.span.end_ms == NOW_MS + 1000 and entry.observed_ms is None
+    assert desk.book.live() == [] and desk.book.limits(NOW_MS) == []
+    again = desk.order(ask(reference="D-1"), now_ms=NOW_MS + 2000)
+    assert again == acting and desk.phase(again) is Phase.RELEASED
+
+
+def test_a_live_order_of_an_observing_site_can_be_ended_by_who_gave_it() -> None:
+    desk = Desk()
+    order = desk.order(ask())
+    desk.book = observing_book(desk)
+    desk.say(desk.book.end(order, KEGOC, "all clear", NOW_MS + 1), NOW_MS + 1)
+    assert desk.phase(order) is Phase.RELEASED and "all clear" in desk.why(order)
+
+
+def test_an_order_that_was_live_while_its_site_observed_is_ended_before_it_is_carried_out() -> None:
+    desk = Desk()
+    first = desk.order(ask(reference="D-1"))
+    desk.book.stepped(SITE, NOW_MS + 500, observing=True)
+    second = desk.order(ask(scope=f"{SITE}/feeder-1", reference="D-2"), now_ms=NOW_MS + 700)
+    desk.book.restarted()
+    third = desk.order(ask(reference="D-3"), now_ms=NOW_MS + 1000)
+    marks = [entry.observed_ms if (entry := desk.book.get(one)) else None for one in (first, second, third)]
+    assert marks == [NOW_MS + 500, NOW_MS + 700, None], "what came since the start is a commanding hub's"
+    desk.tick(NOW_MS + 1100)
+    assert [desk.phase(one) for one in (first, second, third)] == [Phase.RELEASED, Phase.RELEASED, Phase.ACTING]
+    assert "not carried out later" in desk.why(first)
+
+
+def test_an_order_that_a_commanding_step_took_up_since_is_left_alone() -> None:
+    desk = Desk()
+    order = desk.order(ask())
+    desk.book.stepped(SITE, NOW_MS + 500, observing=True)
+    desk.book.stepped(SITE, NOW_MS + 1000, observing=False)
+    desk.book.restarted()
+    desk.tick(NOW_MS + 1100)
+    assert desk.phase(order) is Phase.ACTING
 
 
 def test_all_faults_of_a_body_come_at_once() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grid.availability import Units, available
+from grid.availability import Headroom, Units, available
 from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
@@ -94,7 +94,7 @@ class FakePlaces:
 
 
 class FakeView:
-    """`faults` holds any of: price, meter, broker, miners, pool, ledger."""
+    """`faults` holds any of: price, meter, broker, miners, pool, ledger, observing."""
 
     def __init__(self, clock: Clock, miners: int = 1000, faults: frozenset[str] = frozenset()) -> None:
         self.clock, self.faults = clock, faults
@@ -121,9 +121,11 @@ class FakeView:
     def sites(self) -> list[SiteInfo]:
         alma: SiteInfo = {
             "site": "alma", "key": KEY, "title": "Almaty North", "zone": "Asia/Almaty", "currency": "KZT", "capacity_w": CAP_W,
+            "observe_only": "observing" in self.faults,
         }  # fmt: skip
         beta: SiteInfo = {
             "site": "beta", "key": "h1/beta", "title": "Beta <yard>", "zone": "UTC", "currency": "KZT", "capacity_w": 1e6,
+            "observe_only": False,
         }  # fmt: skip
         return [alma, beta]
 
@@ -170,6 +172,7 @@ class FakeView:
             "as_of_ms": now_ms,
             "position": 40_000 + (now_ms - self.started_ms) // 1000,
             "site": site,
+            "observe_only": "observing" in self.faults,
             "power": {
                 "best": feeders if meter_dead else main, "main": main, "feeders": feeders, "miners": miners,
                 "gap_pct": None if meter_dead else 3.8,
@@ -224,6 +227,7 @@ class FakeView:
         power = np.where(self.states == 1, 3400.0, np.where(self.states == 4, 25.0, 1800.0))
         return {
             "as_of_ms": self.clock.now_ms(),
+            "observe_only": "observing" in self.faults,
             "layout": "l1",
             "devices": [f"{KEY}/m{i:04d}" for i in range(self.miners)],
             "racks": [f"rack-{i // 40 + 1:02d}" for i in range(self.miners)],
@@ -254,7 +258,8 @@ class FakeView:
         edges = list(range(start_ms - start_ms % STEP_MS, end_ms + STEP_MS, STEP_MS))
         caps = [cap_at(self._limits(now_ms), KEY, at) for at in edges]
         return {
-            "start_ms": start_ms, "end_ms": end_ms, "power_at_ms": rows, "power_w": power,
+            "start_ms": start_ms, "end_ms": end_ms, "observe_only": "observing" in self.faults,
+            "power_at_ms": rows, "power_w": power,
             "power_low_w": [None if p is None else p - 4e4 for p in power],
             "power_high_w": [None if p is None else p + 4e4 for p in power],
             "plan_at_ms": edges, "plan_w": [self.power_w(at) for at in edges],
@@ -362,7 +367,9 @@ class FakeView:
             np.full(n, 3300.0), np.full(n, 25.0), np.full(n, 3500.0), np.full(n, 20.0), np.full(n, 280.0), np.zeros(n),
             np.where(self.states == 4, 300.0, 0.0), known, np.ones(n, dtype=bool), self.states == 6, np.zeros(n, dtype=bool),
         )  # fmt: skip
-        return available(units, self.clock.now_ms(), notice_s=5, room_w=2e5).to_json()
+        return available(
+            units, self.clock.now_ms(), notice_s=5, headroom=Headroom.of_site(n, 2e5, "connection")
+        ).to_json()
 
     def ledger(self) -> Ledger:
         return {
@@ -409,7 +416,7 @@ class FakeView:
         entry = self.book.get(order)
         if entry is None:
             raise NotThere(f"no order {order!r}")
-        return entry.to_json()  # type: ignore[return-value]
+        return {**entry.to_json(), "observe_only": "observing" in self.faults}  # type: ignore[return-value,typeddict-item]
 
     async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> OrderLine:
         now_ms = self.clock.now_ms()

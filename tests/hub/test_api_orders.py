@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.access import Role
 from hub.console.words import money, plan_slots, power, when
+from hub.observe_only import HEADER
 from kernel.clock import from_iso, iso
 from tests.hub.test_api_access import Hub, ask
 from tests.servers import count
@@ -67,6 +68,22 @@ def test_refusals_and_faults(hub: Hub) -> None:
     assert places == {"order.power_w", "order.until", "order.colour"}
     for raw in (b"", b"[]", b"{", b"7", b'{"power_w": NaN}', b"\xff\xff", b"[" * 5000):
         assert kegoc.post(ORDERS, content=raw).status_code == 422
+
+
+def test_an_answer_about_a_site_says_in_its_head_whether_it_only_observes(hub: Hub) -> None:
+    kegoc = hub.client(Role.DISPATCHER)
+    for faults, told in ((frozenset[str](), "false"), (frozenset({"observing"}), "true")):
+        hub.view.faults = faults
+        for path in ("orders", "orders/nobody", "status", "availability"):
+            assert kegoc.get(f"/api/v1/sites/alma/{path}").headers[HEADER] == told, path
+        assert kegoc.post(ORDERS, json={}).headers[HEADER] == told, "a fault is an answer too"
+        assert kegoc.get("/api/v1/sites/beta/status").headers[HEADER] == "false"
+    for other in (
+        kegoc.get("/api/v1/sites"),
+        hub.client().get("/api/v1/sites/alma/status"),
+        kegoc.get("/api/v1/sites/x/status"),
+    ):
+        assert HEADER not in other.headers, "of no site, or not for who asks"
 
 
 @settings(max_examples=count(60, 3000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

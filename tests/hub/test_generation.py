@@ -147,10 +147,10 @@ class Quiet:
 
     def gap_pct(self) -> float | None:
         fleet = fleet_at(self.state, self.site, self.now_ms, 60.0)
-        return sight.power(self.state, self.site, fleet, self.now_ms)["gap_pct"]
+        return sight.power(self.state, self.site, fleet, self.now_ms, 15.0)["gap_pct"]
 
     def drawn_w(self) -> float:
-        return drawn_w(self.state, self.site, fleet_at(self.state, self.site, self.now_ms, 60.0))
+        return drawn_w(self.state, self.site, fleet_at(self.state, self.site, self.now_ms, 60.0), 15.0)
 
 
 def test_a_net_meter_teaches_no_losses_and_its_site_is_seen_as_it_draws(tmp_path: Path) -> None:

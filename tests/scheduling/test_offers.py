@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.instances import standard
+from scheduling.control import Overhead
+from scheduling.facts import problem_of
 from scheduling.offers import availability, bid_curve, imbalance_risk, reserve_offers
 from scheduling.planner import make
 from scheduling.problem import Order, Problem
@@ -21,6 +23,7 @@ from scheduling.whatif import (
     why_off,
     without_order,
 )
+from tests.scheduling.test_control import NOW, NUMBERS, curves, fleet, tariff
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,44 @@ def test_power_offered_down_can_be_taken_down_and_up_stays_under_the_cap(problem
     order = Order("test", slot, slot, float(plan.power_w[slot] - offer.down_w[slot]) + 1.0)
     free = replace(problem, orders=(*problem.orders, order), site=replace(problem.site, ramp_w=np.full(48, np.inf)))
     assert make(free, why_now="test").violations == ()
+
+
+def test_up_leaves_room_for_what_the_meter_shows_and_nothing_explains(problem: Problem) -> None:
+    plan = make(problem, why_now="test")
+    free = availability(plan)
+    assert free.up_w[0] > 0 and free.up_w[5] > 0
+    cap = problem.cap_w()
+
+    def offered(**changes: object) -> np.ndarray:
+        site = replace(problem.site, **changes)  # type: ignore[arg-type]
+        return availability(replace(plan, problem=replace(problem, site=site))).up_w
+
+    now_w = float(cap[0]) - 1_000.0
+    above = offered(power_now_w=now_w)
+    assert above[0] <= 1_000.0 and np.array_equal(above[1:], free.up_w[1:]), "the meter of now is of the running slot"
+    unseen_w = float(np.max(cap - plan.power_w))
+    assert not offered(unseen_w=unseen_w).any()
+    half = offered(unseen_w=unseen_w / 2)
+    assert bool(np.all(half <= np.maximum(cap - plan.power_w - unseen_w / 2, 0.0) + 1e-6))
+    assert not offered(feeder_unseen_w=np.max(problem.site.feeder_cap_w, axis=1)).any()
+    blind = availability(plan, "the main meter is stale")
+    assert blind.up_w[0] == 0.0 and "the main meter is stale" in blind.why_not_more[0]
+    assert np.array_equal(blind.up_w[1:], free.up_w[1:])
+
+
+def test_what_meters_show_above_the_miners_is_known_to_the_offer() -> None:
+    units, asked = fleet(20)
+    known_w = float(units.power_w.sum())
+    numbers = replace(NUMBERS, overhead=Overhead(1.1, 500.0, 1.0))
+    of = (numbers, units, asked.since_ms, tariff(), curves(), [], NOW)
+    feeder = units.roster.feeder_names[0]
+    own_w = float(units.feeder_power_w()[0])
+    seen = problem_of(*of, meter_w=1.1 * known_w + 500.0 + 7_000.0, feeder_meter_w={feeder: own_w + 1_000.0}).site
+    assert seen.unseen_w == pytest.approx(7_000.0)
+    assert seen.feeder_unseen_w is not None and seen.feeder_unseen_w.sum() == pytest.approx(1_100.0)
+    none = problem_of(*of).site
+    assert none.unseen_w == 0.0 and none.feeder_unseen_w is not None and not none.feeder_unseen_w.any()
+    assert problem_of(*of, meter_w=0.5 * known_w).site.unseen_w == 0.0, "a meter below loosens nothing"
 
 
 def test_units_within_minimum_times_are_not_offered() -> None:

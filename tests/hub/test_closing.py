@@ -3,23 +3,32 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hub.config import load
 from hub.console.page import Renderer
-from hub.energy import Billed, Unbilled
+from hub.energy import Billed, EnergyBook, Unbilled
+from hub.recorder import Recorder, at_once
 from hub.reports.treasury_statement import treasury_statement
 from hub.settle import Desk, settle_once
 from hub.settling import SettleDuty, open_text
-from kernel.clock import system_clock
+from hub.wiring.duties import ground, settle_duty
+from kernel.clock import iso, system_clock
 from kernel.errors import Fault, TransportError
 from kernel.reading import Reason
 from kernel.span import Span
+from telemetry.io.archive_parquet import ParquetArchive
+from telemetry.io.journal_sqlite import open_journal
 from tests.hub.fake_view import FakeView
-from tests.hub.test_settle import CONTRACT, MONDAY_MS, World, desk, serve, silent
+from tests.hub.test_archive_holds import SITE
+from tests.hub.test_settle import CONTRACT, MONDAY_MS, ROOT, World, desk, serve, silent
+from tests.telemetry.journal_cases import T0_MS, batch, meter
 from treasury.checks import check
 from treasury.io.ledger_sqlite import SqliteLedger, open_ledger
 from treasury.ledger import Outcome, Rejected
@@ -100,8 +109,8 @@ def test_what_stays_open_is_named_with_amount_age_and_the_meter_that_is_awaited(
             return silent(span)
 
         world.now_ms += 32_000
-        paid = pool.pay()
-        duty = SettleDuty(made(energy=never), 5.0, lambda: MONDAY_MS)
+        paid, at = pool.pay(), made(energy=never)
+        duty = SettleDuty(at, 5.0, lambda: MONDAY_MS)
         assert duty.open_items() == (None, []), "not known before the first round"
         await duty.close_books()
         waiting, held = duty.open_items()
@@ -116,6 +125,9 @@ def test_what_stays_open_is_named_with_amount_age_and_the_meter_that_is_awaited(
         named = treasury_statement(ledger, Span(MONDAY_MS, world.now_ms), "hub")["undivided"]
         assert [(item["payout"], item["amount_sat"]) for item in named] == [(str(paid.id), 1_304)]
         assert treasury_statement(ledger, Span(MONDAY_MS, MONDAY_MS + 31_000), "hub")["undivided"] == []
+        at.energy = billed
+        await duty.do()
+        assert duty.open_items() == (waiting, held), "what was named stays so: a later reading is the next period's"
 
     asyncio.run(with_pool(tmp_path, story))
 
@@ -167,6 +179,20 @@ def test_a_received_payout_is_divided_and_named_while_the_pool_is_down_and_after
         assert done.waiting == () and done.residual_sat == 0 and done.sold_sat > 0
         voucher = next(raw for raw in world.kept.values() if b"mining-hub.division" in raw)
         assert b'"fee_sat":7' in voucher and b'"key":"tx 0"' in voucher and b'"account":"hub 1"' in voucher
+
+    asyncio.run(with_pool(tmp_path, story))
+
+
+def test_a_receipt_of_another_pool_is_named(tmp_path: Path):
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+        world.now_ms += 32_000
+        paid = pool.pay()
+        await settle_once(made(energy=silent))
+        pool.payouts.clear()
+        for _ in range(2):
+            done = await settle_once(made(contract=replace(CONTRACT, pool="other")))
+            assert [(item.payout, item.amount_sat) for item in done.waiting] == [(paid.id, 1_304)]
+            assert "another pool than other" in done.waiting[0].reason
 
     asyncio.run(with_pool(tmp_path, story))
 
@@ -255,7 +281,7 @@ def test_what_the_ledger_refuses_is_open_and_announced_by_nobody(tmp_path: Path,
 
 def test_a_round_that_was_cut_short_closes_nothing(tmp_path: Path):
     async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
-        at, full = made(), True
+        at, full = made(), False
 
         async def commit(kind: str, body: Any) -> None:
             if full:
@@ -266,6 +292,10 @@ def test_a_round_that_was_cut_short_closes_nothing(tmp_path: Path):
         world.now_ms += 32_000
         pool.pay()
         duty = SettleDuty(at, 5.0, lambda: MONDAY_MS)
+        await duty.do()
+        assert duty.closed
+        world.now_ms, full = world.now_ms + 20_000, True
+        pool.pay()
         await duty.close_books(patience_s=0.0)
         assert not duty.closed and "no space left" in duty.open_items()[1][-1]
         full = False
@@ -293,3 +323,44 @@ def test_the_page_lists_open_payouts_with_amount_age_and_reason():
         assert part in text, text
     view.faults = view.faults - {"pool"}
     assert "Open payout" not in Renderer().pieces(view, "alma", view.status("alma"))["ledger"][1]
+
+
+def test_mining_is_settled_from_the_first_reading_that_archive_or_journal_holds(tmp_path: Path):
+    money = f'[money]\ncontract = "{ROOT}/configs/contracts/example-hub.toml"\npool_url = "http://127.0.0.1:9"\n'
+    (tmp_path / "hub.toml").write_text(SITE + money)
+    journal = open_journal(tmp_path / "data")
+    for minute in range(150):
+        journal.append([batch("meter", [meter(1, T0_MS + 60_000 * minute, float(minute))])], [])
+    archive = ParquetArchive(tmp_path / "data" / "archive", journal)
+    archive.seal(T0_MS + 150 * 60_000)
+    assert journal.trim(archive.sealed_position()) > 0
+    journal.close()
+
+    async def story() -> None:
+        world = World(now_ms=T0_MS + 150 * 60_000)
+        config = load(tmp_path / "hub.toml", environment={})
+        base = await ground(config, tmp_path, tmp_path / "data", world.clock, at_once(), np.random.default_rng(1))
+        duty = settle_duty(base, Recorder(base.journal, world.clock, base.state.apply, at_once()))
+        assert duty is not None and duty._begin() == T0_MS
+        base.ledger.close()
+        base.journal.close()
+
+    asyncio.run(story())
+
+
+def test_energy_that_cannot_be_billed_names_the_meter_and_what_is_missing(tmp_path: Path):
+    journal = open_journal(tmp_path / "data")
+    book = EnergyBook(ParquetArchive(tmp_path / "archive", journal))
+    span = Span(T0_MS + 60_000, T0_MS + 600_000)
+    assert str(book.billed([], span)) == "no billing meter is configured"
+    assert "there is none yet" in str(book.billed(["hub/site/meter-1"], span))
+    journal.append([batch("meter", [meter(1, T0_MS + 1_000 * second, 1.0 * second) for second in (0, 60, 120)])], [])
+    late = book.billed(["hub/site/meter-1"], span)
+    assert isinstance(late, Unbilled) and late.last_ms == T0_MS + 120_000
+    assert f"from {iso(span.end_ms)} on is awaited; its last is of {iso(T0_MS + 120_000)}" in str(late)
+    assert "billing meter hub/site/meter-1" in str(late)
+    journal.append([batch("meter", [meter(1, T0_MS + 700_000, 700.0)])], [])
+    assert isinstance(book.billed(["hub/site/meter-1"], span), Billed), "the counter bridges the gap"
+    early = book.billed(["hub/site/meter-1"], Span(T0_MS - 540_000, T0_MS + 60_000))
+    assert "told 10.0% of" in str(early)
+    journal.close()

@@ -151,8 +151,8 @@ def put_together(
         for site in state.sites.values()
         if tariff is not None
     }
-    office = Office(base.ledger, base.data, clock)
     settling = settle_duty(base, recorder)
+    office = Office(base.ledger, base.data, clock, None if settling is None else settling.open_items)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder `configs` of then in place of today's: a better figure of a miner model changes no old recording."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hub.config import CONFIGS
+
+
+@contextlib.contextmanager
+def shipped_as(configs: Path) -> Iterator[None]:
+    """While it lasts every module that knows the folder of what ships finds another one under its name."""
+    knowing = [module for module in list(sys.modules.values()) if getattr(module, "CONFIGS", None) == CONFIGS]
+    ours = [module for module in knowing if not module.__name__.startswith("tests.")]
+    assert len(ours) > 1, "nothing is named CONFIGS any more: see how the folder of what ships is known now"
+    for module in ours:
+        module.CONFIGS = configs  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in ours:
+            module.CONFIGS = CONFIGS  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grid.limit import Limit, cap_at
-from hub.api.view import Series
+from hub.api.schema import Series
 from hub.feeds import MARKET
 from hub.state import HubState, SiteState
 from hub.trace import Trace

@@ -32,8 +32,9 @@ from miner_control.load import BESIDE, running_w, switch
 from miner_control.restore import HeldBack, held_back, returned
 from miner_control.seen import seen_of
 from miner_control.tend import Tended, tend
-from scheduling.control import Decision, Overhead, Terms, step
+from scheduling.control import Decision, Terms, step
 from scheduling.outlook import AMBIENT
+from scheduling.overhead import Overhead
 
 HEARD_SHARE, MOVING_SHARE, LOADED_SHARE = 0.95, 0.02, 0.4
 METER_FRESH_S = 15.0

@@ -88,6 +88,13 @@ def twin_process(spec: TwinSpec, folder: Path, timeout_s: float = 60.0):  # type
                 process.kill()
 
 
+def serve_twin(spec: bytes | None, ready: Path | None, **fields: Any) -> None:
+    """Serve a simulated site in this process until it is stopped: a spec as JSON, or fields other than the defaults."""
+    from hub.twin.serve import run
+
+    run(TwinSpec(**fields) if spec is None else TwinSpec.model_validate_json(spec), ready)
+
+
 async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The whole demonstration. Returns the figures where it was given an end."""
     raise_file_limit()

@@ -11,26 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from hub.meter import MeterRef
 from kernel.clock import iso
 from kernel.span import Slots, Span
 from telemetry.archive import Archive
 from telemetry.passport import Passport
 from telemetry.series import SlotEnergy
 
-AROUND_MS = 3_600_000
-"""Samples this far outside a span still tell what its edges were; further, where the register was silent there."""
-
 BILLABLE = 0.999
 """Energy of a span is billed once the meter has told at least this share of it; until then it waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeterRef:
-    """A meter of a site: its device key, its role (main, feeder, sub), the feeder it stands on."""
-
-    device: str
-    role: str
-    feeder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

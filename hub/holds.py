@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hub.energy import AROUND_MS
+from hub.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-import hub.api.view as shape
+import hub.api.schema as shape
 from grid.order_entry import Entry
 from hub.observe_only import FIELD
 from kernel.event import Event

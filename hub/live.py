@@ -15,9 +15,9 @@ from hub import __version__, wiring
 from hub.access import Access, Role
 from hub.api.shell import LOOPBACK
 from hub.config import Config
+from hub.live_view import LiveView
 from hub.reports.verify import verify_report
 from hub.runtime import Hub
-from hub.view import LiveView
 from hub.web import close_streams, create_app
 from kernel.address import authority
 from kernel.errors import ConfigError, Fault

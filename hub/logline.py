@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from hub.api.view import EventLine
+from hub.api.schema import EventLine
 from kernel.event import Event
 
 Level = Literal["info", "warning", "alarm"]

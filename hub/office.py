@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from hub.api.view import Ledger as LedgerLook
-from hub.api.view import NotThere, OpenPayout, ReportLine
+from hub.api.schema import Ledger as LedgerLook
+from hub.api.schema import NotThere, OpenPayout, ReportLine
 from hub.energy import EnergyBook
 from hub.reports.sign import report_key
 from hub.reports.site_energy import hours_of, site_energy

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import hub.api.view as shape
+import hub.api.schema as shape
 from hub.beside import beside_lines
 from hub.decide import air_c
 from hub.positions import fact_line, facts_asked

@@ -20,11 +20,11 @@ from kernel.curve import Curve
 from kernel.span import local_day
 from scheduling.certified import Memory
 from scheduling.contracts import Held, TakeBlock
-from scheduling.control import Overhead
 from scheduling.exact import Effort
 from scheduling.facts import SiteNumbers, problem_of
 from scheduling.hedge import Appetite, Hedge, errors_by_day, hedge
 from scheduling.outlook import Weather
+from scheduling.overhead import Overhead
 from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem import Problem

@@ -4,7 +4,7 @@
 from typing import Literal
 
 from grid.price import PriceRules, choose
-from hub.api.view import Feed
+from hub.api.schema import Feed
 from hub.config import Prices
 from hub.feeds import HASHPRICE, MARKET
 from hub.state import HubState

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from hub.api.view import OpenPayout
+from hub.api.schema import OpenPayout
 from hub.settle import FRESH_MS, Desk, Settled, settle_once
 from kernel.clock import MS_PER_S, iso
 from kernel.errors import ConfigError

@@ -11,7 +11,7 @@ import numpy as np
 
 from grid.availability import Units
 from grid.limit import Limit, cap_at
-from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
+from hub.api.schema import Counts, Feed, LimitLine, Measure, Power, Why
 from hub.observe_only import WHY
 from hub.runtime import Rooms
 from hub.site_generation import generation_at, generation_meters

@@ -10,17 +10,28 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from grid.dispatch import Authority
 from grid.order import read_order
-from hub.config import load
+from hub.config import Config, load
 from hub.demo_site import write_simulated_site
 from hub.figures import run_figures
+from hub.recorder import at_once
+from hub.runtime import Rhythm
+from hub.simulation import SimulatedSite
+from hub.state import SiteState
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
-from hub.wiring import Wired, simulated
+from hub.wiring import Wired, put_together
+from hub.wiring.duties import ground
 from kernel.clock import Clock, from_iso, iso, loop_clock
 from kernel.span import Span
+from miner_control.driver import MinerDriver
+from miner_control.load import SwitchPort
+from miner_control.register import Register
+from telemetry.source import Source
 
 EPOCH = "2026-03-02T00:00:00+05:00"
 ORDER_FROM, ORDER_FOR = 0.75, 1.0 / 24.0
@@ -72,3 +83,27 @@ async def _order(wired: Wired, clock: Clock, until_ms: int) -> None:
     order = read_order(body, "simulation", "simulated", now_ms)
     _, happenings = rooms.state.book.receive(order, Authority("simulation", (site.key,)), now_ms, body)
     await wired.hub.take(happenings, site.key)
+
+
+async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
+    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
+    base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
+    world = SimulatedSite(spec, clock)
+
+    def devices(
+        site: SiteState, register: Register
+    ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
+        containers = {container.device: container for container in world.containers}
+        loads: dict[str, MinerDriver] = {
+            load.key: SwitchPort(load, containers[load.device]) for load in site.around.loads
+        }
+        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers], loads
+
+    return put_together(
+        base,
+        devices,
+        (),
+        wiring="simulated",
+        tick_s=15.0,
+        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
+    )

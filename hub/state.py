@@ -16,8 +16,8 @@ import numpy as np
 from grid.dispatch import OrderBook
 from grid.limit import PHASES, Limit, Priority
 from hub.config import Site
-from hub.energy import MeterRef
 from hub.holds import HoldBook
+from hub.meter import MeterRef
 from hub.shadow import ShadowBook
 from hub.tending import Around, moved
 from hub.tickets import TicketBook

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running hub as the page and the API see it: `hub.api.view.HubView` over the state and the rooms."""
+"""Reads of a running hub for page and API, over the state and the components."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import hub.api.view as shape
-from grid.dispatch import Authority, Happening
+import hub.api.schema as shape
 from grid.limit import cap_at
-from grid.order import read_change, read_order
 from grid.order_entry import Entry
 from grid.tariff import Tariff
 from hub import sight
 from hub.bars import bar as barred
-from hub.campaigns import ACTS, proposed, refusal
 from hub.chart import power_chart
 from hub.decide import Pace, fleet_at, limits_at
 from hub.feeds import HASHPRICE, MARKET
@@ -24,10 +20,8 @@ from hub.lines import alarm_line, hand_line, order_line, receipt_line
 from hub.logline import line
 from hub.missing import missing, restores
 from hub.observe_only import FIELD, WHY, marked
-from hub.place_desk import PlaceDesk
 from hub.plan_answers import explained, offered
 from hub.price_feeds import price_feeds
-from hub.provisions import Provisions
 from hub.runtime import Hub, site_of
 from hub.state import SiteState
 from kernel.curve import known
@@ -35,7 +29,6 @@ from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
 from miner_control.fleet import Fleet
 from miner_control.miner import State
-from telemetry.alarm import AlarmBook
 from telemetry.exposition import Figure, exposition
 
 Reports = Callable[[str], list[shape.ReportLine]]
@@ -45,8 +38,8 @@ LedgerLook = Callable[[], shape.Ledger]
 _CODE = {name: code for code, name in enumerate(shape.STATE_CODES)}
 
 
-class LiveView:
-    """Reads are from memory; acts return once the journal holds them."""
+class HubReads:
+    """Reads are from memory."""
 
     def __init__(
         self,
@@ -55,19 +48,12 @@ class LiveView:
         report_file: ReportFile,
         ledger: LedgerLook,
         version: str,
-        provisions: Provisions,
     ) -> None:
         self._hub, self._miners = hub, hub.rooms.state.miners
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
-        self._provisions = provisions
-        self.places = PlaceDesk(hub.rooms)
         self._started_ms = hub.rooms.clock.now_ms()
-        self._desk = asyncio.Lock()
-        """One message at a time is decided and journalled: the next is judged by what came of it."""
         self._fleets: dict[str, tuple[tuple[int, int], Fleet]] = {}
-
-    # ---- places ----
 
     def _site(self, name: str) -> SiteState:
         for site in self._hub.rooms.state.sites.values():
@@ -349,101 +335,10 @@ class LiveView:
             "faults": faults,
         }
 
-    # ---- acts ----
-
-    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
-        now_ms = self._now()
-        order = read_order(body, by.who, channel, now_ms)
-        async with self._desk:
-            order_id, happenings = self._hub.rooms.state.book.receive(order, by, now_ms, body)
-            return await self._took(order_id, happenings)
-
-    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
-        self._known(order)
-        book, change = self._hub.rooms.state.book, read_change(body)
-        async with self._desk:
-            return await self._took(order, book.change(order, change, by, self._now(), body))
-
-    async def end_order(
-        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
-    ) -> shape.OrderLine:
-        self._known(order)
-        async with self._desk:
-            return await self._took(order, self._hub.rooms.state.book.end(order, by, why, self._now(), body))
-
-    def _known(self, order: str) -> None:
-        if self._hub.rooms.state.book.get(order) is None:
-            raise shape.NotThere(f"no order {order}")
-
-    async def _took(self, order_id: str, happenings: Sequence[Happening]) -> shape.OrderLine:
-        book = self._hub.rooms.state.book
-        scope = next(
-            (body["order"]["scope"] for kind, body in happenings if kind == "order.received"), None
-        ) or self._scope(order_id)
-        await self._hub.take(happenings, site_of(scope))
-        entry = book.get(order_id)
-        if entry is None:
-            raise shape.NotThere(f"no order {order_id}")
-        return self._order_line(entry)
-
     def _order_line(self, entry: Entry) -> shape.OrderLine:
         site = self._hub.rooms.state.sites.get(site_of(entry.order.scope))
         return order_line(entry, None if site is None else site.config.observe_only)
 
-    def _scope(self, order_id: str) -> str:
-        entry = self._hub.rooms.state.book.get(order_id)
-        if entry is None:
-            raise shape.NotThere(f"no order {order_id}")
-        return entry.order.scope
-
-    async def acknowledge_alarm(self, site: str, rule: str, scope: str, who: str) -> None:
-        await self._answered(site, scope, lambda book: book.acknowledge(rule, scope, who))
-
-    async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
-        now_ms = self._now()
-        await self._answered(site, scope, lambda book: book.shelve(rule, scope, who, why, until_ms, now_ms))
-
-    async def _answered(self, site: str, scope: str, ask: Callable[[AlarmBook], list[dict[str, Any]]]) -> None:
-        key = self._site(site).key
-        if scope != key and not scope.startswith(f"{key}/"):
-            raise shape.NotThere(f"no alarm at {scope} in {site}")
-        async with self._desk:
-            try:
-                changes = ask(self._hub.rooms.state.alarms)
-            except KeyError:
-                raise shape.NotThere(f"no such alarm at {scope}") from None
-            except ValueError as error:
-                raise ConfigError([Fault("alarm", str(error), "Give a reason, and a time within its bounds")]) from None
-            for body in changes:
-                await self._hub.rooms.recorder.commit(key, "alarm.changed", body)
-
     def campaigns(self, site: str) -> list[dict[str, Any]]:
         held = self._site(site).campaigns.campaigns.values()
         return [one.status() for one in sorted(held, key=lambda one: -one.proposed_ms)]
-
-    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
-        here, rooms, now_ms = self._site(site), self._hub.rooms, self._now()
-        stale_s = rooms.config.control.stale_after_s
-        plan = await rooms.offload(proposed, rooms.state, here, self._provisions, body, by, now_ms, stale_s)
-        if not dry:
-            await rooms.recorder.commit(here.key, "campaign.proposed", plan.to_json())
-        return {"dry_run": dry, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
-
-    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
-        here, rooms = self._site(site), self._hub.rooms
-        async with self._desk:
-            found = here.campaigns.campaigns.get(campaign)
-            if found is None:
-                raise shape.NotThere(f"no campaign {campaign[:60]!r} at {site}")
-            if what not in (*ACTS, "approved"):
-                raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
-            if problem := refusal(found, what, by):
-                raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
-            body = {"id": campaign, "name": found.plan.name, "what": what, "by": by, "why": why}
-            await rooms.recorder.commit(here.key, "campaign.changed", body)
-        return found.status()
-
-    async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
-        rooms = self._hub.rooms
-        key = rooms.config.hub.name if site is None else self._site(site).key
-        await rooms.recorder.commit(key, kind, body)

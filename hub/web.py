@@ -20,9 +20,10 @@ from starlette.routing import BaseRoute
 from hub.access import Access, Principal
 from hub.api import archive, campaigns, learning, positions, routes
 from hub.api.guard import Guard, Need
+from hub.api.schema import NotThere
 from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
-from hub.api.view import HubView, NotThere
+from hub.api.view import HubView
 from hub.audit import Audit
 from hub.console import page
 from kernel.clock import Clock

@@ -13,7 +13,7 @@ meter shows loosens a cap. The guard may lower afterwards.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from miner_control.command import Intent, intent_json
 from miner_control.fleet import Fleet, Floats, Ints, per_feeder, urgent
 from miner_control.restore import below
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
+from scheduling.overhead import Overhead
 from scheduling.plan import Schedule
 from scheduling.wish import wish
 
@@ -35,27 +36,13 @@ SHORT_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Overhead:
-    """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners.
-
-    `site_fixed_w` is what the known loads beside the miners draw now; `beside_w[n]` is what each unit's running brings of
-    them (`miner_control.load.shares_w`), and what a plan counts them by. None: no load is known.
-    """
-
-    site_factor: float = 1.0
-    site_fixed_w: float = 0.0
-    feeder_factor: float = 1.0
-    beside_w: Floats | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
     """A site for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share kept
     clear below a hard cap, share of the present power around the plan within which nothing is moved, and what generation on
     site delivers now by evidence."""
 
     site: str
-    overhead: Overhead = Overhead()
+    overhead: Overhead = field(default_factory=Overhead)
     heat_w: float = 0.0
     margin: float = MARGIN
     deadband: float = 0.01

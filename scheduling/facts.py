@@ -20,9 +20,9 @@ from kernel.span import Slots, Span, floor_ms, horizon
 from miner_control.fleet import Fleet
 from scheduling.branches import Branches, branches_of
 from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
-from scheduling.control import Overhead
 from scheduling.forecast import continued
 from scheduling.outlook import Weather, imbalance, surroundings
+from scheduling.overhead import Overhead
 from scheduling.problem import Battery, FeederOrder, Floats, Groups, Ints, Order, Problem, Site, Take
 
 STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))

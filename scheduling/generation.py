@@ -10,7 +10,7 @@ import numpy as np
 
 from miner_control.fleet import STATE_CODE, Fleet
 from miner_control.miner import State
-from scheduling.control import Overhead
+from scheduling.overhead import Overhead
 
 FORECAST_MARGIN = 0.2
 """A forecast is a mean over its piece: at an instant generation may exceed it by this share."""

@@ -13,11 +13,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
-from scheduling.problem import Floats, Ints
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 MOST_TOLD = 3
 HOUR_MS = 3_600_000
 STEPS_MS = (HOUR_MS, HOUR_MS // 2, HOUR_MS // 4, HOUR_MS // 12)

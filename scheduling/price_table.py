@@ -15,8 +15,7 @@ import numpy as np
 from kernel.clock import iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
-from scheduling.price_instants import MOST_TOLD, Columns, instants_of, is_calendar, numbers_of
-from scheduling.problem import Floats, Ints
+from scheduling.price_instants import MOST_TOLD, Columns, Floats, Ints, instants_of, is_calendar, numbers_of
 
 DAY_MS = 86_400_000
 STEADY_ROWS = 20

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernel.reading import MISSING, Field, Missing, Reason
+from telemetry.codec_mercury import ANSWER_LENGTHS, pack, unpack
 from telemetry.codec_scale import code_of, numeral, short, to_canonical_value, to_raw_number, word_of
-from telemetry.mercury import ANSWER_LENGTHS, pack, unpack
 from telemetry.point import ANSWER_TYPES, Answer, Point
 
 _NOT_REPORTED = MISSING[Reason.NOT_REPORTED]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from hub.access import EVERY_SITE, Principal
 from hub.api.guard import Need
 from hub.api.routes import object_of, texts_of
-from hub.api.view import NotThere
+from hub.api.schema import NotThere
 from hub.holds import HoldBook, read_hold
 
 router = APIRouter(prefix="/api/v1/archive")

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from hub.access import Access, Principal, Throttle
-from hub.api.view import NotThere
+from hub.api.schema import NotThere
 from hub.audit import Audit
 from kernel.clock import Clock
 

@@ -13,11 +13,10 @@ from fastapi.responses import JSONResponse, Response
 
 from hub.access import EVERY_SITE, Principal
 from hub.api.guard import Need
-from hub.api.view import (
+from hub.api.schema import (
     AlarmLine,
     EventLine,
     Fleet,
-    HubView,
     Ledger,
     NotThere,
     OrderLine,
@@ -27,6 +26,7 @@ from hub.api.view import (
     SiteInfo,
     Status,
 )
+from hub.api.view import HubView
 from hub.observe_only import FIELD
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
@@ -147,7 +147,7 @@ async def status(request: Request, site: str, by: Principal = Depends(Need("site
 
 @router.get(SITE + "/fleet", response_model=Fleet)
 async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
-    """Every miner as columns; states by code (`hub.api.view.STATE_CODES`)."""
+    """Every miner as columns; states by code (`hub.api.schema.STATE_CODES`)."""
     return JSONResponse(view_of(request).fleet(site))
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hub.access import Principal
-from hub.api.view import Fleet, HubView, Status
+from hub.api.schema import Fleet, Status
+from hub.api.view import HubView
 
 log = logging.getLogger(__name__)
 

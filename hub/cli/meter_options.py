@@ -8,7 +8,8 @@ import typer
 
 if TYPE_CHECKING:
     from hub.config import Config
-    from hub.energy import EnergyBook, MeterRef
+    from hub.energy import EnergyBook
+    from hub.meter import MeterRef
     from kernel.span import Slots, Span
     from telemetry.journal import Journal
 
@@ -25,7 +26,7 @@ STEPS_MS = {"quarter": 900_000, "half": 1_800_000, "hour": 3_600_000, "day": 86_
 def opened(folder: Path) -> "tuple[Config, Journal, EnergyBook, dict[str, MeterRef]]":
     """(configuration, journal, energy, meters by device key), for reading beside a running hub."""
     from hub.config import load
-    from hub.energy import MeterRef
+    from hub.meter import MeterRef
     from hub.wiring import reading, reading_book
 
     config = load(folder / "hub.toml", environment={})

@@ -111,14 +111,10 @@ def twin(
     control_port: Annotated[int | None, typer.Option(help="Open the control channel (0: any free port).")] = None,
 ) -> None:
     """Serve a make-believe site on loopback sockets until it is told to stop."""
-    from hub.twin.serve import run as serve
-    from hub.twin.spec import TwinSpec
+    from hub.demo import serve_twin
 
-    if spec is not None:
-        made = TwinSpec.model_validate_json(spec.read_bytes())
-    else:
-        made = TwinSpec(miners=miners, seed=seed, pace=pace, control_port=control_port)
-    serve(made, ready)
+    text = None if spec is None else spec.read_bytes()
+    serve_twin(text, ready, miners=miners, seed=seed, pace=pace, control_port=control_port)
 
 
 def simulate(

@@ -17,7 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from hub.access import IDLE_S, Principal
 from hub.api.guard import COOKIE, Need
-from hub.api.view import STATE_CODES, HubView, SiteInfo, Status
+from hub.api.schema import STATE_CODES, SiteInfo, Status
+from hub.api.view import HubView
 from hub.console import words
 
 log = logging.getLogger(__name__)

@@ -26,13 +26,11 @@ from hub.office import Office
 from hub.planning import PlanDuty
 from hub.provisions import Provisions
 from hub.pulses import PulseDuty
-from hub.recorder import Recorder, at_once, in_thread
+from hub.recorder import Recorder, in_thread
 from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.settling import SettleDuty
-from hub.simulation import SimulatedSite
 from hub.state import SiteState
 from hub.stragglers import StragglerDuty
-from hub.twin.spec import TwinSpec
 from hub.watching import WatchDuty
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
@@ -68,7 +66,6 @@ from miner_control.actuator import Actuator
 from miner_control.command import Command
 from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges
-from miner_control.load import SwitchPort
 from miner_control.register import Register
 from telemetry.collector import Collector
 from telemetry.io.broker import EmbeddedBroker
@@ -261,30 +258,6 @@ def orders_by_mqtt(config: Config, folder: Path, desk: DispatchDesk, clock: Cloc
     return [OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)]
 
 
-async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
-    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
-    base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
-    world = SimulatedSite(spec, clock)
-
-    def devices(
-        site: SiteState, register: Register
-    ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
-        containers = {container.device: container for container in world.containers}
-        loads: dict[str, MinerDriver] = {
-            load.key: SwitchPort(load, containers[load.device]) for load in site.around.loads
-        }
-        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers], loads
-
-    return put_together(
-        base,
-        devices,
-        (),
-        wiring="simulated",
-        tick_s=15.0,
-        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
-    )
-
-
 __all__ = [
     "Wired",
     "catalogue",
@@ -298,5 +271,4 @@ __all__ = [
     "reading_billing",
     "reading_book",
     "reading_ledger",
-    "simulated",
 ]

@@ -11,6 +11,7 @@ from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from telemetry import iec61107, mercury
 from telemetry.codec import decode
+from telemetry.codec_mercury import ANSWER_LENGTHS
 from telemetry.io.stream import StreamLine
 from telemetry.modbus_frame import Judgement
 from telemetry.point import Answer
@@ -117,7 +118,7 @@ class MercurySource(MeterStream):
 
     async def _read_one(self, name: str) -> bytes:
         sent = mercury.request(self._address, bytes.fromhex(name))
-        length = mercury.ANSWER_LENGTHS[name]
+        length = ANSWER_LENGTHS[name]
         return await self._exchange(sent, lambda heard: mercury.judge(sent, heard, length))
 
     async def _open(self) -> None:

@@ -13,7 +13,7 @@ from grid.availability import Headroom, Units, available
 from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
-from hub.api.view import (
+from hub.api.schema import (
     STATE_CODES,
     AlarmLine,
     Counts,

@@ -14,12 +14,12 @@ from hub.config import load
 from hub.demo_site import write_simulated_site
 from hub.learnt import learnt_lines
 from hub.replay import replay_folder
-from hub.simulate import EPOCH
+from hub.simulate import EPOCH, simulated
 from hub.twin.models import MODELS
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
-from hub.wiring import Wired, folded, reading, simulated
+from hub.wiring import Wired, folded, reading
 from kernel.clock import from_iso, iso, loop_clock
 from miner_control.command import Sleep, Wake
 from miner_control.envelope import Provenance

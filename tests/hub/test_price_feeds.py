@@ -8,7 +8,7 @@ from typing import Any
 
 from grid.dispatch import OrderBook
 from grid.io.price_file import PriceFolder
-from hub.api.view import Feed
+from hub.api.schema import Feed
 from hub.config import Prices
 from hub.feeds import PriceDuty
 from hub.price_feeds import price_feeds

@@ -20,10 +20,11 @@ from hub.demo_site import write_simulated_site
 from hub.live import start
 from hub.place_desk import PlaceDesk
 from hub.replay import replay_folder
+from hub.simulate import simulated
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
-from hub.wiring import Wired, simulated
+from hub.wiring import Wired
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
 from miner_control.pulse import Judged, Proof, Rack, judge

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.energy import MeterFigure, MeterRef
+from hub.energy import MeterFigure
+from hub.meter import MeterRef
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import Key, report_key
 from hub.reports.site_energy import hours_of, site_energy

@@ -19,12 +19,12 @@ from hub.feeds import HASHPRICE, MARKET
 from hub.glimpsed import glimpse
 from hub.replay import replay_folder
 from hub.shadow import LONGEST_MS, Glimpse, ShadowBook
-from hub.simulate import EPOCH
+from hub.simulate import EPOCH, simulated
 from hub.state import curve_from_json
 from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
-from hub.wiring import folded, reading, simulated
+from hub.wiring import folded, reading
 from kernel.clock import MS_PER_HOUR, from_iso, loop_clock
 from kernel.curve import Curve, known
 from kernel.span import Slots

@@ -21,9 +21,10 @@ from miner_control.command import Sleep
 from miner_control.envelope import Envelope, Mode
 from miner_control.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
 from miner_control.miner import Miner
-from scheduling.control import Overhead, Terms, step
+from scheduling.control import Terms, step
 from scheduling.facts import SiteNumbers, problem_of
 from scheduling.narrow import Proposal, narrow
+from scheduling.overhead import Overhead
 from scheduling.plan import Schedule
 from scheduling.planner import due, made_from, make
 

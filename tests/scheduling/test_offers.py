@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.instances import standard
-from scheduling.control import Overhead
 from scheduling.facts import problem_of
 from scheduling.offers import availability, bid_curve, imbalance_risk, reserve_offers
+from scheduling.overhead import Overhead
 from scheduling.planner import make
 from scheduling.problem import Order, Problem
 from scheduling.whatif import (

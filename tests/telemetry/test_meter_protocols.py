@@ -7,27 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry import iec61107, mercury
+from telemetry.codec_mercury import pack, unpack
 from telemetry.modbus_frame import Broken, Incomplete, Whole, crc16
 from tests.servers import count
 
 
 def test_mercury_numbers_in_their_byte_orders() -> None:
     # High byte with direction bits, then low, then middle: 0x00 0x9E 0x58 is 0x00589E = 22686 (226.86 V).
-    assert mercury.unpack("mercury_u24", bytes([0x00, 0x9E, 0x58])) == 22686
-    assert mercury.unpack("mercury_p24", bytes([0x80, 0xE1, 0x14])) == -5345
-    assert mercury.unpack("mercury_q24", bytes([0x80, 0xE1, 0x14])) == 5345
-    assert mercury.unpack("mercury_q24", bytes([0x40, 0xE1, 0x14])) == -5345
+    assert unpack("mercury_u24", bytes([0x00, 0x9E, 0x58])) == 22686
+    assert unpack("mercury_p24", bytes([0x80, 0xE1, 0x14])) == -5345
+    assert unpack("mercury_q24", bytes([0x80, 0xE1, 0x14])) == 5345
+    assert unpack("mercury_q24", bytes([0x40, 0xE1, 0x14])) == -5345
     # Second, first, fourth, third: 0x0001D6BE = 120510 Wh (120.51 kWh).
-    assert mercury.unpack("mercury_u32", bytes([0x01, 0x00, 0xBE, 0xD6])) == 120510
-    assert mercury.unpack("mercury_u32", b"\xff" * 4) is None and mercury.unpack("mercury_u24", b"\xff" * 3) is None
+    assert unpack("mercury_u32", bytes([0x01, 0x00, 0xBE, 0xD6])) == 120510
+    assert unpack("mercury_u32", b"\xff" * 4) is None and unpack("mercury_u24", b"\xff" * 3) is None
 
 
 @given(st.sampled_from(["mercury_u24", "mercury_p24", "mercury_q24", "mercury_u32"]), st.integers(0, 2**22 - 2))
 def test_mercury_numbers_round_trip(kind: str, number: int) -> None:
     signed = -number if kind in ("mercury_p24", "mercury_q24") else number
-    assert mercury.unpack(kind, mercury.pack(kind, signed)) == signed
+    assert unpack(kind, pack(kind, signed)) == signed
     with pytest.raises(OverflowError):
-        mercury.pack(kind, 1 << 33)
+        pack(kind, 1 << 33)
 
 
 def test_mercury_frames() -> None:
@@ -54,7 +55,7 @@ def test_a_recorded_mercury_answer() -> None:
     sent = mercury.request(0x4D, bytes.fromhex("081640"))
     heard = bytes.fromhex("4d008b133075")
     assert mercury.judge(sent, heard, 3) == Whole(heard)
-    assert mercury.unpack("mercury_u24", heard[1:-2]) == 5003
+    assert unpack("mercury_u24", heard[1:-2]) == 5003
 
 
 def test_mercury_garbage_never_passes_for_an_answer() -> None:

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from hub.access import Access, Principal
-from hub.api import archive, campaigns, learning, positions, routes
+from hub.api import archive, campaigns, learning, orders, positions, routes
 from hub.api.guard import Guard, Need
 from hub.api.schema import NotThere
 from hub.api.shell import LOOPBACK, App, Shell
@@ -64,6 +64,7 @@ def create_app(
         return get_openapi(title=app.title, version="1", routes=app.routes)
 
     app.include_router(routes.router)
+    app.include_router(orders.router)
     app.include_router(archive.router)
     app.include_router(campaigns.router)
     app.include_router(learning.router)

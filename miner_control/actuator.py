@@ -20,7 +20,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 from uuid import UUID
 
 from kernel.clock import Clock
@@ -33,18 +33,12 @@ from miner_control.command import (
     WORK,
     Command,
     InstallFirmware,
-    Intent,
-    PowerPercent,
-    PowerTarget,
     Reboot,
     RollBackFirmware,
-    SetMode,
-    SwitchLoad,
-    Wake,
 )
-from miner_control.driver import MinerDriver
+from miner_control.driver import Borrowing, Explaining, MinerDriver, Preparing
 from miner_control.envelope import Envelope
-from miner_control.inrush import Gate, Inrush
+from miner_control.inrush import Gate, Inrush, power_rise_w
 from miner_control.readback import can_be_seen, shows, tells, tier_of
 from telemetry.source import Tier
 
@@ -56,30 +50,9 @@ _LEAST_URGENT: Final = 9
 OnReceipt = Callable[[Command, Receipt, int], None]
 
 
-@runtime_checkable
-class Preparing(Protocol):
-    """A driver that can make a token or nonce before it is needed. Raises TransportError or DecodeError."""
-
-    async def prepare(self) -> None: ...
-
-
-@runtime_checkable
-class Borrowing(Protocol):
-    """A driver that may hold something of its miner that others wait for. Raises TransportError or DecodeError."""
-
-    async def give_back(self) -> None: ...
-
-
 async def _given_back(driver: Borrowing) -> None:
     with contextlib.suppress(TransportError, DecodeError):
         await driver.give_back()
-
-
-@runtime_checkable
-class Explaining(Protocol):
-    """A driver that can say why its firmware cannot do a thing."""
-
-    def why_not(self, intent: Intent) -> str: ...
 
 
 RESTARTS: Final = (Reboot, InstallFirmware, RollBackFirmware)
@@ -290,7 +263,7 @@ class Actuator:
             if reading is not None and shows(command.intent, envelope, reading, since_s=0.0, went_dark=False):
                 self._end(live, Verified(reading, 0.0))
                 return
-        rise_w = self._rise_w(command.intent, envelope, live.before)
+        rise_w = power_rise_w(command.intent, envelope, live.before)
         try:
             receipt = await self._send(live, driver, rise_w)
             if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
@@ -421,23 +394,3 @@ class Actuator:
         finally:
             self._watches.leave()
         return reading if tells(live.command.intent, reading) else None
-
-    @staticmethod
-    def _rise_w(intent: Intent, envelope: Envelope, before: Reading | None) -> float:
-        """How much power a command may switch on at once, for the inrush limit."""
-        now_w = before.number("power_w") if before is not None else None
-        match intent:
-            case Wake() | Reboot() | InstallFirmware() | RollBackFirmware():
-                # A board that comes up again starts to hash: many at once are many wakes at once.
-                return envelope.mode(envelope.normal).power_w - envelope.sleep_w
-            case SwitchLoad(_, True):
-                return envelope.modes[0].power_w
-            case SetMode(mode) if mode in envelope.names:
-                return envelope.mode(mode).power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
-            case PowerTarget(power_w):
-                return power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
-            case PowerPercent(percent):
-                nominal_w = envelope.mode(envelope.normal).power_w
-                return nominal_w * percent / 100 - (now_w if now_w is not None else nominal_w)
-            case _:
-                return 0.0

@@ -126,3 +126,24 @@ class MinerDriver(Protocol):
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Ask it. Never raises for what the device does: the receipt says."""
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A driver that can make a token or nonce before it is needed. Raises TransportError or DecodeError."""
+
+    async def prepare(self) -> None: ...
+
+
+@runtime_checkable
+class Borrowing(Protocol):
+    """A driver that may hold something of its miner that others wait for. Raises TransportError or DecodeError."""
+
+    async def give_back(self) -> None: ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A driver that can say why its firmware cannot do a thing."""
+
+    def why_not(self, intent: Intent) -> str: ...

@@ -12,6 +12,19 @@ import heapq
 from typing import Final
 
 from kernel.clock import Clock
+from kernel.reading import Reading
+from miner_control.command import (
+    InstallFirmware,
+    Intent,
+    PowerPercent,
+    PowerTarget,
+    Reboot,
+    RollBackFirmware,
+    SetMode,
+    SwitchLoad,
+    Wake,
+)
+from miner_control.envelope import Envelope
 
 WINDOW_S: Final = 5.0
 """Over how long a rise is judged against the limit."""
@@ -118,3 +131,23 @@ class Inrush:
     def _kept_back(self, pace_w_per_s: float) -> float:
         """The pace that belongs to those who may come up by themselves."""
         return min(_RESTART_SHARE * pace_w_per_s, self._restarting_w / WINDOW_S)
+
+
+def power_rise_w(intent: Intent, envelope: Envelope, before: Reading | None) -> float:
+    """How much power a command may switch on at once, for the inrush limit."""
+    now_w = before.number("power_w") if before is not None else None
+    match intent:
+        case Wake() | Reboot() | InstallFirmware() | RollBackFirmware():
+            # A board that comes up again starts to hash: many at once are many wakes at once.
+            return envelope.mode(envelope.normal).power_w - envelope.sleep_w
+        case SwitchLoad(_, True):
+            return envelope.modes[0].power_w
+        case SetMode(mode) if mode in envelope.names:
+            return envelope.mode(mode).power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
+        case PowerTarget(power_w):
+            return power_w - (now_w if now_w is not None else envelope.modes[0].power_w)
+        case PowerPercent(percent):
+            nominal_w = envelope.mode(envelope.normal).power_w
+            return nominal_w * percent / 100 - (now_w if now_w is not None else nominal_w)
+        case _:
+            return 0.0

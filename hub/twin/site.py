@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from hub.twin.faults import CURED_BY_POWER, METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from hub.twin.generation import Generation
 from hub.twin.look import Look
+from hub.twin.machines import Machines
 from hub.twin.models import Model
-from hub.twin.physics import WS_PER_WH, Machines
+from hub.twin.physics import WS_PER_WH
 from hub.twin.spec import Place, TwinSpec, feeder_name, layout
 from kernel.ids import device_key
 

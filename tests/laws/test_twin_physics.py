@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.twin.machines import Machines
 from hub.twin.models import MODELS
-from hub.twin.physics import HEAT_MS, Machines
+from hub.twin.physics import HEAT_MS
 from hub.twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
 from hub.twin.site import Site
 from hub.twin.spec import Losses, TwinSpec, layout

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hub.twin.machines import Machines
 from hub.twin.models import MODELS
-from hub.twin.physics import Machines
 from miner_control.command import Locate, Sleep, Wake
 from miner_control.envelope import Provenance
 from miner_control.learn import (

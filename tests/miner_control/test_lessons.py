@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
+from hub.twin.machines import Machines
 from hub.twin.models import MODELS
-from hub.twin.physics import Machines
 from kernel.errors import ConfigError
 from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS

@@ -38,7 +38,7 @@ from miner_control.envelope import Envelope
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PROFILES = Path(__file__).resolve().parent.parent / "configs" / "profiles"
 FAULTS = {"refuses_writes": 0.01, "deaf": 0.01, "dead": 0.01, "reboots_on_write": 0.01}

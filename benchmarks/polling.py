@@ -162,7 +162,7 @@ def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: i
     from kernel.metric import SCHEMAS, TEXT_METRICS
     from kernel.reading import Reading, batch_of
     from miner_control.io.miner_socket import Exchanges
-    from telemetry.source import Tier
+    from telemetry.collect.source import Tier
 
     metrics, texts = tuple(SCHEMAS["miner"]), TEXT_METRICS["miner"]
     tier = Tier.SLOW if way == "three" else Tier.FAST

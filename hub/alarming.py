@@ -9,7 +9,7 @@ from kernel.clock import Clock
 from miner_control.fleet import ASLEEP, STATE_CODE
 from miner_control.miner import State
 from miner_control.seen import seen_of
-from telemetry.alarm import AlarmBook
+from telemetry.alarm.alarm import AlarmBook
 
 JUDGE_EVERY_S = 5.0
 

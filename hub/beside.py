@@ -8,7 +8,7 @@ from hub.state import HubState, SiteState
 from hub.tending import loads_on
 from miner_control.cold import heat_floor_w, wake_fault
 from miner_control.load import Load, output_metrics
-from telemetry.snapshot import Snapshot
+from telemetry.collect.snapshot import Snapshot
 
 _TOLD = ("supply_c", "return_c", "ambient_c", "room_c", "humidity_pct", "dew_c", "pressure_bar", "flow_ok")
 

@@ -14,7 +14,7 @@ from hub.energy import BILLABLE, EnergyBook
 from hub.recorder import Offload
 from kernel.clock import MS_PER_S, Clock
 from kernel.span import Slots, Span, floor_ms
-from telemetry.metered_data import OURS, MeteredSeries, MeteredStore
+from telemetry.energy.utility_data import OURS, MeteredSeries, MeteredStore
 
 BACK_SLOTS = 8
 MOST_SLOTS = 3_000

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Energy of meters, for whoever bills, checks or reports: archive and journal as one, by what the meters' papers say.
 
-All figures come from one arithmetic (`telemetry.register`), across replacements and changes of the multiplier, and each
-names the papers that it rests on and the intervals in which its metering point was not fit for billing.
+All figures come from one arithmetic (`telemetry.energy.energy_register`), across replacements and changes of the
+multiplier, and each names the papers that it rests on and the intervals in which its metering point was not fit for billing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ import numpy as np
 from hub.meter import MeterRef
 from kernel.clock import iso
 from kernel.span import Slots, Span
-from telemetry.archive import Archive
-from telemetry.passport import Passport
-from telemetry.series import SlotEnergy
+from telemetry.energy.passport import Passport
+from telemetry.energy.series import SlotEnergy
+from telemetry.store.archive import Archive
 
 BILLABLE = 0.999
 """Energy of a span is billed once the meter has told at least this share of it; until then it waits."""

@@ -16,7 +16,7 @@ from kernel.reading import ReadingBatch
 from kernel.span import Span
 from miner_control.fleet import Bools, Floats, Ints
 from miner_control.miner import State
-from telemetry.journal import Journal
+from telemetry.store.journal import Journal
 from treasury.checks import Finding, check
 
 OUTCOMES = ("verified", "refused", "unreachable", "unknown")

@@ -15,7 +15,7 @@ from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS
 from kernel.span import Span
-from telemetry.retention import Hold
+from telemetry.store.retention import Hold
 
 HUB = "hub"
 ALL_TIME = Span(0, 1 << 47)

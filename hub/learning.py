@@ -24,7 +24,7 @@ from miner_control.learn import Episode, Key, Track
 from miner_control.lesson_book import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
 from miner_control.lessons import SETTLED_S
 from miner_control.seen import seen_of
-from telemetry.archive import Archive
+from telemetry.store.archive import Archive
 
 LONGEST_S: Final = 3600.0
 CALM_S: Final = 900.0

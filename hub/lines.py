@@ -8,7 +8,7 @@ import hub.api.schema as shape
 from grid.order_entry import Entry
 from hub.observe_only import FIELD
 from kernel.event import Event
-from telemetry.alarm import Alarm, AlarmBook
+from telemetry.alarm.alarm import Alarm, AlarmBook
 
 
 def alarm_line(alarm: Alarm, book: AlarmBook) -> shape.AlarmLine:

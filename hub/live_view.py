@@ -14,7 +14,7 @@ from hub.provisions import Provisions
 from hub.runtime import Hub, site_of
 from hub.view import HubReads, LedgerLook, ReportFile, Reports
 from kernel.errors import ConfigError, Fault
-from telemetry.alarm import AlarmBook
+from telemetry.alarm.alarm import AlarmBook
 
 
 class LiveView(HubReads):

@@ -11,9 +11,9 @@ from hub.config.parts import Site
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from miner_control.cold import Loop
-from telemetry.profile import Profile
-from telemetry.profile import load as load_profile
-from telemetry.snapshot import Snapshot
+from telemetry.collect.snapshot import Snapshot
+from telemetry.device.profile import Profile
+from telemetry.device.profile import load as load_profile
 
 FRESH_S: Final = 180.0
 """A device's word older than this is no proof of flow, warmth or an open socket."""

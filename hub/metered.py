@@ -15,7 +15,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.metric import to_canonical
 from kernel.span import Span
-from telemetry.metered_data import Comparison, Layout, MeteredSeries, compared, slots_of
+from telemetry.energy.utility_data import Comparison, Layout, MeteredSeries, compared, slots_of
 
 
 class LayoutPart(Part):

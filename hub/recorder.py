@@ -15,7 +15,7 @@ from kernel.clock import Clock
 from kernel.event import KINDS, Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Reading, ReadingBatch, batch_of
-from telemetry.journal import Journal, Record
+from telemetry.store.journal import Journal, Record
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from hub.wiring import catalogue, empty_state, reading
 from hub.wiring.duties import tariff_of
 from kernel.clock import iso
 from kernel.event import Event
-from telemetry.journal import Journal, Record
+from telemetry.store.journal import Journal, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.actuator import Actuator
 from miner_control.command import CUT_SHORT, Command, command_json, receipt_json
-from telemetry.collector import Collector
-from telemetry.source import Subscription
+from telemetry.collect.collector import Collector
+from telemetry.collect.source import Subscription
 
 log = structlog.get_logger("hub")
 

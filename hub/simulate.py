@@ -31,7 +31,7 @@ from kernel.span import Span
 from miner_control.driver import MinerDriver
 from miner_control.load import SwitchPort
 from miner_control.register import Register
-from telemetry.source import Source
+from telemetry.collect.source import Source
 
 EPOCH = "2026-03-02T00:00:00+05:00"
 ORDER_FROM, ORDER_FOR = 0.75, 1.0 / 24.0

@@ -35,7 +35,7 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
 NOT_APPLICABLE = Missing(Reason.NOT_APPLICABLE)

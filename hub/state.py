@@ -43,10 +43,10 @@ from miner_control.stragglers import Budget, Ladder
 from miner_control.usual import UsualBook
 from miner_control.walk import ButtonBook
 from scheduling.plan import Schedule
-from telemetry.alarm import AlarmBook
-from telemetry.alarm_condition import Places
-from telemetry.journal import Record
-from telemetry.snapshot import Snapshot
+from telemetry.alarm.alarm import AlarmBook
+from telemetry.alarm.condition import Places
+from telemetry.collect.snapshot import Snapshot
+from telemetry.store.journal import Record
 
 TRACE_SAMPLES = 100_000
 ROLES = ("main", "feeder", "generation", "sub")

@@ -25,7 +25,7 @@ from miner_control.load import (
 )
 from miner_control.miner import Miner
 from miner_control.register import Register
-from telemetry.snapshot import Snapshot
+from telemetry.collect.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

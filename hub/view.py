@@ -29,7 +29,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
 from miner_control.fleet import Fleet
 from miner_control.miner import State
-from telemetry.exposition import Figure, exposition
+from telemetry.wire.exposition import Figure, exposition
 
 Reports = Callable[[str], list[shape.ReportLine]]
 ReportFile = Callable[[str, str], tuple[str, bytes]]

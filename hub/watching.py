@@ -28,7 +28,7 @@ from miner_control.register import Register
 from miner_control.seen import evidence, seen_of, told_of
 from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
 from miner_control.usual import Lately, usuals
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 SIGHT_MS = 24 * 3_600_000
 """Sightings older than this prove nothing about today."""

@@ -40,7 +40,7 @@ from miner_control.driver import Borrowing, Explaining, MinerDriver, Preparing
 from miner_control.envelope import Envelope
 from miner_control.inrush import Gate, Inrush, power_rise_w
 from miner_control.readback import can_be_seen, shows, tells, tier_of
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 SUPERSEDED: Final = "superseded by a newer command"
 GRACE_S: Final = 2.0

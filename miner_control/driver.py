@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from kernel.reading import Field, Reading
 from kernel.receipt import Receipt
 from miner_control.command import Intent
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 Parts = tuple[bytes, ...]
 """What is sent piece by piece, one after another: a firmware image stands among them as it is, and is never copied."""

@@ -19,7 +19,7 @@ from kernel.reading import Reading, Reason
 from kernel.receipt import Receipt, Unsupported
 from miner_control.command import Command, Intent, SwitchLoad, command
 from miner_control.envelope import Envelope, Mode, Provenance
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 Floats = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from miner_control.command import (
 )
 from miner_control.envelope import Envelope
 from miner_control.miner import State
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
 _CLOSE: Final = 1.1

@@ -15,7 +15,7 @@ from kernel.reading import Field
 from kernel.receipt import Receipt
 from miner_control.command import Intent, SetCredential, SetPools
 from miner_control.driver import Access, Answer, Dialect, Http, Parts, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _TAKEN: Final = {
     "STATUS": [{"STATUS": "S", "Code": 0, "Msg": "kept back"}],

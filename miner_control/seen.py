@@ -13,7 +13,7 @@ import numpy as np
 from kernel.reading import MISSING, Reading, Reason
 from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen
 from miner_control.miner import State
-from telemetry.snapshot import KindTable
+from telemetry.collect.snapshot import KindTable
 
 _SLEEP_MODES = frozenset({"sleep", "asleep", "off"})
 LONGEST_WINDOW_S: Final = 900.0

@@ -29,7 +29,7 @@ LONG = (
     "wires/test_commands_on_the_twin.py",
     "wires/test_firmware_on_the_twin.py",
     "wires/test_peer_defects.py",
-    "telemetry/test_archive_days.py",
+    "telemetry/io/test_archive_days.py",
     "hub/test_learning.py",
     "hub/test_twin_sockets.py",
     "wires/test_twin_dialects.py",

@@ -29,7 +29,7 @@ from hub.api.view import HubView
 from hub.observe_only import FIELD
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
-from telemetry.exposition import CONTENT_TYPE
+from telemetry.wire.exposition import CONTENT_TYPE
 
 router = APIRouter(prefix="/api/v1")
 SITE = "/sites/{site}"

@@ -11,7 +11,7 @@ from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
     from miner_control.learn import Key, Learnt
-    from telemetry.journal import Journal
+    from telemetry.store.journal import Journal
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hub.energy import EnergyBook
     from hub.meter import MeterRef
     from kernel.span import Slots, Span
-    from telemetry.journal import Journal
+    from telemetry.store.journal import Journal
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]

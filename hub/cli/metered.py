@@ -61,7 +61,7 @@ def import_file(
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
     from kernel.ids import sha256_hex
-    from telemetry.metered_data import read_metered
+    from telemetry.energy.utility_data import read_metered
 
     config, _, _, refs = opened(folder)
     part, plan = load_layout(layout, config.hub.name, refs)

@@ -123,8 +123,8 @@ def losses(
     from hub.wiring import folded
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
-    from telemetry.losses import drift
-    from telemetry.losses import losses as losses_of
+    from telemetry.energy.losses import drift
+    from telemetry.energy.losses import losses as losses_of
 
     config, journal, book, refs = opened(folder)
     here = [ref for ref in refs.values() if ref.device.split("/")[1] == site]

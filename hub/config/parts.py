@@ -125,7 +125,7 @@ class Site(Part):
     transformer: TransformerPart | None = None
     weather: WeatherPart = WeatherPart()
     passports: tuple[Existing, ...] = ()
-    """Files of the meters' papers, one for each metering point (`telemetry.passport`)."""
+    """Files of the meters' papers, one for each metering point (`telemetry.energy.passport`)."""
 
     def devices(self) -> tuple[tuple[str, Device], ...]:
         """(folder of its profile, device) of all that is no miner."""

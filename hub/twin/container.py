@@ -19,8 +19,8 @@ from hub.twin.site import Site, Unit
 from kernel.clock import Clock
 from kernel.ids import device_key
 from kernel.reading import Field
-from telemetry.codec import encode
-from telemetry.profile import Profile
+from telemetry.device.codec import encode
+from telemetry.device.profile import Profile
 
 SOCKETS = 20
 SOCKETS_EVERY_S = 60.0

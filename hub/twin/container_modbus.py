@@ -11,9 +11,9 @@ import numpy as np
 from hub.twin.container import SOCKETS, Container
 from hub.twin.meters import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Image, read_words
 from kernel.clock import Clock
-from telemetry.codec import encode
-from telemetry.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
-from telemetry.profile import Profile
+from telemetry.device.codec import encode
+from telemetry.device.profile import Profile
+from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
 
 ACCOUNT = "admin"
 FIRST_PDU = 9

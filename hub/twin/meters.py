@@ -17,8 +17,8 @@ from hub.twin.site import Site
 from kernel.clock import Clock
 from kernel.metric import SCHEMAS
 from kernel.reading import Field
-from telemetry.codec import encode
-from telemetry.profile import Profile
+from telemetry.device.codec import encode
+from telemetry.device.profile import Profile
 
 PHASE_V = 230.0
 POWER_FACTOR = 0.97

@@ -30,7 +30,7 @@ from hub.twin.site import Site
 from hub.twin.spec import TwinSpec, feeder_name
 from kernel.clock import Clock, system_clock
 from kernel.errors import ConfigError
-from telemetry.profile import Profile, load
+from telemetry.device.profile import Profile, load
 
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles"
 ADVANCE_S = 0.25

@@ -67,11 +67,11 @@ from miner_control.command import Command
 from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges
 from miner_control.register import Register
-from telemetry.collector import Collector
+from telemetry.collect.collector import Collector
+from telemetry.collect.source import Source, Subscription
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.devices import Lines
 from telemetry.io.mqtt import MqttFeed, MqttLink
-from telemetry.source import Source, Subscription
 
 LANE_WAIT_S = 60.0
 """A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""

@@ -18,7 +18,7 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
 from telemetry.io.archive_files import deleted, keep_within
-from telemetry.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
+from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
 
 EVERY_S = 3_600.0
 Days = Mapping[tuple[str, str], float | None]

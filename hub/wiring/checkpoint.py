@@ -28,8 +28,8 @@ from hub.recorder import Offload
 from hub.state import HubState
 from hub.trace import MonthPeak, Trace
 from kernel.event import KINDS, Event
-from telemetry.journal import Journal, Record
-from telemetry.snapshot import Snapshot
+from telemetry.collect.snapshot import Snapshot
+from telemetry.store.journal import Journal, Record
 
 log = structlog.get_logger("hub")
 
@@ -39,7 +39,7 @@ FILE_NAME: Final = "state.checkpoint"
 EVERY_S: Final = 300.0
 _MAGIC: Final = b"mining-hub checkpoint 1\n"
 _ROOMS: Final = ("kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "hub")
-_READINGS_CODE: Final = ("telemetry.snapshot", "hub.trace", "kernel.reading")
+_READINGS_CODE: Final = ("telemetry.collect.snapshot", "hub.trace", "kernel.reading")
 _PLAIN: Final = frozenset(
     {
         ("collections", "Counter"), ("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "deque"),

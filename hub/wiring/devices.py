@@ -25,16 +25,16 @@ from miner_control.driver import MinerDriver
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.load import Load, Switching, SwitchPort, output_metrics
 from miner_control.register import Register
+from telemetry.collect.source import Source, Tier
+from telemetry.device.profile import load as load_profile
 from telemetry.io.devices import Lines, Place
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.io.sparkplug import SparkplugFeed
-from telemetry.profile import load as load_profile
-from telemetry.source import Source, Tier
-from telemetry.sparkplug_host import SparkplugChannel
-from telemetry.topic import Channel
+from telemetry.wire.sparkplug_host import SparkplugChannel
+from telemetry.wire.topic import Channel
 
 
 def profile_path(folder: str, name: str) -> Path:

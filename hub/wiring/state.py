@@ -25,17 +25,17 @@ from miner_control.lessons import read_lessons, refined
 from miner_control.load import LoadBook
 from miner_control.register import Register, load_register
 from miner_control.standing import Standing
-from telemetry.alarm import AlarmBook
-from telemetry.alarm_condition import Places
-from telemetry.alarm_rule import AlarmRule, Rate, load_rules
-from telemetry.archive import Archive
+from telemetry.alarm.alarm import AlarmBook
+from telemetry.alarm.condition import Places
+from telemetry.alarm.rule import AlarmRule, Rate, load_rules
+from telemetry.collect.snapshot import Snapshot
+from telemetry.energy.passport import Passport, load_passport
 from telemetry.io.archive_files import export
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
-from telemetry.journal import Journal
-from telemetry.passport import Passport, load_passport
-from telemetry.snapshot import Snapshot
+from telemetry.store.archive import Archive
+from telemetry.store.journal import Journal
 from treasury.io.ledger_sqlite import read_ledger
 from treasury.ledger import Ledger
 

@@ -33,7 +33,7 @@ from miner_control.dialect.figures import spelt
 from miner_control.dialect.gather import gather, joined
 from miner_control.driver import Access, Answer, Http, Parts, Request, Rpc
 from miner_control.miner import State
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _JOINED = ("summary", "stats", "pools")
 _JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'

@@ -26,7 +26,7 @@ from miner_control.command import (
 from miner_control.dialect import auradine_answers, cgminer, image, web
 from miner_control.dialect.gather import gather
 from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 8080
 _FAST = ("summary", "psu", "mode", "temperature", "fan")

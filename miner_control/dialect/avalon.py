@@ -30,7 +30,7 @@ from miner_control.dialect.figures import NOT_APPLICABLE, spelt
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
 from miner_control.miner import State
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _STATISTICS = ("estats", "stats", "litestats")
 _WORK_MODE = re.compile(r"WORKMODE\[(\d+)\]")

@@ -20,7 +20,7 @@ from miner_control.command import (
 )
 from miner_control.dialect import bitaxe_answers, cgminer, image, web
 from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 80
 _INFO = ("system_info", "info")

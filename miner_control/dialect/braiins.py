@@ -32,7 +32,7 @@ from miner_control.dialect import braiins_answers, cgminer, image, stock, web
 from miner_control.dialect.figures import plain
 from miner_control.dialect.gather import gather
 from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 80
 _PATHS = {

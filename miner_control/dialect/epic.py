@@ -27,7 +27,7 @@ from miner_control.command import (
 from miner_control.dialect import cgminer, epic_answers, image, web
 from miner_control.dialect.figures import plain
 from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 4028
 _SLOW = ("temps", "temps/chip")

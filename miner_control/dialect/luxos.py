@@ -30,7 +30,7 @@ from miner_control.dialect import cgminer, image, luxos_answers
 from miner_control.dialect.figures import plain, whole
 from miner_control.dialect.gather import also, gather
 from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _FAST = ("summary", "power", "config", "temps")
 _SLOW = ("summary", "power", "config", "devs", "pools", "temps", "fans", "stats")

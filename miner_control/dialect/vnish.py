@@ -29,7 +29,7 @@ from miner_control.command import (
 from miner_control.dialect import cgminer, image, stock, vnish_answers, web
 from miner_control.dialect.figures import first
 from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 80
 _FAST = ("summary", "perf-summary")

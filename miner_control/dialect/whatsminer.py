@@ -34,7 +34,7 @@ from miner_control.dialect.gather import also, gather
 from miner_control.dialect.maker_errors import WHATSMINER_API
 from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
 from miner_control.driver import Access, Answer, Request, Rpc
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _JOINED = ("summary", "devs", "pools")
 _SLOW = ("status", "get_error_code")

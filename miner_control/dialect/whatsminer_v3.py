@@ -34,7 +34,7 @@ from miner_control.dialect import cgminer, image, whatsminer_v3_status
 from miner_control.dialect.maker_errors import WHATSMINER_V3_API
 from miner_control.dialect.whatsminer_summary import without_fans
 from miner_control.driver import Access, Answer, Request, Rpc
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 PORT = 4433
 _MODES = ("low", "normal", "high")

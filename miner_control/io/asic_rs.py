@@ -18,7 +18,7 @@ from miner_control.command import Intent, Reboot, Sleep, Wake, intent_text
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import ESTIMATE, NOT_REPORTED, Values, put, put_fans, put_max, put_text
 from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 IN_FLIGHT = 50
 TOTAL_S = 20.0

@@ -16,7 +16,7 @@ from miner_control.driver import Access, Answer, Dialect, Http, Lending, Parts, 
 from miner_control.io.exchanges import Cut, Exchanges, Line, Whole
 from miner_control.io.miner_http import Digest, http_bytes, parse_http
 from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 __all__ = ["Cut", "Exchanges", "MinerPort"]
 

@@ -13,7 +13,7 @@ import orjson
 
 from kernel.errors import ConfigError, Fault
 from kernel.event import Event
-from telemetry.journal import JournalState
+from telemetry.store.journal import JournalState
 
 SCHEMA_VERSION = 1
 FILE_NAME = "journal.sqlite"

@@ -37,7 +37,7 @@ from telemetry.io.journal_schema import (
     state_of,
 )
 from telemetry.io.last_rows import last_rows
-from telemetry.journal import JournalHealth, JournalState, JournalUnwritable, Record
+from telemetry.store.journal import JournalHealth, JournalState, JournalUnwritable, Record
 
 _DURABLE_KINDS = frozenset({"meter"})
 _MOST_PENDING_EVIDENCE = 2_000
@@ -57,7 +57,7 @@ def read_journal(folder: Path) -> "SqliteJournal":
 
 
 class SqliteJournal:
-    """`telemetry.journal.Journal` on one SQLite file. One writer process; any number of readers and threads."""
+    """`telemetry.store.journal.Journal` on one SQLite file. One writer process; any number of readers and threads."""
 
     def __init__(self, folder: Path, *, writing: bool, max_bytes: int | None = None) -> None:
         self.path = folder / FILE_NAME

@@ -14,7 +14,7 @@ PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treas
 
 BREAKS = {
     "floors": ("telemetry/broken.py", "import miner_control.miner\n"),
-    "money": ("treasury/broken.py", "import telemetry.source\n"),
+    "money": ("treasury/broken.py", "import telemetry.collect.source\n"),
     "io": ("hub/broken.py", "import telemetry.io\n"),
     "pure": ("scheduling/broken.py", "import asyncio\n"),
     "dialects": ("scheduling/broken.py", "import miner_control.dialect.antminer\n"),
@@ -22,7 +22,7 @@ BREAKS = {
 }
 
 
-AWAITING = {"telemetry.collector", "miner_control.actuator", "miner_control.inrush"}
+AWAITING = {"telemetry.collect.collector", "miner_control.actuator", "miner_control.inrush"}
 """The modules beside the `io` packages that may await."""
 
 

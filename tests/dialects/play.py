@@ -14,7 +14,7 @@ from kernel.receipt import Receipt
 from miner_control.command import Intent
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access, Answer, Http, Request, Rpc
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 REFUSED: dict[str, Any] = {"STATUS": [{"STATUS": "E", "When": 1, "Code": 14, "Msg": "Invalid command"}], "id": 1}
 NOW_MS = 1_790_000_000_000

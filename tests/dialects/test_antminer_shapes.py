@@ -12,7 +12,7 @@ from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Refused, Unknown, Unsupported
 from miner_control.command import Locate, Pool, SetMode, SetPools, Sleep, Wake
 from miner_control.driver import Answer, Http
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures
 from tests.dialects.play import Play, assert_meant, body_of
 

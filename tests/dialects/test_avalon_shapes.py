@@ -9,7 +9,7 @@ from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.command import Intent, Pool, Reboot, SetMode, SetPools, Sleep, Wake
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures
 from tests.dialects.play import Play, assert_meant, body_of
 

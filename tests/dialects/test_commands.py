@@ -31,7 +31,7 @@ from miner_control.command import (
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.whatsminer_token import make_token, opened, sealed
 from miner_control.driver import Answer, Http, Rpc
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures, fixtures_more
 from tests.dialects.play import NOW_MS, Play, body_of
 

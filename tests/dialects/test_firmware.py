@@ -28,7 +28,7 @@ from miner_control.driver import Answer, Http, Request, Rpc
 from miner_control.envelope import Envelope
 from miner_control.readback import names, shows, tells, tier_of
 from miner_control.rehearse import Rehearsal, step_text
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.play import NOW_MS, Play
 
 IMAGE = b"\x1f\x8b" + bytes(range(256)) * 40

@@ -11,7 +11,7 @@ from kernel.errors import DecodeError
 from kernel.reading import Missing, Reason
 from miner_control.dialect import DIALECTS
 from miner_control.miner import State
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.fixtures_more import asleep, every, sick
 from tests.dialects.laws import check
 from tests.servers import count

@@ -5,7 +5,7 @@ import pytest
 
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.maker_errors import WHATSMINER, whatsminer_text
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures, fixtures_more
 
 

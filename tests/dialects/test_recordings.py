@@ -8,7 +8,7 @@ import pytest
 from kernel.metric import SCHEMAS
 from kernel.reading import Missing, Reason
 from miner_control.dialect import DIALECTS
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.recordings import folder, folders
 
 TH = 1e12

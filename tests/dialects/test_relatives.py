@@ -8,7 +8,7 @@ import pytest
 from kernel.metric import SCHEMAS
 from kernel.reading import Missing, Reason
 from miner_control.dialect import DIALECTS
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.fixtures import status
 from tests.dialects.fixtures_more import asleep, every, sick
 from tests.dialects.play import Play

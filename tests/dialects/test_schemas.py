@@ -8,7 +8,7 @@ import pytest
 
 from kernel.reading import Missing
 from miner_control.dialect import DIALECTS
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.recordings import ROOT
 
 

@@ -8,7 +8,7 @@ import pytest
 from kernel.reading import Missing, Reason
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.cgminer import documents, parse
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures, fixtures_more
 
 

@@ -14,7 +14,7 @@ from kernel.receipt import Accepted, Refused
 from miner_control.command import Pool, PowerTarget, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.fixtures import status
 from tests.dialects.fixtures_families import bosminer, refused, said

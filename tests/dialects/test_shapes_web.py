@@ -15,7 +15,7 @@ from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.command import Locate, Pool, PowerTarget, SetMode, SetPools, Sleep
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Answer
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures_more
 from tests.dialects.fixtures_families import axeos, bosminer, doors, nerdqaxe, nmaxe, vnish_1_2_0
 from tests.dialects.play import Play, body_of

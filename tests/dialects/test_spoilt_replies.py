@@ -15,7 +15,7 @@ from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.figures import plain
 from miner_control.driver import Answer, Http, Request
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects.fixtures_families import doors
 from tests.dialects.laws import check
 from tests.dialects.play import Play

@@ -18,7 +18,7 @@ from kernel.errors import DecodeError
 from kernel.metric import TEXT_METRICS
 from kernel.reading import Missing
 from miner_control.dialect import cgminer
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes
 from tests.dialects.play import Play
 from tests.dialects.test_lenient import ODD, check

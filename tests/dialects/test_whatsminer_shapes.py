@@ -12,7 +12,7 @@ from kernel.receipt import Accepted, Refused
 from miner_control.command import PowerPercent, Sleep
 from miner_control.dialect.whatsminer_token import make_token, sealed
 from miner_control.takeover import own_schedules
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures, fixtures_more
 from tests.dialects.play import NOW_MS, Play, assert_meant, body_of
 

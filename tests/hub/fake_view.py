@@ -35,8 +35,8 @@ from hub.holds import HoldBook
 from kernel.clock import Clock
 from kernel.event import KINDS, Event
 from kernel.span import Span
-from telemetry.alarm import AlarmBook
-from telemetry.alarm_rule import load_rules
+from telemetry.alarm.alarm import AlarmBook
+from telemetry.alarm.rule import load_rules
 
 KEY = "h1/alma"
 CAP_W = 3.6e6

@@ -13,7 +13,7 @@ from hub.simulate import simulate
 from hub.wiring.state import alarm_rules
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
-from telemetry.alarm_rule import Rate
+from telemetry.alarm.rule import Rate
 from tests.hub.fake_view import FakeView
 from tests.hub.page_server import serving
 

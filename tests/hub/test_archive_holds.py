@@ -26,11 +26,11 @@ from kernel.errors import ConfigError
 from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
-from telemetry.retention import Hold
+from telemetry.store.retention import Hold
 from tests.hub.fake_view import FakeView
 from tests.hub.page_server import serving
 from tests.hub.test_api_access import Hub
-from tests.telemetry.journal_cases import T0_MS, batch, meter, miner
+from tests.telemetry.store.journal_cases import T0_MS, batch, meter, miner
 from treasury.io.ledger_sqlite import open_ledger
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

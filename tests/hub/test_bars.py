@@ -17,7 +17,7 @@ from hub.twin.models import MODELS
 from hub.wiring import reading
 from kernel.clock import system_clock
 from miner_control.command import Locate, Sleep, command
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.hub_site import World, until, world
 
 LOGIN = "POST /api/v1/auth/login HTTP/1.1"

@@ -28,7 +28,7 @@ from telemetry.io.journal_sqlite import open_journal
 from tests.hub.fake_view import FakeView
 from tests.hub.test_archive_holds import SITE
 from tests.hub.test_settle import CONTRACT, MONDAY_MS, ROOT, World, desk, serve, silent
-from tests.telemetry.journal_cases import T0_MS, batch, meter
+from tests.telemetry.store.journal_cases import T0_MS, batch, meter
 from treasury.checks import check
 from treasury.io.ledger_sqlite import SqliteLedger, open_ledger
 from treasury.ledger import Outcome, Rejected

@@ -20,7 +20,7 @@ from kernel.reading import Reading
 from miner_control.foreign import imported
 from miner_control.register import Fact, facts_body, load_register
 from telemetry.io.journal_sqlite import open_journal
-from tests.telemetry.journal_cases import T0_MS
+from tests.telemetry.store.journal_cases import T0_MS
 
 EXPORT = """Miner IP;Miner Type;Firmware;Worker;SN;Group;Circuit;Стойка
 http://10.0.0.5/;Antminer S19j Pro 104;LuxOS 2025;Rack 1/07;X1;F1;F1;7

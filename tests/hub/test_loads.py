@@ -21,10 +21,10 @@ from kernel.reading import Reading
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.cold import Loop, wake_fault
 from miner_control.load import OUTPUT, Load, LoadBook, LoadKind
+from telemetry.collect.snapshot import Snapshot
+from telemetry.device.profile import load as load_profile
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
-from telemetry.profile import load as load_profile
-from telemetry.snapshot import Snapshot
 from tests.hub_site import World, until, world
 from tests.servers import free_port
 

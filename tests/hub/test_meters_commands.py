@@ -18,11 +18,11 @@ from hub.wiring.state import passports_of
 from kernel.clock import Clock, iso
 from kernel.errors import ConfigError
 from kernel.span import Span
+from telemetry.energy.utility_data import OURS
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import open_journal, read_journal
-from telemetry.metered_data import OURS
-from tests.telemetry.journal_cases import T0_MS, batch, meter
+from tests.telemetry.store.journal_cases import T0_MS, batch, meter
 
 HOUR_MS = 3_600_000
 SITE = """

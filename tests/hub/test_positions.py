@@ -23,9 +23,9 @@ from kernel.errors import ConfigError
 from kernel.event import Event
 from miner_control.position import read_plan
 from miner_control.register import facts_body, facts_of, load_register
-from telemetry.journal import Record
+from telemetry.store.journal import Record
 from tests.hub_site import World, until, world
-from tests.telemetry.journal_cases import T0_MS
+from tests.telemetry.store.journal_cases import T0_MS
 
 SITE = """
 [hub]

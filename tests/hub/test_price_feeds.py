@@ -15,9 +15,9 @@ from hub.price_feeds import price_feeds
 from hub.recorder import Recorder
 from hub.state import HubState
 from kernel.clock import Clock, iso
-from telemetry.alarm import AlarmBook
+from telemetry.alarm.alarm import AlarmBook
+from telemetry.collect.snapshot import Snapshot
 from telemetry.io.journal_sqlite import open_journal
-from telemetry.snapshot import Snapshot
 
 START_MS = 1_770_000_000_000
 HOUR_MS = 3_600_000

@@ -22,7 +22,7 @@ from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
 from miner_control.dialect import DIALECTS
 from miner_control.driver import Access, Answer, Http, Rpc
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 BEGAN_MS = 1_700_000_000_000
 MODELS = {"antminer-s21": 1, "antminer-s19-pro": 1, "whatsminer-m50s": 1}

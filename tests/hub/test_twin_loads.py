@@ -14,9 +14,9 @@ from hub.twin.spec import TwinSpec
 from kernel.clock import system_clock
 from kernel.receipt import Unreachable, Unsupported, Verified
 from miner_control.position import read_press
+from telemetry.device.profile import load
 from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
-from telemetry.profile import load
 from tests.hub.test_twin_site import listen, until
 from tests.servers import free_port, mosquitto
 from tests.twins import doors, rpc, running_twin

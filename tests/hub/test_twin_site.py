@@ -22,8 +22,8 @@ from hub.twin.lines import allow_files
 from hub.twin.models import MODELS
 from hub.twin.spec import TwinSpec, layout, street
 from kernel.errors import ConfigError
-from telemetry.codec import decode_document
-from telemetry.profile import load
+from telemetry.device.codec import decode_document
+from telemetry.device.profile import load
 from tests.servers import free_port, mosquitto
 from tests.twins import rpc, running_twin
 

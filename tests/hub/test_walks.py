@@ -24,7 +24,7 @@ from miner_control.position import Press
 from telemetry.io.journal_sqlite import open_journal
 from tests.hub.test_positions import INVENTORY, SITE
 from tests.hub_site import World, until, world
-from tests.telemetry.journal_cases import T0_MS
+from tests.telemetry.store.journal_cases import T0_MS
 
 
 class Desk:

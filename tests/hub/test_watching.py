@@ -26,11 +26,11 @@ from miner_control.envelope import Provenance
 from miner_control.health import PoolRule
 from miner_control.learn import Estimate, Learnt
 from miner_control.lessons import lessons_text
+from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
-from telemetry.journal import JournalState, JournalUnwritable
-from telemetry.source import Tier
+from telemetry.store.journal import JournalState, JournalUnwritable
 from tests.hub.test_api_access import Hub
-from tests.telemetry.journal_cases import T0_MS
+from tests.telemetry.store.journal_cases import T0_MS
 
 SITE = """
 [hub]

@@ -13,7 +13,7 @@ from kernel.reading import Field, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable
 from miner_control.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.driver import MinerDriver
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 T = TypeVar("T")
 EPOCH_MS = 1_800_000_000_000

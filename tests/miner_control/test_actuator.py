@@ -32,7 +32,7 @@ from miner_control.command import (
 )
 from miner_control.inrush import WINDOW_S, Inrush
 from miner_control.load import Load, LoadKind
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.miner_control.fleets import envelope
 from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
 

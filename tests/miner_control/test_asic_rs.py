@@ -16,7 +16,7 @@ from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.command import PowerTarget, Sleep, Wake
 from miner_control.io.asic_rs import AsicRsPort, LongTail
 from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 
 @dataclass

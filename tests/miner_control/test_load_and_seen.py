@@ -18,7 +18,7 @@ from miner_control.load import (
 )
 from miner_control.miner import State
 from miner_control.seen import seen_of
-from telemetry.snapshot import Snapshot
+from telemetry.collect.snapshot import Snapshot
 from tests.miner_control.fleets import NOW_MS, envelope, roster
 from tests.miner_control.miners import clock_of, in_virtual_time
 

@@ -27,7 +27,7 @@ from miner_control.io.scan import scan
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, secrets_of, step_text
 from miner_control.takeover import Done, ForeignHand, against, undone
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.servers import count, free_port
 from tests.twins import Twin, running_twin
 

@@ -28,7 +28,7 @@ from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.miner import Miner
 from miner_control.rehearse import Rehearsal, step_text
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
 from tests.twins import Twin, running_twin

@@ -14,7 +14,7 @@ from kernel.receipt import Refused, Unknown, Unreachable
 from miner_control.command import Locate, Reboot, Sleep
 from miner_control.driver import Rpc
 from miner_control.io.miner_socket import Exchanges
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures
 from tests.servers import free_port
 from tests.wires.miner_peer import IMPATIENT, answers, holds, peer, port_of, read_once, says

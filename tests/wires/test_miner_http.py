@@ -15,7 +15,7 @@ from miner_control.command import Locate, SetCredential, Sleep, Wake
 from miner_control.driver import Answer
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import Digest, parse_http
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.dialects import fixtures, fixtures_more
 from tests.wires.miner_peer import IMPATIENT, Speak, answers, peer, port_of, says
 

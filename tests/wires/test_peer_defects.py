@@ -18,9 +18,9 @@ from miner_control.command import Intent, Reboot, Sleep, Wake, command
 from miner_control.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
 from miner_control.miner import State
 from miner_control.seen import seen_of
-from telemetry.collector import Collector
-from telemetry.snapshot import Snapshot
-from telemetry.source import Tier
+from telemetry.collect.collector import Collector
+from telemetry.collect.snapshot import Snapshot
+from telemetry.collect.source import Tier
 from tests.hub_site import until
 from tests.miner_control.fleets import envelope
 from tests.twins import Twin, running_twin

@@ -31,7 +31,7 @@ from miner_control.health import host_of, pools_of
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
 from miner_control.takeover import told_schedules
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.twins import Twin, running_twin
 
 MODELS = {

@@ -16,7 +16,7 @@ from miner_control.dialect import DIALECTS
 from miner_control.driver import Access
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.servers import SOAK
 from tests.twins import Twin, doors, running_twin
 

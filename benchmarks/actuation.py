@@ -29,15 +29,15 @@ from kernel.clock import cpu_s, system_clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.catalogue import load_catalogue
-from miner_control.command import Command, Intent, Sleep, Wake, command
+from miner_control.control.actuator import Actuator
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access, MinerDriver
-from miner_control.envelope import Envelope
+from miner_control.fleet.command import Command, Intent, Sleep, Wake, command
+from miner_control.fleet.driver import Access, MinerDriver
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.miner import Miner
+from miner_control.inventory.catalogue import load_catalogue
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
-from miner_control.miner import Miner
 from telemetry.collect.source import Tier
 
 PROFILES = Path(__file__).resolve().parent.parent / "configs" / "profiles"

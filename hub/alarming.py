@@ -6,9 +6,9 @@ from collections.abc import Set
 from hub.recorder import Recorder
 from hub.state import HubState
 from kernel.clock import Clock
-from miner_control.fleet import ASLEEP, STATE_CODE
-from miner_control.miner import State
-from miner_control.seen import seen_of
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE
+from miner_control.fleet.miner import State
+from miner_control.fleet.observed import seen_of
 from telemetry.alarm.alarm import AlarmBook
 
 JUDGE_EVERY_S = 5.0

@@ -12,7 +12,7 @@ from typing import Final
 from hub.observe_only import no_commands
 from hub.state import FOREVER, HubState, SiteState
 from kernel.clock import iso
-from miner_control.sameness import Stranger, stranger
+from miner_control.inventory.identity import Stranger, stranger
 
 
 def bar(state: HubState, site: SiteState, device: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 from hub.loops import loops_at
 from hub.state import HubState, SiteState
 from hub.tending import loads_on
-from miner_control.cold import heat_floor_w, wake_fault
-from miner_control.load import Load, output_metrics
+from miner_control.control.auxiliary_load import Load, output_metrics
+from miner_control.control.cold_protection import heat_floor_w, wake_fault
 from telemetry.collect.snapshot import Snapshot
 
 _TOLD = ("supply_c", "return_c", "ambient_c", "room_c", "humidity_pct", "dew_c", "pressure_bar", "flow_ok")

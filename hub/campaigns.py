@@ -19,11 +19,11 @@ from hub.state import HubState, SiteState
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
-from miner_control.actuator import Actuator
-from miner_control.campaign import Campaign, Wave
-from miner_control.campaign_plan import CampaignPlan, Rollout, plan_campaign
-from miner_control.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
-from miner_control.health import PoolRule, host_of, pools_of
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
+from miner_control.health.health import PoolRule, host_of, pools_of
+from miner_control.jobs.job import Campaign, Wave
+from miner_control.jobs.job_plan import CampaignPlan, Rollout, plan_campaign
 
 WHERE = ("rack", "model", "feeder", "firmware", "state")
 ROLLOUT = ("canary", "wave_share", "failure_share", "gap_s")

@@ -23,15 +23,15 @@ from hub.state import FOREVER, HubState, SiteState
 from hub.tending import loads_on
 from kernel.curve import known
 from kernel.reason import OWN_CHOICE, Reason, Rule
-from miner_control.allocate import Allocation
-from miner_control.cold import Loop, heat_floor_w
-from miner_control.command import Command, Intent, Wake, command, intent_json
-from miner_control.fleet import UNSURE, Fleet, Ints, fleet_of
-from miner_control.guard import Heat, Restraint, guard
-from miner_control.load import BESIDE, running_w, switch
-from miner_control.restore import HeldBack, held_back, returned
-from miner_control.seen import seen_of
-from miner_control.tend import Tended, tend
+from miner_control.control.allocate import Allocation
+from miner_control.control.auxiliary_load import BESIDE, running_w, switch
+from miner_control.control.cold_protection import Loop, heat_floor_w
+from miner_control.control.cooling_sequence import Tended, tend
+from miner_control.control.guard import Heat, Restraint, guard
+from miner_control.control.restore import HeldBack, held_back, returned
+from miner_control.fleet.command import Command, Intent, Wake, command, intent_json
+from miner_control.fleet.fleet import UNSURE, Fleet, Ints, fleet_of
+from miner_control.fleet.observed import seen_of
 from scheduling.control import Decision, Terms, step
 from scheduling.outlook import AMBIENT
 from scheduling.overhead import Overhead
@@ -254,7 +254,7 @@ def _tended(
     on: Mapping[str, bool | None],
     most_w: float,
 ) -> Tended:
-    """What loops and loads around the miners make of a proposal (`miner_control.tend`)."""
+    """What loops and loads around the miners make of a proposal (`miner_control.control.cooling_sequence`)."""
     loads = site.around.loads
     if not loads and not loops:
         return Tended(proposed, (), ())

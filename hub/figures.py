@@ -14,8 +14,8 @@ from hub.wiring import Wired
 from kernel.clock import MS_PER_HOUR
 from kernel.reading import ReadingBatch
 from kernel.span import Span
-from miner_control.fleet import Bools, Floats, Ints
-from miner_control.miner import State
+from miner_control.fleet.fleet import Bools, Floats, Ints
+from miner_control.fleet.miner import State
 from telemetry.store.journal import Journal
 from treasury.checks import Finding, check
 

@@ -13,8 +13,8 @@ from hub.decide import Pace, drawn_w, fresh_meters, limits_at
 from hub.observe_only import WHY
 from hub.sight import units_of
 from hub.state import HubState, SiteState
-from miner_control.allocate import per_phase
-from miner_control.fleet import Fleet
+from miner_control.control.allocate import per_phase
+from miner_control.fleet.fleet import Fleet
 from scheduling.control import MARGIN
 
 WIRE_S: Final = 2.0

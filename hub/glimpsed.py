@@ -12,8 +12,8 @@ from hub.shadow import Glimpse
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError
 from kernel.span import Slots
-from miner_control.allocate import Allocation
-from miner_control.fleet import Fleet
+from miner_control.control.allocate import Allocation
+from miner_control.fleet.fleet import Fleet
 from scheduling.facts import PER_HS, held
 
 PH: Final = 1e15

@@ -18,12 +18,12 @@ from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
 from kernel.span import Span
-from miner_control.by_meter import FeederRows
-from miner_control.command import Sleep
-from miner_control.learn import Episode, Key, Track
-from miner_control.lesson_book import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
-from miner_control.lessons import SETTLED_S
-from miner_control.seen import seen_of
+from miner_control.control.disaggregation import FeederRows
+from miner_control.fleet.command import Sleep
+from miner_control.fleet.observed import seen_of
+from miner_control.learning.batch import SETTLED_S
+from miner_control.learning.dynamics import Episode, Key, Track
+from miner_control.learning.windows import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
 from telemetry.store.archive import Archive
 
 LONGEST_S: Final = 3600.0

@@ -6,10 +6,10 @@ from math import isclose
 from typing import Any
 
 from kernel.reading import Reading
-from miner_control.envelope import Envelope
-from miner_control.learn import Estimate, Key, Learnt
-from miner_control.lessons import MODES, TIMES, refined
-from miner_control.usual import UsualBook
+from miner_control.fleet.envelope import Envelope
+from miner_control.health.performance_reference import UsualBook
+from miner_control.learning.batch import MODES, TIMES, refined
+from miner_control.learning.dynamics import Estimate, Key, Learnt
 
 
 def learnt_lines(found: Mapping[Key, Learnt], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:

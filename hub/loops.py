@@ -10,7 +10,7 @@ from hub.config.part import CONFIGS
 from hub.config.parts import Site
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from miner_control.cold import Loop
+from miner_control.control.cold_protection import Loop
 from telemetry.collect.snapshot import Snapshot
 from telemetry.device.profile import Profile
 from telemetry.device.profile import load as load_profile

@@ -8,7 +8,8 @@ from hub.state import HubState, SiteState
 
 
 def missing(state: HubState, site: SiteState, now_ms: int, after_s: float, stale_s: float) -> list[dict[str, Any]]:
-    """Costliest first (`miner_control.stragglers.Ladder.missing`). A unit in a later sleep is not missing; a silent one is."""
+    """Costliest first (`miner_control.health.wake_recovery.Ladder.missing`). A unit in a later sleep is not missing; a
+    silent one is."""
     return site.ladder.missing(fleet_at(state, site, now_ms, stale_s), now_ms, after_s)
 
 

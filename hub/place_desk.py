@@ -14,8 +14,8 @@ from hub.runtime import Rooms
 from hub.state import SiteState
 from hub.walks import slots_asked, walk_lines
 from kernel.errors import ConfigError, Fault
-from miner_control.position import by_presses
-from miner_control.register import Fact, facts_body
+from miner_control.inventory.asset_register import Fact, facts_body
+from miner_control.inventory.position import by_presses
 
 
 class PlaceDesk:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from hub.state import SiteState
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
-from miner_control.register import FACTS, Fact
+from miner_control.inventory.asset_register import FACTS, Fact
 
 BY_HAND: Final = "a person"
 MOST_CHARS: Final = 64

@@ -12,14 +12,14 @@ from pathlib import Path
 from hub.config import Config, Site, secret
 from hub.images import Image, ImageShelf
 from kernel.errors import ConfigError, Fault
-from miner_control.asking import intent_of
-from miner_control.campaign_plan import Fits
-from miner_control.command import InstallFirmware, Intent, Pool, SetCredential, SetPools
-from miner_control.fleet import STATES, Fleet
-from miner_control.health import PoolRule, host_of
-from miner_control.miner import Miner
-from miner_control.readback import names
-from miner_control.takeover import worker_name
+from miner_control.control.readback import names
+from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetCredential, SetPools
+from miner_control.fleet.fleet import STATES, Fleet
+from miner_control.fleet.intent_text import intent_of
+from miner_control.fleet.miner import Miner
+from miner_control.health.health import PoolRule, host_of
+from miner_control.health.third_party_control import worker_name
+from miner_control.jobs.job_plan import Fits
 
 
 class Provisions:

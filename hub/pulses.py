@@ -19,12 +19,12 @@ from hub.state import HubState, SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
-from miner_control.actuator import Actuator
-from miner_control.command import Sleep, Wake, command, command_json
-from miner_control.fleet import ASLEEP, Fleet
-from miner_control.position import facts_of_pulses, mismatches
-from miner_control.pulse import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
-from miner_control.register import Fact
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import Sleep, Wake, command, command_json
+from miner_control.fleet.fleet import ASLEEP, Fleet
+from miner_control.inventory.asset_register import Fact
+from miner_control.inventory.feeder_mapping import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
+from miner_control.inventory.position import facts_of_pulses, mismatches
 
 OFF_S: Final = 60.0
 REST_S: Final = 120.0

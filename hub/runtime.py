@@ -25,8 +25,8 @@ from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.receipt import HubCause, Receipt, Unknown
-from miner_control.actuator import Actuator
-from miner_control.command import CUT_SHORT, Command, command_json, receipt_json
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Subscription
 

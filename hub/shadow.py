@@ -11,8 +11,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kernel.clock import MS_PER_HOUR, to_datetime
-from miner_control.fleet import Roster
-from miner_control.takeover import Shadow, ShadowWorth
+from miner_control.fleet.fleet import Roster
+from miner_control.health.third_party_control import Shadow, ShadowWorth
 
 LONGEST_MS: Final = 900_000
 """A tick speaks for no longer: after that the hub was down, and nobody watched."""

@@ -17,9 +17,9 @@ from hub.runtime import Rooms
 from hub.site_generation import generation_at, generation_meters
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
-from miner_control.fleet import STATES, Fleet, Ints
-from miner_control.miner import State
-from miner_control.standing import DAY_MS
+from miner_control.fleet.command_state import DAY_MS
+from miner_control.fleet.fleet import STATES, Fleet, Ints
+from miner_control.fleet.miner import State
 from scheduling.plan import Schedule
 
 

@@ -28,9 +28,9 @@ from hub.wiring import Wired, put_together
 from hub.wiring.duties import ground
 from kernel.clock import Clock, from_iso, iso, loop_clock
 from kernel.span import Span
-from miner_control.driver import MinerDriver
-from miner_control.load import SwitchPort
-from miner_control.register import Register
+from miner_control.control.auxiliary_load import SwitchPort
+from miner_control.fleet.driver import MinerDriver
+from miner_control.inventory.asset_register import Register
 from telemetry.collect.source import Source
 
 EPOCH = "2026-03-02T00:00:00+05:00"

@@ -21,7 +21,7 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.command import (
+from miner_control.fleet.command import (
     STOCK,
     InstallFirmware,
     Intent,
@@ -104,7 +104,7 @@ class SimulatedSite:
 
 
 class SimulatedMiner:
-    """One miner: a Source that can be commanded (`miner_control.driver.MinerDriver`)."""
+    """One miner: a Source that can be commanded (`miner_control.fleet.driver.MinerDriver`)."""
 
     kind = "miner"
 

@@ -7,7 +7,7 @@ from typing import Final
 from hub.state import HubState, SiteState
 from kernel.clock import MS_PER_S
 from kernel.curve import known
-from miner_control.fleet import Fleet
+from miner_control.fleet.fleet import Fleet
 from scheduling.generation import delivered_w
 from scheduling.outlook import GENERATION, W_PER_MW
 from scheduling.overhead import Overhead

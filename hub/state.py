@@ -27,21 +27,21 @@ from kernel.event import Event
 from kernel.ids import device_key
 from kernel.reading import ReadingBatch
 from kernel.span import Span
-from miner_control.campaign import CampaignBook
-from miner_control.envelope import Envelope
-from miner_control.fleet import Roster, roster_of, with_envelopes
-from miner_control.learn import Key
-from miner_control.lesson_book import LessonBook
-from miner_control.lessons import refined
-from miner_control.load import LoadBook
-from miner_control.miner import Miner
-from miner_control.pulse import PulseBook
-from miner_control.register import Register, facts_of
-from miner_control.sameness import Names, names_of
-from miner_control.standing import Standing
-from miner_control.stragglers import Budget, Ladder
-from miner_control.usual import UsualBook
-from miner_control.walk import ButtonBook
+from miner_control.control.auxiliary_load import LoadBook
+from miner_control.fleet.command_state import Standing
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.fleet import Roster, roster_of, with_envelopes
+from miner_control.fleet.miner import Miner
+from miner_control.health.performance_reference import UsualBook
+from miner_control.health.wake_recovery import Budget, Ladder
+from miner_control.inventory.asset_register import Register, facts_of
+from miner_control.inventory.commissioning import ButtonBook
+from miner_control.inventory.feeder_mapping import PulseBook
+from miner_control.inventory.identity import Names, names_of
+from miner_control.jobs.job import CampaignBook
+from miner_control.learning.batch import refined
+from miner_control.learning.dynamics import Key
+from miner_control.learning.windows import LessonBook
 from scheduling.plan import Schedule
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places

@@ -13,11 +13,11 @@ from hub.decide import fleet_at, ordered
 from hub.recorder import Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import Clock
-from miner_control.actuator import Actuator
-from miner_control.command import Command, command_json
-from miner_control.fleet import Bools, Fleet
-from miner_control.load import Load, LoadKind, switch
-from miner_control.stragglers import OFF_S, WHAT
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import Load, LoadKind, switch
+from miner_control.fleet.command import Command, command_json
+from miner_control.fleet.fleet import Bools, Fleet
+from miner_control.health.wake_recovery import OFF_S, WHAT
 
 REMEDY = "Look at its display and cables; check fuse, fans and control board; swap it if it stays dead"
 

@@ -11,8 +11,7 @@ from hub.config.devices import Served
 from hub.config.parts import Site
 from hub.loops import FRESH_S, Watched, watched
 from kernel.errors import ConfigError, Fault
-from miner_control.cold import Loop
-from miner_control.load import (
+from miner_control.control.auxiliary_load import (
     OUTPUT,
     Floats,
     Load,
@@ -23,8 +22,9 @@ from miner_control.load import (
     output_state,
     shares_w,
 )
-from miner_control.miner import Miner
-from miner_control.register import Register
+from miner_control.control.cold_protection import Loop
+from miner_control.fleet.miner import Miner
+from miner_control.inventory.asset_register import Register
 from telemetry.collect.snapshot import Snapshot
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from miner_control.health import HealthFinding
-from miner_control.stragglers import WHAT
+from miner_control.health.health import HealthFinding
+from miner_control.health.wake_recovery import WHAT
 
 TWICE: Final = 2
 Key = tuple[str, str]

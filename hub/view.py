@@ -27,8 +27,8 @@ from hub.state import SiteState
 from kernel.curve import known
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
-from miner_control.fleet import Fleet
-from miner_control.miner import State
+from miner_control.fleet.fleet import Fleet
+from miner_control.fleet.miner import State
 from telemetry.wire.exposition import Figure, exposition
 
 Reports = Callable[[str], list[shape.ReportLine]]

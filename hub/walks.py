@@ -14,9 +14,9 @@ from hub.recorder import Recorder
 from hub.state import HubState, SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
-from miner_control.position import Press
-from miner_control.register import Register
-from miner_control.walk import Heard, Slot, Walk
+from miner_control.inventory.asset_register import Register
+from miner_control.inventory.commissioning import Heard, Slot, Walk
+from miner_control.inventory.position import Press
 
 log = structlog.get_logger("hub")
 

@@ -2,9 +2,9 @@
 """Watches over the miners beside the control loop: sick ones become tickets, foreign hands are named and not fought.
 
 A command of ours that was verified and is found undone, with nothing of ours under way, is a sighting; twice on one miner
-is somebody else's hand (`miner_control.takeover`). Such a miner is left alone (`owner.changed`) until a person releases it.
-A container that runs tactics of its own, or a firmware whose own schedule is on, is named (`hand.seen`), once for each
-wording, until it is switched off (`hand.gone`).
+is somebody else's hand (`miner_control.health.third_party_control`). Such a miner is left alone (`owner.changed`) until a
+person releases it. A container that runs tactics of its own, or a firmware whose own schedule is on, is named
+(`hand.seen`), once for each wording, until it is switched off (`hand.gone`).
 
 What is usual of each miner is told once a day (`usual.learnt`): the checks compare with it.
 """
@@ -19,15 +19,15 @@ from hub.state import HubState, SiteState
 from hub.tickets import Rounds
 from kernel.clock import Clock
 from kernel.reading import Reading
-from miner_control.command import intent_from_json
-from miner_control.fleet import UNSURE
-from miner_control.health import ANOTHER, HealthFinding, PoolRule, Usual, examine, may_be_over
-from miner_control.lessons import SETTLED_S
-from miner_control.miner import State
-from miner_control.register import Register
-from miner_control.seen import evidence, seen_of, told_of
-from miner_control.takeover import UNDONE_S, Done, against, container_tactics, told_schedules, undone
-from miner_control.usual import Lately, usuals
+from miner_control.fleet.command import intent_from_json
+from miner_control.fleet.fleet import UNSURE
+from miner_control.fleet.miner import State
+from miner_control.fleet.observed import evidence, seen_of, told_of
+from miner_control.health.health import ANOTHER, HealthFinding, PoolRule, Usual, examine, may_be_over
+from miner_control.health.performance_reference import Lately, usuals
+from miner_control.health.third_party_control import UNDONE_S, Done, against, container_tactics, told_schedules, undone
+from miner_control.inventory.asset_register import Register
+from miner_control.learning.batch import SETTLED_S
 from telemetry.collect.source import Tier
 
 SIGHT_MS = 24 * 3_600_000

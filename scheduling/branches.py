@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner_control.fleet import Roster
+from miner_control.fleet.fleet import Roster
 from scheduling.problem import Floats, Ints
 
 PHASES = 3

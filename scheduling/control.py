@@ -20,10 +20,10 @@ import numpy as np
 
 from grid.limit import PHASES, STANDING, Limit, Priority
 from kernel.reason import Reason, Rule
-from miner_control.allocate import Allocation, Policy, allocate, per_phase
-from miner_control.command import Intent, intent_json
-from miner_control.fleet import Fleet, Floats, Ints, per_feeder, urgent
-from miner_control.restore import below
+from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
+from miner_control.control.restore import below
+from miner_control.fleet.command import Intent, intent_json
+from miner_control.fleet.fleet import Fleet, Floats, Ints, per_feeder, urgent
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.overhead import Overhead
 from scheduling.plan import Schedule

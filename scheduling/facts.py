@@ -17,7 +17,7 @@ from kernel.clock import MS_PER_S, iso
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, floor_ms, horizon
-from miner_control.fleet import Fleet
+from miner_control.fleet.fleet import Fleet
 from scheduling.branches import Branches, branches_of
 from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
 from scheduling.forecast import continued

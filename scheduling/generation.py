@@ -8,8 +8,8 @@ demand that the control step compares with its target, so what is commanded chan
 
 import numpy as np
 
-from miner_control.fleet import STATE_CODE, Fleet
-from miner_control.miner import State
+from miner_control.fleet.fleet import STATE_CODE, Fleet
+from miner_control.fleet.miner import State
 from scheduling.overhead import Overhead
 
 FORECAST_MARGIN = 0.2

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from miner_control.fleet import Floats
+from miner_control.fleet.fleet import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,7 @@ class Overhead:
     """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners.
 
     `site_fixed_w` is what the known loads beside the miners draw now; `beside_w[n]` is what each unit's running brings of
-    them (`miner_control.load.shares_w`), and what a plan counts them by. None: no load is known.
+    them (`miner_control.control.auxiliary_load.shares_w`), and what a plan counts them by. None: no load is known.
     """
 
     site_factor: float = 1.0

@@ -147,7 +147,7 @@ STATE_CODES: Sequence[str] = (
     "fault",
     "unreachable",
 )
-"""Index = the code in `Fleet.state`; names as in `miner_control.miner.State`."""
+"""Index = the code in `Fleet.state`; names as in `miner_control.fleet.miner.State`."""
 
 
 class Series(TypedDict):

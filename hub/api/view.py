@@ -87,7 +87,7 @@ class HubView(Protocol):
         """`scope, who, words, at_ms` of everybody else who commands here."""
 
     def campaigns(self, site: str) -> list[dict[str, Any]]:
-        """Bulk work (`miner_control.campaign.Campaign.status`), newest first."""
+        """Bulk work (`miner_control.jobs.job.Campaign.status`), newest first."""
 
     async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
         """Plan bulk work (`hub.campaigns.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.

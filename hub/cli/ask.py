@@ -60,7 +60,7 @@ def miners_list(
     from hub.decide import fleet_at
     from hub.sight import STATE_NAMES
     from kernel.errors import ConfigError, Fault
-    from miner_control.seen import seen_of
+    from miner_control.fleet.observed import seen_of
 
     if state not in (None, *STATE_NAMES):
         raise ConfigError([Fault(f"--state {state}", "is none", f"Write one of: {', '.join(STATE_NAMES)}")])
@@ -181,7 +181,7 @@ def _worded(name: str, value: Any) -> Any:
 
 def miners_dialects(json: Json = False) -> None:
     """What each firmware speaks and can do."""
-    from miner_control.dialect.matrix import dialect_matrix
+    from miner_control.inventory.dialect_matrix import dialect_matrix
 
     rows = dialect_matrix()
     if json:

@@ -39,7 +39,7 @@ def say_observing(sites: "Iterable[SiteState]") -> None:
 def table_text(path: Path) -> str:
     """The text of a table that a person gives, whatever code page it is in. Raises ConfigError where it cannot be read."""
     from kernel.errors import ConfigError, Fault
-    from miner_control.sheet import decoded
+    from miner_control.inventory.spreadsheet import decoded
 
     try:
         return decoded(path.read_bytes())

@@ -11,7 +11,7 @@ from hub.cli.folder import opened, table_text
 from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
-    from miner_control.register import Fact
+    from miner_control.inventory.asset_register import Fact
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -138,7 +138,7 @@ def inventory(
     dated: Annotated[Path | None, typer.Option("--facts", help="Also write every fact to this file (TOML).")] = None,
 ) -> None:
     """The inventory with the facts that hold now, as the CSV that a hub starts from."""
-    from miner_control.register import facts_toml, inventory_csv
+    from miner_control.inventory.asset_register import facts_toml, inventory_csv
 
     register = site_of_folder(folder, site).register
     text = inventory_csv(register)
@@ -182,7 +182,7 @@ def plan_addresses(
 ) -> None:
     """Rack, slot and feeder of each miner from its address. A dry run unless --apply; addresses in no row are listed."""
     from kernel.clock import system_clock
-    from miner_control.position import by_address, read_plan
+    from miner_control.inventory.position import by_address, read_plan
 
     here = site_of_folder(folder, site)
     feeders = {feeder.name for feeder in here.config.feeders}

@@ -54,7 +54,7 @@ def walk(
 
 def _slots(path: Path) -> list[dict[str, str]]:
     from kernel.errors import ConfigError, Fault
-    from miner_control.sheet import rows_of
+    from miner_control.inventory.spreadsheet import rows_of
 
     rows = rows_of(table_text(path))
     named = {column: "slot" if column == "position" and rows and "slot" in rows[0] else column for column in COLUMNS}

@@ -62,11 +62,11 @@ from hub.wiring.state import (
 from kernel.clock import Clock, system_clock
 from kernel.reading import Reading
 from kernel.receipt import Receipt
-from miner_control.actuator import Actuator
-from miner_control.command import Command
-from miner_control.driver import MinerDriver
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import Command
+from miner_control.fleet.driver import MinerDriver
+from miner_control.inventory.asset_register import Register
 from miner_control.io.miner_socket import Exchanges
-from miner_control.register import Register
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Source, Subscription
 from telemetry.io.broker import EmbeddedBroker

@@ -17,14 +17,14 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.reading import Reading
 from kernel.receipt import Receipt
-from miner_control.actuator import Actuator
-from miner_control.command import Command
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import Load, Switching, SwitchPort, output_metrics
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access as DeviceAccess
-from miner_control.driver import MinerDriver
+from miner_control.fleet.command import Command
+from miner_control.fleet.driver import Access as DeviceAccess
+from miner_control.fleet.driver import MinerDriver
+from miner_control.inventory.asset_register import Register
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.load import Load, Switching, SwitchPort, output_metrics
-from miner_control.register import Register
 from telemetry.collect.source import Source, Tier
 from telemetry.device.profile import load as load_profile
 from telemetry.io.devices import Lines, Place

@@ -23,8 +23,8 @@ from hub.settling import SettleDuty
 from hub.state import HubState
 from hub.wiring.state import catalogue, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
-from miner_control.actuator import Actuator
-from miner_control.register import Register
+from miner_control.control.actuator import Actuator
+from miner_control.inventory.asset_register import Register
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.seal import ApartArchive
 from treasury.contract import load_contract

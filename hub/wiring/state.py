@@ -18,13 +18,13 @@ from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.span import Span
-from miner_control.catalogue import Catalogue, load_catalogue
-from miner_control.envelope import Envelope
-from miner_control.fleet import roster_of
-from miner_control.lessons import read_lessons, refined
-from miner_control.load import LoadBook
-from miner_control.register import Register, load_register
-from miner_control.standing import Standing
+from miner_control.control.auxiliary_load import LoadBook
+from miner_control.fleet.command_state import Standing
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.fleet import roster_of
+from miner_control.inventory.asset_register import Register, load_register
+from miner_control.inventory.catalogue import Catalogue, load_catalogue
+from miner_control.learning.batch import read_lessons, refined
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import AlarmRule, Rate, load_rules

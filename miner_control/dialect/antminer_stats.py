@@ -32,7 +32,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
 from miner_control.dialect.web import entries
-from miner_control.miner import State
+from miner_control.fleet.miner import State
 from telemetry.collect.source import Tier
 
 _RATES = (

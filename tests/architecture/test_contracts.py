@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "hub"]
 
 BREAKS = {
-    "floors": ("telemetry/broken.py", "import miner_control.miner\n"),
+    "floors": ("telemetry/broken.py", "import miner_control.fleet.miner\n"),
     "money": ("treasury/broken.py", "import telemetry.collect.source\n"),
     "io": ("hub/broken.py", "import telemetry.io\n"),
     "pure": ("scheduling/broken.py", "import asyncio\n"),
@@ -22,7 +22,7 @@ BREAKS = {
 }
 
 
-AWAITING = {"telemetry.collect.collector", "miner_control.actuator", "miner_control.inrush"}
+AWAITING = {"telemetry.collect.collector", "miner_control.control.actuator", "miner_control.control.inrush"}
 """The modules beside the `io` packages that may await."""
 
 

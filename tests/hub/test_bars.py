@@ -16,7 +16,7 @@ from hub.live import Running, start
 from hub.twin.models import MODELS
 from hub.wiring import reading
 from kernel.clock import system_clock
-from miner_control.command import Locate, Sleep, command
+from miner_control.fleet.command import Locate, Sleep, command
 from telemetry.collect.source import Tier
 from tests.hub_site import World, until, world
 

@@ -17,7 +17,7 @@ from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.event import KINDS
-from miner_control.command import CUT_SHORT
+from miner_control.fleet.command import CUT_SHORT
 from tests.hub_site import World, until, world
 
 POOLS = """

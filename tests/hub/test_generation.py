@@ -24,7 +24,7 @@ from kernel.curve import Curve
 from kernel.errors import ConfigError
 from kernel.reading import Reading
 from kernel.span import floor_ms
-from miner_control.allocate import Allocation
+from miner_control.control.allocate import Allocation
 from scheduling.plan import Schedule
 from tests.hub_site import World, until, world
 

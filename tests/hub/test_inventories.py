@@ -17,8 +17,8 @@ from hub.wiring.state import catalogue, empty_state
 from kernel.clock import Clock
 from kernel.errors import ConfigError
 from kernel.reading import Reading
-from miner_control.foreign import imported
-from miner_control.register import Fact, facts_body, load_register
+from miner_control.inventory.asset_register import Fact, facts_body, load_register
+from miner_control.inventory.import_inventory import imported
 from telemetry.io.journal_sqlite import open_journal
 from tests.telemetry.store.journal_cases import T0_MS
 

@@ -21,13 +21,13 @@ from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired, folded, reading
 from kernel.clock import from_iso, iso, loop_clock
-from miner_control.command import Sleep, Wake
-from miner_control.envelope import Provenance
-from miner_control.fleet import UNSURE, never_asked
-from miner_control.learn import Episode, Estimate, Learnt, Track, refine
-from miner_control.lesson_book import KEPT, LessonBook, Steadiness, SteadyMode, steady_round
+from miner_control.fleet.command import Sleep, Wake
+from miner_control.fleet.envelope import Provenance
+from miner_control.fleet.fleet import UNSURE, never_asked
+from miner_control.learning.dynamics import Episode, Estimate, Learnt, Track, refine
+from miner_control.learning.windows import KEPT, LessonBook, Steadiness, SteadyMode, steady_round
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-from tests.miner_control.test_learn import truth
+from tests.miner_control.learning.test_dynamics import truth
 
 TAUGHT = {"antminer-s21": 1, "whatsminer-m50s": 1, "luxos-s19k-pro": 1}
 HOURS = 5.0

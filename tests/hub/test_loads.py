@@ -19,8 +19,8 @@ from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
-from miner_control.cold import Loop, wake_fault
-from miner_control.load import OUTPUT, Load, LoadBook, LoadKind
+from miner_control.control.auxiliary_load import OUTPUT, Load, LoadBook, LoadKind
+from miner_control.control.cold_protection import Loop, wake_fault
 from telemetry.collect.snapshot import Snapshot
 from telemetry.device.profile import load as load_profile
 from telemetry.io.http_source import HttpSwitch

@@ -21,8 +21,8 @@ from hub.wiring.state import catalogue, empty_state
 from kernel.clock import iso
 from kernel.errors import ConfigError
 from kernel.event import Event
-from miner_control.position import read_plan
-from miner_control.register import facts_body, facts_of, load_register
+from miner_control.inventory.asset_register import facts_body, facts_of, load_register
+from miner_control.inventory.position import read_plan
 from telemetry.store.journal import Record
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS

@@ -27,7 +27,7 @@ from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
-from miner_control.pulse import Judged, Proof, Rack, judge
+from miner_control.inventory.feeder_mapping import Judged, Proof, Rack, judge
 from tests.hub_site import World, until, world
 
 EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")

@@ -28,7 +28,7 @@ from hub.wiring import folded, reading
 from kernel.clock import MS_PER_HOUR, from_iso, loop_clock
 from kernel.curve import Curve, known
 from kernel.span import Slots
-from miner_control.allocate import Allocation
+from miner_control.control.allocate import Allocation
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster
 
 ZONE = ZoneInfo("Asia/Almaty")

@@ -19,9 +19,9 @@ from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access, Answer, Http, Rpc
+from miner_control.fleet.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
+from miner_control.fleet.driver import Access, Answer, Http, Rpc
 from telemetry.collect.source import Tier
 
 BEGAN_MS = 1_700_000_000_000

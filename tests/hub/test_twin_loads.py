@@ -13,7 +13,7 @@ from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from kernel.clock import system_clock
 from kernel.receipt import Unreachable, Unsupported, Verified
-from miner_control.position import read_press
+from miner_control.inventory.position import read_press
 from telemetry.device.profile import load
 from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login

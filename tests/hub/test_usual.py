@@ -25,7 +25,7 @@ from hub.watching import WatchDuty
 from hub.wiring import Wired, folded, put_together, reading
 from hub.wiring.duties import ground
 from kernel.clock import from_iso, loop_clock
-from miner_control.usual import FIGURES
+from miner_control.health.performance_reference import FIGURES
 
 MODELS = {"antminer-s21": 2, "bitaxe-supra": 1}
 SPARSE = {"miner_fast_s = 60.0": "miner_fast_s = 300.0", "meter_s = 30.0": "meter_s = 300.0", "tick_s = 120.0": "tick_s = 600.0",

@@ -20,7 +20,7 @@ from hub.walks import Buttons, slots_asked, walk_lines
 from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
-from miner_control.position import Press
+from miner_control.inventory.position import Press
 from telemetry.io.journal_sqlite import open_journal
 from tests.hub.test_positions import INVENTORY, SITE
 from tests.hub_site import World, until, world

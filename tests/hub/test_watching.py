@@ -21,11 +21,11 @@ from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
 from kernel.reading import MISSING, Reading, Reason
-from miner_control.command import InstallFirmware, Intent, Sleep, Wake, command, command_json
-from miner_control.envelope import Provenance
-from miner_control.health import PoolRule
-from miner_control.learn import Estimate, Learnt
-from miner_control.lessons import lessons_text
+from miner_control.fleet.command import InstallFirmware, Intent, Sleep, Wake, command, command_json
+from miner_control.fleet.envelope import Provenance
+from miner_control.health.health import PoolRule
+from miner_control.learning.batch import lessons_text
+from miner_control.learning.dynamics import Estimate, Learnt
 from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.journal import JournalState, JournalUnwritable

@@ -22,9 +22,9 @@ from hub.twin.site import Site
 from hub.twin.spec import TwinSpec
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
-from miner_control.allocate import per_phase
-from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
-from miner_control.miner import State
+from miner_control.control.allocate import per_phase
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
+from miner_control.fleet.miner import State
 from tests.servers import count
 
 NOW_MS = from_iso("2026-03-02T10:00:00+05:00")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from grid.limit import Limit, Priority
 from kernel.span import Span
-from miner_control.fleet import Fleet
+from miner_control.fleet.fleet import Fleet
 from scheduling.control import Decision, Terms, step
 from scheduling.generation import delivered_w
 from scheduling.narrow import Proposal, narrow

@@ -11,8 +11,8 @@ from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Field, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable
-from miner_control.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
-from miner_control.driver import MinerDriver
+from miner_control.fleet.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.fleet.driver import MinerDriver
 from telemetry.collect.source import Tier
 
 T = TypeVar("T")

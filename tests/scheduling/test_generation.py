@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernel.curve import Curve
-from miner_control.fleet import STATE_CODE, Fleet
+from miner_control.fleet.fleet import STATE_CODE, Fleet
 from scheduling.control import Decision, Terms, step
 from scheduling.facts import problem_of
 from scheduling.generation import FORECAST_MARGIN, delivered_w

@@ -11,8 +11,8 @@ from grid.transformer import Transformer, cap_w, hot_spot_c
 from kernel.curve import Curve
 from kernel.errors import ConfigError
 from kernel.span import Span
-from miner_control.fleet import Fleet, fleet_of, never_asked, roster_of
-from miner_control.miner import Miner
+from miner_control.fleet.fleet import Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.miner import Miner
 from scheduling.branches import branches_of
 from scheduling.facts import problem_of
 from scheduling.outlook import Weather

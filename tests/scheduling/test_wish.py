@@ -10,11 +10,21 @@ import pytest
 from grid.limit import Limit, Priority
 from kernel.reason import Rule
 from kernel.span import Span
-from miner_control.command import Wake
-from miner_control.envelope import Envelope, Mode
-from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Asked, Fleet, fleet_of, never_asked, never_seen, roster_of
-from miner_control.miner import Miner
-from miner_control.restore import held_back, returned
+from miner_control.control.restore import held_back, returned
+from miner_control.fleet.command import Wake
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.fleet import (
+    ASLEEP,
+    STATE_CODE,
+    UNSURE,
+    Asked,
+    Fleet,
+    fleet_of,
+    never_asked,
+    never_seen,
+    roster_of,
+)
+from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
 from scheduling.explain import Limiting
 from scheduling.facts import problem_of

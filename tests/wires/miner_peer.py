@@ -12,9 +12,9 @@ import orjson
 from kernel.clock import system_clock
 from kernel.reading import Reading
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.miner import Miner
 from telemetry.collect.source import Tier
 
 IMPATIENT = (0.5, 1.0)

@@ -13,9 +13,9 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.command import SwitchLoad, command
-from miner_control.load import OUTPUT, Load, LoadKind, SwitchPort, output_metrics
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import OUTPUT, Load, LoadKind, SwitchPort, output_metrics
+from miner_control.fleet.command import SwitchLoad, command
 from telemetry.collect.snapshot import Snapshot
 from telemetry.collect.source import Tier
 from telemetry.device.profile import load

@@ -33,8 +33,8 @@ from miner_control.fleet.command import Command, Intent, Wake, command, intent_j
 from miner_control.fleet.fleet import UNSURE, Fleet, Ints, fleet_of
 from miner_control.fleet.observed import seen_of
 from scheduling.control import Decision, Terms, step
-from scheduling.outlook import AMBIENT
-from scheduling.overhead import Overhead
+from scheduling.problem.exogenous import AMBIENT
+from scheduling.problem.overhead import Overhead
 
 HEARD_SHARE, MOVING_SHARE, LOADED_SHARE = 0.95, 0.02, 0.4
 METER_FRESH_S = 15.0

@@ -14,7 +14,7 @@ from kernel.errors import ConfigError
 from kernel.span import Slots
 from miner_control.control.allocate import Allocation
 from miner_control.fleet.fleet import Fleet
-from scheduling.facts import PER_HS, held
+from scheduling.problem.build_problem import PER_HS, held
 
 PH: Final = 1e15
 _NOW_MS: Final = 1_000

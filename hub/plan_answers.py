@@ -24,11 +24,20 @@ from hub.state import HubState, SiteState
 from kernel.clock import from_datetime, iso, to_datetime
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
-from scheduling.hedge import errors_by_day, scenarios_of
-from scheduling.offers import availability, bid_curve, imbalance_risk, nothing, reserve_offers
+from scheduling.offer.hedge import errors_by_day, scenarios_of
+from scheduling.offer.offers import availability, bid_curve, imbalance_risk, nothing, reserve_offers
 from scheduling.planner import make
-from scheduling.problem import Problem
-from scheduling.whatif import Change, cheaper, hashprice, more_import, newer_miners, whatif, why_off, without_order
+from scheduling.problem.problem import Problem
+from scheduling.study.whatif import (
+    Change,
+    cheaper,
+    hashprice,
+    more_import,
+    newer_miners,
+    whatif,
+    why_off,
+    without_order,
+)
 
 WH_PER_MWH, W_PER_MW = 1e6, 1e6
 BLOCK_H = 4

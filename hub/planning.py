@@ -18,16 +18,16 @@ from hub.state import HubState, SiteState
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
 from kernel.span import local_day
-from scheduling.certified import Memory
-from scheduling.contracts import Held, TakeBlock
-from scheduling.exact import Effort
-from scheduling.facts import SiteNumbers, problem_of
-from scheduling.hedge import Appetite, Hedge, errors_by_day, hedge
-from scheduling.outlook import Weather
-from scheduling.overhead import Overhead
+from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
 from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
-from scheduling.problem import Problem
+from scheduling.problem.build_problem import SiteNumbers, problem_of
+from scheduling.problem.contracts import Held, TakeBlock
+from scheduling.problem.exogenous import Weather
+from scheduling.problem.overhead import Overhead
+from scheduling.problem.problem import Problem
+from scheduling.solve.exact import Effort
+from scheduling.solve.lagrangian import Memory
 
 W_PER_MW = 1e6
 

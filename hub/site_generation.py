@@ -9,8 +9,8 @@ from kernel.clock import MS_PER_S
 from kernel.curve import known
 from miner_control.fleet.fleet import Fleet
 from scheduling.generation import delivered_w
-from scheduling.outlook import GENERATION, W_PER_MW
-from scheduling.overhead import Overhead
+from scheduling.problem.exogenous import GENERATION, W_PER_MW
+from scheduling.problem.overhead import Overhead
 
 METER: Final = "generation"
 """Role of a meter that counts what is generated on site, positive."""

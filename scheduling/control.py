@@ -24,9 +24,9 @@ from miner_control.control.allocate import Allocation, Policy, allocate, per_pha
 from miner_control.control.restore import below
 from miner_control.fleet.command import Intent, intent_json
 from miner_control.fleet.fleet import Fleet, Floats, Ints, per_feeder, urgent
-from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
-from scheduling.overhead import Overhead
 from scheduling.plan import Schedule
+from scheduling.problem.corridor import Corridor, Proposal, narrow, proposals_of
+from scheduling.problem.overhead import Overhead
 from scheduling.wish import wish
 
 MARGIN = 0.005

@@ -10,7 +10,7 @@ import numpy as np
 
 from miner_control.fleet.fleet import STATE_CODE, Fleet
 from miner_control.fleet.miner import State
-from scheduling.overhead import Overhead
+from scheduling.problem.overhead import Overhead
 
 FORECAST_MARGIN = 0.2
 """A forecast is a mean over its piece: at an instant generation may exceed it by this share."""

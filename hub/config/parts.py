@@ -61,7 +61,7 @@ class TransformerPart(Part):
 
 
 class WeatherPart(Part):
-    """What heat and cold do to the site; nothing where a key is left out (`scheduling.outlook.Weather`)."""
+    """What heat and cold do to the site; nothing where a key is left out (`scheduling.problem.exogenous.Weather`)."""
 
     hot_c: float | None = None
     derate_from_c: float | None = None
@@ -217,7 +217,7 @@ class Auction(Part):
 
 
 class Risk(Part):
-    """Tomorrow's energy bought ahead, and reserve promised, on scenarios of past forecast errors (`scheduling.hedge`)."""
+    """Tomorrow's energy bought ahead, and reserve promised, on scenarios of past forecast errors (`scheduling.offer.hedge`)."""
 
     scenarios: int = Field(default=50, ge=2, le=1000)
     tail: float = Field(default=0.05, gt=0, le=1)

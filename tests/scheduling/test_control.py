@@ -22,11 +22,11 @@ from miner_control.fleet.envelope import Envelope, Mode
 from miner_control.fleet.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
 from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
-from scheduling.facts import SiteNumbers, problem_of
-from scheduling.narrow import Proposal, narrow
-from scheduling.overhead import Overhead
 from scheduling.plan import Schedule
 from scheduling.planner import due, made_from, make
+from scheduling.problem.build_problem import SiteNumbers, problem_of
+from scheduling.problem.corridor import Proposal, narrow
+from scheduling.problem.overhead import Overhead
 
 NOW = 1_770_000_000_000
 HOUR = 3_600_000

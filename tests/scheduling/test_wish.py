@@ -27,9 +27,9 @@ from miner_control.fleet.fleet import (
 from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
 from scheduling.explain import Limiting
-from scheduling.facts import problem_of
 from scheduling.plan import Schedule
 from scheduling.planner import make
+from scheduling.problem.build_problem import problem_of
 from tests.scheduling.test_control import NUMBERS, curves, tariff
 from tests.scheduling.test_control import fleet as control_fleet
 

@@ -20,8 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from grid.dispatch import Authority
 from grid.limit import Priority
+from grid.order_book import Authority
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from grid.hashprice import Subsidy, hashprice_curve, reward_curve
-from grid.price import PriceRules, check
+from grid.price_plausibility import PriceRules, check
 from hub.config import Prices
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, curve_to_json

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hub.api.schema as shape
-from grid.dispatch import Authority, Happening
 from grid.order import read_change, read_order
+from grid.order_book import Authority, Happening
 from hub.campaigns import ACTS, proposed, refusal
 from hub.place_desk import PlaceDesk
 from hub.provisions import Provisions

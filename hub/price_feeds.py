@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from grid.price import PriceRules, choose
+from grid.price_plausibility import PriceRules, choose
 from hub.api.schema import Feed
 from hub.config import Prices
 from hub.feeds import HASHPRICE, MARKET

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from grid.compliance import Outcome, Samples, Terms, judge
-from grid.dispatch import Happening
+from grid.order_book import Happening
 from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from grid.dispatch import Authority
 from grid.order import read_order
+from grid.order_book import Authority
 from hub.config import Config, load
 from hub.demo_site import write_simulated_site
 from hub.figures import run_figures

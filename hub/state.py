@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from grid.dispatch import OrderBook
 from grid.limit import PHASES, Limit, Priority
+from grid.order_book import OrderBook
 from hub.config import Site
 from hub.holds import HoldBook
 from hub.meter import MeterRef

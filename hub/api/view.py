@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.api.schema import (
     AlarmLine,
     EventLine,

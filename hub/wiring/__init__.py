@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from grid.dispatch import Authority
 from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
+from grid.order_book import Authority
 from hub.alarming import AlarmDuty
 from hub.campaigns import CampaignDuty
 from hub.config import Config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from grid.dispatch import OrderBook
+from grid.order_book import OrderBook
 from hub.config import CONFIGS, Config, Site
 from hub.energy import EnergyBook
 from hub.observe_only import no_orders

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.config import load
 from hub.live import Running, start
 from kernel.clock import iso, system_clock

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from grid.availability import Headroom, Units, available
-from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
+from grid.order_book import Authority, Happening, OrderBook
 from hub.api.schema import (
     STATE_CODES,
     AlarmLine,

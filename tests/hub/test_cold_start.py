@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.cli.app import app
 from hub.config import load
 from hub.live import Running, start

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.config import load
 from hub.decide import drawn_w, fleet_at
 from hub.flexibility import STALE

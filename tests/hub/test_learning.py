@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grid.dispatch import Authority
 from grid.order import read_order
+from grid.order_book import Authority
 from hub.config import load
 from hub.demo_site import write_simulated_site
 from hub.learnt import learnt_lines

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.beside import beside_lines
 from hub.config import load
 from hub.decide import Pace, decide

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from grid.dispatch import Authority, OrderBook
 from grid.order import read_order
+from grid.order_book import Authority, OrderBook
 from hub.cli.app import app
 from hub.config import load
 from hub.live import Running, start

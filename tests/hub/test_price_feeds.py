@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grid.dispatch import OrderBook
 from grid.io.price_file import PriceFolder
+from grid.order_book import OrderBook
 from hub.api.schema import Feed
 from hub.config import Prices
 from hub.feeds import PriceDuty

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from grid.dispatch import Authority
 from grid.order import read_order
+from grid.order_book import Authority
 from hub.cli.app import app
 from hub.config import load
 from hub.demo_site import write_simulated_site

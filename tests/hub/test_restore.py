@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.config import load
 from hub.live import Running, start
 from hub.replay import replay_folder

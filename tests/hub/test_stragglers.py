@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from hub.config import load
 from hub.live import start
 from hub.replay import replay_folder

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from grid.dispatch import Authority, Happening, OrderBook
 from grid.limit import Priority, cap_at
 from grid.order import Change, read_change, read_order
+from grid.order_book import Authority, Happening, OrderBook
 from grid.order_entry import LIVE, OVER, Phase
 from grid.signature import sign
 from kernel.clock import from_iso, iso

@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from hub.twin.models import MODELS
-from hub.twin.spec import TwinSpec
 from kernel.clock import cpu_s, system_clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading
@@ -39,6 +37,8 @@ from miner_control.inventory.catalogue import load_catalogue
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from telemetry.collect.source import Tier
+from twin.models import MODELS
+from twin.spec import TwinSpec
 
 PROFILES = Path(__file__).resolve().parent.parent / "configs" / "profiles"
 FAULTS = {"refuses_writes": 0.01, "deaf": 0.01, "dead": 0.01, "reboots_on_write": 0.01}
@@ -296,7 +296,7 @@ def main() -> None:
         # The password is left out of a plain dump on purpose: it is the default here.
         path.write_text(spec.model_dump_json(exclude={"password"}))
         process = subprocess.Popen(
-            [sys.executable, "-m", "hub.twin.serve", str(path), str(Path(folder) / "ready.json")],
+            [sys.executable, "-m", "twin.serve", str(path), str(Path(folder) / "ready.json")],
             stdout=subprocess.PIPE,
         )
         assert process.stdout is not None

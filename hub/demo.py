@@ -28,10 +28,10 @@ from hub.figures import run_figures
 from hub.live import Running, start
 from hub.settle import FRESH_MS
 from hub.settling import open_text
-from hub.twin.spec import TwinSpec
 from kernel.clock import MS_PER_S, Clock, cpu_s, iso, system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
+from twin.spec import TwinSpec
 
 ORDER_FROM, ORDER_FOR = 0.36, 0.30
 """Shares of the demonstration's time: when the order comes, and how long it holds."""
@@ -68,7 +68,7 @@ def twin_process(spec: TwinSpec, folder: Path, timeout_s: float = 60.0):  # type
     ready.unlink(missing_ok=True)
     with (folder / "twin.log").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hub.twin.serve", str(asked), str(ready)],
+            [sys.executable, "-m", "twin.serve", str(asked), str(ready)],
             stdout=subprocess.PIPE,
             stderr=output,
             preexec_fn=_die_with_parent,
@@ -90,7 +90,7 @@ def twin_process(spec: TwinSpec, folder: Path, timeout_s: float = 60.0):  # type
 
 def serve_twin(spec: bytes | None, ready: Path | None, **fields: Any) -> None:
     """Serve a simulated site in this process until it is stopped: a spec as JSON, or fields other than the defaults."""
-    from hub.twin.serve import run
+    from twin.serve import run
 
     run(TwinSpec(**fields) if spec is None else TwinSpec.model_validate_json(spec), ready)
 

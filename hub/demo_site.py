@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec, feeder_name
 from kernel.clock import MS_PER_HOUR, iso, to_datetime
 from kernel.span import floor_ms
 from miner_control.inventory.asset_register import COLUMNS
+from twin.site import Site
+from twin.spec import TwinSpec, feeder_name
 
 ZONE = "Asia/Almaty"
 COIN_PRICE_KZT = 48_000_000.0

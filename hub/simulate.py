@@ -19,10 +19,7 @@ from hub.demo_site import write_simulated_site
 from hub.figures import run_figures
 from hub.recorder import at_once
 from hub.runtime import Rhythm
-from hub.simulation import SimulatedSite
 from hub.state import SiteState
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired, put_together
 from hub.wiring.duties import ground
@@ -32,6 +29,9 @@ from miner_control.control.auxiliary_load import SwitchPort
 from miner_control.fleet.driver import MinerDriver
 from miner_control.inventory.asset_register import Register
 from telemetry.collect.source import Source
+from twin.in_memory import SimulatedSite
+from twin.site import Site
+from twin.spec import TwinSpec
 
 EPOCH = "2026-03-02T00:00:00+05:00"
 ORDER_FROM, ORDER_FOR = 0.75, 1.0 / 24.0

@@ -31,7 +31,7 @@ LONG = (
     "wires/test_peer_defects.py",
     "telemetry/io/test_archive_days.py",
     "hub/test_learning.py",
-    "hub/test_twin_sockets.py",
+    "twin/test_sockets.py",
     "wires/test_twin_dialects.py",
 )
 """Files of more than some 15 s, the longest first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "hub"]
+PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "twin", "hub"]
 
 BREAKS = {
     "floors": ("telemetry/broken.py", "import miner_control.fleet.miner\n"),
@@ -18,6 +18,7 @@ BREAKS = {
     "io": ("hub/broken.py", "import telemetry.io\n"),
     "pure": ("scheduling/broken.py", "import asyncio\n"),
     "dialects": ("scheduling/broken.py", "import miner_control.dialect.antminer\n"),
+    "twin": ("hub/broken.py", "import twin.spec\n"),
     "circles": ("kernel/broken.py", "import kernel.money\n"),
 }
 
@@ -82,6 +83,6 @@ def test_each_contract_catches_a_break(copy: Path, contract: str):
     broken = {line for line in done.stdout.splitlines() if " BROKEN" in line}
     names = {
         "floors": "Floors", "money": "Money", "io": "Sockets", "pure": "What thinks", "dialects": "Only drivers",
-        "circles": "No circles",
+        "circles": "No circles", "twin": "The hub meets",
     }  # fmt: skip
     assert any(text.startswith(names[contract]) for text in broken), done.stdout

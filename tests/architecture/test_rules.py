@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "hub"]
+PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "twin", "hub"]
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MOST_LINES = 400
 BANNED = {"manager", "handler", "helper", "helpers", "utils", "service", "processor", "base", "common"}

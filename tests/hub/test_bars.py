@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from hub.cli.app import app
 from hub.config import load
 from hub.live import Running, start
-from hub.twin.models import MODELS
 from hub.wiring import reading
 from kernel.clock import system_clock
 from miner_control.fleet.command import Locate, Sleep, command
 from telemetry.collect.source import Tier
 from tests.hub_site import World, until, world
+from twin.models import MODELS
 
 LOGIN = "POST /api/v1/auth/login HTTP/1.1"
 """Braiins OS answers no read without it."""

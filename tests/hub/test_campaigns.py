@@ -41,7 +41,7 @@ password_file = "secrets/newer.password"
 
 
 def models() -> dict[str, float]:
-    from hub.twin.models import MODELS as KNOWN
+    from twin.models import MODELS as KNOWN
 
     chosen = {}
     for dialect in ("antminer", "luxos", "braiins"):

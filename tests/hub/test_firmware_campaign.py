@@ -10,11 +10,11 @@ import pytest
 
 from hub.images import ImageShelf
 from hub.live import start
-from hub.twin.firmware import make_image
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
 from tests.hub.test_campaigns import Person, hashing, prepared
 from tests.hub_site import World, until, world
+from twin.firmware import make_image
 
 NEW = "Sat Nov 14 09:12:00 CST 2026"
 

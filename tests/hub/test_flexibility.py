@@ -13,9 +13,9 @@ from hub.config import load
 from hub.decide import drawn_w, fleet_at
 from hub.flexibility import STALE
 from hub.live import Running, start
-from hub.twin.spec import Losses
 from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
+from twin.spec import Losses
 
 SITE = "alatau/north"
 LIMIT_W = 24_000.0

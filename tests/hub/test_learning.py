@@ -15,9 +15,6 @@ from hub.demo_site import write_simulated_site
 from hub.learnt import learnt_lines
 from hub.replay import replay_folder
 from hub.simulate import EPOCH, simulated
-from hub.twin.models import MODELS
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired, folded, reading
 from kernel.clock import from_iso, iso, loop_clock
@@ -28,6 +25,9 @@ from miner_control.learning.dynamics import Episode, Estimate, Learnt, Track, re
 from miner_control.learning.windows import KEPT, LessonBook, Steadiness, SteadyMode, steady_round
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 from tests.miner_control.learning.test_dynamics import truth
+from twin.models import MODELS
+from twin.site import Site
+from twin.spec import TwinSpec
 
 TAUGHT = {"antminer-s21": 1, "whatsminer-m50s": 1, "luxos-s19k-pro": 1}
 HOURS = 5.0

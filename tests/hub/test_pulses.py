@@ -21,14 +21,14 @@ from hub.live import start
 from hub.place_desk import PlaceDesk
 from hub.replay import replay_folder
 from hub.simulate import simulated
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
 from miner_control.inventory.feeder_mapping import Judged, Proof, Rack, judge
 from tests.hub_site import World, until, world
+from twin.site import Site
+from twin.spec import TwinSpec
 
 EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")
 SPEC: dict[str, Any] = {"hub": "alatau", "site": "north", "feeders": 2, "faults": {}}

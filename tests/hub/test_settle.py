@@ -12,7 +12,6 @@ import pytest
 from hub.energy import Billed, Unbilled
 from hub.settle import Desk, Settled, settle_once
 from hub.settling import SettleDuty
-from hub.twin.finance import FinanceSpec, serve_finance
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
 from kernel.span import Span
@@ -25,6 +24,7 @@ from treasury.io.pool_braiins import BraiinsPool
 from treasury.io.rates_nbk import NationalBank
 from treasury.io.venue_http import VenueHttp
 from treasury.open_items import Step
+from twin.finance import FinanceSpec, serve_finance
 
 ROOT = Path(__file__).resolve().parents[2]
 MONDAY_MS = from_iso("2026-11-23T08:00:00Z")

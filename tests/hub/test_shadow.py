@@ -21,8 +21,6 @@ from hub.replay import replay_folder
 from hub.shadow import LONGEST_MS, Glimpse, ShadowBook
 from hub.simulate import EPOCH, simulated
 from hub.state import curve_from_json
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.wiring import folded, reading
 from kernel.clock import MS_PER_HOUR, from_iso, loop_clock
@@ -30,6 +28,8 @@ from kernel.curve import Curve, known
 from kernel.span import Slots
 from miner_control.control.allocate import Allocation
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster
+from twin.site import Site
+from twin.spec import TwinSpec
 
 ZONE = ZoneInfo("Asia/Almaty")
 

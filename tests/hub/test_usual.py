@@ -17,15 +17,15 @@ from hub.recorder import at_once
 from hub.replay import replay_folder
 from hub.runtime import Rhythm
 from hub.simulate import EPOCH
-from hub.simulation import SimulatedSite
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.virtual_time import VirtualLoop, run
 from hub.watching import WatchDuty
 from hub.wiring import Wired, folded, put_together, reading
 from hub.wiring.duties import ground
 from kernel.clock import from_iso, loop_clock
 from miner_control.health.performance_reference import FIGURES
+from twin.in_memory import SimulatedSite
+from twin.site import Site
+from twin.spec import TwinSpec
 
 MODELS = {"antminer-s21": 2, "bitaxe-supra": 1}
 SPARSE = {"miner_fast_s = 60.0": "miner_fast_s = 300.0", "meter_s = 30.0": "meter_s = 300.0", "tick_s = 120.0": "tick_s = 600.0",

@@ -18,14 +18,14 @@ from hub.demo_site import write_simulated_site
 from hub.flexibility import STALE, headroom_at
 from hub.sight import units_of
 from hub.state import FOREVER, HubState, SiteState
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
 from miner_control.control.allocate import per_phase
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
 from miner_control.fleet.miner import State
 from tests.servers import count
+from twin.site import Site
+from twin.spec import TwinSpec
 
 NOW_MS = from_iso("2026-03-02T10:00:00+05:00")
 MINERS = 12

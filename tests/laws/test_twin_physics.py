@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.twin.machines import Machines
-from hub.twin.models import MODELS
-from hub.twin.physics import HEAT_MS
-from hub.twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
-from hub.twin.site import Site
-from hub.twin.spec import Losses, TwinSpec, layout
 from tests.servers import count
+from twin.machines import Machines
+from twin.models import MODELS
+from twin.physics import HEAT_MS
+from twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
+from twin.site import Site
+from twin.spec import Losses, TwinSpec, layout
 
 BEGAN_MS = 1_700_000_000_000
 COMMANDS = ("sleep", "wake", "low", "power", "percent", "reboot")

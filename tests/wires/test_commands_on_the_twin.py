@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from benchmarks.actuation import FAULTS, Bench, play
 from hub.cli.field import add_to
-from hub.twin.models import MODELS
 from kernel.clock import system_clock
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Unreachable, Verified
@@ -30,6 +29,7 @@ from miner_control.jobs.dry_run import Rehearsal, secrets_of, step_text
 from telemetry.collect.source import Tier
 from tests.servers import count, free_port
 from tests.twins import Twin, running_twin
+from twin.models import MODELS
 
 ALL = dict.fromkeys(MODELS, 1.0)
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
-from hub.twin.models import MODELS
 from hub.virtual_time import VirtualLoop
 from kernel.clock import Clock, system_clock
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
@@ -32,6 +30,8 @@ from telemetry.collect.source import Tier
 from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
 from tests.twins import Twin, running_twin
+from twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
+from twin.models import MODELS
 
 ABLE = sorted(name for name, dialect in DIALECTS.items() if "InstallFirmware" in dialect.supports())
 OURS = {"antminer": "Sat Nov 14 09:12:00 CST 2026"}

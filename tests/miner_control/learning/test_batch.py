@@ -4,8 +4,6 @@
 import numpy as np
 import pytest
 
-from hub.twin.machines import Machines
-from hub.twin.models import MODELS
 from kernel.errors import ConfigError
 from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
@@ -17,6 +15,8 @@ from miner_control.learning.batch import commands_of, lessons, lessons_text, rea
 from miner_control.learning.dynamics import Track, episodes
 from miner_control.learning.windows import Followed
 from tests.miner_control.fleets import NOW_MS, envelope
+from twin.machines import Machines
+from twin.models import MODELS
 
 UNITS, STEP_S = 5, 20
 MODEL = MODELS["whatsminer-m50s"]

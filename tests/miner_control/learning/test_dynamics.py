@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hub.twin.machines import Machines
-from hub.twin.models import MODELS
 from miner_control.fleet.command import Locate, Sleep, Wake
 from miner_control.fleet.envelope import Provenance
 from miner_control.learning.dynamics import (
@@ -26,6 +24,8 @@ from miner_control.learning.dynamics import (
     watts_from_meter,
 )
 from tests.miner_control.fleets import NOW_MS, envelope
+from twin.machines import Machines
+from twin.models import MODELS
 
 UNITS = 5
 

@@ -4,10 +4,10 @@
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from hub.access import Principal
+from hub.api.access import Principal
 from hub.api.guard import Need
 from hub.api.routes import SITE, key_of, object_of, view_of
-from hub.api.schema import NotThere, OrderLine
+from hub.query.schema import NotThere, OrderLine
 
 router = APIRouter(prefix="/api/v1")
 

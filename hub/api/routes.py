@@ -11,9 +11,11 @@ from typing import Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from hub.access import EVERY_SITE, Principal
+from hub.api.access import EVERY_SITE, Principal
 from hub.api.guard import Need
-from hub.api.schema import (
+from hub.api.view import HubView
+from hub.config.observe_only import FIELD
+from hub.query.schema import (
     AlarmLine,
     EventLine,
     Fleet,
@@ -25,8 +27,6 @@ from hub.api.schema import (
     SiteInfo,
     Status,
 )
-from hub.api.view import HubView
-from hub.observe_only import FIELD
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
 from telemetry.wire.exposition import CONTENT_TYPE
@@ -101,7 +101,7 @@ async def status(request: Request, site: str, by: Principal = Depends(Need("site
 
 @router.get(SITE + "/fleet", response_model=Fleet)
 async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
-    """Every miner as columns; states by code (`hub.api.schema.STATE_CODES`)."""
+    """Every miner as columns; states by code (`hub.query.schema.STATE_CODES`)."""
     return JSONResponse(view_of(request).fleet(site))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from grid.order_book import Authority
-from hub.api.schema import (
+from hub.query.schema import (
     AlarmLine,
     EventLine,
     Fleet,
@@ -26,17 +26,17 @@ class PlaceDesk(Protocol):
         """`device, what, value, from, source`, oldest first; of one miner where it is named."""
 
     async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Take facts in (`hub.positions.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
+        """Take facts in (`hub.fleet.placement.facts_asked`) unless `dry_run`: `dry_run, known, learnt`. Raises ConfigError with
         every fault."""
 
     def around(self, site: str) -> dict[str, Any]:
-        """`as_of_ms, loads, loops` (`hub.beside.beside_lines`)."""
+        """`as_of_ms, loads, loops` (`hub.query.auxiliaries.beside_lines`)."""
 
     def walk(self, site: str) -> dict[str, Any]:
-        """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.walks.walk_lines`)."""
+        """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
 
     async def begin_walk(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Begin to walk along slots (`hub.walks.slots_asked`); as `walk`. Raises ConfigError with every fault."""
+        """Begin to walk along slots (`hub.fleet.ip_report.slots_asked`); as `walk`. Raises ConfigError with every fault."""
 
     async def end_walk(self, site: str, by: str, dry: bool) -> dict[str, Any]:
         """What was pressed as facts; as `learn`, with `faults` and `ended`: a walk that gives no fact goes on."""
@@ -45,10 +45,10 @@ class PlaceDesk(Protocol):
         """Forget what was pressed; as `walk`."""
 
     def pulses(self, site: str) -> dict[str, Any]:
-        """`running, racks, mismatches` of the rack pulses (`hub.pulses.pulse_lines`)."""
+        """`running, racks, mismatches` of the rack pulses (`hub.fleet.feeder_mapping.pulse_lines`)."""
 
     async def prove(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Begin to prove racks (`hub.pulses.proof_asked`); as `pulses`. Raises ConfigError with every fault."""
+        """Begin to prove racks (`hub.fleet.feeder_mapping.proof_asked`); as `pulses`. Raises ConfigError with every fault."""
 
     async def stop_proof(self, site: str, by: str, why: str) -> dict[str, Any]:
         """No further rack; the one that sleeps is woken. As `pulses`. Raises NotThere where none is proven."""
@@ -71,14 +71,14 @@ class HubView(Protocol):
 
     def miner(self, site: str, device: str) -> dict[str, Any]:
         """One miner: `device, model, rack, state, mode, at_ms, values{metric: value or {missing: reason}}, can
-        (`hub.learnt.envelope_json`), usual (`hub.learnt.usual_json`), why, commands: list[ReceiptLine]`. `device` is the
-        last part of its key."""
+        (`hub.query.learnt.envelope_json`), usual (`hub.query.learnt.usual_json`), why, commands: list[ReceiptLine]`.
+        `device` is the last part of its key."""
 
     def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
-        """Work tickets (`hub.tickets`), costliest first."""
+        """Work tickets (`hub.state.tickets`), costliest first."""
 
     def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
-        """Miners that were woken and did not come back (`hub.missing`)."""
+        """Miners that were woken and did not come back (`hub.query.missing_miners`)."""
 
     def restores(self, site: str) -> list[dict[str, Any]]:
         """Who was missing some time after each order ended (`restore.reported`), newest first."""
@@ -90,7 +90,7 @@ class HubView(Protocol):
         """Bulk work (`miner_control.jobs.job.Campaign.status`), newest first."""
 
     async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
-        """Plan bulk work (`hub.campaigns.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.
+        """Plan bulk work (`hub.fleet.jobs.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.
         Raises ConfigError with every fault."""
 
     async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
@@ -98,10 +98,10 @@ class HubView(Protocol):
         be (one's own vote never counts)."""
 
     def learnt(self, site: str) -> list[dict[str, Any]]:
-        """What was learnt of each model against what was assumed (`hub.learnt.learnt_lines`)."""
+        """What was learnt of each model against what was assumed (`hub.query.learnt.learnt_lines`)."""
 
     def shadow(self, site: str) -> dict[str, Any]:
-        """What commanding would have been worth in observe-only, by day (`hub.shadow.ShadowBook.to_json`)."""
+        """What commanding would have been worth in observe-only, by day (`hub.state.shadow.ShadowBook.to_json`)."""
 
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> Series: ...
 
@@ -109,10 +109,10 @@ class HubView(Protocol):
         """The plan that holds, as `Plan.to_json()`; None before the first."""
 
     async def explain(self, site: str) -> dict[str, Any]:
-        """Why groups are off or on, and what changes are worth (`hub.plan_answers`). Raises ConfigError."""
+        """Why groups are off or on, and what changes are worth (`hub.query.plan_answers`). Raises ConfigError."""
 
     async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
-        """What the site can offer (`hub.plan_answers`). Raises ConfigError where no plan can be made."""
+        """What the site can offer (`hub.query.plan_answers`). Raises ConfigError where no plan can be made."""
 
     def orders(self, site: str) -> list[OrderLine]:
         """Newest first: all that are not ended, and the ended ones of the last days."""

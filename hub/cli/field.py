@@ -112,7 +112,7 @@ def rehearse(
 ) -> None:
     """Show the wire steps of a command without sending its writes: reads are carried out, secrets are masked."""
     from hub.config import load
-    from hub.provisions import Provisions
+    from hub.fleet.provisioning import Provisions
     from hub.wiring.scan import rehearse as played
     from hub.wiring.state import register_of_site
     from kernel.errors import ConfigError, Fault

@@ -9,7 +9,7 @@ import typer
 
 from hub.cli.folder import opened, table_text
 from hub.cli.output import put_json, put_table, say
-from hub.cli.places import put_file
+from hub.cli.placement import put_file
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]

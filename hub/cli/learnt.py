@@ -37,7 +37,7 @@ def learn(
 
     Without --days: what the running hub has learnt of itself and uses now.
     """
-    from hub.learnt import learnt_lines
+    from hub.query.learnt import learnt_lines
     from miner_control.learning.batch import lessons_text
 
     _, journal, state = opened(folder)

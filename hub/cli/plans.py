@@ -13,7 +13,7 @@ from hub.cli.output import put_json, put_table, say
 if TYPE_CHECKING:
     from grid.tariff import Tariff
     from hub.config import Config
-    from hub.state import HubState, SiteState
+    from hub.state.fold import HubState, SiteState
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -60,8 +60,8 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
 
 def show(folder: Folder, json: Json = False) -> None:
     """The newest plan of each site: power, price and the binding reason of each slot, and what it is worth."""
+    from hub.config.observe_only import marked
     from hub.console.words import worth
-    from hub.observe_only import marked
     from kernel.clock import iso
 
     _, _, state = opened(folder)
@@ -88,7 +88,7 @@ def show(folder: Folder, json: Json = False) -> None:
 
 def explain(folder: Folder, site: SiteName = None, json: Json = False) -> None:
     """Why each group of miners is off or on now, and what one more MW or a cheaper tariff would be worth."""
-    from hub.plan_answers import explained
+    from hub.query.plan_answers import explained
 
     answer = explained(*_planned(folder, site))
     if json:
@@ -110,7 +110,7 @@ def offers(
     json: Json = False,
 ) -> None:
     """Availability per slot, the bid curve for the next auction with its deadlines, reserve prices, and what to buy ahead."""
-    from hub.plan_answers import offered
+    from hub.query.plan_answers import offered
 
     answer = offered(*_planned(folder, site), None if reserve_mw is None else reserve_mw * W_PER_MW)
     if json:
@@ -155,7 +155,7 @@ def offers(
 
 def shadow(folder: Folder, site: SiteName = None, json: Json = False) -> None:
     """What commanding would have been worth at a site that only observes, by day: energy not bought less hashes not done."""
-    from hub.observe_only import marked
+    from hub.config.observe_only import marked
     from kernel.errors import ConfigError, Fault
 
     config, _, state = opened(folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hub.energy import MeterFigure, unfit_text
+from hub.metering.energy import MeterFigure, unfit_text
 from kernel.clock import MS_PER_HOUR, iso
 from kernel.span import Slots, Span
 from telemetry.energy.energy_register import UWH_PER_WH, Basis

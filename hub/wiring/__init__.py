@@ -16,25 +16,25 @@ import numpy as np
 from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from grid.order_book import Authority
-from hub.alarming import AlarmDuty
-from hub.campaigns import CampaignDuty
 from hub.config import Config
-from hub.decide import Pace
-from hub.energy import EnergyBook
-from hub.learning import LearnDuty
-from hub.office import Office
-from hub.planning import PlanDuty
-from hub.provisions import Provisions
-from hub.pulses import PulseDuty
-from hub.recorder import Recorder, in_thread
-from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
-from hub.settling import SettleDuty
-from hub.state import SiteState
-from hub.stragglers import StragglerDuty
-from hub.watching import WatchDuty
+from hub.control.alarm_duty import AlarmDuty
+from hub.control.plan_duty import PlanDuty
+from hub.control.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
+from hub.control.tick import Pace
+from hub.fleet.condition_monitor import WatchDuty
+from hub.fleet.feeder_mapping import PulseDuty
+from hub.fleet.jobs import CampaignDuty
+from hub.fleet.model_learning import LearnDuty
+from hub.fleet.provisioning import Provisions
+from hub.fleet.wake_recovery import StragglerDuty
+from hub.journal.recorder import Recorder, in_thread
+from hub.metering.energy import EnergyBook
+from hub.reports.store import Office
+from hub.settlement.duty import SettleDuty
+from hub.state.checkpoint import FILE_NAME, CheckpointDuty
+from hub.state.fold import SiteState
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
-from hub.wiring.checkpoint import FILE_NAME, CheckpointDuty
 from hub.wiring.devices import (
     Feed,
     Opened,

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from hub.config import Config
-from hub.holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
-from hub.recorder import Offload, Recorder
-from hub.state import HubState
+from hub.journal.recorder import Offload, Recorder
+from hub.state.fold import HubState
+from hub.state.legal_holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span

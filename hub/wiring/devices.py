@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hub.bars import bar
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.config.devices import Device
-from hub.state import HubState, SiteState
+from hub.control.interlock import bar
+from hub.state.fold import HubState, SiteState
 from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault

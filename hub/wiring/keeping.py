@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hub import __version__
-from hub.billing import BillingDuty
 from hub.config import Config, StoreSink, secret
-from hub.recorder import Offload
-from hub.runtime import Duty
+from hub.control.runtime import Duty
+from hub.journal.recorder import Offload
+from hub.metering.billing_duty import BillingDuty
 from hub.wiring.devices import credential
 from hub.wiring.duties import Ground
 from telemetry.io.archive_parquet import ParquetArchive

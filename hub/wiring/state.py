@@ -9,11 +9,11 @@ import structlog
 
 from grid.order_book import OrderBook
 from hub.config import CONFIGS, Config, Site
-from hub.energy import EnergyBook
-from hub.observe_only import no_orders
-from hub.state import HubState, SiteState, meters_of, places_of
-from hub.tending import around
-from hub.wiring.checkpoint import FILE_NAME, resumed
+from hub.config.observe_only import no_orders
+from hub.metering.energy import EnergyBook
+from hub.state.auxiliaries import around
+from hub.state.checkpoint import FILE_NAME, resumed
+from hub.state.fold import HubState, SiteState, meters_of, places_of
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from grid.order_book import Authority
+from hub.app.live import Running, start
 from hub.config import load
-from hub.live import Running, start
 from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
 from tests.servers import free_port, need, running

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from grid.availability import Availability, Headroom, Units, available
 from grid.limit import PHASES, Limit, Priority
+from hub.app.demo_site import write_simulated_site
 from hub.config import load
-from hub.decide import drawn_w
-from hub.demo_site import write_simulated_site
-from hub.flexibility import STALE, headroom_at
-from hub.sight import units_of
-from hub.state import FOREVER, HubState, SiteState
+from hub.control.tick import drawn_w
+from hub.query.flexibility import STALE, headroom_at
+from hub.query.status import units_of
+from hub.state.fold import FOREVER, HubState, SiteState
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
 from miner_control.control.allocate import per_phase

@@ -6,7 +6,7 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hub.virtual_time import VirtualLoop, run
+from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Field, Reading, Reason

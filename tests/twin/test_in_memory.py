@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.virtual_time import VirtualLoop, run
+from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason

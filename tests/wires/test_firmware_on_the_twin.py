@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hub.virtual_time import VirtualLoop
+from hub.app.virtual_time import VirtualLoop
 from kernel.clock import Clock, system_clock
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.control.actuator import Actuator

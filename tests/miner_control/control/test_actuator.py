@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.virtual_time import VirtualLoop
+from hub.app.virtual_time import VirtualLoop
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Reading, Reason

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
-from hub.virtual_time import VirtualLoop
+from hub.app.virtual_time import VirtualLoop
 from kernel.reading import MISSING, Reading, Reason
 from kernel.receipt import Receipt, Unknown, Unsupported, Verified
 from miner_control.control.actuator import Actuator

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hub.virtual_time import VirtualLoop, run
+from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reading, Reason

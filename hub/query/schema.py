@@ -10,6 +10,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from hub.settlement.duty import OpenPayout
+
 
 class SiteInfo(TypedDict):
     """A site: `key` is `hub/site`, `zone` an IANA zone (the page shows the site's time, never the browser's)."""
@@ -232,18 +234,6 @@ class Balance(TypedDict):
     account: str
     unit: str
     net: int
-
-
-class OpenPayout(TypedDict):
-    """A payout that is not wholly settled: `step` (receipt, division, sale, tenge) and why it waits; `amount_sat` is what
-    that step moves, `since_ms` the time of the payout, `key` the pool's own name of it."""
-
-    payout: str
-    key: str
-    step: str
-    amount_sat: int
-    since_ms: int
-    reason: str
 
 
 class Ledger(TypedDict):

@@ -8,11 +8,12 @@ import orjson
 
 from hub.metering.energy import EnergyBook
 from hub.query.schema import Ledger as LedgerLook
-from hub.query.schema import NotThere, OpenPayout, ReportLine
+from hub.query.schema import NotThere, ReportLine
 from hub.reports.sign import report_key
 from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.write import ReportFiles, write_report
+from hub.settlement.duty import OpenPayout
 from hub.state.fold import SiteState
 from kernel.clock import Clock
 from kernel.ids import sha256_hex

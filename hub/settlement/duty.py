@@ -5,7 +5,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from hub.query.schema import OpenPayout
+from typing_extensions import TypedDict
+
 from hub.settlement.round import FRESH_MS, Desk, Settled, settle_once
 from kernel.clock import MS_PER_S, iso
 from kernel.errors import ConfigError
@@ -13,6 +14,18 @@ from treasury.open_items import OpenItem
 
 PAUSE_S = 0.5
 """Between two rounds while the books are being closed; once the pool has answered they ask the readings alone."""
+
+
+class OpenPayout(TypedDict):
+    """A payout that is not wholly settled: `step` (receipt, division, sale, tenge) and why it waits; `amount_sat` is what
+    that step moves, `since_ms` the time of the payout, `key` the pool's own name of it."""
+
+    payout: str
+    key: str
+    step: str
+    amount_sat: int
+    since_ms: int
+    reason: str
 
 
 class SettleDuty:

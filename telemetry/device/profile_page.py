@@ -28,21 +28,20 @@ _KEYS = """
 
 | key | meaning |
 |---|---|
-| `make`, `model`, `kind`, `wire` | what it is; `kind` is the schema (meter, container, sensor, switch); `wire` one of
-modbus, sunspec, mqtt, http, mercury, iec61107, sparkplug | | `source_url`, `notes` | where the map was read; what a reader
-must know | | `[checked]` `status`, `by`, `unverified`, `frame` | see above; a frame holds raw words, documents or answers
-and `expect = { metric = value }` in canonical units | | `[parameters]` | what a site fills in, with defaults: transformer
-ratios, full scales, direction | | `[modbus]` `function`, `word_order`, `byte_order`, `max_registers`, `max_gap`, `unit_id`,
-`offset` | defaults of the points; the most registers in one read; the most unwanted registers read through; the parameter
-that is added to every address | | `[documents]` | MQTT topic templates with `{id}`, or HTTP paths, by name; `{ at = ["a",
-"b"], partial = true }` is told on several topics, and what it leaves out stays as it was | | `[points]` `metric = { ... }`
-| one entry a metric of the kind's schema | | point: `address`, `function`, `type`, `length`, `bit`, `word_order`,
-`byte_order`, `unit_id`, `sum_unit_ids`, `scale_address` | Modbus: wire address (0-based); u16 i16 u32 i32 u64 i64 f32 f64
-text bit; the same register of several controllers added up; a register with the power of ten | | point: `document`,
-`pointer` | JSON: a pointer, or several that are added up; types number, numeral (a number told as text), text, json | |
-point: `answer`, `index` | named answers: a request in hex (Mercury), a parameter's name (IEC 61107), a metric's name
-(Sparkplug) | | point: `unit`, `scale`, `offset`, `linear`, `multiply` | value = (raw * scale, or along low..high for raw
-0..full, + offset) * ratios, in `unit`; converted to the metric's unit | | point: `sentinels`, `labels`, `low`, `high`, `tier` | raw values that mean none ("nan" too); words for codes; what can be; fast, slow or daily | | `[switch.<name>]` | outputs on Modbus: `count` (or the name of a parameter), `function` (5, 15: coils; 6, 16: registers), `address`, `step`, `on`, `off`, `bit` (outputs are bits of one register), `read_function`, `read_address`, `read_step`, `read_on`, `read_off`, `read_bit`, `unit_id` | | `[command.<name>]` | outputs over MQTT: `topic`, and the payloads `on` and `off`, or one JSON `body`; over HTTP: `on` and `off` are the paths that are fetched. Places: `{id}` `{index}` `{index0}` `{number}` `{number0}` `{operate}` (1 or 0) |
+| `make`, `model`, `kind`, `wire` | what it is; `kind` is the schema (meter, container, sensor, switch); `wire` one of modbus, sunspec, mqtt, http, mercury, iec61107, sparkplug |
+| `source_url`, `notes` | where the map was read; what a reader must know |
+| `[checked]` `status`, `by`, `unverified`, `frame` | see above; a frame holds raw words, documents or answers and `expect = { metric = value }` in canonical units |
+| `[parameters]` | what a site fills in, with defaults: transformer ratios, full scales, direction |
+| `[modbus]` `function`, `word_order`, `byte_order`, `max_registers`, `max_gap`, `unit_id`, `offset` | defaults of the points; the most registers in one read; the most unwanted registers read through; the parameter that is added to every address |
+| `[documents]` | MQTT topic templates with `{id}`, or HTTP paths, by name; `{ at = ["a", "b"], partial = true }` is told on several topics, and what it leaves out stays as it was |
+| `[points]` `metric = { ... }` | one entry a metric of the kind's schema |
+| point: `address`, `function`, `type`, `length`, `bit`, `word_order`, `byte_order`, `unit_id`, `sum_unit_ids`, `scale_address` | Modbus: wire address (0-based); u16 i16 u32 i32 u64 i64 f32 f64 text bit; the same register of several controllers added up; a register with the power of ten |
+| point: `document`, `pointer` | JSON: a pointer, or several that are added up; types number, numeral (a number told as text), text, json |
+| point: `answer`, `index` | named answers: a request in hex (Mercury), a parameter's name (IEC 61107), a metric's name (Sparkplug) |
+| point: `unit`, `scale`, `offset`, `linear`, `multiply` | value = (raw * scale, or along low..high for raw 0..full, + offset) * ratios, in `unit`; converted to the metric's unit |
+| point: `sentinels`, `labels`, `low`, `high`, `tier` | raw values that mean none ("nan" too); words for codes; what can be; fast, slow or daily |
+| `[switch.<name>]` | outputs on Modbus: `count` (or the name of a parameter), `function` (5, 15: coils; 6, 16: registers), `address`, `step`, `on`, `off`, `bit` (outputs are bits of one register), `read_function`, `read_address`, `read_step`, `read_on`, `read_off`, `read_bit`, `unit_id` |
+| `[command.<name>]` | outputs over MQTT: `topic`, and the payloads `on` and `off`, or one JSON `body`; over HTTP: `on` and `off` are the paths that are fetched. Places: `{id}` `{index}` `{index0}` `{number}` `{number0}` `{operate}` (1 or 0) |
 """  # noqa: E501
 
 

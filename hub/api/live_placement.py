@@ -7,7 +7,6 @@ from typing import Any
 
 import hub.query.schema as shape
 from hub.control.runtime import Rooms
-from hub.control.tick import air_c
 from hub.fleet.feeder_mapping import proof_asked, proven_facts, pulse_lines
 from hub.fleet.ip_report import slots_asked, walk_lines
 from hub.fleet.placement import fact_line, facts_asked
@@ -46,8 +45,9 @@ class PlaceDesk:
         return {"dry_run": dry, "known": len(asked) - len(news), "learnt": [fact_line(fact) for fact in news]}
 
     def around(self, site: str) -> dict[str, Any]:
-        state, now_ms = self._rooms.state, self._rooms.clock.now_ms()
-        return beside_lines(state, self._site(site), air_c(state, now_ms), now_ms)
+        here = self._site(site)
+        now = self._rooms.situations.at(here, self._rooms.clock.now_ms())
+        return beside_lines(self._rooms.state.snapshot, here, now)
 
     # ---- walks along the slots ----
 

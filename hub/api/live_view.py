@@ -99,8 +99,8 @@ class LiveView(HubReads):
 
     async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
         here, rooms, now_ms = self._site(site), self._hub.rooms, self._now()
-        stale_s = rooms.config.control.stale_after_s
-        plan = await rooms.offload(proposed, rooms.state, here, self._provisions, body, by, now_ms, stale_s)
+        now = rooms.situations.at(here, now_ms)
+        plan = await rooms.offload(proposed, rooms.state, here, self._provisions, body, by, now)
         if not dry:
             await rooms.recorder.commit(here.key, "campaign.proposed", plan.to_json())
         return {"dry_run": dry, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}

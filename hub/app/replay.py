@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from hub.config import Config, load
-from hub.control.tick import TICK_VERSION, Pace, decide
+from hub.control.tick import TICK_VERSION, TickSettings, decide
+from hub.state.situation import Freshness, situation_at
 from hub.wiring import catalogue, empty_state, reading
 from hub.wiring.duties import tariff_of
 from kernel.clock import iso
@@ -65,7 +66,7 @@ def replay_folder(folder: Path) -> Replayed:
 def replay(config: Config, journal: Journal) -> Replayed:
     """Replay a journal under the configuration it was lived with."""
     state = empty_state(config, catalogue())
-    pace = Pace.of(config, tariff_of(config))
+    settings, freshness = TickSettings.of(config, tariff_of(config)), Freshness.of(config)
     waiting: dict[int, list[tuple[int, Event]]] = {}
     for position, event in journal.events(["tick.decided"]):
         waiting.setdefault(int(event.body["position"]), []).append((position, event))
@@ -78,7 +79,9 @@ def replay(config: Config, journal: Journal) -> Replayed:
             state.apply(held)
             held = next(records, None)
         for position, event in waiting[at]:
-            again = decide(state, state.sites[event.site], int(event.body["tick_ms"]), pace)
+            site = state.sites[event.site]
+            now = situation_at(state, site, int(event.body["tick_ms"]), freshness)
+            again = decide(state, site, now, settings)
             found = _difference(position, event, dict(again.body))
             if found is not None:
                 return Replayed(ticks, commands, found)

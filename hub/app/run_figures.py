@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from hub.config import Config
-from hub.control.tick import fleet_at
 from hub.metering.energy import EnergyBook, whole
 from hub.state.fold import SiteState
 from hub.wiring import Wired
@@ -66,7 +65,7 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
 def _miners(wired: Wired, sites: list[SiteState], now_ms: int) -> dict[str, int]:
     tally: dict[str, int] = {}
     for site in sites:
-        fleet = fleet_at(wired.hub.rooms.state, site, now_ms, wired.hub.rooms.config.control.stale_after_s)
+        fleet = wired.hub.rooms.situations.at(site, now_ms).fleet
         for name, count in fleet.tally().items():
             tally[name] = tally.get(name, 0) + count
     on = sum(tally.get(state, 0) for state in (State.HASHING, State.RAMPING, State.TUNING))

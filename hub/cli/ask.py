@@ -57,10 +57,9 @@ def miners_list(
     json: Json = False,
 ) -> None:
     """Each miner: state, mode, power, hashrate, and how long ago it spoke."""
-    from hub.control.tick import fleet_at
     from hub.query.status import STATE_NAMES
+    from hub.state.situation import Freshness, situation_at
     from kernel.errors import ConfigError, Fault
-    from miner_control.fleet.observed import seen_of
 
     if state not in (None, *STATE_NAMES):
         raise ConfigError([Fault(f"--state {state}", "is none", f"Write one of: {', '.join(STATE_NAMES)}")])
@@ -69,8 +68,8 @@ def miners_list(
     say_observing(known.sites.values())
     rows: list[dict[str, Any]] = []
     for site in known.sites.values():
-        fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
-        seen = seen_of(site.roster, known.snapshot.kind("miner"), now_ms)
+        now = situation_at(known, site, now_ms, Freshness.of(config))
+        fleet, seen = now.fleet, now.seen
         for unit, device in enumerate(fleet.devices):
             name, mode = STATE_NAMES[int(fleet.state[unit])], int(fleet.mode[unit])
             envelope, fresh = site.roster.envelope(unit), bool(fleet.fresh[unit])

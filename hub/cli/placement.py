@@ -57,12 +57,15 @@ def place(
 def loads(folder: Folder, json: Json = False) -> None:
     """Pumps, fans, heaters, sockets and contactors as they were told last, and the loops with what holds wakes back."""
     from hub.cli.folder import last_ms
-    from hub.control.tick import air_c
     from hub.query.auxiliaries import beside_lines
+    from hub.state.situation import Freshness, situation_at
 
-    _, journal, state = opened(folder)
-    now_ms = last_ms(journal)
-    found = {site.config.name: beside_lines(state, site, air_c(state, now_ms), now_ms) for site in state.sites.values()}
+    config, journal, state = opened(folder)
+    now_ms, freshness = last_ms(journal), Freshness.of(config)
+    found = {
+        site.config.name: beside_lines(state.snapshot, site, situation_at(state, site, now_ms, freshness))
+        for site in state.sites.values()
+    }
     if json:
         put_json({"sites": found})
         return

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from grid.tariff import Tariff
     from hub.config import Config
     from hub.state.fold import HubState, SiteState
+    from hub.state.situation import SiteSituation
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -44,8 +45,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(plans, name="plan")
 
 
-def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteState, Tariff, int]":
-    """What planning anew needs: configuration, state, site, tariff, the newest instant. Raises ConfigError."""
+def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteState, Tariff, SiteSituation]":
+    """What planning anew needs: configuration, state, site, tariff, the site at the newest instant. Raises ConfigError."""
+    from hub.state.situation import Freshness, situation_at
     from hub.wiring.duties import tariff_of
     from kernel.errors import ConfigError, Fault
 
@@ -55,7 +57,7 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
     if found is None or tariff is None:
         raise ConfigError([Fault("plan", "no such site, or no tariff", "See hub.toml")])
     say_observing([found])
-    return config, state, found, tariff, last_ms(journal)
+    return config, state, found, tariff, situation_at(state, found, last_ms(journal), Freshness.of(config))
 
 
 def show(folder: Folder, json: Json = False) -> None:

@@ -83,10 +83,12 @@ def missing_now(
     """Who was woken and did not come back, what came of the wake, and the hashrate that is not there."""
     from hub.cli.folder import last_ms
     from hub.query.missing_miners import missing
+    from hub.state.situation import Freshness, situation_at
 
     config, journal, state = opened(folder)
-    now_ms, stale_s = last_ms(journal), config.control.stale_after_s
-    found = [one for site in state.sites.values() for one in missing(state, site, now_ms, after_s, stale_s)]
+    now_ms, freshness = last_ms(journal), Freshness.of(config)
+    sites = [(site, situation_at(state, site, now_ms, freshness)) for site in state.sites.values()]
+    found = [one for site, now in sites for one in missing(site, now, after_s)]
     if json:
         put_json({"as_of_ms": now_ms, "missing": found})
         return

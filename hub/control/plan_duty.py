@@ -11,10 +11,10 @@ import numpy as np
 
 from grid.tariff import Tariff
 from hub.config import Config, Site
-from hub.control.tick import Pace, fleet_at, fresh_meters, planned_limits, transformer_of
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import HASHPRICE, MARKET, REAL_TIME
 from hub.state.fold import HubState, SiteState
+from hub.state.situation import SiteSituation, Situations, planned_limits, transformer_of
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
 from kernel.span import local_day
@@ -91,16 +91,16 @@ def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> fl
     return float(np.trapezoid(np.maximum(power_w, 0.0), at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
 
 
-def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
-    """The decision of an instant, from what the state holds. Raises ConfigError where a curve is missing."""
-    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
+def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now: SiteSituation) -> Problem:
+    """The decision of an instant, from the situation and the curves known. Raises ConfigError where a curve is missing."""
+    now_ms, meters = now.now_ms, now.meters_w
     return problem_of(
         numbers_of(config, site, tariff.currency, take_blocks(config, state, site, now_ms)),
-        fleet_at(state, site, now_ms, config.control.stale_after_s),
-        site.standing.asked(now_ms).since_ms,
+        now.fleet,
+        now.asked.since_ms,
         tariff,
         state.all_curves(),
-        planned_limits(state, site, now_ms),
+        now.planned_limits,
         now_ms,
         peak_so_far_w=site.peak.highest_w(now_ms),
         meter_w=meters.get(site.key),
@@ -132,7 +132,7 @@ class PlanDuty:
         config: Config,
         site: SiteState,
         tariff: Tariff,
-        state: HubState,
+        situations: Situations,
         recorder: Recorder,
         clock: Clock,
         offload: Offload,
@@ -143,7 +143,8 @@ class PlanDuty:
         self.last: Plan | None = None
         self.seconds: list[float] = []
         self._config, self._site, self._tariff = config, site, tariff
-        self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
+        self._state, self._situations = situations.state, situations
+        self._recorder, self._clock, self._offload = recorder, clock, offload
         self._made: Made | None = None
         self._memory = Memory()
         self._feeder = site.roster.feeder
@@ -161,9 +162,10 @@ class PlanDuty:
             why, self.last, self._memory, self._feeder = "miners stand elsewhere", None, Memory(), site.roster.feeder
         if why is None or not len(site.roster):
             return
-        if not fleet_at(state, site, now_ms, config.control.stale_after_s).fresh.any():
+        now = self._situations.at(site, now_ms)
+        if not now.fleet.fresh.any():
             return
-        problem = problem_at(config, state, site, self._tariff, now_ms)
+        problem = problem_at(config, state, site, self._tariff, now)
         begun_s = self._clock.monotonic_s()
         effort = Effort(nodes=config.planning.milp_nodes)
         plan = await self._offload(_make, problem, why, self.last, effort, self._memory)

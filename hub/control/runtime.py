@@ -18,10 +18,11 @@ from grid.order_book import Happening
 from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config
-from hub.control.tick import TICK_VERSION, Pace, decide
+from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.site_generation import awaits_meter
+from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.receipt import HubCause, Receipt, Unknown
@@ -86,6 +87,7 @@ class Rooms:
     offload: Offload
     recorder: Recorder
     state: HubState
+    situations: Situations
     collector: Collector
     actuators: Mapping[str, Actuator]
     subscriptions: Sequence[Subscription] = ()
@@ -106,7 +108,7 @@ class Hub:
         self.ticks = 0
         self._urgent: dict[str, asyncio.Event] = {key: asyncio.Event() for key in rooms.state.sites}
         self._stop = asyncio.Event()
-        self._pace = Pace.of(rooms.config, rooms.tariff)
+        self._settings = TickSettings.of(rooms.config, rooms.tariff)
         self._verdicts: dict[str, tuple[str, bool]] = {}
 
     async def run(self) -> None:
@@ -189,7 +191,7 @@ class Hub:
     async def _first_reading(self, site: SiteState) -> None:
         """After a start a site that generates waits for its meter, no longer than a reading is fresh: without it a limit holds on
         demand, and miners that generation carries would be put to sleep."""
-        fresh_s = self._pace.meter_fresh_s
+        fresh_s = self.rooms.situations.freshness.meter_s
         for _ in range(round(fresh_s / FIRST_READING_S)):
             if not awaits_meter(self.rooms.state, site, self.rooms.clock.now_ms(), fresh_s):
                 return
@@ -198,7 +200,8 @@ class Hub:
     async def tick(self, site: SiteState) -> None:
         """Decide, write it down, then act: commands leave only after the journal holds them."""
         rooms = self.rooms
-        decided = decide(rooms.state, site, rooms.clock.now_ms(), self._pace)
+        now = rooms.situations.at(site, rooms.clock.now_ms())
+        decided = decide(rooms.state, site, now, self._settings)
         rooms.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
         for made in decided.commands:
             rooms.recorder.tell(site.key, "command.issued", command_json(made))

@@ -11,54 +11,40 @@ from typing import Any
 
 import numpy as np
 
-from grid.limit import Limit, Priority
 from grid.tariff import Tariff
-from grid.transformer import Transformer, cap_w
-from hub.config import Config, Site
+from hub.config import Config
 from hub.control.interlock import bar
 from hub.control.shadow_tick import glimpse
-from hub.state.auxiliaries import loads_on
-from hub.state.cooling_loops import loops_at
-from hub.state.fold import FOREVER, HubState, SiteState
-from hub.state.site_generation import generation_at
-from kernel.curve import known
+from hub.state.fold import HubState, SiteState
+from hub.state.situation import SiteSituation
 from kernel.reason import OWN_CHOICE, Reason, Rule
 from miner_control.control.allocate import Allocation
 from miner_control.control.auxiliary_load import BESIDE, running_w, switch
-from miner_control.control.cold_protection import Loop, heat_floor_w
+from miner_control.control.cold_protection import Loop
 from miner_control.control.cooling_sequence import Tended, tend
-from miner_control.control.guard import Heat, Restraint, guard
+from miner_control.control.guard import Restraint, guard
 from miner_control.control.restore import HeldBack, held_back, returned
 from miner_control.fleet.command import Command, Intent, Wake, command, intent_json
-from miner_control.fleet.fleet import UNSURE, Fleet, Ints, fleet_of
-from miner_control.fleet.observed import seen_of
+from miner_control.fleet.fleet import UNSURE, Fleet, Ints
 from scheduling.control import Decision, Terms, step
-from scheduling.problem.exogenous import AMBIENT
-from scheduling.problem.overhead import Overhead
 
 HEARD_SHARE, MOVING_SHARE, LOADED_SHARE = 0.95, 0.02, 0.4
-METER_FRESH_S = 15.0
 LOWER, RAISE = 0, 5
 TICK_VERSION = 2
 """Of the body of `tick.decided`: 2 since it names its rule, and units restored and held back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """What of the configuration the decision rests on."""
+class TickSettings:
+    """What of the configuration the tick rests on beside the situation."""
 
-    stale_s: float
     deadline_s: float
-    meter_fresh_s: float = METER_FRESH_S
     tariff: Tariff | None = None
     """Prices what observe-only would have done; a hub that commands is not moved by it."""
 
     @classmethod
-    def of(cls, config: Config, tariff: Tariff | None = None) -> "Pace":
-        """A meter's word is fresh for three of its polls, and for METER_FRESH_S at least."""
-        control = config.control
-        fresh_s = max(METER_FRESH_S, 3.0 * config.polling.meter_s)
-        return cls(control.stale_after_s, control.command_deadline_s, fresh_s, tariff)
+    def of(cls, config: Config, tariff: Tariff | None = None) -> "TickSettings":
+        return cls(config.control.command_deadline_s, tariff)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,109 +56,22 @@ class Decided:
     fleet: Fleet
 
 
-def fleet_at(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Fleet:
-    """The site's fleet as the state shows it at an instant."""
-    seen = seen_of(site.roster, state.snapshot.kind("miner"), now_ms)
-    asked = site.standing.asked(now_ms)
-    held = site.kept_apart()
-    if held and not ordered(state, site, now_ms):
-        units = [site.roster.index[device] for device in held if device in site.roster.index]
-        asked.hands_off[units] = True
-    return fleet_of(site.roster, seen, asked, now_ms, stale_s=stale_s, starts_cap=site.starts_cap)
-
-
-def ordered(state: HubState, site: SiteState, now_ms: int) -> bool:
-    """Whether somebody's order limits the site, or a part of it, at this instant."""
-    return any(one.span.holds(now_ms) for one in _order_limits(state, site, now_ms))
-
-
-def _order_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
-    return [one for one in state.book.limits(now_ms) if one.scope == site.key or one.scope.startswith(f"{site.key}/")]
-
-
-def limits_at(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
-    """Everything that limits the site and its feeders: connection, feeders, orders, the transformer as warm as it is now."""
-    return [*planned_limits(state, site, now_ms), *_transformer_limit(state, site, now_ms)]
-
-
-def transformer_of(site: Site) -> Transformer | None:
-    """The site's transformer, as the configuration tells it."""
-    part = site.transformer
-    return None if part is None else Transformer(**part.model_dump(exclude={"assumed_ambient_c"}))
-
-
-def air_c(state: HubState, now_ms: int) -> float | None:
-    """Outside temperature by the newest weather curve; None where none covers this instant."""
-    curve = known(state.all_curves(), AMBIENT, now_ms)
-    return None if curve is None else curve.at(now_ms)
-
-
-def _transformer_limit(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
-    transformer, part = transformer_of(site.config), site.config.transformer
-    if transformer is None or part is None:
-        return []
-    told_c = air_c(state, now_ms)
-    taken_c = part.assumed_ambient_c if told_c is None else told_c
-    power_w = float(cap_w(transformer, np.array([taken_c]))[0])
-    reason = f"hot spot at most {part.hot_spot_limit_c:g} C with air of {taken_c:g} C"
-    return [Limit(site.key, power_w, FOREVER, Priority.SAFETY, "transformer", reason)]
-
-
-def planned_limits(state: HubState, site: SiteState, now_ms: int) -> list[Limit]:
-    """What limits the site now or later, and does not follow the weather: the planner knows that by itself."""
-    return site.standing_limits() + _order_limits(state, site, now_ms)
-
-
-def fresh_meters(state: HubState, site: SiteState, now_ms: int, fresh_s: float) -> dict[str, float]:
-    """Scope to measured power, for the meters that spoke lately."""
-    found = {}
-    for scope, device in site.scopes().items():
-        last = state.traces[device].last()
-        if last is not None and now_ms - last[0] <= fresh_s * 1000:
-            found[scope] = last[1]
-    return found
-
-
-def drawn_w(state: HubState, site: SiteState, fleet: Fleet, fresh_s: float) -> float:
-    """What the site draws at its meter as the hub believes it: miners, what they bring with them, and the loads that run, less
-    what generation on site delivers."""
-    on = loads_on(state.snapshot, site.load_book, site.around.loads, fleet.now_ms)
-    overhead = Overhead(site.overhead_factor, running_w(site.around.loads, on))
-    main_w = fresh_meters(state, site, fleet.now_ms, fresh_s).get(site.key)
-    own_w = generation_at(state, site, fleet.now_ms, fresh_s).delivered_w(fleet, overhead, main_w)
-    return float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w - own_w
-
-
-def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided:
-    """The control step for one site. Pure: the same state and instant, the same bytes."""
-    fleet = fleet_at(state, site, now_ms, pace.stale_s)
-    limits = limits_at(state, site, now_ms)
-    meters = fresh_meters(state, site, now_ms, pace.meter_fresh_s)
-    loops = loops_at(site.around.loops, state.snapshot, air_c(state, now_ms), now_ms)
-    heat_w = site.config.heat_least_w + sum(map(heat_floor_w, loops))
-    on = loads_on(state.snapshot, site.load_book, site.around.loads, now_ms)
-    beside_w = running_w(site.around.loads, on)
-    overhead = Overhead(site.overhead_factor, beside_w, site.feeder_factor, site.around.beside_w)
-    own, main_w = generation_at(state, site, now_ms, pace.meter_fresh_s), meters.get(site.key)
-    generation_w = own.delivered_w(fleet, overhead, main_w)
-    terms = Terms(site=site.key, overhead=overhead, heat_w=heat_w, generation_w=generation_w)
+def decide(state: HubState, site: SiteState, now: SiteSituation, settings: TickSettings) -> Decided:
+    """The control step for one site. Pure: the same state and situation, the same bytes."""
+    now_ms, overhead, generation_w = now.now_ms, now.overhead, now.generation_w
+    terms = Terms(site=site.key, overhead=overhead, heat_w=now.heat_w, generation_w=generation_w)
     # While a rack's pulse is watched nothing else may move: the plan would make up for the rack elsewhere.
-    watching = site.pulses.watching
+    watching, fleet = site.pulses.watching, now.fleet
     if watching:
         fleet = replace(fleet, restore=np.full(len(fleet), UNSURE, dtype=np.int8))
-    decision = step(now_ms, fleet, None if watching else site.schedule, limits, terms, meters)
-    guarded = guard(
-        fleet,
-        _allocation(decision, fleet),
-        meter_fresh=site.main is None or site.key in meters,
-        heat=_heat(state, site, now_ms, pace.stale_s),
-    )
+    decision = step(now_ms, fleet, None if watching else site.schedule, now.limits, terms, now.meters_w)
+    guarded = guard(fleet, _allocation(decision, fleet), meter_fresh=now.meter_fresh, heat=now.chip)
     reasons = {point.unit: point.reason for point in decision.set_points}
     for restraint in guarded.restraints:
         why = Reason(Rule.GUARD, f"{restraint.rule}: {restraint.reason}")
         reasons |= {int(unit): why for unit in restraint.units}
     most_w = (decision.corridor.high_w + generation_w) * (1.0 - terms.margin)
-    tended = _tended(site, fleet, guarded.allocation, reasons, loops, on, most_w)
+    tended = _tended(site, fleet, guarded.allocation, reasons, now.loops, now.auxiliaries_on, most_w)
     units, modes = tended.allocation.units.tolist(), tended.allocation.modes.tolist()
     restraints = (*guarded.restraints, *tended.restraints)
     intents = [(unit, fleet.intent(unit, mode), reasons[unit]) for unit, mode in zip(units, modes, strict=True)]
@@ -182,15 +81,16 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         # As it reads back from the journal: what lives on is what a restart folds.
         "changes": [list(change) for change in changes],
         "restraints": [[one.rule, one.reason, len(one.units)] for one in restraints],
-        "position": state.position,
-        "overhead_seen": _overhead_seen(site, fleet, own.demand_w(main_w), on),
-        **_restored(state, site, fleet, decision, tended.allocation.units, restraints),
+        "position": now.position,
+        "overhead_seen": _overhead_seen(site, now),
+        **_restored(state, site, now, fleet, decision, tended.allocation.units, restraints),
     }
     if site.around.loads:
         body["switches"] = [[one.load.key, one.on, one.reason] for one in tended.switchings]
     if site.config.observe_only:
         factor, curves = site.overhead_factor, state.all_curves()
-        seen = glimpse(fleet, tended.allocation, main_w, factor, curves, pace.tariff, generation_w=generation_w)
+        tariff = settings.tariff
+        seen = glimpse(fleet, tended.allocation, now.main_w, factor, curves, tariff, generation_w=generation_w)
         new, no_more = site.shadow.differences(changes)
         return Decided(
             {**body, "changes": [list(change) for change in new], "no_more": no_more, "shadow": seen.to_json()},
@@ -199,7 +99,7 @@ def decide(state: HubState, site: SiteState, now_ms: int, pace: Pace) -> Decided
         )
     switches = [switch(now_ms, one.load, one.on, one.reason, priority=LOWER) for one in tended.switchings]
     asked = [
-        _command(now_ms, fleet, unit, intent, reason, pace, _restore_mode(fleet, unit, mode, reason))
+        _command(now_ms, fleet, unit, intent, reason, settings.deadline_s, _restore_mode(fleet, unit, mode, reason))
         for mode, (unit, intent, reason) in zip(modes, intents, strict=True)
     ]
     return Decided(body, (*switches, *asked), fleet)
@@ -216,6 +116,7 @@ def _restore_mode(fleet: Fleet, unit: int, mode: int, reason: Reason) -> str:
 def _restored(
     state: HubState,
     site: SiteState,
+    now: SiteSituation,
     fleet: Fleet,
     decision: Decision,
     units: Ints,
@@ -233,8 +134,7 @@ def _restored(
     kept = site.kept_apart()
     apart = np.array([device in kept for device in fleet.devices], dtype=np.bool_)
     stopped = [(f"{one.rule}: {one.reason}", one.units) for one in restraints]
-    asked = site.standing.asked(fleet.now_ms)
-    lines = held_back(fleet, asked, site.standing.held, apart, units, stopped)
+    lines = held_back(fleet, now.asked, site.standing.held, apart, units, stopped)
     if lines:
         found["held_back"] = [[_why(state, site, one), one.count, list(one.devices)] for one in lines]
     return found
@@ -265,13 +165,13 @@ def _tended(
 
 
 def _command(
-    now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: Reason, pace: Pace, restore_mode: str
+    now_ms: int, fleet: Fleet, unit: int, intent: Intent, reason: Reason, deadline_s: float, restore_mode: str
 ) -> Command:
     """Lowering goes before raising, whatever the reason."""
     priority = RAISE if isinstance(intent, Wake) else LOWER
     device = fleet.devices[unit]
     return command(
-        now_ms, device, intent, reason.text, deadline_s=pace.deadline_s, priority=priority, restore_mode=restore_mode
+        now_ms, device, intent, reason.text, deadline_s=deadline_s, priority=priority, restore_mode=restore_mode
     )
 
 
@@ -286,30 +186,16 @@ def _allocation(decision: Decision, fleet: Fleet) -> Allocation:
     )
 
 
-def _heat(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat:
-    """Chip temperatures by unit, where they were told lately; the board's where the chip's is not."""
-    table = state.snapshot.kind("miner")
-    rows = np.array([table.index.get(device, -1) for device in site.roster.devices], dtype=np.int64)
-    chip_c, known = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
-    for metric in ("temp_board_max_c", "temp_chip_max_c"):
-        values, codes, age_s = table.values(metric, now_ms)
-        if not len(values):
-            continue
-        good = (rows >= 0) & (codes[rows] == 0) & (age_s[rows] <= stale_s)
-        chip_c[good], known[good] = values[rows[good]].astype(np.float64), True
-    return Heat(chip_c, known)
+def _overhead_seen(site: SiteState, now: SiteSituation) -> float | None:
+    """Metered demand less the known loads, over miners; None unless nearly all miners are fresh and next to nothing changes.
 
-
-def _overhead_seen(site: SiteState, fleet: Fleet, main_w: float | None, on: Mapping[str, bool | None]) -> float | None:
-    """Metered demand (None: not known) less the known loads, over miners, where nearly all were heard and next to nothing is
-    under way; else nothing is learnt, nor while nobody knows whether a load with power of its own is on: it would be counted
-    twice.
-
-    Nor while most of them sleep: what is always on (cooling, standby, the transformer) would then be taken for a share.
+    None too while the demand or the state of a load with power of its own is not known (it would be counted twice), and while
+    most miners sleep: what is always on (cooling, standby, the transformer) would then be taken for a share.
     """
+    fleet, demand_w, on = now.fleet, now.generation.demand_w(now.main_w), now.auxiliaries_on
     miners_w = float(fleet.power_w.sum())
     normal_w = float(site.roster.mode_power_w[site.roster.group, site.roster.normal[site.roster.group]].sum())
-    if main_w is None or len(fleet) == 0 or miners_w < LOADED_SHARE * normal_w:
+    if demand_w is None or len(fleet) == 0 or miners_w < LOADED_SHARE * normal_w:
         return None
     pending = float((fleet.wanted != fleet.mode).mean())
     ramping = fleet.tally()["ramping"] / len(fleet)
@@ -317,4 +203,4 @@ def _overhead_seen(site: SiteState, fleet: Fleet, main_w: float | None, on: Mapp
     if any(on[load.name] is None for load in loads):
         return None
     calm = float(fleet.fresh.mean()) >= HEARD_SHARE and pending + ramping <= MOVING_SHARE
-    return (main_w - running_w(loads, on)) / miners_w if calm else None
+    return (demand_w - running_w(loads, on)) / miners_w if calm else None

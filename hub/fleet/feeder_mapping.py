@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from hub.control.tick import fleet_at, ordered
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
+from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
@@ -121,23 +121,23 @@ class _Paces:
 
 
 class PulseDuty:
-    """Takes the proof of each site a step further. `stale_s` and `deadline_s` as in the control step."""
+    """Takes the proof of each site a step further. `deadline_s` as in the control step."""
 
     name = "pulses"
 
     def __init__(
         self,
-        state: HubState,
+        situations: Situations,
         recorder: Recorder,
         clock: Clock,
         actuators: Mapping[str, Actuator],
         every_s: float,
-        stale_s: float,
         deadline_s: float,
     ) -> None:
         self.every_s = every_s
-        self._state, self._recorder, self._clock, self._actuators = state, recorder, clock, actuators
-        self._stale_s, self._deadline_s = stale_s, deadline_s
+        self._state, self._situations = situations.state, situations
+        self._recorder, self._clock, self._actuators = recorder, clock, actuators
+        self._deadline_s = deadline_s
 
     async def do(self) -> None:
         """One turn."""
@@ -152,9 +152,9 @@ class PulseDuty:
                 await self._step(site, proof, "spoilt", {"why": "an order limits the site"})
                 if site.schedule is not None and site.schedule.at(now_ms) is not None:
                     # Order and plan have the rack from here on, like every other that an order put to sleep.
-                    await self._judge(site, proof, rack, fleet_at(self._state, site, now_ms, self._stale_s))
+                    await self._judge(site, proof, rack, self._situations.at(site, now_ms).fleet)
             return
-        fleet = fleet_at(self._state, site, now_ms, self._stale_s)
+        fleet = self._situations.at(site, now_ms).fleet
         if rack is None:
             await self._next(site, proof, fleet)
         elif rack.waiting:
@@ -216,7 +216,9 @@ class PulseDuty:
     async def _await_back(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
         """Watched again once all hash; one that does not come back is waited for no longer than twice its ramp."""
         units = _units(fleet, rack.asked)
-        late = fleet.now_ms - rack.heard_ms >= 2 * _paces(fleet, units).up_ms + round(self._stale_s * MS_PER_S)
+        late = fleet.now_ms - rack.heard_ms >= 2 * _paces(fleet, units).up_ms + round(
+            self._situations.freshness.miner_s * MS_PER_S
+        )
         if rack.spoilt:
             await self._judge(site, proof, rack, fleet)
         elif late or is_back(fleet, units, rack.expected_w):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from hub.config.observe_only import no_commands
-from hub.control.tick import fleet_at, ordered
 from hub.fleet.provisioning import Provisions
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
+from hub.state.situation import SiteSituation, Situations, ordered
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
@@ -37,8 +37,7 @@ def proposed(
     provisions: Provisions,
     body: Mapping[str, Any],
     by: str,
-    now_ms: int,
-    stale_s: float,
+    now: SiteSituation,
 ) -> CampaignPlan:
     """The plan that a request makes: `name`, `intent`, `devices` or `where`, rollout, `deadline_s`.
 
@@ -57,7 +56,7 @@ def proposed(
     deadline_s = body.get("deadline_s")
     if deadline_s is not None and not _is_deadline(deadline_s):
         faults.append(Fault("deadline_s", "is no number of 10 to 86400", "Give seconds"))
-    devices = _devices(state, site, provisions, body, now_ms, stale_s, faults)
+    devices = _devices(site, provisions, body, now, faults)
     if faults:
         raise ConfigError(faults)
     intent, fits = provisions.intent(str(text))
@@ -65,10 +64,10 @@ def proposed(
     rule = provisions.pool_rule(site.config)
     return plan_campaign(
         str(name).strip(),
-        fleet_at(state, site, now_ms, stale_s),
+        now.fleet,
         devices,
         intent,
-        campaign_id=str(business_id(now_ms, "campaign", site.key, str(name)))[-12:],
+        campaign_id=str(business_id(now.now_ms, "campaign", site.key, str(name)))[-12:],
         rollout=rollout,
         deadline_s=max(DEADLINE_S, deadline_of(intent)) if deadline_s is None else float(deadline_s),
         pools=rule,
@@ -104,9 +103,8 @@ def _rollout(body: Mapping[str, Any], faults: list[Fault]) -> Rollout:
 
 
 def _devices(
-    state: HubState, site: SiteState, provisions: Provisions, body: Mapping[str, Any], now_ms: int, stale_s: float,
-    faults: list[Fault],
-) -> list[str]:  # fmt: skip
+    site: SiteState, provisions: Provisions, body: Mapping[str, Any], now: SiteSituation, faults: list[Fault]
+) -> list[str]:
     """Those named, or those of the site that fit `where`; one of both."""
     listed, where = body.get("devices"), body.get("where")
     if (listed is None) == (where is None):
@@ -120,8 +118,7 @@ def _devices(
     if not isinstance(where, dict) or not all(key in WHERE and isinstance(v, str) for key, v in where.items()):
         faults.append(Fault("where", "is not understood", f"Use {', '.join(WHERE)} with texts; {{}} is every miner"))
         return []
-    fleet = fleet_at(state, site, now_ms, stale_s)
-    return [device for device in site.roster.devices if provisions.stands(device, fleet, where)]
+    return [device for device in site.roster.devices if provisions.stands(device, now.fleet, where)]
 
 
 def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -> dict[str, SetPools]:
@@ -165,18 +162,18 @@ class CampaignDuty:
 
     def __init__(
         self,
-        state: HubState,
+        situations: Situations,
         recorder: Recorder,
         clock: Clock,
         offload: Offload,
         provisions: Provisions,
         actuators: Mapping[str, Actuator],
         every_s: float,
-        stale_s: float,
     ) -> None:
         self.every_s = every_s
-        self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
-        self._provisions, self._actuators, self._stale_s = provisions, actuators, stale_s
+        self._state, self._situations = situations.state, situations
+        self._recorder, self._clock, self._offload = recorder, clock, offload
+        self._provisions, self._actuators = provisions, actuators
 
     async def do(self) -> None:
         """One turn over all campaigns that are not ended."""
@@ -193,7 +190,7 @@ class CampaignDuty:
             # What has not left is taken back: a miner that waits for its image can be shed as any other.
             self._actuators[site.key].withdraw(campaign.waiting())
             return
-        fleet = fleet_at(self._state, site, now_ms, self._stale_s)
+        fleet = self._situations.at(site, now_ms).fleet
         due = campaign.due(fleet, now_ms, self._provisions.named)
         if due is None:
             return

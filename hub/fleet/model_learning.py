@@ -13,14 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from hub.control.tick import fresh_meters
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import SiteState
+from hub.state.situation import Situations
 from kernel.clock import Clock
 from kernel.span import Span
 from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
-from miner_control.fleet.observed import seen_of
 from miner_control.learning.batch import SETTLED_S
 from miner_control.learning.dynamics import Episode, Key, Track
 from miner_control.learning.windows import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
@@ -52,25 +51,23 @@ class _Pupil:
 
 
 class LearnDuty:
-    """One turn each `every_s`; `fresh_s`, `meter_fresh_s`: how old a miner's and a meter's word may be to tell of now."""
+    """One turn each `every_s`."""
 
     name = "learn"
 
     def __init__(
         self,
-        state: HubState,
+        situations: Situations,
         recorder: Recorder,
         clock: Clock,
         offload: Offload,
         archive: Archive,
         every_s: float,
-        fresh_s: float,
-        meter_fresh_s: float,
     ) -> None:
         self.every_s = every_s
-        self._meter_fresh_s = meter_fresh_s
-        self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
-        self._archive, self._fresh_s = archive, fresh_s
+        state = self._state = situations.state
+        self._situations, self._fresh_s = situations, situations.freshness.miner_s
+        self._recorder, self._clock, self._offload, self._archive = recorder, clock, offload, archive
         self._after = recorder.position
         self._pupils = {key: _Pupil(site) for key, site in state.sites.items()}
 
@@ -83,13 +80,13 @@ class LearnDuty:
             await self._recorder.commit(key, "dynamics.learnt", body)
 
     def _round(self, site: SiteState, now_ms: int) -> list[SteadyMode]:
-        pupil, asked = self._pupils[site.key], site.standing.asked(now_ms)
+        pupil, now = self._pupils[site.key], self._situations.at(site, now_ms)
+        seen, asked = now.seen, now.asked
         if pupil.feeder is not site.roster.feeder:
             # Miners stand elsewhere: what was read off the feeders' meters was of others.
             pupil.rows, pupil.feeder = FeederRows(), site.roster.feeder
-        seen = seen_of(site.roster, self._state.snapshot.kind("miner"), now_ms)
         steady = pupil.steadiness.look(seen, asked, now_ms, self._fresh_s, pupil.settled_s)
-        by_scope = fresh_meters(self._state, site, now_ms, self._meter_fresh_s)
+        by_scope = now.meters_w
         meters_w = {
             name: by_scope[f"{site.key}/{name}"] / site.feeder_factor
             for name in site.roster.feeder_names

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hub.control.tick import fleet_at, ordered
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import SiteState
+from hub.state.situation import Situations
 from kernel.clock import Clock
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, LoadKind, switch
@@ -43,16 +43,15 @@ class StragglerDuty:
 
     def __init__(
         self,
-        state: HubState,
+        situations: Situations,
         recorder: Recorder,
         clock: Clock,
         actuators: Mapping[str, Actuator],
         every_s: float,
-        stale_s: float,
     ) -> None:
         self.every_s = every_s
-        self._state, self._recorder, self._clock = state, recorder, clock
-        self._actuators, self._stale_s = actuators, stale_s
+        self._state, self._situations = situations.state, situations
+        self._recorder, self._clock, self._actuators = recorder, clock, actuators
 
     async def do(self) -> None:
         """One turn: reports that are due, sockets that are to be closed again, tickets that are over, next steps."""
@@ -61,14 +60,15 @@ class StragglerDuty:
             part = site.config.ladder
             if not site.ladder.climbs and not site.ladder.cycling and not self._due(site, now_ms):
                 continue
-            fleet = fleet_at(self._state, site, now_ms, self._stale_s)
+            now = self._situations.at(site, now_ms)
+            fleet = now.fleet
             site.ladder.back(fleet)
             self._report(site, fleet, now_ms)
             self._close_tickets(site, fleet)
             asked: list[Command] = []
             if part.enabled and not site.config.observe_only:
                 asked = self._close_sockets(site, now_ms)
-                if not ordered(self._state, site, now_ms):
+                if not now.under_order:
                     asked += self._climb(site, fleet, now_ms)
             for one in asked:
                 self._recorder.tell(site.key, "command.issued", command_json(one))

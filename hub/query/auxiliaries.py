@@ -3,9 +3,8 @@
 
 from typing import Any
 
-from hub.state.auxiliaries import loads_on
-from hub.state.cooling_loops import loops_at
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import SiteState
+from hub.state.situation import SiteSituation
 from miner_control.control.auxiliary_load import Load, output_metrics
 from miner_control.control.cold_protection import heat_floor_w, wake_fault
 from telemetry.collect.snapshot import Snapshot
@@ -13,23 +12,22 @@ from telemetry.collect.snapshot import Snapshot
 _TOLD = ("supply_c", "return_c", "ambient_c", "room_c", "humidity_pct", "dew_c", "pressure_bar", "flow_ok")
 
 
-def beside_lines(state: HubState, site: SiteState, ambient_c: float | None, now_ms: int) -> dict[str, Any]:
+def beside_lines(snapshot: Snapshot, site: SiteState, now: SiteSituation) -> dict[str, Any]:
     """`loads` and `loops`, in the order of the configuration; what nobody tells is None.
 
     A load: `name, kind, device, output, on, told_ms` (when its device spoke of it last), `switched_ms` (when a switching of
     ours was proven last), `power_w` as configured, `measured_w`, `serves` (miners). A loop: `name, serves`, what it measures,
     `heat_w` that must stay on, and `holds`: why none of its miners may wake, "" where they may.
     """
-    on = loads_on(state.snapshot, site.load_book, site.around.loads, now_ms)
-    loads = [_load(state.snapshot, site, load, on[load.name]) for load in site.around.loads]
+    loads = [_load(snapshot, site, load, now.auxiliaries_on[load.name]) for load in site.around.loads]
     loops = [
         {
             "name": one.name, "serves": len(one.units), **{what: getattr(one, what) for what in _TOLD},
             "heat_w": heat_floor_w(one), "holds": wake_fault(one),
         }
-        for one in loops_at(site.around.loops, state.snapshot, ambient_c, now_ms)
+        for one in now.loops
     ]  # fmt: skip
-    return {"as_of_ms": now_ms, "loads": loads, "loops": loops}
+    return {"as_of_ms": now.now_ms, "loads": loads, "loops": loops}
 
 
 def _load(snapshot: Snapshot, site: SiteState, load: Load, on: bool | None) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from grid.availability import Availability, Headroom, available
 from grid.limit import PHASES, Limit, cap_at
 from hub.config import Config
 from hub.config.observe_only import WHY
-from hub.control.tick import Pace, drawn_w, fresh_meters, limits_at
 from hub.query.status import units_of
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import SiteState
+from hub.state.situation import SiteSituation
 from miner_control.control.allocate import per_phase
 from miner_control.fleet.fleet import Fleet
 from scheduling.control import MARGIN
@@ -21,16 +21,13 @@ WIRE_S: Final = 2.0
 STALE: Final = "the main meter is stale: nothing is raised"
 
 
-def available_at(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, config: Config) -> Availability:
+def available_at(site: SiteState, now: SiteSituation, config: Config) -> Availability:
     """Power that the site can shed and take at an instant; nothing where it only observes."""
-    fresh_s = Pace.of(config).meter_fresh_s
-    meters = fresh_meters(state, site, now_ms, fresh_s)
-    believed_w = drawn_w(state, site, fleet, fresh_s)
     return available(
-        units_of(fleet, site.standing.asked(now_ms).since_ms, site),
-        now_ms,
+        units_of(now.fleet, now.asked.since_ms, site),
+        now.now_ms,
         notice_s=config.control.tick_s / 2 + WIRE_S,
-        headroom=headroom_at(site, fleet, limits_at(state, site, now_ms), meters, believed_w),
+        headroom=headroom_at(site, now.fleet, now.limits, now.meters_w, now.drawn_w),
         rate=site.config.inrush_w_per_s,
         barred=WHY if site.config.observe_only else "",
     )

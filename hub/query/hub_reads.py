@@ -2,7 +2,7 @@
 """Reads of a running hub for page and API, over the state and the components."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import hub.query.schema as shape
 from grid.limit import cap_at
@@ -11,7 +11,6 @@ from grid.tariff import Tariff
 from hub.config.observe_only import FIELD, WHY, marked
 from hub.control.interlock import bar as barred
 from hub.control.runtime import Hub, site_of
-from hub.control.tick import Pace, fleet_at, limits_at
 from hub.market.price_duty import HASHPRICE, MARKET
 from hub.query import status
 from hub.query.downsample import power_chart
@@ -24,6 +23,7 @@ from hub.query.plan_answers import explained, offered
 from hub.query.rows import alarm_line, hand_line, order_line, receipt_line
 from hub.state.fold import SiteState
 from hub.state.legal_holds import HoldBook
+from hub.state.situation import SiteSituation
 from kernel.curve import known
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
@@ -35,6 +35,8 @@ Reports = Callable[[str], list[shape.ReportLine]]
 ReportFile = Callable[[str, str], tuple[str, bytes]]
 LedgerLook = Callable[[], shape.Ledger]
 
+FRAME_MS: Final = 1_000
+"""A page frame is of one second: all clients of it share one situation."""
 _CODE = {name: code for code, name in enumerate(shape.STATE_CODES)}
 
 
@@ -53,7 +55,6 @@ class HubReads:
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
         self._started_ms = hub.rooms.clock.now_ms()
-        self._fleets: dict[str, tuple[tuple[int, int], Fleet]] = {}
 
     def _site(self, name: str) -> SiteState:
         for site in self._hub.rooms.state.sites.values():
@@ -64,14 +65,9 @@ class HubReads:
     def _now(self) -> int:
         return self._hub.rooms.clock.now_ms()
 
-    def _fleet(self, site: SiteState, now_ms: int) -> Fleet:
-        """The fleet of this second, made once for all who ask."""
-        mark = (self._hub.rooms.state.position, now_ms // 1000)
-        held = self._fleets.get(site.key)
-        if held is None or held[0] != mark:
-            stale_s = self._hub.rooms.config.control.stale_after_s
-            held = self._fleets[site.key] = (mark, fleet_at(self._hub.rooms.state, site, now_ms, stale_s))
-        return held[1]
+    def _situation(self, site: SiteState) -> SiteSituation:
+        """The situation of this second, made once for all clients of a frame."""
+        return self._hub.rooms.situations.at(site, self._now(), within_ms=FRAME_MS)
 
     # ---- reads ----
 
@@ -91,10 +87,11 @@ class HubReads:
         ]
 
     def status(self, site: str) -> shape.Status:
-        here, now_ms, state = self._site(site), self._now(), self._hub.rooms.state
-        fleet, limits = self._fleet(here, now_ms), limits_at(state, here, now_ms)
+        here, state = self._site(site), self._hub.rooms.state
+        now = self._situation(here)
+        now_ms, fleet, limits = now.now_ms, now.fleet, list(now.limits)
         cap = cap_at(limits, here.key, now_ms)
-        free = available_at(state, here, fleet, now_ms, self._hub.rooms.config)
+        free = available_at(here, now, self._hub.rooms.config)
         why = WHY if here.config.observe_only else ""
         heard = int(fleet.fresh.sum())
         hashrate = float(fleet.hashrate_hs.sum()) if heard else None
@@ -103,7 +100,7 @@ class HubReads:
             "position": state.position,
             "site": site,
             "observe_only": here.config.observe_only,
-            "power": status.power(state, here, fleet, now_ms, Pace.of(self._hub.rooms.config).meter_fresh_s),
+            "power": status.power(here, now),
             "hashrate_hs": status.measure(hashrate, f"sum of {heard} miners heard"),
             "cap_w": cap.power_w if cap else None,
             "limits": status.limit_lines(limits, now_ms),
@@ -140,8 +137,9 @@ class HubReads:
         return status.measure(hashprice * rate_hs / 24.0 / power_w * 1e6, "hashprice over the fleet's J/TH")
 
     def fleet(self, site: str) -> shape.Fleet:
-        here, now_ms = self._site(site), self._now()
-        fleet, table = self._fleet(here, now_ms), self._hub.rooms.state.snapshot.kind("miner")
+        here = self._site(site)
+        now = self._situation(here)
+        now_ms, fleet, table = now.now_ms, now.fleet, self._hub.rooms.state.snapshot.kind("miner")
         temps, codes, age_s = table.values("temp_chip_max_c", now_ms)
         boards, board_codes, board_age_s = table.values("temp_board_max_c", now_ms)
 
@@ -178,12 +176,12 @@ class HubReads:
         }
 
     def miner(self, site: str, device: str) -> dict[str, Any]:
-        here, now_ms = self._site(site), self._now()
+        here = self._site(site)
         key = f"{here.key}/{device}"
         index = here.roster.index.get(key)
         if index is None:
             raise shape.NotThere(f"no miner {device!r} in {site}")
-        fleet = self._fleet(here, now_ms)
+        fleet = self._situation(here).fleet
         state = status.STATE_NAMES[int(fleet.state[index])]
         table = self._hub.rooms.state.snapshot.kind("miner")
         found = table.reading(key) if key in table.index else None
@@ -225,9 +223,8 @@ class HubReads:
         return [ticket.to_json() for ticket in self._site(site).tickets.tickets(closed=closed)]
 
     def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
-        rooms = self._hub.rooms
-        stale_s = rooms.config.control.stale_after_s
-        return missing(rooms.state, self._site(site), self._now(), after_s, stale_s)
+        here = self._site(site)
+        return missing(here, self._situation(here), after_s)
 
     def restores(self, site: str) -> list[dict[str, Any]]:
         return restores(self._site(site))
@@ -245,15 +242,15 @@ class HubReads:
 
     async def explain(self, site: str) -> dict[str, Any]:
         rooms = self._hub.rooms
-        now_ms = self._now()
-        return await rooms.offload(explained, rooms.config, rooms.state, self._site(site), self._tariff(), now_ms)
+        here = self._site(site)
+        now = self._situation(here)
+        return await rooms.offload(explained, rooms.config, rooms.state, here, self._tariff(), now)
 
     async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
         rooms = self._hub.rooms
-        now_ms = self._now()
-        return await rooms.offload(
-            offered, rooms.config, rooms.state, self._site(site), self._tariff(), now_ms, reserve_w
-        )
+        here = self._site(site)
+        now = self._situation(here)
+        return await rooms.offload(offered, rooms.config, rooms.state, here, self._tariff(), now, reserve_w)
 
     def _tariff(self) -> Tariff:
         tariff = self._hub.rooms.tariff
@@ -285,9 +282,8 @@ class HubReads:
         return [alarm_line(one, book) for one in found]
 
     def availability(self, site: str) -> dict[str, Any]:
-        here, now_ms = self._site(site), self._now()
-        rooms = self._hub.rooms
-        found = available_at(rooms.state, here, self._fleet(here, now_ms), now_ms, rooms.config)
+        here = self._site(site)
+        found = available_at(here, self._situation(here), self._hub.rooms.config)
         return marked(here.config, found.to_json())
 
     def ledger(self) -> shape.Ledger:

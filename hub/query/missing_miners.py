@@ -3,14 +3,14 @@
 
 from typing import Any
 
-from hub.control.tick import fleet_at
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import SiteState
+from hub.state.situation import SiteSituation
 
 
-def missing(state: HubState, site: SiteState, now_ms: int, after_s: float, stale_s: float) -> list[dict[str, Any]]:
+def missing(site: SiteState, now: SiteSituation, after_s: float) -> list[dict[str, Any]]:
     """Costliest first (`miner_control.health.wake_recovery.Ladder.missing`). A unit in a later sleep is not missing; a
     silent one is."""
-    return site.ladder.missing(fleet_at(state, site, now_ms, stale_s), now_ms, after_s)
+    return site.ladder.missing(now.fleet, now.now_ms, after_s)
 
 
 def restores(site: SiteState) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ from hub.config import Config
 from hub.config.models import Auction
 from hub.config.observe_only import WHY, marked
 from hub.control.plan_duty import problem_at, tomorrow
-from hub.control.tick import Pace, fresh_meters
 from hub.market.price_duty import MARKET, REAL_TIME
 from hub.query.flexibility import blind
 from hub.state.fold import HubState, SiteState
+from hub.state.situation import SiteSituation
 from kernel.clock import from_datetime, iso, to_datetime
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
@@ -45,9 +45,9 @@ BY_HOURS = ((3_600.0, 259_200.0),)
 """Bids are for whole hours: three days of them hold every delivery day that an auction may sell."""
 
 
-def explained(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> dict[str, Any]:
+def explained(config: Config, state: HubState, site: SiteState, tariff: Tariff, now: SiteSituation) -> dict[str, Any]:
     """Why each group of miners is off or on now, and what one more MW, a cheaper tariff, a newer model would be worth."""
-    problem = problem_at(config, state, site, tariff, now_ms)
+    problem = problem_at(config, state, site, tariff, now)
     base = make(problem, why_now="asked")
     on = base.on()
     groups = [
@@ -106,17 +106,17 @@ def deadlines(auction: Auction, now_ms: int) -> dict[str, Any]:
 
 
 def offered(
-    config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int, reserve_w: float | None = None
+    config: Config, state: HubState, site: SiteState, tariff: Tariff, now: SiteSituation, reserve_w: float | None = None
 ) -> dict[str, Any]:
     """Availability per slot, the bid curve for the next auction with its deadlines, reserve prices, and what to buy ahead.
 
     A site that only observes offers nothing: no power up or down, no bid, no reserve, nothing bought ahead.
     """
-    problem = problem_at(config, state, site, tariff, now_ms)
+    now_ms = now.now_ms
+    problem = problem_at(config, state, site, tariff, now)
     plan = make(problem, why_now="offers")
     slots, observing = problem.slots, site.config.observe_only
-    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
-    free = nothing(plan, WHY) if observing else availability(plan, blind(site, meters))
+    free = nothing(plan, WHY) if observing else availability(plan, blind(site, now.meters_w))
     lines: list[dict[str, Any]] = [
         {
             "start": iso(int(at)), "planned_w": float(plan.power_w[slot]), "down_w": float(free.down_w[slot]),
@@ -129,7 +129,7 @@ def offered(
     calendar = None if auction is None else deadlines(auction, now_ms)
     day = None if calendar is None else local_day(date.fromisoformat(calendar["delivery"]), ZoneInfo(calendar["zone"]))
     by_hours = config.planning.model_copy(update={"horizon": BY_HOURS})
-    hourly = problem_at(config.model_copy(update={"planning": by_hours}), state, site, tariff, now_ms)
+    hourly = problem_at(config.model_copy(update={"planning": by_hours}), state, site, tariff, now)
     hours = hourly.slots
     bids: list[dict[str, Any]] = [
         {

@@ -14,9 +14,11 @@ from grid.limit import Limit, cap_at
 from hub.config.observe_only import WHY
 from hub.control.runtime import Rooms
 from hub.query.schema import Counts, Feed, LimitLine, Measure, Power, Why
-from hub.state.fold import HubState, SiteState
-from hub.state.site_generation import generation_at, generation_meters
-from kernel.reading import Missing
+from hub.state.fold import SiteState
+from hub.state.site_generation import generation_meters
+from hub.state.situation import SiteSituation
+from kernel.clock import MS_PER_S
+from kernel.reading import Missing, Reason
 from miner_control.fleet.command_state import DAY_MS
 from miner_control.fleet.fleet import STATES, Fleet, Ints
 from miner_control.fleet.miner import State
@@ -27,28 +29,22 @@ def measure(value: float | None, source: str, age_s: float | None = None, why: s
     return {"value": value, "source": source, "age_s": age_s, "why": why}
 
 
-def meter(state: HubState, device: str, now_ms: int, source: str, fresh_s: float) -> Measure:
-    """The newest power of a meter, or why there is none. What is older than `fresh_s` is not told as a value."""
-    trace = state.traces.get(device)
-    last = trace.last() if trace else None
-    if last is None:
-        found = state.snapshot.field(device, "power_w", now_ms, fresh_s)
-        why = f"{found.reason.name.lower()} {found.detail}".strip() if isinstance(found, Missing) else "never heard"
-        return measure(None, source, None, why)
-    age_s = (now_ms - last[0]) / 1000
-    if age_s > fresh_s:
-        return measure(None, source, age_s, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W")
-    return measure(last[1], source, age_s)
+def meter(now: SiteSituation, device: str, source: str) -> Measure:
+    """The newest power of a meter, or why there is none."""
+    found = now.meters[device]
+    age_s = None if found.last is None else (now.now_ms - found.last[0]) / MS_PER_S
+    if isinstance(found.power_w, Missing):
+        stale = found.power_w.reason is Reason.STALE
+        why = found.power_w.detail if stale else f"{found.power_w.reason.name.lower()} {found.power_w.detail}".strip()
+        return measure(None, source, age_s, why)
+    return measure(found.power_w, source, age_s)
 
 
-def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, fresh_s: float) -> Power:
+def power(site: SiteState, now: SiteSituation) -> Power:
     """Main meter, sum of feeder meters, sum of miners; `best` is the first of them that is known."""
-    main = (
-        meter(state, site.main, now_ms, "main meter", fresh_s)
-        if site.main
-        else measure(None, "main meter", None, "none")
-    )
-    parts = [meter(state, device, now_ms, feeder, fresh_s) for feeder, device in sorted(site.feeder_meters.items())]
+    fleet = now.fleet
+    main = meter(now, site.main, "main meter") if site.main else measure(None, "main meter", None, "none")
+    parts = [meter(now, device, feeder) for feeder, device in sorted(site.feeder_meters.items())]
     title = f"sum of {len(parts)} feeder meters"
     known = [part["value"] for part in parts if part["value"] is not None]
     if parts and len(known) == len(parts):
@@ -61,7 +57,7 @@ def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, fresh_s: 
     best = next((part for part in (main, feeders) if part["value"] is not None), miners)
     gap_pct = None
     # The main meter is net of generation on site: only demand can be held against the miners' own figures.
-    demand_w = generation_at(state, site, now_ms, fresh_s).demand_w(main["value"])
+    demand_w = now.generation.demand_w(main["value"])
     if demand_w and miners["value"]:
         gap_pct = 100.0 * (demand_w - miners["value"]) / demand_w
     return {"best": best, "main": main, "feeders": feeders, "miners": miners, "gap_pct": gap_pct}

@@ -20,7 +20,6 @@ from hub.config import Config
 from hub.control.alarm_duty import AlarmDuty
 from hub.control.plan_duty import PlanDuty
 from hub.control.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
-from hub.control.tick import Pace
 from hub.fleet.condition_monitor import WatchDuty
 from hub.fleet.feeder_mapping import PulseDuty
 from hub.fleet.jobs import CampaignDuty
@@ -33,6 +32,7 @@ from hub.reports.store import Office
 from hub.settlement.duty import SettleDuty
 from hub.state.checkpoint import FILE_NAME, CheckpointDuty
 from hub.state.fold import SiteState
+from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
 from hub.wiring.devices import (
@@ -142,9 +142,9 @@ def put_together(
         spread_s=config.polling.spread_s,
         tick_s=tick_s,
     )
-    tariff = tariff_of(config)
+    tariff, situations = tariff_of(config), Situations(state, Freshness.of(config))
     planners = {
-        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload, rhythm.plan_s)
+        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload, rhythm.plan_s)
         for site in state.sites.values()
         if tariff is not None
     }
@@ -156,15 +156,11 @@ def put_together(
     provisions = Provisions(config, base.folder, base.data, state.miners)
     pools, soon = provisions.pool_rule, collector.ask_soon
     duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
-    stale_s = config.control.stale_after_s
-    duties.append(StragglerDuty(state, recorder, clock, actuators, max(rhythm.work_s, 5.0), stale_s))
-    duties.append(
-        CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
-    )
+    duties.append(StragglerDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
+    duties.append(CampaignDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))
     deadline_s = config.control.command_deadline_s
-    duties.append(PulseDuty(state, recorder, clock, actuators, rhythm.work_s, stale_s, deadline_s))
-    archive, pace = base.book.archive, Pace.of(config)
-    duties.append(LearnDuty(state, recorder, clock, offload, archive, rhythm.learn_s, pace.stale_s, pace.meter_fresh_s))
+    duties.append(PulseDuty(situations, recorder, clock, actuators, rhythm.work_s, deadline_s))
+    duties.append(LearnDuty(situations, recorder, clock, offload, base.book.archive, rhythm.learn_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -175,6 +171,7 @@ def put_together(
             offload=offload,
             recorder=recorder,
             state=state,
+            situations=situations,
             collector=collector,
             actuators=actuators,
             subscriptions=subscriptions,

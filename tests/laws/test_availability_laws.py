@@ -14,10 +14,10 @@ from grid.availability import Availability, Headroom, Units, available
 from grid.limit import PHASES, Limit, Priority
 from hub.app.demo_site import write_simulated_site
 from hub.config import load
-from hub.control.tick import drawn_w
 from hub.query.flexibility import STALE, headroom_at
 from hub.query.status import units_of
 from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.situation import Freshness, situation_at
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
 from miner_control.control.allocate import per_phase
@@ -45,7 +45,8 @@ class Case:
 
     def offered(self, free: np.ndarray | None = None) -> tuple[Availability, Headroom]:
         units = units_of(self.fleet, never_asked(self.fleet.roster).since_ms, self.site)
-        believed_w = drawn_w(self.state, self.site, self.fleet, 15.0)
+        overhead_w = situation_at(self.state, self.site, NOW_MS, Freshness(60.0)).overhead.site_fixed_w
+        believed_w = float(self.fleet.power_w.sum()) * self.site.overhead_factor + overhead_w
         room = headroom_at(self.site, self.fleet, self.limits, self.meters, believed_w)
         if free is not None:
             units = replace(units, commandable=units.commandable & free)

@@ -14,10 +14,10 @@ from hub.app.simulate import simulate
 from hub.cli.app import app
 from hub.config import load
 from hub.config.models import Auction
-from hub.control.tick import fleet_at
 from hub.journal.recorder import Recorder, at_once
 from hub.query.plan_answers import auction_on, deadlines
 from hub.state.fold import curve_to_json
+from hub.state.situation import Freshness, situation_at
 from hub.wiring import folded
 from kernel.clock import MS_PER_HOUR, Clock, from_iso
 from kernel.curve import Curve
@@ -118,5 +118,5 @@ def test_the_days_budget_of_starts_binds_the_control_step_too(folder: Path) -> N
         with read_journal(folder / "data") as journal:
             state = folded(config, journal)
             now_ms = max(reading.at_ms for reading in journal.last("meter"))
-        may.append(int(fleet_at(state, state.sites["alatau/north"], now_ms, 600.0).may_wake.sum()))
+        may.append(int(situation_at(state, state.sites["alatau/north"], now_ms, Freshness(600.0)).fleet.may_wake.sum()))
     assert may[0] > 0 and may[1] == 0

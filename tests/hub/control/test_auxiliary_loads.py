@@ -2,6 +2,7 @@
 """Loads beside the miners in a running hub: cooling last on shed and first on restore, over a real broker; faults named."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from grid.order_book import Authority
 from hub.app.live import Running, start
 from hub.app.replay import replay_folder
 from hub.config import load
-from hub.control.tick import Pace, decide
+from hub.control.tick import TickSettings, decide
 from hub.query.auxiliaries import beside_lines
 from hub.state.auxiliaries import loads_on
 from hub.state.cooling_loops import loops_at
+from hub.state.situation import Freshness, situation_at
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
 from kernel.reading import Reading
@@ -176,7 +178,8 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     assert (box.supply_c, box.ambient_c, box.flow_ok) == (31.0, -25.0, True), (
         "named points go before the container's own"
     )
-    seen = beside_lines(state, state.sites[key], -25.0, now_ms)["loops"]
+    here = situation_at(state, state.sites[key], now_ms, Freshness(60.0))
+    seen = beside_lines(snapshot, state.sites[key], replace(here, loops=(dry, box)))["loops"]
     assert [(one["name"], one["serves"], one["supply_c"]) for one in seen] == [("dry", 4, 22.0), ("box", 4, 31.0)]
     assert "dew point" in seen[0]["holds"] and seen[1]["holds"] == "" and seen[0]["flow_ok"] is True
     hear("switch", "yard", 0.5, output_2_state="off")
@@ -201,7 +204,8 @@ loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2
     state.traces[site.main].add(now_ms - 500, 1.04 * 12_000.0 + 2_000.0)
 
     def seen() -> float | None:
-        found: float | None = decide(state, site, now_ms, Pace(60.0, 60.0)).body["overhead_seen"]
+        now = situation_at(state, site, now_ms, Freshness(60.0))
+        found: float | None = decide(state, site, now, TickSettings(60.0)).body["overhead_seen"]
         return found
 
     assert seen() is None, "is it on?"

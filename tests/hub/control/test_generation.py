@@ -14,10 +14,11 @@ from hub.app.replay import replay_folder
 from hub.config import load
 from hub.control.plan_duty import take_blocks
 from hub.control.shadow_tick import glimpse
-from hub.control.tick import Pace, decide, drawn_w, fleet_at
+from hub.control.tick import TickSettings, decide
 from hub.query import status
 from hub.state.fold import HubState, SiteState
 from hub.state.site_generation import awaits_meter
+from hub.state.situation import Freshness, SiteSituation, situation_at
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import MS_PER_HOUR, iso, system_clock
 from kernel.curve import Curve
@@ -110,7 +111,7 @@ switches = [{ name = "yard", profile = "modbus_contactors", host = "127.0.0.1", 
 loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2000, serves = { feeders = ["f1"] } }]
 """
 FACTOR, LOAD_W = 1.05, 12_000.0
-PACE = Pace(60.0, 60.0)
+SETTINGS = TickSettings(60.0)
 
 
 class Quiet:
@@ -143,14 +144,16 @@ class Quiet:
         self.state.curves["generation"] = [*self.state.curves.get("generation", []), curve]
 
     def tick(self) -> dict[str, Any]:
-        return dict(decide(self.state, self.site, self.now_ms, PACE).body)
+        return dict(decide(self.state, self.site, self.now(), SETTINGS).body)
 
     def gap_pct(self) -> float | None:
-        fleet = fleet_at(self.state, self.site, self.now_ms, 60.0)
-        return status.power(self.state, self.site, fleet, self.now_ms, 15.0)["gap_pct"]
+        return status.power(self.site, self.now())["gap_pct"]
+
+    def now(self) -> SiteSituation:
+        return situation_at(self.state, self.site, self.now_ms, Freshness(60.0))
 
     def drawn_w(self) -> float:
-        return drawn_w(self.state, self.site, fleet_at(self.state, self.site, self.now_ms, 60.0), 15.0)
+        return self.now().drawn_w
 
 
 def test_a_net_meter_teaches_no_losses_and_its_site_is_seen_as_it_draws(tmp_path: Path) -> None:
@@ -224,7 +227,7 @@ def test_a_generation_meter_cannot_be_the_billing_one(tmp_path: Path) -> None:
 
 def test_what_flows_out_is_neither_bought_nor_taken_back(tmp_path: Path) -> None:
     quiet = Quiet(tmp_path)
-    fleet = fleet_at(quiet.state, quiet.site, quiet.now_ms, 60.0)
+    fleet = quiet.now().fleet
     none = Allocation(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), LOAD_W, 0.0, np.zeros(1))
     assert glimpse(fleet, none, None, FACTOR, [], None, generation_w=2_600.0).power_w == pytest.approx(10_000.0)
     more = replace(none, power_w=LOAD_W - 2_000.0)

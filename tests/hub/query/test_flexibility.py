@@ -11,7 +11,6 @@ import pytest
 from grid.order_book import Authority
 from hub.app.live import Running, start
 from hub.config import load
-from hub.control.tick import drawn_w, fleet_at
 from hub.query.flexibility import STALE
 from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
@@ -50,8 +49,7 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
                 room_w = max(0.0, LIMIT_W - meter_w)
                 assert max(free["up_w"] + free["locked_up_w"], *free["up_in_w"]) <= room_w
                 assert free["up_w"] == status["available_up_w"]["value"]
-                fleet = fleet_at(rooms.state, here, rooms.clock.now_ms(), 60.0)
-                looks += LIMIT_W - drawn_w(rooms.state, here, fleet, 15.0) > room_w + 3_000.0
+                looks += LIMIT_W - rooms.situations.at(here, rooms.clock.now_ms()).drawn_w > room_w + 3_000.0
                 assert free["up_limited_by"] == ["order D-9: line out"]
                 assert status["available_up_w"]["why"] == "order D-9: line out"
                 await asyncio.sleep(0.2)

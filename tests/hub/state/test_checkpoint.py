@@ -14,9 +14,10 @@ import structlog
 
 from hub.app.live import start
 from hub.config import Config, load
-from hub.control.tick import Pace, decide
+from hub.control.tick import TickSettings, decide
 from hub.state import checkpoint
 from hub.state.fold import HubState
+from hub.state.situation import Freshness, situation_at
 from hub.wiring import catalogue, empty_state, folded, reading
 from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
@@ -40,7 +41,9 @@ def told(state: HubState, config: Config, now_ms: int) -> dict[str, Any]:
             "campaigns": [one.status() for one in site.campaigns.campaigns.values()],
             "peak_w": site.peak.highest_w(now_ms),
             "overhead": site.overhead_factor,
-            "decided": decide(state, site, now_ms, Pace.of(config)).body,
+            "decided": decide(
+                state, site, situation_at(state, site, now_ms, Freshness.of(config)), TickSettings.of(config)
+            ).body,
         }
     kinds = {
         kind: {device: state.snapshot.kind(kind).reading(device) for device in state.snapshot.kind(kind).devices}

@@ -25,6 +25,9 @@ class Priority(IntEnum):
     PROFIT = 6
 
 
+STANDING = frozenset({Priority.SAFETY, Priority.FEEDER})
+"""Priorities of the limits of the plant itself (connection, breakers): they do not end as an order does."""
+
 PHASES = ("l1", "l2", "l3")
 """The last part of the scope of a feeder's phase, in the order of an inventory's 0, 1, 2."""
 

@@ -26,9 +26,10 @@ from hub.config import Config, load
 from hub.demo_site import secret_file, write_site
 from hub.figures import run_figures
 from hub.live import Running, start
-from hub.settling import SettleDuty
+from hub.settle import FRESH_MS
+from hub.settling import open_text
 from hub.twin.spec import TwinSpec
-from kernel.clock import Clock, cpu_s, iso, system_clock
+from kernel.clock import MS_PER_S, Clock, cpu_s, iso, system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
 
@@ -119,10 +120,10 @@ async def run_demo(options: DemoOptions, say: Callable[[str], None]) -> dict[str
                 return None
             from_ms = await _first_word(running)
             accepted_s = await _story(running, config, options.seconds, clock, say)
+            end_ms = await close_period(running, clock, say)
             used_s = clock.monotonic_s() - from_s
             used_cpu_s = cpu_s() - cpu_from_s
             process = {"cpu_pct": round(100 * used_cpu_s / used_s, 1), "rss_mb": round(_peak_rss_mb(), 1)}
-            end_ms = clock.now_ms()
             made = run_figures(running.wired, config, Span(from_ms, end_ms), options.miners)
             if made["order"]:
                 made["order"]["accepted_s"] = round(accepted_s, 4)
@@ -160,9 +161,21 @@ async def _story(running: Running, config: Config, seconds: float, clock: Clock,
         answer.raise_for_status()
         say(f"order: at most {body['power_w'] / 1e3:.0f} kW until {body['until']}: {answer.json()['phase']}")
     await asyncio.sleep(max(0.0, begun_s + seconds - clock.monotonic_s()))
-    if running.wired.settling is not None:
-        await _settled(running.wired.settling)
     return accepted_s
+
+
+async def close_period(
+    running: Running, clock: Clock, say: Callable[[str], None], patience_s: float = FRESH_MS / MS_PER_S
+) -> int:
+    """End the period and close its books; returns its end. The hub goes on polling meanwhile: the last payout is divided once
+    the meter has reported its energy. What stays open is named here and in the figures."""
+    settling = running.wired.settling
+    end_ms = clock.now_ms() if settling is None else await settling.close_books(patience_s)
+    await running.hub.rooms.recorder.flush()
+    waiting, held = running.wired.office.open_items()
+    for text in [*map(open_text, waiting or []), *held]:
+        say(f"open: {text}")
+    return end_ms
 
 
 async def _first_word(running: Running, patience_s: float = 30.0) -> int:
@@ -175,14 +188,6 @@ async def _first_word(running: Running, patience_s: float = 30.0) -> int:
             return max(heard)
         await asyncio.sleep(0.1)
     raise ConfigError([Fault("demo", f"no billing meter spoke within {patience_s:g} s", "See twin.log")])
-
-
-async def _settled(settling: SettleDuty, rounds: int = 6) -> None:
-    """A payout of this very moment is divided once the meter has told its energy: let it."""
-    for _ in range(rounds):
-        if await settling.close_books():
-            return
-        await asyncio.sleep(1.5)
 
 
 def raise_file_limit() -> None:

@@ -53,6 +53,29 @@ class Billed:
     rests_on: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Unbilled:
+    """Why the energy of a span cannot be billed yet: which meter, the share of the span that its readings tell, and the
+    instant of the last one (None: there is none). `device` is None where no billing meter is configured."""
+
+    span: Span
+    device: str | None = None
+    share: float = 0.0
+    last_ms: int | None = None
+
+    def __str__(self) -> str:
+        if self.device is None:
+            return "no billing meter is configured"
+        end = iso(self.span.end_ms)
+        if self.last_ms is None:
+            return f"a reading of billing meter {self.device} from {end} on is awaited; there is none yet"
+        if self.last_ms < self.span.end_ms:
+            return (
+                f"a reading of billing meter {self.device} from {end} on is awaited; its last is of {iso(self.last_ms)}"
+            )
+        return f"billing meter {self.device} told {self.share:.1%} of {self.span}, the rest is missing"
+
+
 class EnergyBook:
     """Asks the archive; knows the papers by device key."""
 
@@ -75,21 +98,26 @@ class EnergyBook:
             return MeterFigure(ref, self.energy(ref.device, slots), frames)
         return MeterFigure(ref, self.energy(ref.device, slots), frames, passport.cited(span), passport.unfit(span))
 
-    def billed(self, devices: Sequence[str], span: Span) -> Billed | None:
-        """Energy of a span by these meters together; None while one of them has not told enough of it."""
+    def billed(self, devices: Sequence[str], span: Span) -> Billed | Unbilled:
+        """Energy of a span by these meters together, or which of them has not told enough of it."""
         if not devices:
-            return None
+            return Unbilled(span)
         total_uwh, meters = 0, []
         for device in devices:
             found = self.energy(device, whole(span))
             if found.told[0] < BILLABLE:
-                return None
+                return self._unbilled(device, span, float(found.told[0]))
             total_uwh += int(found.energy_uwh.sum())
             passport = self.passports.get(device)
             papers = None if passport is None else passport.cited(span)
             meters.append({"device": device, "basis": found.basis(0), "papers": papers})
         text = f"billing meter over {span}"
         return Billed(round(total_uwh / 1_000_000), {"what": text, "meters": meters})
+
+    def _unbilled(self, device: str, span: Span, share: float) -> Unbilled:
+        samples = self.archive.samples(device, span)
+        heard_ms = samples.at_ms[samples.energy_ok | samples.power_ok]
+        return Unbilled(span, device, share, int(heard_ms.max()) if len(heard_ms) else None)
 
 
 def unfit_text(unfit: Sequence[tuple[Span, str]], span: Span) -> list[str]:

@@ -35,6 +35,7 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
     receipts = {name: sum(site.outcomes.get(name, 0) for site in sites) for name in OUTCOMES}
     head = wired.office.ledger.head()
     findings: list[Finding] = check(wired.office.ledger)
+    waiting, held = wired.office.open_items()
     return {
         "miners": {"configured": miners, **_miners(wired, sites, span.end_ms)},
         "polls": {"ok": counts.ok, "failed": counts.failed},
@@ -56,6 +57,8 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
             "transfers": head.size - len(wired.office.ledger.accounts()),
             "balanced": len(findings) == 0,
             "findings": [str(finding) for finding in findings],
+            "waiting": waiting,
+            "held": held,
         },
     }
 
@@ -163,10 +166,12 @@ def _order(wired: Wired) -> dict[str, Any] | None:
     }
 
 
-def _payout(wired: Wired) -> dict[str, int]:
+def _payout(wired: Wired) -> dict[str, int | None]:
     last = wired.settling.last if wired.settling else None
     if last is None:
-        return {"received_sat": 0, "posted_sat": 0, "residual_sat": 0, "city_sat": 0}
+        # No pool: nothing is received. A pool and no round yet: nobody knows.
+        amount = 0 if wired.settling is None else None
+        return {"received_sat": amount, "posted_sat": amount, "residual_sat": amount, "city_sat": amount}
     return {
         "received_sat": last.received_sat,
         "posted_sat": last.posted_sat,

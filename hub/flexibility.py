@@ -23,12 +23,14 @@ STALE: Final = "the main meter is stale: nothing is raised"
 
 def available_at(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, config: Config) -> Availability:
     """Power that the site can shed and take at an instant; nothing where it only observes."""
-    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
+    fresh_s = Pace.of(config).meter_fresh_s
+    meters = fresh_meters(state, site, now_ms, fresh_s)
+    believed_w = drawn_w(state, site, fleet, fresh_s)
     return available(
         units_of(fleet, site.standing.asked(now_ms).since_ms, site),
         now_ms,
         notice_s=config.control.tick_s / 2 + WIRE_S,
-        headroom=headroom_at(state, site, fleet, limits_at(state, site, now_ms), meters, now_ms),
+        headroom=headroom_at(site, fleet, limits_at(state, site, now_ms), meters, believed_w),
         rate=site.config.inrush_w_per_s,
         barred=WHY if site.config.observe_only else "",
     )
@@ -40,20 +42,19 @@ def blind(site: SiteState, meters: Mapping[str, float]) -> str:
 
 
 def headroom_at(
-    state: HubState,
     site: SiteState,
     fleet: Fleet,
     limits: Sequence[Limit],
     meters: Mapping[str, float],
-    now_ms: int,
+    believed_w: float,
 ) -> Headroom:
     """What limits leave above the power of now: of the site, of each feeder and phase with miners on it.
 
-    Power is what a fresh meter shows or what the hub believes, whichever is higher. `meters` holds the fresh ones by scope.
+    Power is what a fresh meter shows or what the hub believes, whichever is higher. `meters` holds the fresh ones by scope,
+    `believed_w` is the site's power at its meter by the miners' figures.
     The control step's margin stays clear below each limit.
     """
-    roster = fleet.roster
-    believed_w = drawn_w(state, site, fleet)
+    roster, now_ms = fleet.roster, fleet.now_ms
     site_w, why = _room_w(limits, site.key, max(believed_w, meters.get(site.key, believed_w)), now_ms)
     if stale := blind(site, meters):
         site_w, why = 0.0, stale

@@ -27,10 +27,13 @@ def glimpse(
     site_factor: float,
     curves: Sequence[Curve],
     tariff: Tariff | None,
+    *,
+    generation_w: float = 0.0,
 ) -> Glimpse:
-    """What a tick saw and would have done. `meter_w`: the site's fresh meter; without one the miners' sum stands for it."""
+    """What a tick saw and would have done. `meter_w`: the site's fresh meter; without one the miners' sum stands for it, less
+    `generation_w` of its own. Power that flows out is nothing bought: it counts as none."""
     roster, units = fleet.roster, proposed.units
-    power_w = float(fleet.power_w.sum()) * site_factor if meter_w is None else meter_w
+    power_w = float(fleet.power_w.sum()) * site_factor - generation_w if meter_w is None else meter_w
     would_w = power_w + (proposed.power_w - float(fleet.settled_w.sum())) * site_factor
     rates = np.concatenate((np.zeros((len(roster.groups), 1)), roster.mode_hashrate_hs), axis=1)
     gained_hs = rates[roster.group[units], proposed.modes + 1] - fleet.hashrate_hs[units]
@@ -40,7 +43,7 @@ def glimpse(
     energy, no_energy = _energy_per_mwh(curves, tariff, now_ms)
     value, no_value = _value_per_ph_day(curves, tariff, now_ms)
     why = "; ".join(text for text in (no_energy, no_value) if text)
-    return Glimpse(power_w, would_w, hashrate_hs, would_hs, energy, value, why)
+    return Glimpse(max(0.0, power_w), max(0.0, would_w), hashrate_hs, would_hs, energy, value, why)
 
 
 def _energy_per_mwh(curves: Sequence[Curve], tariff: Tariff | None, now_ms: int) -> tuple[float | None, str]:

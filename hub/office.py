@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hub's office: the ledger at a glance, and the reports that were made, listed and handed out as files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 
 from hub.api.view import Ledger as LedgerLook
-from hub.api.view import NotThere, ReportLine
+from hub.api.view import NotThere, OpenPayout, ReportLine
 from hub.energy import EnergyBook
 from hub.reports.sign import report_key
 from hub.reports.site_energy import hours_of, site_energy
@@ -19,34 +20,42 @@ from kernel.span import Span
 from treasury.checks import check
 from treasury.ledger import Ledger
 
+OpenItems = Callable[[], tuple[list[OpenPayout] | None, list[str]]]
+
 CHECK_EVERY_S = 30.0
 FORMS = ("json", "csv", "sig")
 
 
 class Office:
-    """Over a ledger and a folder of reports. Checks are run anew at most each CHECK_EVERY_S, and after each change."""
+    """Over a ledger and a folder of reports. Checks are run anew at most each CHECK_EVERY_S, and after each change.
 
-    def __init__(self, ledger: Ledger, folder: Path, clock: Clock) -> None:
+    `open_items` gives the payouts that are not wholly settled (None: no round was made yet), and what is held.
+    """
+
+    def __init__(self, ledger: Ledger, folder: Path, clock: Clock, open_items: OpenItems | None = None) -> None:
         self.ledger, self.reports = ledger, folder / "reports"
+        self.open_items: OpenItems = open_items or (lambda: ([], []))
         self._keys = folder / "keys"
         self._clock = clock
         self._checked: tuple[int, float] | None = None
         self._findings: list[str] = []
 
     def look(self) -> LedgerLook:
-        """Balances, head and findings."""
+        """Balances, head, findings, and what is open."""
         head, accounts = self.ledger.head(), self.ledger.accounts()
         now_s = self._clock.monotonic_s()
         if self._checked is None or self._checked[0] != head.size or now_s - self._checked[1] > CHECK_EVERY_S:
             self._findings = [str(finding) for finding in check(self.ledger)]
             self._checked = (head.size, now_s)
-        balances = self.ledger.balances()
+        balances, (waiting, held) = self.ledger.balances(), self.open_items()
         return {
             "as_of_ms": self._clock.now_ms(),
             "transfers": head.size - len(accounts),
             "balanced": not self._findings,
             "head": head.chain.hex(),
             "findings": list(self._findings),
+            "waiting": waiting,
+            "held": held,
             "balances": [
                 {"account": code, "unit": str(account.unit), "net": balances[code].net if code in balances else 0}
                 for code, account in accounts.items()

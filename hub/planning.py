@@ -11,7 +11,7 @@ import numpy as np
 
 from grid.tariff import Tariff
 from hub.config import Config, Site
-from hub.decide import Pace, fleet_at, fresh_meters, planned_limits, transformer_of
+from hub.decide import Pace, fleet_at, fresh_meters, generated_w, planned_limits, transformer_of
 from hub.feeds import HASHPRICE, MARKET, REAL_TIME
 from hub.recorder import Offload, Recorder
 from hub.state import HubState, SiteState
@@ -83,19 +83,24 @@ def take_blocks(config: Config, state: HubState, site: SiteState, now_ms: int) -
 
 
 def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> float:
-    """Energy by the main meter's power since an instant, straight lines between samples; 0 where there is no meter."""
+    """Energy drawn by the main meter's power since an instant, straight lines between samples; 0 where there is no meter. What
+    flows out takes nothing back."""
     if site.main is None:
         return 0.0
     at_ms, power_w = state.traces[site.main].between(start_ms, now_ms)
-    return float(np.trapezoid(power_w, at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
+    return float(np.trapezoid(np.maximum(power_w, 0.0), at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
 
 
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now_ms: int) -> Problem:
     """The decision of an instant, from what the state holds. Raises ConfigError where a curve is missing."""
-    meters = fresh_meters(state, site, now_ms, Pace.of(config).meter_fresh_s)
+    fresh_s = Pace.of(config).meter_fresh_s
+    meters, fleet = (
+        fresh_meters(state, site, now_ms, fresh_s),
+        fleet_at(state, site, now_ms, config.control.stale_after_s),
+    )
     return problem_of(
         numbers_of(config, site, tariff.currency, take_blocks(config, state, site, now_ms)),
-        fleet_at(state, site, now_ms, config.control.stale_after_s),
+        fleet,
         site.standing.asked(now_ms).since_ms,
         tariff,
         state.all_curves(),
@@ -104,6 +109,7 @@ def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff,
         peak_so_far_w=site.peak.highest_w(now_ms),
         meter_w=meters.get(site.key),
         feeder_meter_w={scope.rpartition("/")[2]: watts for scope, watts in meters.items() if scope != site.key},
+        generated_w=generated_w(state, site, fleet, fresh_s),
     )
 
 

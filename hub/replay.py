@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from hub.config import Config, load
-from hub.decide import Pace, decide
+from hub.decide import TICK_VERSION, Pace, decide
 from hub.wiring import catalogue, empty_state, reading
 from hub.wiring.duties import tariff_of
 from kernel.clock import iso
@@ -90,7 +90,8 @@ def replay(config: Config, journal: Journal) -> Replayed:
 def _difference(position: int, event: Event, now: dict[str, Any]) -> Difference | None:
     then = dict(event.body)
     now = orjson.loads(orjson.dumps(now))
-    for key in sorted(set(then) | set(now)):
+    # A tick of an older form is held to all that it tells; what it had no key for, it did not tell.
+    for key in sorted(set(then) | (set(now) if event.version >= TICK_VERSION else set())):
         if then.get(key) != now.get(key):
             return Difference(position, event.at_ms, event.site, key, then.get(key), now.get(key))
     return None

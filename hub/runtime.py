@@ -18,12 +18,13 @@ from grid.dispatch import Happening
 from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config
-from hub.decide import Pace, decide
+from hub.decide import TICK_VERSION, Pace, decide
 from hub.recorder import Offload, Recorder
+from hub.site_generation import awaits_meter
 from hub.state import HubState, SiteState
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
-from kernel.receipt import Receipt, Unknown
+from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.actuator import Actuator
 from miner_control.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collector import Collector
@@ -35,6 +36,7 @@ OUTSIDE = (TransportError, DecodeError, ConfigError, OSError, TimeoutError)
 """What the world does to us; anything else is a fault of ours and is not caught."""
 
 CLOCK_TOLERANCE_S = 2.0
+FIRST_READING_S = 0.2
 VERDICT_FOR_MS = 600_000
 
 
@@ -181,13 +183,23 @@ class Hub:
             except TimeoutError:
                 pass
 
+        await self._first_reading(site)
         await self._every(f"control {site.config.name}", 0.0, tick_until_due)
+
+    async def _first_reading(self, site: SiteState) -> None:
+        """After a start a site that generates waits for its meter, no longer than a reading is fresh: without it a limit holds on
+        demand, and miners that generation carries would be put to sleep."""
+        fresh_s = self._pace.meter_fresh_s
+        for _ in range(round(fresh_s / FIRST_READING_S)):
+            if not awaits_meter(self.rooms.state, site, self.rooms.clock.now_ms(), fresh_s):
+                return
+            await asyncio.sleep(FIRST_READING_S)
 
     async def tick(self, site: SiteState) -> None:
         """Decide, write it down, then act: commands leave only after the journal holds them."""
         rooms = self.rooms
         decided = decide(rooms.state, site, rooms.clock.now_ms(), self._pace)
-        rooms.recorder.tell(site.key, "tick.decided", decided.body)
+        rooms.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
         for made in decided.commands:
             rooms.recorder.tell(site.key, "command.issued", command_json(made))
         await rooms.recorder.flush(required=True)
@@ -197,7 +209,7 @@ class Hub:
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""
-        lost = receipt_json(Unknown(CUT_SHORT))
+        lost = receipt_json(Unknown(CUT_SHORT, HubCause.CUT_SHORT))
         for site in self.rooms.state.sites.values():
             for body in site.unanswered.values():
                 self.rooms.recorder.tell(site.key, "command.receipt", {**body, **lost})
@@ -282,11 +294,10 @@ def _counts_observing(entry: Entry) -> bool:
     return entry.observed_ms is not None and until_ms > entry.observed_ms
 
 
-def told_by_broker(board: dict[str, FeedHealth], text: str, now_ms: int) -> None:
-    """The broker's link says how it is: kept for the page, and logged once per change."""
+def told_by_broker(board: dict[str, FeedHealth], up: bool, text: str, now_ms: int) -> None:
+    """State of the broker's link: kept for the page, and logged once per change."""
     health = board.setdefault("broker", FeedHealth())
-    well = text.startswith("connected")
-    if well:
+    if up:
         if health.down_ms is not None:
             log.info("returned", what="broker", after_s=round((now_ms - health.down_ms) / 1000, 1))
         health.well_ms, health.down_ms = now_ms, None

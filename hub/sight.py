@@ -14,6 +14,7 @@ from grid.limit import Limit, cap_at
 from hub.api.view import Counts, Feed, LimitLine, Measure, Power, Why
 from hub.observe_only import WHY
 from hub.runtime import Rooms
+from hub.site_generation import generation_at, generation_meters
 from hub.state import HubState, SiteState
 from kernel.reading import Missing
 from miner_control.fleet import STATES, Fleet, Ints
@@ -59,8 +60,10 @@ def power(state: HubState, site: SiteState, fleet: Fleet, now_ms: int, fresh_s: 
     miners = measure(float(fleet.power_w.sum()), f"sum of {len(fleet)} miners", None, why)
     best = next((part for part in (main, feeders) if part["value"] is not None), miners)
     gap_pct = None
-    if main["value"] and miners["value"]:
-        gap_pct = 100.0 * (main["value"] - miners["value"]) / main["value"]
+    # The main meter is net of generation on site: only demand can be held against the miners' own figures.
+    demand_w = generation_at(state, site, now_ms, fresh_s).demand_w(main["value"])
+    if demand_w and miners["value"]:
+        gap_pct = 100.0 * (demand_w - miners["value"]) / demand_w
     return {"best": best, "main": main, "feeders": feeders, "miners": miners, "gap_pct": gap_pct}
 
 
@@ -114,6 +117,9 @@ def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
         text = f"{lead}{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
     reason = f"{lead}{tick['reason']}" if tick.get("reason") else "no control step has been taken yet"
+    for held, count, devices in tick.get("held_back", ()):
+        names = ", ".join(device.rpartition("/")[2] for device in devices) + (" ..." if count > len(devices) else "")
+        reason += f"; {count} held back ({names}): {held}"
     until = slot_end_ms(site.schedule, now_ms)
     return {"text": reason, "rule": str(tick.get("rule") or "none"), "until_ms": until}
 
@@ -139,7 +145,8 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
         "age_s": None,
         "text": said,
     }
-    meters = [device for device in [site.main, *site.feeder_meters.values()] if device]
+    known = [site.main, *site.feeder_meters.values(), *generation_meters(site)]
+    meters = [device for device in known if device]
     dead = sorted(device.rsplit("/", 1)[-1] for device in meters if device in site.silent)
     main_dead = site.main in site.silent
     text = f"{len(meters) - len(dead)} of {len(meters)} heard"

@@ -265,7 +265,8 @@ class SimulatedMeter:
             raise TransportError(Reason.REFUSED, "Modbus exception 4")
         if self._last is None or "frozen" not in faults:
             energy = float(site.meter_energy_wh()[self._at])
-            self._last = figures(site.meter_phases_w(self._at), energy, self.meter.serial)
+            out_wh = site.exported_wh(self._at)
+            self._last = figures(site.meter_phases_w(self._at), energy, self.meter.serial, out_wh)
         return Reading(self.device, "meter", now_ms, self._last)
 
 

@@ -49,7 +49,7 @@ from telemetry.journal import Record
 from telemetry.snapshot import Snapshot
 
 TRACE_SAMPLES = 100_000
-ROLES = ("main", "feeder", "sub")
+ROLES = ("main", "feeder", "generation", "sub")
 CURVES_KEPT = 40
 """Newest curves of each name that are remembered: a month of days, from which forecast errors are learnt."""
 FOREVER = Span(0, 1 << 47)
@@ -194,7 +194,7 @@ class HubState:
         self.curves: dict[str, list[Curve]] = {}
         self.refused: dict[str, Event] = {}
         self.traces: dict[str, Trace] = {
-            meter: Trace(TRACE_SAMPLES) for site in sites for meter in site.scopes().values()
+            ref.device: Trace(TRACE_SAMPLES) for site in sites for ref in site.meter_refs() if ref.role != "sub"
         }
         self._by_main = {site.main: site for site in sites if site.main}
         self.miners: dict[str, Miner] = {m.device: m for site in sites for m in site.register.miners}
@@ -282,6 +282,7 @@ class HubState:
             site.plan, site.schedule = body, Schedule.from_json(body)
         elif kind == "tick.decided":
             site.tick = body
+            site.standing.restored(body.get("restored", ()))
             self.book.stepped(site.key, int(body["tick_ms"]), observing="shadow" in body)
             self._learn_overhead(site, body)
             site.shadow.apply(body, site.roster)

@@ -2,8 +2,22 @@
 """What came of a command: a closed union, never bool. Unknown counts as load that is still on."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from kernel.reading import Reading
+
+
+class HubCause(StrEnum):
+    """What the hub itself did to a command. Such an outcome is no fault of the device."""
+
+    WITHDRAWN = "withdrawn"
+    """Taken back before it was sent."""
+    CUT_SHORT = "cut_short"
+    """The hub stopped before there was proof."""
+    SUPERSEDED = "superseded"
+    """A newer command took its place."""
+    BARRED = "barred"
+    """A command interlock forbade it before a byte was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +52,18 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """Nobody there: no byte of the command can have had an effect."""
+    """Nobody there: no byte of the command can have had an effect. `cause`: the hub's own doing, where it was that."""
 
     text: str
+    cause: HubCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may or may not have happened: sent, and no proof within the deadline."""
+    """It may or may not have happened: sent, and no proof within the deadline. `cause`: the hub's own doing, if it was that."""
 
     text: str
+    cause: HubCause | None = None
 
 
 Receipt = Verified | Accepted | Refused | Unsupported | Unreachable | Unknown

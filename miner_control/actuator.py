@@ -26,7 +26,7 @@ from uuid import UUID
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.command import (
     CUT_SHORT,
     WITHDRAWN,
@@ -201,7 +201,7 @@ class Actuator:
             live for live in self._live.values() if not live.sent and (chosen is None or str(live.command.id) in chosen)
         ]
         for live in unsent:
-            self._end(live, Unreachable(WITHDRAWN))
+            self._end(live, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
         return len(unsent)
 
     @property
@@ -222,7 +222,8 @@ class Actuator:
             for exchange in late:
                 exchange.cancel()
         for live in list(self._live.values()):
-            self._end(live, Unknown(CUT_SHORT) if live.sent else Unreachable(WITHDRAWN))
+            cut_short, withdrawn = Unknown(CUT_SHORT, HubCause.CUT_SHORT), Unreachable(WITHDRAWN, HubCause.WITHDRAWN)
+            self._end(live, cut_short if live.sent else withdrawn)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         lent: list[object] = list(self._drivers.values())
         back = [asyncio.create_task(_given_back(driver)) for driver in lent if isinstance(driver, Borrowing)]
@@ -236,7 +237,8 @@ class Actuator:
     def _begin(self, command: Command) -> "asyncio.Future[Receipt]":
         older = self._live.get(_slot(command))
         if older is not None:
-            self._end(older, Unknown(SUPERSEDED) if older.sent else Unreachable(f"{WITHDRAWN}: {SUPERSEDED}"))
+            unsent = Unreachable(f"{WITHDRAWN}: {SUPERSEDED}", HubCause.SUPERSEDED)
+            self._end(older, Unknown(SUPERSEDED, HubCause.SUPERSEDED) if older.sent else unsent)
         live = _Live(command, asyncio.get_running_loop().create_future(), before=self._latest(command.device))
         self._known[command.id] = live.done
         while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
@@ -273,7 +275,7 @@ class Actuator:
             self._end(live, Unreachable(f"no driver for {command.device}"))
             return
         if why := self._bar(command.device):
-            self._end(live, Unreachable(f"{WITHDRAWN}: {why}"))
+            self._end(live, Unreachable(f"{WITHDRAWN}: {why}", HubCause.BARRED))
             return
         envelope = self._envelope_of(command.device)
         if type(command.intent).__name__ not in envelope.commands:
@@ -333,7 +335,7 @@ class Actuator:
                 if upload:
                     await self._take_turn(live, rise_w)
                 if why := self._bar(command.device):
-                    return Unreachable(f"{WITHDRAWN}: {why}")
+                    return Unreachable(f"{WITHDRAWN}: {why}", HubCause.BARRED)
                 if first:
                     live.sent_s = self._clock.monotonic_s()
                 live.sent = True

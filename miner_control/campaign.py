@@ -12,10 +12,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kernel.receipt import HubCause
 from miner_control.campaign_plan import CampaignPlan
 from miner_control.command import (
-    CUT_SHORT,
-    WITHDRAWN,
     WORK,
     Command,
     InstallFirmware,
@@ -28,6 +27,7 @@ from miner_control.command import (
     Sleep,
     Wake,
     command,
+    hub_cause,
     intent_text,
 )
 from miner_control.fleet import ASLEEP, UNSURE, Fleet
@@ -102,12 +102,12 @@ class Campaign:
         self.asked.update(commands.values())
         self._wave_done_ms = at_ms
 
-    def heard(self, command_id: str, outcome: str, at_ms: int, text: str = "") -> None:
-        """The last receipt of one of its commands (`outcome` and `text` as in `receipt_json`)."""
+    def heard(self, command_id: str, outcome: str, at_ms: int, cause: HubCause | None = None) -> None:
+        """The last receipt of one of its commands; `cause` as `hub_cause` reads it."""
         device = self._waiting.pop(command_id, None)
         if device is None:
             return
-        if text in (WITHDRAWN, CUT_SHORT):
+        if cause in (HubCause.WITHDRAWN, HubCause.CUT_SHORT):
             self._cut_short.add(device)
         else:
             self._outcome[device] = outcome
@@ -244,7 +244,7 @@ class CampaignBook:
         """Fold one event."""
         if kind == "command.receipt":
             if (campaign := self._of.pop(str(body["id"]), None)) is not None:
-                campaign.heard(str(body["id"]), str(body["outcome"]), at_ms, str(body.get("text", "")))
+                campaign.heard(str(body["id"]), str(body["outcome"]), at_ms, hub_cause(body))
             return
         if kind == "campaign.proposed":
             self.campaigns[str(body["id"])] = Campaign(CampaignPlan.from_json(body), at_ms)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from kernel.ids import business_id
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,8 @@ FIRMWARE_DEADLINE_S: Final = 1200.0
 an hour."""
 
 WITHDRAWN: Final = "withdrawn before it was sent"
-"""How the text of an `Unreachable` begins where the hub itself took the command back: no fault of the device."""
-
 CUT_SHORT: Final = "the hub stopped before there was proof"
-"""How the text of an `Unknown` begins where the hub stopped, or was killed, meanwhile: no fault of the device either."""
+"""Texts for people; what they mean stands in the receipt's `cause`."""
 
 Intent = (
     Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | InstallFirmware
@@ -171,7 +169,8 @@ def intent_text(intent: Intent) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing asked of one device. `deadline_s` from the moment it is sent; `priority` 0 is the most urgent."""
+    """One thing asked of one device. `deadline_s` from the moment it is sent; `priority` 0 is the most urgent;
+    `restore_mode` names the mode to return to, where a limit or the guard lowers the unit ("": none)."""
 
     id: UUID
     device: str
@@ -180,14 +179,22 @@ class Command:
     issued_ms: int
     deadline_s: float = 120.0
     priority: int = 5
+    restore_mode: str = ""
 
 
 def command(
-    tick_ms: int, device: str, intent: Intent, reason: str, *, deadline_s: float | None = None, priority: int = 5
+    tick_ms: int,
+    device: str,
+    intent: Intent,
+    reason: str,
+    *,
+    deadline_s: float | None = None,
+    priority: int = 5,
+    restore_mode: str = "",
 ) -> Command:
     """A command with its derived id: same tick, device and intent, same command. Without `deadline_s`: what its intent needs."""
     made = business_id(tick_ms, "command", device, intent_text(intent))
-    return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority)
+    return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority, restore_mode)
 
 
 def intent_json(intent: Intent) -> dict[str, Any]:
@@ -248,6 +255,7 @@ def intent_from_json(body: Mapping[str, Any]) -> Intent:
 
 def command_json(asked: Command) -> dict[str, Any]:
     """The body of a `command.issued` event."""
+    restore = {"restore_mode": asked.restore_mode} if asked.restore_mode else {}
     return {
         "id": str(asked.id),
         "device": asked.device,
@@ -255,6 +263,7 @@ def command_json(asked: Command) -> dict[str, Any]:
         "issued_ms": asked.issued_ms,
         "deadline_s": asked.deadline_s,
         "priority": asked.priority,
+        **restore,
         **intent_json(asked.intent),
     }
 
@@ -269,6 +278,7 @@ def command_from_json(body: Mapping[str, Any]) -> Command:
         int(body["issued_ms"]),
         float(body["deadline_s"]),
         int(body["priority"]),
+        str(body.get("restore_mode", "")),
     )
 
 
@@ -287,7 +297,20 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
             return {"outcome": "refused", "code": code, "text": text}
         case Unsupported(text):
             return {"outcome": "unsupported", "text": text}
-        case Unreachable(text):
-            return {"outcome": "unreachable", "text": text}
-        case Unknown(text):
-            return {"outcome": "unknown", "text": text}
+        case Unreachable(text, cause):
+            return {"outcome": "unreachable", "text": text} | ({"cause": str(cause)} if cause else {})
+        case Unknown(text, cause):
+            return {"outcome": "unknown", "text": text} | ({"cause": str(cause)} if cause else {})
+
+
+def hub_cause(body: Mapping[str, Any]) -> HubCause | None:
+    """What the hub itself did to a command, by the body of its receipt; None where the outcome is the device's.
+
+    Journals of before the key `cause` said it at the head of the text.
+    """
+    if "cause" in body:
+        return HubCause(body["cause"])
+    text = str(body.get("text", ""))
+    if text in (WITHDRAWN, CUT_SHORT):
+        return HubCause.WITHDRAWN if text == WITHDRAWN else HubCause.CUT_SHORT
+    return HubCause.BARRED if text.startswith(WITHDRAWN) else None

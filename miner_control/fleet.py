@@ -106,7 +106,8 @@ class Asked:
     change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
     it failed to obey and is left alone for a while; `put_to_sleep`: a sleep of ours was verified and nothing came after it;
     `proven_mode` the mode that our last verified command was seen to lead to, by a sample of `proven_ms` (0: none);
-    `mode_ceiling` the highest mode allowed now (heat)."""
+    `mode_ceiling` the highest mode allowed now (heat); `restore` the mode before a limit or the guard lowered the unit
+    (UNSURE: none)."""
 
     mode: Codes
     on_mode: Codes
@@ -118,6 +119,7 @@ class Asked:
     proven_mode: Codes
     proven_ms: Ints
     mode_ceiling: Codes
+    restore: Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class Fleet:
     `mode` is the mode by evidence, `wanted` the mode once pending commands took effect (`mode` where none is pending).
     `power_w` is the load to be counted on now; `settled_w` the load once everything pending took effect. `fresh`: heard of
     in time. `can_command`: ours, reachable, nobody else's hand on it. `scale` is measured over envelope power of the unit.
-    `wake_mode`: the lowest mode a sleeping unit can wake into.
+    `wake_mode`: the lowest mode a sleeping unit can wake into. `restore`: the mode to return to once no limit holds the unit
+    down (UNSURE: none).
     """
 
     roster: Roster
@@ -145,6 +148,7 @@ class Fleet:
     may_wake: Bools
     ceiling: Codes
     wake_mode: Codes
+    restore: Codes
     starts_used: Ints
     since_ms: Ints
 
@@ -300,6 +304,7 @@ def never_asked(roster: Roster) -> Asked:
         proven_mode=np.full(n, UNSURE, dtype=np.int8),
         proven_ms=np.zeros(n, dtype=np.int64),
         mode_ceiling=np.full(n, np.iinfo(np.int8).max, dtype=np.int8),
+        restore=np.full(n, UNSURE, dtype=np.int8),
     )
 
 
@@ -376,6 +381,7 @@ def fleet_of(
         may_wake=may_wake,
         ceiling=np.minimum(top, asked.mode_ceiling).astype(np.int8),
         wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
+        restore=np.minimum(asked.restore, top).astype(np.int8),
         starts_used=asked.starts_used,
         since_ms=asked.since_ms,
     )

@@ -6,7 +6,7 @@ or a replay stands where the live hub stood. A unit that did not obey is left al
 counts as load meanwhile: the next tick takes another in its place, and asks it again later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,14 +15,13 @@ import numpy as np
 from kernel.event import Event
 from kernel.span import floor_ms
 from miner_control.command import (
-    CUT_SHORT,
-    WITHDRAWN,
     Intent,
     PowerPercent,
     PowerTarget,
     SetMode,
     Sleep,
     Wake,
+    hub_cause,
     intent_from_json,
 )
 from miner_control.envelope import Envelope
@@ -101,6 +100,9 @@ class Standing:
     def _issued(self, unit: int, body: Mapping[str, Any]) -> None:
         envelope = self.roster.groups[int(self.roster.group[unit])].envelope
         mode = mode_of(intent_from_json(body), envelope, int(self._now.on_mode[unit]))
+        before = body.get("restore_mode")
+        if before in envelope.names and self._now.restore[unit] == UNSURE:
+            self._now.restore[unit] = envelope.names.index(before)
         issued_ms = int(body["issued_ms"])
         if body["intent"] in _RESTARTS:
             self._restarting[unit] = str(body["id"])
@@ -142,13 +144,18 @@ class Standing:
             del self._pending[unit]
             self._now.until_ms[unit] = 0
             self._now.mode[unit] = UNSURE
-        if outcome in _FAILED and not str(body.get("text", "")).startswith((WITHDRAWN, CUT_SHORT)):
+        if outcome in _FAILED and hub_cause(body) is None:
             rest_s = min(FIRST_REST_S * 2.0 ** float(self._failures[unit]), LONGEST_REST_S)
             self._rest_until_ms[unit] = at_ms + round(rest_s * 1000)
             self._failures[unit] += 1
         elif outcome == "verified":
             self._failures[unit] = 0
             self._rest_until_ms[unit] = 0
+
+    def restored(self, devices: Iterable[str]) -> None:
+        """Units that are back at their operating point, or whose operating point is the plan's from here on."""
+        units = [self.roster.index[device] for device in devices if device in self.roster.index]
+        self._now.restore[units] = UNSURE
 
     @property
     def held(self) -> Bools:
@@ -175,4 +182,5 @@ class Standing:
             proven_mode=now.proven_mode.copy(),
             proven_ms=now.proven_ms.copy(),
             mode_ceiling=now.mode_ceiling.copy(),
+            restore=now.restore.copy(),
         )

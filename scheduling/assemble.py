@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from scheduling.check import judge
-from scheduling.explain import reasons
+from scheduling.explain import limiting, reasons
 from scheduling.plan import Plan
 from scheduling.problem import Floats, Ints, Problem
 from scheduling.worth import switches, worth
@@ -45,6 +45,7 @@ def assemble(
         bound=None if bound is None else max(bound, found.value),
         violations=(),
         reasons=reasons(problem, counts, found.site_w),
+        limited_by=limiting(problem, counts, found.site_w),
         site_price_per_wh=energy_price if price_per_wh is None else price_per_wh,
         made_ms=problem.known_at_ms,
         why_now=why_now,

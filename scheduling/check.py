@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from scheduling.plan import Plan, Violation
+from scheduling.plan import Plan, Urgency, Violation
 from scheduling.problem import Battery, Floats, Ints, Reserve
 
 TOLERANCE_W = 0.1
@@ -148,17 +148,17 @@ def _site(plan: Plan, power: _Power) -> list[Violation]:
         if abs(meter - stated[t]) > 1.0 + 1e-7 * abs(meter):
             found.append(Violation("power as stated", t, abs(meter - stated[t]), "W"))
         if _over(meter, caps[t]):
-            found.append(Violation("import cap", t, meter - caps[t], "W"))
+            found.append(Violation("import cap", t, meter - caps[t], "W", urgency=Urgency.SITE_LIMIT))
         if meter < -TOLERANCE_W - TOLERANCE_REL * sun[t]:
-            found.append(Violation("no export", t, -meter, "W"))
+            found.append(Violation("no export", t, -meter, "W", urgency=Urgency.SITE_LIMIT))
         if drawn[t] < heat[t] - TOLERANCE_W - TOLERANCE_REL * heat[t]:
-            found.append(Violation("heat duty", t, heat[t] - drawn[t], "W"))
+            found.append(Violation("heat duty", t, heat[t] - drawn[t], "W", urgency=Urgency.PROCESS))
         if math.isfinite(ramps[t]) and _over(abs(meter - before), ramps[t]):
-            found.append(Violation("ramp", t, abs(meter - before) - ramps[t], "W"))
+            found.append(Violation("ramp", t, abs(meter - before) - ramps[t], "W", urgency=Urgency.PROCESS))
         before = meter
     for order in problem.orders:
         found += [
-            Violation(f"order {order.id}", t, meters[t] - order.power_w, "W", order.reason)
+            Violation(f"order {order.id}", t, meters[t] - order.power_w, "W", order.reason, Urgency.ORDER)
             for t in range(order.first, order.last + 1)
             if _over(meters[t], order.power_w)
         ]
@@ -175,7 +175,10 @@ def _feeders(plan: Plan) -> list[Violation]:
     wrong = np.argwhere(
         excess > TOLERANCE_W + TOLERANCE_REL * np.abs(np.where(np.isfinite(site.feeder_cap_w), site.feeder_cap_w, 0.0))
     )
-    return [Violation("feeder cap", int(t), float(excess[f, t]), "W", site.feeder_names[int(f)]) for f, t in wrong]
+    return [
+        Violation("feeder cap", int(t), float(excess[f, t]), "W", site.feeder_names[int(f)], Urgency.FEEDER)
+        for f, t in wrong
+    ]
 
 
 def _battery(plan: Plan) -> list[Violation]:

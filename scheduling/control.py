@@ -3,9 +3,13 @@
 
 The same instant, fleet, schedule, limits and meters give the same decision, in a live hub, in virtual time and in a
 replay. The actual state is read again each tick, so that a lost command is simply found still to do. Plan and limits speak
-of power at the meter; miners draw less (`Overhead`). Where a fresh meter shows more than a cap allows and no command is
-pending, the target is tightened by what the miners' own figures do not explain; a meter never loosens it. The guard may
-lower afterwards.
+of power at the meter; miners draw less (`Overhead`). The step's own target is demand: what miners and loads draw, whether the
+grid or generation on site feeds it. Demand = power at the meter + generation (+ battery discharge less charge). For the plan
+these are the planned ones; a limit is lifted only by generation that is delivered now (`scheduling.generation`).
+
+Where a fresh meter shows more than a cap allows and no command is pending, the target is tightened by what the miners' own
+figures do not explain; nothing is raised into a room that the meter does not show; beside delivered generation nothing that a
+meter shows loosens a cap. The guard may lower afterwards.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,12 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from grid.limit import PHASES, Limit, Priority
+from grid.limit import PHASES, STANDING, Limit, Priority
+from kernel.reason import Reason, Rule
 from miner_control.allocate import Allocation, Policy, allocate, per_phase
 from miner_control.command import Intent, intent_json
 from miner_control.fleet import Fleet, Floats, Ints, per_feeder, urgent
+from miner_control.restore import below
 from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
 from scheduling.plan import Schedule
+from scheduling.wish import wish
 
 MARGIN = 0.005
 """Share kept clear below a hard cap: set-points aim below it, and no more is offered."""
@@ -43,14 +50,16 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A site for the step: scope key (feeders are `site/name`), overhead, least power at the meter (heat duty), share kept
-    clear below a hard cap, share of the present power around the plan within which nothing is moved."""
+    """A site for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share kept
+    clear below a hard cap, share of the present power around the plan within which nothing is moved, and what generation on
+    site delivers now by evidence."""
 
     site: str
     overhead: Overhead = Overhead()
     heat_w: float = 0.0
     margin: float = MARGIN
     deadband: float = 0.01
+    generation_w: float = 0.0
 
 
 class SetPoint(NamedTuple):
@@ -60,7 +69,7 @@ class SetPoint(NamedTuple):
     device: str
     mode: int
     intent: Intent
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +86,7 @@ class SetPoints:
     word: Ints
     intents: tuple[Intent, ...]
     why: Ints
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
     def __len__(self) -> int:
         return len(self.units)
@@ -90,18 +99,23 @@ class SetPoints:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One tick. `target_w` is meter power aimed at, `expected_w` what it will be once all is obeyed, `over_w` by how much
-    that exceeds the corridor (units that cannot be commanded or lowered); `feeders_over` the same by feeder name."""
+    """One tick. `target_w` is the demand aimed at, `expected_w` what it will be once all is obeyed; `corridor` is power at
+    the meter, `generation_w` what lies between the two. `over_w`: by how much power at the meter will exceed the corridor
+    (units that cannot be commanded or lowered); `feeders_over` the same by feeder name. `narrowed`: an order is in force, or
+    a limit holds site or feeder below what was wanted; `reached`: within the deadband of it."""
 
     tick_ms: int
     schedule: str | None
     target_w: float
-    reason: str
+    reason: Reason
     corridor: Corridor
     set_points: SetPoints
     expected_w: float
     over_w: float
     feeders_over: tuple[tuple[str, float], ...]
+    narrowed: bool
+    reached: bool
+    generation_w: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The decision as JSON values for the journal's `tick.decided`."""
@@ -111,13 +125,15 @@ class Decision:
             "tick_ms": self.tick_ms,
             "plan": self.schedule,
             "target_w": self.target_w,
-            "reason": self.reason,
+            "rule": str(self.reason.rule),
+            "reason": self.reason.text,
             "cap": cap,
             "broken": [{"rule": proposal.rule, "reason": proposal.reason} for proposal in self.corridor.broken],
-            "changes": [[point.device, intent_json(point.intent), point.reason] for point in self.set_points],
+            "changes": [[point.device, intent_json(point.intent), point.reason.text] for point in self.set_points],
             "expected_w": self.expected_w,
             "over_w": self.over_w,
             "feeders_over": [list(pair) for pair in self.feeders_over],
+            **({"generation_w": self.generation_w} if self.generation_w else {}),
         }
 
 
@@ -133,26 +149,37 @@ def step(
 
     `meters_w` holds fresh meter readings by scope key. A cap below the present load overrides minimum on-times.
     """
-    active = [limit for limit in limits if limit.span.holds(now_ms)]
+    known = list(limits)
+    active = [limit for limit in known if limit.span.holds(now_ms)]
     overhead, names = terms.overhead, fleet.roster.feeder_names
     meters = {} if meters_w is None or bool(np.any(fleet.wanted != fleet.mode)) else meters_w
     settled_w = float(fleet.settled_w.sum()) * overhead.site_factor + overhead.site_fixed_w
 
-    corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)])
-    wish_w, reason = _wish(now_ms, schedule, settled_w)
-    wish_w = _with_loads_of_now(fleet, wish_w, settled_w, overhead)
+    own_w = terms.generation_w
+    corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)], -own_w)
+    wanted = wish(now_ms, terms.site, fleet, schedule, known)
+    wish_w, reason = settled_w + wanted.more_w * overhead.site_factor, wanted.reason
+    if wanted.plan_w is not None:
+        wish_w = _with_loads_of_now(fleet, wanted.plan_w, settled_w, overhead)
     believed_w = float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w
-    high_w = max(corridor.low_w, _aim(corridor.high_w, terms, meters.get(terms.site), believed_w))
-    target_w = min(max(wish_w, corridor.low_w), high_w)
-    edge = corridor.upper if target_w < wish_w else corridor.lower if target_w > wish_w else None
-    reason = reason if edge is None else f"{edge.rule}: {edge.reason}"
-    if settled_w <= high_w and abs(settled_w - target_w) <= terms.deadband * settled_w:
+    meter_w, low_w = meters.get(terms.site), corridor.low_w + own_w
+    drawn_w = None if meter_w is None else meter_w + own_w
+    high_w = max(low_w, _aim(corridor.high_w + own_w, terms, drawn_w, believed_w, settled_w))
+    target_w = min(max(wish_w, low_w), high_w)
+    if target_w < wish_w and corridor.upper is not None:
+        reason = Reason(Rule.LIMIT, f"{corridor.upper.rule}: {corridor.upper.reason}")
+    elif target_w > wish_w and corridor.lower is not None:
+        reason = Reason(Rule.HEAT_DUTY, f"{corridor.lower.rule}: {corridor.lower.reason}")
+    reached = settled_w <= high_w and abs(settled_w - target_w) <= terms.deadband * settled_w
+    # Who was lowered for a limit comes back, however little that is of the site's power.
+    if reached and not (target_w > settled_w and bool(below(fleet).any())):
         target_w = settled_w
 
     feeders = [narrow(proposals_of(active, f"{terms.site}/{name}", now_ms)) for name in names]
     feeder_w = per_feeder(fleet.roster, fleet.power_w) * overhead.feeder_factor
+    feeder_settled_w = per_feeder(fleet.roster, fleet.settled_w) * overhead.feeder_factor
     caps_w = [
-        _aim(found.high_w, terms, meters.get(f"{terms.site}/{name}"), float(feeder_w[at]))
+        _aim(found.high_w, terms, meters.get(f"{terms.site}/{name}"), float(feeder_w[at]), float(feeder_settled_w[at]))
         for at, (name, found) in enumerate(zip(names, feeders, strict=True))
     ]
     cap_w = np.array(caps_w, dtype=np.float64) / overhead.feeder_factor
@@ -170,12 +197,18 @@ def step(
     if target_w == settled_w:
         # There and back again is not the same number: a hair too little would sell a whole rung.
         miners_w = float(fleet.settled_w.sum())
+    # Heat may ask for more than the operating point.
+    free = fleet if target_w > wish_w else wanted.fleet
     found = allocate(
-        urgent(fleet) if hard else fleet, miners_w, feeder_cap_w=cap_w, phase_cap_w=phase_cap_w, policy=policy
+        urgent(free) if hard else free,
+        miners_w,
+        feeder_cap_w=cap_w,
+        phase_cap_w=phase_cap_w,
+        policy=policy,
     )
 
     reasons = [
-        f"{rule.upper.rule}: {rule.upper.reason}" if too_much and rule.upper is not None else reason
+        Reason(Rule.LIMIT, f"{rule.upper.rule}: {rule.upper.reason}") if too_much and rule.upper is not None else reason
         for rule, too_much in zip(feeders, full.tolist(), strict=True)
     ]
     points = _set_points(fleet, found, reasons)
@@ -184,12 +217,16 @@ def step(
         for at in np.flatnonzero(found.feeder_over_w)
     )
     expected_w = found.power_w * overhead.site_factor + overhead.site_fixed_w
-    over_w = max(0.0, expected_w - corridor.high_w)
+    over_w = max(0.0, expected_w - own_w - corridor.high_w)
     plan_id = None if schedule is None else schedule.id
-    return Decision(now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over)
+    ordered = any(limit.priority not in STANDING for limit in active)
+    narrowed = ordered or bool(must) or reason.rule is Rule.LIMIT
+    return Decision(
+        now_ms, plan_id, target_w, reason, corridor, points, expected_w, over_w, over, narrowed, reached, own_w
+    )
 
 
-def _set_points(fleet: Fleet, found: Allocation, reasons: list[str]) -> SetPoints:
+def _set_points(fleet: Fleet, found: Allocation, reasons: list[Reason]) -> SetPoints:
     """Set-points of an allocation, each wording made once."""
     units, modes, roster = found.units, found.modes, fleet.roster
     asleep = (fleet.wanted[units] < 0).astype(np.int64)
@@ -201,12 +238,6 @@ def _set_points(fleet: Fleet, found: Allocation, reasons: list[str]) -> SetPoint
     intents = tuple(fleet.intent(int(units[at]), int(modes[at])) for at in first[used])
     word = np.searchsorted(used, kind)
     return SetPoints(fleet.devices, units, modes, word, intents, roster.feeder[units], tuple(reasons))
-
-
-def _wish(now_ms: int, schedule: Schedule | None, settled_w: float) -> tuple[float, str]:
-    """Meter power that profit asks for; without a plan for this instant: stay, raise nothing."""
-    found = None if schedule is None else schedule.at(now_ms)
-    return (settled_w, "no plan covers this instant: hold") if found is None else (found[0], f"plan: {found[1]}")
 
 
 def _with_loads_of_now(fleet: Fleet, wish_w: float, settled_w: float, overhead: Overhead) -> float:
@@ -227,10 +258,17 @@ def _with_loads_of_now(fleet: Fleet, wish_w: float, settled_w: float, overhead: 
     return settled_w + (wish_w - planned_w) * factor / (factor + rate)
 
 
-def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float) -> float:
-    """What to aim at below a cap: the margin, and where a fresh meter stands above it, what the miners do not explain."""
-    unseen_w = 0.0 if meter_w is None or meter_w <= cap_w else max(0.0, meter_w - believed_w)
-    return cap_w * (1.0 - terms.margin) - unseen_w
+def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float, settled_w: float) -> float:
+    """What to aim at below a cap: the margin, and what a fresh meter shows beyond the miners' own figures.
+
+    A meter above the cap lowers at once; below it the unexplained part only stands in the way of a rise, so that a reading
+    that varies puts no unit to sleep.
+    """
+    aim_w = cap_w * (1.0 - terms.margin)
+    unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - believed_w)
+    if meter_w is not None and meter_w > cap_w:
+        return aim_w - unseen_w
+    return max(min(settled_w, aim_w), aim_w - unseen_w)
 
 
 def _phase_caps(
@@ -248,13 +286,13 @@ def _phase_caps(
         return found, None
     cap_w = np.full((len(names), len(PHASES)), np.inf)
     for place, corridor in found.items():
-        cap_w[place] = _aim(corridor.high_w, terms, None, 0.0) / terms.overhead.feeder_factor
+        cap_w[place] = _aim(corridor.high_w, terms, None, 0.0, 0.0) / terms.overhead.feeder_factor
     return found, cap_w
 
 
 def _heat(terms: Terms) -> list[Proposal]:
     # A pump's power warms nobody: the miners have to draw it beside the loads.
-    least_w = terms.heat_w + terms.overhead.site_fixed_w
+    least_w = terms.heat_w + terms.overhead.site_fixed_w - terms.generation_w
     heat = Proposal(least_w, float("inf"), Priority.CONTRACT, "heat duty", "least power that heat needs")
     return [heat] if terms.heat_w > 0 else []
 

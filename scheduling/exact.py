@@ -4,14 +4,14 @@
 Limits count nodes and iterations, never seconds, so that the same facts give the same bytes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from scheduling.assemble import assemble
 from scheduling.model import Model, build
-from scheduling.plan import Plan, Violation
+from scheduling.plan import Plan
 from scheduling.problem import Floats, Ints, Problem
 from scheduling.program import Arrays, Solution, load, solve
 
@@ -187,8 +187,7 @@ def _with(arrays: Arrays, *, worth: Floats | None = None, high: Floats | None = 
 
 
 def _with_why(plan: Plan) -> Plan:
-    from dataclasses import replace
 
     why = "not all rules can be kept in this slot; the less urgent one gave way"
-    told = tuple(Violation(v.rule, v.slot, v.amount, v.unit, v.why or why) for v in plan.violations)
+    told = tuple(replace(v, why=v.why or why) for v in plan.violations)
     return replace(plan, violations=told)

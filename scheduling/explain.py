@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a plan is as it is, in words: the rule that binds in each slot, with its numbers."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from grid.limit import STANDING
 from scheduling.problem import Floats, Ints, Problem
+
+
+class Limiting(NamedTuple):
+    """An order that holds the plan down in a slot: the site's (`feeder` "") or that of a feeder, and its power."""
+
+    slot: int
+    feeder: str
+    order: str
+    power_w: float
 
 
 def megawatts(watts: float) -> str:
@@ -67,6 +79,27 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
                 text += f"; {len(feeders[t])} feeders full"
         texts.append(text)
     return tuple(texts)
+
+
+def limiting(problem: Problem, counts: Ints, site_w: Floats) -> tuple[Limiting, ...]:
+    """The orders that hold the plan down, by slot: those of the site that its power reaches to within one unit's largest
+    step, those of feeders that are full."""
+    step_w = float(problem.groups.mode_power_w.max(initial=1.0))
+    full = _full_feeders(problem, counts) if problem.feeder_orders else []
+    found = [
+        Limiting(t, "", order.id, order.power_w)
+        for order in problem.orders
+        if order.priority not in STANDING
+        for t in range(order.first, order.last + 1)
+        if site_w[t] > order.power_w - step_w
+    ]
+    found += [
+        Limiting(t, order.scope, order.id, order.power_w)
+        for order in problem.feeder_orders
+        for t in range(order.first, order.last + 1)
+        if order.name in full[t]
+    ]
+    return tuple(sorted(set(found)))
 
 
 def _full_feeders(problem: Problem, counts: Ints) -> list[list[str]]:

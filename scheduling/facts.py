@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from grid.limit import Limit
+from grid.limit import STANDING, Limit
 from grid.tariff import WH_PER_MWH, Kind, Tariff, all_in
 from grid.transformer import Transformer
 from kernel.clock import MS_PER_S, iso
@@ -23,7 +23,7 @@ from scheduling.contracts import Held, TakeBlock, demand_share, takes_of
 from scheduling.control import Overhead
 from scheduling.forecast import continued
 from scheduling.outlook import Weather, imbalance, surroundings
-from scheduling.problem import Battery, Floats, Groups, Ints, Order, Problem, Site, Take
+from scheduling.problem import Battery, FeederOrder, Floats, Groups, Ints, Order, Problem, Site, Take
 
 STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
 
@@ -76,9 +76,11 @@ def problem_of(
     peak_so_far_w: float = 0.0,
     meter_w: float | None = None,
     feeder_meter_w: Mapping[str, float] | None = None,
+    generated_w: float = 0.0,
 ) -> Problem:
-    """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power now,
-    `feeder_meter_w` a feeder's by its name, as far as fresh meters show them.
+    """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power
+    at the meter now (None: the miners' settled power less the generation forecast), `feeder_meter_w` a feeder's by its name,
+    as far as fresh meters show them; `generated_w` what generation on site delivers now, as meters prove it.
 
     Raises ConfigError naming the curve that is missing or in another unit.
     """
@@ -103,7 +105,7 @@ def problem_of(
     cap_of = [numbers.feeder_cap_w.get(name, np.inf) for name in fleet.roster.feeder_names]
     feeder_cap = np.array([[cap_of[at] * part] * count for at, part in zip(branches.feeder, share, strict=True)])
     feeder_cap = feeder_cap.reshape(len(names), count)
-    orders = []
+    orders, feeder_orders = list[Order](), list[FeederOrder]()
     for limit in active:
         at = _slots_in(slots, limit.span)
         if not len(at):
@@ -121,6 +123,9 @@ def problem_of(
                 elif limit.scope == f"{numbers.site}/{names[row]}":
                     allowed_w = max(0.0, limit.power_w - branches.beside_w[row] * numbers.overhead.feeder_factor)
                 feeder_cap[row, at] = np.minimum(feeder_cap[row, at], allowed_w)
+                if np.isfinite(allowed_w) and limit.priority not in STANDING:
+                    order, scope = limit.rule.removeprefix("order "), limit.scope.removeprefix(f"{numbers.site}/")
+                    feeder_orders.append(FeederOrder(order, scope, names[row], int(at[0]), int(at[-1]), limit.power_w))
     facts["limits"] = "; ".join(f"{one.rule} {one.power_w:.0f} W {one.span}" for one in active) or "none"
     stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
@@ -133,7 +138,7 @@ def problem_of(
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
     settled_w = float(fleet.settled_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
     stuck_beside_w = float(beside_w[on & ~ours].sum())
-    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
+    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w - generated_w
     unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
     feeder_unseen_w = _unseen_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
     if bool(beside_w.any()):
@@ -150,7 +155,7 @@ def problem_of(
         feeder_names=names,
         feeder_cap_w=room * factor + beside_by_feeder[:, None],
         ramp_w=ramp,
-        power_now_w=settled_w if meter_w is None else meter_w,
+        power_now_w=settled_w - min(settled_w, float(around.generation_w[0])) if meter_w is None else meter_w,
         energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
         peak_price_per_w=price.demand_per_w * month_share,
         peak_so_far_w=peak_so_far_w,
@@ -166,7 +171,9 @@ def problem_of(
         unseen_w=unseen_w,
         feeder_unseen_w=feeder_unseen_w,
     )
-    return Problem(slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts)
+    return Problem(
+        slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts, tuple(feeder_orders)
+    )
 
 
 def _unseen_by_feeder_w(fleet: Fleet, overhead: Overhead, meters_w: Mapping[str, float]) -> Floats:

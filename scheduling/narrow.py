@@ -36,9 +36,10 @@ class Corridor:
         return min(max(power_w, self.low_w), self.high_w)
 
 
-def narrow(proposals: Iterable[Proposal]) -> Corridor:
-    """The corridor of all proposals by priority, ties by the tighter cap and then by name."""
-    low, high = 0.0, float("inf")
+def narrow(proposals: Iterable[Proposal], least_w: float = 0.0) -> Corridor:
+    """The corridor of all proposals by priority, ties by the tighter cap and then by name. `least_w`: what the meter shows
+    while nothing is drawn (below zero where generation on site is then exported)."""
+    low, high = least_w, float("inf")
     upper: Proposal | None = None
     lower: Proposal | None = None
     broken: list[Proposal] = []
@@ -55,7 +56,7 @@ def narrow(proposals: Iterable[Proposal]) -> Corridor:
 def proposals_of(limits: Iterable[Limit], scope: str, at_ms: int) -> list[Proposal]:
     """The limits of a scope that hold at an instant, as proposals."""
     return [
-        Proposal(0.0, limit.power_w, limit.priority, limit.rule, limit.reason)
+        Proposal(-float("inf"), limit.power_w, limit.priority, limit.rule, limit.reason)
         for limit in limits
         if limit.scope == scope and limit.span.holds(at_ms)
     ]

@@ -3,12 +3,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import iso
+from scheduling.explain import Limiting
 from scheduling.problem import Floats, Ints, Problem
 
 
@@ -19,15 +21,27 @@ def gap_floor(problem: Problem) -> float:
     return max(1e-3 * rate * float(np.abs(problem.slot_value()).sum()), 1e-9)
 
 
+class Urgency(IntEnum):
+    """Which rules a plan breaks last: limits of power before all others."""
+
+    SITE_LIMIT = 0
+    ORDER = 1
+    FEEDER = 2
+    PROCESS = 3
+    OTHER = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), and why it had to."""
+    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), why it had to, and how urgent the
+    rule is."""
 
     rule: str
     slot: int
     amount: float
     unit: str
     why: str = ""
+    urgency: Urgency = Urgency.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,8 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     parts: Mapping[str, float] = field(default_factory=dict)
     """The sums that make up `value`, signed: see `Worth.parts`."""
+    limited_by: tuple[Limiting, ...] = ()
+    """The orders that hold it down, by slot: once such an order has ended, the plan says nothing of that slot."""
 
     @property
     def gap(self) -> float | None:
@@ -79,6 +95,19 @@ class Plan:
         """Units on per group and slot, shape [group, slot]."""
         on: NDArray[np.int64] = self.counts.sum(axis=1)
         return on
+
+    def generation_used_w(self) -> Floats | None:
+        """Generation on site less what of it is spilled, shape [slot]; None where the site has none."""
+        made_w = self.problem.site.generation_w
+        if not bool(np.any(made_w > 0)):
+            return None
+        return made_w if self.spill_w is None else made_w - self.spill_w
+
+    def battery_w(self) -> Floats | None:
+        """Discharge less charge, shape [slot]; None where there is no battery."""
+        if self.charge_w is None or self.discharge_w is None:
+            return None
+        return self.discharge_w - self.charge_w
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, without wall-time: what the journal and the API carry."""
@@ -97,12 +126,15 @@ class Plan:
             "edges_ms": [int(edge) for edge in edges],
             "power_w": [float(power) for power in self.power_w],
             "reasons": list(self.reasons),
+            "limited_by": [list(one) for one in self.limited_by],
             "site_price_per_wh": [float(price) for price in self.site_price_per_wh],
             "energy_price_per_wh": [float(price) for price in self.problem.site.energy_price_per_wh],
             "cap_w": [float(cap) if np.isfinite(cap) else None for cap in self.problem.cap_w()],
             "groups": list(self.problem.groups.names),
             "modes": list(self.problem.groups.mode_names),
             "counts": self.counts.tolist(),
+            **_listed("generation_w", self.generation_used_w()),
+            **_listed("battery_w", self.battery_w()),
             "violations": [
                 {"rule": v.rule, "slot": v.slot, "amount": float(v.amount), "unit": v.unit, "why": v.why}
                 for v in self.violations
@@ -112,18 +144,31 @@ class Plan:
         }
 
 
+def _listed(key: str, values: Floats | None) -> dict[str, list[float]]:
+    return {} if values is None else {key: [float(value) for value in values]}
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the control step needs of a plan: site power and reason per slot. Made from a plan, or from its journalled body."""
+    """What the control step needs of a plan per slot: power at the meter, reason, limiting orders, and what lies between meter
+    and demand.
+
+    `generation_w` is generation used, `battery_w` discharge less charge; None (and absent in older journals): none is planned.
+    """
 
     id: str
     edges_ms: Ints
     power_w: Floats
     reasons: tuple[str, ...]
+    limited_by: tuple[Limiting, ...] = ()
+    generation_w: Floats | None = None
+    battery_w: Floats | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> "Schedule":
-        return cls(plan.id, plan.problem.slots.edges_ms, plan.power_w, plan.reasons)
+        edges_ms, power_w, reasons = plan.problem.slots.edges_ms, plan.power_w, plan.reasons
+        between_w = plan.generation_used_w(), plan.battery_w()
+        return cls(plan.id, edges_ms, power_w, reasons, plan.limited_by, *between_w)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "Schedule":
@@ -133,9 +178,26 @@ class Schedule:
             np.array(body["edges_ms"], dtype=np.int64),
             np.array(body["power_w"], dtype=np.float64),
             tuple(str(reason) for reason in body["reasons"]),
+            tuple(Limiting(*one) for one in body.get("limited_by", ())),
+            *(np.array(body[key], dtype=np.float64) if key in body else None for key in ("generation_w", "battery_w")),
         )
 
     def at(self, now_ms: int) -> tuple[float, str] | None:
-        """(site power in W, reason) at an instant, or None where the plan does not reach."""
+        """(site power at the meter in W, reason) at an instant, or None where the plan does not reach."""
+        index = self._slot(now_ms)
+        return None if index is None else (float(self.power_w[index]), self.reasons[index])
+
+    def behind_meter_w(self, now_ms: int) -> float:
+        """Generation used and battery discharge (less charge) planned at an instant: demand less power at the meter."""
+        index = self._slot(now_ms)
+        planned = () if index is None else (self.generation_w, self.battery_w)
+        return sum((float(watts[index]) for watts in planned if watts is not None), 0.0)
+
+    def limiting(self, now_ms: int) -> list[Limiting]:
+        """The orders that hold the plan down at an instant."""
+        index = self._slot(now_ms)
+        return [] if index is None else [one for one in self.limited_by if one.slot == index]
+
+    def _slot(self, now_ms: int) -> int | None:
         index = int(np.searchsorted(self.edges_ms, now_ms, side="right")) - 1
-        return (float(self.power_w[index]), self.reasons[index]) if 0 <= index < len(self.power_w) else None
+        return index if 0 <= index < len(self.power_w) else None

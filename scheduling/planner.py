@@ -18,7 +18,7 @@ from scheduling.certified import Memory, certified, least_breaking
 from scheduling.exact import GAP, Effort, exact
 from scheduling.facts import SiteNumbers
 from scheduling.greedy import greedy
-from scheduling.plan import Plan
+from scheduling.plan import Plan, Urgency
 from scheduling.problem import Ints, Problem
 
 MILP_CELLS = 2_000
@@ -138,18 +138,10 @@ def make(
 
 def rank(plan: Plan) -> tuple[tuple[float, ...], float]:
     """Order of preference: least violation by priority of the rule, then value (smaller is better)."""
-    weight = [0.0] * 5
+    weight = [0.0] * len(Urgency)
     for violation in plan.violations:
-        weight[_urgency(violation.rule)] += violation.amount
+        weight[violation.urgency] += violation.amount
     return tuple(weight), -plan.value
-
-
-def _urgency(rule: str) -> int:
-    """0 is broken last. Rules that are no power limit come after all power limits."""
-    for place, words in enumerate((("import cap", "no export"), ("order",), ("feeder",), ("heat", "ramp"))):
-        if rule.startswith(words):
-            return place
-    return 4
 
 
 def _shifted(problem: Problem, last: Plan | None, why_now: str) -> Plan | None:

@@ -65,6 +65,19 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class FeederOrder:
+    """An order on a feeder or a phase (`scope`, below the site) that narrows row `name` of `Site.feeder_cap_w` from slot first
+    to last, both included. The cap stands there; this names it."""
+
+    id: str
+    scope: str
+    name: str
+    first: int
+    last: int
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True)
 class Battery:
     """Storage behind the meter: power limits, energy, state of charge now and wanted at the end, losses, wear per Wh."""
 
@@ -151,6 +164,7 @@ class Problem:
     known_at_ms: int
     facts: dict[str, str] = field(default_factory=dict)
     """Which curves, limits and orders it was made from: name to source, for the plan's explanation."""
+    feeder_orders: tuple[FeederOrder, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

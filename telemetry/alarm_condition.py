@@ -176,14 +176,14 @@ def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places,
         values, usable = _numbers(table, when.metric, rule, now_ms)
         for row, device in enumerate(table.devices):
             role = places.role.get(device)
-            if role not in (when.whole, when.parts):
+            if not role or role not in (when.whole, when.plus, when.parts):
                 continue
             site = device.rpartition("/")[0]
             if not usable[row]:
                 holes.add(site)
                 continue
             total = sums.setdefault(site, [0.0, 0.0])
-            total[0 if role == when.whole else 1] += float(values[row])
+            total[1 if role == when.parts else 0] += float(values[row])
             if role == when.whole:
                 whole_told.add(site)
     scopes = sorted(site for site in sums if site in whole_told and site not in holes)

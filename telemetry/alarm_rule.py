@@ -85,7 +85,7 @@ class Balance:
     """Raises where the whole (devices of role `whole`) and the sum of its parts differ by more than `over_share`.
 
     Judged per site: main meter against feeders, feeders against the miners' own claim. Only where all told, and where
-    the whole is more than `low`.
+    the whole is more than `low`. `plus` is a role whose sum is added to the whole: generation behind the main meter.
     """
 
     metric: str
@@ -93,6 +93,7 @@ class Balance:
     parts: str
     over_share: float
     low: float = 0.0
+    plus: str = ""
 
 
 @dataclass(frozen=True, slots=True)

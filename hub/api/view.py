@@ -237,14 +237,32 @@ class Balance(TypedDict):
     net: int
 
 
+class OpenPayout(TypedDict):
+    """A payout that is not wholly settled: `step` (receipt, division, sale, tenge) and why it waits; `amount_sat` is what
+    that step moves, `since_ms` the time of the payout, `key` the pool's own name of it."""
+
+    payout: str
+    key: str
+    step: str
+    amount_sat: int
+    since_ms: int
+    reason: str
+
+
 class Ledger(TypedDict):
-    """The treasury in one look: balances by account in whole smallest units, the head of the hash chain, findings."""
+    """The treasury in one look: balances by account in whole smallest units, the head of the hash chain, findings.
+
+    `waiting`: payouts not wholly settled, oldest first; None until a round of the treasury has been made. `held`: faults that
+    keep it from going on (a feed that is down).
+    """
 
     as_of_ms: int
     transfers: int
     balanced: bool
     head: str
     findings: list[str]
+    waiting: list[OpenPayout] | None
+    held: list[str]
     balances: list[Balance]
     last_payout: NotRequired[dict[str, Any] | None]
 

@@ -116,7 +116,8 @@ def losses(
     step: Step = "hour",
     json: Json = False,
 ) -> None:
-    """The main meter against the feeders' and the sub-meters' sum, and against the miners' own figures; drifts named."""
+    """The main meter (with what is generated on site) against the feeders' and the sub-meters' sum, and against the miners' own
+    figures; drifts named."""
     from hub.energy import BILLABLE
     from hub.figures import miners_wh
     from hub.wiring import folded
@@ -127,7 +128,7 @@ def losses(
 
     config, journal, book, refs = opened(folder)
     here = [ref for ref in refs.values() if ref.device.split("/")[1] == site]
-    mains = [ref for ref in here if ref.role == "main"]
+    mains = [ref for ref in here if ref.role in ("main", "generation")]
     slots = slots_of_step(span_of(start, end), step)
     whole = {ref.device: book.energy(ref.device, slots) for ref in mains}
     answers: list[dict[str, Any]] = []

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that run something: a demonstration, a hub, a twin, a simulation, a replay."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,21 @@ def add_to(app: typer.Typer) -> None:
     app.command("twin")(twin)
     app.command("simulate")(simulate)
     app.command("replay")(replay)
+
+
+def _figure_rows(found: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """(of, figure, value) of a run's figures; a list has a row for each of its entries."""
+    from hub.settling import open_text
+
+    rows: list[tuple[str, str, Any]] = []
+    for name, part in found.items():
+        for key, value in part.items() if isinstance(part, dict) else ():
+            if not isinstance(value, list):
+                rows.append((name, key, value))
+                continue
+            texts = [open_text(entry) if key == "waiting" else str(entry) for entry in value]
+            rows += [(name, key, text) for text in texts or ["none"]]
+    return rows
 
 
 def _log_to_stderr() -> None:
@@ -66,10 +82,7 @@ def demo(
     if found is not None and json:
         put_json(found)
     elif found is not None:
-        rows = [
-            (name, key, value) for name, part in found.items() if isinstance(part, dict) for key, value in part.items()
-        ]
-        put_table("What the demonstration did", ("of", "figure", "value"), rows)
+        put_table("What the demonstration did", ("of", "figure", "value"), _figure_rows(found))
 
 
 def run(
@@ -125,8 +138,7 @@ def simulate(
     if json:
         put_json(found)
         return
-    rows = [(name, key, value) for name, part in found.items() if isinstance(part, dict) for key, value in part.items()]
-    put_table(f"{days:g} days, seed {seed}", ("of", "figure", "value"), rows)
+    put_table(f"{days:g} days, seed {seed}", ("of", "figure", "value"), _figure_rows(found))
 
 
 def replay(

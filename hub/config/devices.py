@@ -37,9 +37,10 @@ class Device(Part):
 
 
 class Meter(Device):
-    """A meter. `billing` keeps its raw frames as evidence and its energy per slot for good."""
+    """A meter. `billing` keeps its raw frames as evidence and its energy per slot for good. The power of a `generation` meter is
+    what the site generates itself behind its main meter, positive."""
 
-    role: Literal["main", "feeder", "sub"]
+    role: Literal["main", "feeder", "generation", "sub"]
     feeder: Name | None = None
 
 

@@ -37,6 +37,9 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
                 yield Fault(f"{here}.feeder", f"no feeder {feeder!r} in this site", f"Write one of: {known}")
             if meter.get("role") == "feeder" and feeder is None:
                 yield Fault(f"{here}.feeder", "a feeder's meter names no feeder", 'Add feeder = "..."')
+            if meter.get("role") == "generation" and meter.get("billing"):
+                text = "energy of a generation meter is not billed"
+                yield Fault(f"{here}.billing", text, "Leave it out: billed is what the main meter draws")
             profile = meter.get("profile")
             if isinstance(profile, str) and not _profile_exists(profile, "meters"):
                 yield Fault(f"{here}.profile", f"no profile {profile!r}", _nearest(profile, _profiles("meters")))

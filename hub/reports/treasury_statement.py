@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Report: the treasury over a period, from the ledger alone: opening, movements and closing of each account, and the head.
 
-The head fixes every transfer that the statement rests on: the same ledger up to that head gives the same bytes again.
+`undivided` names the payouts received before the end of the period that are not divided in the ledger up to the head. The
+head fixes every transfer that the statement rests on: the same ledger up to that head gives the same bytes again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,10 @@ from kernel.clock import iso
 from kernel.span import Span
 from treasury.account import Balance
 from treasury.ledger import Head, Ledger
+from treasury.open_items import undivided
 
 REPORT = "treasury-statement"
-VERSION = 1
+VERSION = 2
 COLUMNS = ("account", "unit", "opening", "debits", "credits", "closing")
 
 
@@ -58,6 +60,15 @@ def treasury_statement(ledger: Ledger, span: Span, hub: str, head: Head | None =
         "head": {"size": head.size, "chain": head.chain.hex()},
         "balanced": all(sums["debits"] == sums["credits"] for sums in units.values()),
         "units": units,
+        "undivided": [
+            {
+                "payout": str(item.receipt.id),
+                "received": iso(item.receipt.effective_ms),
+                "amount_sat": item.receipt.amount,
+                "note": item.receipt.note,
+            }
+            for item in undivided(ledger.entries(0, head.size), span.end_ms)
+        ],
         "accounts": sorted(lines, key=lambda line: (str(line["unit"]), str(line["account"]))),
     }
 

@@ -50,6 +50,7 @@ def site_truth(site: Site) -> dict[str, Any]:
     return {
         "at_ms": machines.at_ms, "pace": machines.pace, "miners": machines.n,
         "miners_power_w": float(machines.power().sum()), "miners_energy_wh": float(machines.energy_wh().sum()),
+        "generation_w": site.generation.power_w(machines.at_ms),
         "hashrate_hs": float(machines.hashrate().sum()), "hashes": site.hashes_done(),
         "states": dict(Counter(machines.state(index) for index in range(machines.n))),
         "writes": sum(unit.writes for unit in site.units), "answers": sum(unit.answers for unit in site.units),

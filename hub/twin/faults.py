@@ -62,4 +62,5 @@ SERVICE_FAULTS: Mapping[str, str] = {
     "rates_dead": "the rate feed answers 503",
     "venue_dead": "the venue answers 503",
     "container_silent": "containers publish nothing",
+    "generation_off": "generation on site has tripped",
 }

@@ -29,11 +29,13 @@ FRESH_MS = 200
 Image = dict[tuple[int, int], int]
 
 
-def figures(phases_w: tuple[float, float, float], energy_wh: float, serial: str) -> Mapping[str, Field]:
-    """All that a meter may tell, in canonical units, at 230/400 V and one power factor."""
+def figures(
+    phases_w: tuple[float, float, float], energy_wh: float, serial: str, export_wh: float = 0.0
+) -> Mapping[str, Field]:
+    """All that a meter may tell, in canonical units, at 230/400 V and one power factor; power that flows out is negative."""
     power_w = sum(phases_w)
-    amperes = [each / (PHASE_V * POWER_FACTOR) for each in phases_w]
-    apparent = power_w / POWER_FACTOR
+    amperes = [abs(each) / (PHASE_V * POWER_FACTOR) for each in phases_w]
+    apparent = abs(power_w) / POWER_FACTOR
     reactive = (apparent**2 - power_w**2) ** 0.5
     line_v = PHASE_V * 3**0.5
     values: dict[str, Field] = {
@@ -43,8 +45,8 @@ def figures(phases_w: tuple[float, float, float], energy_wh: float, serial: str)
         "voltage_l3_v": PHASE_V, "voltage_l12_v": line_v, "voltage_l23_v": line_v, "voltage_l31_v": line_v,
         "current_l1_a": amperes[0], "current_l2_a": amperes[1], "current_l3_a": amperes[2],
         "current_n_a": max(amperes) - min(amperes),
-        "frequency_hz": 50.0, "energy_import_wh": energy_wh, "energy_export_wh": 0.0,
-        "energy_reactive_import_varh": energy_wh * reactive / power_w if power_w else 0.0,
+        "frequency_hz": 50.0, "energy_import_wh": energy_wh, "energy_export_wh": export_wh,
+        "energy_reactive_import_varh": energy_wh * reactive / abs(power_w) if power_w else 0.0,
         "energy_reactive_export_varh": 0.0, "thd_voltage_pct": 2.0, "thd_current_pct": 9.0, "serial": serial,
     }  # fmt: skip
     assert set(values) <= set(SCHEMAS["meter"])
@@ -73,7 +75,8 @@ class Meters:
             return held
         self.site.machines.advance(now_ms)
         energy = float(self.site.meter_energy_wh()[at])
-        words = encode(self.profiles[meter.name], figures(self.site.meter_phases_w(at), energy, meter.serial))
+        told = figures(self.site.meter_phases_w(at), energy, meter.serial, self.site.exported_wh(at))
+        words = encode(self.profiles[meter.name], told)
         made = dict(self._blank[meter.name])
         made.update({(function, address): word for (_, function, address), word in words.items()})
         self._images[meter.name], self._made_ms[meter.name] = made, now_ms

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.twin.faults import CURED_BY_POWER, METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
+from hub.twin.generation import Generation
 from hub.twin.look import Look
 from hub.twin.models import Model
 from hub.twin.physics import WS_PER_WH, Machines
@@ -123,6 +124,7 @@ class Site:
         ]
         self.meter_faults: dict[str, set[str]] = {meter.name: set() for meter in self.meters}
         self.service_faults: set[str] = set()
+        self.generation = Generation(spec.generation, now_ms)
         self.plugs = 0
         self._foreign: list[Unit] = []
         for unit in self.units:
@@ -186,7 +188,9 @@ class Site:
         unknown = faults - set(SERVICE_FAULTS)
         if unknown:
             raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(SERVICE_FAULTS))}")
+        self._count()
         self.service_faults = set(faults)
+        self.generation.tripped = "generation_off" in faults
 
     def tick(self, now_ms: int) -> None:
         """What happens without anybody asking: other managers that do as they like."""
@@ -225,8 +229,10 @@ class Site:
         return np.concatenate([[main], feeders])
 
     def meter_power_w(self) -> Floats:
-        """True power at each meter, in the order of `meters`."""
-        return self._metered(self.machines.power(), self.spec.losses.transformer_fixed_w)
+        """True power at each meter, in the order of `meters`; below zero at the main one where generation flows out."""
+        power = self._metered(self.machines.power(), self.spec.losses.transformer_fixed_w)
+        power[0] -= self.generation.power_w(self.machines.at_ms)
+        return power
 
     def meter_phases_w(self, at: int) -> tuple[float, float, float]:
         """True power of each phase at one meter: single-phase units stand on one, three-phase units on all."""
@@ -237,15 +243,28 @@ class Site:
         factor, fixed_w = losses.feeder_factor, 0.0
         if self.meters[at].feeder is None:
             factor, fixed_w = factor * (1 + losses.transformer_share), losses.transformer_fixed_w
+            fixed_w -= self.generation.power_w(self.machines.at_ms)
         even = float(mine[3]) / 3
         first, second, third = (factor * (float(mine[phase]) + even) + fixed_w / 3 for phase in range(3))
         return first, second, third
 
     def meter_energy_wh(self) -> Floats:
-        """Each meter's counter, in the order of `meters`."""
+        """Each meter's counter of what flowed in, in the order of `meters`."""
+        counted = self._count()
+        if self.spec.generation:
+            counted[0] = self.generation.import_wh
+        return np.array([meter.start_wh for meter in self.meters]) + counted
+
+    def exported_wh(self, at: int) -> float:
+        """A meter's counter of what flowed out, as of the last reading of `meter_energy_wh`."""
+        return self.generation.export_wh if self.meters[at].feeder is None else 0.0
+
+    def _count(self) -> Floats:
+        """What was consumed behind each meter since the site began, told to the main meter's counters."""
         fixed = self.spec.losses.transformer_fixed_w * (self.machines.at_ms - self.began_ms) / 1000.0 / WS_PER_WH
-        start = np.array([meter.start_wh for meter in self.meters])
-        return start + self._metered(self.machines.energy_wh(), fixed)
+        consumed = self._metered(self.machines.energy_wh(), fixed)
+        self.generation.count(self.machines.at_ms, float(consumed[0]))
+        return consumed
 
     def hashes_done(self) -> float:
         """Hashes of the whole site since the twin began."""

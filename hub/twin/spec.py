@@ -40,7 +40,8 @@ class TwinSpec(BaseModel):
     """A make-believe site. `models` and `faults` map a name to a share (models: weights; faults: part of all miners).
 
     For a scan, `strewn_over` strews the miners over so many addresses from `miner_host` on, `silent_hosts` accept and
-    never say a word, and `half_open_hosts` have a port whose queue is full.
+    never say a word, and `half_open_hosts` have a port whose queue is full. `generation` is power in W behind the main meter,
+    each from so many seconds after the start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class TwinSpec(BaseModel):
     containers: int = Field(default=1, ge=0, le=200)
     rack_size: int = Field(default=40, ge=1)
     losses: Losses = Losses()
+    generation: tuple[tuple[float, float], ...] = ()
     weather: Weather = Weather()
     spread: float = Field(default=0.02, ge=0, le=0.2)
 
@@ -111,6 +113,14 @@ class TwinSpec(BaseModel):
                 f"faults {unknown or dict(faults)}: give shares that sum to at most 1 for {sorted(MINER_FAULTS)}"
             )
         return faults
+
+    @field_validator("generation")
+    @classmethod
+    def _in_order(cls, profile: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        seconds = [at_s for at_s, _ in profile]
+        if sorted(set(seconds)) != seconds or min((watts for _, watts in profile), default=0.0) < 0:
+            raise ValueError("generation: give [seconds, W] by rising seconds, W at least 0")
+        return profile
 
     @model_validator(mode="after")
     def _loopback(self) -> "TwinSpec":

@@ -151,8 +151,8 @@ def put_together(
         for site in state.sites.values()
         if tariff is not None
     }
-    office = Office(base.ledger, base.data, clock)
     settling = settle_duty(base, recorder)
+    office = Office(base.ledger, base.data, clock, None if settling is None else settling.open_items)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
@@ -199,7 +199,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, FeedHealth] = {}
-    feeds = feeds_of(config, clock, folder, lambda text: told_by_broker(board, text, clock.now_ms()))
+    feeds = feeds_of(config, clock, folder, lambda up, text: told_by_broker(board, up, text, clock.now_ms()))
 
     link = next((feed.link for feed in feeds if isinstance(feed, MqttFeed)), None)
 

@@ -130,7 +130,7 @@ def _look(state: HubState, load: Load) -> Callable[[], Reading | None]:
 
 
 def feeds_of(
-    config: Config, clock: Clock, folder: Path, on_state: Callable[[str], None]
+    config: Config, clock: Clock, folder: Path, on_state: Callable[[bool, str], None]
 ) -> list[MqttFeed | SparkplugFeed]:
     """What speaks unasked: JSON over MQTT by topic, and Sparkplug B, each on a connection of its own."""
     topics: list[Channel] = []

@@ -105,11 +105,9 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
     mains = [site.main for site in base.state.sites.values() if site.main]
 
     def begin() -> int | None:
-        for batch in base.journal.batches("meter", 0, clock.now_ms() + 1):
-            heard = [int(batch.at_ms[row]) for row, device in enumerate(batch.devices) if device in mains]
-            if heard:
-                return min(heard)
-        return None
+        # Of archive and journal: the journal alone begins where it was trimmed, and a payout before that would be passed over.
+        found = [first_ms for device in mains if (first_ms := base.book.archive.first_ms(device)) is not None]
+        return min(found, default=None)
 
     async def commit(kind: str, body: Mapping[str, Any]) -> object:
         return await recorder.commit(hub, kind, body)

@@ -68,7 +68,7 @@ class MqttLink:
     """One connection to a broker: subscribes, hears, publishes, and comes back by itself.
 
     After a loss it waits `retry_s`, then twice as long each time up to `longest_retry_s`; a connection has to stand (subscribed)
-    within `stand_s`. `connected` and `state` tell how it stands; `on_state(text)` is called once for each change.
+    within `stand_s`. `connected` and `state` tell how it stands; `on_state(up, text)` is called once for each change.
     `greeting` gives for each connection a topic and what is published there, retained, when it stands and (as the will)
     when it is lost.
     """
@@ -79,7 +79,7 @@ class MqttLink:
         topics: Sequence[str],
         *,
         limit: int = 1000,
-        on_state: Callable[[str], None] | None = None,
+        on_state: Callable[[bool, str], None] | None = None,
         greeting: Callable[[], tuple[str, bytes, bytes]] | None = None,
     ) -> None:
         self.broker = broker
@@ -245,11 +245,11 @@ class MqttLink:
         for waiting in self._published.values():
             waiting.cancel()
 
-    def _say(self, state: str) -> None:
+    def _say(self, state: str, *, up: bool = False) -> None:
         if state != self.state:
             self.state = state
             if self._on_state is not None:
-                self._on_state(state)
+                self._on_state(up, state)
 
     # The socket on the event loop
 
@@ -314,7 +314,7 @@ class MqttLink:
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         refused = [topic for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure]
         if refused:
-            self._say(f"connected; the broker refuses {', '.join(refused[:5])}")
+            self._say(f"connected; the broker refuses {', '.join(refused[:5])}", up=True)
         self._stand(say=not refused)
 
     def _stand(self, *, say: bool = True) -> None:
@@ -323,7 +323,7 @@ class MqttLink:
         self.connected = True
         self._up.set()
         if say:
-            self._say("connected")
+            self._say("connected", up=True)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         token = -1
@@ -362,7 +362,7 @@ class MqttFeed:
         clock: Clock,
         *,
         limit: int = 1000,
-        on_state: Callable[[str], None] | None = None,
+        on_state: Callable[[bool, str], None] | None = None,
     ) -> None:
         self.topics = Topics(channels)
         self.link = MqttLink(broker, self.topics.names(), limit=limit, on_state=on_state)

@@ -26,7 +26,7 @@ class SparkplugFeed:
         clock: Clock,
         *,
         limit: int = 1000,
-        on_state: Callable[[str], None] | None = None,
+        on_state: Callable[[bool, str], None] | None = None,
     ) -> None:
         self.host = SparkplugHost(channels)
         self._clock, self._host_id = clock, host_id

@@ -375,6 +375,14 @@ class FakeView:
         return {
             "as_of_ms": self.clock.now_ms(), "transfers": 48, "balanced": True, "head": "9f" * 32,
             "findings": ["1 payout is 3 days late: expected 120 000 sat"] if "ledger" in self.faults else [],
+            "waiting": [
+                {
+                    "payout": "0193f0a2-0000-8000-8000-000000000001", "key": "ab" * 32, "step": "division", "amount_sat": 1_304,
+                    "since_ms": self.clock.now_ms() - 5_000,
+                    "reason": "energy_wh is unknown: a reading of billing meter alatau/north/main is awaited",
+                }
+            ] if "pool" in self.faults else [],
+            "held": ["pool: no answer within 20 s"] if "pool" in self.faults else [],
             "balances": [
                 {"account": "treasury/btc", "unit": "SAT", "net": 12_345_678},
                 {"account": "city/tenge", "unit": "TIYN", "net": 98_765_432},

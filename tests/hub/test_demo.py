@@ -21,7 +21,7 @@ KEYS = {
     "commands": {"issued", "verified", "refused", "unreachable", "unknown"},
     "order": {"limit_w", "accepted_s", "obeyed_by_meter_s", "verdict"},
     "payout": {"received_sat", "posted_sat", "residual_sat", "city_sat"},
-    "ledger": {"transfers", "balanced", "findings"},
+    "ledger": {"transfers", "balanced", "findings", "waiting", "held"},
     "report": {"path", "signature"},
     "process": {"cpu_pct", "rss_mb"},
 }
@@ -61,7 +61,8 @@ def test_the_main_job_was_done(demo: tuple[Path, dict[str, dict[str, object]]]) 
     assert miners["faulty"] > 0 and found["commands"]["issued"] > 0 and found["meters"]["energy_wh"] > 0
     assert order["verdict"] == "complied" and order["obeyed_by_meter_s"] is not None
     assert payout["received_sat"] > 0 and payout["residual_sat"] == 0
-    assert found["ledger"]["balanced"] is True and found["ledger"]["findings"] == []
+    ledger = found["ledger"]
+    assert ledger["balanced"] is True and ledger["findings"] == ledger["waiting"] == ledger["held"] == []
     assert found["report"]["signature"] == "valid"
     assert abs(found["energy_check"]["difference_pct"]) < 6.0
 

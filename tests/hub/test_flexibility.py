@@ -51,7 +51,7 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
                 assert max(free["up_w"] + free["locked_up_w"], *free["up_in_w"]) <= room_w
                 assert free["up_w"] == status["available_up_w"]["value"]
                 fleet = fleet_at(rooms.state, here, rooms.clock.now_ms(), 60.0)
-                looks += LIMIT_W - drawn_w(rooms.state, here, fleet) > room_w + 3_000.0
+                looks += LIMIT_W - drawn_w(rooms.state, here, fleet, 15.0) > room_w + 3_000.0
                 assert free["up_limited_by"] == ["order D-9: line out"]
                 assert status["available_up_w"]["why"] == "order D-9: line out"
                 await asyncio.sleep(0.2)

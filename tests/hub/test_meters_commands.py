@@ -126,6 +126,17 @@ def test_the_main_meter_is_held_against_its_feeders(folder: Path) -> None:
     assert all(slot["loss_share"] == pytest.approx(0.025) for slot in feeders["slots"])
 
 
+def test_what_is_generated_behind_the_main_meter_is_part_of_the_whole(folder: Path) -> None:
+    meter_3 = '[[sites.meters]]\nname = "meter-3"\nrole = "generation"\nprofile = "abb_b23"\nhost = "192.0.2.12"\n'
+    (folder / "hub.toml").write_text(SITE + meter_3)
+    with open_journal(folder / "data") as journal:
+        for minute in range(4 * 60, 5 * 60 + 1):
+            at_ms = T0_MS + 60_000 * minute
+            journal.append([batch("meter", [meter(3, at_ms, 10_000.0 * minute)])], [])
+    (feeders,) = ask("losses", folder, "site", *ends(4, 5))["losses"]
+    assert feeders["total_share"] == pytest.approx(1 - 39 / 50)
+
+
 def utility(folder: Path, factor: float = 1.0, odd: dict[int, float] | None = None) -> Path:
     path = folder / "utility.csv"
     with path.open("w", newline="") as file:

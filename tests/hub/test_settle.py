@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from hub.energy import Billed
+from hub.energy import Billed, Unbilled
 from hub.settle import Desk, Settled, settle_once
 from hub.settling import SettleDuty
 from hub.twin.finance import FinanceSpec, serve_finance
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
+from kernel.span import Span
 from tests.servers import count
 from treasury.account import Balance
 from treasury.checks import check
@@ -23,6 +24,7 @@ from treasury.io.ledger_sqlite import SqliteLedger, open_ledger
 from treasury.io.pool_braiins import BraiinsPool
 from treasury.io.rates_nbk import NationalBank
 from treasury.io.venue_http import VenueHttp
+from treasury.open_items import Step
 
 ROOT = Path(__file__).resolve().parents[2]
 MONDAY_MS = from_iso("2026-11-23T08:00:00Z")
@@ -71,6 +73,11 @@ def desk(world: World, ledger: SqliteLedger, servers: Any, contract: Contract = 
         "said": {body["id"] for kind, body in world.events if kind in ("payout.posted", "sale.posted")},
     }
     return Desk(**{**parts, **more})
+
+
+def silent(span: Span) -> Unbilled:
+    """Energy of a span while the billing meter has told nothing since its twelfth second."""
+    return Unbilled(span, "hub-1/north/main", 0.4, MONDAY_MS + 12_000)
 
 
 def serve(world: World) -> Any:
@@ -143,7 +150,7 @@ def test_rounds_that_are_asked_for_at_once_divide_no_payout_twice(tmp_path: Path
         assert duty.last is not None and duty.last.held == () and duty.last.payouts >= 1
         posted = [body["id"] for kind, body in world.events if kind == "payout.posted"]
         assert len(posted) == len(set(posted)) >= 1
-        assert await duty.close_books()
+        assert await duty.close_books() == world.now_ms and duty.closed
         world.now_ms += 31_000
         await duty.do()
         assert duty.last.received_sat == duty.last.posted_sat
@@ -168,17 +175,21 @@ def test_dead_feeds_hold_what_rests_on_them_and_nothing_else(tmp_path: Path):
         waiting = await settle_once(desk(world, ledger, servers))
         assert waiting.received_sat > 0
         assert waiting.posted_sat == 0, "divided only when the power's price is known; never at a guess"
-        assert any("sat_per_tiyn" in fault.problem for fault in waiting.held)
+        assert [fault.place for fault in waiting.held] == ["rates"]
+        assert [(item.step, item.amount_sat) for item in waiting.waiting] == [(Step.DIVISION, waiting.residual_sat)]
+        assert "sat_per_tiyn is unknown: rates:" in waiting.waiting[0].reason
         world.down = {"venue_dead"}
         assert (await settle_once(desk(world, ledger, servers))).posted_sat == 0
         world.down = set()
-        unknown = await settle_once(desk(world, ledger, servers, energy=lambda span: None))
-        assert any("energy_wh" in fault.problem for fault in unknown.held)
-        assert unknown.waiting == unknown.held, "a fresh payout waits for its meter"
+        unknown = await settle_once(desk(world, ledger, servers, energy=silent))
+        assert unknown.held == (), "a fresh payout waits for its meter: that is no fault"
+        item = unknown.waiting[0]
+        assert (item.amount_sat, item.since_ms) == (unknown.residual_sat, MONDAY_MS + 31_000)
+        assert "billing meter hub-1/north/main" in item.reason and "08:00:12" in item.reason
         world.now_ms += 61_000
-        late = await settle_once(desk(world, ledger, servers, energy=lambda span: None))
-        assert late.held
-        assert late.waiting != late.held, "an old one does not: the meter is silent"
+        late = await settle_once(desk(world, ledger, servers, energy=silent))
+        assert [fault.problem for fault in late.held][:1] == [item.reason], "an old one is a fault: the meter is silent"
+        assert len(late.waiting) == 2
         done = await settle_once(desk(world, ledger, servers))
         assert done.held == ()
         assert done.residual_sat == 0

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from grid.availability import Availability, Headroom, Units, available
 from grid.limit import PHASES, Limit, Priority
 from hub.config import load
+from hub.decide import drawn_w
 from hub.demo_site import write_simulated_site
 from hub.flexibility import STALE, headroom_at
 from hub.sight import units_of
@@ -45,7 +46,8 @@ class Case:
 
     def offered(self, free: np.ndarray | None = None) -> tuple[Availability, Headroom]:
         units = units_of(self.fleet, self.fleet.since_ms, self.site)
-        room = headroom_at(self.state, self.site, self.fleet, self.limits, self.meters, NOW_MS)
+        believed_w = drawn_w(self.state, self.site, self.fleet, 15.0)
+        room = headroom_at(self.site, self.fleet, self.limits, self.meters, believed_w)
         if free is not None:
             units = replace(units, commandable=units.commandable & free)
         return available(units, NOW_MS, notice_s=3.0, headroom=room, rate=20_000.0), room

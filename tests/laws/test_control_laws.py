@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from grid.limit import Limit, Priority
 from kernel.span import Span
-from scheduling.control import Overhead, Terms, step
+from miner_control.fleet import Fleet
+from scheduling.control import Decision, Overhead, Terms, step
+from scheduling.generation import delivered_w
 from scheduling.narrow import Proposal, narrow
 from tests.scheduling.test_control import HOUR, NOW, SITE, fleet, schedule
 from tests.servers import count
@@ -63,14 +65,68 @@ def test_the_step_keeps_every_limit_or_says_by_how_much_not(
 @given(wish=WATTS, asked=limits())
 def test_once_obeyed_an_order_asks_for_nothing_more_to_be_lowered(wish: float, asked: list[Limit]) -> None:
     seen, _ = fleet(20)
-    first = step(NOW, seen, schedule(wish), asked, Terms(SITE))
-    wanted, settled = seen.wanted.copy(), seen.settled_w.copy()
-    option = seen.option_w()
-    for point in first.set_points:
+    after = obeyed(seen, step(NOW, seen, schedule(wish), asked, Terms(SITE)))
+    again = step(NOW, after, schedule(wish), asked, Terms(SITE))
+    assert not any(point.mode < int(after.wanted[point.unit]) for point in again.set_points)
+
+
+def obeyed(seen: Fleet, decision: Decision) -> Fleet:
+    """The fleet once every set-point took effect."""
+    wanted, settled, option = seen.wanted.copy(), seen.settled_w.copy(), seen.option_w()
+    for point in decision.set_points:
         wanted[point.unit], settled[point.unit] = point.mode, option[point.unit, point.mode + 1]
-    obeyed = replace(seen, wanted=wanted, mode=wanted, settled_w=settled, power_w=settled)
-    again = step(NOW, obeyed, schedule(wish), asked, Terms(SITE))
-    assert not any(point.mode < int(wanted[point.unit]) for point in again.set_points)
+    return replace(seen, wanted=wanted, mode=wanted, settled_w=settled, power_w=settled)
+
+
+@settings(max_examples=count(60, 1500), deadline=None)
+@given(
+    wish=WATTS,
+    cap_w=st.floats(0.0, 100_000.0),
+    own_w=st.floats(0.0, 60_000.0),
+    left=st.floats(0.0, 1.0),
+    forecast=st.floats(0.0, 2.0),
+    claimed=st.floats(1.0, 1.15),
+    factor=st.floats(1.0, 1.2),
+    asleep=st.integers(0, 10),
+    silent=st.integers(0, 5),
+)
+def test_what_the_meter_shows_stays_below_the_cap_whatever_is_generated(
+    wish: float,
+    cap_w: float,
+    own_w: float,
+    left: float,
+    forecast: float,
+    claimed: float,
+    factor: float,
+    asleep: int,
+    silent: int,
+) -> None:
+    """The meter judges: with generation that a forecast knows well or badly, that falls to a share of itself, and miners who
+    claim more than they draw."""
+    seen, _ = fleet(20, asleep=asleep, silent=silent)
+    overhead, cap = (
+        Overhead(factor, 500.0),
+        Limit(SITE, cap_w, Span(NOW, NOW + HOUR), Priority.DISPATCHER, "rule", "law"),
+    )
+    before_w: float | None = None
+
+    def metered_w(units: Fleet, delivered: float) -> float:
+        return (float(units.power_w.sum()) * factor + 500.0) / claimed - delivered
+
+    def tick(units: Fleet, delivered: float) -> Decision:
+        import_w = metered_w(units, delivered)
+        found = delivered_w(units, overhead, import_w, own_w * forecast, before_w=before_w)
+        return step(NOW, units, schedule(wish), [cap], Terms(SITE, overhead, generation_w=found), {SITE: import_w})
+
+    for delivered in (own_w, own_w * left):
+        before = metered_w(seen, delivered)
+        decision = tick(seen, delivered)
+        if before > cap_w and decision.over_w == 0.0:
+            assert metered_w(obeyed(seen, decision), delivered) < before, "the next tick lowers what is too much"
+        for _ in range(8):
+            seen, before_w = obeyed(seen, decision), decision.generation_w
+            decision = tick(seen, delivered)
+        assert decision.over_w > 0.0 or metered_w(seen, delivered) <= cap_w + 1e-6
 
 
 @settings(max_examples=count(100, 2000), deadline=None)

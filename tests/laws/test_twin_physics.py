@@ -126,6 +126,30 @@ def test_the_meters_count_what_the_miners_drew_and_the_losses(steps: list[tuple[
     assert np.all(site.meter_power_w() > 0)
 
 
+@settings(max_examples=count(10, 100), deadline=None)
+@given(steps=steps, own_w=st.floats(0.0, 200_000.0), until_s=st.floats(1.0, 300.0))
+def test_the_main_meter_counts_both_ways_what_generation_leaves(
+    steps: list[tuple[int, str, int]], own_w: float, until_s: float
+) -> None:
+    bare, site = (
+        Site(TwinSpec(miners=23, generation=profile), BEGAN_MS) for profile in ((), ((0.0, own_w), (until_s, 0.0)))
+    )
+    now_ms = BEGAN_MS
+    for wait_ms, name, index in steps:
+        now_ms += wait_ms
+        for one in (bare, site):
+            command(one.machines, name, index * 4, now_ms)
+        assert site.meter_power_w()[0] + site.generation.power_w(now_ms) == pytest.approx(bare.meter_power_w()[0])
+        assert sum(site.meter_phases_w(0)) == pytest.approx(site.meter_power_w()[0], abs=1e-6)
+        site.meter_energy_wh()
+    generated_wh = own_w * min(until_s, (now_ms - BEGAN_MS) / 1000.0) / 3600.0
+    net_wh = site.meter_energy_wh()[0] - site.exported_wh(0)
+    assert net_wh == pytest.approx(bare.meter_energy_wh()[0] - generated_wh, rel=1e-9)
+    assert site.exported_wh(1) == 0.0 <= site.exported_wh(0) <= generated_wh + 1e-6
+    site.set_service_faults({"generation_off"})
+    assert site.meter_power_w()[0] == pytest.approx(bare.meter_power_w()[0]) and site.generation.power_w(now_ms) == 0.0
+
+
 def test_the_same_spec_gives_the_same_site_and_another_seed_another() -> None:
     spec = TwinSpec(miners=300, seed=4)
     assert layout(spec) == layout(spec)

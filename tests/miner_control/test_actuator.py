@@ -11,7 +11,7 @@ from hub.virtual_time import VirtualLoop
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Reading, Reason
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.actuator import SUPERSEDED, Actuator
 from miner_control.command import (
     CUT_SHORT,
@@ -243,7 +243,7 @@ def test_a_newer_command_replaces_the_older_one():
 
     site = play(["obeys"], story)
     assert [type(receipt) for _, receipt in site.receipts] == [Unknown, Verified]
-    assert site.receipts[0][1] == Unknown(SUPERSEDED)
+    assert site.receipts[0][1] == Unknown(SUPERSEDED, HubCause.SUPERSEDED)
 
 
 def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
@@ -257,7 +257,8 @@ def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
 
     site = play(["obeys"] * 3, story, in_flight=2)
     assert {asked.device[-2:]: receipt for asked, receipt in site.receipts} == {
-        "m0": Unknown(CUT_SHORT), "m1": Unknown(CUT_SHORT), "m2": Unreachable(WITHDRAWN),
+        "m0": Unknown(CUT_SHORT, HubCause.CUT_SHORT), "m1": Unknown(CUT_SHORT, HubCause.CUT_SHORT),
+        "m2": Unreachable(WITHDRAWN, HubCause.WITHDRAWN),
     }  # fmt: skip
     assert [len(site.miners[f"h/s/m{at}"].writes) for at in range(3)] == [1, 0, 0], "the first exchange came to its end"
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from kernel.errors import ConfigError
+from kernel.receipt import HubCause
 from miner_control.campaign import Campaign, CampaignBook, Wave
 from miner_control.campaign_plan import CampaignPlan, Fits, Rollout, plan_campaign
 from miner_control.command import (
-    CUT_SHORT,
-    WITHDRAWN,
     Command,
     InstallFirmware,
     Locate,
@@ -86,18 +85,18 @@ def test_whom_the_hub_itself_cut_short_is_asked_again_before_anybody_else():
     plan = plan_campaign("x", found, found.devices, SetMode("low"), rollout=replace(ROLLOUT, failure_share=0.0))
     campaign = Campaign(plan, NOW_MS)
     first, second = send(campaign, found, NOW_MS)
-    campaign.heard(str(first.id), "unknown", NOW_MS, CUT_SHORT)
+    campaign.heard(str(first.id), "unknown", NOW_MS, HubCause.CUT_SHORT)
     assert campaign.due(found, NOW_MS) is None, "the other one is under way"
-    campaign.heard(str(second.id), "unreachable", NOW_MS, WITHDRAWN)
+    campaign.heard(str(second.id), "unreachable", NOW_MS, HubCause.WITHDRAWN)
     assert campaign.status()["waiting"] == 2 and campaign.failed() == []
     again = send(campaign, found, NOW_MS + 1)
     assert {one.device for one in again} == set(plan.waves[0]) and {one.intent for one in again} == {SetMode("low")}
     assert again[0].reason.endswith("wave 0 again") and again[0].id not in (first.id, second.id)
-    campaign.heard(str(again[0].id), "unknown", NOW_MS + 2, CUT_SHORT)
+    campaign.heard(str(again[0].id), "unknown", NOW_MS + 2, HubCause.CUT_SHORT)
     campaign.heard(str(again[1].id), "verified", NOW_MS + 2)
     (last,) = send(campaign, found, NOW_MS + 3)
     assert last.device == again[0].device and last.reason.endswith("wave 0 again")
-    campaign.heard(str(last.id), "unknown", NOW_MS + 4, f"{WITHDRAWN}: superseded by a newer command")
+    campaign.heard(str(last.id), "unknown", NOW_MS + 4, HubCause.SUPERSEDED)
     assert campaign.due(found, NOW_MS + 10**6) == "1 of 2 failed in wave 0", "whom a newer command replaced is not"
 
 
@@ -109,7 +108,8 @@ def test_a_restore_that_was_cut_short_goes_on_as_a_restore():
     campaign.changed("restore", "anna", "")
     wakes = send(campaign, asleep, NOW_MS)
     for one in wakes:
-        campaign.heard(str(one.id), "unknown" if one is wakes[0] else "verified", NOW_MS, CUT_SHORT * (one is wakes[0]))
+        first = one is wakes[0]
+        campaign.heard(str(one.id), "unknown" if first else "verified", NOW_MS, HubCause.CUT_SHORT if first else None)
     (again,) = send(campaign, asleep, NOW_MS + 1)
     assert (again.device, again.intent) == (wakes[0].device, Wake()) and again.reason.endswith("restore again")
     campaign.heard(str(again.id), "verified", NOW_MS + 1)

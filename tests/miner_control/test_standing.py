@@ -6,9 +6,10 @@ import pytest
 
 from kernel.event import Event
 from kernel.reading import Reading
-from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.allocate import allocate
 from miner_control.command import (
+    CUT_SHORT,
     WITHDRAWN,
     Intent,
     Locate,
@@ -25,6 +26,7 @@ from miner_control.command import (
     command,
     command_from_json,
     command_json,
+    hub_cause,
     intent_from_json,
     intent_json,
     receipt_json,
@@ -140,7 +142,7 @@ def test_a_failed_command_leaves_the_old_mode_counting(receipt: Receipt):
 
 def test_what_the_hub_took_back_is_nobodys_fault():
     story = Story()
-    story.answer(story.ask(Wake()), Unreachable(WITHDRAWN))
+    story.answer(story.ask(Wake()), Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
     assert not story.standing.asked(NOW_MS + 10_000).hands_off[0]
 
 
@@ -215,3 +217,31 @@ def test_receipts_as_json():
         "outcome": "verified", "took_s": 9.0, "sampled_ms": NOW_MS + 9000, "proof": {"state": "asleep", "power_w": 20.0},
     }  # fmt: skip
     assert receipt_json(Accepted("ok"))["outcome"] == "accepted"
+
+
+def test_the_first_lowering_sets_the_mode_to_return_to_and_only_a_tick_clears_it():
+    story = Story()
+    for mode, before in (("low", "high"), (None, "low")):
+        intent = Sleep() if mode is None else SetMode(mode)
+        body = command_json(command(NOW_MS, "h/s/m00000", intent, "order 7", restore_mode=before))
+        assert command_from_json(body).restore_mode == before
+        story.tell("command.issued", NOW_MS, body)
+        story.answer(body, PROOF)
+    names = story.standing.roster.envelope(0).names
+    assert story.standing.asked(NOW_MS).restore.tolist() == [names.index("high"), UNSURE]
+    story.standing.restored(["h/s/m00000", "h/s/unknown"])
+    assert story.standing.asked(NOW_MS).restore.tolist() == [UNSURE, UNSURE]
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"outcome": "unknown", "text": CUT_SHORT}, HubCause.CUT_SHORT),
+        ({"outcome": "unreachable", "text": WITHDRAWN}, HubCause.WITHDRAWN),
+        ({"outcome": "unreachable", "text": f"{WITHDRAWN}: not ours"}, HubCause.BARRED),
+        ({"outcome": "unreachable", "text": "connection refused"}, None),
+        (receipt_json(Unreachable("any words", HubCause.SUPERSEDED)), HubCause.SUPERSEDED),
+    ],
+)
+def test_what_the_hub_did_itself_is_known_of_old_journals_and_new(body, cause):
+    assert hub_cause(body) is cause

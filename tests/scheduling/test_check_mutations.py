@@ -268,4 +268,4 @@ def test_the_checker_shares_no_code_with_the_planners() -> None:
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= {"scheduling.plan", "scheduling.problem"}
     names = {a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for a in node.names}
-    assert names <= {"Plan", "Violation", "Battery", "Floats", "Ints", "Reserve"}
+    assert names <= {"Plan", "Urgency", "Violation", "Battery", "Floats", "Ints", "Reserve"}

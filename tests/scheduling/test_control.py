@@ -14,6 +14,7 @@ from grid.tariff import Component, Kind, Rate, Tariff
 from kernel.curve import Curve
 from kernel.dated import Dated
 from kernel.errors import ConfigError
+from kernel.reason import Reason, Rule
 from kernel.span import Span
 from miner_control.allocate import per_phase
 from miner_control.command import Sleep
@@ -165,7 +166,7 @@ def test_an_order_is_met_in_one_tick_with_its_reason() -> None:
     decision = step(NOW, units, schedule(before), [limit(before / 2)], Terms(SITE))
     assert decision.over_w == 0.0
     assert decision.expected_w <= before / 2
-    assert decision.set_points and all(point.reason == "order 7: grid emergency" for point in decision.set_points)
+    assert decision.set_points and all(point.reason.text == "order 7: grid emergency" for point in decision.set_points)
     assert json.loads(json.dumps(decision.to_json()))["cap"]["rule"] == "order 7"
 
 
@@ -183,10 +184,10 @@ def test_only_differences_are_asked_and_the_step_is_pure() -> None:
     units, _ = fleet(20)
     now_w = float(units.settled_w.sum())
     assert not step(NOW, units, schedule(now_w * 1.004), [], Terms(SITE)).set_points
-    assert step(NOW, units, None, [], Terms(SITE)).reason == "no plan covers this instant: hold"
+    assert step(NOW, units, None, [], Terms(SITE)).reason.text == "no plan covers this instant: hold"
     first, second = (step(NOW, units, schedule(30_000.0), [limit(40_000.0)], Terms(SITE)) for _ in range(2))
     assert first.to_json() == second.to_json()
-    assert first.reason == "plan: price"
+    assert first.reason == Reason(Rule.PLAN, "plan: price")
 
 
 def test_staying_as_it_is_asks_nobody_whatever_the_losses() -> None:
@@ -217,7 +218,7 @@ def test_a_feeder_limit_moves_only_its_feeder() -> None:
     decision = step(
         NOW, units, schedule(200_000.0), [limit(10_000.0, scope=f"{SITE}/f0", priority=Priority.FEEDER)], Terms(SITE)
     )
-    lowered = {point.device for point in decision.set_points if point.reason.startswith("order 7")}
+    lowered = {point.device for point in decision.set_points if point.reason.text.startswith("order 7")}
     feeders = {units.roster.feeder_names[int(units.roster.feeder[units.roster.index[device]])] for device in lowered}
     assert feeders == {"f0"}
     assert decision.feeders_over == ()
@@ -258,7 +259,7 @@ def test_an_overloaded_phase_is_relieved_by_its_own_units_and_the_reason_names_i
     settled = found.option_w()[np.arange(24), level + 1]
     lowered = np.flatnonzero(level < found.wanted)
     assert len(lowered) and np.all(found.roster.feeder[lowered] == 0) and np.all(phases[lowered] == 1)
-    told = {point.unit: point.reason for point in decision.set_points}
+    told = {point.unit: point.reason.text for point in decision.set_points}
     assert all(told[int(unit)].startswith("feeder f0 l2: phase") for unit in lowered)
     assert np.all(per_phase(found.roster, settled)[0] <= [limit.power_w for limit in limits])
 

@@ -2,6 +2,7 @@
 import json
 import time
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,19 @@ def test_main_meter_against_the_feeders(shipped: dict[str, AlarmRule]) -> None:
         plant.now_ms += 10_000
     assert told == [(60, "raised", "site")]
     assert plant.one().value == pytest.approx(0.05)
+
+
+def test_metered_generation_belongs_to_the_main_meter(shipped: dict[str, AlarmRule]) -> None:
+    places = replace(PLACES, role={**PLACES.role, "hub/site/solar": "generation"})
+    plant = Plant([shipped["meters-disagree"]], places)
+    half_w = 1e6 * (1 - 0.02) / 2
+    for step in range(80):
+        solar = {} if step == 40 else {"power_w": 4e5}
+        plant.hear(
+            "meter", {"main": {"power_w": 6e5}, "f1": {"power_w": half_w}, "f2": {"power_w": half_w}, "solar": solar}
+        )
+        assert plant.judge() == []
+        plant.now_ms += 10_000
 
 
 def test_a_sum_with_a_hole_in_it_is_not_judged(shipped: dict[str, AlarmRule]) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,11 @@ from tests.servers import free_port, mosquitto, need
 # Mosquitto started as root steps down to its own user, which cannot read a test's folder.
 AS_ROOT = "user root\n" if os.geteuid() == 0 else ""
 CONTAINERS = Path(__file__).parents[2] / "configs" / "profiles" / "containers"
+
+
+def keep(states: list[str]) -> Callable[[bool, str], None]:
+    """Every state's text that the link reports."""
+    return lambda _up, text: states.append(text)
 
 
 @pytest.fixture
@@ -134,7 +140,7 @@ def test_a_broker_restarted_in_the_middle_loses_nothing_that_was_published(tmp_p
             Broker("127.0.0.1", port, client_id="hub"),
             [Channel("h/s/c1", bitdeer, "c1")],
             system_clock(),
-            on_state=states.append,
+            on_state=keep(states),
         )
         feed.start()
         try:
@@ -247,7 +253,11 @@ def test_a_wrong_password_is_told_and_tried_again(tmp_path: Path, bitdeer: Profi
     passwords.chmod(0o644)
 
     async def scenario(port: int) -> None:
-        bad = MqttLink(Broker("127.0.0.1", port, username="hub", password="wrong"), [], on_state=states.append)
+        bad = MqttLink(
+            Broker("127.0.0.1", port, username="hub", password="wrong"),
+            [],
+            on_state=keep(states),
+        )
         good = MqttLink(Broker("127.0.0.1", port, client_id="two", username="hub", password="right"), [])
         bad.start()
         good.start()
@@ -301,7 +311,7 @@ def test_tls_is_verified(tmp_path: Path, bitdeer: Profile) -> None:
         stranger = MqttLink(
             Broker("localhost", port, client_id="x", ca_file="/etc/ssl/certs/ca-certificates.crt"),
             [],
-            on_state=states.append,
+            on_state=keep(states),
         )
         for link in (feed, sender, stranger):
             link.start()

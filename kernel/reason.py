@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reason of a decision: the rule that decided, as a value, and its text for people."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """What decided a target or a set-point. Decisions compare these, never the text."""
+
+    PLAN = "plan"
+    HOLD = "hold"
+    """No plan covers the instant and nothing is to be restored."""
+    RESTORE = "restore"
+    """Return to the operating point before a limit."""
+    LIMIT = "limit"
+    HEAT_DUTY = "heat duty"
+    GUARD = "guard"
+    """Protection of a unit or of the site: temperature, stale meter, cooling."""
+
+
+OWN_CHOICE = frozenset({Rule.PLAN, Rule.HOLD, Rule.RESTORE})
+"""What is lowered by one of these stays lowered: nothing outside asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`text` names the order, limit or price and is journalled as it stands."""
+
+    rule: Rule
+    text: str

@@ -105,6 +105,7 @@ def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff,
         peak_so_far_w=site.peak.highest_w(now_ms),
         meter_w=meters.get(site.key),
         feeder_meter_w={scope.rpartition("/")[2]: watts for scope, watts in meters.items() if scope != site.key},
+        generated_w=now.generation_w,
     )
 
 

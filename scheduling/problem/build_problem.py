@@ -76,10 +76,11 @@ def problem_of(
     peak_so_far_w: float = 0.0,
     meter_w: float | None = None,
     feeder_meter_w: Mapping[str, float] | None = None,
+    generated_w: float = 0.0,
 ) -> Problem:
     """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power
     at the meter now (None: the miners' settled power less the generation forecast), `feeder_meter_w` a feeder's by its name,
-    as far as fresh meters show them.
+    as far as fresh meters show them; `generated_w` what generation on site delivers now, as meters prove it.
 
     Raises ConfigError naming the curve that is missing or in another unit.
     """
@@ -137,7 +138,7 @@ def problem_of(
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
     settled_w = float(fleet.settled_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
     stuck_beside_w = float(beside_w[on & ~ours].sum())
-    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
+    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w - generated_w
     unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
     feeder_unseen_w = _unseen_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
     if bool(beside_w.any()):

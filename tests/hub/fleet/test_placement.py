@@ -161,7 +161,7 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
             assert (shown["rack"], shown["position"], shown["feeder"]) == ("f2-r09", "7", "f2")
             assert hub.view.fleet("north")["layout"] != layout, "the page asks for racks again"
             again = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
-            assert json.loads(again) == {"dry_run": False, "known": 4, "learnt": []}
+            assert json.loads(again) == {"dry_run": False, "known": 4, "learnt": [], "observe_only": False}
             (tmp_path / "plan.csv").write_text("first,slots,rack,feeder\n127.78.31.1,4,p1,f1\n127.78.31.5,3,p2,f2\n")
             plan = ["miners", "plan-addresses", str(tmp_path), str(tmp_path / "plan.csv"), *words]
             dry = json.loads(await asyncio.to_thread(run, plan))

@@ -75,6 +75,8 @@ def test_what_meters_show_above_the_miners_is_known_to_the_offer() -> None:
     own_w = float(units.feeder_power_w()[0])
     seen = problem_of(*of, meter_w=1.1 * known_w + 500.0 + 7_000.0, feeder_meter_w={feeder: own_w + 1_000.0}).site
     assert seen.unseen_w == pytest.approx(7_000.0)
+    net = problem_of(*of, meter_w=1.1 * known_w + 500.0, generated_w=4_000.0).site
+    assert net.unseen_w == pytest.approx(4_000.0), "what generation covers at the meter is drawn all the same"
     assert seen.feeder_unseen_w is not None and seen.feeder_unseen_w.sum() == pytest.approx(1_100.0)
     none = problem_of(*of).site
     assert none.unseen_w == 0.0 and none.feeder_unseen_w is not None and not none.feeder_unseen_w.any()

@@ -128,3 +128,23 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
 
     with three(tmp_path, "127.78.33.1") as site:
         asyncio.run(main(site))
+
+
+@pytest.mark.timeout(240)
+def test_a_site_that_only_observes_has_nothing_to_come_back_from(tmp_path: Path) -> None:
+    async def main(site: World) -> None:
+        text = site.config.read_text()
+        site.config.write_text(
+            text.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nobserve_only = true', 1)
+        )
+        async with start(load(site.config, environment={}), tmp_path) as hub:
+            await all_hash(hub)
+            answer = await hub.view.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            assert answer["phase"] == "refused" and "only observes" in answer["refused"] and answer["observe_only"]
+            free = hub.view.availability("north")
+            assert (free["down_w"], free["up_w"], free["excluded"][0]["reason"]) == (0.0, 0.0, "the site only observes")
+            await asyncio.sleep(5)
+            assert counts(hub)["hashing"] == 3 and not events(hub, "command.issued")
+
+    with three(tmp_path, "127.78.34.1") as site:
+        asyncio.run(main(site))

@@ -17,6 +17,7 @@ from hub.fleet.wake_recovery import StragglerDuty
 from hub.journal.recorder import Recorder, at_once
 from hub.query.missing_miners import missing
 from hub.state.fold import HubState
+from hub.state.situation import Freshness, SiteSituation, Situations, situation_at
 from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
@@ -64,6 +65,10 @@ class World:
         self.recorder = Recorder(self.journal, self.clock, self.state.apply, at_once())
         self.watch = WatchDuty(self.state, self.recorder, self.clock, at_once(), 60.0, 600.0)
         self.site = self.state.sites["hub/site"]
+        self.situations = Situations(self.state, Freshness(60.0))
+
+    def at(self, now_ms: int, stale_s: float) -> SiteSituation:
+        return situation_at(self.state, self.site, now_ms, Freshness(stale_s))
 
     def heard(self, device: str, **values: Any) -> None:
         told = {"state": "hashing", "mode": "normal", "power_w": 3200.0, "hashrate_hs": 126e12, **values}
@@ -200,18 +205,18 @@ def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: Worl
     world.heard("m2")
     asyncio.run(world.recorder.flush())
     late_ms = world.now_ms + 600_000
-    assert missing(world.state, world.site, late_ms, 1200.0, 3600.0) == [], "not yet late"
-    (one,) = missing(world.state, world.site, late_ms, 300.0, 3600.0)
+    assert missing(world.site, world.at(late_ms, 3600.0), 1200.0) == [], "not yet late"
+    (one,) = missing(world.site, world.at(late_ms, 3600.0), 300.0)
     assert (one["device"], one["state"], one["outcome"]) == ("hub/site/m1", "stopped", "unknown")
     assert one["lost_hs"] > 1e14
-    silent = missing(world.state, world.site, late_ms, 300.0, 60.0)
+    silent = missing(world.site, world.at(late_ms, 60.0), 300.0)
     assert [one["state"] for one in silent] == ["unreachable", "unreachable"], "whoever is silent is not back"
     world.verified("m1", Sleep())
-    assert missing(world.state, world.site, late_ms + 600_000, 300.0, 36_000.0) == [], "a later shed is no absence"
+    assert missing(world.site, world.at(late_ms + 600_000, 36_000.0), 300.0) == [], "a later shed is no absence"
 
 
 def test_a_ticket_of_who_did_not_come_back_is_closed_by_its_hashing_alone(world: World) -> None:
-    ladder = StragglerDuty(world.state, world.recorder, world.clock, {}, 5.0, 60.0)
+    ladder = StragglerDuty(world.situations, world.recorder, world.clock, {}, 5.0)
 
     def look() -> list[str]:
         asyncio.run(world.recorder.flush())
@@ -352,7 +357,7 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
         inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
     world = World(tmp_path, inventory, site)
     if hindrance == "an order":
-        monkeypatch.setattr("hub.fleet.wake_recovery.ordered", lambda *asked: True)
+        monkeypatch.setattr("hub.state.situation.ordered", lambda *asked: True)
     world.verified("m1", Wake())
     if hindrance == "another hand":
         world.recorder.tell(
@@ -366,7 +371,7 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     class Hands:
         start = sent.extend
 
-    asyncio.run(StragglerDuty(world.state, world.recorder, world.clock, {"hub/site": Hands()}, 5.0, 60.0).do())  # type: ignore[dict-item]
+    asyncio.run(StragglerDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
     asyncio.run(world.recorder.flush())
     steps = len(world.events("straggler.step"))
     assert (steps, len(sent)) == ((1, 1) if not hindrance else (0, 0))
@@ -403,6 +408,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
         config=config,
         clock=world.clock,
         state=world.state,
+        situations=world.situations,
         recorder=world.recorder,
         actuators={"hub/site": hands},
         tariff=None,
@@ -416,7 +422,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
 def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = SimpleNamespace(order=SimpleNamespace(id="o1", scope="hub/site"), ended_ms=T0_MS, accepted_ms=T0_MS - 1)
     monkeypatch.setattr(world.state, "book", SimpleNamespace(entries=lambda: [ended], limits=lambda now_ms: []))
-    ladder = StragglerDuty(world.state, world.recorder, world.clock, {}, 5.0, 60.0)
+    ladder = StragglerDuty(world.situations, world.recorder, world.clock, {}, 5.0)
     world.verified("m1", Wake())
     after_s = world.site.config.ladder.report_after_s
     for late_s, count in ((-30.0, 0), (1.0, 1), (60.0, 1)):

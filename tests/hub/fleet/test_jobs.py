@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hub.app.live import Running, start
 from hub.cli.app import app
 from hub.config import load
+from hub.state.situation import Freshness, situation_at
 from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
@@ -252,8 +253,9 @@ def test_bad_proposals_are_told_all_at_once(tmp_path: Path) -> None:
     here = state.sites["alatau/north"]
     provisions = Provisions(config, tmp_path, tmp_path / "data", {})
     body = {"name": "", "intent": 7, "devices": "all", "wave_share": 0, "deadline_s": 1, "colour": "red"}
+    now = situation_at(state, here, 1_800_000_000_000, Freshness(30.0))
     with pytest.raises(ConfigError) as caught:
-        proposed(state, here, provisions, body, "anna", 1_800_000_000_000, 30.0)
+        proposed(state, here, provisions, body, "anna", now)
     assert sorted(fault.place for fault in caught.value.faults) == [
         "colour", "deadline_s", "devices", "intent", "name", "wave_share",
     ]  # fmt: skip

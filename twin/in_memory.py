@@ -53,13 +53,14 @@ def tells_power(model: Model) -> bool:
 class _Columns:
     """What steady units answer between two grid steps: one list per figure, plain floats."""
 
-    __slots__ = ("at_ms", "chip", "fan", "hashrate", "moving", "power", "touched")
+    __slots__ = ("at_ms", "board", "chip", "fan", "hashrate", "moving", "power", "touched")
 
     def __init__(self, site: Site) -> None:
         machines = site.machines
         self.at_ms = machines.at_ms
         self.power: list[float] = (machines.power() * machines.report_bias).tolist()
         self.hashrate: list[float] = (machines.hashrate() * (1.0 + machines.noise)).tolist()
+        self.board: list[float] = machines.board_c.tolist()
         self.chip: list[float] = machines.chip_c.tolist()
         self.fan: list[float] = machines.fan_rpm().tolist()
         self.moving: list[bool] = machines.moving().tolist()
@@ -133,9 +134,8 @@ class SimulatedMiner:
         values["power_w"] = columns.power[index] if self._watts else NO_POWER
         values["state"] = "hashing" if rate > 0.0 else "asleep"
         values["mode"] = site.machines.modes[index]
-        chip = columns.chip[index]
-        values["temp_chip_max_c"] = chip
-        values["temp_board_max_c"] = chip - 15.0 if rate > 0.0 else chip
+        values["temp_chip_max_c"] = columns.chip[index]
+        values["temp_board_max_c"] = columns.board[index]
         values["fan_max_rpm"] = columns.fan[index]
         values["boards_hashing"] = values["boards_expected"] if rate > 0.0 else 0.0
         if rate <= 0.0:
@@ -265,8 +265,9 @@ class SimulatedMeter:
             raise TransportError(Reason.REFUSED, "Modbus exception 4")
         if self._last is None or "frozen" not in faults:
             energy = float(site.meter_energy_wh()[self._at])
-            out_wh = site.exported_wh(self._at)
-            self._last = figures(site.meter_phases_w(self._at), energy, self.meter.serial, out_wh)
+            out_wh, idle = site.exported_wh(self._at), site.meter_idle(self._at)
+            phases_w = site.meter_phases_w(self._at)
+            self._last = figures(phases_w, energy, self.meter.serial, out_wh, idle=idle)
         return Reading(self.device, "meter", now_ms, self._last)
 
 

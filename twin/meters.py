@@ -6,6 +6,7 @@ exception 2 (illegal data address), a wrong function with 1. The gateway answers
 """
 
 import asyncio
+import math
 import struct
 from collections.abc import Mapping
 from typing import Protocol, cast
@@ -30,23 +31,30 @@ Image = dict[tuple[int, int], int]
 
 
 def figures(
-    phases_w: tuple[float, float, float], energy_wh: float, serial: str, export_wh: float = 0.0
+    phases_w: tuple[float, float, float],
+    energy_wh: float,
+    serial: str,
+    export_wh: float = 0.0,
+    *,
+    idle: tuple[float, float],
 ) -> Mapping[str, Field]:
-    """All that a meter may tell, in canonical units, at 230/400 V and one power factor; power that flows out is negative."""
-    power_w = sum(phases_w)
-    amperes = [abs(each) / (PHASE_V * POWER_FACTOR) for each in phases_w]
-    apparent = abs(power_w) / POWER_FACTOR
-    reactive = (apparent**2 - power_w**2) ** 0.5
+    """All that a meter may tell, in canonical units, at 230/400 V: the load's own power factor, and `idle` (var, and varh so
+    far) beside it, which does not follow the load; power that flows out is negative."""
+    power_w, (idle_var, idle_varh) = sum(phases_w), idle
+    per_w = (1.0 / POWER_FACTOR**2 - 1.0) ** 0.5
+    reactive = abs(power_w) * per_w + idle_var
+    apparent = math.hypot(power_w, reactive)
+    amperes = [math.hypot(each, abs(each) * per_w + idle_var / 3) / PHASE_V for each in phases_w]
     line_v = PHASE_V * 3**0.5
     values: dict[str, Field] = {
         "power_w": power_w, "power_l1_w": phases_w[0], "power_l2_w": phases_w[1], "power_l3_w": phases_w[2],
-        "apparent_va": apparent, "reactive_var": reactive, "power_factor": POWER_FACTOR,
+        "apparent_va": apparent, "reactive_var": reactive, "power_factor": power_w / apparent if apparent else 1.0,
         "voltage_l1_v": PHASE_V, "voltage_l2_v": PHASE_V,
         "voltage_l3_v": PHASE_V, "voltage_l12_v": line_v, "voltage_l23_v": line_v, "voltage_l31_v": line_v,
         "current_l1_a": amperes[0], "current_l2_a": amperes[1], "current_l3_a": amperes[2],
         "current_n_a": max(amperes) - min(amperes),
         "frequency_hz": 50.0, "energy_import_wh": energy_wh, "energy_export_wh": export_wh,
-        "energy_reactive_import_varh": energy_wh * reactive / abs(power_w) if power_w else 0.0,
+        "energy_reactive_import_varh": energy_wh * per_w + idle_varh,
         "energy_reactive_export_varh": 0.0, "thd_voltage_pct": 2.0, "thd_current_pct": 9.0, "serial": serial,
     }  # fmt: skip
     assert set(values) <= set(SCHEMAS["meter"])
@@ -75,7 +83,8 @@ class Meters:
             return held
         self.site.machines.advance(now_ms)
         energy = float(self.site.meter_energy_wh()[at])
-        told = figures(self.site.meter_phases_w(at), energy, meter.serial, self.site.exported_wh(at))
+        out_wh, idle = self.site.exported_wh(at), self.site.meter_idle(at)
+        told = figures(self.site.meter_phases_w(at), energy, meter.serial, out_wh, idle=idle)
         words = encode(self.profiles[meter.name], told)
         made = dict(self._blank[meter.name])
         made.update({(function, address): word for (_, function, address), word in words.items()})

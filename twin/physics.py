@@ -25,6 +25,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 HEAT_MS = 10_000
+BOARD_LAG_S = 45.0
+"""Time constant of a board with its heat sinks in moving air: 1.1 kW over 1.6 kJ/K is 0.7 K/s, for some 30 K over the inlet."""
+CHIP_OVER_BOARD_C = 15.0
+"""Of a chip at full load. It follows the power at once, where the board takes its time."""
 NEVER = 1 << 60
 WS_PER_WH = 3600.0
 DIFF1_HASHES = float(1 << 32)
@@ -114,7 +118,8 @@ class Trajectories:
         self.hashes_before = self.nominal_hs * (now_ms - self.started_ms) / 1000.0
         self.refused_from = np.full(n, np.inf)
         """Hashes done when the pool began to take no shares."""
-        self.chip_c = self.weather.at(now_ms) + self.place_c + self.rise_c
+        self.board_c = self.weather.at(now_ms) + self.place_c + self.rise_c - CHIP_OVER_BOARD_C
+        self.chip_c = self.board_c + CHIP_OVER_BOARD_C
         self._heat_p = np.ones(n)
         self._heat_h = np.ones(n)
         self.noise = np.zeros(n)
@@ -178,9 +183,11 @@ class Trajectories:
         """One step of weather, temperatures, derating and report noise; protective stops and their end."""
         inlet = self.weather.at(at_ms) + self.place_c
         load = self.power() / self.nominal_w
-        target = inlet + self.rise_c * load + self.fault_heat_c * np.minimum(load, 1.0)
-        lag_s = 90.0 / self.pace
-        self.chip_c += (target - self.chip_c) * (1.0 if settle else -np.expm1(-HEAT_MS / 1000.0 / lag_s))
+        most = np.minimum(load, 1.0)
+        target = inlet + self.rise_c * load - CHIP_OVER_BOARD_C * most + self.fault_heat_c * most
+        lag_s = BOARD_LAG_S / self.pace
+        self.board_c += (target - self.board_c) * (1.0 if settle else -np.expm1(-HEAT_MS / 1000.0 / lag_s))
+        self.chip_c = self.board_c + CHIP_OVER_BOARD_C * most
         derate = np.where(inlet > 40.0, 0.9, 1.0)
         self._heat_p = np.clip(1.0 + 0.003 * (inlet - 25.0), 0.95, 1.08) * derate
         self._heat_h = derate
@@ -271,9 +278,9 @@ class Trajectories:
     def look(self, index: int) -> Look:
         """What one unit shows now."""
         power, work = self.one(index)
-        chip = float(self.chip_c[index])
         inlet = self.weather.at(self.at_ms) + float(self.place_c[index])
-        load = power / float(self.nominal_w[index])
+        load, board = power / float(self.nominal_w[index]), float(self.board_c[index])
+        chip = board + CHIP_OVER_BOARD_C * min(load, 1.0)
         fan = 0 if not self.fans[index] else int(min(6200.0, 1200.0 + max(0.0, chip - 30.0) * 95.0))
         done = min(float(self.hashes[index] + self.hashes_before[index]), float(self.refused_from[index]))
         accepted = int(done / (DIFF1_HASHES * 524288.0))
@@ -283,7 +290,7 @@ class Trajectories:
         return Look(
             index=index, at_ms=self.at_ms, state=self.state(index), power_w=power * float(self.report_bias[index]),
             hashrate_hs=work * (1.0 + float(self.noise[index])), average_hs=work, nominal_hs=nominal, inlet_c=inlet,
-            chip_c=chip, board_c=chip - 15.0 * min(load, 1.0), fan_rpm=fan, elapsed_s=elapsed_s, uptime_s=up_s,
+            chip_c=chip, board_c=board, fan_rpm=fan, elapsed_s=elapsed_s, uptime_s=up_s,
             accepted=accepted, rejected=accepted // 400, stale=accepted // 1500, hw_errors=up_s // 90,
             dead_boards=int(self.dead_boards[index]), mode=self.modes[index], limit_w=float(self.limit_w[index]),
             percent=float(self.percent[index]),

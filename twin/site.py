@@ -24,6 +24,10 @@ Floats = NDArray[np.float64]
 DAY_MS = 86_400_000
 FOREIGN_MS = 30_000
 WORN_POWER = 7.0 / 6.0
+FILTER_VAR = 40.0
+"""Of each supply's input filter, whether its miner hashes or sleeps."""
+MAGNETISING_SHARE = 0.015
+"""A transformer's magnetising power, of what the site draws at full load."""
 
 
 @dataclass(slots=True)
@@ -266,6 +270,13 @@ class Site:
         consumed = self._metered(self.machines.energy_wh(), fixed)
         self.generation.count(self.machines.at_ms, float(consumed[0]))
         return consumed
+
+    def meter_idle(self, at: int) -> tuple[float, float]:
+        """(var, varh since the twin began) at one meter that do not follow the load: why an idle site's power factor is poor."""
+        feeder, machines = self.meters[at].feeder, self.machines
+        units = machines.n if feeder is None else int((self.feeder_of == feeder).sum())
+        idle_var = FILTER_VAR * units + (MAGNETISING_SHARE * float(machines.nominal_w.sum()) if feeder is None else 0.0)
+        return idle_var, idle_var * (machines.at_ms - self.began_ms) / 1000.0 / WS_PER_WH
 
     def hashes_done(self) -> float:
         """Hashes of the whole site since the twin began."""

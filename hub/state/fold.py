@@ -28,6 +28,7 @@ from kernel.ids import device_key
 from kernel.reading import ReadingBatch
 from kernel.span import Span
 from miner_control.control.auxiliary_load import LoadBook
+from miner_control.control.changing import Changing
 from miner_control.fleet.command_state import Standing
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.fleet import Roster, roster_of, with_envelopes
@@ -88,6 +89,7 @@ class SiteState:
     """Credential by device key, where it was changed by a command: names of the configuration."""
     around: Around = field(default_factory=Around)
     load_book: LoadBook = field(default_factory=LoadBook)
+    changing: Changing = field(init=False)
     ladder: Ladder = field(init=False)
     restores: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Reports of who was missing after a restore, by order."""
@@ -108,6 +110,7 @@ class SiteState:
         budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
         self.ladder = Ladder(budget, part.margin_factor)
         self.usual = UsualBook(self.roster.index)
+        self.changing = Changing(len(self.roster))
         self.names = names_of(self.register.miners)
 
     @property
@@ -293,6 +296,7 @@ class HubState:
                 site.ladder.heard(body, event.at_ms)
             site.standing.apply(event)
             if kind != "owner.changed":
+                site.changing.apply(kind, body, event.at_ms, site.roster, site.around.by_key)
                 site.load_book.apply(kind, body, event.at_ms)
                 if site.load_book.on(str(body["device"]))[0]:
                     site.ladder.closed(str(body["device"]), event.at_ms)

@@ -5,8 +5,9 @@ The book decides and folds: `judge`, `acknowledge`, `shelve` and the rest return
 runtime journals them and gives each to `apply`. After a restart the book is rebuilt from those events alone. Delays in
 progress are memory and begin again.
 
-What is suppressed by design (a curtailed miner makes no noise) or covered by an alarm of its rack raises nothing; where it
-stands already it is marked, and comes back by itself when the reason ends. Shelving needs an end and a reason.
+What is suppressed by design (a curtailed miner makes no noise) or covered by an alarm of its rack is marked and not shown. When
+the design's reason ends the delay begins anew: shown is what still raises once it is over, so that what the hub itself did
+is never an alarm. Shelving needs an end and a reason.
 """
 
 import math
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_S, iso
-from telemetry.alarm.condition import Judged, Places, RateMemory, judged
+from telemetry.alarm.condition import Bools, Designed, Judged, Memory, Places, excused, judged
 from telemetry.alarm.rule import AlarmRule, Pattern, Priority
 from telemetry.collect.snapshot import Snapshot
 
@@ -56,6 +57,8 @@ class Alarm:
     value: float | None = None
     shelved_until_ms: int | None = None
     suppressed: str = ""
+    shown: bool = False
+    """Whether it was on the operator's list since it was raised: suppressed later, its end is his to see all the same."""
     out_of_service: bool = False
     who: str = ""
     why: str = ""
@@ -79,12 +82,14 @@ class Alarm:
 
 
 class _Timing:
-    """Of one rule: since when its condition raises or clears at each scope, and whether it stands."""
+    """Of one rule: since when its condition raises or clears at each scope, until when it was excused by design, and whether
+    it stands."""
 
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
         self.raises_ms = np.full(0, _NEVER_MS, dtype=np.int64)
         self.clears_ms = np.full(0, _NEVER_MS, dtype=np.int64)
+        self.excused_ms = np.full(0, _NEVER_MS, dtype=np.int64)
         self.active = np.zeros(0, dtype=np.bool_)
         self._seen: tuple[int, str, NDArray[np.intp]] | None = None
 
@@ -101,23 +106,35 @@ class _Timing:
             at = self.index[scope] = len(self.index)
             if at >= len(self.active):
                 more = max(64, len(self.active))
-                self.raises_ms = np.concatenate((self.raises_ms, np.full(more, _NEVER_MS, dtype=np.int64)))
-                self.clears_ms = np.concatenate((self.clears_ms, np.full(more, _NEVER_MS, dtype=np.int64)))
+                never = np.full(more, _NEVER_MS, dtype=np.int64)
+                self.raises_ms = np.concatenate((self.raises_ms, never))
+                self.clears_ms = np.concatenate((self.clears_ms, never))
+                self.excused_ms = np.concatenate((self.excused_ms, never))
                 self.active = np.concatenate((self.active, np.zeros(more, dtype=np.bool_)))
         return at
 
-    def moved(self, found: Judged, rule: AlarmRule, now_ms: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def moved(
+        self, found: Judged, rule: AlarmRule, now_ms: int, excused_now: Bools
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """(places in `found` that are raised now, those that are cleared now), after the rule's delays."""
         rows = self.rows(found.scopes)
         raises_ms, clears_ms, active = self.raises_ms[rows], self.clears_ms[rows], self.active[rows]
         raises_ms = np.where(found.raises, np.where(raises_ms == _NEVER_MS, now_ms, raises_ms), _NEVER_MS)
         clears_ms = np.where(found.clears, np.where(clears_ms == _NEVER_MS, now_ms, clears_ms), _NEVER_MS)
         self.raises_ms[rows], self.clears_ms[rows] = raises_ms, clears_ms
-        up = ~active & found.raises & (now_ms - raises_ms >= rule.on_delay_s * MS_PER_S)
+        self.excused_ms[rows[excused_now]] = now_ms
+        since_ms = np.where(excused_now, raises_ms, np.maximum(raises_ms, self.excused_ms[rows]))
+        up = ~active & found.raises & (now_ms - since_ms >= rule.on_delay_s * MS_PER_S)
         down = active & found.clears & (now_ms - clears_ms >= rule.off_delay_s * MS_PER_S)
         self.active[rows[up]] = True
         self.active[rows[down]] = False
         return np.flatnonzero(up), np.flatnonzero(down)
+
+    def holds(self, scope: str, rule: AlarmRule, now_ms: int) -> bool:
+        """Whether the condition has raised for the rule's delay since nothing excuses it any more."""
+        row = self.row(scope)
+        since_ms = max(int(self.raises_ms[row]), int(self.excused_ms[row]))
+        return int(self.raises_ms[row]) != _NEVER_MS and now_ms - since_ms >= rule.on_delay_s * MS_PER_S
 
 
 class AlarmBook:
@@ -130,7 +147,7 @@ class AlarmBook:
         self.places = places or Places()
         self._alarms: dict[tuple[str, str], Alarm] = {}
         self._timing = {rule.id: _Timing() for rule in rules}
-        self._memory = RateMemory()
+        self._memory = Memory()
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
@@ -138,15 +155,16 @@ class AlarmBook:
         self,
         snapshot: Snapshot,
         now_ms: int,
-        designed: Mapping[str, Set[str]] | None = None,
+        designed: Designed | None = None,
         listening_s: float = math.inf,
     ) -> list[Change]:
-        """What changed by the values of now. `designed`: which devices are curtailed, asleep, starting, in maintenance;
-        `listening_s`: for how long anybody listens."""
-        changes = self._shelves_ended(now_ms)
+        """What changed by the values of now. `designed`: what is curtailed, asleep, starting, changing, in maintenance (keys of
+        devices, and of sites for balances); `listening_s`: for how long anybody listens."""
+        changes, designed = self._shelves_ended(now_ms), designed or {}
         for rule in self._order:
-            found = judged(rule, snapshot, self.places, now_ms, self._memory, listening_s)
-            up, down = self._timing[rule.id].moved(found, rule, now_ms)
+            found = judged(rule, snapshot, self.places, now_ms, self._memory, listening_s, designed)
+            by_design = excused(rule, {} if isinstance(rule.when, Pattern) else designed, found.scopes)
+            up, down = self._timing[rule.id].moved(found, rule, now_ms, by_design)
             for at in up.tolist():
                 value = float(found.values[at])
                 changes.append(
@@ -156,9 +174,9 @@ class AlarmBook:
                     }
                 )  # fmt: skip
             changes += [{"rule": rule.id, "scope": found.scopes[at], "what": "cleared"} for at in down.tolist()]
-        return self._with_suppression(changes, designed or {})
+        return self._with_suppression(changes, designed, now_ms)
 
-    def _with_suppression(self, changes: list[Change], designed: Mapping[str, Set[str]]) -> list[Change]:
+    def _with_suppression(self, changes: list[Change], designed: Designed, now_ms: int) -> list[Change]:
         """Mark what is suppressed by design from its first moment; say what begins and ends to be so."""
         standing = {key: alarm for key, alarm in self._alarms.items() if alarm.active}
         for change in changes:
@@ -177,18 +195,18 @@ class AlarmBook:
         for key, alarm in self._alarms.items():
             if key not in told and alarm.active:
                 reason = self._suppressed(*key, designed, covering)
-                if reason != alarm.suppressed:
+                if reason != alarm.suppressed and (
+                    reason or self._timing[key[0]].holds(key[1], self.rules[key[0]], now_ms)
+                ):
                     what = "suppressed" if reason else "unsuppressed"
                     changes.append({"rule": key[0], "scope": key[1], "what": what, "suppressed": reason})
         return changes
 
-    def _suppressed(
-        self, rule_id: str, scope: str, designed: Mapping[str, Set[str]], covering: Set[tuple[str, str]]
-    ) -> str:
+    def _suppressed(self, rule_id: str, scope: str, designed: Designed, covering: Set[tuple[str, str]]) -> str:
         rule = self.rules.get(rule_id)
         if rule is None:
             return ""
-        for name in rule.suppressed_by:
+        for name in () if isinstance(rule.when, Pattern) else rule.suppressed_by:
             if scope in designed.get(name, ()):
                 return name
         for group in self.places.groups_of(scope):
@@ -280,21 +298,20 @@ def _after(alarm: Alarm, change: Mapping[str, Any], at_ms: int) -> Alarm:
         case "raised":
             # Raised while its last return is unseen: one alarm, seen once more, with its first instant.
             first_ms = at_ms if alarm.acknowledged else alarm.raised_ms
+            suppressed = str(change.get("suppressed", ""))
             return replace(
                 alarm, active=True, acknowledged=False, raised_ms=first_ms, value=change.get("value"),
-                suppressed=str(change.get("suppressed", "")), who="", why="",
+                suppressed=suppressed, shown=not suppressed or not alarm.acknowledged, who="", why="",
             )  # fmt: skip
         case "cleared":
             # What nobody saw, because it was suppressed by design, needs nobody's acknowledgement.
-            return replace(
-                alarm, active=False, acknowledged=alarm.acknowledged or bool(alarm.suppressed), suppressed=""
-            )
+            return replace(alarm, active=False, acknowledged=alarm.acknowledged or not alarm.shown, suppressed="")
         case "acknowledged":
             return replace(alarm, acknowledged=True, who=who)
         case "suppressed":
             return replace(alarm, suppressed=str(change["suppressed"]))
         case "unsuppressed":
-            return replace(alarm, suppressed="", acknowledged=False)
+            return replace(alarm, suppressed="", shown=True)
         case "shelved":
             return replace(alarm, shelved_until_ms=int(change["until_ms"]), who=who, why=str(change["why"]))
         case "unshelved":

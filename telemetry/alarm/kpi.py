@@ -38,26 +38,34 @@ class AlarmKpis:
 
 
 def kpis(changes: Iterable[tuple[int, Mapping[str, Any]]], span: Span, now_ms: int) -> AlarmKpis:
-    """From `alarm.changed` events (instant, body), oldest first. Suppressed ones do not count as raised."""
+    """From `alarm.changed` events (instant, body), oldest first. What is suppressed counts when it comes onto the list: raised
+    without a reason to suppress it, or standing when the reason ended."""
     raised: list[tuple[int, str, str, str]] = []
     since: dict[tuple[str, str], int] = {}
     waiting: dict[tuple[str, str], int] = {}
     took_s: list[float] = []
     shelved: set[tuple[str, str]] = set()
+    unseen: dict[tuple[str, str], str] = {}
     suppressed = 0
     for at_ms, body in changes:
         key = (str(body["rule"]), str(body["scope"]))
         what = body["what"]
-        if what == "raised":
+        if what == "raised" and body.get("suppressed"):
+            unseen[key] = str(body.get("priority", ""))
+            suppressed += span.holds(at_ms)
+        elif what == "raised" or (what == "unsuppressed" and key in unseen):
+            priority = unseen.pop(key, str(body.get("priority", "")))
             since[key] = at_ms
-            if body.get("suppressed"):
-                suppressed += span.holds(at_ms)
-                continue
             waiting.setdefault(key, at_ms)
             if span.holds(at_ms):
-                raised.append((at_ms, *key, str(body.get("priority", ""))))
+                raised.append((at_ms, *key, priority))
+        elif what == "suppressed":
+            since.pop(key, None)
+        elif what == "unsuppressed":
+            since[key] = at_ms
         elif what == "cleared":
             since.pop(key, None)
+            unseen.pop(key, None)
         elif what == "acknowledged":
             begun_ms = waiting.pop(key, None)
             if begun_ms is not None and span.holds(at_ms):

@@ -34,21 +34,32 @@ GROUPS = ("rack", "feeder", "site")
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Raises above `high` or below `low`; clears `hysteresis` inside it."""
+    """Raises above `high` or below `low`; clears `hysteresis` inside it.
+
+    With `load_metric`: judged only where that metric of the same device is at least `load_least` (a power factor says
+    nothing of a load that is switched off).
+    """
 
     metric: str
     high: float | None = None
     low: float | None = None
     hysteresis: float = 0.0
+    load_metric: str = ""
+    load_least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Raises where the metric moves faster than `per_s` (canonical unit per second), over at least `window_s`."""
+    """Raises where the metric moves faster than `per_s` (canonical unit per second), over at least `window_s`.
+
+    `direction`: "rising", "falling" or "either". It has no default: what heats too fast and what cools too fast are two
+    faults with two remedies.
+    """
 
     metric: str
     per_s: float
     window_s: float
+    direction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +87,15 @@ class Difference:
     metric: str
     reference: str
     over_share: float
-    direction: str = "either"
+    direction: str
     low: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Raises where the whole (devices of role `whole`) and the sum of its parts differ by more than `over_share`.
+    """Raises where the whole (devices of role `whole`) and the sum of its parts differ by more than `over_share` of the whole
+    and `margin` beside (in the metric's unit: a transformer's loss at no load), either way: what is lost and what comes from
+    nowhere are both a wrong meter. The value shown is a share of the whole with its sign (whole less parts).
 
     Judged per site: main meter against feeders, feeders against the miners' own claim. Only where all told, and where
     the whole is more than `low`. `plus` is a role whose sum is added to the whole: generation behind the main meter.
@@ -94,6 +107,7 @@ class Balance:
     over_share: float
     low: float = 0.0
     plus: str = ""
+    margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +119,12 @@ class Pattern:
     least: int
     of: "Threshold | InState | Stale | Difference"
 
+
+DIRECTIONS: Mapping[type[Any], tuple[str, ...]] = {
+    Rate: ("rising", "falling", "either"),
+    Difference: ("below", "above", "either"),
+}
+"""What a condition that compares may be told to look for. Each must be told."""
 
 Condition = Threshold | Rate | Stale | InState | Difference | Balance | Pattern
 
@@ -127,8 +147,9 @@ class AlarmRule:
     covers: tuple[str, ...] = ()
 
 
-DESIGNED = ("curtailed", "asleep", "starting", "maintenance")
-"""What the hub can tell of a device that makes an alarm of it pointless."""
+DESIGNED = ("curtailed", "asleep", "starting", "changing", "maintenance")
+"""What the hub can tell of a device that makes an alarm of it pointless: below its normal mode by the hub's will, asleep, coming
+up, on its way to what the hub commanded, in somebody's hands."""
 
 
 def load_rules(paths: Iterable[Path]) -> list[AlarmRule]:
@@ -231,7 +252,16 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
             faults.append(
                 Fault(f"{place} of", "not usable within a pattern", "Use threshold, state, stale, difference")
             )
-    for metric in ("metric", "reference"):
+    if shape in DIRECTIONS and given.get("direction") not in DIRECTIONS[shape]:
+        told = f"direction is {given['direction']!r}" if "direction" in given else "direction is missing"
+        faults.append(Fault(f"{place} when", told, f"Say which: {', '.join(DIRECTIONS[shape])}"))
+        given["direction"] = "either"
+    numbers = {name: given[name] for name in ("per_s", "window_s") if shape is Rate and name in given}
+    wrong = [name for name, told in numbers.items() if not isinstance(told, int | float) or told <= 0]
+    faults += [Fault(f"{place} when", f"{name} is {given[name]!r}", "Give a number above 0") for name in wrong]
+    if shape is Threshold and ("load_metric" in given) != ("load_least" in given):
+        faults.append(Fault(f"{place} when", "load_metric and load_least go together", "Give both, or neither"))
+    for metric in ("metric", "reference", "load_metric"):
         if metric in given and given[metric] not in SCHEMAS[kind]:
             faults.append(Fault(f"{place} when", f"{kind} has no metric {given[metric]!r}", "See kernel.metric"))
         elif metric in given and (given[metric] in TEXT_METRICS[kind]) != (shape is InState):

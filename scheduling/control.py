@@ -21,7 +21,7 @@ import numpy as np
 from grid.limit import PHASES, STANDING, Limit, Priority
 from kernel.reason import Reason, Rule
 from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
-from miner_control.control.restore import below
+from miner_control.control.restore import below, restoring
 from miner_control.fleet.command import Intent, intent_json
 from miner_control.fleet.fleet import Fleet, Floats, Ints, per_feeder, urgent
 from scheduling.plan import Schedule
@@ -158,8 +158,9 @@ def step(
     elif target_w > wish_w and corridor.lower is not None:
         reason = Reason(Rule.HEAT_DUTY, f"{corridor.lower.rule}: {corridor.lower.reason}")
     reached = settled_w <= high_w and abs(settled_w - target_w) <= terms.deadband * settled_w
-    # Who was lowered for a limit comes back, however little that is of the site's power.
-    if reached and not (target_w > settled_w and bool(below(fleet).any())):
+    # Units that a limit lowered come back, however little that is of the site's power; no other moves for it.
+    returning = reached and target_w > settled_w and bool(below(fleet).any())
+    if reached and not returning:
         target_w = settled_w
 
     feeders = [narrow(proposals_of(active, f"{terms.site}/{name}", now_ms)) for name in names]
@@ -185,7 +186,7 @@ def step(
         # There and back again is not the same number: a hair too little would sell a whole rung.
         miners_w = float(fleet.settled_w.sum())
     # Heat may ask for more than the operating point.
-    free = fleet if target_w > wish_w else wanted.fleet
+    free = fleet if target_w > wish_w else restoring(fleet)[0] if returning else wanted.fleet
     found = allocate(
         urgent(free) if hard else free,
         miners_w,

@@ -11,7 +11,8 @@ from grid.hashprice import Subsidy, hashprice_curve, reward_curve
 from grid.price_plausibility import PriceRules, check
 from hub.config import Prices
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, curve_to_json
+from hub.state.curve_body import curve_to_json
+from hub.state.fold import HubState
 from kernel.clock import Clock
 from kernel.curve import Curve, known
 from kernel.errors import Fault

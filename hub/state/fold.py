@@ -17,6 +17,7 @@ from grid.limit import PHASES, Limit, Priority
 from grid.order_book import OrderBook
 from hub.config import Site
 from hub.state.auxiliaries import Around, moved
+from hub.state.curve_body import curve_from_json
 from hub.state.legal_holds import HoldBook
 from hub.state.meter import MeterRef
 from hub.state.shadow import ShadowBook
@@ -360,34 +361,6 @@ def places_of(site: str, miners: Sequence[Miner]) -> tuple[dict[str, str], dict[
     """(rack, feeder) of a site's miners by device key, as keys under the site; no rack where none is known."""
     racks = {miner.device: f"{site}/{miner.rack}" for miner in miners if miner.rack}
     return racks, {miner.device: f"{site}/{miner.feeder}" for miner in miners}
-
-
-def curve_to_json(curve: Curve) -> dict[str, Any]:
-    """A curve as an event body."""
-    return {
-        "name": curve.name,
-        "unit": curve.unit,
-        "starts_ms": [int(at) for at in curve.starts_ms],
-        "ends_ms": [int(at) for at in curve.ends_ms],
-        "values": [float(value) for value in curve.values],
-        "known_at_ms": curve.known_at_ms,
-        "source": curve.source,
-        "evidence": curve.evidence,
-    }
-
-
-def curve_from_json(body: Mapping[str, Any]) -> Curve:
-    """The inverse of `curve_to_json`."""
-    return Curve(
-        str(body["name"]),
-        str(body["unit"]),
-        np.array(body["starts_ms"], dtype=np.int64),
-        np.array(body["ends_ms"], dtype=np.int64),
-        np.array(body["values"], dtype=np.float64),
-        int(body["known_at_ms"]),
-        str(body["source"]),
-        body.get("evidence"),
-    )
 
 
 def meters_of(hub: str, site: Site) -> tuple[str | None, dict[str, str]]:

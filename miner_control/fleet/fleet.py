@@ -379,7 +379,8 @@ def fleet_of(
         can_command=usable,
         may_sleep=may_sleep,
         may_wake=may_wake,
-        ceiling=np.minimum(top, asked.mode_ceiling).astype(np.int8),
+        # Another mode would take the place of a wake that still waits for its turn.
+        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, np.minimum(top, asked.mode_ceiling)).astype(np.int8),
         wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
         restore=np.minimum(asked.restore, top).astype(np.int8),
         starts_used=asked.starts_used,

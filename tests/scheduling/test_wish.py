@@ -201,3 +201,16 @@ def test_a_plan_names_the_orders_that_hold_its_site_and_feeders_down() -> None:
     assert schedule.limiting(NOW + 2 * HOUR) == []
     assert step(NOW, units, schedule, [cut], Terms(SITE)).reason.rule is Rule.LIMIT
     assert step(NOW, units, schedule, [], Terms(SITE)).reason.rule is Rule.HOLD
+
+
+def test_small_room_is_for_those_that_return_and_not_for_higher_modes_of_others() -> None:
+    units, _ = fleet([NORMAL] * 400 + [ASLEEP], [UNSURE] * 400 + [NORMAL])
+    assert asked_for(units, plan(400 * 3000.0 + 20.0 + 600.0)) == {}, "the room of 600 W is less than the sleeper needs"
+    assert asked_for(units, plan(401 * 3000.0 + 600.0)) == {400: NORMAL}
+
+
+def test_a_unit_whose_wake_waits_for_its_turn_is_asked_for_no_other_mode() -> None:
+    units, _ = fleet([ASLEEP, NORMAL], [UNSURE, UNSURE], change={
+        "mode": np.array([NORMAL, UNSURE], dtype=np.int8), "until_ms": np.array([NOW + HOUR, 0]),
+    })  # fmt: skip
+    assert asked_for(units, plan(3500.0 * 2)) == {1: HIGH}

@@ -16,7 +16,7 @@ from hub.config import load
 from hub.config.models import Auction
 from hub.journal.recorder import Recorder, at_once
 from hub.query.plan_answers import auction_on, deadlines
-from hub.state.fold import curve_to_json
+from hub.state.curve_body import curve_to_json
 from hub.state.situation import Freshness, situation_at
 from hub.wiring import folded
 from kernel.clock import MS_PER_HOUR, Clock, from_iso

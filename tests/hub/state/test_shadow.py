@@ -20,7 +20,7 @@ from hub.cli.app import app
 from hub.config import load
 from hub.control.shadow_tick import glimpse
 from hub.market.price_duty import HASHPRICE, MARKET
-from hub.state.fold import curve_from_json
+from hub.state.curve_body import curve_from_json
 from hub.state.shadow import LONGEST_MS, Glimpse, ShadowBook
 from hub.wiring import folded, reading
 from kernel.clock import MS_PER_HOUR, from_iso, loop_clock

@@ -23,22 +23,22 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from hub.twin.models import MODELS
-from hub.twin.spec import TwinSpec
 from kernel.clock import cpu_s, system_clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.catalogue import load_catalogue
-from miner_control.command import Command, Intent, Sleep, Wake, command
+from miner_control.control.actuator import Actuator
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access, MinerDriver
-from miner_control.envelope import Envelope
+from miner_control.fleet.command import Command, Intent, Sleep, Wake, command
+from miner_control.fleet.driver import Access, MinerDriver
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.miner import Miner
+from miner_control.inventory.catalogue import load_catalogue
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
-from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
+from twin.models import MODELS
+from twin.spec import TwinSpec
 
 PROFILES = Path(__file__).resolve().parent.parent / "configs" / "profiles"
 FAULTS = {"refuses_writes": 0.01, "deaf": 0.01, "dead": 0.01, "reboots_on_write": 0.01}
@@ -296,7 +296,7 @@ def main() -> None:
         # The password is left out of a plain dump on purpose: it is the default here.
         path.write_text(spec.model_dump_json(exclude={"password"}))
         process = subprocess.Popen(
-            [sys.executable, "-m", "hub.twin.serve", str(path), str(Path(folder) / "ready.json")],
+            [sys.executable, "-m", "twin.serve", str(path), str(Path(folder) / "ready.json")],
             stdout=subprocess.PIPE,
         )
         assert process.stdout is not None

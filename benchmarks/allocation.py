@@ -18,10 +18,19 @@ import numpy as np
 
 from grid.limit import Limit, Priority
 from kernel.span import Span
-from miner_control.allocate import Allocation, Policy, allocate, per_phase
-from miner_control.envelope import Envelope, Mode
-from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen, per_feeder, roster_of
-from miner_control.miner import Miner, State
+from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.fleet import (
+    ASLEEP,
+    STATE_CODE,
+    Fleet,
+    fleet_of,
+    never_asked,
+    never_seen,
+    per_feeder,
+    roster_of,
+)
+from miner_control.fleet.miner import Miner, State
 from scheduling.control import Terms, step
 
 NOW_MS = 1_800_000_000_000

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from kernel.span import Slots, horizon
-from scheduling.problem import Battery, Groups, Order, Problem, Reserve, Site, Take
-from scheduling.scenario import Market, drawn
+from scheduling.offer.scenario import Market, drawn
+from scheduling.problem.problem import Battery, Groups, Order, Problem, Reserve, Site, Take
 
 EPOCH_MS = 1_767_225_600_000
 MODELS = (

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.instances import anything, at_slot, day_price, scenario_market, standard, with_order
-from scheduling.certified import Memory, Recipe, certified
-from scheduling.check import judge
-from scheduling.exact import Effort, branch, relax
-from scheduling.model import build
+from scheduling.offer.scenario import decide, one_programme
 from scheduling.plan import Plan
 from scheduling.planner import make
-from scheduling.problem import Battery, Order, Problem, Take
-from scheduling.scenario import decide, one_programme
+from scheduling.problem.problem import Battery, Order, Problem, Take
+from scheduling.solve.check import judge
+from scheduling.solve.exact import Effort, branch, relax
+from scheduling.solve.lagrangian import Memory, Recipe, certified
+from scheduling.solve.model import build
 
 
 def peak_mb() -> float:

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from benchmarks.histories import MARKETS, Market
-from scheduling.backtest import Settings, run
+from scheduling.study.backtest import Settings, run
 
 
 def row(market: Market) -> dict[str, float]:

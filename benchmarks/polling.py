@@ -138,9 +138,9 @@ def floor(ports: tuple[int, int], polls: int, in_flight: int) -> dict[str, Any]:
 def _drivers(ports: tuple[int, int], count: int, way: str, exchanges: Any) -> list[Any]:
     from kernel.clock import system_clock
     from miner_control.dialect import DIALECTS
-    from miner_control.driver import Access
+    from miner_control.fleet.driver import Access
+    from miner_control.fleet.miner import Miner
     from miner_control.io.miner_socket import MinerPort
-    from miner_control.miner import Miner
 
     clock, drivers = system_clock(), []
     fleet = FLEETS.get(way)
@@ -162,7 +162,7 @@ def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: i
     from kernel.metric import SCHEMAS, TEXT_METRICS
     from kernel.reading import Reading, batch_of
     from miner_control.io.miner_socket import Exchanges
-    from telemetry.source import Tier
+    from telemetry.collect.source import Tier
 
     metrics, texts = tuple(SCHEMAS["miner"]), TEXT_METRICS["miner"]
     tier = Tier.SLOW if way == "three" else Tier.FAST

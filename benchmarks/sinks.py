@@ -26,7 +26,7 @@ from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.line_protocol import lines
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
-from telemetry.sink import Forwarder, SinkState
+from telemetry.store.sink import Forwarder, SinkState
 from tests.servers import free_port, wait_port
 
 MINERS = 1_000

@@ -11,9 +11,9 @@ import numpy as np
 
 from kernel.clock import MS_PER_HOUR
 from kernel.span import Span, even_slots
-from telemetry.archive import Step
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import read_journal
+from telemetry.store.archive import Step
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ class Entry:
     observed_ms: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `hub.api.view.OrderLine`."""
+        """As `hub.query.schema.OrderLine`."""
         order, verdict = self.order, self.verdict
         accepted_s = None if self.accepted_ms is None else (self.accepted_ms - order.received_ms) / MS_PER_S
         return {

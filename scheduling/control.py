@@ -13,19 +13,20 @@ meter shows loosens a cap. The guard may lower afterwards.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from grid.limit import PHASES, STANDING, Limit, Priority
 from kernel.reason import Reason, Rule
-from miner_control.allocate import Allocation, Policy, allocate, per_phase
-from miner_control.command import Intent, intent_json
-from miner_control.fleet import Fleet, Floats, Ints, per_feeder, urgent
-from miner_control.restore import below
-from scheduling.narrow import Corridor, Proposal, narrow, proposals_of
+from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
+from miner_control.control.restore import below, restoring
+from miner_control.fleet.command import Intent, intent_json
+from miner_control.fleet.fleet import Fleet, Floats, Ints, per_feeder, urgent
 from scheduling.plan import Schedule
+from scheduling.problem.corridor import Corridor, Proposal, narrow, proposals_of
+from scheduling.problem.overhead import Overhead
 from scheduling.wish import wish
 
 MARGIN = 0.005
@@ -35,27 +36,13 @@ SHORT_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Overhead:
-    """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners.
-
-    `site_fixed_w` is what the known loads beside the miners draw now; `beside_w[n]` is what each unit's running brings of
-    them (`miner_control.load.shares_w`), and what a plan counts them by. None: no load is known.
-    """
-
-    site_factor: float = 1.0
-    site_fixed_w: float = 0.0
-    feeder_factor: float = 1.0
-    beside_w: Floats | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
     """A site for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share kept
     clear below a hard cap, share of the present power around the plan within which nothing is moved, and what generation on
     site delivers now by evidence."""
 
     site: str
-    overhead: Overhead = Overhead()
+    overhead: Overhead = field(default_factory=Overhead)
     heat_w: float = 0.0
     margin: float = MARGIN
     deadband: float = 0.01
@@ -171,8 +158,9 @@ def step(
     elif target_w > wish_w and corridor.lower is not None:
         reason = Reason(Rule.HEAT_DUTY, f"{corridor.lower.rule}: {corridor.lower.reason}")
     reached = settled_w <= high_w and abs(settled_w - target_w) <= terms.deadband * settled_w
-    # Who was lowered for a limit comes back, however little that is of the site's power.
-    if reached and not (target_w > settled_w and bool(below(fleet).any())):
+    # Units that a limit lowered come back, however little that is of the site's power; no other moves for it.
+    returning = reached and target_w > settled_w and bool(below(fleet).any())
+    if reached and not returning:
         target_w = settled_w
 
     feeders = [narrow(proposals_of(active, f"{terms.site}/{name}", now_ms)) for name in names]
@@ -198,7 +186,7 @@ def step(
         # There and back again is not the same number: a hair too little would sell a whole rung.
         miners_w = float(fleet.settled_w.sum())
     # Heat may ask for more than the operating point.
-    free = fleet if target_w > wish_w else wanted.fleet
+    free = fleet if target_w > wish_w else restoring(fleet)[0] if returning else wanted.fleet
     found = allocate(
         urgent(free) if hard else free,
         miners_w,

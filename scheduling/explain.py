@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grid.limit import STANDING
-from scheduling.problem import Floats, Ints, Problem
+from scheduling.problem.problem import Floats, Ints, Problem
 
 
 class Limiting(NamedTuple):

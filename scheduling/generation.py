@@ -8,9 +8,9 @@ demand that the control step compares with its target, so what is commanded chan
 
 import numpy as np
 
-from miner_control.fleet import STATE_CODE, Fleet
-from miner_control.miner import State
-from scheduling.control import Overhead
+from miner_control.fleet.fleet import STATE_CODE, Fleet
+from miner_control.fleet.miner import State
+from scheduling.problem.overhead import Overhead
 
 FORECAST_MARGIN = 0.2
 """A forecast is a mean over its piece: at an instant generation may exceed it by this share."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kernel.clock import iso
 from scheduling.explain import Limiting
-from scheduling.problem import Floats, Ints, Problem
+from scheduling.problem.problem import Floats, Ints, Problem
 
 
 def gap_floor(problem: Problem) -> float:

@@ -13,13 +13,13 @@ import numpy as np
 from grid.limit import Limit
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve, known
-from scheduling.assemble import assemble
-from scheduling.certified import Memory, certified, least_breaking
-from scheduling.exact import GAP, Effort, exact
-from scheduling.facts import SiteNumbers
-from scheduling.greedy import greedy
 from scheduling.plan import Plan, Urgency
-from scheduling.problem import Ints, Problem
+from scheduling.problem.build_problem import SiteNumbers
+from scheduling.problem.problem import Ints, Problem
+from scheduling.solve.assemble import assemble
+from scheduling.solve.exact import GAP, Effort, exact
+from scheduling.solve.greedy import greedy
+from scheduling.solve.lagrangian import Memory, certified, least_breaking
 
 MILP_CELLS = 2_000
 """Most cells (groups x modes x slots) that are given to the integer programme."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from grid.limit import Limit
 from kernel.reason import Reason, Rule
-from miner_control.fleet import Fleet
-from miner_control.restore import below, restoring
+from miner_control.control.restore import below, restoring
+from miner_control.fleet.fleet import Fleet
 from scheduling.explain import Limiting
 from scheduling.plan import Schedule
 

@@ -10,28 +10,28 @@ from typing import Any
 import pytest
 
 IN_REAL_TIME = (
-    "hub/test_campaigns.py",
+    "hub/fleet/test_jobs.py",
     "faults/test_world.py",
-    "hub/test_stragglers.py",
-    "hub/test_cold_start.py",
-    "hub/test_firmware_campaign.py",
-    "hub/test_loads.py",
-    "hub/test_pulses.py",
+    "hub/fleet/test_wake_recovery.py",
+    "hub/control/test_cold_start.py",
+    "hub/fleet/test_firmware_job.py",
+    "hub/control/test_auxiliary_loads.py",
+    "hub/fleet/test_feeder_mapping.py",
     "faults/test_hub_kill.py",
-    "hub/test_bars.py",
-    "hub/test_positions.py",
+    "hub/control/test_interlock.py",
+    "hub/fleet/test_placement.py",
 )
 """Files each of whose tests has a site of its own, the longest first: their tests go to whoever is free."""
 LONG = (
-    "hub/test_demo.py",
+    "hub/app/test_demo.py",
     "wires/test_twin_faults.py",
-    "hub/test_page.py",
+    "hub/console/test_page.py",
     "wires/test_commands_on_the_twin.py",
     "wires/test_firmware_on_the_twin.py",
     "wires/test_peer_defects.py",
-    "telemetry/test_archive_days.py",
-    "hub/test_learning.py",
-    "hub/test_twin_sockets.py",
+    "telemetry/io/test_archive_days.py",
+    "hub/fleet/test_model_learning.py",
+    "twin/test_sockets.py",
     "wires/test_twin_dialects.py",
 )
 """Files of more than some 15 s, the longest first."""

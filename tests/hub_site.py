@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from hub.access import Access, Role
-from hub.demo import twin_process
-from hub.demo_site import secret_file, write_site
-from hub.twin.spec import TwinSpec
+from hub.api.access import Access, Role
+from hub.app.demo import twin_process
+from hub.app.demo_site import secret_file, write_site
 from kernel.clock import system_clock
 from tests.servers import free_port
+from twin.spec import TwinSpec
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.demo import free_port as free_port
+from hub.app.demo import free_port
 
 
 def need(program: str, *, paths: Sequence[str] = ()) -> str:

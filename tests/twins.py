@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hub.twin.spec import TwinSpec
+from twin.spec import TwinSpec
 
 QUICK: dict[str, Any] = {
     "rpc_port": 0, "http_port": 0, "v3_port": 0, "control_port": 0, "finance": False, "pace": 600.0,
@@ -69,7 +69,7 @@ def running_twin(folder: Path, **wanted: Any) -> Iterator[Twin]:
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "hub.twin.serve", "-", str(ready)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "twin.serve", "-", str(ready)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(spec.model_dump_json().encode())

@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.hub.browser import browser, whole_page
+from tests.hub.console.browser import browser, whole_page
 
 HERE = Path(__file__).parent
 SETTLE_S = 45.0

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 

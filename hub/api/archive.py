@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends, Request
 
-from hub.access import EVERY_SITE, Principal
+from hub.api.access import EVERY_SITE, Principal
 from hub.api.guard import Need
 from hub.api.routes import object_of, texts_of
-from hub.api.view import NotThere
-from hub.holds import HoldBook, read_hold
+from hub.query.schema import NotThere
+from hub.state.legal_holds import HoldBook, read_hold
 
 router = APIRouter(prefix="/api/v1/archive")
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from hub.access import Access, Principal, Throttle
-from hub.api.view import NotThere
-from hub.audit import Audit
+from hub.api.access import Access, Principal, Throttle
+from hub.api.audit import Audit
+from hub.query.schema import NotThere
 from kernel.clock import Clock
 
 COOKIE = "mh_session"

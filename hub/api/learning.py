@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from hub.access import Principal
+from hub.api.access import Principal
 from hub.api.guard import Need
 from hub.api.view import HubView
 

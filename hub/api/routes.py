@@ -11,76 +11,30 @@ from typing import Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from hub.access import EVERY_SITE, Principal
+from hub.api.access import EVERY_SITE, Principal
 from hub.api.guard import Need
-from hub.api.view import (
+from hub.api.view import HubView
+from hub.config.observe_only import FIELD
+from hub.query.schema import (
     AlarmLine,
     EventLine,
     Fleet,
-    HubView,
     Ledger,
     NotThere,
-    OrderLine,
     ReceiptLine,
     ReportLine,
     Series,
     SiteInfo,
     Status,
 )
-from hub.observe_only import FIELD
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
-from telemetry.exposition import CONTENT_TYPE
+from telemetry.wire.exposition import CONTENT_TYPE
 
 router = APIRouter(prefix="/api/v1")
 SITE = "/sites/{site}"
 FORMS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "sig": "application/octet-stream"}
 LONGEST_MS = 400 * 86_400_000
-
-ORDER_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["power_w", "until"],
-                    "properties": {
-                        "scope": {"type": "string", "description": "hub/site, or a feeder of it; default: the site"},
-                        "power_w": {"type": "number", "minimum": 0},
-                        "from": {"type": "string", "format": "date-time"},
-                        "until": {"type": "string", "format": "date-time"},
-                        "reference": {"type": "string"},
-                        "reason": {"type": "string"},
-                        "emergency": {"type": "boolean"},
-                        "issued": {"type": "string", "format": "date-time"},
-                        "expires": {"type": "string", "format": "date-time"},
-                        "nonce": {"type": "string"},
-                        "signature": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
-CHANGE_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "minProperties": 1,
-                    "properties": {
-                        "power_w": {"type": "number", "minimum": 0},
-                        "until": {"type": "string", "format": "date-time"},
-                        "reason": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 ALARM_SCHEMA = {
@@ -115,7 +69,7 @@ def of_site(request: Request, answer: Mapping[str, Any]) -> dict[str, Any]:
     return {**answer, FIELD: request.state.observe_only}
 
 
-def _key_of(view: HubView, site: str) -> str:
+def key_of(view: HubView, site: str) -> str:
     return next(info["key"] for info in view.sites() if info["site"] == site)
 
 
@@ -147,7 +101,7 @@ async def status(request: Request, site: str, by: Principal = Depends(Need("site
 
 @router.get(SITE + "/fleet", response_model=Fleet)
 async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
-    """Every miner as columns; states by code (`hub.api.view.STATE_CODES`)."""
+    """Every miner as columns; states by code (`hub.query.schema.STATE_CODES`)."""
     return JSONResponse(view_of(request).fleet(site))
 
 
@@ -197,7 +151,7 @@ async def release(
     """Take a miner back that was left to a foreign hand: from now on it is commanded again."""
     view, body = view_of(request), await object_of(request)
     (why,) = texts_of(body, "why")
-    key = f"{_key_of(view, site)}/{device}"
+    key = f"{key_of(view, site)}/{device}"
     if key not in {hand["scope"] for hand in view.hands(site)}:
         raise NotThere(f"{device} is in nobody's hands")
     told = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
@@ -253,73 +207,6 @@ async def availability(
 ) -> dict[str, Any]:
     """What the site can do now, up and down, and what is left out and why."""
     return view_of(request).availability(site)
-
-
-@router.get(SITE + "/orders")
-async def orders(request: Request, site: str, by: Principal = Depends(Need("order:read"))) -> list[OrderLine]:
-    """Newest first."""
-    return view_of(request).orders(site)
-
-
-def _order_of(request: Request, site: str, order: str) -> OrderLine:
-    """An order of this site and no other. Raises NotThere."""
-    for line in view_of(request).orders(site):
-        if line["id"] == order:
-            return line
-    raise NotThere(f"no order {order[:60]!r} at {site}")
-
-
-@router.get(SITE + "/orders/{order}")
-async def order(request: Request, site: str, order: str, by: Principal = Depends(Need("order:read"))) -> OrderLine:
-    """One order, its phase and the meter's word on it."""
-    return _order_of(request, site, order)
-
-
-@router.post(
-    SITE + "/orders",
-    status_code=201,
-    response_model=OrderLine,
-    responses={409: {"model": OrderLine, "description": "refused, with the reason"}},
-    openapi_extra=ORDER_SCHEMA,
-)
-async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
-    """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
-    view, body = view_of(request), await object_of(request)
-    key = _key_of(view, site)
-    body.setdefault("scope", key)
-    line = await view.submit_order(body, by.authority(key), "rest" if by.way == "key" else "console")
-    refused = line["phase"] == "refused"
-    detail = {"order": line["id"], "power_w": line["power_w"], "until_ms": line["end_ms"]}
-    await request.app.state.guard.audit.acted(by, "order:send", site, line["phase"], detail)
-    return JSONResponse(line, 409 if refused else 201)
-
-
-@router.patch(SITE + "/orders/{order}", openapi_extra=CHANGE_SCHEMA)
-async def change_order(
-    request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
-) -> OrderLine:
-    """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
-    view, body = view_of(request), await object_of(request)
-    _order_of(request, site, order)
-    line = await view.change_order(order, body, by.authority(_key_of(view, site)), "rest")
-    await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
-    return line
-
-
-@router.delete(SITE + "/orders/{order}")
-async def end_order(
-    request: Request,
-    site: str,
-    order: str,
-    why: str = Query("", max_length=200),
-    by: Principal = Depends(Need("order:end")),
-) -> OrderLine:
-    """End it: released, or cancelled before its start. Ending an ended one changes nothing."""
-    view = view_of(request)
-    _order_of(request, site, order)
-    line = await view.end_order(order, by.authority(_key_of(view, site)), why, "rest" if by.way == "key" else "console")
-    await request.app.state.guard.audit.acted(by, "order:end", site, line["phase"], {"order": order})
-    return line
 
 
 @router.get(SITE + "/receipts")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Around every answer: known hosts only (a browser may be lured to loopback), bounded bodies, strict headers.
 
-An answer about one site, list or object, names in its head whether the site only observes (`hub.observe_only.HEADER`).
+An answer about one site, list or object, names in its head whether the site only observes (`hub.config.observe_only.HEADER`).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from hub.observe_only import FIELD, HEADER
+from hub.config.observe_only import FIELD, HEADER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

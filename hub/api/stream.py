@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hub.access import Principal
-from hub.api.view import Fleet, HubView, Status
+from hub.api.access import Principal
+from hub.api.view import HubView
+from hub.query.schema import Fleet, Status
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
     import httpx
 
-    from hub.observe_only import FIELD, HEADER
+    from hub.config.observe_only import FIELD, HEADER
     from kernel.errors import ConfigError, Fault
 
     try:

@@ -93,7 +93,7 @@ def kpi(
     from dataclasses import asdict
 
     from kernel.span import Span
-    from telemetry.alarm_kpi import kpis
+    from telemetry.alarm.kpi import kpis
 
     _, journal, _ = opened(folder)
     now_ms = last_ms(journal)

@@ -3,7 +3,7 @@
 
 import typer
 
-from hub.cli import act, alarms, archive, ask, campaigns, care, meters, run, study
+from hub.cli import act, alarms, archive, ask, care, jobs, meters, run, study
 
 app = typer.Typer(
     name="mining-hub",
@@ -16,7 +16,7 @@ app = typer.Typer(
 run.add_to(app)
 ask.add_to(app)
 act.add_to(app)
-campaigns.add_to(app)
+jobs.add_to(app)
 care.add_to(app)
 alarms.add_to(app)
 archive.add_to(app)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import field, inventories, learnt, places, plans, pulses, tickets, walks
+from hub.cli import commissioning, feeder_mapping, field, inventories, learnt, placement, plans, tickets
 from hub.cli.folder import last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
 
@@ -24,10 +24,10 @@ def add_to(app: typer.Typer) -> None:
     field.add_to(miners)
     learnt.add_to(miners)
     tickets.add_to(miners)
-    places.add_to(miners)
-    pulses.add_to(miners)
+    placement.add_to(miners)
+    feeder_mapping.add_to(miners)
     inventories.add_to(miners)
-    walks.add_to(miners)
+    commissioning.add_to(miners)
     app.add_typer(miners, name="miners")
     report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
     report.command("list")(report_list)
@@ -57,10 +57,9 @@ def miners_list(
     json: Json = False,
 ) -> None:
     """Each miner: state, mode, power, hashrate, and how long ago it spoke."""
-    from hub.decide import fleet_at
-    from hub.sight import STATE_NAMES
+    from hub.query.status import STATE_NAMES
+    from hub.state.situation import Freshness, situation_at
     from kernel.errors import ConfigError, Fault
-    from miner_control.seen import seen_of
 
     if state not in (None, *STATE_NAMES):
         raise ConfigError([Fault(f"--state {state}", "is none", f"Write one of: {', '.join(STATE_NAMES)}")])
@@ -69,8 +68,8 @@ def miners_list(
     say_observing(known.sites.values())
     rows: list[dict[str, Any]] = []
     for site in known.sites.values():
-        fleet = fleet_at(known, site, now_ms, config.control.stale_after_s)
-        seen = seen_of(site.roster, known.snapshot.kind("miner"), now_ms)
+        now = situation_at(known, site, now_ms, Freshness.of(config))
+        fleet, seen = now.fleet, now.seen
         for unit, device in enumerate(fleet.devices):
             name, mode = STATE_NAMES[int(fleet.state[unit])], int(fleet.mode[unit])
             envelope, fresh = site.roster.envelope(unit), bool(fleet.fresh[unit])
@@ -114,9 +113,9 @@ def miners_show(
     json: Json = False,
 ) -> None:
     """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
-    from hub.bars import place_line
-    from hub.learnt import envelope_json, usual_json
-    from hub.observe_only import marked
+    from hub.config.observe_only import marked
+    from hub.control.interlock import place_line
+    from hub.query.learnt import envelope_json, usual_json
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
     from kernel.reading import Missing
@@ -181,7 +180,7 @@ def _worded(name: str, value: Any) -> Any:
 
 def miners_dialects(json: Json = False) -> None:
     """What each firmware speaks and can do."""
-    from miner_control.dialect.matrix import dialect_matrix
+    from miner_control.inventory.dialect_matrix import dialect_matrix
 
     rows = dialect_matrix()
     if json:
@@ -208,7 +207,7 @@ def _short(value: Any) -> Any:
 def report_list(folder: Folder, json: Json = False) -> None:
     """The reports of a hub's folder."""
     from hub.config import load
-    from hub.office import Office
+    from hub.reports.store import Office
     from hub.wiring import reading_ledger
     from kernel.clock import system_clock
 
@@ -246,7 +245,7 @@ def report_energy(
     json: Json = False,
 ) -> None:
     """Energy of a site by its meters, hour by hour: JSON, CSV and signature."""
-    from hub.office import Office
+    from hub.reports.store import Office
     from hub.wiring import reading_book, reading_ledger
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
@@ -263,7 +262,7 @@ def report_energy(
 
 def report_statement(folder: Folder, start: From, end: Until, json: Json = False) -> None:
     """The treasury's statement of a period, from the ledger alone: JSON, CSV and signature."""
-    from hub.office import Office
+    from hub.reports.store import Office
     from kernel.clock import system_clock
 
     config, ledger = _ledger(folder)

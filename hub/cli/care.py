@@ -122,7 +122,7 @@ def access_add(
     days: Annotated[float, typer.Option(min=0.01, help="How long it holds.")] = 365.0,
 ) -> None:
     """Make a key. Its text is printed once and kept nowhere. A running hub knows it at once."""
-    from hub.access import EVERY_SITE, Access, Role
+    from hub.api.access import EVERY_SITE, Access, Role
     from hub.config import load
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
@@ -135,7 +135,7 @@ def access_add(
 
 def link(path: Config, json: Json = False) -> None:
     """Print a link that opens the page of a running hub in one browser, once, within half an hour."""
-    from hub.access import Access
+    from hub.api.access import Access
     from hub.config import load
     from kernel.address import authority
     from kernel.clock import system_clock
@@ -150,7 +150,7 @@ def link(path: Config, json: Json = False) -> None:
 
 def access_list(path: Config, json: Json = False) -> None:
     """All keys, without their secrets."""
-    from hub.access import Access
+    from hub.api.access import Access
     from hub.config import load
     from kernel.clock import iso, system_clock
 
@@ -175,7 +175,7 @@ def access_list(path: Config, json: Json = False) -> None:
 
 def access_revoke(path: Config, key: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     """Close a key for good."""
-    from hub.access import Access
+    from hub.api.access import Access
     from hub.config import load
     from kernel.clock import system_clock
 

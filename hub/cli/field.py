@@ -21,7 +21,7 @@ def add_to(miners: typer.Typer) -> None:
 
 def _redirects(pairs: list[str]) -> dict[int, int] | None:
     from kernel.errors import ConfigError, Fault
-    from miner_control.identify import KNOWN_PORTS
+    from miner_control.inventory.identify import KNOWN_PORTS
 
     if not pairs:
         return None
@@ -47,8 +47,8 @@ def scan(
 ) -> None:
     """Ask a network who its miners are, and show the difference with the inventory. Nothing is written to any miner."""
     from hub.wiring.scan import scan_network
-    from miner_control.discover import compare, targets
-    from miner_control.register import Register, inventory_csv, load_register
+    from miner_control.inventory.asset_register import Register, inventory_csv, load_register
+    from miner_control.inventory.discover import compare, targets
 
     asked = targets(ranges, allow)
     known = load_register(inventory, hub, site) if inventory is not None and inventory.exists() else Register(())
@@ -112,11 +112,11 @@ def rehearse(
 ) -> None:
     """Show the wire steps of a command without sending its writes: reads are carried out, secrets are masked."""
     from hub.config import load
-    from hub.provisions import Provisions
+    from hub.fleet.provisioning import Provisions
     from hub.wiring.scan import rehearse as played
     from hub.wiring.state import register_of_site
     from kernel.errors import ConfigError, Fault
-    from miner_control.command import intent_text, receipt_json
+    from miner_control.fleet.command import intent_text, receipt_json
 
     config = load(folder / "hub.toml", environment={})
     miners = {miner.device: miner for site in config.sites for miner in register_of_site(config, site).miners}
@@ -138,8 +138,8 @@ def health(folder: Folder, json: Json = False) -> None:
     """What is wrong with which miner, with the evidence, costliest first, from what the journal last heard."""
     from hub.config import load
     from hub.wiring import folded, reading
-    from miner_control.health import Usual, examine
-    from miner_control.seen import evidence
+    from miner_control.fleet.observed import evidence
+    from miner_control.health.health import Usual, examine
 
     config = load(folder / "hub.toml", environment={})
     state = folded(config, reading(folder / config.hub.data))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hub.cli.output import say
 
 if TYPE_CHECKING:
-    from hub.state import SiteState
+    from hub.state.fold import SiteState
 
 
 def opened(folder: Path):  # type: ignore[no-untyped-def]
@@ -29,7 +29,7 @@ def last_ms(journal: Any) -> int:
 
 def say_observing(sites: "Iterable[SiteState]") -> None:
     """A remark for each site that only observes, beside what is shown of it."""
-    from hub.observe_only import FIELD, no_commands
+    from hub.config.observe_only import FIELD, no_commands
 
     for site in sites:
         if site.config.observe_only:
@@ -39,7 +39,7 @@ def say_observing(sites: "Iterable[SiteState]") -> None:
 def table_text(path: Path) -> str:
     """The text of a table that a person gives, whatever code page it is in. Raises ConfigError where it cannot be read."""
     from kernel.errors import ConfigError, Fault
-    from miner_control.sheet import decoded
+    from miner_control.inventory.spreadsheet import decoded
 
     try:
         return decoded(path.read_bytes())

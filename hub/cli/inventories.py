@@ -9,7 +9,7 @@ import typer
 
 from hub.cli.folder import opened, table_text
 from hub.cli.output import put_json, put_table, say
-from hub.cli.places import put_file
+from hub.cli.placement import put_file
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -35,8 +35,8 @@ def take_in(
     """Another system's inventory as ours. Exit code 1 where lines did not fit: each is named, and none is lost."""
     from hub.wiring import catalogue
     from kernel.errors import ConfigError, Fault
-    from miner_control.foreign import imported, left_csv
-    from miner_control.register import inventory_csv
+    from miner_control.inventory.asset_register import inventory_csv
+    from miner_control.inventory.import_inventory import imported, left_csv
 
     models = catalogue()
     found = imported(table_text(export), export.name, hub, site, lambda text: models.find(text) is not None, feeder)
@@ -71,7 +71,7 @@ def workers(
 ) -> None:
     """The pool's worker name of each miner by a template, and what it tells that it works as. Exit code 1 where two share one."""
     from kernel.errors import ConfigError, Fault
-    from miner_control.takeover import worker_name
+    from miner_control.health.third_party_control import worker_name
 
     config, _, state = opened(folder)
     templates = [template] if template else sorted({p.worker for parts in config.pools.values() for p in parts})

@@ -10,8 +10,8 @@ from hub.cli.folder import opened
 from hub.cli.output import put_json, put_table, say
 
 if TYPE_CHECKING:
-    from miner_control.learn import Key, Learnt
-    from telemetry.journal import Journal
+    from miner_control.learning.dynamics import Key, Learnt
+    from telemetry.store.journal import Journal
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -37,8 +37,8 @@ def learn(
 
     Without --days: what the running hub has learnt of itself and uses now.
     """
-    from hub.learnt import learnt_lines
-    from miner_control.lessons import lessons_text
+    from hub.query.learnt import learnt_lines
+    from miner_control.learning.batch import lessons_text
 
     _, journal, state = opened(folder)
     assumed = {key: one for site in state.sites.values() for key, one in site.assumed.items()}
@@ -73,7 +73,7 @@ def _shown(line: "dict[str, Any]") -> "tuple[str, float, float | None]":
 
 
 def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Learnt]":
-    from miner_control.lessons import lessons
+    from miner_control.learning.batch import lessons
 
     newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
     batches = journal.batches("miner", newest_ms - round(days * 86_400_000), newest_ms + 1)

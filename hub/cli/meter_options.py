@@ -8,9 +8,10 @@ import typer
 
 if TYPE_CHECKING:
     from hub.config import Config
-    from hub.energy import EnergyBook, MeterRef
+    from hub.metering.energy import EnergyBook
+    from hub.state.meter import MeterRef
     from kernel.span import Slots, Span
-    from telemetry.journal import Journal
+    from telemetry.store.journal import Journal
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -25,7 +26,7 @@ STEPS_MS = {"quarter": 900_000, "half": 1_800_000, "hour": 3_600_000, "day": 86_
 def opened(folder: Path) -> "tuple[Config, Journal, EnergyBook, dict[str, MeterRef]]":
     """(configuration, journal, energy, meters by device key), for reading beside a running hub."""
     from hub.config import load
-    from hub.energy import MeterRef
+    from hub.state.meter import MeterRef
     from hub.wiring import reading, reading_book
 
     config = load(folder / "hub.toml", environment={})
@@ -75,8 +76,8 @@ def span_of(start: str, end: str) -> "Span":
 
 def slots_of_step(span: "Span", step: str) -> "Slots":
     """The whole slots of a step within a span. Raises ConfigError where there is none."""
-    from hub.billing import slots_between
-    from hub.metered import edges
+    from hub.metering.billing_duty import slots_between
+    from hub.metering.utility_data import edges
     from kernel.errors import ConfigError, Fault
 
     if step not in STEPS_MS:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import metered
+from hub.cli import utility_data
 from hub.cli.meter_options import Folder, From, Json, Meter, Step, Until, chosen, opened, slots_of_step, span_of
 from hub.cli.output import put_json, put_table, say
 
@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
     meters.command("list")(meters_list)
     meters.command("energy")(energy)
     meters.command("losses")(losses)
-    metered.add_to(meters)
+    utility_data.add_to(meters)
     meters.command("export")(export)
     app.add_typer(meters, name="meters")
 
@@ -67,7 +67,7 @@ def energy(
     folder: Folder, start: From, end: Until, meter: Meter = None, step: Step = "hour", json: Json = False
 ) -> None:
     """Energy per slot by the register, with coverage, basis, and the papers that it rests on."""
-    from hub.energy import unfit_text
+    from hub.metering.energy import unfit_text
     from kernel.clock import iso
 
     config, _, book, refs = opened(folder)
@@ -118,13 +118,13 @@ def losses(
 ) -> None:
     """The main meter (with what is generated on site) against the feeders' and the sub-meters' sum, and against the miners' own
     figures; drifts named."""
-    from hub.energy import BILLABLE
-    from hub.figures import miners_wh
+    from hub.app.run_figures import miners_wh
+    from hub.metering.energy import BILLABLE
     from hub.wiring import folded
     from kernel.clock import iso
     from kernel.errors import ConfigError, Fault
-    from telemetry.losses import drift
-    from telemetry.losses import losses as losses_of
+    from telemetry.energy.losses import drift
+    from telemetry.energy.losses import losses as losses_of
 
     config, journal, book, refs = opened(folder)
     here = [ref for ref in refs.values() if ref.device.split("/")[1] == site]

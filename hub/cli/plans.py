@@ -13,7 +13,8 @@ from hub.cli.output import put_json, put_table, say
 if TYPE_CHECKING:
     from grid.tariff import Tariff
     from hub.config import Config
-    from hub.state import HubState, SiteState
+    from hub.state.fold import HubState, SiteState
+    from hub.state.situation import SiteSituation
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -44,8 +45,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(plans, name="plan")
 
 
-def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteState, Tariff, int]":
-    """What planning anew needs: configuration, state, site, tariff, the newest instant. Raises ConfigError."""
+def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteState, Tariff, SiteSituation]":
+    """What planning anew needs: configuration, state, site, tariff, the site at the newest instant. Raises ConfigError."""
+    from hub.state.situation import Freshness, situation_at
     from hub.wiring.duties import tariff_of
     from kernel.errors import ConfigError, Fault
 
@@ -55,13 +57,13 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
     if found is None or tariff is None:
         raise ConfigError([Fault("plan", "no such site, or no tariff", "See hub.toml")])
     say_observing([found])
-    return config, state, found, tariff, last_ms(journal)
+    return config, state, found, tariff, situation_at(state, found, last_ms(journal), Freshness.of(config))
 
 
 def show(folder: Folder, json: Json = False) -> None:
     """The newest plan of each site: power, price and the binding reason of each slot, and what it is worth."""
+    from hub.config.observe_only import marked
     from hub.console.words import worth
-    from hub.observe_only import marked
     from kernel.clock import iso
 
     _, _, state = opened(folder)
@@ -88,7 +90,7 @@ def show(folder: Folder, json: Json = False) -> None:
 
 def explain(folder: Folder, site: SiteName = None, json: Json = False) -> None:
     """Why each group of miners is off or on now, and what one more MW or a cheaper tariff would be worth."""
-    from hub.plan_answers import explained
+    from hub.query.plan_answers import explained
 
     answer = explained(*_planned(folder, site))
     if json:
@@ -110,7 +112,7 @@ def offers(
     json: Json = False,
 ) -> None:
     """Availability per slot, the bid curve for the next auction with its deadlines, reserve prices, and what to buy ahead."""
-    from hub.plan_answers import offered
+    from hub.query.plan_answers import offered
 
     answer = offered(*_planned(folder, site), None if reserve_mw is None else reserve_mw * W_PER_MW)
     if json:
@@ -155,7 +157,7 @@ def offers(
 
 def shadow(folder: Folder, site: SiteName = None, json: Json = False) -> None:
     """What commanding would have been worth at a site that only observes, by day: energy not bought less hashes not done."""
-    from hub.observe_only import marked
+    from hub.config.observe_only import marked
     from kernel.errors import ConfigError, Fault
 
     config, _, state = opened(folder)

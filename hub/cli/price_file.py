@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grid.price_table import Asked
     from kernel.curve import Curve
-    from scheduling.price_table import Asked
 
 
 def curve_from(path: Path, name: str, asked: "Asked") -> "Curve":
     """The file's series as a curve. Raises ConfigError: no such file, not a table, or what `curve_of` refuses."""
+    from grid.price_table import curve_of
     from kernel.errors import ConfigError, Fault
-    from scheduling.price_table import curve_of
 
     if not path.is_file():
         raise ConfigError([Fault(str(path), "no such file", "Give a Parquet or CSV file")])

@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _figure_rows(found: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """(of, figure, value) of a run's figures; a list has a row for each of its entries."""
-    from hub.settling import open_text
+    from hub.settlement.duty import open_text
 
     rows: list[tuple[str, str, Any]] = []
     for name, part in found.items():
@@ -66,7 +66,7 @@ def demo(
     """The main job on a make-believe site, over real protocols: collect, plan, command, obey, settle, report."""
     import uvloop
 
-    from hub.demo import DemoOptions, run_demo
+    from hub.app.demo import DemoOptions, run_demo
     from kernel.errors import ConfigError, Fault
 
     if headless and seconds is None:
@@ -92,9 +92,9 @@ def run(
     """Run a hub until it is told to stop. Prints one link for the page."""
     import uvloop
 
+    from hub.app.demo import raise_file_limit
+    from hub.app.live import serve_until_told
     from hub.config import load
-    from hub.demo import raise_file_limit
-    from hub.live import serve_until_told
 
     _log_to_stderr()
     loaded = load(config, flags={} if port is None else {"hub.port": port})
@@ -111,14 +111,10 @@ def twin(
     control_port: Annotated[int | None, typer.Option(help="Open the control channel (0: any free port).")] = None,
 ) -> None:
     """Serve a make-believe site on loopback sockets until it is told to stop."""
-    from hub.twin.serve import run as serve
-    from hub.twin.spec import TwinSpec
+    from hub.app.demo import serve_twin
 
-    if spec is not None:
-        made = TwinSpec.model_validate_json(spec.read_bytes())
-    else:
-        made = TwinSpec(miners=miners, seed=seed, pace=pace, control_port=control_port)
-    serve(made, ready)
+    text = None if spec is None else spec.read_bytes()
+    serve_twin(text, ready, miners=miners, seed=seed, pace=pace, control_port=control_port)
 
 
 def simulate(
@@ -131,7 +127,7 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Live a day (or more) of a make-believe hub in virtual time: the same bytes for the same seed."""
-    from hub.simulate import simulate as live_through
+    from hub.app.simulate import simulate as live_through
 
     _log_to_stderr()
     found = live_through(days, seed, miners, folder)
@@ -146,7 +142,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Feed what was heard and compare what was commanded. Exit code 1 names the first difference."""
-    from hub.replay import replay_folder
+    from hub.app.replay import replay_folder
 
     found = replay_folder(folder)
     if json:

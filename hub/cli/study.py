@@ -61,10 +61,10 @@ def backtest(
     import re
     from zoneinfo import ZoneInfo
 
+    from grid.price_table import Asked
     from hub.cli.price_file import curve_from
     from kernel.errors import ConfigError, Fault
-    from scheduling.backtest import Settings, run
-    from scheduling.price_table import Asked
+    from scheduling.study.backtest import Settings, run
 
     if known not in ("auto", "real-time", "day-ahead"):
         raise ConfigError([Fault("--known", f"{known!r} is none of auto, real-time, day-ahead", "Give one of them")])

@@ -48,7 +48,7 @@ def tickets(
 
 def hands(folder: Folder, json: Json = False) -> None:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""
-    from hub.lines import hand_line
+    from hub.query.rows import hand_line
 
     _, _, state = opened(folder)
     found = [hand_line(scope, event) for site in state.sites.values() for scope, event in sorted(site.hands.items())]
@@ -82,11 +82,13 @@ def missing_now(
 ) -> None:
     """Who was woken and did not come back, what came of the wake, and the hashrate that is not there."""
     from hub.cli.folder import last_ms
-    from hub.missing import missing
+    from hub.query.missing_miners import missing
+    from hub.state.situation import Freshness, situation_at
 
     config, journal, state = opened(folder)
-    now_ms, stale_s = last_ms(journal), config.control.stale_after_s
-    found = [one for site in state.sites.values() for one in missing(state, site, now_ms, after_s, stale_s)]
+    now_ms, freshness = last_ms(journal), Freshness.of(config)
+    sites = [(site, situation_at(state, site, now_ms, freshness)) for site in state.sites.values()]
+    found = [one for site, now in sites for one in missing(site, now, after_s)]
     if json:
         put_json({"as_of_ms": now_ms, "missing": found})
         return
@@ -104,7 +106,7 @@ def _missing_row(one: dict[str, Any]) -> tuple[Any, ...]:
 
 def restores_then(folder: Folder, json: Json = False) -> None:
     """After each order that ended: how many were woken, how many came back, who is missing and what was tried."""
-    from hub.missing import restores
+    from hub.query.missing_miners import restores
     from kernel.clock import iso
 
     _, _, state = opened(folder)

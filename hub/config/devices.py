@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from hub.config.part import Name, Part, Port
+from hub.config.types import Name, Part, Port
 
 
 class EdgeNode(Part):

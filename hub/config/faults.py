@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hub.config.part import CONFIGS
-from hub.config.parts import Config
+from hub.config.models import Config
+from hub.config.types import CONFIGS
 from kernel.errors import Fault
 
 

@@ -15,10 +15,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.staticfiles import StaticFiles
 
-from hub.access import IDLE_S, Principal
+from hub.api.access import IDLE_S, Principal
 from hub.api.guard import COOKIE, Need
-from hub.api.view import STATE_CODES, HubView, SiteInfo, Status
+from hub.api.view import HubView
 from hub.console import words
+from hub.query.schema import STATE_CODES, SiteInfo, Status
 
 log = logging.getLogger(__name__)
 

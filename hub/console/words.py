@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from hub.api.view import STATE_CODES, AlarmLine, EventLine, Fleet, Measure, ReceiptLine
+from hub.query.schema import STATE_CODES, AlarmLine, EventLine, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
 
 NONE = "—"

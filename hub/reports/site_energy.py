@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from hub.energy import MeterFigure, unfit_text
+from hub.metering.energy import MeterFigure, unfit_text
 from kernel.clock import MS_PER_HOUR, iso
 from kernel.span import Slots, Span
-from telemetry.register import UWH_PER_WH, Basis
-from telemetry.series import SlotEnergy
+from telemetry.energy.energy_register import UWH_PER_WH, Basis
+from telemetry.energy.series import SlotEnergy
 
 REPORT = "site-energy"
 VERSION = 2

@@ -13,30 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from grid.dispatch import Authority
 from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
-from hub.alarming import AlarmDuty
-from hub.campaigns import CampaignDuty
+from grid.order_book import Authority
 from hub.config import Config
-from hub.decide import Pace
-from hub.energy import EnergyBook
-from hub.learning import LearnDuty
-from hub.office import Office
-from hub.planning import PlanDuty
-from hub.provisions import Provisions
-from hub.pulses import PulseDuty
-from hub.recorder import Recorder, at_once, in_thread
-from hub.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
-from hub.settling import SettleDuty
-from hub.simulation import SimulatedSite
-from hub.state import SiteState
-from hub.stragglers import StragglerDuty
-from hub.twin.spec import TwinSpec
-from hub.watching import WatchDuty
+from hub.control.alarm_duty import AlarmDuty
+from hub.control.plan_duty import PlanDuty
+from hub.control.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
+from hub.fleet.condition_monitor import WatchDuty
+from hub.fleet.feeder_mapping import PulseDuty
+from hub.fleet.jobs import CampaignDuty
+from hub.fleet.model_learning import LearnDuty
+from hub.fleet.provisioning import Provisions
+from hub.fleet.wake_recovery import StragglerDuty
+from hub.journal.recorder import Recorder, in_thread
+from hub.metering.energy import EnergyBook
+from hub.reports.store import Office
+from hub.settlement.duty import SettleDuty
+from hub.state.checkpoint import FILE_NAME, CheckpointDuty
+from hub.state.fold import SiteState
+from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
-from hub.wiring.checkpoint import FILE_NAME, CheckpointDuty
 from hub.wiring.devices import (
     Feed,
     Opened,
@@ -64,17 +62,16 @@ from hub.wiring.state import (
 from kernel.clock import Clock, system_clock
 from kernel.reading import Reading
 from kernel.receipt import Receipt
-from miner_control.actuator import Actuator
-from miner_control.command import Command
-from miner_control.driver import MinerDriver
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import Command
+from miner_control.fleet.driver import MinerDriver
+from miner_control.inventory.asset_register import Register
 from miner_control.io.miner_socket import Exchanges
-from miner_control.load import SwitchPort
-from miner_control.register import Register
-from telemetry.collector import Collector
+from telemetry.collect.collector import Collector
+from telemetry.collect.source import Source, Subscription
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.devices import Lines
 from telemetry.io.mqtt import MqttFeed, MqttLink
-from telemetry.source import Source, Subscription
 
 LANE_WAIT_S = 60.0
 """A poll waits for its turn behind a write on the same lane, and some firmwares take 20 s to write."""
@@ -145,9 +142,9 @@ def put_together(
         spread_s=config.polling.spread_s,
         tick_s=tick_s,
     )
-    tariff = tariff_of(config)
+    tariff, situations = tariff_of(config), Situations(state, Freshness.of(config))
     planners = {
-        site.key: PlanDuty(config, site, tariff, state, recorder, clock, offload, rhythm.plan_s)
+        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload, rhythm.plan_s)
         for site in state.sites.values()
         if tariff is not None
     }
@@ -159,15 +156,11 @@ def put_together(
     provisions = Provisions(config, base.folder, base.data, state.miners)
     pools, soon = provisions.pool_rule, collector.ask_soon
     duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
-    stale_s = config.control.stale_after_s
-    duties.append(StragglerDuty(state, recorder, clock, actuators, max(rhythm.work_s, 5.0), stale_s))
-    duties.append(
-        CampaignDuty(state, recorder, clock, offload, provisions, actuators, rhythm.work_s, stale_s),
-    )
+    duties.append(StragglerDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
+    duties.append(CampaignDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))
     deadline_s = config.control.command_deadline_s
-    duties.append(PulseDuty(state, recorder, clock, actuators, rhythm.work_s, stale_s, deadline_s))
-    archive, pace = base.book.archive, Pace.of(config)
-    duties.append(LearnDuty(state, recorder, clock, offload, archive, rhythm.learn_s, pace.stale_s, pace.meter_fresh_s))
+    duties.append(PulseDuty(situations, recorder, clock, actuators, rhythm.work_s, deadline_s))
+    duties.append(LearnDuty(situations, recorder, clock, offload, base.book.archive, rhythm.learn_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -178,6 +171,7 @@ def put_together(
             offload=offload,
             recorder=recorder,
             state=state,
+            situations=situations,
             collector=collector,
             actuators=actuators,
             subscriptions=subscriptions,
@@ -261,30 +255,6 @@ def orders_by_mqtt(config: Config, folder: Path, desk: DispatchDesk, clock: Cloc
     return [OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)]
 
 
-async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
-    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
-    base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
-    world = SimulatedSite(spec, clock)
-
-    def devices(
-        site: SiteState, register: Register
-    ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
-        containers = {container.device: container for container in world.containers}
-        loads: dict[str, MinerDriver] = {
-            load.key: SwitchPort(load, containers[load.device]) for load in site.around.loads
-        }
-        return {miner.device: miner for miner in world.miners}, [*world.meters, *world.containers], loads
-
-    return put_together(
-        base,
-        devices,
-        (),
-        wiring="simulated",
-        tick_s=15.0,
-        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
-    )
-
-
 __all__ = [
     "Wired",
     "catalogue",
@@ -298,5 +268,4 @@ __all__ = [
     "reading_billing",
     "reading_book",
     "reading_ledger",
-    "simulated",
 ]

@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 
 from hub.config import Config
-from hub.holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
-from hub.recorder import Offload, Recorder
-from hub.state import HubState
+from hub.journal.recorder import Offload, Recorder
+from hub.state.fold import HubState
+from hub.state.legal_holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
 from telemetry.io.archive_files import deleted, keep_within
-from telemetry.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
+from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
 
 EVERY_S = 3_600.0
 Days = Mapping[tuple[str, str], float | None]

@@ -4,8 +4,8 @@
 import asyncio
 
 from hub.config import Config
-from hub.runtime import Rooms
-from hub.walks import Buttons
+from hub.control.runtime import Rooms
+from hub.fleet.ip_report import Buttons
 from hub.wiring.devices import Opened
 from kernel.errors import ConfigError, Fault
 from miner_control.io.ip_report import listen

@@ -7,34 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hub.bars import bar
 from hub.config import CONFIGS, Config, Credential, Site, secret
 from hub.config.devices import Device
-from hub.state import HubState, SiteState
+from hub.control.interlock import bar
+from hub.state.fold import HubState, SiteState
 from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.reading import Reading
 from kernel.receipt import Receipt
-from miner_control.actuator import Actuator
-from miner_control.command import Command
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import Load, Switching, SwitchPort, output_metrics
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access as DeviceAccess
-from miner_control.driver import MinerDriver
+from miner_control.fleet.command import Command
+from miner_control.fleet.driver import Access as DeviceAccess
+from miner_control.fleet.driver import MinerDriver
+from miner_control.inventory.asset_register import Register
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.load import Load, Switching, SwitchPort, output_metrics
-from miner_control.register import Register
+from telemetry.collect.source import Source, Tier
+from telemetry.device.profile import load as load_profile
 from telemetry.io.devices import Lines, Place
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.io.sparkplug import SparkplugFeed
-from telemetry.profile import load as load_profile
-from telemetry.source import Source, Tier
-from telemetry.sparkplug_host import SparkplugChannel
-from telemetry.topic import Channel
+from telemetry.wire.sparkplug_host import SparkplugChannel
+from telemetry.wire.topic import Channel
 
 
 def profile_path(folder: str, name: str) -> Path:

@@ -14,17 +14,17 @@ from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
 from hub.config import CONFIGS, Config, secret
-from hub.energy import EnergyBook
-from hub.feeds import PriceDuty
-from hub.recorder import Offload, Recorder
-from hub.runtime import Duty
-from hub.settle import Desk, posted_ids
-from hub.settling import SettleDuty
-from hub.state import HubState
+from hub.control.runtime import Duty
+from hub.journal.recorder import Offload, Recorder
+from hub.market.price_duty import PriceDuty
+from hub.metering.energy import EnergyBook
+from hub.settlement.duty import SettleDuty
+from hub.settlement.round import Desk, posted_ids
+from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
-from miner_control.actuator import Actuator
-from miner_control.register import Register
+from miner_control.control.actuator import Actuator
+from miner_control.inventory.asset_register import Register
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.seal import ApartArchive
 from treasury.contract import load_contract

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from hub import __version__
-from hub.billing import BillingDuty
 from hub.config import Config, StoreSink, secret
-from hub.recorder import Offload
-from hub.runtime import Duty
+from hub.control.runtime import Duty
+from hub.journal.recorder import Offload
+from hub.metering.billing_duty import BillingDuty
 from hub.wiring.devices import credential
 from hub.wiring.duties import Ground
-from telemetry.homeassistant import Topics
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.mqtt import tls_context
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
 from telemetry.io.sink_mqtt import MqttSink
-from telemetry.sink import Forwarder, Sink
+from telemetry.store.sink import Forwarder, Sink
+from telemetry.wire.homeassistant import Topics
 
 MS_PER_DAY = 86_400_000
 

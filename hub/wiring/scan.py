@@ -10,15 +10,15 @@ from hub.config import Config
 from hub.wiring.devices import credential
 from kernel.clock import system_clock
 from kernel.receipt import Receipt
-from miner_control.command import Intent
 from miner_control.dialect import DIALECTS
-from miner_control.discover import Found, Targets
-from miner_control.driver import Access
+from miner_control.fleet.command import Intent
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
+from miner_control.inventory.discover import Found, Targets
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
-from miner_control.miner import Miner
-from miner_control.rehearse import Rehearsal, secrets_of, step_text
+from miner_control.jobs.dry_run import Rehearsal, secrets_of, step_text
 
 IN_FLIGHT = 1024
 

@@ -7,35 +7,35 @@ from pathlib import Path
 
 import structlog
 
-from grid.dispatch import OrderBook
+from grid.order_book import OrderBook
 from hub.config import CONFIGS, Config, Site
-from hub.energy import EnergyBook
-from hub.observe_only import no_orders
-from hub.state import HubState, SiteState, meters_of, places_of
-from hub.tending import around
-from hub.wiring.checkpoint import FILE_NAME, resumed
+from hub.config.observe_only import no_orders
+from hub.metering.energy import EnergyBook
+from hub.state.auxiliaries import around
+from hub.state.checkpoint import FILE_NAME, resumed
+from hub.state.fold import HubState, SiteState, meters_of, places_of
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.span import Span
-from miner_control.catalogue import Catalogue, load_catalogue
-from miner_control.envelope import Envelope
-from miner_control.fleet import roster_of
-from miner_control.lessons import read_lessons, refined
-from miner_control.load import LoadBook
-from miner_control.register import Register, load_register
-from miner_control.standing import Standing
-from telemetry.alarm import AlarmBook
-from telemetry.alarm_condition import Places
-from telemetry.alarm_rule import AlarmRule, Rate, load_rules
-from telemetry.archive import Archive
+from miner_control.control.auxiliary_load import LoadBook
+from miner_control.fleet.command_state import Standing
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.fleet import roster_of
+from miner_control.inventory.asset_register import Register, load_register
+from miner_control.inventory.catalogue import Catalogue, load_catalogue
+from miner_control.learning.batch import read_lessons, refined
+from telemetry.alarm.alarm import AlarmBook
+from telemetry.alarm.condition import Places
+from telemetry.alarm.rule import AlarmRule, Rate, load_rules
+from telemetry.collect.snapshot import Snapshot
+from telemetry.energy.passport import Passport, load_passport
 from telemetry.io.archive_files import export
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
-from telemetry.journal import Journal
-from telemetry.passport import Passport, load_passport
-from telemetry.snapshot import Snapshot
+from telemetry.store.archive import Archive
+from telemetry.store.journal import Journal
 from treasury.io.ledger_sqlite import read_ledger
 from treasury.ledger import Ledger
 

@@ -13,7 +13,7 @@ from miner_control.dialect.luxos import LuxOS
 from miner_control.dialect.vnish import VNish
 from miner_control.dialect.whatsminer import Whatsminer
 from miner_control.dialect.whatsminer_v3 import WhatsminerV3
-from miner_control.driver import Dialect
+from miner_control.fleet.driver import Dialect
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect

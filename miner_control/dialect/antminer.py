@@ -17,7 +17,10 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Missing, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
-from miner_control.command import (
+from miner_control.dialect import antminer_form, antminer_stats, cgminer, image
+from miner_control.dialect.figures import spelt
+from miner_control.dialect.gather import gather, joined
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -28,12 +31,9 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import antminer_form, antminer_stats, cgminer, image
-from miner_control.dialect.figures import spelt
-from miner_control.dialect.gather import gather, joined
-from miner_control.driver import Access, Answer, Http, Parts, Request, Rpc
-from miner_control.miner import State
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Http, Parts, Request, Rpc
+from miner_control.fleet.miner import State
+from telemetry.collect.source import Tier
 
 _JOINED = ("summary", "stats", "pools")
 _JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'

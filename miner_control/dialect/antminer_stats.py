@@ -32,8 +32,8 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import cgminer_pools, put_pool_state, put_pools
 from miner_control.dialect.web import entries
-from miner_control.miner import State
-from telemetry.source import Tier
+from miner_control.fleet.miner import State
+from telemetry.collect.source import Tier
 
 _RATES = (
     ("GHS 5s", 5.0), ("rate_5s", 5.0), ("MHS 5s", 5.0), ("THS 5s", 5.0), ("KHS 5s", 5.0), ("GHS 1m", 60.0), ("rate_1m", 60.0),

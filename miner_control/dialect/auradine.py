@@ -11,7 +11,9 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import auradine_answers, cgminer, image, web
+from miner_control.dialect.gather import gather
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -23,10 +25,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import auradine_answers, cgminer, image, web
-from miner_control.dialect.gather import gather
-from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Http, Request
+from telemetry.collect.source import Tier
 
 PORT = 8080
 _FAST = ("summary", "psu", "mode", "temperature", "fan")

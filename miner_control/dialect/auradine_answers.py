@@ -29,7 +29,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from miner_control.dialect.web import entries
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _SECTIONS = {
     "summary": "SUMMARY", "psu": "PSU", "mode": "Mode", "temperature": "Temperature", "fan": "Fan", "devs": "DEVS",

@@ -13,7 +13,10 @@ from typing import Any
 
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
-from miner_control.command import (
+from miner_control.dialect import avalon_text, cgminer
+from miner_control.dialect.figures import NOT_APPLICABLE, spelt
+from miner_control.dialect.gather import also, gather
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -25,12 +28,9 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import avalon_text, cgminer
-from miner_control.dialect.figures import NOT_APPLICABLE, spelt
-from miner_control.dialect.gather import also, gather
-from miner_control.driver import Access, Answer, Request
-from miner_control.miner import State
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request
+from miner_control.fleet.miner import State
+from telemetry.collect.source import Tier
 
 _STATISTICS = ("estats", "stats", "litestats")
 _WORK_MODE = re.compile(r"WORKMODE\[(\d+)\]")

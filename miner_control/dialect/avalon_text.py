@@ -35,7 +35,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.maker_errors import avalon_fails, avalon_supply
 from miner_control.dialect.pools import cgminer_pools, put_pools
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _PAIR = re.compile(r"([A-Za-z][\w]*)\[([^\[\]]*)\]")
 _MODULE = re.compile(r"MM ID(\d+)")

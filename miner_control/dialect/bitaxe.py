@@ -7,7 +7,8 @@ from typing import Any
 from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import bitaxe_answers, cgminer, image, web
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -18,9 +19,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import bitaxe_answers, cgminer, image, web
-from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request
+from telemetry.collect.source import Tier
 
 PORT = 80
 _INFO = ("system_info", "info")

@@ -32,7 +32,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 # A chip that works draws more, the board of one that is paused less.
 _STANDBY_W = 8.0

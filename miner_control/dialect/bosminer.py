@@ -35,7 +35,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from miner_control.dialect.web import entries
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 SECTIONS = ("summary", "devs", "pools", "temps", "fans", "tunerstatus", "devdetails")
 _WINDOWS = (("MHS 5s", 5.0), ("MHS 1m", 60.0), ("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS av", None))

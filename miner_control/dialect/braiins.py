@@ -15,7 +15,10 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import braiins_answers, cgminer, image, stock, web
+from miner_control.dialect.figures import plain
+from miner_control.dialect.gather import gather
+from miner_control.fleet.command import (
     STOCK,
     InstallFirmware,
     Intent,
@@ -28,11 +31,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import braiins_answers, cgminer, image, stock, web
-from miner_control.dialect.figures import plain
-from miner_control.dialect.gather import gather
-from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Http, Request
+from telemetry.collect.source import Tier
 
 PORT = 80
 _PATHS = {

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError
-from miner_control.driver import Rpc
+from miner_control.fleet.driver import Rpc
 
 Document = dict[str, Any]
 

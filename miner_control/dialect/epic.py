@@ -12,7 +12,9 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import cgminer, epic_answers, image, web
+from miner_control.dialect.figures import plain
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -24,10 +26,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, epic_answers, image, web
-from miner_control.dialect.figures import plain
-from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request
+from telemetry.collect.source import Tier
 
 PORT = 4028
 _SLOW = ("temps", "temps/chip")

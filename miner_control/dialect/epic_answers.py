@@ -31,7 +31,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _MHS = 1e6
 _STARTING = (

@@ -2,7 +2,7 @@
 """The state of a miner from what its own answer proves. A rate of zero is asleep only where the answer says so."""
 
 from kernel.reading import Field
-from miner_control.miner import State
+from miner_control.fleet.miner import State
 
 START_S = 900.0
 """A miner that hashes nothing is starting up to this age; after it, it is sick. Cold boards take up to ten minutes."""

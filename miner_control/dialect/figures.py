@@ -15,7 +15,7 @@ import orjson
 
 from kernel.metric import SCHEMAS, Nature
 from kernel.reading import MISSING, Field, Missing, Reason
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 Values = dict[str, Field]
 

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 from kernel.errors import DecodeError, TransportError
 from miner_control.dialect import cgminer
-from miner_control.driver import Access, Answer, Request
+from miner_control.fleet.driver import Access, Answer, Request
 
 Answers = dict[str, cgminer.Document]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from kernel.receipt import Refused
-from miner_control.command import InstallFirmware
-from miner_control.driver import Parts
+from miner_control.fleet.command import InstallFirmware
+from miner_control.fleet.driver import Parts
 
 KEEPS_NONE = "keeps no earlier release: install the image of that release instead"
 FETCHES_ITSELF = "fetches releases by itself: it takes no image, and none can be held to a hash"

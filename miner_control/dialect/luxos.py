@@ -14,7 +14,10 @@ from typing import Any
 from kernel.errors import TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unreachable, Unsupported
-from miner_control.command import (
+from miner_control.dialect import cgminer, image, luxos_answers
+from miner_control.dialect.figures import plain, whole
+from miner_control.dialect.gather import also, gather
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -26,11 +29,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, image, luxos_answers
-from miner_control.dialect.figures import plain, whole
-from miner_control.dialect.gather import also, gather
-from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request
+from telemetry.collect.source import Tier
 
 _FAST = ("summary", "power", "config", "temps")
 _SLOW = ("summary", "power", "config", "devs", "pools", "temps", "fans", "stats")

@@ -31,7 +31,7 @@ from miner_control.dialect.figures import (
     whole,
 )
 from miner_control.dialect.pools import cgminer_pools, put_pools
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _WINDOWS = (("5s", 5.0), ("1m", 60.0), ("5m", 300.0), ("15m", 900.0), ("30m", 1800.0), ("av", None))
 _UNITS = (("GHS", 1e9), ("MHS", 1e6))

@@ -9,8 +9,8 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt
 from miner_control.dialect.antminer import Antminer
-from miner_control.driver import Access, Answer, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request
+from telemetry.collect.source import Tier
 
 ONLY_STOCK = "keeps no earlier release: install its image, or go back to the maker's own firmware (version `stock`)"
 _MAKERS = Antminer()

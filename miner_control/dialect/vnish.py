@@ -12,7 +12,9 @@ from typing import Any
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import cgminer, image, stock, vnish_answers, web
+from miner_control.dialect.figures import first
+from miner_control.fleet.command import (
     STOCK,
     InstallFirmware,
     Intent,
@@ -26,10 +28,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, image, stock, vnish_answers, web
-from miner_control.dialect.figures import first
-from miner_control.driver import Access, Answer, Http, Request
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Http, Request
+from telemetry.collect.source import Tier
 
 PORT = 80
 _FAST = ("summary", "perf-summary")

@@ -32,7 +32,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 ASLEEP = ("stopped", "paused", "shutting-down")
 _STARTING = ("initializing", "starting", "restarting")

@@ -10,7 +10,7 @@ from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reason
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import cgminer
-from miner_control.driver import Access, Answer, Http, Parts
+from miner_control.fleet.driver import Access, Answer, Http, Parts
 
 
 def ask(access: Access, port: int, path: str, headers: Mapping[str, str] | None = None) -> Http:

@@ -15,7 +15,11 @@ import orjson
 from kernel.errors import DecodeError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
-from miner_control.command import (
+from miner_control.dialect import cgminer, image, whatsminer_summary
+from miner_control.dialect.gather import also, gather
+from miner_control.dialect.maker_errors import WHATSMINER_API
+from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -29,12 +33,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, image, whatsminer_summary
-from miner_control.dialect.gather import also, gather
-from miner_control.dialect.maker_errors import WHATSMINER_API
-from miner_control.dialect.whatsminer_token import Token, make_token, opened, sealed
-from miner_control.driver import Access, Answer, Request, Rpc
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request, Rpc
+from telemetry.collect.source import Tier
 
 _JOINED = ("summary", "devs", "pools")
 _SLOW = ("status", "get_error_code")

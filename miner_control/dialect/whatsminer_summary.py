@@ -33,7 +33,7 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.maker_errors import whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _MHS = 1e6
 _WINDOWS = (

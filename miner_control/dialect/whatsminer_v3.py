@@ -16,7 +16,10 @@ import orjson
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
-from miner_control.command import (
+from miner_control.dialect import cgminer, image, whatsminer_v3_status
+from miner_control.dialect.maker_errors import WHATSMINER_V3_API
+from miner_control.dialect.whatsminer_summary import without_fans
+from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
@@ -30,11 +33,8 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import cgminer, image, whatsminer_v3_status
-from miner_control.dialect.maker_errors import WHATSMINER_V3_API
-from miner_control.dialect.whatsminer_summary import without_fans
-from miner_control.driver import Access, Answer, Request, Rpc
-from telemetry.source import Tier
+from miner_control.fleet.driver import Access, Answer, Request, Rpc
+from telemetry.collect.source import Tier
 
 PORT = 4433
 _MODES = ("low", "normal", "high")

@@ -31,7 +31,7 @@ from miner_control.dialect.figures import (
 from miner_control.dialect.maker_errors import whatsminer_stops, whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from miner_control.dialect.whatsminer_summary import hashes
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 _THS = 1e12
 _WINDOWS = (("hash-realtime", None), ("hash-1min", 60.0), ("hash-15min", 900.0), ("hash-average", 0.0))

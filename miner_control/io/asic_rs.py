@@ -14,11 +14,11 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault, TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import Intent, Reboot, Sleep, Wake, intent_text
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import ESTIMATE, NOT_REPORTED, Values, put, put_fans, put_max, put_text
-from miner_control.miner import Miner
-from telemetry.source import Tier
+from miner_control.fleet.command import Intent, Reboot, Sleep, Wake, intent_text
+from miner_control.fleet.miner import Miner
+from telemetry.collect.source import Tier
 
 IN_FLIGHT = 50
 TOTAL_S = 20.0

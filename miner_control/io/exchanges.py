@@ -17,7 +17,7 @@ from kernel.address import authority
 from kernel.errors import TransportError
 from kernel.reading import Reason
 from miner_control.dialect.reply import settled
-from miner_control.driver import Parts
+from miner_control.fleet.driver import Parts
 
 CONNECT_S = 2.0
 TOTAL_S = 5.0

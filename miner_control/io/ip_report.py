@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel.clock import Clock
-from miner_control.position import Press, read_press
+from miner_control.inventory.position import Press, read_press
 
 PORT = 14235
 

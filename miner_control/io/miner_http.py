@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 
 from kernel.errors import DecodeError
-from miner_control.driver import Answer, Http, Parts
+from miner_control.fleet.driver import Answer, Http, Parts
 
 _PAIR = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}

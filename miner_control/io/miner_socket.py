@@ -10,13 +10,13 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import Intent, SetCredential
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
-from miner_control.driver import Access, Answer, Dialect, Http, Lending, Parts, Request, Rpc
+from miner_control.fleet.command import Intent, SetCredential
+from miner_control.fleet.driver import Access, Answer, Dialect, Http, Lending, Parts, Request, Rpc
+from miner_control.fleet.miner import Miner
 from miner_control.io.exchanges import Cut, Exchanges, Line, Whole
 from miner_control.io.miner_http import Digest, http_bytes, parse_http
-from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 __all__ = ["Cut", "Exchanges", "MinerPort"]
 

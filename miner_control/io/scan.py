@@ -16,9 +16,9 @@ from ipaddress import ip_address
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
-from miner_control.discover import Found, Targets
-from miner_control.driver import Answer, Request, Rpc
-from miner_control.identify import KNOWN_PORTS, Identity, identify
+from miner_control.fleet.driver import Answer, Request, Rpc
+from miner_control.inventory.discover import Found, Targets
+from miner_control.inventory.identify import KNOWN_PORTS, Identity, identify
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import http_bytes, parse_http
 

@@ -15,7 +15,7 @@ import orjson
 
 from kernel.clock import MS_PER_HOUR, from_iso, iso
 from kernel.span import Span, floor_ms
-from telemetry.archive import day_file, hour_file
+from telemetry.store.archive import day_file, hour_file
 
 UNTIL = "until_position"
 """Key of a file's metadata: hour to the journal position up to which the file holds all of it, as JSON."""

@@ -11,9 +11,9 @@ import orjson
 
 from kernel.clock import to_datetime
 from kernel.span import Span
-from telemetry.archive import Archive
 from telemetry.io.archive_disk import sha256_of
-from telemetry.retention import DEFAULT_DAYS, Hold, Tombstone, expired, tombstone_of, tombstones
+from telemetry.store.archive import Archive
+from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, expired, tombstone_of, tombstones
 
 _DELETED = "deleted.jsonl"
 

@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 from kernel.clock import MS_PER_HOUR, MS_PER_S, from_iso
 from kernel.metric import SCHEMAS
 from kernel.span import Slots, Span, floor_ms
-from telemetry.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
+from telemetry.energy.energy_register import Change, RegisterTerms, Samples
+from telemetry.energy.series import SlotEnergy, energy_on_slots
 from telemetry.io.archive_days import beside_others
 from telemetry.io.archive_disk import UNTIL, file_of, files_of, replacing, sha256_of, untils_of, untils_text
 from telemetry.io.archive_rows import hot_table, merged, names_of, schema_of
 from telemetry.io.archive_sql import rolled_sql, rollup_sql
 from telemetry.io.arrow import unpack_record_batch
 from telemetry.io.journal_sqlite import SqliteJournal
-from telemetry.register import Change, RegisterTerms, Samples
-from telemetry.series import SlotEnergy, energy_on_slots
+from telemetry.store.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
 
 _SLICE_ROWS = 200_000
 """Rows held at once while sealing: with all metrics of a miner about 100 MB."""
@@ -38,7 +38,7 @@ _SEALED = "sealed.json"
 
 
 class ParquetArchive:
-    """`telemetry.archive.Archive` on a folder of Parquet files and a journal."""
+    """`telemetry.store.archive.Archive` on a folder of Parquet files and a journal."""
 
     def __init__(self, folder: Path, journal: SqliteJournal) -> None:
         self.folder = folder

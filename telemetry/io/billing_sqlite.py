@@ -12,7 +12,7 @@ import numpy as np
 
 from kernel.errors import ConfigError, Fault
 from kernel.span import Span
-from telemetry.metered_data import MeteredSeries
+from telemetry.energy.utility_data import MeteredSeries
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS energy (
@@ -28,7 +28,7 @@ BEGIN SELECT raise(ABORT, 'billed energy is never changed: write a further versi
 
 
 class BillingStore:
-    """`telemetry.metered_data.MeteredStore` on SQLite, durable at each put."""
+    """`telemetry.energy.utility_data.MeteredStore` on SQLite, durable at each put."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from telemetry.device.profile import Profile
 from telemetry.io.http_source import HttpSource
 from telemetry.io.meter_stream import Iec61107Source, MercurySource
 from telemetry.io.modbus import Address, ModbusLine, ModbusSource
 from telemetry.io.stream import StreamLine
 from telemetry.io.sunspec import SunSpecSource
-from telemetry.profile import Profile
 
 PolledSource = ModbusSource | MercurySource | Iec61107Source | HttpSource
 

@@ -10,11 +10,11 @@ from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
-from telemetry.codec import decode
-from telemetry.point import Pointer
-from telemetry.profile import Profile
-from telemetry.source import Tier
-from telemetry.topic import MAX_PAYLOAD
+from telemetry.collect.source import Tier
+from telemetry.device.codec import decode
+from telemetry.device.point import Pointer
+from telemetry.device.profile import Profile
+from telemetry.wire.topic import MAX_PAYLOAD
 
 Credential = tuple[str, str]
 """Account and password."""

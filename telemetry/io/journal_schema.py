@@ -9,8 +9,11 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
+import orjson
+
 from kernel.errors import ConfigError, Fault
-from telemetry.journal import JournalState
+from kernel.event import Event
+from telemetry.store.journal import JournalState
 
 SCHEMA_VERSION = 1
 FILE_NAME = "journal.sqlite"
@@ -107,3 +110,8 @@ def hold(path: Path) -> IO[bytes]:
         fault = Fault(str(path.parent), "another hub writes here", "Stop it, or give this hub a folder of its own")
         raise ConfigError([fault]) from error
     return held
+
+
+def event_of(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
+    _, kind, version, site, writer, seq, at_ms, body = row
+    return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))

@@ -31,12 +31,13 @@ from telemetry.io.journal_schema import (
     SCHEMA,
     SCHEMA_VERSION,
     check_version,
+    event_of,
     hold,
     last_position,
     state_of,
 )
-from telemetry.io.last_rows import LastRows
-from telemetry.journal import JournalHealth, JournalState, JournalUnwritable, Record
+from telemetry.io.last_rows import last_rows
+from telemetry.store.journal import JournalHealth, JournalState, JournalUnwritable, Record
 
 _DURABLE_KINDS = frozenset({"meter"})
 _MOST_PENDING_EVIDENCE = 2_000
@@ -56,7 +57,7 @@ def read_journal(folder: Path) -> "SqliteJournal":
 
 
 class SqliteJournal:
-    """`telemetry.journal.Journal` on one SQLite file. One writer process; any number of readers and threads."""
+    """`telemetry.store.journal.Journal` on one SQLite file. One writer process; any number of readers and threads."""
 
     def __init__(self, folder: Path, *, writing: bool, max_bytes: int | None = None) -> None:
         self.path = folder / FILE_NAME
@@ -92,7 +93,7 @@ class SqliteJournal:
                 self._writer.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
             check_version(self._writer, self.path)
             self._position = last_position(self._writer)
-            self._last = self._last_rows(self._writer)
+            self._last = last_rows(self._writer)
         except (sqlite3.Error, OSError) as error:
             self._let_go()
             remedy = "Make the folder writable and see that the file is whole; move a broken file aside to start anew"
@@ -225,7 +226,7 @@ class SqliteJournal:
                     yield Record(batch[0], unpack(batch[1], batch[2]))
                     batch = batches.fetchone()
                 else:
-                    yield Record(event[0], _event(event))
+                    yield Record(event[0], event_of(event))
                     event = events.fetchone()
 
     def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
@@ -236,7 +237,7 @@ class SqliteJournal:
                 (wanted, after),
             )
             for row in rows:
-                yield row[0], _event(row)
+                yield row[0], event_of(row)
 
     def batches(self, kind: str, start_ms: int, end_ms: int) -> Iterator[ReadingBatch]:
         return (unpack(kind, blob) for _, blob in self.blobs(kind, start_ms, end_ms))
@@ -299,21 +300,11 @@ class SqliteJournal:
         with self._reading() as found:
             found.execute("BEGIN")
             rows: dict[int, list[int]] = {}
-            for position, row in self._last_rows(found, kind).of(kind):
+            for position, row in last_rows(found, kind).of(kind):
                 rows.setdefault(position, []).append(row)
             for position, chosen in sorted(rows.items()):
                 blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
                 yield unpack(kind, blob[0], chosen)
-
-    @staticmethod
-    def _last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:
-        """Where the newest readings stand: the table, and the batches (of one kind) behind it."""
-        behind = connection.execute(
-            "SELECT position, kind, blob FROM batch WHERE position>(SELECT pointed FROM mark) AND kind=coalesce(?, kind)"
-            " ORDER BY position",
-            (kind,),
-        )
-        return LastRows(connection, ((position, unpack(of, blob)) for position, of, blob in behind))
 
     def last_seq(self, site: str, writer: str) -> int:
         with self._reading() as found:
@@ -404,8 +395,3 @@ class SqliteJournal:
         if self._held is not None:
             self._held.close()
             self._held = None
-
-
-def _event(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
-    _, kind, version, site, writer, seq, at_ms, body = row
-    return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))

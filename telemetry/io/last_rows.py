@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.reading import ReadingBatch
+from telemetry.io.arrow import unpack
 
 _NEVER_MS = -(2**62)
 _ROWS_A_DEVICE = 8
@@ -128,3 +129,13 @@ class LastRows:
             return []
         known = np.flatnonzero(found.at_ms[: len(found.ids)] != _NEVER_MS)
         return list(zip(found.position[known].tolist(), found.row[known].tolist(), strict=True))
+
+
+def last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:
+    """Where the newest readings stand: the table, and the batches (of one kind) behind it."""
+    behind = connection.execute(
+        "SELECT position, kind, blob FROM batch WHERE position>(SELECT pointed FROM mark) AND kind=coalesce(?, kind)"
+        " ORDER BY position",
+        (kind,),
+    )
+    return LastRows(connection, ((position, unpack(of, blob)) for position, of, blob in behind))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernel.reading import ReadingBatch
 from telemetry.io.arrow import pack, unpack
-from telemetry.sink import Aside, Mark
+from telemetry.store.sink import Aside, Mark
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS mark (sink TEXT PRIMARY KEY, sent INTEGER NOT NULL, safe INTEGER NOT NULL) STRICT;
@@ -22,7 +22,7 @@ _MOST_ASIDES = 10_000
 
 
 class SqliteMarks:
-    """`telemetry.sink.Marks`. A mark that a loss of power takes back costs a replay, so it is not flushed each time."""
+    """`telemetry.store.sink.Marks`. A mark that a loss of power takes back costs a replay, so it is not flushed each time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,14 @@ from typing import Any
 from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
-from telemetry import iec61107, mercury
-from telemetry.codec import decode
+from telemetry.collect.source import Tier
+from telemetry.device.codec import decode
+from telemetry.device.codec_mercury import ANSWER_LENGTHS
+from telemetry.device.point import Answer
+from telemetry.device.profile import Profile
 from telemetry.io.stream import StreamLine
-from telemetry.modbus_frame import Judgement
-from telemetry.point import Answer
-from telemetry.profile import Profile
-from telemetry.source import Tier
+from telemetry.wire import iec61107, mercury
+from telemetry.wire.modbus_frame import Judgement
 
 _CHANNEL_STAYS_OPEN_S = 200.0
 # A meter that was told goodbye does not hear the next sign-on for a moment.
@@ -117,7 +118,7 @@ class MercurySource(MeterStream):
 
     async def _read_one(self, name: str) -> bytes:
         sent = mercury.request(self._address, bytes.fromhex(name))
-        length = mercury.ANSWER_LENGTHS[name]
+        length = ANSWER_LENGTHS[name]
         return await self._exchange(sent, lambda heard: mercury.judge(sent, heard, length))
 
     async def _open(self) -> None:

@@ -4,7 +4,7 @@
 A `ModbusLine` is one gateway or serial port: one connection, one request at a time, shared by all unit ids behind it and
 by collector and actuator, so that a single-slot gateway is never asked twice at once. `ModbusSource` is one device.
 
-Every frame heard is judged (`telemetry.modbus_frame`) before pymodbus sees it. On a fault or, where frames carry no
+Every frame heard is judged (`telemetry.wire.modbus_frame`) before pymodbus sees it. On a fault or, where frames carry no
 transaction id, on a time-out, the connection is closed, so that nothing late is ever taken for something else.
 """
 
@@ -21,12 +21,12 @@ from pymodbus.pdu import ModbusPDU
 from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
-from telemetry.block import Block
-from telemetry.codec import decode
-from telemetry.codec_registers import Word, refused, words_of
-from telemetry.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
-from telemetry.profile import Profile
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
+from telemetry.device.block import Block
+from telemetry.device.codec import decode
+from telemetry.device.codec_registers import Word, refused, words_of
+from telemetry.device.profile import Profile
+from telemetry.wire.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
 
 # Each silence is reported once, by the collector; the library would write a line for each time-out.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -231,7 +231,7 @@ class ExceptionAnswer(Exception):
 
 
 class ModbusSource:
-    """One Modbus device behind a line: a `telemetry.source.Source`.
+    """One Modbus device behind a line: a `telemetry.collect.source.Source`.
 
     `keep` stores raw frames of a billing meter and returns their SHA-256 (the journal's `keep`).
     """

@@ -9,11 +9,11 @@ from kernel.errors import TransportError
 from kernel.metric import TEXT_METRICS
 from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from telemetry.block import Block
+from telemetry.device.block import Block
+from telemetry.device.profile import Profile
+from telemetry.device.switch import Switch
 from telemetry.io.modbus import ExceptionAnswer, ModbusLine
-from telemetry.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
-from telemetry.profile import Profile
-from telemetry.profile_switch import Switch
+from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
 
 _READ_BACK_EVERY_S = 0.1
 

@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 
 from kernel.clock import Clock
 from kernel.reading import Reading
-from telemetry.topic import MAX_PAYLOAD, Channel, Topics
+from telemetry.wire.topic import MAX_PAYLOAD, Channel, Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +353,7 @@ class MqttLink:
 
 
 class MqttFeed:
-    """Devices that speak unasked: a `telemetry.source.Subscription` over one link."""
+    """Devices that speak unasked: a `telemetry.collect.source.Subscription` over one link."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import re
 from typing import Protocol
 
 from kernel.receipt import Accepted, Receipt, Unreachable, Unsupported
-from telemetry.profile import Profile
+from telemetry.device.profile import Profile
 
 
 class Publishing(Protocol):

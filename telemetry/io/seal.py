@@ -12,10 +12,10 @@ from pathlib import Path
 
 import orjson
 
-from telemetry.archive import Sealed
 from telemetry.io.archive_days import compact, sweep
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
+from telemetry.store.archive import Sealed
 
 _TIME_OUT_S = 1800.0
 

@@ -11,7 +11,7 @@ import httpx
 
 from kernel.reading import ReadingBatch
 from telemetry.io.line_protocol import lines
-from telemetry.sink import SinkDown, SinkRefused
+from telemetry.store.sink import SinkDown, SinkRefused
 
 _REFUSING = frozenset({400, 413, 422})
 """What a later try cannot mend. Wrong tokens and absent buckets are set-up: they hold the queue and say so."""

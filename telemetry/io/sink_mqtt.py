@@ -13,12 +13,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from kernel.reading import ReadingBatch
-from telemetry.homeassistant import Announced, Post, Topics
-from telemetry.sink import SinkDown
+from telemetry.store.sink import SinkDown
+from telemetry.wire.homeassistant import Announced, Post, Topics
 
 
 class MqttSink:
-    """`telemetry.sink.Sink` on a broker, at QoS 1. Connects at the first batch and again after a loss."""
+    """`telemetry.store.sink.Sink` on a broker, at QoS 1. Connects at the first batch and again after a loss."""
 
     def __init__(
         self,

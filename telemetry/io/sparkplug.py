@@ -8,12 +8,12 @@ import orjson
 from kernel.clock import Clock
 from kernel.reading import Reading
 from telemetry.io.mqtt import Broker, MqttLink
-from telemetry.sparkplug import rebirth_request
-from telemetry.sparkplug_host import NAMESPACE, SparkplugChannel, SparkplugHost
+from telemetry.wire.sparkplug import rebirth_request
+from telemetry.wire.sparkplug_host import NAMESPACE, SparkplugChannel, SparkplugHost
 
 
 class SparkplugFeed:
-    """Edge nodes that speak Sparkplug B: a `telemetry.source.Subscription`.
+    """Edge nodes that speak Sparkplug B: a `telemetry.collect.source.Subscription`.
 
     The hub publishes `spBv1.0/STATE/<host id>`: online while it listens, offline by its will.
     """

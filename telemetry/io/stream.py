@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kernel.errors import TransportError
 from kernel.reading import Reason
-from telemetry.modbus_frame import Broken, Judgement, Whole
+from telemetry.wire.modbus_frame import Broken, Judgement, Whole
 
 _MOST_BYTES = 8192
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing
-from telemetry.block import Block
-from telemetry.codec_registers import Word
+from telemetry.device.block import Block
+from telemetry.device.codec_registers import Word
+from telemetry.device.profile import Profile
 from telemetry.io.modbus import ExceptionAnswer, Exchange, ModbusLine, ModbusSource
-from telemetry.profile import Profile
-from telemetry.sunspec import BASES, END, MARK, MOST_MODELS, next_model
+from telemetry.wire.sunspec import BASES, END, MARK, MOST_MODELS, next_model
 
 
 class SunSpecSource(ModbusSource):

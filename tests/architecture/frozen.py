@@ -18,16 +18,17 @@ from typing import Any
 from uuid import UUID
 
 from grid.compliance import Outcome
-from grid.dispatch import Authority, OrderBook, Phase
 from grid.limit import PHASES, Priority
 from grid.order import read_order
-from hub import feeds
-from hub.access import Role
+from grid.order_book import Authority, OrderBook
+from grid.order_entry import Phase
+from hub.api.access import Role
 from hub.config import Prices
-from hub.holds import CITED_KINDS, SETTLEMENT
+from hub.market import price_duty as feeds
 from hub.reports import site_energy, treasury_statement
 from hub.reports.sign import manifest
 from hub.reports.write import report_name
+from hub.state.legal_holds import CITED_KINDS, SETTLEMENT
 from kernel.event import KINDS
 from kernel.ids import business_id, device_key, sha256_hex
 from kernel.metric import SCHEMAS, Nature
@@ -35,9 +36,8 @@ from kernel.money import Unit
 from kernel.reading import Reason
 from kernel.reason import Rule
 from kernel.receipt import HubCause
-from miner_control import health
-from miner_control.campaign import AGAIN
-from miner_control.command import (
+from miner_control.control.auxiliary_load import LoadKind
+from miner_control.fleet.command import (
     InstallFirmware,
     Locate,
     Pool,
@@ -53,16 +53,17 @@ from miner_control.command import (
     Wake,
     command,
 )
-from miner_control.health import ANOTHER
-from miner_control.load import LoadKind
-from miner_control.miner import State
-from miner_control.pulse import STEPS
-from miner_control.register import FACTS
-from miner_control.stragglers import RUNGS, WHAT
-from scheduling.outlook import AMBIENT
-from telemetry.alarm import AlarmState
-from telemetry.archive import Step
-from telemetry.retention import tombstones
+from miner_control.fleet.miner import State
+from miner_control.health import health
+from miner_control.health.health import ANOTHER
+from miner_control.health.wake_recovery import RUNGS, WHAT
+from miner_control.inventory.asset_register import FACTS
+from miner_control.inventory.feeder_mapping import STEPS
+from miner_control.jobs.job import AGAIN
+from scheduling.problem.exogenous import AMBIENT, COINCIDENT, GENERATION
+from telemetry.alarm.alarm import AlarmState
+from telemetry.store.archive import Step
+from telemetry.store.retention import tombstones
 from tests.architecture.outside import AT_MS, DEVICE, SITE, home_assistant, mqtt, prometheus, sinks, stores
 from tests.architecture.settled import differences, fields, settled
 from tests.recorded import look
@@ -75,6 +76,7 @@ from treasury.listing import KEYS
 from treasury.transfer import GENESIS, Transfer, canonical, transfer_id
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "twin", "hub")
 FROZEN = Path(__file__).with_name("frozen.json")
 
 WHY = {
@@ -229,6 +231,8 @@ def curves() -> dict[str, Any]:
         feeds.HEIGHT,
         feeds.HASHPRICE,
         AMBIENT,
+        COINCIDENT,
+        GENERATION,
     ]
     return {"names": sorted(names), "currency": Prices().currency}
 
@@ -253,7 +257,7 @@ def literals() -> set[str]:
     """Event kinds by the look of them, of all texts in the packages that ship."""
     families = {kind.partition(".")[0] for kind in KINDS}
     found: set[str] = set()
-    for package in ("kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "hub"):
+    for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -14,22 +14,22 @@ from typing import Any
 import orjson
 
 from grid.io.dispatch_mqtt import topics as order_topics
+from hub.api.live_view import LiveView
 from hub.config import MqttSinkPart
-from hub.config.parts import Mqtt
-from hub.view import LiveView
+from hub.config.models import Mqtt
 from kernel.clock import from_iso
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Reading, batch_of
-from telemetry.exposition import exposition
-from telemetry.homeassistant import Topics, discovery_post, state_post
+from telemetry.collect.snapshot import Snapshot
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.arrow import pack, unpack_record_batch
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.line_protocol import lines
 from telemetry.io.marks_sqlite import SqliteMarks
-from telemetry.snapshot import Snapshot
-from telemetry.sparkplug_host import NAMESPACE
+from telemetry.wire.exposition import exposition
+from telemetry.wire.homeassistant import Topics, discovery_post, state_post
+from telemetry.wire.sparkplug_host import NAMESPACE
 from treasury.io.ledger_sqlite import open_ledger
 
 AT_MS = from_iso("2026-02-03T04:05:06Z")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from hub.energy import Billed
-from hub.settle import Desk, settle_once
+from hub.metering.energy import Billed
+from hub.settlement.round import Desk, settle_once
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
 from kernel.span import Span

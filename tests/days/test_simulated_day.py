@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hub.replay import replay_folder
-from hub.simulate import simulate
+from hub.app.replay import replay_folder
+from hub.app.simulate import simulate
 from tests.servers import count
 
 DAYS, MINERS = (0.05, 60) if count(1, 2) == 1 else (1.0, 1000)

@@ -14,8 +14,8 @@ import pytest
 from kernel.errors import ConfigError
 from telemetry.io.journal_schema import FILE_NAME, state_of
 from telemetry.io.journal_sqlite import open_journal, read_journal
-from telemetry.journal import JournalState, JournalUnwritable
-from tests.telemetry.journal_cases import T0_MS, batch, event, meter, miner
+from telemetry.store.journal import JournalState, JournalUnwritable
+from tests.telemetry.store.journal_cases import T0_MS, batch, event, meter, miner
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,8 +123,8 @@ def test_a_limit_on_the_size_of_files_is_survived(tmp_path: Path) -> None:
     """Without any right to mount: the kernel refuses to let the file grow, in a process of its own."""
     code = (
         "import resource, signal, sys\nfrom pathlib import Path\n"
-        "from telemetry.io.journal_sqlite import open_journal\nfrom telemetry.journal import JournalUnwritable\n"
-        "from tests.telemetry.journal_cases import batch, event, meter, T0_MS\n"
+        "from telemetry.io.journal_sqlite import open_journal\nfrom telemetry.store.journal import JournalUnwritable\n"
+        "from tests.telemetry.store.journal_cases import batch, event, meter, T0_MS\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "journal = open_journal(Path(sys.argv[1]))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))\n"

@@ -22,7 +22,7 @@ from pathlib import Path
 from kernel.event import Event
 from kernel.reading import Reading
 from telemetry.io.journal_sqlite import open_journal
-from tests.telemetry.journal_cases import batch
+from tests.telemetry.store.journal_cases import batch
 
 folder, log = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 journal = open_journal(folder)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from grid.dispatch import Authority
+from grid.order_book import Authority
+from hub.app.live import Running, start
 from hub.config import load
-from hub.live import Running, start
 from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
 from tests.servers import free_port, need, running

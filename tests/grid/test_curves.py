@@ -8,7 +8,7 @@ import pytest
 
 from grid.hashprice import difficulty_of, hashprice, hashprice_curve, load_subsidies, reward_curve, subsidy_sat_at
 from grid.io.price_file import PriceFolder, read
-from grid.price import PriceRules, check, choose, merged
+from grid.price_plausibility import PriceRules, check, choose, merged
 from kernel.clock import from_iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError

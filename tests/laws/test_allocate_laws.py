@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miner_control.allocate import Allocation, Policy, allocate, per_phase
-from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, never_asked, never_seen, per_feeder
-from miner_control.guard import Heat, guard
-from miner_control.miner import State
+from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
+from miner_control.control.guard import Heat, guard
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, never_asked, never_seen, per_feeder
+from miner_control.fleet.miner import State
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster
 from tests.servers import count
 

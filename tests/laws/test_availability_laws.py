@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +13,20 @@ from hypothesis import strategies as st
 
 from grid.availability import Availability, Headroom, Units, available
 from grid.limit import PHASES, Limit, Priority
+from hub.app.demo_site import write_simulated_site
 from hub.config import load
-from hub.decide import drawn_w
-from hub.demo_site import write_simulated_site
-from hub.flexibility import STALE, headroom_at
-from hub.sight import units_of
-from hub.state import FOREVER, HubState, SiteState
-from hub.twin.site import Site
-from hub.twin.spec import TwinSpec
+from hub.query.flexibility import STALE, headroom_at
+from hub.query.status import units_of
+from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.situation import Freshness, situation_at
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
-from miner_control.allocate import per_phase
-from miner_control.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
-from miner_control.miner import State
+from miner_control.control.allocate import per_phase
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
+from miner_control.fleet.miner import State
 from tests.servers import count
+from twin.site import Site
+from twin.spec import TwinSpec
 
 NOW_MS = from_iso("2026-03-02T10:00:00+05:00")
 MINERS = 12
@@ -44,8 +45,9 @@ class Case:
     meters: dict[str, float]
 
     def offered(self, free: np.ndarray | None = None) -> tuple[Availability, Headroom]:
-        units = units_of(self.fleet, never_asked(self.fleet.roster).since_ms, self.site)
-        believed_w = drawn_w(self.state, self.site, self.fleet, 15.0)
+        units = units_of(self.fleet, self.fleet.since_ms, self.site)
+        overhead_w = situation_at(self.state, self.site, NOW_MS, Freshness(60.0)).overhead.site_fixed_w
+        believed_w = float(self.fleet.power_w.sum()) * self.site.overhead_factor + overhead_w
         room = headroom_at(self.site, self.fleet, self.limits, self.meters, believed_w)
         if free is not None:
             units = replace(units, commandable=units.commandable & free)
@@ -64,9 +66,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubState]:
 
 
 @st.composite
-def cases(
-    draw: st.DrawFn,
-) -> tuple[list[int], list[bool], list[float], dict[str, float], dict[str, float], float, list[int]]:
+def cases(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Modes, freshness, scales, caps, fresh meters, overhead, phases and ages of the last switch."""
     scopes = ["h/s", "h/s/f1", "h/s/f2"]
     return (
         draw(st.lists(st.integers(-1, 2), min_size=MINERS, max_size=MINERS)),
@@ -76,11 +77,12 @@ def cases(
         draw(st.dictionaries(st.sampled_from(scopes), WATTS)),
         draw(st.floats(1.0, 1.6)),
         draw(st.lists(st.integers(-1, 2), min_size=MINERS, max_size=MINERS)),
+        draw(st.lists(st.integers(0, 7_200), min_size=MINERS, max_size=MINERS)),
     )
 
 
-def case_of(state: HubState, drawn: tuple) -> Case:  # type: ignore[type-arg]
-    modes, fresh, scales, caps, meters, factor, phases = drawn
+def case_of(state: HubState, drawn: tuple[Any, ...]) -> Case:
+    modes, fresh, scales, caps, meters, factor, phases, ages = drawn
     site = state.sites["h/s"]
     site.overhead_factor = factor
     roster = replace(site.roster, phase=np.array(phases, dtype=np.int8))
@@ -97,12 +99,13 @@ def case_of(state: HubState, drawn: tuple) -> Case:  # type: ignore[type-arg]
         has_power=np.ones(MINERS, dtype=np.bool_),
     )
     limits = [Limit(scope, watts, FOREVER, Priority.DISPATCHER, "order", "law") for scope, watts in caps.items()]
-    return Case(state, site, fleet_of(roster, said, never_asked(roster), NOW_MS), limits, meters)
+    asked = replace(never_asked(roster), since_ms=NOW_MS - 1000 * np.array(ages, dtype=np.int64))
+    return Case(state, site, fleet_of(roster, said, asked, NOW_MS), limits, meters)
 
 
 @settings(max_examples=count(150, 3000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=cases())
-def test_no_rise_is_offered_above_limit_less_meter(state: HubState, drawn: tuple) -> None:  # type: ignore[type-arg]
+def test_no_rise_is_offered_above_limit_less_meter(state: HubState, drawn: tuple[Any, ...]) -> None:
     case = case_of(state, drawn)
     found, _ = case.offered()
     assert case.site.main is not None

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from grid.limit import Limit, Priority
 from kernel.span import Span
-from miner_control.fleet import Fleet
-from scheduling.control import Decision, Overhead, Terms, step
+from miner_control.fleet.fleet import Fleet
+from scheduling.control import Decision, Terms, step
 from scheduling.generation import delivered_w
-from scheduling.narrow import Proposal, narrow
+from scheduling.problem.corridor import Proposal, narrow
+from scheduling.problem.overhead import Overhead
 from tests.scheduling.test_control import HOUR, NOW, SITE, fleet, schedule
 from tests.servers import count
 

@@ -15,7 +15,7 @@ from kernel.reading import MISSING, Field, Reading, ReadingBatch, Reason
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal, read_journal
 from tests.servers import count
-from tests.telemetry.journal_cases import T0_MS, batch
+from tests.telemetry.store.journal_cases import T0_MS, batch
 
 MISSES = st.sampled_from([MISSING[reason] for reason in Reason if reason not in (Reason.PRESENT, Reason.NOT_ASKED)])
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**40), 2**40).map(float)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.instances import anything
-from scheduling.assemble import assemble
-from scheduling.greedy import greedy
 from scheduling.planner import make, rank
+from scheduling.solve.assemble import assemble
+from scheduling.solve.greedy import greedy
 from tests.servers import count
 
 

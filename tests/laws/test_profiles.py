@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from kernel.metric import SCHEMAS
 from kernel.reading import Field, Missing, Reason
-from telemetry.block import registers_of
-from telemetry.codec import decode, encode
-from telemetry.codec_registers import frame_words
-from telemetry.codec_scale import to_raw_number
-from telemetry.point import REGISTER_TYPES, Point, Register
-from telemetry.profile import Checked, Profile, catalogue
+from telemetry.device.block import registers_of
+from telemetry.device.codec import decode, encode
+from telemetry.device.codec_registers import frame_words
+from telemetry.device.point import REGISTER_TYPES, Point, Register
+from telemetry.device.profile import Checked, Profile, catalogue
+from telemetry.device.scale import to_raw_number
 from tests.servers import count
 
 PROFILES = catalogue(Path(__file__).parents[2] / "configs" / "profiles")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.span import Slots, Span, even_slots
-from telemetry.register import RegisterTerms, Samples, pieces_of
-from telemetry.series import energy_on_slots, on_slots
+from telemetry.energy.energy_register import RegisterTerms, Samples, pieces_of
+from telemetry.energy.series import energy_on_slots, on_slots
 from tests.servers import count
 
 T0 = 1_767_225_600_000

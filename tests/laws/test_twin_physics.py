@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the make-believe machines: integrals are exact, however often time is asked to pass."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.twin.models import MODELS
-from hub.twin.physics import HEAT_MS, Machines
-from hub.twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
-from hub.twin.site import Site
-from hub.twin.spec import Losses, TwinSpec, layout
 from tests.servers import count
+from twin.machines import Machines
+from twin.meters import figures
+from twin.models import MODELS
+from twin.physics import HEAT_MS
+from twin.shape import DROP, START, STEP, shape_area, shape_at, shape_value
+from twin.site import Site
+from twin.spec import Losses, TwinSpec, layout
 
 BEGAN_MS = 1_700_000_000_000
 COMMANDS = ("sleep", "wake", "low", "power", "percent", "reboot")
@@ -200,3 +204,52 @@ def test_what_a_pool_did_not_accept_is_not_counted_later_and_a_worn_unit_draws_m
     assert site.machines.hashes[0] == pytest.approx(plain.machines.hashes[0] * 1.5, rel=0.01), (
         "the work itself was done"
     )
+
+
+def test_a_board_cools_and_warms_over_a_minute_and_never_the_wrong_way() -> None:
+    """A shed ends the heat within seconds: the board only cools, at first by half a degree a second and more; its chips fall
+    to it at once. A wake warms it no faster than its power comes."""
+    made = Machines([MODELS["whatsminer-m50s"]], rng=np.random.default_rng(3), now_ms=BEGAN_MS, spread=0.0)
+    at_ms, told = BEGAN_MS, []
+
+    def watch(seconds: int) -> list[float]:
+        nonlocal at_ms
+        for _ in range(seconds // 10):
+            at_ms += 10_000
+            made.advance(at_ms)
+            told.append((made.look(0).board_c, made.look(0).chip_c))
+        boards = [board for board, _ in told[-(seconds // 10) - 1 :]]
+        return [(after - before) / 10.0 for before, after in itertools.pairwise(boards)]
+
+    assert max(abs(rate) for rate in watch(60)) < 0.02, "it is settled"
+    made.sleep(0, at_ms)
+    cooling = watch(300)
+    assert max(cooling) < 0.01 and 0.4 < -min(cooling) < 1.0 and abs(cooling[-1]) < 0.02
+    assert told[-1][1] == pytest.approx(told[-1][0], abs=0.1), "without heat a chip is as warm as its board"
+    made.wake(0, at_ms)
+    warming = watch(1200)
+    assert 0.05 < max(warming) < 0.4 and min(warming) > -0.1
+
+
+def test_an_idle_site_has_a_poor_power_factor_and_its_reactive_energy_only_grows() -> None:
+    site = Site(TwinSpec(miners=40, feeders=2, faults={}), BEGAN_MS)
+    now_ms, counted = BEGAN_MS, [0.0]
+
+    def factor(at: int) -> float:
+        site.machines.advance(now_ms)
+        energy_wh = float(site.meter_energy_wh()[at])
+        told = figures(site.meter_phases_w(at), energy_wh, "1", idle=site.meter_idle(at))
+        power_w, var, apparent_va = (float(told[name]) for name in ("power_w", "reactive_var", "apparent_va"))  # type: ignore[arg-type]
+        assert apparent_va == pytest.approx((power_w**2 + var**2) ** 0.5)
+        if at == 0:
+            counted.append(float(told["energy_reactive_import_varh"]))  # type: ignore[arg-type]
+        return float(told["power_factor"])  # type: ignore[arg-type]
+
+    assert factor(0) > 0.95 and factor(1) > 0.95
+    for index in range(site.machines.n):
+        site.machines.sleep(index, now_ms)
+    for _ in range(10):
+        now_ms += 60_000
+        factor(0)
+    assert factor(0) < 0.8 and factor(1) < 0.8
+    assert all(after >= before for before, after in itertools.pairwise(counted))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from miner_control.envelope import Envelope, Mode
-from miner_control.fleet import (
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.fleet import (
     ASLEEP,
     STATE_CODE,
     Asked,
@@ -19,7 +19,7 @@ from miner_control.fleet import (
     never_seen,
     roster_of,
 )
-from miner_control.miner import Miner, State
+from miner_control.fleet.miner import Miner, State
 
 NOW_MS = 1_800_000_000_000
 ALL = frozenset({"Sleep", "Wake", "SetMode", "PowerTarget", "PowerPercent", "Reboot", "Locate", "SetPools"})

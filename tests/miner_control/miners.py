@@ -6,14 +6,14 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hub.virtual_time import VirtualLoop, run
+from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
 from kernel.reading import Field, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable
-from miner_control.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
-from miner_control.driver import MinerDriver
-from telemetry.source import Tier
+from miner_control.fleet.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
+from miner_control.fleet.driver import MinerDriver
+from telemetry.collect.source import Tier
 
 T = TypeVar("T")
 EPOCH_MS = 1_800_000_000_000

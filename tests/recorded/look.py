@@ -8,11 +8,12 @@ import csv
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from hub.app.replay import replay
 from hub.config import Config, load
-from hub.replay import replay
 from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
 from hub.wiring import catalogue, empty_state, exported, reading, reading_billing, reading_book, reading_ledger
@@ -21,8 +22,8 @@ from kernel.clock import from_iso
 from kernel.event import Event
 from kernel.reading import Missing
 from kernel.span import Span, even_slots
-from telemetry.archive import Archive, Step
-from telemetry.journal import Journal
+from telemetry.store.archive import Archive, Step
+from telemetry.store.journal import Journal
 from tests.recorded.state_dump import state_dump
 from treasury.export import FORMS, export
 from treasury.ledger import Head
@@ -97,9 +98,22 @@ def states(config: Config, journal: Journal, at: list[int] | None = None) -> lis
     return found
 
 
-def replayed(config: Config, journal: Journal) -> dict[str, Any]:
-    """Ticks and commands that came out the same."""
-    found = replay(config, journal)
+class Chosen:
+    """A journal that is replayed in a part of its ticks: all records are folded, and only chosen ticks are asked again."""
+
+    def __init__(self, journal: Journal, chosen: Callable[[int], bool]) -> None:
+        self._journal, self._chosen = journal, chosen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
+        return ((position, event) for position, event in self._journal.events(kinds, after) if self._chosen(position))
+
+
+def replayed(config: Config, journal: Journal, chosen: Callable[[int], bool] = lambda position: True) -> dict[str, Any]:
+    """Ticks and commands that came out the same; `chosen`: the positions of the ticks that are asked again."""
+    found = replay(config, cast(Journal, Chosen(journal, chosen)))
     return {
         "ticks": found.ticks,
         "commands": found.commands,

@@ -3,9 +3,10 @@
 
     python -m tests.recorded.make FOLDER
 
-It was run once, at the commit that `before_rooms/README.md` names, and stays here to say how the folder came about. It is not
-to be run again: a recording that is made by newer code proves nothing about older journals. Where the test of the recording
-fails, the code is to be put right, or `state_dump.py`, which follows the code's names.
+It was run once, at the commit that `before_rooms/README.md` names, and stays here to say how the folder came about: its imports
+and those of `folder.py`, `life.py` and `story.py` are of that commit. It is not to be run again: what newer code records proves
+nothing about older journals. Where the test of the recording fails, the code is to be put right, or `state_dump.py`, which
+follows the code's names.
 """
 
 import copy
@@ -21,21 +22,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 import hub.settling
+import numpy as np
+from hub.recorder import Recorder, at_once
+from hub.runtime import Rhythm
+from hub.simulation import SimulatedContainer, SimulatedMeter, SimulatedMiner, SimulatedSite
+from hub.twin.exchange import Ask
+from hub.twin.finance import CentralBank, FinanceSpec, Pool, Venue
+from hub.virtual_time import VirtualLoop, run
+from miner_control.command import Intent, SetCredential
+from miner_control.load import SwitchPort
+from miner_control.register import Register
+from telemetry.source import Tier
+
 import hub.wiring
 import treasury.io.pool_braiins
 import treasury.io.rates_nbk
 import treasury.io.venue_http
 from hub.config import Config, load
-from hub.recorder import Recorder, at_once
-from hub.runtime import Rhythm
-from hub.simulation import SimulatedContainer, SimulatedMeter, SimulatedMiner, SimulatedSite
 from hub.state import SiteState
-from hub.twin.exchange import Ask
-from hub.twin.finance import CentralBank, FinanceSpec, Pool, Venue
-from hub.virtual_time import VirtualLoop, run
 from hub.wiring import Wired, put_together
 from hub.wiring.devices import periods
 from hub.wiring.duties import ground
@@ -44,12 +49,8 @@ from kernel.clock import Clock
 from kernel.errors import TransportError
 from kernel.reading import Field, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported, Verified
-from miner_control.command import Intent, SetCredential
-from miner_control.load import SwitchPort
-from miner_control.register import Register
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import open_journal
-from telemetry.source import Tier
 from tests.recorded.folder import EPOCH_MS, NORTH, SOUTH, write_configs, write_folder
 from tests.recorded.shipped import shipped_as
 

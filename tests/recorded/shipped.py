@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder `configs` of then in place of today's: a better figure of a miner model changes no old recording."""
+"""Device profiles and dated data of then in place of today's: a better figure of a miner model changes no old recording.
+
+Alarm rules are those of today: their names are frozen, and what they raise is in the journal.
+"""
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +20,14 @@ def shipped_as(configs: Path) -> Iterator[None]:
     knowing = [module for module in list(sys.modules.values()) if getattr(module, "CONFIGS", None) == CONFIGS]
     ours = [module for module in knowing if not module.__name__.startswith("tests.")]
     assert len(ours) > 1, "nothing is named CONFIGS any more: see how the folder of what ships is known now"
-    for module in ours:
-        module.CONFIGS = configs  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made) / "configs"
+        shutil.copytree(configs, place)
+        shutil.copytree(CONFIGS / "alarms", place / "alarms", dirs_exist_ok=True)
         for module in ours:
-            module.CONFIGS = CONFIGS  # type: ignore[attr-defined]
+            module.CONFIGS = place  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            for module in ours:
+                module.CONFIGS = CONFIGS  # type: ignore[attr-defined]

@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hub.state import HubState, SiteState
+from hub.state.fold import HubState, SiteState
 from kernel.curve import Curve
 from kernel.event import Event
 from kernel.reading import Reason
-from miner_control.campaign import Campaign
-from miner_control.command import intent_json
-from miner_control.envelope import Envelope
-from miner_control.pulse import Judged, Proof
+from miner_control.fleet.command import intent_json
+from miner_control.fleet.envelope import Envelope
+from miner_control.inventory.feeder_mapping import Judged, Proof
+from miner_control.jobs.job import Campaign
 
 
 def state_dump(state: HubState) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 """A hub's folder of before the packages were rearranged is read, folded, replayed and verified as the code of then did.
 
 The recording never changes. Where a test here fails, an older journal would be read otherwise than it was meant: put the code
-right. Where only a name moved, follow it in `state_dump.py`, `look.py` or `shipped.py`.
+right. Where only a name moved, follow it in `state_dump.py`, `look.py` or `shipped.py`. Where somebody wants another decision
+than then, enter the tick and the reason.
 """
 
 import asyncio
@@ -17,22 +18,34 @@ from typing import Any
 import pytest
 
 from hub.config import Config
-from hub.recorder import Recorder, at_once
+from hub.journal.recorder import Recorder, at_once
 from hub.reports.verify import verify_report
+from hub.state.checkpoint import FILE_NAME, resumed, taken, write
 from hub.wiring import catalogue, empty_state
-from hub.wiring.checkpoint import FILE_NAME, resumed, taken, write
 from kernel.clock import Clock
 from kernel.event import KINDS, Event
 from telemetry.io.journal_sqlite import open_journal
-from telemetry.journal import Journal
+from telemetry.store.journal import Journal
 from tests.recorded import look
 from tests.recorded.pack import RECORDED, expected, unpack
 from tests.recorded.shipped import shipped_as
 from tests.recorded.state_dump import state_dump
 from treasury import verify
 
-SHA256 = "5cf349fed740e89c096caa0f92818b66ba1ad6e0cfddc213be8b59e62ecef7b3"
+SHA256 = "682d5064a7f5fd8ded434618674d3665a9e9a4d253ebe45cedfe157cb7050665"
 """Of all files of the recording."""
+
+DECIDED_OTHERWISE = {
+    825: "a unit that waits for its wake is asked for no other mode: its wake, 60 s old, was without a receipt",
+    883: "the same, of one of two units",
+}
+"""Ticks, by their position in the journal, that are decided otherwise since, each for a reason that somebody wanted."""
+
+FOLDED_OTHERWISE = {
+    "/alarms/alarms[9]/acknowledged": "what was acknowledged stays so when its suppression ends",
+    "/alarms/alarms[9]/state": "follows from it",
+}
+"""Places of the last state that are folded otherwise since, each for a reason that somebody wanted."""
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +105,25 @@ def test_it_folds_to_the_same_state(hub: tuple[Config, Journal], then: dict[str,
     assert len(states) == len(then["states"]) == 7
     for now, before in zip(states, then["states"], strict=True):
         lines = _differences(now, before)
+        if before is then["states"][-1]:
+            wanted = [line for line in lines if line.partition(": ")[0] in FOLDED_OTHERWISE]
+            assert len(wanted) == len(FOLDED_OTHERWISE), "what is folded as it was then needs no reason"
+            lines = [line for line in lines if line not in wanted]
         assert not lines, f"at position {before['position']}:\n" + "\n".join(lines[:20])
 
 
 def test_every_tick_is_decided_the_same(hub: tuple[Config, Journal], then: dict[str, Any]) -> None:
-    found = look.replayed(*hub)
-    assert found["difference"] is None
-    assert found == then["replay"] and found["ticks"] > 300 and found["commands"] > 100
+    assert then["replay"] == {"ticks": 325, "commands": 140, "difference": None}
+    found = look.replayed(*hub, lambda position: position not in DECIDED_OTHERWISE)
+    assert found["difference"] is None, found["difference"]
+    assert found["ticks"] == 325 - len(DECIDED_OTHERWISE) and found["commands"] > 100
+
+
+@pytest.mark.parametrize("position", DECIDED_OTHERWISE)
+def test_a_tick_that_is_decided_otherwise_has_its_reason(hub: tuple[Config, Journal], position: int) -> None:
+    found = look.replayed(*hub, lambda at: at == position)
+    assert found["difference"] is not None, "what is decided as it was then needs no reason"
+    assert f"journal position {position} differs in changes" in found["difference"]
 
 
 def test_a_checkpoint_of_it_folds_to_the_same_state(
@@ -106,6 +131,7 @@ def test_a_checkpoint_of_it_folds_to_the_same_state(
 ) -> None:
     config, journal = hub
     wanted = [state["position"] for state in then["states"]][2::4]
+    (whole,) = look.states(config, journal, [journal.position()])
     state = empty_state(config, catalogue())
     for record in journal.records():
         state.apply(record)
@@ -118,7 +144,7 @@ def test_a_checkpoint_of_it_folds_to_the_same_state(
         assert again.position == record.position, "the checkpoint was left unread"
         for later in journal.records(after=again.position):
             again.apply(later)
-        assert not _differences(json.loads(json.dumps(state_dump(again))), then["states"][-1])
+        assert not _differences(json.loads(json.dumps(state_dump(again))), whole)
 
 
 def test_the_ledger_and_what_is_made_of_it_are_the_same(folder: Path, then: dict[str, Any]) -> None:

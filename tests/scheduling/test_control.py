@@ -16,16 +16,17 @@ from kernel.dated import Dated
 from kernel.errors import ConfigError
 from kernel.reason import Reason, Rule
 from kernel.span import Span
-from miner_control.allocate import per_phase
-from miner_control.command import Sleep
-from miner_control.envelope import Envelope, Mode
-from miner_control.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
-from miner_control.miner import Miner
-from scheduling.control import Overhead, Terms, step
-from scheduling.facts import SiteNumbers, problem_of
-from scheduling.narrow import Proposal, narrow
+from miner_control.control.allocate import per_phase
+from miner_control.fleet.command import Sleep
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
+from miner_control.fleet.miner import Miner
+from scheduling.control import Terms, step
 from scheduling.plan import Schedule
 from scheduling.planner import due, made_from, make
+from scheduling.problem.build_problem import SiteNumbers, problem_of
+from scheduling.problem.corridor import Proposal, narrow
+from scheduling.problem.overhead import Overhead
 
 NOW = 1_770_000_000_000
 HOUR = 3_600_000

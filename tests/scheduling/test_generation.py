@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from kernel.curve import Curve
-from miner_control.fleet import STATE_CODE, Fleet
-from scheduling.control import Decision, Overhead, Terms, step
-from scheduling.facts import problem_of
+from miner_control.fleet.fleet import STATE_CODE, Fleet
+from scheduling.control import Decision, Terms, step
 from scheduling.generation import FORECAST_MARGIN, delivered_w
 from scheduling.plan import Plan, Schedule
 from scheduling.planner import make
+from scheduling.problem.build_problem import problem_of
+from scheduling.problem.overhead import Overhead
 from tests.scheduling.test_control import HOUR, NOW, NUMBERS, SITE, curves, fleet, limit, schedule, tariff
 
 BARE = Overhead()

@@ -10,16 +10,26 @@ import pytest
 from grid.limit import Limit, Priority
 from kernel.reason import Rule
 from kernel.span import Span
-from miner_control.command import Wake
-from miner_control.envelope import Envelope, Mode
-from miner_control.fleet import ASLEEP, STATE_CODE, UNSURE, Asked, Fleet, fleet_of, never_asked, never_seen, roster_of
-from miner_control.miner import Miner
-from miner_control.restore import held_back, returned
+from miner_control.control.restore import held_back, returned
+from miner_control.fleet.command import Wake
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.fleet import (
+    ASLEEP,
+    STATE_CODE,
+    UNSURE,
+    Asked,
+    Fleet,
+    fleet_of,
+    never_asked,
+    never_seen,
+    roster_of,
+)
+from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
 from scheduling.explain import Limiting
-from scheduling.facts import problem_of
 from scheduling.plan import Schedule
 from scheduling.planner import make
+from scheduling.problem.build_problem import problem_of
 from tests.scheduling.test_control import NUMBERS, curves, tariff
 from tests.scheduling.test_control import fleet as control_fleet
 
@@ -191,3 +201,16 @@ def test_a_plan_names_the_orders_that_hold_its_site_and_feeders_down() -> None:
     assert schedule.limiting(NOW + 2 * HOUR) == []
     assert step(NOW, units, schedule, [cut], Terms(SITE)).reason.rule is Rule.LIMIT
     assert step(NOW, units, schedule, [], Terms(SITE)).reason.rule is Rule.HOLD
+
+
+def test_small_room_is_for_those_that_return_and_not_for_higher_modes_of_others() -> None:
+    units, _ = fleet([NORMAL] * 400 + [ASLEEP], [UNSURE] * 400 + [NORMAL])
+    assert asked_for(units, plan(400 * 3000.0 + 20.0 + 600.0)) == {}, "the room of 600 W is less than the sleeper needs"
+    assert asked_for(units, plan(401 * 3000.0 + 600.0)) == {400: NORMAL}
+
+
+def test_a_unit_whose_wake_waits_for_its_turn_is_asked_for_no_other_mode() -> None:
+    units, _ = fleet([ASLEEP, NORMAL], [UNSURE, UNSURE], change={
+        "mode": np.array([NORMAL, UNSURE], dtype=np.int8), "until_ms": np.array([NOW + HOUR, 0]),
+    })  # fmt: skip
+    assert asked_for(units, plan(3500.0 * 2)) == {1: HIGH}

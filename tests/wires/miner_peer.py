@@ -12,10 +12,10 @@ import orjson
 from kernel.clock import system_clock
 from kernel.reading import Reading
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 
 IMPATIENT = (0.5, 1.0)
 """The time-outs (connect, whole answer; s) of an `Exchanges` that meets a silence."""

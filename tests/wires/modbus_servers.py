@@ -11,8 +11,8 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from kernel.reading import Field
-from telemetry.codec import encode
-from telemetry.profile import Profile
+from telemetry.device.codec import encode
+from telemetry.device.profile import Profile
 from tests.servers import free_port
 
 

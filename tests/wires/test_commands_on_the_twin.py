@@ -11,25 +11,25 @@ from typer.testing import CliRunner
 
 from benchmarks.actuation import FAULTS, Bench, play
 from hub.cli.field import add_to
-from hub.twin.models import MODELS
 from kernel.clock import system_clock
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.command import Intent, Pool, SetPools, Sleep
+from miner_control.control.actuator import Actuator
 from miner_control.dialect import DIALECTS
-from miner_control.discover import targets
-from miner_control.driver import Access
-from miner_control.identify import CGMINER, FLUX, FRAMED, WEB
+from miner_control.fleet.command import Intent, Pool, SetPools, Sleep
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
+from miner_control.health.third_party_control import Done, ForeignHand, against, undone
+from miner_control.inventory.discover import targets
+from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
-from miner_control.miner import Miner
-from miner_control.rehearse import Rehearsal, secrets_of, step_text
-from miner_control.takeover import Done, ForeignHand, against, undone
-from telemetry.source import Tier
+from miner_control.jobs.dry_run import Rehearsal, secrets_of, step_text
+from telemetry.collect.source import Tier
 from tests.servers import count, free_port
 from tests.twins import Twin, running_twin
+from twin.models import MODELS
 
 ALL = dict.fromkeys(MODELS, 1.0)
 

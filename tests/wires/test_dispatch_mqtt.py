@@ -12,14 +12,14 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from grid.dispatch import Authority, Happening, OrderBook
 from grid.io.dispatch_mqtt import MOST_BYTES, DispatchMqtt, topics
 from grid.order import read_change, read_order
+from grid.order_book import Authority, Happening, OrderBook
 from grid.signature import sign
 from kernel.clock import iso, system_clock
 from kernel.event import Event
 from telemetry.io.mqtt import Broker, MqttLink
-from tests.grid.test_dispatch import SEED, public_key
+from tests.grid.test_order_book import SEED, public_key
 from tests.hub_site import until
 from tests.servers import mosquitto
 

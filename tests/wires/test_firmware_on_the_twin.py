@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from hub.twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
-from hub.twin.models import MODELS
-from hub.virtual_time import VirtualLoop
+from hub.app.virtual_time import VirtualLoop
 from kernel.clock import Clock, system_clock
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.actuator import Actuator
-from miner_control.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
+from miner_control.control.actuator import Actuator
+from miner_control.control.inrush import WINDOW_S
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access
-from miner_control.envelope import Envelope, Mode
-from miner_control.inrush import WINDOW_S
+from miner_control.fleet.command import STOCK, InstallFirmware, Intent, RollBackFirmware, Sleep, command
+from miner_control.fleet.driver import Access
+from miner_control.fleet.envelope import Envelope, Mode
+from miner_control.fleet.miner import Miner
 from miner_control.io import exchanges as wire
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
-from miner_control.miner import Miner
-from miner_control.rehearse import Rehearsal, step_text
-from telemetry.source import Tier
+from miner_control.jobs.dry_run import Rehearsal, step_text
+from telemetry.collect.source import Tier
 from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
 from tests.twins import Twin, running_twin
+from twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
+from twin.models import MODELS
 
 ABLE = sorted(name for name, dialect in DIALECTS.items() if "InstallFirmware" in dialect.supports())
 OURS = {"antminer": "Sat Nov 14 09:12:00 CST 2026"}

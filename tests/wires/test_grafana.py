@@ -19,7 +19,7 @@ from kernel.span import Span
 from telemetry.io.query_influxql import InfluxQuery
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
 from tests.servers import free_port, running
-from tests.telemetry.journal_cases import batch
+from tests.telemetry.store.journal_cases import batch
 from tests.wires.test_sink_influx import influxd, victoria
 
 FOLDER = Path(__file__).parents[2] / "configs" / "grafana" / "dashboards"

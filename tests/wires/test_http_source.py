@@ -12,10 +12,10 @@ import pytest
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reason
-from telemetry.codec import encode
+from telemetry.collect.source import Tier
+from telemetry.device.codec import encode
+from telemetry.device.profile import load
 from telemetry.io.http_source import HttpSource
-from telemetry.profile import load
-from telemetry.source import Tier
 
 ANTSPACE = load(Path(__file__).parents[2] / "configs" / "profiles" / "containers" / "antspace_hk3.toml")
 

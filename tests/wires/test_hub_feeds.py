@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from hub.app.live import start
 from hub.config import load
-from hub.live import start
 from telemetry.io.mqtt import Broker, MqttLink
 from tests.hub_site import until
 from tests.servers import free_port, mosquitto, running

@@ -11,10 +11,10 @@ import pytest
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reason
+from telemetry.collect.source import Tier
+from telemetry.device.profile import load
 from telemetry.io.meter_stream import Iec61107Source, MercurySource
 from telemetry.io.stream import StreamLine
-from telemetry.profile import load
-from telemetry.source import Tier
 
 METERS = Path(__file__).parents[2] / "configs" / "profiles" / "meters"
 MERCURY = load(METERS / "mercury_236.toml", {"current_ratio": 40.0})

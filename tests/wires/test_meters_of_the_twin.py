@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kernel.clock import system_clock
+from telemetry.collect.source import Tier
+from telemetry.device.profile import load
 from telemetry.io.devices import Lines, Place
-from telemetry.profile import load
-from telemetry.source import Tier
 from tests.servers import need
 from tests.twins import running_twin
 

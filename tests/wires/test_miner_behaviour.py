@@ -11,11 +11,11 @@ import pytest
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Refused, Unknown, Unreachable
-from miner_control.command import Locate, Reboot, Sleep
-from miner_control.driver import Rpc
+from miner_control.fleet.command import Locate, Reboot, Sleep
+from miner_control.fleet.driver import Rpc
 from miner_control.io.miner_socket import Exchanges
-from telemetry.source import Tier
-from tests.dialects import fixtures
+from telemetry.collect.source import Tier
+from tests.miner_control.dialect import fixtures
 from tests.servers import free_port
 from tests.wires.miner_peer import IMPATIENT, answers, holds, peer, port_of, read_once, says
 

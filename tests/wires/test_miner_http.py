@@ -11,12 +11,12 @@ import pytest
 
 from kernel.errors import DecodeError, TransportError
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable
-from miner_control.command import Locate, SetCredential, Sleep, Wake
-from miner_control.driver import Answer
+from miner_control.fleet.command import Locate, SetCredential, Sleep, Wake
+from miner_control.fleet.driver import Answer
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import Digest, parse_http
-from telemetry.source import Tier
-from tests.dialects import fixtures, fixtures_more
+from telemetry.collect.source import Tier
+from tests.miner_control.dialect import fixtures, fixtures_more
 from tests.wires.miner_peer import IMPATIENT, Speak, answers, peer, port_of, says
 
 FIELD = re.compile(r'(\w+)="?([^",]*)"?')

@@ -11,10 +11,10 @@ import pytest
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing
+from telemetry.collect.source import Tier
+from telemetry.device.profile import load
 from telemetry.io.modbus import Address, ModbusLine, ModbusSource
-from telemetry.modbus_frame import crc16
-from telemetry.profile import load
-from telemetry.source import Tier
+from telemetry.wire.modbus_frame import crc16
 from tests.servers import count
 from tests.wires.modbus_servers import answer_frame, exception_frame, raw_server, registers_of_device
 

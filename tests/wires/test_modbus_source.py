@@ -18,11 +18,11 @@ from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.ids import sha256_hex
 from kernel.reading import Field, Missing, Reason
-from telemetry.block import Block
+from telemetry.collect.source import Tier
+from telemetry.device.block import Block
+from telemetry.device.profile import Profile, catalogue, load
 from telemetry.io.modbus import Address, ModbusLine, ModbusSource
-from telemetry.modbus_frame import crc16
-from telemetry.profile import Profile, catalogue, load
-from telemetry.source import Tier
+from telemetry.wire.modbus_frame import crc16
 from tests.servers import free_port, need
 from tests.wires.modbus_servers import (
     answer_frame,

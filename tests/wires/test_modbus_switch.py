@@ -12,11 +12,11 @@ from pymodbus.constants import ExcCodes
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from telemetry.collect.source import Tier
+from telemetry.device.points import Faults
+from telemetry.device.profile import Profile, load, parse
 from telemetry.io.modbus import Address, ModbusLine, ModbusSource
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
-from telemetry.profile import Profile, load, parse
-from telemetry.profile_points import Faults
-from telemetry.source import Tier
 from tests.servers import free_port
 from tests.wires.modbus_servers import answer_frame, device, exception_frame, pymodbus_server, raw_server
 

@@ -12,11 +12,11 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.reading import Missing, Reason
-from telemetry.codec import encode
+from telemetry.device.codec import encode
+from telemetry.device.profile import Profile, load
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
-from telemetry.profile import Profile, load
-from telemetry.topic import Channel
+from telemetry.wire.topic import Channel
 from tests.servers import free_port, mosquitto, need
 
 # Mosquitto started as root steps down to its own user, which cannot read a test's folder.

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kernel.clock import system_clock
+from telemetry.device.profile import load
 from telemetry.io.mqtt import Broker, MqttFeed
-from telemetry.profile import load
-from telemetry.topic import Channel
+from telemetry.wire.topic import Channel
 from tests.servers import count
 
 BITDEER = load(Path(__file__).parents[2] / "configs" / "profiles" / "containers" / "bitdeer_d40.toml")

@@ -13,14 +13,14 @@ from kernel.clock import system_clock
 from kernel.metric import SCHEMAS
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Receipt, Unknown, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.command import Intent, Reboot, Sleep, Wake, command
-from miner_control.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
-from miner_control.miner import State
-from miner_control.seen import seen_of
-from telemetry.collector import Collector
-from telemetry.snapshot import Snapshot
-from telemetry.source import Tier
+from miner_control.control.actuator import Actuator
+from miner_control.fleet.command import Intent, Reboot, Sleep, Wake, command
+from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.miner import State
+from miner_control.fleet.observed import seen_of
+from telemetry.collect.collector import Collector
+from telemetry.collect.snapshot import Snapshot
+from telemetry.collect.source import Tier
 from tests.hub_site import until
 from tests.miner_control.fleets import envelope
 from tests.twins import Twin, running_twin

@@ -13,16 +13,16 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Verified
-from miner_control.actuator import Actuator
-from miner_control.command import SwitchLoad, command
-from miner_control.load import OUTPUT, Load, LoadKind, SwitchPort, output_metrics
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import OUTPUT, Load, LoadKind, SwitchPort, output_metrics
+from miner_control.fleet.command import SwitchLoad, command
+from telemetry.collect.snapshot import Snapshot
+from telemetry.collect.source import Tier
+from telemetry.device.profile import load
 from telemetry.io.http_source import HttpSource, HttpSwitch
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
-from telemetry.profile import load
-from telemetry.snapshot import Snapshot
-from telemetry.source import Tier
-from telemetry.topic import Channel
+from telemetry.wire.topic import Channel
 from tests.servers import free_port, mosquitto
 
 SWITCHES = Path(__file__).parents[2] / "configs" / "profiles" / "switches"

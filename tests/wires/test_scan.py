@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from kernel.clock import cpu_s, system_clock
-from miner_control.discover import compare, targets
-from miner_control.identify import CGMINER, FLUX, FRAMED, WEB
+from miner_control.inventory.asset_register import Register
+from miner_control.inventory.discover import compare, targets
+from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB
 from miner_control.io.scan import scan
-from miner_control.register import Register
 from tests.servers import count, free_port
 
 Street = tuple[dict[str, str], dict[int, int]]

@@ -13,9 +13,9 @@ from kernel.reading import MISSING, Reading, Reason
 from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
-from telemetry.sink import Forwarder, SinkDown, SinkState
+from telemetry.store.sink import Forwarder, SinkDown, SinkState
 from tests.servers import free_port, need, running, wait_port
-from tests.telemetry.journal_cases import batch
+from tests.telemetry.store.journal_cases import batch
 
 DEVICES = 40
 

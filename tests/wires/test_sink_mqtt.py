@@ -14,9 +14,9 @@ from kernel.clock import system_clock
 from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.sink_mqtt import MqttSink
-from telemetry.sink import Forwarder, SinkDown, SinkState
+from telemetry.store.sink import Forwarder, SinkDown, SinkState
 from tests.servers import free_port, mosquitto
-from tests.telemetry.journal_cases import T0_MS, batch, meter, miner
+from tests.telemetry.store.journal_cases import T0_MS, batch, meter, miner
 
 
 class Listener:

@@ -8,11 +8,11 @@ import orjson
 
 from kernel.clock import system_clock
 from kernel.reading import Missing, Reading
+from telemetry.device.profile import load
 from telemetry.io.mqtt import Broker, MqttLink
 from telemetry.io.sparkplug import SparkplugFeed
-from telemetry.profile import load
-from telemetry.sparkplug import DOUBLE, INT64, Metric, Payload, decode_payload, encode_payload
-from telemetry.sparkplug_host import SparkplugChannel
+from telemetry.wire.sparkplug import DOUBLE, INT64, Metric, Payload, decode_payload, encode_payload
+from telemetry.wire.sparkplug_host import SparkplugChannel
 from tests.servers import mosquitto
 
 PROFILE = load(Path(__file__).parents[2] / "configs" / "profiles" / "meters" / "sparkplug_meter.toml")

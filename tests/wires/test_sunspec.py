@@ -12,11 +12,11 @@ import sunspec2.modbus.client as sunspec_client
 from kernel.clock import system_clock
 from kernel.errors import DecodeError
 from kernel.reading import Field, Missing, Reason
+from telemetry.collect.source import Tier
+from telemetry.device.profile import Profile, load
 from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.sunspec import SunSpecSource
-from telemetry.profile import Profile, load
-from telemetry.source import Tier
-from telemetry.sunspec import device_words
+from telemetry.wire.sunspec import device_words
 from tests.wires.modbus_servers import device, pymodbus_server
 
 METERS = Path(__file__).parents[2] / "configs" / "profiles" / "meters"

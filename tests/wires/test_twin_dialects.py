@@ -13,7 +13,8 @@ from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Refused, Unsupported
-from miner_control.command import (
+from miner_control.dialect import DIALECTS
+from miner_control.fleet.command import (
     Intent,
     Locate,
     Pool,
@@ -25,13 +26,12 @@ from miner_control.command import (
     Sleep,
     Wake,
 )
-from miner_control.dialect import DIALECTS
-from miner_control.driver import Access
-from miner_control.health import host_of, pools_of
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
+from miner_control.health.health import host_of, pools_of
+from miner_control.health.third_party_control import told_schedules
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.miner import Miner
-from miner_control.takeover import told_schedules
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.twins import Twin, running_twin
 
 MODELS = {

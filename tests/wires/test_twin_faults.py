@@ -11,12 +11,12 @@ from kernel.clock import system_clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing, Reading, Reason
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
-from miner_control.command import Intent, Sleep, Wake
 from miner_control.dialect import DIALECTS
-from miner_control.driver import Access
+from miner_control.fleet.command import Intent, Sleep, Wake
+from miner_control.fleet.driver import Access
+from miner_control.fleet.miner import Miner
 from miner_control.io.miner_socket import Exchanges, MinerPort
-from miner_control.miner import Miner
-from telemetry.source import Tier
+from telemetry.collect.source import Tier
 from tests.servers import SOAK
 from tests.twins import Twin, doors, running_twin
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API's bulk work: propose, approve by a second person, pause, resume, retry, restore, end."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from hub.api.access import Principal
+from hub.api.guard import Need
+from hub.api.routes import SITE, object_of, of_site, texts_of, view_of
+
+router = APIRouter(prefix="/api/v1")
+
+PROPOSAL_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["name", "intent"],
+                    "properties": {
+                        "name": {"type": "string"},
+                        "intent": {"type": "string", "description": "sleep, mode=low, pools=main, firmware=1.2.3 ..."},
+                        "devices": {"type": "array", "items": {"type": "string"}},
+                        "where": {"type": "object", "description": "patterns of rack, model, feeder, firmware, state"},
+                        "canary": {"type": "integer", "minimum": 0},
+                        "wave_share": {"type": "number"},
+                        "failure_share": {"type": "number"},
+                        "gap_s": {"type": "number"},
+                        "deadline_s": {"type": "number"},
+                        "dry_run": {"type": "boolean"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get(SITE + "/campaigns")
+async def campaigns(
+    request: Request, site: str, by: Principal = Depends(Need("campaign:read"))
+) -> list[dict[str, Any]]:
+    """All bulk work of the site, newest first."""
+    return view_of(request).campaigns(site)
+
+
+@router.post(SITE + "/campaigns", status_code=201, openapi_extra=PROPOSAL_SCHEMA)
+async def propose(request: Request, site: str, by: Principal = Depends(Need("campaign:run"))) -> dict[str, Any]:
+    """Ask many miners for one thing, canary first. `dry_run` only tells who would be asked, in which waves."""
+    body = await object_of(request)
+    dry = body.get("dry_run") is True
+    told = await view_of(request).propose_campaign(site, body, by.who, dry)
+    detail = {"campaign": told["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
+    await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
+    return of_site(request, told)
+
+
+@router.post(SITE + "/campaigns/{campaign}/approve")
+async def approve(
+    request: Request, site: str, campaign: str, by: Principal = Depends(Need("campaign:approve"))
+) -> dict[str, Any]:
+    """The second person's word. One's own proposal cannot be approved."""
+    return await _answer(request, site, campaign, "approved", by, {})
+
+
+@router.post(SITE + "/campaigns/{campaign}/{act}")
+async def act(
+    request: Request, site: str, campaign: str, act: str, by: Principal = Depends(Need("campaign:run"))
+) -> dict[str, Any]:
+    """`pause`, `resume`, `retry` (failures only), `restore` (to what each miner was), `end` (let go of what it holds)."""
+    words = {"pause": "paused", "resume": "resumed", "end": "ended"}
+    return await _answer(request, site, campaign, words.get(act, act), by, await object_of(request))
+
+
+async def _answer(
+    request: Request, site: str, campaign: str, what: str, by: Principal, body: dict[str, Any]
+) -> dict[str, Any]:
+    (why,) = texts_of(body, "why") if "why" in body else ("",)
+    told = await view_of(request).answer_campaign(site, campaign, what, by.who, why)
+    detail = {"campaign": campaign, "why": why}
+    await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, told["state"], detail)
+    return of_site(request, told)

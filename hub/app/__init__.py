@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs: the live hub, the demonstration, the simulation, the replay, the web application."""

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command for walking along racks and pressing the miners' IP-report buttons, through a running hub."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli.act import HERE, Key, Site, Url, ask_hub
+from hub.cli.folder import table_text
+from hub.cli.output import put_json, put_table, say
+from hub.cli.placement import show_learnt
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
+COLUMNS = ("rack", "position", "feeder")
+
+
+def add_to(miners: typer.Typer) -> None:
+    """The command of this room, under `miners`."""
+    miners.command("walk")(walk)
+
+
+def walk(
+    site: Site,
+    slots: Annotated[
+        Path | None, typer.Option(help="Begin: CSV of rack, position (or slot), feeder, in the order of the walk.")
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="Take in what was pressed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --end: only tell what it would be.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Forget what was pressed.")] = False,
+    key: Key = "",
+    url: Url = HERE,
+    json: Json = False,
+) -> None:
+    """Walk along racks, pressing each miner's IP-report button; without an option: the last presses, and what comes next."""
+    from kernel.errors import ConfigError, Fault
+
+    if (slots is not None) + end + cancel > 1:
+        raise ConfigError([Fault("walk", "is asked for several things", "Give one of --slots, --end, --cancel")])
+    if end:
+        _ended(ask_hub("POST", url, key, f"/sites/{site}/walk/end", {"dry_run": dry_run}), json)
+        return
+    if slots is not None:
+        told = ask_hub("POST", url, key, f"/sites/{site}/walk", {"slots": _slots(slots)})
+    elif cancel:
+        told = ask_hub("POST", url, key, f"/sites/{site}/walk/cancel")
+    else:
+        told = ask_hub("GET", url, key, f"/sites/{site}/walk")
+    if json:
+        put_json(told)
+    else:
+        _show(told)
+
+
+def _slots(path: Path) -> list[dict[str, str]]:
+    from kernel.errors import ConfigError, Fault
+    from miner_control.inventory.spreadsheet import rows_of
+
+    rows = rows_of(table_text(path))
+    named = {column: "slot" if column == "position" and rows and "slot" in rows[0] else column for column in COLUMNS}
+    lacking = [column for column, name in named.items() if not rows or name not in rows[0]]
+    if lacking:
+        raise ConfigError([Fault(path.name, f"has no column {', '.join(lacking)}", f"Write {', '.join(COLUMNS)}")])
+    return [{column: str(row[name] or "").strip() for column, name in named.items()} for row in rows]
+
+
+def _ended(told: dict[str, Any], json: bool) -> None:
+    show_learnt(told, json)
+    if not json:
+        for fault in told["faults"]:
+            typer.echo(f"{fault['place']}: {fault['problem']}. {fault['remedy']}")
+        if not told["ended"]:
+            say("the walk goes on")
+    if told["faults"]:
+        raise typer.Exit(1)
+
+
+def _show(told: dict[str, Any]) -> None:
+    from kernel.clock import iso
+
+    walk = told["walk"]
+    if walk is not None:
+        place = walk["next"]
+        comes = "all slots had theirs" if place is None else f"next is {place['rack']}/{place['position']}"
+        say(f"{walk['pressed']} of {walk['slots']} slots pressed, {comes}")
+    elif not told["listening"]:
+        say("no button is heard: set ip_report.listen in hub.toml")
+    rows = []
+    for one in told["presses"]:
+        who = one["device"] or "nobody known"
+        at = iso(one["pressed_ms"])[11:19]
+        rows.append((at, who, one["host"], one["mac"], one.get("rack"), one.get("position")))
+    put_table("Last presses", ("UTC", "miner", "address", "MAC", "rack now", "slot now"), rows)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why nothing may be sent to a device, whoever asks: the last question before a byte leaves.
+
+A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
+owner stands among the site's `not_ours` is another party's: it is polled, counted as load and judged, and never commanded.
+Where another miner of the register answers at a miner's address, a command would be done by that other one.
+"""
+
+import math
+from typing import Final
+
+from hub.config.observe_only import no_commands
+from hub.state.fold import FOREVER, HubState, SiteState
+from kernel.clock import iso
+from miner_control.inventory.identity import Stranger, stranger
+
+
+def bar(state: HubState, site: SiteState, device: str) -> str:
+    """Why nothing may be sent to a miner or load of the site; "" where it may."""
+    if site.config.observe_only:
+        return no_commands(site.config)
+    if why := foreign_owner(site, device):
+        return why
+    found = stranger_at(state, site, device)
+    return found.words if found is not None and found.device else ""
+
+
+def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | None:
+    """Who answers in the place of a miner, by what it told last of its serial number and MAC; None where it is the one."""
+    unit = site.roster.index.get(device)
+    if unit is None:
+        return None
+    table = state.snapshot.kind("miner")
+    told = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
+    serial, mac = (text if isinstance(text, str) and text else None for text in told)
+    return stranger(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
+
+
+def foreign_owner(site: SiteState, device: str) -> str:
+    """Whose a miner is, and since when that is known, where it is not ours; "" where it is."""
+    unit = site.roster.index.get(device)
+    if unit is None or bool(site.roster.ours[unit]):
+        return ""
+    owner, fact = site.register.miners[unit].owner, site.register.at(device, "owner", FOREVER.end_ms)
+    since = "the inventory says so" if fact is None else f"{fact.source}, from {iso(fact.from_ms)}"
+    return f"belongs to {owner}, who is not_ours at {site.config.name} ({since})"
+
+
+_PLACES: Final = ("rack", "position", "feeder", "owner")
+
+
+def place_line(state: HubState, site: SiteState, device: str) -> dict[str, str]:
+    """Where a miner of the site stands and whose it is, each with who says so and since when, where that is told; `barred`
+    why nothing may be sent to it ("": it may)."""
+    miner = site.register.miners[site.roster.index[device]]
+    found = {}
+    for what in _PLACES:
+        value, fact = str(getattr(miner, what)), site.register.at(device, what, FOREVER.end_ms)
+        found[what] = value if fact is None or not value else f"{value} ({fact.source}, from {iso(fact.from_ms)})"
+    return {**found, "barred": bar(state, site, device)}

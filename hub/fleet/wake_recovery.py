@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stragglers of a running hub: the ladder's steps as commands and tickets, and a report after each restore.
+
+No step is taken while an order limits the site, on a site that only observes, or on a unit that somebody else has.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hub.journal.recorder import Recorder
+from hub.state.fold import SiteState
+from hub.state.situation import Situations
+from kernel.clock import Clock
+from miner_control.control.actuator import Actuator
+from miner_control.control.auxiliary_load import Load, LoadKind, switch
+from miner_control.fleet.command import Command, command_json
+from miner_control.fleet.fleet import Bools, Fleet
+from miner_control.health.wake_recovery import OFF_S, WHAT
+
+REMEDY = "Look at its display and cables; check fuse, fans and control board; swap it if it stays dead"
+
+
+def sockets_of(site: SiteState) -> dict[str, Load]:
+    """Sockets that feed one miner alone, by that miner: the ones that may be cycled for it."""
+    single = [load for load in site.around.loads if load.kind is LoadKind.SOCKET and len(load.feeds) == 1]
+    return {next(iter(load.feeds)): load for load in single}
+
+
+def eligible(site: SiteState) -> Bools:
+    """Units that the ladder may touch: ours, in nobody else's hands and held by no campaign and no pulse."""
+    found = site.roster.ours & ~site.standing.held
+    for device in site.kept_apart():
+        found[site.roster.index[device]] = False
+    return np.asarray(found, dtype=np.bool_)
+
+
+class StragglerDuty:
+    """Looks at all sites each `every_s`."""
+
+    name = "stragglers"
+
+    def __init__(
+        self,
+        situations: Situations,
+        recorder: Recorder,
+        clock: Clock,
+        actuators: Mapping[str, Actuator],
+        every_s: float,
+    ) -> None:
+        self.every_s = every_s
+        self._state, self._situations = situations.state, situations
+        self._recorder, self._clock, self._actuators = recorder, clock, actuators
+
+    async def do(self) -> None:
+        """One turn: reports that are due, sockets that are to be closed again, tickets that are over, next steps."""
+        now_ms = self._clock.now_ms()
+        for site in self._state.sites.values():
+            part = site.config.ladder
+            if not site.ladder.climbs and not site.ladder.cycling and not self._due(site, now_ms):
+                continue
+            now = self._situations.at(site, now_ms)
+            fleet = now.fleet
+            site.ladder.back(fleet)
+            self._report(site, fleet, now_ms)
+            self._close_tickets(site, fleet)
+            asked: list[Command] = []
+            if part.enabled and not site.config.observe_only:
+                asked = self._close_sockets(site, now_ms)
+                if not now.under_order:
+                    asked += self._climb(site, fleet, now_ms)
+            for one in asked:
+                self._recorder.tell(site.key, "command.issued", command_json(one))
+            if asked:
+                await self._recorder.flush(required=True)
+                self._actuators[site.key].start(asked)
+
+    # ---- the ladder ----
+
+    def _climb(self, site: SiteState, fleet: Fleet, now_ms: int) -> list[Command]:
+        sockets, asked = sockets_of(site), []
+        for step in site.ladder.steps(fleet, now_ms, sockets, eligible(site)):
+            load = sockets[step.device].key if step.rung == "pdu" else ""
+            body = {"device": step.device, "rung": step.rung, "words": step.words, "load": load}
+            self._recorder.tell(site.key, "straggler.step", body)
+            if step.command is not None:
+                asked.append(step.command)
+            else:
+                self._open_ticket(site, fleet, step.device, step.words)
+        return asked
+
+    def _open_ticket(self, site: SiteState, fleet: Fleet, device: str, words: str) -> None:
+        climb = site.ladder.climbs[device]
+        envelope = site.envelope(device)
+        evidence = {"woken_ms": climb.woken_ms, "wake": climb.outcome, "said": climb.words, "tried": list(climb.tried)}
+        body = {
+            "device": device, "what": WHAT, "words": words, "remedy": REMEDY, "evidence": evidence,
+            "loss_hs": envelope.mode(envelope.normal).hashrate_hs,
+        }  # fmt: skip
+        if not site.tickets.is_open((device, WHAT)):
+            self._recorder.tell(site.key, "ticket.opened", body)
+
+    def _close_tickets(self, site: SiteState, fleet: Fleet) -> None:
+        for ticket in site.tickets.tickets():
+            unit = site.roster.index.get(ticket.device)
+            if ticket.what == WHAT and unit is not None and fleet.fresh[unit] and fleet.hashrate_hs[unit] > 0:
+                body = {"device": ticket.device, "what": WHAT, "words": ticket.words}
+                self._recorder.tell(site.key, "ticket.closed", body)
+
+    def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:
+        """Sockets that were opened for a power cycle: closed again after `OFF_S`, whatever came of the opening."""
+        asked, off_ms = [], OFF_S * 1000 / site.config.pace
+        for key, device in site.ladder.cycling.items():
+            load = site.around.by_key.get(key)
+            on, shown_ms = site.load_book.on(key)
+            opened_ms = site.ladder.climbs[device].tried_ms if device in site.ladder.climbs else shown_ms
+            waited = now_ms - max(shown_ms, opened_ms) >= off_ms
+            if load is not None and on is not True and waited and not site.load_book.pending(key, now_ms):
+                asked.append(switch(now_ms, load, True, f"{device}: its power cycle ends", priority=6))
+        return asked
+
+    # ---- the report after a restore ----
+
+    def _due(self, site: SiteState, now_ms: int) -> list[tuple[str, int]]:
+        """(order, ended_ms) of the site's orders that ended `report_after_s` ago and were not reported."""
+        after_ms = round(site.config.ladder.report_after_s * 1000 / site.config.pace)
+        return [
+            (entry.order.id, entry.ended_ms)
+            for entry in self._state.book.entries()
+            if entry.ended_ms is not None
+            and entry.accepted_ms is not None
+            and after_ms <= now_ms - entry.ended_ms <= after_ms + 3_600_000
+            and (entry.order.scope == site.key or entry.order.scope.startswith(f"{site.key}/"))
+            and entry.order.id not in site.restores
+        ]
+
+    def _report(self, site: SiteState, fleet: Fleet, now_ms: int) -> None:
+        for order, ended_ms in self._due(site, now_ms):
+            woken = [device for device, at_ms in site.ladder.woken.items() if at_ms >= ended_ms]
+            missing = site.ladder.missing(fleet, now_ms, 0.0, since_ms=ended_ms)
+            body: dict[str, Any] = {
+                "order": order, "ended_ms": ended_ms, "after_s": (now_ms - ended_ms) / 1000.0, "woken": len(woken),
+                "back": len(woken) - len(missing), "missing": missing, "lost_hs": sum(row["lost_hs"] for row in missing),
+            }  # fmt: skip
+            self._recorder.tell(site.key, "restore.reported", body)

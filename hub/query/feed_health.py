@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the outside curves stand, as lines of feed health: fresh, stale, refused, never received, and what the hub plans on."""
+
+from typing import Literal
+
+from grid.price_plausibility import PriceRules, choose
+from hub.config import Prices
+from hub.market.price_duty import HASHPRICE, MARKET
+from hub.query.schema import Feed
+from hub.state.fold import HubState
+
+TITLES = {MARKET: ("price", "Power price"), HASHPRICE: ("hashprice", "Hashprice")}
+
+
+def price_feeds(state: HubState, prices: Prices, now_ms: int) -> list[Feed]:
+    """One line for each curve that the planner needs; a file that was refused is told until a good one takes its place."""
+    lines = [_line(state, prices, name, now_ms) for name in TITLES]
+    shown = {str(event.body["name"]) for event in state.refused.values()} & set(TITLES)
+    for file, event in sorted(state.refused.items()):
+        if event.body["name"] in shown:
+            continue
+        text = f"{event.body['refused']}; the last good one holds"
+        age_s = (now_ms - event.at_ms) / 1000
+        lines.append(
+            {"name": f"file {file}", "title": f"File {file}", "state": "refused", "age_s": age_s, "text": text}
+        )
+    return lines
+
+
+def _line(state: HubState, prices: Prices, name: str, now_ms: int) -> Feed:
+    curves = state.curves.get(name, [])
+    unit = f"{prices.currency}/MWh" if name == MARKET else curves[-1].unit if curves else ""
+    low, high = (prices.lowest_per_mwh, prices.highest_per_mwh) if name == MARKET else (0.0, float("inf"))
+    chosen = choose(curves, name, PriceRules(unit, low, high, stale_s=prices.stale_after_s), now_ms)
+    refused = next((event.body["refused"] for event in state.refused.values() if event.body["name"] == name), None)
+    level: Literal["ok", "stale", "dead", "refused"]
+    if chosen.curve is None:
+        level, text = "dead", f"{refused or chosen.why}; the site holds what it draws and obeys every limit"
+    elif refused is not None:
+        level, text = "refused", f"{refused}; the last good curve holds"
+    elif chosen.stale:
+        level, text = "stale", f"{chosen.why}; planned on the same hours of the last known day"
+    else:
+        level, text = "ok", f"covers the next {(chosen.curve.span.end_ms - now_ms) / 3_600_000:.0f} h"
+    age_s = None if chosen.curve is None else (now_ms - chosen.curve.known_at_ms) / 1000
+    short, title = TITLES[name]
+    return {"name": short, "title": title, "state": level, "age_s": age_s, "text": text}

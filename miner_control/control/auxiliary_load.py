@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is switched and is no miner: PDU sockets, contactors, pumps, fans.
+
+A load is switched like a miner is commanded: through a driver, with a read-back, and silence counts as on. Order matters:
+cooling comes first when miners are woken and goes last when they are shed; the hub never opens a contactor.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.errors import Fault, TransportError
+from kernel.reading import Reading, Reason
+from kernel.receipt import Receipt, Unsupported
+from miner_control.fleet.command import Command, Intent, SwitchLoad, command
+from miner_control.fleet.envelope import Envelope, Mode, Provenance
+from telemetry.collect.source import Tier
+
+Floats = NDArray[np.float64]
+
+
+class LoadKind(StrEnum):
+    """What a switched load is."""
+
+    SOCKET = "socket"
+    CONTACTOR = "contactor"
+    PUMP = "pump"
+    FAN = "fan"
+    HEATER = "heater"
+
+
+COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
+BESIDE: Final = COOLING | {LoadKind.HEATER}
+"""What draws power of its own: a socket's or contactor's is that of the miners behind it."""
+FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
+DEADLINE_S: Final = 30.0
+OUTPUT: Final = "output"
+"""The group that the outputs of a switch are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One switched load, with a key of its own (`hub/site/name`): the outputs of one PDU are commanded apart.
+
+    `device` is the key of the switching device, `index` the output on it (from 1) in its `group` (`socket`, `pdu02`; the
+    kind's own name where empty); `power_w` what it draws itself when on, behind the site's meter. `feeds` are the miners
+    behind it (a socket or contactor) or those it cools or warms (a pump, fan or heater).
+    """
+
+    name: str
+    kind: LoadKind
+    device: str
+    index: int
+    feeder: str
+    power_w: float
+    feeds: frozenset[str] = frozenset()
+    group: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its device key, beside the device that switches it."""
+        return f"{self.device.rpartition('/')[0]}/{self.name}"
+
+    def envelope(self) -> Envelope:
+        """As an envelope, so that the actuator treats it as it treats a miner."""
+        return Envelope(
+            model=f"{self.kind} {self.name}",
+            firmware="switch",
+            modes=(Mode("on", max(self.power_w, 1.0), 1.0),),
+            normal="on",
+            sleep_w=0.0,
+            ramp_up_s=0.0,
+            ramp_down_s=0.0,
+            start_lost_s=0.0,
+            min_on_s=0.0,
+            min_off_s=0.0,
+            commands=frozenset({"SwitchLoad"}),
+            provenance=Provenance.SOURCED,
+        )
+
+
+def check_loads(loads: Sequence[Load]) -> list[Fault]:
+    """Every contradiction in a list of loads: an output named twice, cooling that cools nobody."""
+    faults: list[Fault] = []
+    seen: dict[tuple[str, str, int], str] = {}
+    for load in loads:
+        place = (load.device, load.group or load.kind.value, load.index)
+        if place in seen:
+            faults.append(Fault(f"load {load.name}", f"output {place} is {seen[place]} already", "Give each its own"))
+        seen[place] = load.name
+        if load.kind in COOLING and not load.feeds:
+            faults.append(Fault(f"load {load.name}", "cools nobody", "Name the miners it cools in `feeds`"))
+    return faults
+
+
+def running_w(loads: Iterable[Load], on: Mapping[str, bool | None]) -> float:
+    """What the loads draw now beside the miners; one of which nobody knows counts as on."""
+    return sum(load.power_w for load in loads if load.kind in BESIDE and on.get(load.name) is not False)
+
+
+def shares_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats:
+    """What each miner's running brings with it of the cooling that it needs, in watts by unit, shape [N]: the power of a
+    pump or fan in equal parts on those it serves. Exact where they run together; `index` is device key to unit."""
+    found = np.zeros(len(index))
+    for load in loads:
+        units = [index[device] for device in load.feeds if device in index]
+        if load.kind in COOLING and load.power_w > 0 and units:
+            np.add.at(found, units, load.power_w / len(units))
+    return found
+
+
+def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:
+    """What must be switched on, in this order, before these miners may wake: their supply, then their cooling."""
+    useful = [load for load in loads if load.kind in COOLING | FEEDING and load.feeds & waking]
+    needed = [load for load in useful if on.get(load.name) is not True]
+    return sorted(needed, key=lambda load: (load.kind in COOLING, load.name))
+
+
+def after_shed(
+    loads: Sequence[Load], asleep: frozenset[str], on: Mapping[str, bool | None], *, cooled: bool
+) -> list[Load]:
+    """What may be switched off once miners sleep: cooling whose miners all sleep, and only when the run-on is over
+    (`cooled`). Supplies stay on: a sleeping control board must stay reachable."""
+    if not cooled:
+        return []
+    return [load for load in loads if load.kind in COOLING and load.feeds <= asleep and on.get(load.name) is not False]
+
+
+def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5) -> Command:
+    """The command for one load; the intent carries its output."""
+    return command(tick_ms, load.key, SwitchLoad(load.index, on), reason, deadline_s=DEADLINE_S, priority=priority)
+
+
+def output_metrics(load: Load) -> frozenset[str]:
+    """The metrics in which a device may tell of a load's output."""
+    group = load.group or load.kind.value
+    return frozenset({f"{group}_state", "sockets_json", f"output_{load.index}_state"})
+
+
+def output_state(reading: Reading, group: str, index: int) -> bool | None:
+    """What a container or PDU tells of one of its outputs (counted from 1); None where it does not tell.
+
+    A switch by the state of each output; `pump` and `fan` of a container by theirs (the first of them); sockets by the list
+    of PDUs, `{PDUIndex, SocketStatus}` with both counted from 0, or by a list of sockets, `{index, on}`.
+    """
+    output = reading.get(f"output_{index}_state")
+    if isinstance(output, str):
+        return output == "on" if output in ("on", "off") else None
+    if group in ("pump", "fan"):
+        told = reading.get(f"{group}_state")
+        return told == "on" if index == 1 and told in ("on", "off") else None
+    listed = reading.get("sockets_json")
+    if not isinstance(listed, str):
+        return None
+    number = int(digits) if (digits := group.removeprefix("pdu")).isdigit() else 1
+    for one in json.loads(listed):
+        states = one.get("SocketStatus")
+        if isinstance(states, list) and str(one.get("PDUIndex")) == str(number - 1):
+            return str(states[index - 1]) == "1" if index <= len(states) else None
+        if "index" in one and int(one["index"]) == index:
+            return bool(one.get("on"))
+    return None
+
+
+class LoadBook:
+    """What came of switching each load, by its key: a fold of `command.issued` and `command.receipt`."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._keys = frozenset(keys)
+        self._shown: dict[str, tuple[bool | None, int]] = {}
+        self._pending: dict[str, tuple[str, int]] = {}
+
+    def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
+        """Fold one event; those of other devices change nothing."""
+        key = str(body["device"])
+        if key not in self._keys or body["intent"] != "SwitchLoad":
+            return
+        if kind == "command.issued":
+            until_ms = int(body["issued_ms"]) + round(2000 * float(body["deadline_s"]))
+            self._pending[key] = (str(body["id"]), until_ms)
+            return
+        if self._pending.get(key, ("", 0))[0] == body["id"]:
+            del self._pending[key]
+        if body["outcome"] == "verified":
+            self._shown[key] = (bool(body["on"]), int(body.get("sampled_ms", at_ms)))
+        elif body["outcome"] == "unknown":
+            self._shown[key] = (None, at_ms)
+
+    def pending(self, key: str, now_ms: int) -> bool:
+        """Whether a switching is under way."""
+        return self._pending.get(key, ("", 0))[1] > now_ms
+
+    def on(self, key: str) -> tuple[bool | None, int]:
+        """(on, off, or None where not known; the instant that this was seen, 0: never)."""
+        return self._shown.get(key, (None, 0))
+
+
+class Switching(Protocol):
+    """The port of a device with switched outputs: it reads each write back before it says Verified."""
+
+    async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt: ...
+
+
+class SwitchPort:
+    """One load as the actuator drives it: a command goes to its output, and the device's own read-back is the proof.
+
+    `look` gives what a device that does not read back by itself told last: its next word on this output is the proof.
+    """
+
+    kind = "container"
+
+    def __init__(self, load: Load, device: Switching, look: Callable[[], Reading | None] = lambda: None) -> None:
+        self._load, self._device, self._look = load, device, look
+
+    @property
+    def device(self) -> str:
+        return self._load.key
+
+    @property
+    def lane(self) -> str:
+        return self._load.device
+
+    async def read(self, tier: Tier) -> Reading:
+        """What the device told last of this output. Raises TransportError where it told nothing of it."""
+        reading, load = self._look(), self._load
+        on = None if reading is None else output_state(reading, load.group or load.kind.value, load.index)
+        if reading is None or on is None:
+            raise TransportError(Reason.UNSUPPORTED, f"{load.device} tells nothing of {load.name}")
+        told = json.dumps([{"index": load.index, "on": on}])
+        return Reading(load.key, self.kind, reading.at_ms, {"sockets_json": told})
+
+    async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
+        """Switch it. Any other intent, or another output, is Unsupported."""
+        if not isinstance(intent, SwitchLoad) or intent.index != self._load.index:
+            return Unsupported(f"{self._load.name} can only be switched, output {self._load.index}")
+        group = self._load.group or self._load.kind.value
+        return await self._device.switch(group, intent.index, intent.on, deadline_s=deadline_s)

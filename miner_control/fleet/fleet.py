@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All miners as numpy columns: what each is believed to draw now, and what it will draw once pending commands took effect.
+
+A fleet is a value of one tick, built from three parts of the same length and order:
+
+* `Roster`: what they are (register and envelopes); made again only when the register changes;
+* `Seen`: what they said last (the snapshot's columns);
+* `Asked`: what the hub asked of them and since when they are as they are (`command_state`).
+
+Silence counts as load: a miner that was not heard of within `stale_s` is taken to draw the on-mode it was last asked for,
+or else its normal mode. A miner that is sick, ramping down or of unknown state is never counted asleep: only its own
+fresh word `asleep` does that, or, for the length of `stale_s` after it was last heard, a sleep that was verified.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner_control.fleet.command import Intent, PowerTarget, SetMode, Sleep, Wake
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.miner import Miner, State
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Codes = NDArray[np.int8]
+
+ASLEEP: Final = -1
+"""The mode index of a miner that sleeps; on-modes count from 0 by rising power."""
+UNSURE: Final = -2
+"""The mode index where none is known (never seen, or never asked)."""
+
+STATES: Final = tuple(State)
+STATE_CODE: Final[Mapping[str, int]] = {state.value: code for code, state in enumerate(STATES)}
+_HASHING, _RAMPING, _TUNING = (STATE_CODE[s] for s in (State.HASHING, State.RAMPING, State.TUNING))
+_SLEEPING, _UNREACHABLE, _UNKNOWN = (STATE_CODE[s] for s in (State.ASLEEP, State.UNREACHABLE, State.UNKNOWN))
+_FAULT = STATE_CODE[State.FAULT]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Like miners: same envelope, same feeder. `name` is `model/firmware/feeder`."""
+
+    name: str
+    envelope: Envelope
+    feeder: int
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who there is: N units, G groups, M modes (padded), F feeders.
+
+    `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
+    `mode_power_w[G, M]` and `mode_hashrate_hs[G, M]` rise; a mode that does not exist repeats the one before it;
+    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`;
+    `wakes_any[G]`: wakes straight into any mode.
+    """
+
+    devices: tuple[str, ...]
+    index: Mapping[str, int]
+    groups: tuple[Group, ...]
+    feeder_names: tuple[str, ...]
+    group: Ints
+    feeder: Ints
+    phase: Codes
+    ours: Bools
+    mode_power_w: Floats
+    mode_hashrate_hs: Floats
+    mode_count: Ints
+    normal: Ints
+    sleep_w: Floats
+    min_on_s: Floats
+    min_off_s: Floats
+    can_sleep: Bools
+    wakes_any: Bools
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def envelope(self, unit: int) -> Envelope:
+        """What a unit can do."""
+        return self.groups[int(self.group[unit])].envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What each unit said last, shape [N]: `at_ms` 0 where never heard; `state` codes of `STATES`; `mode` an index,
+    ASLEEP or UNSURE; `power_w` and `hashrate_hs` mean something only where `has_power`, `has_hashrate`."""
+
+    at_ms: Ints
+    state: Codes
+    mode: Codes
+    power_w: Floats
+    has_power: Bools
+    hashrate_hs: Floats
+    has_hashrate: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of each unit, shape [N]: `mode` the mode of the pending command and `until_ms` the instant up to which
+    it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
+    change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
+    it failed to obey and is left alone for a while; `put_to_sleep`: a sleep of ours was verified and nothing came after it;
+    `proven_mode` the mode that our last verified command was seen to lead to, by a sample of `proven_ms` (0: none);
+    `mode_ceiling` the highest mode allowed now (heat); `restore` the mode before a limit or the guard lowered the unit
+    (UNSURE: none)."""
+
+    mode: Codes
+    on_mode: Codes
+    until_ms: Ints
+    since_ms: Ints
+    starts_used: Ints
+    hands_off: Bools
+    put_to_sleep: Bools
+    proven_mode: Codes
+    proven_ms: Ints
+    mode_ceiling: Codes
+    restore: Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One tick's view. All arrays have shape [N].
+
+    `mode` is the mode by evidence, `wanted` the mode once pending commands took effect (`mode` where none is pending).
+    `power_w` is the load to be counted on now; `settled_w` the load once everything pending took effect. `fresh`: heard of
+    in time. `can_command`: ours, reachable, nobody else's hand on it. `scale` is measured over envelope power of the unit.
+    `wake_mode`: the lowest mode a sleeping unit can wake into. `restore`: the mode to return to once no limit holds the unit
+    down (UNSURE: none).
+    """
+
+    roster: Roster
+    now_ms: int
+    state: Codes
+    fresh: Bools
+    mode: Codes
+    wanted: Codes
+    power_w: Floats
+    settled_w: Floats
+    hashrate_hs: Floats
+    scale: Floats
+    can_command: Bools
+    may_sleep: Bools
+    may_wake: Bools
+    ceiling: Codes
+    wake_mode: Codes
+    restore: Codes
+    starts_used: Ints
+    since_ms: Ints
+
+    def __len__(self) -> int:
+        return len(self.roster)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return self.roster.devices
+
+    def option_w(self) -> Floats:
+        """Power of each unit asleep and in each mode, shape [N, 1 + M]; column 0 is asleep. What it is in (`wanted`) draws
+        what it is believed to draw (`settled_w`)."""
+        roster = self.roster
+        # Column by column: allocation reads whole columns, a hundred thousand units at a time.
+        power: Floats = np.empty((len(self), 1 + roster.mode_power_w.shape[1]), order="F")
+        power[:, 0] = roster.sleep_w[roster.group]
+        for column in range(roster.mode_power_w.shape[1]):
+            power[:, column + 1] = roster.mode_power_w[:, column][roster.group] * self.scale
+        power[np.arange(len(self)), self.wanted.astype(np.int64) + 1] = self.settled_w
+        return power
+
+    def feeder_power_w(self) -> Floats:
+        """Load counted per feeder, shape [F]."""
+        return per_feeder(self.roster, self.power_w)
+
+    def counts(self) -> Ints:
+        """Units per group asleep and in each mode once pending commands took effect, shape [G, 1 + M]."""
+        width = 1 + self.roster.mode_power_w.shape[1]
+        flat = self.roster.group * width + (self.wanted.astype(np.int64) + 1)
+        return np.bincount(flat, minlength=len(self.roster.groups) * width).reshape(-1, width)
+
+    def tally(self) -> dict[str, int]:
+        """Units per state, every state named."""
+        found = np.bincount(self.state, minlength=len(STATES))
+        return {state.value: int(found[code]) for code, state in enumerate(STATES)}
+
+    def intent(self, unit: int, mode: int) -> Intent:
+        """How to ask a unit for a mode: sleep, wake, the firmware's own mode, or watts where it takes watts.
+
+        A sleeping unit whose firmware cannot wake straight into a mode wakes into the one it had (`wake_mode`); the next
+        tick asks for the mode, once it is on.
+        """
+        if mode == ASLEEP:
+            return Sleep()
+        envelope = self.roster.groups[int(self.roster.group[unit])].envelope
+        aim = envelope.modes[min(mode, len(envelope.modes) - 1)]
+        if int(self.wanted[unit]) == ASLEEP and (not envelope.wakes_into_any_mode or aim.name == envelope.normal):
+            return Wake()
+        if envelope.asked_in_watts:
+            return PowerTarget(aim.power_w)
+        return SetMode(aim.name)
+
+
+def per_feeder(roster: Roster, watts: Floats) -> Floats:
+    """Sum per feeder of something given per unit, shape [F]."""
+    found: Floats = np.zeros(len(roster.feeder_names))
+    np.add.at(found, roster.feeder, watts)
+    return found
+
+
+def roster_of(
+    miners: Sequence[Miner],
+    envelope_of: Mapping[tuple[str, str], Envelope],
+    *,
+    phases: Mapping[str, int] | None = None,
+    not_ours: Collection[str] = (),
+) -> Roster:
+    """The static columns. `envelope_of` maps (model, dialect); `not_ours`: owners whose miners are only observed.
+
+    Raises KeyError naming the models that have no envelope.
+    """
+    lacking = sorted({(m.model, m.dialect) for m in miners} - set(envelope_of))
+    if lacking:
+        raise KeyError(f"no envelope for {', '.join(f'{model} with {dialect}' for model, dialect in lacking)}")
+    feeder_names = tuple(sorted({miner.feeder for miner in miners}))
+    feeder_at = {name: at for at, name in enumerate(feeder_names)}
+    groups: list[Group] = []
+    group_at: dict[tuple[str, str, str], int] = {}
+    for miner in miners:
+        key = (miner.model, miner.dialect, miner.feeder)
+        if key not in group_at:
+            group_at[key] = len(groups)
+            groups.append(Group("/".join(key), envelope_of[key[:2]], feeder_at[miner.feeder]))
+    known_phases = phases or {}
+    return Roster(
+        devices=tuple(miner.device for miner in miners),
+        index={miner.device: at for at, miner in enumerate(miners)},
+        feeder_names=feeder_names,
+        group=np.array([group_at[m.model, m.dialect, m.feeder] for m in miners], dtype=np.int64),
+        feeder=np.array([feeder_at[m.feeder] for m in miners], dtype=np.int64),
+        phase=np.array([known_phases.get(m.device, -1) for m in miners], dtype=np.int8),
+        ours=np.array([m.owner not in not_ours for m in miners], dtype=np.bool_),
+        **_of_groups(groups),
+    )
+
+
+def with_envelopes(roster: Roster, envelope_of: Mapping[tuple[str, str], Envelope]) -> Roster:
+    """The same units, able to do what these envelopes say; models that it does not name stay as they are."""
+    groups = [replace(one, envelope=envelope_of.get(one.envelope.key, one.envelope)) for one in roster.groups]
+    return replace(roster, **_of_groups(groups))
+
+
+def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
+    """The groups, and the columns of a roster that follow from their envelopes."""
+    count, width = len(groups), max((len(g.envelope.modes) for g in groups), default=1)
+    power, rate = np.zeros((count, width)), np.zeros((count, width))
+    for row, group in enumerate(groups):
+        modes = group.envelope.modes
+        for column in range(width):
+            mode = modes[min(column, len(modes) - 1)]
+            power[row, column], rate[row, column] = mode.power_w, mode.hashrate_hs
+    envelopes = [group.envelope for group in groups]
+    return {
+        "groups": tuple(groups),
+        "mode_power_w": power,
+        "mode_hashrate_hs": rate,
+        "mode_count": np.array([len(e.modes) for e in envelopes], dtype=np.int64),
+        "normal": np.array([e.names.index(e.normal) for e in envelopes], dtype=np.int64),
+        "sleep_w": np.array([e.sleep_w for e in envelopes], dtype=np.float64),
+        "min_on_s": np.array([e.min_on_s for e in envelopes], dtype=np.float64),
+        "min_off_s": np.array([e.min_off_s for e in envelopes], dtype=np.float64),
+        "can_sleep": np.array([e.can_sleep for e in envelopes], dtype=np.bool_),
+        "wakes_any": np.array([e.wakes_into_any_mode for e in envelopes], dtype=np.bool_),
+    }
+
+
+def never_seen(roster: Roster) -> Seen:
+    """Nobody has said anything yet."""
+    n = len(roster)
+    return Seen(
+        at_ms=np.zeros(n, dtype=np.int64),
+        state=np.full(n, _UNKNOWN, dtype=np.int8),
+        mode=np.full(n, UNSURE, dtype=np.int8),
+        power_w=np.zeros(n),
+        has_power=np.zeros(n, dtype=np.bool_),
+        hashrate_hs=np.zeros(n),
+        has_hashrate=np.zeros(n, dtype=np.bool_),
+    )
+
+
+def never_asked(roster: Roster) -> Asked:
+    """Nothing was ever commanded."""
+    n = len(roster)
+    return Asked(
+        mode=np.full(n, UNSURE, dtype=np.int8),
+        on_mode=np.full(n, UNSURE, dtype=np.int8),
+        until_ms=np.zeros(n, dtype=np.int64),
+        since_ms=np.zeros(n, dtype=np.int64),
+        starts_used=np.zeros(n, dtype=np.int64),
+        hands_off=np.zeros(n, dtype=np.bool_),
+        put_to_sleep=np.zeros(n, dtype=np.bool_),
+        proven_mode=np.full(n, UNSURE, dtype=np.int8),
+        proven_ms=np.zeros(n, dtype=np.int64),
+        mode_ceiling=np.full(n, np.iinfo(np.int8).max, dtype=np.int8),
+        restore=np.full(n, UNSURE, dtype=np.int8),
+    )
+
+
+def fleet_of(
+    roster: Roster,
+    seen: Seen,
+    asked: Asked,
+    now_ms: int,
+    *,
+    stale_s: float = 60.0,
+    starts_cap: int | None = None,
+) -> Fleet:
+    """One tick's fleet. `starts_cap`: most starts per unit and day (None: free)."""
+    group = roster.group
+    top = roster.mode_count[group] - 1
+    normal = roster.normal[group]
+    fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000)
+    state = np.where(fresh, seen.state, np.where(seen.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
+
+    # A poll from before the sample that proved our command says nothing of what the unit does since.
+    outrun = fresh & (asked.proven_ms > 0) & (seen.at_ms < asked.proven_ms) & (asked.proven_mode != UNSURE)
+    state = np.where(outrun, np.where(asked.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
+
+    believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
+    # A unit that names no mode and was never given one by us is in the mode whose power it draws.
+    unnamed = fresh & (seen.mode == UNSURE) & (asked.on_mode == UNSURE) & seen.has_power & (state == _HASHING)
+    if bool(unnamed.any()):
+        nearest = np.abs(roster.mode_power_w[group[unnamed]] - seen.power_w[unnamed, None]).argmin(axis=1)
+        believed[unnamed] = nearest
+    told = np.where(seen.mode >= 0, seen.mode, believed)
+    told = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, told)
+    asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))
+    mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, told, believed), top)).astype(np.int8)
+
+    pending = (asked.until_ms > now_ms) & (asked.mode != UNSURE)
+    wanted = np.where(pending, np.minimum(asked.mode, top), mode).astype(np.int8)
+
+    rows = np.arange(len(roster))
+    table = np.concatenate((roster.sleep_w[:, None], roster.mode_power_w), axis=1)[group]
+    steady = fresh & seen.has_power & (state == _HASHING) & ~pending
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = seen.power_w / table[rows, mode.astype(np.int64) + 1]
+    scale = np.where(steady, np.clip(np.nan_to_num(ratio, nan=1.0, posinf=1.0), 0.75, 1.33), 1.0)
+
+    nominal = table[rows, mode.astype(np.int64) + 1] * np.where(mode >= 0, scale, 1.0)
+    heard = fresh & seen.has_power & ~outrun & ~((state == _UNREACHABLE) & asleep)
+    rising = fresh & ((state == _RAMPING) | (state == _TUNING))
+    power = np.where(heard, np.where(rising, np.maximum(seen.power_w, nominal), seen.power_w), nominal)
+    settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)
+    aged_s = (now_ms - asked.since_ms) / 1000.0
+    down_s = np.array([each.envelope.ramp_down_s for each in roster.groups], dtype=np.float64)[group]
+    # A unit that has just gone to sleep is still running down: what it draws now is not what is to be counted on.
+    running_down = asleep & (aged_s <= 2.0 * down_s + 30.0)
+    settled = np.where((pending & (wanted != mode)) | running_down, settling, power)
+
+    usable = fresh & roster.ours & ~asked.hands_off
+    may_sleep = roster.can_sleep[group] & (aged_s >= roster.min_on_s[group])
+    may_wake = (aged_s >= roster.min_off_s[group]) & (state != _FAULT)
+    if starts_cap is not None:
+        may_wake &= asked.starts_used < starts_cap
+    return Fleet(
+        roster=roster,
+        now_ms=now_ms,
+        state=state,
+        fresh=fresh,
+        mode=mode,
+        wanted=wanted,
+        power_w=power,
+        settled_w=settled,
+        hashrate_hs=np.where(fresh & seen.has_hashrate, seen.hashrate_hs, 0.0),
+        scale=scale,
+        can_command=usable,
+        may_sleep=may_sleep,
+        may_wake=may_wake,
+        # Another mode would take the place of a wake that still waits for its turn.
+        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, np.minimum(top, asked.mode_ceiling)).astype(np.int8),
+        wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
+        restore=np.minimum(asked.restore, top).astype(np.int8),
+        starts_used=asked.starts_used,
+        since_ms=asked.since_ms,
+    )
+
+
+def urgent(fleet: Fleet) -> Fleet:
+    """The same fleet under an order that breaks minimum on-times: whoever can sleep may be put to sleep."""
+    return replace(fleet, may_sleep=fleet.roster.can_sleep[fleet.roster.group])

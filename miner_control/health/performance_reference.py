@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each miner usually does in its normal mode, and what it has been doing lately: columns over the units of a site.
+
+`UsualBook` is the fold of `usual.learnt`, one body a day: the day's medians of each unit that ran steadily long enough. What
+is usual is the median over the days that are held, so one bad day changes nothing, and a miner that is worse for good is
+usual again after half of them. `Lately` is what the rounds of a running hub saw since: the samples that become the next
+body, the efficiency of the last rounds, and since when the count of accepted shares stands. A restart loses it: at most one
+day of many, and a few rounds in which nothing is said of efficiency or shares.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernel.clock import MS_PER_HOUR
+from kernel.span import floor_ms
+from miner_control.fleet.fleet import STATE_CODE, Asked, Bools, Floats, Ints, Roster, Seen
+from miner_control.fleet.miner import State
+from miner_control.fleet.observed import Told
+from miner_control.health.health import Usual
+from miner_control.learning.windows import Steadiness
+
+FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
+DAYS_KEPT: Final = 60
+DAY_MS: Final = 24 * MS_PER_HOUR
+SAMPLES: Final = 24
+"""One an hour at most: the newest of them make the median of a day."""
+ENOUGH_SAMPLES: Final = 6
+ROUNDS: Final = 9
+"""A hashrate of few seconds swings: what it needs lately is the median of so many rounds."""
+ENOUGH_ROUNDS: Final = 5
+ENOUGH_OTHERS: Final = 5
+HOTTEST_FACTOR: Final = 1.12
+"""Between the coolest and the hottest hour a T21 was seen to draw 7 % more; the make-believe miners draw up to 13 % more."""
+
+Column = NDArray[np.float32]
+"""NaN where there is nothing: it stays in this room."""
+
+
+class UsualBook:
+    """The days of each unit; `index` is the roster's, whose order never changes while the hub runs."""
+
+    def __init__(self, index: Mapping[str, int]) -> None:
+        self._index = index
+        self._days: Column = np.full((DAYS_KEPT, len(FIGURES), len(index)), np.nan, dtype=np.float32)
+        self._held = np.zeros(len(index), dtype=np.int64)
+        self.forgotten = np.zeros(len(index), dtype=np.int64)
+        """How often each unit was forgotten: what was seen of it before is of another machine, as it were."""
+        self._changes = 0
+        self._medians: tuple[int, Column] = (0, self._days[0].copy())
+
+    def apply(self, body: Mapping[str, Any]) -> None:
+        """Take an event `usual.learnt`; units that are not here any more change nothing."""
+        units = np.array([self._index.get(device, -1) for device in body["devices"]], dtype=np.int64)
+        known = units >= 0
+        values = np.array([body[name] for name in FIGURES], dtype=np.float32)[:, known]
+        units = units[known]
+        self._days[self._held[units] % DAYS_KEPT, :, units] = values.T
+        self._held[units] += 1
+        self._changes += 1
+
+    def forget(self, device: str) -> None:
+        """Another firmware is another machine: what was usual is learnt anew."""
+        unit = self._index.get(device)
+        if unit is not None:
+            self._days[:, :, unit] = np.nan
+            self._held[unit] = 0
+            self.forgotten[unit] += 1
+            self._changes += 1
+
+    @property
+    def usual(self) -> Column:
+        """Medians over the days, shape [figure, N]; NaN where none is known."""
+        # Rounds look from a thread of their own: what is made of days that change meanwhile is made again.
+        changes, (made_at, made) = self._changes, self._medians
+        if made_at != changes:
+            made = medians(self._days)
+            self._medians = changes, made
+        return made
+
+    def of(self, unit: int) -> tuple[dict[str, float | None], int]:
+        """(what is usual of one unit by figure, or None; over how many days)."""
+        values = (_number(value) for value in self.usual[:, unit].tolist())
+        return dict(zip(FIGURES, values, strict=True)), min(int(self._held[unit]), DAYS_KEPT)
+
+
+class Round(NamedTuple):
+    """What one round shows of each unit, shape [N]: whether it is steady in its normal mode, what it needed lately, for how
+    long it hashed without an accepted share, and whether an accepted share was ever seen to be added."""
+
+    steady: Bools
+    lately_j_per_th: Column
+    no_share_s: Column
+    shares_rose: Bools
+
+
+class Lately:
+    """What the rounds saw since the hub started. `settled_s`: how long a unit must have hashed in one mode to be steady."""
+
+    def __init__(self, roster: Roster, settled_s: float) -> None:
+        size = len(roster)
+        self._settled_s = settled_s
+        self._steadiness = Steadiness.of(roster)
+        self._forgotten = np.zeros(size, dtype=np.int64)
+        self._samples: Column = np.full((SAMPLES, len(FIGURES), size), np.nan, dtype=np.float32)
+        self._sampled = np.zeros(size, dtype=np.int64)
+        self._hour_ms = np.full(size, -1, dtype=np.int64)
+        self._day_ms: int | None = None
+        self._rounds: Column = np.full((ROUNDS, size), np.nan, dtype=np.float32)
+        self._turns = np.zeros(size, dtype=np.int64)
+        self._shares, self._shares_ms = np.zeros(size), np.zeros(size, dtype=np.int64)
+        self._stands_ms, self._idle_ms = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        self._rose = np.zeros(size, dtype=np.bool_)
+
+    def look(
+        self, roster: Roster, seen: Seen, asked: Asked, told: Mapping[str, Told], book: UsualBook, now_ms: int, fresh_s: float
+    ) -> Round:  # fmt: skip
+        """One round. `told` are the columns `mode`, `temp_chip_max_c` and `shares_accepted` of the snapshot."""
+        anew = book.forgotten != self._forgotten
+        self._sampled[anew] = self._turns[anew] = 0
+        self._forgotten = book.forgotten.copy()
+        normal = roster.normal[roster.group]
+        # A firmware that names no mode runs in the one that was asked for last; one that names another runs that.
+        unnamed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
+        mode = np.where(told["mode"].has, seen.mode, unnamed).astype(np.int8)
+        steady = self._steadiness.look(replace(seen, mode=mode), asked, now_ms, fresh_s, self._settled_s)
+        steady = steady & (mode == normal) & seen.has_hashrate & (seen.hashrate_hs > 0.0)
+        j_per_th = np.full(len(roster), np.nan)
+        both = np.flatnonzero(steady & seen.has_power)
+        j_per_th[both] = seen.power_w[both] / (seen.hashrate_hs[both] / 1e12)
+        chip = told["temp_chip_max_c"]
+        self._take(steady, seen.hashrate_hs, j_per_th, np.where(chip.has, chip.values, np.nan), now_ms)
+        self._rounds[self._turns[both] % ROUNDS, both] = j_per_th[both]
+        self._turns[both] += 1
+        held = np.arange(ROUNDS)[:, None] < np.minimum(self._turns, ROUNDS)
+        sure = steady & (self._turns >= ENOUGH_ROUNDS)
+        lately = np.where(sure, medians(np.where(held, self._rounds, np.float32(np.nan))), np.float32(np.nan))
+        no_share_s = self._shares_stand(seen, asked, told["shares_accepted"], now_ms, fresh_s)
+        return Round(steady, lately, no_share_s, self._rose.copy())
+
+    def _take(self, steady: Bools, rate: Floats, j_per_th: Floats, chip: Floats, now_ms: int) -> None:
+        """One sample an hour of each steady unit."""
+        hour_ms = floor_ms(now_ms, MS_PER_HOUR)
+        units = np.flatnonzero(steady & (self._hour_ms != hour_ms))
+        sample = np.stack([rate[units], j_per_th[units], chip[units]], axis=1)
+        self._samples[self._sampled[units] % SAMPLES, :, units] = sample.astype(np.float32)
+        self._sampled[units] += 1
+        self._hour_ms[units] = hour_ms
+
+    def _shares_stand(self, seen: Seen, asked: Asked, shares: Told, now_ms: int, fresh_s: float) -> Column:
+        """For how long each unit hashed while its count of accepted shares stood, between what it told of it."""
+        newer = shares.has & (shares.at_ms > self._shares_ms)
+        changed = newer & ((self._shares_ms == 0) | (shares.values != self._shares))
+        self._rose |= changed & (self._shares_ms > 0) & (shares.values > self._shares)
+        self._stands_ms = np.where(changed, shares.at_ms, self._stands_ms)
+        self._shares = np.where(newer, shares.values, self._shares)
+        self._shares_ms = np.where(newer, shares.at_ms, self._shares_ms)
+        fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= fresh_s * 1000)
+        self._idle_ms = np.where(fresh & (seen.state == STATE_CODE[State.HASHING]), self._idle_ms, now_ms)
+        since_ms = np.maximum(np.maximum(self._stands_ms, self._idle_ms), asked.since_ms)
+        stood_s = np.maximum(0, self._shares_ms - since_ms) / 1000.0
+        return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
+
+    def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
+        """The body of `usual.learnt` when a UTC day is over: the medians of who has enough samples, which start anew.
+
+        Who ran too little keeps its samples for another day. None where there is nothing to tell.
+        """
+        before_ms, self._day_ms = self._day_ms, floor_ms(now_ms, DAY_MS)
+        if before_ms is None or before_ms == self._day_ms:
+            return None
+        units = np.flatnonzero(self._sampled >= ENOUGH_SAMPLES)
+        if not len(units):
+            return None
+        held = np.arange(SAMPLES)[:, None, None] < np.minimum(self._sampled[units], SAMPLES)
+        found = medians(np.where(held, self._samples[:, :, units], np.float32(np.nan)))
+        self._sampled[units] = 0
+        columns = {
+            name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)
+        }  # fmt: skip
+        return {"day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()], **columns}
+
+
+def usuals(book: UsualBook, seen: Round, group: Ints) -> list[Usual]:
+    """What the checks of health compare with, for each unit. `group[N]`: who is alike."""
+    usual = book.usual
+    columns = [_optional(column) for column in (*usual, seen.no_share_s, seen.lately_j_per_th)]
+    others = others_factor(seen.lately_j_per_th / usual[FIGURES.index("j_per_th")], group)
+    return [Usual(*row) for row in zip(*columns, seen.shares_rose.tolist(), others.tolist(), strict=True)]
+
+
+def others_factor(ratio: Column, group: Ints) -> Column:
+    """What those alike need now over what they usually need, at least 1, shape [N]: a hot week is nobody's wear.
+
+    `ratio[N]`: the same of each unit, NaN where it is not known. It is the median of the unit's group, of all where fewer
+    than `ENOUGH_OTHERS` of the group are known, and 1 where fewer are known at all; more than `HOTTEST_FACTOR` no weather
+    explains.
+    """
+    found: Column = np.ones(len(ratio), dtype=np.float32)
+    known = ~np.isnan(ratio)
+    if int(known.sum()) < ENOUGH_OTHERS:
+        return found
+    found[:] = np.median(ratio[known])
+    for one in np.unique(group[known]).tolist():
+        alike = ratio[known & (group == one)]
+        if len(alike) >= ENOUGH_OTHERS:
+            found[group == one] = np.median(alike)
+    return np.asarray(np.clip(found, 1.0, HOTTEST_FACTOR), dtype=np.float32)
+
+
+def _optional(column: Column) -> list[float | None]:
+    return [None if gap else value for value, gap in zip(column.tolist(), np.isnan(column).tolist(), strict=True)]
+
+
+def medians(values: Column) -> Column:
+    """Medians along the first axis of what is no NaN; NaN where there is nothing."""
+    ordered = np.sort(values, axis=0)
+    count = np.sum(~np.isnan(values), axis=0, keepdims=True)
+    low, high = np.maximum(0, (count - 1) // 2), np.minimum(count // 2, len(values) - 1)
+    picked = np.take_along_axis(ordered, low, axis=0) + np.take_along_axis(ordered, high, axis=0)
+    found: Column = np.asarray(picked[0] / np.float32(2.0), dtype=np.float32)
+    return found
+
+
+def _number(value: float) -> float | None:
+    """Five figures are enough, and a day of ten thousand miners stays small."""
+    return None if value != value else float(f"{value:.5g}")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walks along racks, pressing the IP-report button at each slot: begun by somebody, followed by presses, ended with facts.
+
+All of it is a fold over events (`walk.begun`, `button.pressed`, `walk.ended`), so that a restart in the middle loses no press.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from miner_control.inventory.position import Press
+
+KEPT: Final = 200
+"""Presses that are remembered outside of walks."""
+MORE: Final = 100
+"""A walk takes so many presses beyond three for each slot; what comes then is no walk any more."""
+
+Slot = tuple[str, str, str]
+"""Rack, position, feeder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A press, and the key of the miner that it is of; "" where nobody knows it."""
+
+    press: Press
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As the body of `button.pressed`."""
+        return {
+            "device": self.device, "host": self.press.host, "mac": self.press.mac, "pressed_ms": self.press.at_ms,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Heard":
+        """The inverse of `to_json`."""
+        return cls(Press(str(body["host"]), str(body["mac"]), int(body["pressed_ms"])), str(body["device"]))
+
+
+@dataclass(slots=True)
+class Walk:
+    """Slots in the order in which they are walked along, and what was pressed since."""
+
+    by: str
+    begun_ms: int
+    slots: tuple[Slot, ...]
+    presses: list[Press] = field(default_factory=list)
+
+    def take(self, press: Press) -> None:
+        """One more press, as long as it can still be a walk."""
+        if len(self.presses) < 3 * len(self.slots) + MORE:
+            self.presses.append(press)
+
+    def pressed(self) -> int:
+        """Buttons pressed so far: the same one twice in a row is one."""
+        macs = [press.mac for press in self.presses]
+        return sum(at == 0 or macs[at - 1] != mac for at, mac in enumerate(macs))
+
+    def next_slot(self) -> Slot | None:
+        """Where the next press belongs; None where all slots had theirs."""
+        at = self.pressed()
+        return self.slots[at] if at < len(self.slots) else None
+
+
+class ButtonBook:
+    """The last presses of the hub, and the walk under way at each site, by its key."""
+
+    def __init__(self) -> None:
+        self.last: deque[Heard] = deque(maxlen=KEPT)
+        self.walks: dict[str, Walk] = {}
+
+    def apply(self, kind: str, site: str, body: Mapping[str, Any], at_ms: int) -> None:
+        """Fold one event. A press of a miner that nobody knows belongs to every walk: it may be of any."""
+        if kind == "button.pressed":
+            heard = Heard.from_json(body)
+            self.last.appendleft(heard)
+            for key, walk in self.walks.items():
+                if not heard.device or key == site:
+                    walk.take(heard.press)
+        elif kind == "walk.begun":
+            slots = tuple((str(rack), str(position), str(feeder)) for rack, position, feeder in body["slots"])
+            self.walks[site] = Walk(str(body["by"]), at_ms, slots)
+        elif kind == "walk.ended":
+            self.walks.pop(site, None)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a journal holds to what is learnt, and what is learnt as a file that a person can read and take back.
+
+The journal's batches become tracks per unit and steady samples per model and mode; its verified commands become episodes.
+The file (JSON) keeps every estimate with its spread and count; `refined` puts those that are sure enough into envelopes.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from kernel.errors import ConfigError, Fault
+from kernel.event import Event
+from kernel.reading import Column, ReadingBatch
+from miner_control.fleet.command import Intent, intent_from_json
+from miner_control.fleet.envelope import Envelope
+from miner_control.fleet.miner import State
+from miner_control.learning.dynamics import Estimate, Key, Learnt, Steady, Track, episodes, learn, refine
+
+SETTLED_S: Final = 1800.0
+"""Samples count as steady once a unit was last commanded so long ago."""
+
+
+def _numbers(column: Column | None, rows: int) -> tuple[Any, Any]:
+    if column is None or isinstance(column.stored, list):
+        return np.zeros(rows), np.zeros(rows, dtype=np.bool_)
+    return column.stored, column.present()
+
+
+def tracks_of(
+    batches: Iterable[ReadingBatch], devices: frozenset[str]
+) -> tuple[dict[str, Track], dict[str, list[str]]]:
+    """(track, mode words while hashing, "" otherwise) of each of these devices, in order of time."""
+    parts: dict[str, list[tuple[int, float, bool, float, bool, str]]] = defaultdict(list)
+    for batch in batches:
+        rows = len(batch)
+        power, has_power = _numbers(batch.columns.get("power_w"), rows)
+        rate, has_rate = _numbers(batch.columns.get("hashrate_hs"), rows)
+        state, mode = batch.columns.get("state"), batch.columns.get("mode")
+        for row, device in enumerate(batch.devices):
+            if device not in devices or not (has_power[row] or has_rate[row]):
+                continue
+            hashing = state is not None and state.field(row) == State.HASHING.value
+            word = mode.field(row) if mode is not None and hashing else ""
+            parts[device].append(
+                (
+                    int(batch.at_ms[row]), float(power[row]), bool(has_power[row]), float(rate[row]), bool(has_rate[row]),
+                    word if isinstance(word, str) else "",
+                )
+            )  # fmt: skip
+    tracks, words = {}, {}
+    for device, seen in parts.items():
+        seen.sort(key=lambda one: one[0])
+        tracks[device] = Track(
+            np.array([one[0] for one in seen], dtype=np.int64),
+            np.array([one[1] for one in seen]),
+            np.array([one[2] for one in seen], dtype=np.bool_),
+            np.array([one[3] for one in seen]),
+            np.array([one[4] for one in seen], dtype=np.bool_),
+        )
+        words[device] = [one[5] for one in seen]
+    return tracks, words
+
+
+def commands_of(events: Iterable[Event]) -> list[tuple[str, Intent, int]]:
+    """(device, intent, issued_ms) of the commands whose receipt says verified; a lie teaches nothing."""
+    asked: dict[str, tuple[str, Intent, int]] = {}
+    found = []
+    for event in events:
+        body = event.body
+        if event.kind == "command.issued":
+            asked[str(body["id"])] = (str(body["device"]), intent_from_json(body), int(body["issued_ms"]))
+        elif event.kind == "command.receipt" and body.get("outcome") == "verified" and str(body["id"]) in asked:
+            device, intent, issued_ms = asked[str(body["id"])]
+            found.append((device, intent, sent_ms(body, issued_ms)))
+    return found
+
+
+def sent_ms(receipt: Mapping[str, Any], issued_ms: int) -> int:
+    """When the command of a verified receipt left: the wait under the inrush limit is not the miner's."""
+    took_ms = round(1000 * float(receipt.get("took_s", 0.0)))
+    return max(issued_ms, int(receipt.get("sampled_ms", issued_ms)) - took_ms)
+
+
+def lessons(
+    batches: Iterable[ReadingBatch], events: Iterable[Event], key_of: Mapping[str, Key], *, settled_s: float = SETTLED_S
+) -> dict[Key, Learnt]:
+    """What a stretch of journal teaches, per model and firmware. `key_of` maps each device to them."""
+    tracks, words = tracks_of(batches, frozenset(key_of))
+    commands = commands_of(events)
+    return learn(episodes(commands, tracks, key_of), _steady(tracks, words, commands, key_of, settled_s))
+
+
+def _steady(
+    tracks: Mapping[str, Track],
+    words: Mapping[str, list[str]],
+    commands: Iterable[tuple[str, Intent, int]],
+    key_of: Mapping[str, Key],
+    settled_s: float,
+) -> list[Steady]:
+    asked: dict[str, list[int]] = defaultdict(list)
+    for device, _, sent_ms in commands:
+        asked[device].append(sent_ms)
+    rows: dict[Key, list[tuple[int, str, float, bool, float, bool]]] = defaultdict(list)
+    for unit, (device, track) in enumerate(sorted(tracks.items())):
+        sent = np.array(sorted(asked[device]), dtype=np.int64)
+        before = np.searchsorted(sent, track.at_ms, side="right") - 1
+        for at, word in enumerate(words[device]):
+            since_ms = track.at_ms[at] - (sent[before[at]] if before[at] >= 0 else track.at_ms[0])
+            if word and since_ms >= settled_s * 1000:
+                rows[key_of[device]].append(
+                    (
+                        unit, word, track.power_w[at], bool(track.has_power[at]), track.hashrate_hs[at],
+                        bool(track.has_hashrate[at]),
+                    )
+                )  # fmt: skip
+    return [
+        Steady(
+            key,
+            np.array([row[0] for row in seen], dtype=np.int64),
+            tuple(row[1] for row in seen),
+            np.array([row[2] for row in seen]),
+            np.array([row[3] for row in seen], dtype=np.bool_),
+            np.array([row[4] for row in seen]),
+            np.array([row[5] for row in seen], dtype=np.bool_),
+        )
+        for key, seen in sorted(rows.items())
+    ]
+
+
+TIMES: Final = ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w")
+MODES: Final = ("mode_power_w", "mode_hashrate_hs")
+
+
+def lessons_text(found: Mapping[Key, Learnt]) -> str:
+    """What was learnt as JSON: value, spread, count and confidence of each number, per model and firmware."""
+    listed = [learnt_json(key, learnt) for key, learnt in sorted(found.items())]
+    return json.dumps({"version": 1, "learnt": listed}, indent=1) + "\n"
+
+
+def learnt_json(key: Key, learnt: Learnt) -> dict[str, Any]:
+    """What was learnt of one model under a firmware, as JSON values."""
+    entry: dict[str, Any] = {"model": key[0], "firmware": key[1]}
+    for name in TIMES:
+        one: Estimate | None = getattr(learnt, name)
+        if one is not None:
+            entry[name] = _told(one)
+    for name in MODES:
+        modes: Mapping[str, Estimate] | None = getattr(learnt, name)
+        if modes:
+            entry[name] = {mode: _told(one) for mode, one in modes.items()}
+    return entry
+
+
+def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Learnt]:
+    """The inverse of `learnt_json`. Raises KeyError, TypeError or ValueError where it cannot be read."""
+    times = {name: _estimate(entry[name]) for name in TIMES if name in entry}
+    modes = {name: {mode: _estimate(one) for mode, one in entry[name].items()} for name in MODES if name in entry}
+    return (str(entry["model"]), str(entry["firmware"])), Learnt(**times, **modes)  # type: ignore[arg-type]
+
+
+def _told(one: Estimate) -> dict[str, float]:
+    return {"value": one.value, "spread": one.spread, "count": one.count, "confidence": round(one.confidence, 3)}
+
+
+def read_lessons(text: str, place: str = "learnt") -> dict[Key, Learnt]:
+    """The inverse of `lessons_text`. Raises ConfigError naming the entry that cannot be read."""
+    found: dict[Key, Learnt] = {}
+    faults: list[Fault] = []
+    try:
+        listed = json.loads(text)["learnt"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            [Fault(place, f"cannot be read: {error}", "Write it again with `miners learn --write`")]
+        ) from None
+    for at, entry in enumerate(listed):
+        try:
+            key, learnt = learnt_of(entry)
+            found[key] = learnt
+        except (KeyError, TypeError, ValueError) as error:
+            faults.append(Fault(f"{place} learnt[{at}]", f"cannot be read: {error}", "Correct it, or take it out"))
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _estimate(entry: Mapping[str, Any]) -> Estimate:
+    return Estimate(float(entry["value"]), float(entry["spread"]), int(entry["count"]))
+
+
+def refined(envelopes: Mapping[Key, Envelope], found: Mapping[Key, Learnt]) -> dict[Key, Envelope]:
+    """The envelopes with what is learnt well enough in place of what was declared or assumed."""
+    return {key: refine(each, found[key]) if key in found else each for key, each in envelopes.items()}

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Polls many sources, each tier at its own pace, and hands on what they said, or why they said nothing.
+
+One table of due instants serves all. What is due goes to its lane; a lane is asked one thing at a time, lanes run side by
+side up to a bound. A source whose answer needs no waiting costs no task of its own: one task empties the queue of what
+is due, and starts a second one only when it has to wait itself. That makes a day of virtual polls take seconds, and
+a thousand real ones a few per cent of a core.
+
+A poll that fails gives a reading in which each metric that the source told before is Missing with the reason. A source is
+said to be silent once, after `silent_after` failures in a row, and returned once. While it fails, its fast tier alone is
+tried, ever more rarely up to `most_back_off_s`; its slow tiers wait until it answers.
+
+Time-outs are a backstop at `time_out_s`: drivers have their own, shorter ones.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernel.clock import Clock
+from kernel.errors import DecodeError, TransportError
+from kernel.reading import MISSING, Field, Missing, Reading, Reason
+from telemetry.collect.source import Source, Tier
+
+Hear = Callable[[Sequence[Reading]], None]
+"""Takes readings in the order they came, several at a time."""
+
+Tell = Callable[[str, str, Mapping[str, Any]], object]
+"""Takes an event: site (`hub/site`), kind, body."""
+
+Periods = Mapping[str, Mapping[Tier, float]]
+"""Seconds between polls, by kind and tier. A tier that is not named is not asked."""
+
+_FIRST_METRICS: Mapping[str, tuple[str, ...]] = {
+    "miner": ("power_w", "hashrate_hs"),
+    "meter": ("power_w", "energy_import_wh"),
+    "container": ("power_w", "temp_supply_c"),
+    "sensor": ("temp_c",),
+    "switch": ("output_1_state",),
+}
+"""What a source that never answered is known to miss."""
+
+_NOWHERE = -1.0
+_RANDOM_NUMBERS = 4096
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the collector did since its start. `late` polls ended after their next turn had come."""
+
+    ok: int = 0
+    failed: int = 0
+    late: int = 0
+    in_flight: int = 0
+    reasons: dict[Reason, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Poll:
+    """One source at one tier, in exactly one place: the table of due instants, its lane's queue, or running."""
+
+    asked: "_Asked"
+    tier: Tier
+    period_s: float
+    turn_s: float
+    """When it ought to be asked: the next turn counts from here, so that the pace does not drift."""
+    due_s: float
+    """Its instant in the table of due instants; `_NOWHERE` while it waits in a lane or runs."""
+    metrics: Iterable[str]
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    waiting: deque[_Poll] = field(default_factory=deque)
+    busy: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """What is known of a source: its lane, and how long it has been failing."""
+
+    source: Source
+    lane: _Lane
+    site: str
+    failures: int = 0
+    failing_since_s: float = 0.0
+    told: bool = False
+    removed: bool = False
+    polls: list[_Poll] = field(default_factory=list)
+    probe: _Poll | None = None
+    """The most frequent poll: the one that is still made while the source is silent."""
+
+
+class Collector:
+    """Polls sources until cancelled. `hear` and `tell` are called in the event loop and must not block."""
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        hear: Hear,
+        tell: Tell,
+        clock: Clock,
+        rng: np.random.Generator,
+        periods: Periods,
+        *,
+        at_once: int = 256,
+        time_out_s: float = 10.0,
+        most_back_off_s: float = 60.0,
+        silent_after: int = 2,
+        jitter_share: float = 0.02,
+        tick_s: float = 0.05,
+        spread_s: float = 30.0,
+    ) -> None:
+        self.counts = Counts()
+        self._hear, self._tell, self._clock, self._periods = hear, tell, clock, periods
+        self._at_once, self._time_out_s, self._most_back_off_s = at_once, time_out_s, most_back_off_s
+        self._silent_after, self._tick_s, self._spread_s = silent_after, tick_s, spread_s
+        # Drawn once: a random number per poll would cost more than the rest of its scheduling.
+        spread = rng.uniform(1.0 - jitter_share, 1.0 + jitter_share, _RANDOM_NUMBERS)
+        self._jitter: list[float] = spread.tolist()
+        self._drawn = 0
+        self._rng = rng
+        self._asked: dict[str, _Asked] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._due: list[tuple[float, int, _Poll]] = []
+        self._entered = 0
+        self._ready: deque[_Lane] = deque()
+        self._heard: list[Reading] = []
+        self._running: dict[asyncio.Task[None], float] = {}
+        self._overdue: set[asyncio.Task[None]] = set()
+        self._sooner = asyncio.Event()
+        self._ending = False
+        for source in sources:
+            self.add(source)
+
+    # --- what is asked -------------------------------------------------------------------------------------------
+
+    def add(self, source: Source) -> None:
+        """Ask a further source from now on. The first polls of all tiers are spread over `spread_s`."""
+        if source.device in self._asked:
+            raise ValueError(f"{source.device} is polled already")
+        lane = self._lanes.setdefault(source.lane, _Lane())
+        asked = _Asked(source, lane, source.device.rpartition("/")[0])
+        self._asked[source.device] = asked
+        asks = getattr(source, "tiers", None)
+        now_s = self._clock.monotonic_s()
+        for tier, period_s in self._periods.get(source.kind, {}).items():
+            if asks is not None and tier not in asks:
+                continue
+            first_s = now_s + float(self._rng.uniform(0.0, min(period_s, self._spread_s)))
+            poll = _Poll(asked, tier, period_s, first_s, first_s, _FIRST_METRICS.get(source.kind, ()))
+            asked.polls.append(poll)
+            self._enter(poll)
+        asked.probe = min(asked.polls, key=lambda poll: poll.period_s, default=None)
+        self._sooner.set()
+
+    def remove(self, device: str) -> None:
+        """Ask it no more. A poll under way ends, and is not heard."""
+        self._asked.pop(device).removed = True
+
+    def ask_soon(self, device: str, tier: Tier = Tier.FAST) -> None:
+        """Ask a device at the next tick instead of when it is due. Where it waits or runs already, nothing changes."""
+        now_s = self._clock.monotonic_s()
+        for poll in self._asked[device].polls:
+            if poll.tier is tier and poll.due_s > now_s:
+                poll.turn_s = poll.due_s = now_s
+                self._enter(poll)
+                self._sooner.set()
+
+    def silent(self) -> list[str]:
+        """The devices that are said to be silent now."""
+        return [device for device, asked in self._asked.items() if asked.told]
+
+    def _enter(self, poll: _Poll) -> None:
+        self._entered += 1
+        heapq.heappush(self._due, (poll.due_s, self._entered, poll))
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Poll until cancelled; then let go of what is under way and hand on what was heard."""
+        try:
+            while True:
+                self._move_due()
+                if self._ready:
+                    self._start()
+                self._cancel_overdue()
+                self._flush()
+                await self._sleep()
+        finally:
+            self._ending = True
+            for task in list(self._running):
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            self._flush()
+
+    def _move_due(self) -> None:
+        """From the table of due instants to the lanes."""
+        due, now_s = self._due, self._clock.monotonic_s()
+        horizon_s = now_s + 1e-9
+        while due and due[0][0] <= horizon_s:
+            due_s, _, poll = heapq.heappop(due)
+            if due_s != poll.due_s or poll.asked.removed:
+                continue  # asked sooner meanwhile, or gone
+            if poll.asked.told and poll is not poll.asked.probe:
+                poll.turn_s = poll.due_s = now_s + min(poll.period_s, self._most_back_off_s)
+                self._enter(poll)
+                continue
+            poll.due_s = _NOWHERE
+            lane = poll.asked.lane
+            lane.waiting.append(poll)
+            if not lane.busy:
+                lane.busy = True
+                self._ready.append(lane)
+
+    async def _sleep(self) -> None:
+        """Until something is due, at ticks, so that neighbours are taken together."""
+        now_s = self._clock.monotonic_s()
+        wait_s = max(self._due[0][0] - now_s, 0.0) if self._due else self._time_out_s
+        if self._running:
+            wait_s = min(wait_s, self._time_out_s / 4)
+        wait_s = (wait_s // self._tick_s + 1) * self._tick_s
+        self._sooner.clear()
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(wait_s, self._sooner.set)
+        try:
+            await self._sooner.wait()
+        finally:
+            alarm.cancel()
+
+    def _start(self) -> None:
+        if len(self._running) < self._at_once:
+            task = asyncio.get_running_loop().create_task(self._drain())
+            self._running[task] = float("inf")
+            self.counts.in_flight = len(self._running)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.pop(task, None)
+        self._overdue.discard(task)
+        self.counts.in_flight = len(self._running)
+        if self._ready and not self._ending:
+            self._start()
+        self._flush()
+
+    async def _drain(self) -> None:
+        """Ask ready lanes one after another until none is ready. Starts its successor before it can have to wait."""
+        task = asyncio.current_task()
+        assert task is not None
+        ready, running = self._ready, self._running
+        successor = False
+        while ready:
+            lane = ready.popleft()
+            poll = lane.waiting.popleft()
+            if ready and not successor:
+                successor = True
+                self._start()
+            running[task] = self._clock.monotonic_s() + self._time_out_s
+            try:
+                await self._ask(poll)
+            except asyncio.CancelledError:
+                if task not in self._overdue:
+                    raise
+                self._overdue.discard(task)
+                task.uncancel()
+                self._failed(poll, Reason.TIMED_OUT, f"no answer within {self._time_out_s} s")
+            finally:
+                running[task] = float("inf")
+                if lane.waiting:
+                    ready.append(lane)
+                else:
+                    lane.busy = False
+
+    def _cancel_overdue(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for task, deadline_s in self._running.items():
+            if deadline_s < now_s and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+
+    async def _ask(self, poll: _Poll) -> None:
+        try:
+            reading = await poll.asked.source.read(poll.tier)
+        except TransportError as error:
+            self._failed(poll, error.reason, error.text)
+        except DecodeError as error:
+            self._failed(poll, Reason.MALFORMED, str(error))
+        except Exception as error:  # a defect of one driver must not end the polling of all
+            self._failed(poll, Reason.MALFORMED, f"{type(error).__name__}: {error}")
+        else:
+            self._answered(poll, reading)
+
+    # --- what came of it -----------------------------------------------------------------------------------------
+
+    def _answered(self, poll: _Poll, reading: Reading) -> None:
+        asked = poll.asked
+        self.counts.ok += 1
+        poll.metrics = reading.values
+        if asked.failures:
+            self._returned(asked)
+        if not asked.removed:
+            self._heard.append(reading)
+            self._again(poll)
+
+    def _returned(self, asked: _Asked) -> None:
+        if asked.told:
+            silent_s = self._clock.monotonic_s() - asked.failing_since_s
+            self._tell(asked.site, "source.returned", {"device": asked.source.device, "silent_s": silent_s})
+        asked.failures, asked.told = 0, False
+
+    def _failed(self, poll: _Poll, reason: Reason, text: str) -> None:
+        asked, counts = poll.asked, self.counts
+        counts.failed += 1
+        counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
+        if asked.removed:
+            return
+        now_ms = self._clock.now_ms()
+        if not asked.failures:
+            asked.failing_since_s = self._clock.monotonic_s()
+        asked.failures += 1
+        self._heard.append(_silence(asked.source, poll.metrics, reason, text, now_ms))
+        if asked.failures >= self._silent_after and not asked.told:
+            asked.told = True
+            body = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
+            self._tell(asked.site, "source.silent", body)
+        pause_s = min(poll.period_s * 2.0 ** min(asked.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
+        poll.turn_s = self._clock.monotonic_s() + pause_s - poll.period_s
+        self._again(poll)
+
+    def _again(self, poll: _Poll) -> None:
+        """Due a period after its turn, or now where that has passed: turns that were missed are not made up."""
+        self._drawn = (self._drawn + 1) % _RANDOM_NUMBERS
+        poll.turn_s += poll.period_s * self._jitter[self._drawn]
+        now_s = self._clock.monotonic_s()
+        if poll.turn_s < now_s:
+            self.counts.late += 1
+            poll.turn_s = now_s
+        poll.due_s = poll.turn_s
+        self._enter(poll)
+
+    def _flush(self) -> None:
+        if self._heard:
+            heard, self._heard = self._heard, []
+            self._hear(heard)
+
+
+def _silence(source: Source, metrics: Iterable[str], reason: Reason, text: str, at_ms: int) -> Reading:
+    """The reading of a poll that failed: nothing is known, and why."""
+    missing: Missing = Missing(reason, text)
+    values: dict[str, Field] = dict.fromkeys(metrics, missing)
+    if source.kind == "miner":
+        # What answers nonsense is there; only what does not answer is unreachable.
+        values["state"] = MISSING[Reason.MALFORMED] if reason is Reason.MALFORMED else "unreachable"
+    return Reading(source.device, source.kind, at_ms, values)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An energy figure as it is printed: with its coverage, what it rests on, the meter's passport, and where it is unfit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernel.clock import iso
+from kernel.span import Span
+from telemetry.energy.energy_register import UWH_PER_WH, Basis
+from telemetry.energy.passport import Passport
+from telemetry.energy.series import SlotEnergy
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyFigure:
+    """Energy of one metering point over a span. `energy_wh` is whole watt-hours, rounded once, half away from zero."""
+
+    device: str
+    span: Span
+    energy_wh: int
+    coverage: float
+    told_share: float
+    by_basis_wh: dict[str, float]
+    oddities: tuple[str, ...]
+    passport: dict[str, Any]
+
+    @property
+    def fit(self) -> bool:
+        """Whether a bill may rest on it as it stands: nothing missing, and the point fit throughout."""
+        return self.told_share >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "from": iso(self.span.start_ms),
+            "to": iso(self.span.end_ms),
+            "energy_wh": self.energy_wh,
+            "coverage": round(self.coverage, 6),
+            "told": round(self.told_share, 6),
+            "by_basis_wh": self.by_basis_wh,
+            "oddities": list(self.oddities),
+            "passport": self.passport,
+            "fit_for_billing": self.fit,
+        }
+
+
+def figure(device: str, energy: SlotEnergy, passport: Passport | None) -> EnergyFigure:
+    """The figure of all slots together. Without a passport it is said to be unfit for billing."""
+    span = energy.slots.span
+    total_uwh = int(energy.energy_uwh.sum())
+    lengths = np.diff(energy.slots.edges_ms)
+    sign = -1 if total_uwh < 0 else 1
+    return EnergyFigure(
+        device,
+        span,
+        sign * ((abs(total_uwh) + UWH_PER_WH // 2) // UWH_PER_WH),
+        float(np.average(energy.coverage, weights=lengths)),
+        float(np.average(energy.told, weights=lengths)),
+        {basis.name.lower(): int(energy.by_basis_uwh[basis].sum()) / UWH_PER_WH for basis in Basis},
+        tuple(f"{iso(oddity.at_ms)} {oddity.what}: {oddity.text}" for oddity in energy.oddities),
+        {"unfit": ["no passport"]} if passport is None else passport.cited(span),
+    )

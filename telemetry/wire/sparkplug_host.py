@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Sparkplug B host application without a socket: births, data, deaths, and when to ask for a rebirth.
+
+An edge node counts its messages 0 to 255. A gap means that something was lost: the node is asked for a rebirth and its
+data is not believed until the birth comes, for an alias may stand for another metric by then. A death certificate counts
+only for the session it belongs to (bdSeq), since a late will of an earlier session may come after the new birth.
+Historical values keep their own instant and are always older than the latest live one, so that they never become "now".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kernel.errors import ConfigError, Fault
+from kernel.reading import Field, Missing, Reading, Reason
+from telemetry.device.codec import decode
+from telemetry.device.point import Answer
+from telemetry.device.profile import Profile
+from telemetry.wire.sparkplug import Metric, Payload, decode_payload, typed
+
+NAMESPACE = "spBv1.0"
+_ASK_AGAIN_MS = 10_000
+
+Node = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SparkplugChannel:
+    """One of our devices: which edge node tells it, and under which device name (None: as metrics of the node itself)."""
+
+    device: str
+    profile: Profile
+    group: str
+    node: str
+    name: str | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was heard, for the hub's own telemetry."""
+
+    messages: int = 0
+    malformed: int = 0
+    strangers: int = 0
+    gaps: int = 0
+    late_deaths: int = 0
+    rebirths_asked: int = 0
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of one edge node. `born` False: nothing it says is believed."""
+
+    born: bool = False
+    birth_seq: int | None = None
+    seq: int = 0
+    asked_ms: int | None = None
+    names: dict[tuple[str | None, int], tuple[str, int | None]] = field(default_factory=dict)
+    types: dict[tuple[str | None, str], int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one message brought: readings (historical ones first), and nodes to be asked for a rebirth."""
+
+    readings: tuple[Reading, ...] = ()
+    rebirths: tuple[Node, ...] = ()
+
+
+class SparkplugHost:
+    """All edge nodes of the channels. Raises ConfigError where two of our devices claim one name."""
+
+    def __init__(self, channels: Iterable[SparkplugChannel]) -> None:
+        self.counts = Counts()
+        self._channels: dict[tuple[str, str, str | None], SparkplugChannel] = {}
+        self._sessions: dict[Node, _Session] = {}
+        self._latest_ms: dict[str, int] = {}
+        faults: list[Fault] = []
+        for channel in channels:
+            if channel.profile.wire != "sparkplug":
+                faults.append(
+                    Fault(channel.device, f"profile {channel.profile.name} is no Sparkplug one", "Use another")
+                )
+            key = (channel.group, channel.node, channel.name)
+            if key in self._channels:
+                faults.append(Fault(channel.device, f"{key} is {self._channels[key].device}'s", "Give each its own"))
+            self._channels[key] = channel
+            self._sessions.setdefault((channel.group, channel.node), _Session())
+        if faults:
+            raise ConfigError(faults)
+
+    def topics(self) -> list[str]:
+        """What to subscribe to: each group's messages, data and births of nodes and devices alike."""
+        return sorted({f"{NAMESPACE}/{group}/+/{node}" for group, node in self._sessions}) + sorted(
+            {f"{NAMESPACE}/{group}/+/{node}/+" for group, node in self._sessions}
+        )
+
+    def hear(self, topic: str, data: bytes, now_ms: int) -> Heard:
+        """One message. Never raises for what was sent."""
+        self.counts.messages += 1
+        parts = topic.split("/")
+        if len(parts) not in (4, 5) or parts[0] != NAMESPACE:
+            self.counts.strangers += 1
+            return Heard()
+        node, verb, name = (parts[1], parts[3]), parts[2], parts[4] if len(parts) == 5 else None
+        session = self._sessions.get(node)
+        if session is None or verb not in _VERBS or (name is None) != verb.startswith("N"):
+            self.counts.strangers += 1
+            return Heard()
+        try:
+            payload = decode_payload(data)
+        except (ValueError, UnicodeDecodeError):
+            self.counts.malformed += 1
+            return self._distrust(node, session, now_ms)
+        if verb == "NDEATH":
+            return self._death(node, session, payload, now_ms)
+        if verb == "NBIRTH":
+            return self._birth(node, session, payload, now_ms)
+        if not session.born:
+            return self._ask(node, session, now_ms)
+        if payload.seq != (session.seq + 1) % 256:
+            self.counts.gaps += 1
+            return self._distrust(node, session, now_ms)
+        session.seq = payload.seq
+        if verb == "DDEATH":
+            return Heard(self._absent(node, name, f"{name} said goodbye", now_ms))
+        if verb == "DBIRTH":
+            self._learn(session, name, payload.metrics)
+        return self._data(node, session, name, payload, now_ms)
+
+    def _birth(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> Heard:
+        session.names.clear()
+        session.types.clear()
+        session.born, session.asked_ms, session.seq = True, None, payload.seq or 0
+        session.birth_seq = _birth_seq(payload)
+        self._learn(session, None, payload.metrics)
+        return self._data(node, session, None, payload, now_ms)
+
+    def _death(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> Heard:
+        if session.born and session.birth_seq is not None and _birth_seq(payload) != session.birth_seq:
+            # A late will, or a node that counts wrongly: if it lives it will be born again, else its values grow stale.
+            self.counts.late_deaths += 1
+            return self._ask(node, session, now_ms)
+        session.born = False
+        told: list[Reading] = []
+        for group, edge, name in self._channels:
+            if (group, edge) == node:
+                told += self._absent(node, name, f"edge node {edge} is gone", now_ms)
+        return Heard(tuple(told))
+
+    def _learn(self, session: _Session, name: str | None, metrics: Sequence[Metric]) -> None:
+        for metric in metrics:
+            session.types[(name, metric.name)] = metric.datatype
+            if metric.alias is not None:
+                session.names[(name, metric.alias)] = (metric.name, metric.datatype)
+
+    def _data(self, node: Node, session: _Session, name: str | None, payload: Payload, now_ms: int) -> Heard:
+        channel = self._channels.get((*node, name))
+        if channel is None:
+            return Heard()
+        live: dict[str, float | int | bool | str] = {}
+        past: dict[int, dict[str, float | int | bool | str]] = {}
+        null: set[str] = set()
+        for metric in payload.metrics:
+            known, datatype = self._named(session, name, metric)
+            if known is None:
+                return self._distrust(node, session, now_ms)
+            value = typed(metric, metric.datatype or datatype)
+            if value is None:
+                null.add(known)
+            elif metric.is_historical:
+                stamp = metric.timestamp_ms or payload.timestamp_ms or 0
+                past.setdefault(stamp, {})[known] = value
+            else:
+                live[known] = value
+        readings = [self._past(channel, stamp, past[stamp], now_ms) for stamp in sorted(past)]
+        values = self._values(channel, live, null)
+        if values:
+            self._latest_ms[channel.device] = now_ms
+            readings.append(Reading(channel.device, channel.profile.kind, now_ms, values))
+        return Heard(tuple(reading for reading in readings if reading.values))
+
+    def _past(
+        self, channel: SparkplugChannel, stamp: int, told: dict[str, float | int | bool | str], now_ms: int
+    ) -> Reading:
+        """A historical reading: at its own instant, and in any case before the latest live one."""
+        latest = self._latest_ms.get(channel.device, now_ms)
+        at_ms = min(stamp, latest - 1)
+        return Reading(channel.device, channel.profile.kind, at_ms, self._values(channel, told, set()))
+
+    def _values(
+        self, channel: SparkplugChannel, told: dict[str, float | int | bool | str], null: set[str]
+    ) -> dict[str, Field]:
+        decoded = decode(channel.profile, told, 0)
+        values: dict[str, Field] = {}
+        for point in channel.profile.points:
+            name = point.at.name if isinstance(point.at, Answer) else ""
+            if name in told:
+                values[point.metric] = decoded[point.metric]
+            elif name in null:
+                values[point.metric] = Missing(Reason.SENTINEL, "null")
+        return values
+
+    def _named(self, session: _Session, name: str | None, metric: Metric) -> tuple[str | None, int | None]:
+        if metric.name:
+            return metric.name, session.types.get((name, metric.name))
+        found = session.names.get((name, metric.alias)) if metric.alias is not None else None
+        return found if found is not None else (None, None)
+
+    def _absent(self, node: Node, name: str | None, text: str, now_ms: int) -> tuple[Reading, ...]:
+        channel = self._channels.get((*node, name))
+        if channel is None:
+            return ()
+        why = Missing(Reason.UNREACHABLE, text)
+        values: dict[str, Field] = {point.metric: why for point in channel.profile.points}
+        self._latest_ms[channel.device] = now_ms
+        return (Reading(channel.device, channel.profile.kind, now_ms, values),)
+
+    def _distrust(self, node: Node, session: _Session, now_ms: int) -> Heard:
+        session.born = False
+        return self._ask(node, session, now_ms)
+
+    def _ask(self, node: Node, session: _Session, now_ms: int) -> Heard:
+        if session.asked_ms is not None and now_ms - session.asked_ms < _ASK_AGAIN_MS:
+            return Heard()
+        session.asked_ms = now_ms
+        self.counts.rebirths_asked += 1
+        return Heard(rebirths=(node,))
+
+
+_VERBS = frozenset({"NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH"})
+
+
+def _birth_seq(payload: Payload) -> int | None:
+    for metric in payload.metrics:
+        if metric.name == "bdSeq" and isinstance(metric.value, int):
+            return int(metric.value)
+    return None

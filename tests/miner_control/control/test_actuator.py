@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from hub.app.virtual_time import VirtualLoop
+from kernel.clock import system_clock
+from kernel.errors import TransportError
+from kernel.reading import Reading, Reason
+from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
+from miner_control.control.actuator import SUPERSEDED, Actuator
+from miner_control.control.auxiliary_load import Load, LoadKind
+from miner_control.control.inrush import WINDOW_S, Inrush
+from miner_control.fleet.command import (
+    CUT_SHORT,
+    WITHDRAWN,
+    Command,
+    InstallFirmware,
+    Intent,
+    Locate,
+    Pool,
+    PowerTarget,
+    Reboot,
+    SetMode,
+    SetPools,
+    Sleep,
+    SwitchLoad,
+    Wake,
+    command,
+)
+from telemetry.collect.source import Tier
+from tests.miner_control.fleets import envelope
+from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
+
+
+class Site:
+    """Fake miners, an actuator over them, and the receipts it gave."""
+
+    def __init__(self, traits: list[str], loop: VirtualLoop, **options: Any) -> None:
+        clock = clock_of(loop)
+        self.miners = {f"h/s/m{at}": FakeMiner(f"h/s/m{at}", clock, trait) for at, trait in enumerate(traits)}
+        self.receipts: list[tuple[Command, Receipt]] = []
+        self.actuator = Actuator(
+            self.miners, clock, lambda device: envelope(),
+            lambda asked, receipt, at_ms: self.receipts.append((asked, receipt)), **options,
+        )  # fmt: skip
+
+    def ask(self, at: int, intent: Intent, tick_ms: int = EPOCH_MS, **options: Any) -> Command:
+        return command(tick_ms, f"h/s/m{at}", intent, "test", **options)
+
+
+def play(traits: list[str], story: Callable[[Site], Awaitable[None]], **options: Any) -> Site:
+    loop = VirtualLoop()
+    site = Site(traits, loop, **options)
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    return site
+
+
+def outcome(trait: str, intent: Intent, deadline_s: float = 120.0) -> tuple[Receipt, FakeMiner]:
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(0, intent, deadline_s=deadline_s)])
+
+    site = play([trait], story)
+    assert len(site.receipts) == 1, "one last receipt each"
+    return site.receipts[0][1], site.miners["h/s/m0"]
+
+
+def test_what_is_seen_afterwards_is_verified():
+    receipt, miner = outcome("obeys", Sleep())
+    assert isinstance(receipt, Verified)
+    assert receipt.reading.values["state"] == "asleep"
+    assert 5.0 <= receipt.took_s <= 15.0
+    assert len(miner.writes) == 1
+
+
+def test_a_lost_reply_is_proven_by_reading_and_never_sent_twice():
+    receipt, miner = outcome("loses replies", Reboot())
+    assert isinstance(receipt, Verified)
+    assert len(miner.writes) == 1
+
+
+def test_an_acknowledgement_without_effect_is_unknown():
+    receipt, miner = outcome("ignores", Sleep())
+    assert isinstance(receipt, Unknown) and "no proof" in receipt.text
+    assert len(miner.writes) == 1
+
+
+def test_an_echo_without_effect_is_unknown():
+    receipt, _ = outcome("echoes", PowerTarget(2000.0))
+    assert isinstance(receipt, Unknown)
+
+
+def test_silence_after_the_command_is_unknown():
+    assert isinstance(outcome("goes silent", Sleep())[0], Unknown)
+
+
+def test_samples_from_before_the_command_prove_nothing():
+    receipt, miner = outcome("old samples", Sleep())
+    assert isinstance(receipt, Unknown)
+    assert miner.reads > 3
+
+
+def test_a_refusal_is_final():
+    receipt, miner = outcome("refuses", Sleep())
+    assert receipt == Refused("45", "access denied")
+    assert miner.reads == 0
+
+
+def test_the_dead_are_asked_until_the_deadline():
+    receipt, miner = outcome("dead", Sleep(), deadline_s=30.0)
+    assert isinstance(receipt, Unreachable)
+    assert miner.writes == []
+
+
+def test_who_comes_back_in_time_is_asked_again():
+    receipt, miner = outcome("dead for a minute", Sleep())
+    assert isinstance(receipt, Verified)
+    assert len(miner.writes) == 1 and miner.writes[0][0] >= 60
+
+
+def test_what_cannot_be_seen_stays_accepted_and_what_cannot_be_done_is_not_sent():
+    assert isinstance(outcome("obeys", Locate(True))[0], Accepted)
+    receipt, miner = outcome("obeys", SwitchLoad(1, True))
+    assert isinstance(receipt, Unsupported) and miner.writes == []
+
+
+def test_the_same_command_twice_is_the_same_command():
+    async def story(site: Site) -> None:
+        asked = site.ask(0, Reboot())
+        first, second = await asyncio.gather(site.actuator.carry_out([asked]), site.actuator.carry_out([asked]))
+        third = await site.actuator.carry_out([asked])
+        assert first == second == third
+
+    site = play(["obeys"], story)
+    assert len(site.miners["h/s/m0"].writes) == 1
+    assert len(site.receipts) == 1
+
+
+def test_a_shed_overtakes_wakes_that_wait_for_the_inrush():
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        wakes = [site.ask(at, Wake()) for at in range(50)]
+        site.actuator.start(wakes)
+        await asyncio.sleep(10.0)
+        sheds = [site.ask(at, Sleep(), EPOCH_MS + 10_000, priority=0) for at in range(25, 50)]
+        await site.actuator.carry_out(sheds)
+        assert site.miners["h/s/m49"]._now_s() < 30.0
+
+    site = play(["obeys"] * 50, story, inrush_w_per_s=3000.0)
+    woken = [at for at in range(50) if any(isinstance(i, Wake) for _, i in site.miners[f"h/s/m{at}"].writes)]
+    assert len(woken) <= 25
+    kinds = {(asked.intent, type(receipt)) for asked, receipt in site.receipts if asked.device == "h/s/m49"}
+    assert kinds == {(Wake(), Unreachable), (Sleep(), Verified)}
+    withdrawn = next(
+        receipt for asked, receipt in site.receipts if asked.device == "h/s/m49" and asked.intent == Wake()
+    )
+    assert isinstance(withdrawn, Unreachable) and withdrawn.text == f"{WITHDRAWN}: {SUPERSEDED}"
+
+
+@pytest.mark.parametrize("intent", [Wake(), Reboot()])
+def test_wakes_and_reboots_keep_the_inrush_limit(intent: Intent):
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        await site.actuator.carry_out([site.ask(at, intent, deadline_s=300.0) for at in range(len(site.miners))])
+
+    site = play(["obeys"] * 30, story, inrush_w_per_s=6000.0)
+    times = sorted(miner.writes[0][0] for miner in site.miners.values())
+    rise_w = envelope().mode("normal").power_w - envelope().sleep_w
+    for start_s in times:
+        inside = sum(1 for at_s in times if start_s <= at_s < start_s + 1.0)
+        assert (inside - 1) * rise_w <= 6000.0 + 1e-6
+    if intent == Wake():
+        assert all(isinstance(receipt, Verified) for _, receipt in site.receipts)
+
+
+def test_a_row_that_comes_back_together_is_woken_under_the_inrush_limit():
+    """A switch was down for a minute: all are asked again, and none of them out of turn."""
+
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.state, miner.power_w = "asleep", 20.0
+        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(len(site.miners))])
+
+    site = play(["dead for a minute"] * 150, story, inrush_w_per_s=6000.0)
+    times = sorted(miner.writes[0][0] for miner in site.miners.values())
+    rise_w = envelope().mode("normal").power_w - envelope().sleep_w
+    assert times[0] >= 60.0
+    for start_s in times:
+        inside = sum(1 for at_s in times if start_s <= at_s < start_s + 1.0)
+        assert (inside - 1) * rise_w <= 6000.0 + 1e-6
+    assert all(isinstance(receipt, Verified) for _, receipt in site.receipts)
+
+
+def test_the_dead_do_not_delay_the_living():
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(at, Sleep(), deadline_s=60.0, priority=0) for at in range(400)])
+
+    site = play(["dead"] * 200 + ["obeys"] * 200, story, in_flight=20, watch_in_flight=10)
+    last_s = max(miner.writes[0][0] for miner in site.miners.values() if miner.writes)
+    assert last_s <= 400 / 20 * 0.1 + 0.2
+    verified = [asked for asked, receipt in site.receipts if isinstance(receipt, Verified)]
+    assert len(verified) == 200
+
+
+@pytest.mark.parametrize("intent", [Sleep(), Wake()])
+def test_those_who_are_asked_again_do_not_delay_fresh_waves(intent: Intent):
+    """Each connect to a dead address costs seconds; retries have a narrow lane of their own, and take no turn to rise."""
+    asked_s: dict[str, float] = {}
+
+    async def story(site: Site) -> None:
+        for miner in site.miners.values():
+            miner.answer_s = 2.0 if miner.trait == "dead" else 0.1
+        site.actuator.start([site.ask(at, intent, deadline_s=600.0) for at in range(20)])
+        await asyncio.sleep(100.0)
+        for at in range(20, 40):
+            await asyncio.sleep(7.0)
+            made = site.ask(at, intent, EPOCH_MS + at)
+            asked_s[made.device] = site.miners[made.device]._now_s()
+            site.actuator.start([made])
+        await asyncio.sleep(20.0)
+
+    site = play(["dead"] * 20 + ["obeys"] * 20, story, in_flight=2, watch_in_flight=4, inrush_w_per_s=3000.0)
+    delays_s = [site.miners[device].writes[0][0] - at_s for device, at_s in asked_s.items()]
+    assert len(delays_s) == 20 and max(delays_s) <= 0.2
+
+
+def test_a_newer_command_replaces_the_older_one():
+    async def story(site: Site) -> None:
+        site.actuator.start([site.ask(0, Sleep())])
+        await asyncio.sleep(1.0)
+        await site.actuator.carry_out([site.ask(0, SetMode("low"), EPOCH_MS + 1000)])
+
+    site = play(["obeys"], story)
+    assert [type(receipt) for _, receipt in site.receipts] == [Unknown, Verified]
+    assert site.receipts[0][1] == Unknown(SUPERSEDED, HubCause.SUPERSEDED)
+
+
+def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
+    async def story(site: Site) -> None:
+        site.miners["h/s/m1"].answer_s = 3600.0
+        site.actuator.start([site.ask(at, Sleep()) for at in range(3)])
+        await asyncio.sleep(0.05)
+        begun_s = site.miners["h/s/m0"]._now_s()
+        await site.actuator.close()
+        assert site.miners["h/s/m0"]._now_s() - begun_s <= 2.1
+
+    site = play(["obeys"] * 3, story, in_flight=2)
+    assert {asked.device[-2:]: receipt for asked, receipt in site.receipts} == {
+        "m0": Unknown(CUT_SHORT, HubCause.CUT_SHORT), "m1": Unknown(CUT_SHORT, HubCause.CUT_SHORT),
+        "m2": Unreachable(WITHDRAWN, HubCause.WITHDRAWN),
+    }  # fmt: skip
+    assert [len(site.miners[f"h/s/m{at}"].writes) for at in range(3)] == [1, 0, 0], "the first exchange came to its end"
+
+
+def test_ordinary_polls_are_evidence():
+    async def story(site: Site) -> None:
+        miner = site.miners["h/s/m0"]
+        future = site.actuator.start([site.ask(0, Sleep())]).popitem()[1]
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            site.actuator.observe([await miner.read(None)])  # type: ignore[arg-type]
+        assert isinstance(await future, Verified)
+
+    site = play(["obeys"], story, pace_s=(30.0, 30.0))
+    verified = site.receipts[0][1]
+    assert isinstance(verified, Verified) and verified.took_s < 7.0
+
+
+def test_a_poll_from_before_the_answer_proves_nothing_however_late_it_is_handed_in():
+    async def story(site: Site) -> None:
+        asleep = {"state": "asleep", "power_w": 20.0}
+        future = site.actuator.start([site.ask(0, Sleep(), deadline_s=20.0)]).popitem()[1]
+        await asyncio.sleep(1.0)
+        for at_ms in (EPOCH_MS - 5000, EPOCH_MS + 50, EPOCH_MS + 100):
+            site.actuator.observe([Reading("h/s/m0", "miner", at_ms, asleep)])
+        await asyncio.sleep(1.0)
+        assert not future.done()
+        await future
+
+    site = play(["ignores"], story, pace_s=(30.0, 30.0))
+    assert isinstance(site.receipts[0][1], Unknown)
+
+
+def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_proof_away():
+    """Fast polls closer together than our own pause, and none of them tells the pools."""
+    pools = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x.1")))
+
+    async def story(site: Site) -> None:
+        miner = site.miners["h/s/m0"]
+        future = site.actuator.start([site.ask(0, pools, deadline_s=60.0)]).popitem()[1]
+        while not future.done():
+            await asyncio.sleep(0.5)
+            site.actuator.observe([await miner.read(Tier.FAST)])
+
+    verified = play(["obeys"], story).receipts[0][1]
+    assert isinstance(verified, Verified) and verified.took_s < 15.0 and "pools_json" in verified.reading.values
+
+
+def test_abort_takes_back_what_was_not_sent():
+    async def story(site: Site) -> None:
+        asked = [site.ask(at, Sleep()) for at in range(10)]
+        site.actuator.start(asked)
+        await asyncio.sleep(0.15)
+        assert site.actuator.withdraw({str(one.id) for one in asked[:2]}) == 0, "these have left"
+        assert site.actuator.withdraw({str(asked[9].id)}) == 1
+        assert site.actuator.withdraw() == 5
+
+    site = play(["obeys"] * 10, story, in_flight=2)
+    sent = [asked.device for asked, receipt in site.receipts if not isinstance(receipt, Unreachable)]
+    assert len(sent) == 4
+    assert sum(len(miner.writes) for miner in site.miners.values()) <= 4
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_stopping_hub_says_what_it_left_behind(sent: bool):
+    async def story(site: Site) -> None:
+        site.actuator.start([site.ask(0, Sleep(), deadline_s=600.0)])
+        if sent:
+            await asyncio.sleep(2.0)
+
+    site = play(["ignores"], story)
+    assert isinstance(site.receipts[0][1], Unknown if sent else Unreachable)
+
+
+def test_what_a_command_needs_is_made_beforehand_where_a_driver_can():
+    class Able(FakeMiner):
+        prepared = 0
+
+        async def prepare(self) -> None:
+            if self.trait == "dead":
+                raise TransportError(Reason.UNREACHABLE, "refused")
+            Able.prepared += 1
+
+    async def story(site: Site) -> None:
+        clock = site.actuator._clock
+        site.miners |= {
+            f"h/s/able{at}": Able(f"h/s/able{at}", clock, trait) for at, trait in enumerate(["obeys", "dead"])
+        }
+        assert await site.actuator.make_ready([*site.miners, "h/s/nobody"]) == 1
+
+    play(["obeys"], story)
+    assert Able.prepared == 1
+
+
+@pytest.mark.parametrize("place", ["carry_out", "read"])
+def test_a_defect_in_a_driver_loses_no_command(place: str):
+    async def explode(*_: object) -> None:
+        raise KeyError("a defect of ours")
+
+    async def story(site: Site) -> None:
+        setattr(site.miners["h/s/m0"], place, explode)
+        await site.actuator.carry_out([site.ask(0, Sleep()), site.ask(1, Sleep())])
+
+    site = play(["obeys", "obeys"], story)
+    outcomes = {asked.device: receipt for asked, receipt in site.receipts}
+    assert isinstance(outcomes["h/s/m1"], Verified)
+    broken = outcomes["h/s/m0"]
+    assert isinstance(broken, Unknown) and "a defect of ours" in broken.text
+
+
+def test_after_a_stall_of_the_loop_no_wake_is_made_up_for():
+    """Real time on purpose: a stall is what a busy machine does. 100 W at 5 kW/s are 20 ms apart, however late it is."""
+
+    async def story() -> list[float]:
+        inrush, let_go = Inrush(5_000.0, system_clock()), []
+
+        async def one() -> None:
+            await inrush.wait(100.0)
+            let_go.append(time.monotonic())
+
+        tasks = [asyncio.create_task(one()) for _ in range(10)]
+        await asyncio.sleep(0.03)
+        time.sleep(0.1)
+        await asyncio.gather(*tasks)
+        return let_go
+
+    let_go = asyncio.run(story())
+    assert len(let_go) == 10
+    assert min(later - sooner for sooner, later in pairwise(let_go)) >= 0.019
+
+
+@pytest.mark.parametrize("row_s", [1.0, 60.0, 300.0])
+def test_restarts_that_come_up_together_stay_within_the_limit(row_s: float):
+    """Boards that all come up at the same full minute, and wakes in between: no window rises above the limit."""
+    limit_w_per_s, rise_w, loop = 20_000.0, 3_000.0, VirtualLoop()
+    clock, rises = clock_of(loop), []
+
+    async def main() -> None:
+        inrush = Inrush(limit_w_per_s, clock)
+
+        async def restart() -> None:
+            await inrush.wait_to_restart(rise_w)
+            up_s = row_s - loop.time() % row_s
+            loop.call_later(up_s, lambda: rises.append(loop.time()))
+            inrush.came_up(rise_w, up_s)
+
+        async def wake() -> None:
+            await inrush.wait(rise_w)
+            rises.append(loop.time())
+
+        tasks = [asyncio.create_task(restart()) for _ in range(100)]
+        for _ in range(1_000):
+            tasks.append(asyncio.create_task(wake()))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(row_s + 1.0)
+        assert inrush.restarting_w == 0.0
+
+    in_virtual_time(main(), loop)
+    assert len(rises) == 1_100
+    steepest = max(sum(start_s <= at_s < start_s + WINDOW_S for at_s in rises) for start_s in rises)
+    assert steepest * rise_w / WINDOW_S <= limit_w_per_s
+    assert row_s != 60.0 or steepest * rise_w / WINDOW_S > 0.75 * limit_w_per_s, "the room is used"
+
+
+def test_who_waits_to_restart_and_is_taken_back_leaves_its_room():
+    async def story() -> float:
+        inrush = Inrush(2_000.0, system_clock())
+        await inrush.wait_to_restart(4_000.0)
+        waiting = [asyncio.create_task(inrush.wait_to_restart(4_000.0)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert inrush.restarting_w == 4_000.0, "one at a time where two would be too much"
+        waiting[0].cancel()
+        inrush.came_up(4_000.0)
+        await asyncio.sleep(0.01)
+        assert inrush.restarting_w == 4_000.0, "the next one's"
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return inrush.restarting_w
+
+    assert asyncio.run(story()) == 0.0
+
+
+def test_a_miner_that_refuses_to_restart_takes_no_room_and_a_silent_one_only_for_its_ramp():
+    async def story(site: Site) -> None:
+        for trait in ("refuses", "dead", "obeys"):
+            began_s = asyncio.get_running_loop().time()
+            asked = [
+                site.ask(at, Reboot(), deadline_s=60.0) for at, m in enumerate(site.miners.values()) if m.trait == trait
+            ]
+            await site.actuator.carry_out(asked)
+            took_s[trait] = asyncio.get_running_loop().time() - began_s
+
+    took_s: dict[str, float] = {}
+    play(["refuses"] * 20 + ["dead"] * 20 + ["obeys"] * 8, story, inrush_w_per_s=6000.0)
+    assert took_s["refuses"] < 20 * 0.9 and took_s["dead"] < 60.0 + 20 * 0.9
+    assert took_s["obeys"] >= envelope().ramp_up_s, "two rounds of four: the second waits until the first is up"
+
+
+def test_images_that_wait_for_a_free_upload_keep_no_room_from_a_reboot():
+    able = envelope(commands=frozenset({"InstallFirmware", "Reboot"}))
+
+    async def story(site: Site) -> None:
+        image = InstallFirmware("2.0", "0" * 64, b"x")
+        site.actuator.start([site.ask(at, image, deadline_s=60.0) for at in range(20)])
+        await asyncio.sleep(1.0)
+        await site.actuator.carry_out([site.ask(20, Reboot(), deadline_s=60.0)])
+        rebooted_s.append(asyncio.get_running_loop().time())
+
+    rebooted_s: list[float] = []
+    loop = VirtualLoop()
+    site = Site(["obeys"] * 21, loop, inrush_w_per_s=6000.0, uploads=2)
+    site.actuator._envelope_of = lambda device: able
+    for at in range(20):
+        site.miners[f"h/s/m{at}"].answer_s = 20.0
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    assert rebooted_s[0] < 30.0, "two images on their way, room for four: the reboot is the third"
+
+
+def test_the_urgent_are_first_where_room_for_a_restart_is_waited_for():
+    loop = VirtualLoop()
+    went: list[str] = []
+
+    async def main() -> None:
+        inrush = Inrush(2_000.0, clock_of(loop))
+
+        async def one(name: str, priority: int) -> None:
+            await inrush.wait_to_restart(4_000.0, priority)
+            went.append(name)
+            inrush.came_up(4_000.0)
+
+        await inrush.wait_to_restart(4_000.0)
+        names = [("first image", 9), ("image", 9), ("reboot", 5)]
+        tasks = [asyncio.create_task(one(*name)) for name in names]
+        await asyncio.sleep(60.0)
+        assert went == []
+        inrush.came_up(4_000.0)
+        await asyncio.gather(*tasks)
+
+    in_virtual_time(main(), loop)
+    assert went == ["first image", "reboot", "image"]
+
+
+def test_a_pump_that_starts_takes_its_turn():
+    """Two pumps of 50 kW under 20 kW/s: the second starts when the first has been let in."""
+
+    async def story(site: Site) -> None:
+        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, True), deadline_s=5.0) for at in range(2)])
+        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, False), deadline_s=5.0) for at in range(2)])
+
+    loop = VirtualLoop()
+    site = Site(["obeys"] * 2, loop, inrush_w_per_s=20_000.0)
+    pump = Load("pump", LoadKind.PUMP, "h/s/c", 1, "f1", 50_000.0, frozenset({"h/s/m"})).envelope()
+    site.actuator._envelope_of = lambda device: pump
+
+    async def main() -> None:
+        await story(site)
+        await site.actuator.close()
+
+    in_virtual_time(main(), loop)
+    first, second = (miner.writes for miner in site.miners.values())
+    assert second[0][0] - first[0][0] >= 50_000.0 / 20_000.0
+    assert second[1][0] - first[1][0] < 0.1, "off goes at once"

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatsminers from the M3 to the M7x: what each firmware writes, and what it means. Shapes are real, figures ours."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from kernel.errors import DecodeError
+from kernel.reading import Missing, Reason
+from kernel.receipt import Accepted, Refused
+from miner_control.dialect.whatsminer_token import make_token, sealed
+from miner_control.fleet.command import PowerPercent, Sleep
+from miner_control.health.third_party_control import own_schedules
+from telemetry.collect.source import Tier
+from tests.miner_control.dialect import fixtures, fixtures_more
+from tests.miner_control.dialect.play import NOW_MS, Play, assert_meant, body_of
+
+TH = 1e12
+
+
+def v2(devs: list[dict[str, Any]] | None = None, status: Any = None, model: str = "M30S+", **summary: Any) -> Play:
+    told = {"Elapsed": 9000, "Accepted": 33, "Rejected": 1, "Fan Speed In": 4590, "Fan Speed Out": 4560, **summary}
+    table = {
+        "summary": {"STATUS": fixtures.status(11, "Summary"), "SUMMARY": [told], "id": 1},
+        "devdetails": {"STATUS": fixtures.status(69, "Details"), "DEVDETAILS": [{"Model": model}], "id": 1},
+        "pools": fixtures.antminer()["pools"],
+    }
+    table |= {} if devs is None else {"devs": {"STATUS": fixtures.status(9, "devs"), "DEVS": devs, "id": 1}}
+    return Play("whatsminer", table | ({} if status is None else {"status": said(status)}))
+
+
+def said(message: Any, code: int = 131) -> dict[str, Any]:
+    return {"STATUS": "S" if code == 131 else "E", "When": 1, "Code": code, "Msg": message, "Description": ""}
+
+
+def v3(info: dict[str, Any] | None = None, **summary: Any) -> Play:
+    table = fixtures_more.whatsminer_v3(**summary)
+    table["get.device.info"]["msg"] |= info or {}
+    return Play("whatsminer_v3", table)
+
+
+def miner(working: str, **more: Any) -> dict[str, Any]:
+    return {"type": "M63S++_VL50", "working": working, "board-num": "3", "miner-sn": "SN9", **more}
+
+
+FLAT = {"Elapsed": 11367, "MHS av": 122942400, "MHS 1m": 123107336, "MHS 15m": 122913336, "HS RT": 123107336,
+        "Temperature": 80.0, "Env Temp": 32.0, "Chip Temp Max": 101.25, "Fan Speed In": 4530, "Power": 3593}  # fmt: skip
+SLOTS = [{"531": "2026-03-12 14:52:35", "reason": "Slot1 not found."}, {"532": "2026-03-12 14:52:35"}]
+
+SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
+    "M3 without watts, and with a converter's step for volts": (
+        v2(**{"MHS av": 11763615.4, "MHS 5s": 12286819.7, "Temperature": 85.5, "freq_avg": 635, "Voltage": 8,
+              "Hardware Errors": 394}),
+        {"hashrate_hs": 12.2868197 * TH, "voltage_v": Reason.NONSENSE, "power_w": Reason.NOT_REPORTED, "hw_errors": 394,
+         "temp_board_max_c": 85.5, "frequency_hz": 635e6, "state": "hashing", "temp_chip_max_c": Reason.NOT_REPORTED},
+    ),
+    "M20S": (
+        v2(**{"MHS 5s": 65371302.7, "Voltage": 1170, "Power Current": 258, "Error Code Count": 0, "Temperature": 75.0}),
+        {"voltage_v": 11.7, "error_text": "", "power_w": Reason.NOT_REPORTED, "fan_min_rpm": 4560},
+    ),
+    "summary as a message": (
+        Play("whatsminer", {"summary": said(FLAT), "pools": fixtures.antminer()["pools"]}, joins=False),
+        {"hashrate_hs": 123.107336 * TH, "hashrate_window_s": 60, "temp_inlet_c": 32, "temp_chip_max_c": 101.25, "power_w": 3593},
+    ),
+    "sections within messages, and boards by their newer name": (
+        Play("whatsminer", {"summary": said({"SUMMARY": [FLAT]}), "pools": said({"POOLS": fixtures.antminer()["pools"]["POOLS"]}),
+             "edevs": said({"DEVS": [{"Slot": 0, "Status": "Alive", "MHS av": 4e7, "Effective Chips": 117}]})}, joins=False),
+        {"hashrate_hs": 123.107336 * TH, "boards_hashing": 1, "chips_hashing": 117, "pool_state": "alive"},
+    ),
+    "in oil, by the older summary": (
+        v2(**{"MHS 5s": 69202822.25, "Fan Speed In": 0, "Fan Speed Out": 0, "Env Temp": 54.44, "Power Rate": 43.58, "Power": 2631,
+              "Chip Temp Max": 101.25, "Temperature": 55.69, "Factory GHS": 55525, "Power Limit": 2635, "Debug": ""}),
+        {"power_w": 2631, "power_limit_w": 2635, "hashrate_nominal_hs": 55.525 * TH, "temp_inlet_c": 54.44, "fan_max_rpm": 0,
+         "error_text": Reason.NOT_REPORTED},
+    ),
+    "figures as texts": (
+        v2(**{"MHS av": "11763615.45", "Power": "3427 W", "Power Limit": "3600", "Temperature": "71.50", "Power Mode": "Low",
+              "Firmware Version": "'20190912.15.REL'", "MAC": "c40828000102", "Hash Stable": "true"}),
+        {"hashrate_hs": 11.76361545 * TH, "hashrate_window_s": 9000, "power_w": 3427, "power_limit_w": 3600, "mode": "low",
+         "firmware": "20190912.15.REL", "mac": "c4:08:28:00:01:02", "temp_board_max_c": 71.5},
+    ),
+    "errors counted and not named": (
+        v2(**{"MHS 5s": 1e6, "Error Code Count": 2}), {"error_text": "2 errors, codes not told"},
+    ),
+    "one board dead": (
+        v2([{"Slot": 0, "Status": "Alive", "MHS av": 2.1e7, "Effective Chips": 215, "Chip Temp Max": 88.0, "PCB SN": "B0"},
+            {"Slot": 1, "Status": "Dead", "MHS av": 0, "Effective Chips": 0}], **{"MHS av": 2.1e7, "Power": 1900}),
+        {"boards_hashing": 1, "boards_expected": 2, "chips_hashing": 215, "temp_chip_max_c": 88.0, "state": "hashing"},
+    ),
+    "still climbing by the summary's word": (v2(**{"MHS 1m": 1e7, "Power": 2000, "Upfreq Complete": 0}), {"state": "ramping"}),
+    "M66 in oil has no fans": (
+        v2(model="M66S_VK30", **{"MHS 1m": 3e8, "Fan Speed In": 0, "Fan Speed Out": 0, "Power": 5500}),
+        {"fan_min_rpm": Reason.NOT_APPLICABLE, "fan_max_rpm": Reason.NOT_APPLICABLE, "model": "M66S_VK30"},
+    ),
+    "M60 whose fans stand still": (
+        v2(model="M60S_VK40", **{"MHS 1m": 1.7e8, "Fan Speed In": 0, "Fan Speed Out": 0}), {"fan_max_rpm": 0},
+    ),
+    "off of old, and silent to summary": (
+        Play("whatsminer", {"summary": b"", "status": said({"btmineroff": "true", "Firmware Version": "'20210322.22.REL'"})},
+             joins=False),
+        {"state": "asleep", "firmware": "20210322.22.REL", "hashrate_hs": Reason.NOT_REPORTED},
+    ),
+    "off, and the process down": (
+        Play("whatsminer", {"summary": said("btminer process is down err", 132), "status": said({"mineroff": "true",
+             "mineroff_reason": "by whatsminer api", "FirmwareVersion": "20240924.14.Rel", "power_limit_set": "3300"})}),
+        {"state": "asleep", "power_limit_w": 3300},
+    ),
+    "v3 of the maker's own document": (
+        v3({"power": {"mode": "1", "vout": 1209, "pin": 3264, "vin": 220.5}, "error-code": SLOTS}),
+        {"voltage_v": 12.09, "error_text": "531 Slot1 not found.; 532 board 2 not found", "state": "hashing", "mode": "normal"},
+    ),
+    "v3 that does not work because of its boards": (
+        v3({"miner": miner("false"), "error-code": SLOTS}, rate_th=0.0, power=20.0), {"state": "fault"},
+    ),
+    "v3 asleep with an old warning": (
+        v3({"miner": miner("false"), "error-code": [{"110": "2026-01-01 00:00:00"}]}, rate_th=0.0, power=20.0),
+        {"state": "asleep", "error_text": "110 intake fan not detected"},
+    ),
+    "v3 asleep, its process down": (
+        v3({"miner": miner("false"), "error-code": "btminer process is down err"}, rate_th=0.0, power=20.0),
+        {"state": "asleep", "error_text": Reason.NOT_REPORTED},
+    ),
+    "v3 whose process died": (
+        v3({"error-code": "btminer process is down err"}, rate_th=0.0, power=20.0),
+        {"state": "fault", "error_text": "btminer process is down err"},
+    ),
+    "v3 codes of any kind": (
+        v3({"error-code": ["2010", 541, {"541": "x", "reason": "hashboard"}, {"5032": "x"}, "odd", None]}),
+        {"error_text": "2010 all pools disabled; 541 board 1 chips not readable; 5032", "state": "hashing"},
+    ),
+    "v3 with the misspelt keys": (
+        v3(**{"environment-temperature": None, "environment-tempurature": 24.5, "board-temperature": None,
+              "board-tempurature": [61, "66.5"]}),
+        {"temp_inlet_c": 24.5, "temp_board_max_c": 66.5},
+    ),
+    "v3 with a nominal below zero": (v3(**{"factory-hash": -0.003}), {"hashrate_nominal_hs": Reason.NONSENSE}),
+    "v3 cooled by water": (
+        v3({"miner": miner("true", **{"eeprom-liquid-cooling": "1-1-1"})}, **{"fan-speed-in": 0, "fan-speed-out": 0}),
+        {"fan_max_rpm": Reason.NOT_APPLICABLE, "model": "M63S++_VL50"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_a_firmware_writes_is_what_it_means(name: str) -> None:
+    play, meant = SHAPES[name]
+    assert_meant(play.read(Tier.DAILY), meant)
+
+
+def test_a_fast_poll_tells_sleep_from_a_stop_for_an_error() -> None:
+    play = v3({"miner": miner("false"), "error-code": SLOTS}, rate_th=0.0, power=20.0)
+    values = play.read(Tier.FAST)
+    assert values["state"] == "fault" and values["error_text"].startswith("531 ")
+    assert "error_text" not in v3({"error-code": SLOTS}).read(Tier.FAST), "nothing is said of what was not asked"
+
+
+def test_v3_with_its_process_down_is_asleep_in_a_fast_poll_too() -> None:
+    play = v3({"miner": miner("false")})
+    play.table["get.miner.status summary"] = {"code": -1, "when": 1, "msg": "btminer process is down err", "desc": ""}
+    assert play.read(Tier.FAST)["state"] == "asleep"
+    play.table["get.device.info"] = {"code": -4, "msg": "no permission"}
+    with pytest.raises(DecodeError, match="process is down"):
+        play.read(Tier.FAST)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(10, 0), (0, 0)])
+def test_v3_tells_the_random_delay_it_puts_before_starts_and_stops(start: int, stop: int) -> None:
+    play = v3()
+    play.table["get.system.setting"] = {
+        "code": 0,
+        "msg": {"time-randomized": {"start": start, "stop": stop}, "web-pool": 1},
+    }
+    told = orjson.loads(play.read(Tier.SLOW)["schedules_json"])  # type: ignore[arg-type]
+    assert told == {"time_randomized": {"enabled": bool(start or stop), "start": start, "stop": stop}}
+    hands = own_schedules("x", told)
+    assert [hand.who for hand in hands] == (["Whatsminer's random delay of starts and stops"] if start else [])
+    del play.table["get.system.setting"]
+    unsaid = play.read(Tier.SLOW)["schedules_json"]
+    assert isinstance(unsaid, Missing) and unsaid.reason is Reason.NOT_REPORTED
+
+
+def test_fans_that_are_none_stay_none_in_the_fast_poll() -> None:
+    play = v2(model="M63_VK30", **{"MHS 1m": 3e8, "Fan Speed In": 0, "Fan Speed Out": 0, "Power": 5500})
+    assert play.read(Tier.FAST)["fan_max_rpm"] == 0
+    play.read(Tier.DAILY)
+    assert isinstance(play.read(Tier.FAST)["fan_max_rpm"], Missing)
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+SALTS = {"time": "5626", "salt": "BQ5hoXV9", "newsalt": "jbzkfQls"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"),
+    [
+        ({"STATUS": [{"STATUS": "S", "Code": 131, "Msg": "API command OK"}], "id": 1}, Accepted("API command OK")),
+        ({"STATUS": [{"STATUS": "E", "Code": 45, "Msg": "can't access write cmd"}]}, Refused("45", "can't access write cmd")),
+        (said("", 45), Refused("45", "no permission (the write API is off, or this address may not write)")),
+        (said("over max connect", 132), Refused("132", "over max connect")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_whatsminer_answers_to_writes(answer: dict[str, Any], meant: Any, encrypted: bool) -> None:
+    token = make_token("secret", SALTS, NOW_MS)
+    sent = {"enc": orjson.loads(sealed(token, answer))["data"]} if encrypted else answer
+    play = Play("whatsminer", {"get_token": said(SALTS), "enc": sent})
+    assert play.carry_out(Sleep()) == meant
+
+
+def test_no_token_is_a_refusal_in_the_miners_words() -> None:
+    full = {"STATUS": "E", "When": 1, "Code": 136, "Msg": "over max connect"}
+    play = Play("whatsminer", {"get_token": full})
+    assert play.carry_out(Sleep()) == Refused("136", "no token: over max connect") and not play.writes()
+
+
+def test_v3_refusals_have_words() -> None:
+    table = fixtures_more.whatsminer_v3() | {"set.miner.service": {"code": -4, "msg": ""}}
+    receipt = Play("whatsminer_v3", table).carry_out(Sleep())
+    assert isinstance(receipt, Refused) and receipt.code == "-4" and "API switch is off" in receipt.text
+
+
+def test_v3_percent_falls_back_to_the_number_alone() -> None:
+    def take(request: Any) -> dict[str, Any]:
+        return (
+            {"code": 0, "msg": "ok"}
+            if isinstance(body_of(request)["param"], int)
+            else {"code": -3, "msg": "invalid item"}
+        )
+
+    play = Play("whatsminer_v3", fixtures_more.whatsminer_v3() | {"set.miner.power_percent": take})
+    assert play.carry_out(PowerPercent(70)) == Accepted("ok")
+    assert [body_of(request)["param"] for request in play.writes()] == [{"percent": 70, "mode": "fast"}, 70]
+    assert len({body_of(request)["token"] for request in play.writes()}) == 1

@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 
 from kernel.event import KINDS
-from tests.architecture.frozen import FROZEN, WHY, changes, literals, present
+from tests.architecture.frozen import FROZEN, SECTIONS, WHY, changes, literals, present
 
 NO_KINDS = {"hub.console", "hub.port", "hub.trace", "order.until"}
 """Texts that look like event kinds and are modules, keys of a configuration, or places of a fault."""
-
-
-@pytest.fixture(scope="module")
-def now() -> dict[str, Any]:
-    return present()
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +23,14 @@ def frozen() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("section", sorted(WHY))
-def test_what_is_frozen_stays_as_it_is(section: str, now: dict[str, Any], frozen: dict[str, Any]) -> None:
-    lines = changes(now[section], frozen[section], section)
+def test_what_is_frozen_stays_as_it_is(section: str, frozen: dict[str, Any]) -> None:
+    lines = changes(present(section), frozen[section], section)
     assert not lines, f"{WHY[section]}\n" + "\n".join(lines)
 
 
 @pytest.mark.parametrize("section", sorted(WHY))
-def test_what_is_new_is_frozen_too(section: str, now: dict[str, Any], frozen: dict[str, Any]) -> None:
-    lines = changes(frozen[section], now[section], section)
+def test_what_is_new_is_frozen_too(section: str, frozen: dict[str, Any]) -> None:
+    lines = changes(frozen[section], present(section), section)
     assert not lines, (
         "run `python -m tests.architecture.frozen`, and see that each of these may stay for ever:\n" + "\n".join(lines)
     )
@@ -47,8 +42,8 @@ def test_every_event_kind_of_the_source_is_known(frozen: dict[str, Any]) -> None
     assert not strange, f"{sorted(strange)}: add each to the kinds with its writer, and to frozen.json"
 
 
-def test_every_section_has_its_reason(now: dict[str, Any], frozen: dict[str, Any]) -> None:
-    assert set(now) == set(frozen) == set(WHY)
+def test_every_section_has_its_reason(frozen: dict[str, Any]) -> None:
+    assert set(SECTIONS) == set(frozen) == set(WHY)
     assert all(frozen.values())
 
 

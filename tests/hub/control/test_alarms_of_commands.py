@@ -25,7 +25,7 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 SETTLED_S = 900.0
 """After a start of the hub: its first plan is made and carried out."""
-LONG_S = 2400.0
+LONG_S = 2100.0
 """Longer than the slowest ramp with its margin and the longest delay of a rule after it."""
 
 

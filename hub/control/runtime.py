@@ -25,9 +25,9 @@ from hub.state.site_generation import awaits_meter
 from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
-from kernel.receipt import HubCause, Receipt, Unknown
+from kernel.receipt import HubCause, Receipt, Unknown, Unreachable
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import CUT_SHORT, Command, command_json, receipt_json
+from miner_control.fleet.command import CUT_SHORT, WITHDRAWN, Command, command_json, receipt_json
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Subscription
 
@@ -39,6 +39,8 @@ OUTSIDE = (TransportError, DecodeError, ConfigError, OSError, TimeoutError)
 CLOCK_TOLERANCE_S = 2.0
 FIRST_READING_S = 0.2
 VERDICT_FOR_MS = 600_000
+AFTER_FAILURE_S = 1.0
+"""Least pause after a failed turn: the control loop keeps its own period, within its turn, and would spin."""
 
 
 class Duty(Protocol):
@@ -154,11 +156,12 @@ class Hub:
     # ---- loops ----
 
     async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work, then wait what is left of the period; late turns are not made up for."""
+        """Do the work, then wait what is left of the period (after a failure, at least `AFTER_FAILURE_S`); late turns are not
+        made up for."""
         health = self.rooms.health.setdefault(name, FeedHealth())
         clock = self.rooms.clock
         while True:
-            begun_s = clock.monotonic_s()
+            begun_s, pause_s = clock.monotonic_s(), every_s
             try:
                 await work()
             except OUTSIDE as error:
@@ -166,11 +169,12 @@ class Hub:
                     health.down_ms = clock.now_ms()
                     log.warning("down", what=name, why=str(error))
                 health.text = str(error)
+                pause_s = max(every_s, AFTER_FAILURE_S)
             else:
                 if health.down_ms is not None:
                     log.info("returned", what=name, after_s=round((clock.now_ms() - health.down_ms) / 1000, 1))
                 health.well_ms, health.down_ms, health.text = clock.now_ms(), None, ""
-            await asyncio.sleep(max(0.0, every_s - (clock.monotonic_s() - begun_s)))
+            await asyncio.sleep(max(0.0, pause_s - (clock.monotonic_s() - begun_s)))
 
     async def _control(self, site: SiteState) -> None:
         tick_s = self.rooms.config.control.tick_s
@@ -200,12 +204,21 @@ class Hub:
     async def tick(self, site: SiteState) -> None:
         """Decide, write it down, then act: commands leave only after the journal holds them."""
         rooms = self.rooms
+        if rooms.recorder.fault is not None:
+            # Nothing is decided while nothing can be written: each tick would wait in memory as an event.
+            await rooms.recorder.flush(required=True)
         now = rooms.situations.at(site, rooms.clock.now_ms())
         decided = decide(rooms.state, site, now, self._settings)
         rooms.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
         for made in decided.commands:
             rooms.recorder.tell(site.key, "command.issued", command_json(made))
-        await rooms.recorder.flush(required=True)
+        try:
+            await rooms.recorder.flush(required=True)
+        except OSError:
+            # They stay queued and are journalled later; none of them leaves.
+            for made in decided.commands:
+                self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
+            raise
         self.ticks += 1
         if decided.commands:
             rooms.actuators[site.key].start(decided.commands)

@@ -26,7 +26,7 @@ serves = { miners = ["miner-00003"] }
 """
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         held = site.config.read_text().replace("stale_after_s = 30.0", "stale_after_s = 6.0")
@@ -50,7 +50,8 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
             for name, faults in (("miner-00003", ["hung"]), ("miner-00005", ["refused"])):
                 await asyncio.to_thread(site.control, "/fault", {"device": f"alatau/north/{name}", "faults": faults})
             await hub.view.end_order(order["id"], by, "", "test")
-            await until("the cycle cures the hung one", lambda: counts()["hashing"] == 7, 120)
+            # A miner that did not obey rests for 60 s, and for 120 s where it failed twice: on a slow machine it may.
+            await until("the cycle cures the hung one", lambda: counts()["hashing"] == 7, 240)
             steps = [event.body for event in here.log if event.kind == "straggler.step"]
             tried = [body["rung"] for body in steps if body["device"].endswith("00003")]
             assert "pdu" in tried and here.load_book.on("alatau/north/plug-3")[0] is True and not here.ladder.cycling

@@ -137,8 +137,13 @@ def _is(found: Any, meant: Any) -> bool:
     return isinstance(found, float | int) and found == pytest.approx(meant, rel=1e-6)
 
 
+UNREAD = {"proto_1.8.0", "sealminer_a2_2025091001"}
+"""Families that no dialect reads yet: there is nothing to expect of them but that this is known."""
+
+
 def test_every_folder_that_is_there_is_expected() -> None:
-    assert set(folders()) <= set(WORDS), "a recorded firmware has no expectations yet"
+    assert set(folders()) <= set(WORDS) | UNREAD, "a recorded firmware has no expectations yet"
+    assert not UNREAD & set(WORDS), "a dialect reads it now: take it out of UNREAD"
 
 
 def test_recorded_errors_carry_the_makers_text() -> None:

@@ -48,6 +48,14 @@ def why(hub: Running) -> str:
     return hub.view.status("north")["why"]["text"]
 
 
+def rested_s(hub: Running) -> float:
+    """Seconds since the unit that was switched last went to sleep."""
+    rooms = hub.hub.rooms
+    now_ms = rooms.clock.now_ms()
+    asked = rooms.state.sites["alatau/north"].standing.asked(now_ms)
+    return float((now_ms - asked.since_ms).min()) / 1000.0
+
+
 async def all_hash(hub: Running) -> None:
     await until("all hash", lambda: counts(hub)["hashing"] == 3, 60)
 
@@ -63,7 +71,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
                 await until("a plan", lambda: hub.view.plan("north"), 30)
             made = await hub.view.submit_order(order(ALL_ASLEEP_W), BY, "test")
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
-            await asyncio.sleep(MIN_OFF_S)
+            await until("no unit is within its minimum off-time", lambda: rested_s(hub) > MIN_OFF_S + 0.5, 40)
             if prices:
                 for feed in (site.folder / "feeds").iterdir():
                     feed.write_text("the feed has died")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kernel.ids import new_id
+from kernel.ids import business_id
 from kernel.money import Unit
 from treasury.account import Account
 from treasury.checks import check
@@ -40,8 +40,8 @@ def batches(size: int, number: int) -> list[list[Transfer]]:
     return [
         [
             Transfer(
-                new_id(T0_MS + batch), code[row % ACCOUNTS], code[(row + 1) % ACCOUNTS], 1 + row, Unit.SAT, "bench",
-                T0_MS + batch, "ab" * 32,
+                business_id(T0_MS + batch, size, row), code[row % ACCOUNTS], code[(row + 1) % ACCOUNTS], 1 + row,
+                Unit.SAT, "bench", T0_MS + batch, "ab" * 32,
             )
             for row in range(size)
         ]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.instances import anything, at_slot, day_price, scenario_market, standard, with_order
-from scheduling.offer.scenario import decide, one_programme
+from scheduling.offer.scenario import decide
 from scheduling.plan import Plan
 from scheduling.planner import make
 from scheduling.problem.problem import Battery, Order, Problem, Take
@@ -32,6 +32,7 @@ from scheduling.solve.check import judge
 from scheduling.solve.exact import Effort, branch, relax
 from scheduling.solve.lagrangian import Memory, Recipe, certified
 from scheduling.solve.model import build
+from tests.oracles.one_programme import one_programme
 
 
 def peak_mb() -> float:

@@ -4,7 +4,7 @@
 Each sample holds until the next one, at most `gap_s`; what no sample covers is uncovered, and is never called obeyed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -163,8 +163,3 @@ def _overshoot(
         float(excess_w[above].max(initial=0.0)),
         float(held_ms.sum()) / MS_PER_S,
     )
-
-
-def terms_from(body: Mapping[str, float]) -> Terms:
-    """Terms from a configuration table. TypeError names a key that is none."""
-    return Terms(**body)

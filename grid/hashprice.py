@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
-
-HASHES_PER_DIFFICULTY = 2**32
-S_PER_DAY = 86_400
-SAT_PER_BTC = 100_000_000
-DIFFICULTY_1_TARGET = 0xFFFF << 208
+from kernel.units import HASHES_PER_DIFFICULTY, S_PER_DAY, SAT_PER_BTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +60,6 @@ def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
     if not found:
         raise ConfigError([Fault(f"height {height}", "no subsidy edition covers it", "Add one with its source")])
     return found[-1]
-
-
-def difficulty_of(target: int) -> float:
-    """Difficulty of a 256-bit target: 0xFFFF * 2^208 / target."""
-    return DIFFICULTY_1_TARGET / target
 
 
 def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> float:

@@ -24,6 +24,7 @@ from kernel.clock import MS_PER_S, iso
 from kernel.event import Event
 from kernel.ids import business_id
 from kernel.span import Span
+from kernel.units import S_PER_DAY
 
 Happening = tuple[str, dict[str, Any]]
 """An event to be: its kind and body. The runtime gives it seq and at_ms and journals it, then calls `apply`."""
@@ -50,8 +51,8 @@ class Authority:
 class OrderRules:
     """What makes sense here. Durations in seconds."""
 
-    longest_s: float = 31 * 86_400.0
-    furthest_s: float = 31 * 86_400.0
+    longest_s: float = 31 * S_PER_DAY
+    furthest_s: float = 31 * S_PER_DAY
     oldest_s: float = 900.0
     skew_s: float = 120.0
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
+from kernel.units import MS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_TOLD = 3
-HOUR_MS = 3_600_000
-STEPS_MS = (HOUR_MS, HOUR_MS // 2, HOUR_MS // 4, HOUR_MS // 12)
+STEPS_MS = (MS_PER_HOUR, MS_PER_HOUR // 2, MS_PER_HOUR // 4, MS_PER_HOUR // 12)
 CALENDAR = {
     "year",
     "month",
@@ -211,11 +211,11 @@ def _counted(columns: Columns, read: dict[str, Any], zone: ZoneInfo | None) -> t
     for day, at in zip(days, count.tolist(), strict=True):
         most[day] = max(most.get(day, 0), at + 1)
     starts: dict[date, tuple[int, int]] = {}
-    step_ms = HOUR_MS
+    step_ms = MS_PER_HOUR
     for day, periods in most.items():
         span = local_day(day, zone)
         length = span.end_ms - span.start_ms
-        step_ms = next((step for step in STEPS_MS if abs(periods * step - length) <= HOUR_MS), step_ms)
+        step_ms = next((step for step in STEPS_MS if abs(periods * step - length) <= MS_PER_HOUR), step_ms)
         if periods * step_ms > length and read:
             return None  # clock hours rather than counted ones: the short day skips one
         starts[day] = (span.start_ms, step_ms)

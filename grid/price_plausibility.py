@@ -13,8 +13,6 @@ from kernel.clock import MS_PER_S, iso
 from kernel.curve import Curve
 from kernel.errors import Fault
 
-DAY_S = 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class PriceRules:
@@ -93,18 +91,3 @@ def choose(curves: Iterable[Curve], name: str, rules: PriceRules, now_ms: int) -
             why.append(f"a newer one was {refused}")
         return Chosen(curve, bool(why), "; ".join(why))
     return Chosen(None, True, refused or "none was ever received")
-
-
-def merged(old: Curve, new: Curve) -> Curve:
-    """The new curve, continued by what the old one says outside the new one's span; known_at is the new one's."""
-    before, after = old.ends_ms <= new.span.start_ms, old.starts_ms >= new.span.end_ms
-    return Curve(
-        name=new.name,
-        unit=new.unit,
-        starts_ms=np.concatenate((old.starts_ms[before], new.starts_ms, old.starts_ms[after])),
-        ends_ms=np.concatenate((old.ends_ms[before], new.ends_ms, old.ends_ms[after])),
-        values=np.concatenate((old.values[before], new.values, old.values[after])),
-        known_at_ms=new.known_at_ms,
-        source=new.source,
-        evidence=new.evidence,
-    )

@@ -16,8 +16,8 @@ from grid.price_instants import MOST_TOLD, Columns, Floats, Ints, instants_of, i
 from kernel.clock import iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
+from kernel.units import MS_PER_DAY, MS_PER_HOUR
 
-DAY_MS = 86_400_000
 STEADY_ROWS = 20
 """So many rows with one step are how a file is written; a step seen less often is a hole in it."""
 ASSUMED_UNIT = "USD/MWh"
@@ -156,7 +156,7 @@ def _unit(key: str, source: str, asked: Asked) -> tuple[str, float]:
 def _steps(starts_ms: Ints) -> Ints:
     """How long each row holds: to the next row; the last as long as the one before it."""
     if len(starts_ms) < 2:
-        return np.full(len(starts_ms), 3_600_000, dtype=np.int64)
+        return np.full(len(starts_ms), MS_PER_HOUR, dtype=np.int64)
     steps = np.diff(starts_ms)
     return np.concatenate((steps, steps[-1:]))
 
@@ -194,7 +194,7 @@ def _filled(starts_ms: Ints, values: Floats, fill_h: float) -> tuple[Ints, Float
         missing = int(holes[row]) if row < len(holes) else 0
         if missing:
             step = (int(starts_ms[row + 1]) - start) // (missing + 1)
-            if missing * step <= fill_h * 3_600_000:
+            if missing * step <= fill_h * MS_PER_HOUR:
                 at_ms += [start + step * (k + 1) for k in range(missing)]
     found = np.array([known.get(at, np.nan) for at in at_ms])
     starts = np.array(at_ms, dtype=np.int64)
@@ -202,10 +202,10 @@ def _filled(starts_ms: Ints, values: Floats, fill_h: float) -> tuple[Ints, Float
     edges = np.flatnonzero(np.diff(np.concatenate(([0], broken.astype(np.int64), [0]))))
     filled = 0
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if int(_steps(starts)[begin:end].sum()) > fill_h * 3_600_000:
+        if int(_steps(starts)[begin:end].sum()) > fill_h * MS_PER_HOUR:
             continue
         for row in range(begin, end):
-            near = [known.get(int(starts[row]) + days * DAY_MS, np.nan) for days in (-1, 1, -2, 2, -7, 7)]
+            near = [known.get(int(starts[row]) + days * MS_PER_DAY, np.nan) for days in (-1, 1, -2, 2, -7, 7)]
             found[row] = next((value for value in near if np.isfinite(value)), np.nan)
             filled += int(np.isfinite(found[row]))
     return starts, found, filled

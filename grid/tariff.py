@@ -24,9 +24,9 @@ from kernel.curve import Curve
 from kernel.dated import Dated, rule_on
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, local_day
+from kernel.units import W_PER_KW, WH_PER_KWH, WH_PER_MWH
 
 Floats = NDArray[np.float64]
-WH_PER_KWH, WH_PER_MWH, W_PER_KW = 1e3, 1e6, 1e3
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-MS_PER_S = 1000
-MS_PER_HOUR = 3_600_000
+from kernel.units import MS_PER_HOUR as MS_PER_HOUR
+from kernel.units import MS_PER_S as MS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = {
     "hub.started": "runtime: version, wiring, configuration hash",
     "hub.stopped": "runtime: an orderly end",
     "clock.stepped": "runtime: the system's clock moved against the monotonic one, by seconds",
+    "data.lost": "loss watch: by how much each counter of lost readings and unreadable messages grew",
     "source.silent": "collector: a device stopped answering, with the reason; said once",
     "source.returned": "collector: it answers again, silent for seconds",
     "price.curve": "grid feed: a price or hashprice curve with its known_at and evidence",

@@ -6,7 +6,6 @@ from SHA-256 of the business key, so that a retry after a kill meets itself, and
 """
 
 import hashlib
-import os
 import re
 from typing import NamedTuple
 from uuid import UUID
@@ -48,11 +47,6 @@ def _uuid7(at_ms: int, low: bytes) -> UUID:
     rest = int.from_bytes(low[:10], "big")
     value = at_ms << 80 | 0x7 << 76 | (rest >> 68 & 0xFFF) << 64 | 0b10 << 62 | rest & (1 << 62) - 1
     return UUID(int=value)
-
-
-def new_id(at_ms: int) -> UUID:
-    """A fresh UUIDv7: for things that happen once and are never retried."""
-    return _uuid7(at_ms, os.urandom(10))
 
 
 def business_id(effective_ms: int, *key: str | int) -> UUID:

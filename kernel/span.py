@@ -75,11 +75,6 @@ class Slots:
     def span(self) -> Span:
         return Span(int(self.edges_ms[0]), int(self.edges_ms[-1]))
 
-    def index_at(self, at_ms: int) -> int | None:
-        """The slot that holds an instant, or None outside the grid."""
-        index = int(np.searchsorted(self.edges_ms, at_ms, side="right")) - 1
-        return index if 0 <= index < len(self) else None
-
 
 def floor_ms(at_ms: int, step_ms: int) -> int:
     """The last multiple of the step (from the epoch, UTC) at or before an instant."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from grid.limit import STANDING
+from kernel.units import W_PER_KW, W_PER_MW, WH_PER_MWH
 from scheduling.problem.problem import Floats, Ints, Problem
 
 
@@ -20,7 +21,7 @@ class Limiting(NamedTuple):
 
 def megawatts(watts: float) -> str:
     """Watts for people: kW below 10 MW, else MW."""
-    return f"{watts / 1e6:.2f} MW" if abs(watts) >= 1e7 else f"{watts / 1e3:.1f} kW"
+    return f"{watts / W_PER_MW:.2f} MW" if abs(watts) >= 1e7 else f"{watts / W_PER_KW:.1f} kW"
 
 
 def breakeven_per_wh(problem: Problem) -> Floats:
@@ -67,14 +68,14 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
         elif idle[t] and bool(pays[:, t].any()):
             text = "off by minimum times or the cost of a start: the price alone would pay"
         elif idle[t]:
-            text = f"price {price[t] * 1e6:.2f} {problem.currency}/MWh above every group's breakeven"
+            text = f"price {price[t] * WH_PER_MWH:.2f} {problem.currency}/MWh above every group's breakeven"
         else:
             count = int(refused[t])
-            text = (
-                f"price {price[t] * 1e6:.2f} {problem.currency}/MWh: {count} of {len(groups.names)} groups do not pay"
-            )
+            text = f"price {price[t] * WH_PER_MWH:.2f} {problem.currency}/MWh: {count} of {len(groups.names)} groups do not pay"
             if not count:
-                text = f"price {price[t] * 1e6:.2f} {problem.currency}/MWh: every group pays, higher modes do not"
+                text = (
+                    f"price {price[t] * WH_PER_MWH:.2f} {problem.currency}/MWh: every group pays, higher modes do not"
+                )
             if feeders[t]:
                 text += f"; {len(feeders[t])} feeders full"
         texts.append(text)

@@ -28,7 +28,7 @@ MILP_CELLS = 2_000
 @dataclass(frozen=True, slots=True)
 class Made:
     """What the last plan rested on, so that a change is seen: when, up to where its first slot reaches, which curves and
-    limits, and the power that it foresaw."""
+    limits."""
 
     at_ms: int
     first_end_ms: int
@@ -49,11 +49,8 @@ def due(
     now_ms: int,
     curves: Iterable[Curve],
     limits: Iterable[Limit],
-    *,
-    drift_w: float = 0.0,
-    drift_allowed_w: float = float("inf"),
 ) -> str | None:
-    """Why to plan again now, or None. `drift_w` is how far the meter is from the plan with nothing pending."""
+    """Why to plan again now, or None. How far the site is from its plan is seen with the next slot."""
     if last is None:
         return "the first one"
     seen = _known(numbers, curves, now_ms)
@@ -68,8 +65,6 @@ def due(
         return "a limit or order ended"
     if now_ms >= last.first_end_ms:
         return "the slot ended"
-    if drift_w > drift_allowed_w:
-        return f"the site drifted {drift_w / 1e3:.1f} kW from its plan"
     return None
 
 

@@ -17,6 +17,7 @@ import rfc8785
 from kernel.clock import from_datetime, iso
 from kernel.money import Unit, split
 from kernel.span import Span
+from kernel.units import MS_PER_DAY
 from treasury.account import Account, Balance, Keeps, account_part
 from treasury.contract import Contract, Edition, Line, Rate, Step, bases_of, divide, payees
 from treasury.transfer import Transfer, transfer_id
@@ -90,7 +91,7 @@ def accrual(reward: PoolReward) -> Transfer:
     """What was earned on a day, owed by the pool from the day's end. A day of zero has no transfer: ask before."""
     owed, unpaid = pool_accounts(reward.pool)
     end = datetime(reward.day.year, reward.day.month, reward.day.day, tzinfo=UTC)
-    effective_ms = from_datetime(end) + 86_400_000
+    effective_ms = from_datetime(end) + MS_PER_DAY
     made = transfer_id(effective_ms, reward.pool, reward.account, str(reward.day), REWARD)
     note = f"{reward.account} {reward.day}"
     return Transfer(made, owed, unpaid, reward.amount_sat, Unit.SAT, REWARD, effective_ms, reward.evidence, note=note)

@@ -4,13 +4,14 @@
 import secrets
 from typing import Any
 
+from kernel.units import MS_PER_HOUR
 from twin.exchange import Ask, Tell, tell
 from twin.look import Look
 from twin.rpc import Json, refusal, status
 from twin.site import Pool, Site, Unit
 
 ACCOUNT = "admin"
-TOKEN_MS = 3_600_000
+TOKEN_MS = MS_PER_HOUR
 NORMAL_LED = 2
 
 

@@ -17,9 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from kernel.clock import Clock
 from kernel.ids import device_key
 from kernel.reading import Field
+from kernel.units import WS_PER_WH
 from telemetry.device.codec import encode
 from telemetry.device.profile import Profile
-from twin.physics import WS_PER_WH
 from twin.site import Site, Unit
 
 SOCKETS = 20

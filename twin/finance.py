@@ -17,11 +17,9 @@ from xml.sax.saxutils import escape
 
 from kernel.clock import MS_PER_S, Clock, iso, to_datetime
 from kernel.money import decimal_to_int, int_to_decimal
+from kernel.units import HASHES_PER_DIFFICULTY, SAT_DECIMALS
 from twin.exchange import Ask, Tell, tell
 from twin.lines import listen_socket, parse_http
-
-HASHES_PER_DIFFICULTY = 1 << 32
-SAT_DECIMALS = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,6 @@ KEEPS_STOCK = frozenset({"braiins", "vnish"})
 STOCK_VERSION = "Fri Aug 30 15:22:11 CST 2024"
 
 
-def make_image(dialect: str, version: str, size: int = 65_536) -> bytes:
-    """An image of `size` bytes that a unit of that dialect takes."""
-    head = MARK + f"{dialect}\n{version}\n{size}\n".encode()
-    return head + bytes(max(0, size - len(head)))
-
-
 def take(site: Site, unit: Unit, data: bytes, now_ms: int, sha256: str | None = None) -> str:
     """Check an image and flash it; "" where it was taken, else why not. `sha256`: the hash that came with it, if any."""
     lines = data[:256].split(b"\n", 4)

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from twin.physics import WS_PER_WH
+from kernel.units import WS_PER_WH
 
 
 class Generation:

@@ -6,9 +6,7 @@ physics; a unit in motion is looked at in its own instant. Faults that live on t
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-
-import numpy as np
+from collections.abc import Mapping
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
@@ -304,32 +302,3 @@ class SimulatedContainer:
         if "container_silent" in self._simulated.site.service_faults:
             raise TransportError(Reason.TIMED_OUT, "publishes nothing")
         return Reading(self.device, "container", now_ms, self._container.figures(tier is not Tier.FAST))
-
-
-def pool_credit(
-    hashes_done: Callable[[], float], hashprice_sat_per_phs_day: Callable[[int], float]
-) -> Callable[[int], float]:
-    """A simulated pool that pays per share: credit in satoshi for the work since the last call, at the hashprice then.
-
-    Unit: 1 PH/s for a day is 1e15 * 86,400 hashes.
-    """
-    before = [hashes_done()]
-
-    def credit_sat(now_ms: int) -> float:
-        done = hashes_done()
-        earned = (done - before[0]) / (1e15 * 86_400) * hashprice_sat_per_phs_day(now_ms)
-        before[0] = done
-        return earned
-
-    return credit_sat
-
-
-def day_prices(seed: int, day: int, mean_per_mwh: float, swing_share: float = 0.35) -> list[float]:
-    """24 hourly prices of a make-believe day (counted from 1970): a morning and an evening peak, noise, rare spikes."""
-    rng = np.random.default_rng([seed, 5, day])
-    hours = np.arange(24)
-    shape = np.exp(-(((hours - 9) / 2.5) ** 2)) + 1.4 * np.exp(-(((hours - 19) / 2.5) ** 2)) - 0.45
-    prices = mean_per_mwh * (1 + swing_share * shape + rng.normal(0, 0.05, 24))
-    if rng.random() < 0.15:
-        prices[int(rng.integers(17, 21))] *= 3.0
-    return [round(float(price), 2) for price in prices]

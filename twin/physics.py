@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kernel.units import HASHES_PER_DIFFICULTY, MS_PER_DAY, MS_PER_HOUR, WS_PER_WH
 from twin.look import Look
 from twin.models import Model
 from twin.shape import DROP, START, shape_area, shape_at, shape_value
@@ -30,8 +31,6 @@ BOARD_LAG_S = 45.0
 CHIP_OVER_BOARD_C = 15.0
 """Of a chip at full load. It follows the power at once, where the board takes its time."""
 NEVER = 1 << 60
-WS_PER_WH = 3600.0
-DIFF1_HASHES = float(1 << 32)
 
 
 class Trajectories:
@@ -102,7 +101,7 @@ class Trajectories:
         self._next_p = np.zeros(n)
         self._next_h = np.zeros(n)
         self.board_up_ms: Ints = np.full(n, now_ms, dtype=np.int64)
-        self.started_ms: Ints = (now_ms - rng.integers(3_600_000, 40 * 86_400_000, n)).astype(np.int64)
+        self.started_ms: Ints = (now_ms - rng.integers(MS_PER_HOUR, 40 * MS_PER_DAY, n)).astype(np.int64)
         self.hashing_ms = self.started_ms.copy()
         self.tripped: Bools = np.zeros(n, dtype=np.bool_)
 
@@ -283,7 +282,7 @@ class Trajectories:
         chip = board + CHIP_OVER_BOARD_C * min(load, 1.0)
         fan = 0 if not self.fans[index] else int(min(6200.0, 1200.0 + max(0.0, chip - 30.0) * 95.0))
         done = min(float(self.hashes[index] + self.hashes_before[index]), float(self.refused_from[index]))
-        accepted = int(done / (DIFF1_HASHES * 524288.0))
+        accepted = int(done / (HASHES_PER_DIFFICULTY * 524288.0))
         up_s = max(0, (self.at_ms - int(self.started_ms[index])) // 1000)
         elapsed_s = max(0, (self.at_ms - int(self.hashing_ms[index])) // 1000)
         nominal = float(self.plate_hs[index])

@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.ids import device_key
+from kernel.units import MS_PER_DAY, WS_PER_WH
 from twin.faults import CURED_BY_POWER, METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from twin.generation import Generation
 from twin.look import Look
 from twin.machines import Machines
 from twin.models import Model
-from twin.physics import WS_PER_WH
 from twin.spec import Place, TwinSpec, feeder_name, layout
 
 Floats = NDArray[np.float64]
-
-DAY_MS = 86_400_000
 FOREIGN_MS = 30_000
 WORN_POWER = 7.0 / 6.0
 FILTER_VAR = 40.0
@@ -213,7 +211,7 @@ class Site:
 
     def clock_ms(self, unit: Unit) -> int:
         """The unit's own clock; a wrong one is a day ahead (even units) or behind."""
-        wrong = (-DAY_MS if unit.index % 2 else DAY_MS) if "clock_off" in unit.faults else 0
+        wrong = (-MS_PER_DAY if unit.index % 2 else MS_PER_DAY) if "clock_off" in unit.faults else 0
         return self.machines.at_ms + wrong
 
     def reachable(self) -> NDArray[np.bool_]:

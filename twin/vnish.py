@@ -12,7 +12,6 @@ from twin.rpc import Json
 from twin.site import Pool, Site, Unit
 
 ACCOUNT = "admin"
-TRIES = 20
 
 
 class VNish:

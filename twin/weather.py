@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernel.units import MS_PER_HOUR
+
 
 @dataclass(frozen=True, slots=True)
 class Weather:
@@ -16,5 +18,5 @@ class Weather:
     spread_c: float = 1.5
 
     def at(self, at_ms: int) -> float:
-        hour = at_ms / 3_600_000 + self.shift_h
+        hour = at_ms / MS_PER_HOUR + self.shift_h
         return self.mean_c + self.swing_c * float(np.sin((hour - 9.0) * np.pi / 12.0))

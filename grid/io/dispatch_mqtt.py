@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from grid.order_book import Authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from telemetry.wire.exposition import Figure
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,13 @@ class DispatchMqtt:
         self._authorities = {authority.who: authority for authority in authorities}
         self.taken = 0
         self.refused = 0
+
+    def figures(self) -> list[Figure]:
+        """Counters of messages on the dispatchers' topic."""
+        return [
+            Figure("orders_mqtt_taken", float(self.taken), "Order messages taken over MQTT.", counter=True),
+            Figure("orders_mqtt_refused", float(self.refused), "Order messages refused over MQTT.", counter=True),
+        ]
 
     async def run(self) -> None:
         while True:

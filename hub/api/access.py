@@ -24,6 +24,7 @@ from grid.limit import Priority
 from grid.order_book import Authority
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.units import S_PER_DAY
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,6 @@ GRANTS: Mapping[Role, frozenset[str]] = {
     ),
 }  # fmt: skip
 """resource:action by role. What stands nowhere is denied to all."""
-
-PERMISSIONS = frozenset().union(*GRANTS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class Access:
         now_ms = self._clock.now_ms()
         secret = base64.urlsafe_b64encode(self._random(32)).decode().rstrip("=")
         key_id = self._random(4).hex()
-        expires_ms = None if days is None else now_ms + round(days * 86_400 * MS_PER_S)
+        expires_ms = None if days is None else now_ms + round(days * S_PER_DAY * MS_PER_S)
         with self._changing() as kept:
             kept.keys[key_id] = Key(key_id, who, role, sites, self._digest(secret), now_ms, expires_ms)
         return f"{KEY_PREFIX}_{key_id}_{secret}"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API of legal holds, `/api/v1/archive/holds`: who holds which readings and why; each change by name, with a reason."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends, Request
@@ -13,8 +12,6 @@ from hub.query.schema import NotThere
 from hub.state.legal_holds import HoldBook, read_hold
 
 router = APIRouter(prefix="/api/v1/archive")
-
-Record = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
 HOLD_SCHEMA = {
     "requestBody": {
         "required": True,

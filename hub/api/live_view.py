@@ -83,6 +83,14 @@ class LiveView(HubReads):
         now_ms = self._now()
         await self._answered(site, scope, lambda book: book.shelve(rule, scope, who, why, until_ms, now_ms))
 
+    async def set_alarm(self, site: str, rule: str, scope: str, who: str, what: shape.AlarmAct, why: str) -> None:
+        acts: dict[str, Callable[[AlarmBook], list[dict[str, Any]]]] = {
+            "unshelve": lambda book: book.unshelve(rule, scope, who),
+            "out-of-service": lambda book: book.out_of_service(rule, scope, who, why),
+            "in-service": lambda book: book.in_service(rule, scope, who),
+        }
+        await self._answered(site, scope, acts[what])
+
     async def _answered(self, site: str, scope: str, ask: Callable[[AlarmBook], list[dict[str, Any]]]) -> None:
         key = self._site(site).key
         if scope != key and not scope.startswith(f"{key}/"):

@@ -16,6 +16,7 @@ from hub.api.guard import Need
 from hub.api.view import HubView
 from hub.config.observe_only import FIELD
 from hub.query.schema import (
+    AlarmAct,
     AlarmLine,
     EventLine,
     Fleet,
@@ -29,12 +30,13 @@ from hub.query.schema import (
 )
 from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
+from kernel.units import MS_PER_DAY
 from telemetry.wire.exposition import CONTENT_TYPE
 
 router = APIRouter(prefix="/api/v1")
 SITE = "/sites/{site}"
 FORMS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "sig": "application/octet-stream"}
-LONGEST_MS = 400 * 86_400_000
+LONGEST_MS = 400 * MS_PER_DAY
 
 
 ALARM_SCHEMA = {
@@ -48,7 +50,7 @@ ALARM_SCHEMA = {
                     "properties": {
                         "rule": {"type": "string"},
                         "scope": {"type": "string", "description": "without it: every place of the rule"},
-                        "why": {"type": "string", "description": "required to shelve"},
+                        "why": {"type": "string", "description": "required to shelve and to take out of service"},
                         "minutes": {"type": "integer", "minimum": 1, "maximum": 10080},
                     },
                 }
@@ -260,6 +262,41 @@ async def shelve_alarm(request: Request, site: str, by: Principal = Depends(Need
         await view.shelve_alarm(site, rule, scope, by.who, why, until_ms)
     detail = {"rule": rule, "scopes": scopes, "why": why, "minutes": minutes}
     await request.app.state.guard.audit.acted(by, "alarm:shelve", site, "done", detail)
+    return view.alarms(site)
+
+
+@router.post(SITE + "/alarms/unshelve", openapi_extra=ALARM_SCHEMA)
+async def unshelve_alarm(request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))) -> list[AlarmLine]:
+    """Bring it back before its time. `scope` as in acknowledge."""
+    return await _set(request, site, by, "unshelve", ("shelved",))
+
+
+@router.post(SITE + "/alarms/out-of-service", openapi_extra=ALARM_SCHEMA)
+async def alarm_out_of_service(
+    request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
+) -> list[AlarmLine]:
+    """Take it out of service until further notice, for a reason (a meter in the laboratory). `scope` as in acknowledge."""
+    standing = ("unacknowledged", "acknowledged", "returned", "shelved", "suppressed")
+    return await _set(request, site, by, "out-of-service", standing)
+
+
+@router.post(SITE + "/alarms/in-service", openapi_extra=ALARM_SCHEMA)
+async def alarm_in_service(
+    request: Request, site: str, by: Principal = Depends(Need("alarm:answer"))
+) -> list[AlarmLine]:
+    """Back in service. `scope` as in acknowledge."""
+    return await _set(request, site, by, "in-service", ("out_of_service",))
+
+
+async def _set(request: Request, site: str, by: Principal, what: AlarmAct, states: tuple[str, ...]) -> list[AlarmLine]:
+    view, body = view_of(request), await object_of(request)
+    (rule,) = texts_of(body, "rule")
+    why = texts_of(body, "why")[0] if what == "out-of-service" else ""
+    scopes = _places(view, site, rule, body, states)
+    for scope in scopes:
+        await view.set_alarm(site, rule, scope, by.who, what, why)
+    detail = {"rule": rule, "scopes": scopes} | ({"why": why} if why else {})
+    await request.app.state.guard.audit.acted(by, f"alarm:{what}", site, "done", detail)
     return view.alarms(site)
 
 

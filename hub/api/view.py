@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from grid.order_book import Authority
 from hub.query.schema import (
+    AlarmAct,
     AlarmLine,
     EventLine,
     Fleet,
@@ -161,6 +162,9 @@ class HubView(Protocol):
 
     async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
         """Out of sight until an instant. Raises NotThere, and ConfigError without a reason or a sensible end."""
+
+    async def set_alarm(self, site: str, rule: str, scope: str, who: str, what: AlarmAct, why: str) -> None:
+        """Take it off the shelf, out of service, or back in service. Raises NotThere, and ConfigError without a reason."""
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         """Journal one event of the API (audit); returns once it is on disk."""

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import orjson
 
-from hub.app.demo_site import secret_file, write_site
+from hub.app.demo_site import ORDER_SHARE, secret_file, write_site
 from hub.app.live import Running, start
 from hub.app.run_figures import run_figures
 from hub.config import Config, load
@@ -35,7 +35,6 @@ from twin.spec import TwinSpec
 
 ORDER_FROM, ORDER_FOR = 0.36, 0.30
 """Shares of the demonstration's time: when the order comes, and how long it holds."""
-ORDER_SHARE = 0.6
 """The order's power as a share of what the meter shows."""
 
 

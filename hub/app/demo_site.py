@@ -18,9 +18,13 @@ import orjson
 
 from kernel.clock import MS_PER_HOUR, iso, to_datetime
 from kernel.span import floor_ms
+from kernel.units import MS_PER_DAY
 from miner_control.inventory.asset_register import COLUMNS
 from twin.site import Site
 from twin.spec import TwinSpec, feeder_name
+
+ORDER_SHARE = 0.6
+"""What the order of a demo or simulation leaves of the power that is drawn then."""
 
 ZONE = "Asia/Almaty"
 COIN_PRICE_KZT = 48_000_000.0
@@ -57,7 +61,7 @@ def _csv(head: Mapping[str, str], rows: Sequence[tuple[int, int, float]]) -> str
 def write_feeds(folder: Path, now_ms: int, seed: int, days: int = 3) -> None:
     """Day-ahead prices and the facts behind the hashprice, from yesterday on."""
     folder.mkdir(parents=True, exist_ok=True)
-    start_ms = floor_ms(now_ms, 24 * MS_PER_HOUR) - 24 * MS_PER_HOUR
+    start_ms = floor_ms(now_ms, MS_PER_DAY) - MS_PER_DAY
     hours = [start_ms + index * MS_PER_HOUR for index in range(24 * days)]
     end_ms = hours[-1] + MS_PER_HOUR
     known = iso(floor_ms(now_ms, MS_PER_HOUR))
@@ -100,8 +104,8 @@ def write_passports(folder: Path, ready: Mapping[str, Any], now_ms: int) -> str:
         if meter["role"] != "main":
             continue
         name = f"passport-{str(meter['device']).rpartition('/')[2]}.toml"
-        since = iso(floor_ms(now_ms, 24 * MS_PER_HOUR) - 365 * 24 * MS_PER_HOUR)
-        until = iso(floor_ms(now_ms, 24 * MS_PER_HOUR) + 7 * 365 * 24 * MS_PER_HOUR)
+        since = iso(floor_ms(now_ms, MS_PER_DAY) - 365 * MS_PER_DAY)
+        until = iso(floor_ms(now_ms, MS_PER_DAY) + 7 * 365 * MS_PER_DAY)
         (folder / name).write_text(
             f'[point]\ndevice = "{meter["device"]}"\nzone = "{ZONE}"\nregister = "primary"\n'
             f'[[installation]]\nserial = "MB-1"\ntype = "{meter["profile"]}"\napproval = "make-believe"\n'

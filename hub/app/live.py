@@ -73,7 +73,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     view = LiveView(wired.hub, office.lines, office.file, office.look, __version__, wired.provisions)
     app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
-        for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock)]:
+        for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock, wired.hub.rooms.counters)]:
             await opened.start()
             stack.push_async_callback(opened.stop)
         stopping = asyncio.Event()

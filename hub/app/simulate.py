@@ -14,7 +14,7 @@ import numpy as np
 
 from grid.order import read_order
 from grid.order_book import Authority
-from hub.app.demo_site import write_simulated_site
+from hub.app.demo_site import ORDER_SHARE, write_simulated_site
 from hub.app.run_figures import run_figures
 from hub.app.virtual_time import VirtualLoop, run
 from hub.config import Config, load
@@ -25,6 +25,7 @@ from hub.wiring import Wired, put_together
 from hub.wiring.duties import ground
 from kernel.clock import Clock, from_iso, iso, loop_clock
 from kernel.span import Span
+from kernel.units import S_PER_DAY
 from miner_control.control.auxiliary_load import SwitchPort
 from miner_control.fleet.driver import MinerDriver
 from miner_control.inventory.asset_register import Register
@@ -35,7 +36,6 @@ from twin.spec import TwinSpec
 
 EPOCH = "2026-03-02T00:00:00+05:00"
 ORDER_FROM, ORDER_FOR = 0.75, 1.0 / 24.0
-ORDER_SHARE = 0.6
 
 
 def simulate(days: float, seed: int, miners: int, folder: Path | None = None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _simulate(days: float, seed: int, miners: int, folder: Path) -> dict[str, An
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         running = asyncio.create_task(wired.hub.run())
-        length_s = days * 86_400.0
+        length_s = days * S_PER_DAY
         await asyncio.sleep(length_s * ORDER_FROM)
         await _order(wired, clock, epoch_ms + round(length_s * 1000 * (ORDER_FROM + ORDER_FOR)))
         await asyncio.sleep(length_s * (1.0 - ORDER_FROM))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hub.cli.output import put_json, put_table, say
+from kernel.units import W_PER_MW
 
 if TYPE_CHECKING:
     from kernel.errors import Fault
@@ -129,7 +130,7 @@ def orders(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> No
         (
             line["id"][:13],
             line["reference"],
-            line["power_w"] / 1e6,
+            line["power_w"] / W_PER_MW,
             line["phase"],
             line["outcome"],
             line["obeyed_by_meter_s"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alarms by the command line: what stands, where it rolls up to, how good the alarms are; acknowledge and shelve."""
+"""Alarms by the command line: list, roll-up, quality; acknowledge, shelve, set out of service."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ import typer
 from hub.cli.act import HERE, Key, Site, Url, ask_hub
 from hub.cli.folder import last_ms, opened
 from hub.cli.output import put_json, put_table
+from kernel.units import MS_PER_DAY
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -26,6 +27,9 @@ def add_to(app: typer.Typer) -> None:
     alarms.command("kpi")(kpi)
     alarms.command("ack")(acknowledge)
     alarms.command("shelve")(shelve)
+    alarms.command("unshelve")(unshelve)
+    alarms.command("out-of-service")(out_of_service)
+    alarms.command("in-service")(in_service)
     app.add_typer(alarms, name="alarms")
 
 
@@ -98,7 +102,7 @@ def kpi(
     _, journal, _ = opened(folder)
     now_ms = last_ms(journal)
     changes = [(event.at_ms, event.body) for _, event in journal.events(["alarm.changed"])]
-    found = asdict(kpis(changes, Span(now_ms - round(days * 86_400_000), now_ms + 1), now_ms))
+    found = asdict(kpis(changes, Span(now_ms - round(days * MS_PER_DAY), now_ms + 1), now_ms))
     if json:
         put_json(found)
         return
@@ -128,6 +132,32 @@ def shelve(
     """Put it out of sight for some minutes, for a reason."""
     body = {"rule": rule, "why": why, "minutes": minutes} | ({} if scope is None else {"scope": scope})
     _show(ask_hub("POST", url, key, f"/sites/{site}/alarms/shelve", body), json)
+
+
+def unshelve(site: Site, rule: Rule, scope: Scope = None, key: Key = "", url: Url = HERE, json: Json = False) -> None:
+    """Bring it back before its time."""
+    body = {"rule": rule} | ({} if scope is None else {"scope": scope})
+    _show(ask_hub("POST", url, key, f"/sites/{site}/alarms/unshelve", body), json)
+
+
+def out_of_service(
+    site: Site,
+    rule: Rule,
+    why: Annotated[str, typer.Option(help="The reason; it is journalled.")],
+    scope: Scope = None,
+    key: Key = "",
+    url: Url = HERE,
+    json: Json = False,
+) -> None:
+    """Take it out of service until `in-service` is given, for a reason (a meter in the laboratory)."""
+    body = {"rule": rule, "why": why} | ({} if scope is None else {"scope": scope})
+    _show(ask_hub("POST", url, key, f"/sites/{site}/alarms/out-of-service", body), json)
+
+
+def in_service(site: Site, rule: Rule, scope: Scope = None, key: Key = "", url: Url = HERE, json: Json = False) -> None:
+    """Back in service."""
+    body = {"rule": rule} | ({} if scope is None else {"scope": scope})
+    _show(ask_hub("POST", url, key, f"/sites/{site}/alarms/in-service", body), json)
 
 
 def _show(lines: Any, json: bool) -> None:

@@ -3,7 +3,7 @@
 
 import typer
 
-from hub.cli import act, alarms, archive, ask, care, jobs, meters, run, study
+from hub.cli import act, alarms, archive, ask, care, jobs, meters, rules, run, study
 
 app = typer.Typer(
     name="mining-hub",
@@ -21,4 +21,5 @@ care.add_to(app)
 alarms.add_to(app)
 archive.add_to(app)
 meters.add_to(app)
+rules.add_to(app)
 study.add_to(app)

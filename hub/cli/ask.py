@@ -9,6 +9,7 @@ import typer
 from hub.cli import commissioning, feeder_mapping, field, inventories, learnt, placement, plans, tickets
 from hub.cli.folder import last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
+from kernel.units import HS_PER_THS
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -98,7 +99,7 @@ def miners_list(
             row["device"].rpartition("/")[2] if len(known.sites) == 1 else row["device"],
             row["model"], row["feeder"], row["state"], row["mode"],
             None if row["power_w"] is None else round(row["power_w"]),
-            None if row["hashrate_hs"] is None else round(row["hashrate_hs"] / 1e12, 1),
+            None if row["hashrate_hs"] is None else round(row["hashrate_hs"] / HS_PER_THS, 1),
             None if row["heard_s"] is None else round(row["heard_s"]), *([row["owner"]] if owned else []),
         )
         for row in rows
@@ -149,7 +150,7 @@ def miners_show(
             columns = list(dict.fromkeys(column for row in rows for column in row))
             put_table(name.removesuffix("_json"), columns, [[_short(row.get(one)) for one in columns] for row in rows])
     modes = {
-        f"mode {name}": f"{mode['power_w']:.0f} W, {mode['hashrate_hs'] / 1e12:.1f} TH/s"
+        f"mode {name}": f"{mode['power_w']:.0f} W, {mode['hashrate_hs'] / HS_PER_THS:.1f} TH/s"
         for name, mode in can.pop("modes").items()
     }
     put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
@@ -175,7 +176,7 @@ def _listed(value: Any) -> list[dict[str, Any]]:
 
 def _worded(name: str, value: Any) -> Any:
     """Hashes as people say them."""
-    return f"{value / 1e12:,.2f} TH/s" if name.endswith("_hs") and isinstance(value, int | float) else value
+    return f"{value / HS_PER_THS:,.2f} TH/s" if name.endswith("_hs") and isinstance(value, int | float) else value
 
 
 def miners_dialects(json: Json = False) -> None:

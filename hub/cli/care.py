@@ -62,6 +62,7 @@ def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ig
     import shutil
 
     from hub.wiring import reading, reading_ledger
+    from hub.wiring.keeping import set_aside
     from kernel.clock import iso, system_clock
     from kernel.errors import ConfigError
     from treasury.checks import check
@@ -94,6 +95,11 @@ def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ig
         yield "ledger", not findings, "intact" if not findings else "; ".join(map(str, findings))
     except ConfigError as error:
         yield "ledger", False, str(error)
+    for aside, devices in set_aside(config, data):
+        text = (
+            f"{aside.rows} rows of {', '.join(devices[:3]) or aside.kind} set aside at {iso(aside.at_ms)}: {aside.text}"
+        )
+        yield f"sink {aside.sink}", False, text
     for file in [*(data / "keys").glob("*"), *(path.parent / "secrets").glob("*"), data / "access.json"]:
         if file.is_file() and file.suffix != ".pub":
             mode = file.stat().st_mode & 0o077

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hub.cli.output import put_json, put_table, say
+from kernel.units import HS_PER_THS
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -157,7 +158,7 @@ def health(folder: Folder, json: Json = False) -> None:
     if json:
         put_json({"findings": [_told(one) for one in found]})
         return
-    rows = [(f.device, f.what, f.words, f.loss_hs / 1e12, f.remedy) for f in found]
+    rows = [(f.device, f.what, f.words, f.loss_hs / HS_PER_THS, f.remedy) for f in found]
     put_table(f"{len(rows)} findings", ("device", "what", "words", "TH/s lost", "remedy"), rows)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from hub.cli.folder import opened
 from hub.cli.output import put_json, put_table, say
+from kernel.units import MS_PER_DAY
 
 if TYPE_CHECKING:
     from miner_control.learning.dynamics import Key, Learnt
@@ -76,6 +77,6 @@ def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[
     from miner_control.learning.batch import lessons
 
     newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
-    batches = journal.batches("miner", newest_ms - round(days * 86_400_000), newest_ms + 1)
+    batches = journal.batches("miner", newest_ms - round(days * MS_PER_DAY), newest_ms + 1)
     events = (event for _, event in journal.events(["command.issued", "command.receipt"]))
     return lessons(batches, events, key_of)

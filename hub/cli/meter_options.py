@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kernel.units import MS_PER_DAY, MS_PER_HOUR
+
 if TYPE_CHECKING:
     from hub.config import Config
     from hub.metering.energy import EnergyBook
@@ -20,7 +22,7 @@ From = Annotated[str, typer.Option("--from", help="First instant, RFC 3339 with 
 Until = Annotated[str, typer.Option("--until", help="RFC 3339 with offset; not included.")]
 Step = Annotated[str, typer.Option(help="quarter, half, hour or day.")]
 
-STEPS_MS = {"quarter": 900_000, "half": 1_800_000, "hour": 3_600_000, "day": 86_400_000}
+STEPS_MS = {"quarter": 900_000, "half": 1_800_000, "hour": MS_PER_HOUR, "day": MS_PER_DAY}
 
 
 def opened(folder: Path) -> "tuple[Config, Journal, EnergyBook, dict[str, MeterRef]]":

@@ -9,6 +9,7 @@ import typer
 from hub.cli import utility_data
 from hub.cli.meter_options import Folder, From, Json, Meter, Step, Until, chosen, opened, slots_of_step, span_of
 from hub.cli.output import put_json, put_table, say
+from kernel.units import UWH_PER_WH, WH_PER_KWH
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,6 +70,7 @@ def energy(
     """Energy per slot by the register, with coverage, basis, and the papers that it rests on."""
     from hub.metering.energy import unfit_text
     from kernel.clock import iso
+    from telemetry.energy.energy_figure import figure
 
     config, _, book, refs = opened(folder)
     slots = slots_of_step(span_of(start, end), step)
@@ -86,8 +88,11 @@ def energy(
         ]  # fmt: skip
         oddities = [{"at": iso(one.at_ms), "what": one.what, "text": one.text} for one in found.energy.oddities]
         answers.append(
-            {"meter": ref.device, "role": ref.role, "slots": rows, "oddities": oddities, "papers": found.papers}
-        )
+            {
+                "meter": ref.device, "role": ref.role, "slots": rows, "oddities": oddities, "papers": found.papers,
+                "total": figure(ref.device, found.energy, book.passports.get(ref.device)).to_json(),
+            }
+        )  # fmt: skip
     if json:
         put_json({"meters": answers})
         return
@@ -104,6 +109,9 @@ def energy(
             for row in answer["slots"]
         ]  # fmt: skip
         put_table(f"{answer['meter']} ({serials})", ("from (UTC)", "kWh", "told", "basis", "fit for billing"), lines)
+        total = answer["total"]
+        fit = "fit for billing" if total["fit_for_billing"] else "not fit for billing as it stands"
+        say(f"  together {total['energy_wh'] / WH_PER_KWH:.3f} kWh, told {total['told']:.2%}: {fit}")
         for oddity in answer["oddities"]:
             say(f"  {oddity['at']}: {oddity['what']} {oddity['text']}")
 
@@ -140,8 +148,8 @@ def losses(
         moved = drift(found)
         rows = [
             {
-                "start": iso(slot.start_ms), "main_wh": float(found.whole_uwh[at] / 1e6),
-                "parts_wh": float(found.parts_uwh[at] / 1e6),
+                "start": iso(slot.start_ms), "main_wh": float(found.whole_uwh[at] / UWH_PER_WH),
+                "parts_wh": float(found.parts_uwh[at] / UWH_PER_WH),
                 "loss_share": float(found.loss_share[at]) if found.judged[at] else None, "missing": found.missing[at],
             }
             for at, slot in enumerate(slots)
@@ -189,12 +197,15 @@ def export(
     end: Until,
     kind: Annotated[str, typer.Option(help="meter, miner, container or sensor.")] = "meter",
     device: Annotated[list[str] | None, typer.Option(help="hub/site/device; repeat it; without it: all.")] = None,
+    metric: Annotated[str, typer.Option(help="One metric per step (see --per) in place of readings.")] = "",
+    per: Annotated[str, typer.Option(help="1m, 15m or 1h: least, most and mean; of a counter first and last.")] = "15m",
     json: Json = False,
 ) -> None:
     """Readings of a span, sealed and fresh alike, as Parquet or CSV. What is missing is empty, never zero."""
     from hub.wiring import exported
     from kernel.errors import ConfigError, Fault
     from kernel.metric import SCHEMAS
+    from telemetry.store.archive import Step
 
     _, _, book, _ = opened(folder)
     faults = []
@@ -202,9 +213,15 @@ def export(
         faults.append(Fault(f"--kind {kind}", "is none", f"Write one of: {', '.join(SCHEMAS)}"))
     if target.suffix not in (".parquet", ".csv"):
         faults.append(Fault(str(target), "has another ending", "Name it .parquet or .csv"))
+    if per not in set(Step):
+        faults.append(Fault(f"--per {per}", "is none", f"Write one of: {', '.join(Step)}"))
     if faults:
         raise ConfigError(faults)
-    rows = exported(book.archive, kind, span_of(start, end), target, device)
+    step = Step(per) if metric else None
+    try:
+        rows = exported(book.archive, kind, span_of(start, end), target, device, metric, step)
+    except KeyError as error:
+        raise ConfigError([Fault(f"--metric {metric}", str(error.args[0]), "Export its readings instead")]) from None
     if json:
         put_json({"file": str(target), "rows": rows})
     else:

@@ -9,6 +9,7 @@ import typer.core
 
 from hub.cli.folder import last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
+from kernel.units import W_PER_MW
 
 if TYPE_CHECKING:
     from grid.tariff import Tariff
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
 SiteName = Annotated[str | None, typer.Option("--site", help="The site's name; without it: the first.")]
-W_PER_MW = 1e6
 
 
 class _ShowByDefault(typer.core.TyperGroup):
@@ -80,8 +80,8 @@ def show(folder: Folder, json: Json = False) -> None:
         edges = body["edges_ms"]
         rows: list[tuple[Any, ...]] = []
         for at, watts in enumerate(body["power_w"]):
-            if not rows or rows[-1][2] != body["reasons"][at] or abs(rows[-1][1] - watts / 1e6) > 0.001:
-                rows.append((iso(edges[at])[5:16], watts / 1e6, body["reasons"][at]))
+            if not rows or rows[-1][2] != body["reasons"][at] or abs(rows[-1][1] - watts / W_PER_MW) > 0.001:
+                rows.append((iso(edges[at])[5:16], watts / W_PER_MW, body["reasons"][at]))
         put_table(title, ("from (UTC)", "MW", "why"), rows)
         say(f"worth over the horizon {worth(body)}")
     if not plans:

@@ -9,6 +9,7 @@ import typer
 from hub.cli.act import HERE, Key, Site, Url, ask_hub
 from hub.cli.folder import opened
 from hub.cli.output import put_json, put_table, say
+from kernel.units import HS_PER_THS
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
 Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
@@ -38,7 +39,7 @@ def tickets(
         return
     rows = [
         (
-            one["device"].partition("/")[2], one["what"], one["words"], one["loss_hs"] / 1e12,
+            one["device"].partition("/")[2], one["what"], one["words"], one["loss_hs"] / HS_PER_THS,
             iso(one["opened_ms"])[5:16], "open" if one["closed_ms"] is None else iso(one["closed_ms"])[5:16], one["remedy"],
         )
         for one in found
@@ -100,7 +101,7 @@ _MISSING = ("miner", "state", "minutes late", "wake was", "words", "tried", "TH/
 
 def _missing_row(one: dict[str, Any]) -> tuple[Any, ...]:
     minutes, tried = round(one["late_s"] / 60, 1), ", ".join(one["tried"])
-    device, lost_ths = one["device"].partition("/")[2], one["lost_hs"] / 1e12
+    device, lost_ths = one["device"].partition("/")[2], one["lost_hs"] / HS_PER_THS
     return device, one["state"], minutes, one["outcome"], one["words"], tried, lost_ths
 
 
@@ -121,7 +122,7 @@ def restores_then(folder: Folder, json: Json = False) -> None:
             round(one["after_s"] / 60),
             one["woken"],
             one["back"],
-            one["lost_hs"] / 1e12,
+            one["lost_hs"] / HS_PER_THS,
         )
         for one in found
     ]

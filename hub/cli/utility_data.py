@@ -20,6 +20,7 @@ from hub.cli.meter_options import (
     span_of,
 )
 from hub.cli.output import put_json, put_table
+from kernel.units import UWH_PER_WH
 
 
 def add_to(meters: typer.Typer) -> None:
@@ -113,10 +114,10 @@ def compare(
         for one in found:
             answers.append(  # noqa: PERF401 - it reads better
                 {
-                    "meter": one.device, "intervals": one.intervals, "ours_wh": one.ours_uwh / 1e6,
-                    "theirs_wh": one.theirs_uwh / 1e6, "general": one.general,
+                    "meter": one.device, "intervals": one.intervals, "ours_wh": one.ours_uwh / UWH_PER_WH,
+                    "theirs_wh": one.theirs_uwh / UWH_PER_WH, "general": one.general,
                     "differences": [
-                        {"from": iso(d.span.start_ms), "ours_wh": d.ours_uwh / 1e6, "theirs_wh": d.theirs_uwh / 1e6,
+                        {"from": iso(d.span.start_ms), "ours_wh": d.ours_uwh / UWH_PER_WH, "theirs_wh": d.theirs_uwh / UWH_PER_WH,
                          "difference_wh": d.difference_wh, "why": d.why or "unexplained"}
                         for d in one.discrepancies
                     ],
@@ -159,7 +160,7 @@ def versions(
     (ref,) = chosen(config, refs, meter)
     found = reading_billing(folder / config.hub.data).versions(source, ref.device, from_iso(at), STEPS_MS[step])
     rows = [
-        {"version": version, "energy_wh": energy_uwh / 1e6, "made": iso(made_ms), "evidence": evidence}
+        {"version": version, "energy_wh": energy_uwh / UWH_PER_WH, "made": iso(made_ms), "evidence": evidence}
         for version, energy_uwh, made_ms, evidence in found
     ]
     if json:

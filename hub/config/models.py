@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from hub.config.devices import Container, Device, LoadPart, LoopPart, Meter, SwitchPart
 from hub.config.types import Existing, Name, Part, Port, Seconds, Watts, Zone
+from kernel.units import S_PER_DAY
 
 
 class Feeder(Part):
@@ -199,7 +200,7 @@ class Prices(Part):
 
     folder: Path = Path("feeds")
     currency: str = Field(default="KZT", pattern=r"[A-Z]{3}")
-    stale_after_s: float = Field(default=86_400.0, gt=0)
+    stale_after_s: float = Field(default=S_PER_DAY, gt=0)
     lowest_per_mwh: float = -500_000.0
     highest_per_mwh: float = 5_000_000.0
 
@@ -230,7 +231,7 @@ class Risk(Part):
 class Planning(Part):
     """The planner's horizon and cadence; limits of the solver count iterations, never seconds."""
 
-    horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
+    horizon: tuple[tuple[float, float], ...] = ((300.0, 7_200.0), (900.0, S_PER_DAY), (3_600.0, 259_200.0))
     every_s: Seconds = 300.0
     tariff: Existing | None = None
     start_cost: float = Field(default=0.0, ge=0)

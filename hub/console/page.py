@@ -80,7 +80,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._env.filters |= words.FILTERS
+        self._env.filters.update(words.FILTERS)
         self._broken: set[str] = set()
 
     def pieces(self, view: HubView, site: str, status: Status) -> dict[str, tuple[str, str]]:
@@ -114,26 +114,6 @@ class Renderer:
     def door(self, text: str) -> str:
         """The page for who is not let in."""
         return self._env.get_template("door.html").render({"text": text})
-
-    def _facts(self, view: HubView, site: str, status: Status) -> dict[str, Any]:
-        info = next(info for info in view.sites() if info["site"] == site)
-        plan = view.plan(site)
-        return {
-            "site": info,
-            "status": status,
-            "zone": info["zone"],
-            "currency": info["currency"],
-            "orders": view.orders(site)[:20],
-            "availability": view.availability(site),
-            "plan": plan,
-            "plan_slots": words.plan_slots(plan, status["as_of_ms"], PLAN_SLOTS),
-            "log": view.log(site, 30),
-            "receipts": view.receipts(site, 20),
-            "racks": words.racks(view.fleet(site)),
-            "ledger": view.ledger(),
-            "reports": view.reports(site)[:20],
-            "state_codes": STATE_CODES,
-        }
 
 
 @router.get("/")

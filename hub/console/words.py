@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from hub.query.schema import STATE_CODES, AlarmLine, EventLine, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
+from kernel.units import HS_PER_THS, MS_PER_DAY, S_PER_DAY
 
 NONE = "—"
 THIN = "\u202f"
@@ -19,7 +20,7 @@ NAMED = re.compile(r"\S*\d\S*")
 ROLLED = frozenset({"source.silent", "source.returned", "alarm.changed"})
 GROUP_MS = 60_000
 SHORT_MS = 5 * 60_000
-FAR_MS = 40 * 86_400_000
+FAR_MS = 40 * MS_PER_DAY
 
 
 def power(value_w: float | None) -> str:
@@ -39,7 +40,7 @@ def hashrate(value_hs: float | None) -> str:
     for size, unit in ((1e18, "EH/s"), (1e15, "PH/s"), (1e12, "TH/s")):
         if abs(value_hs) >= size:
             return f"{value_hs / size:.2f}{THIN}{unit}"
-    return f"{value_hs / 1e12:.2f}{THIN}TH/s"
+    return f"{value_hs / HS_PER_THS:.2f}{THIN}TH/s"
 
 
 def kwh(value_per_mwh: float | None) -> str:
@@ -51,7 +52,7 @@ def age(seconds: float | None) -> str:
     """How old: 4 s, 12 min, 3 h, 2 d."""
     if seconds is None:
         return NONE
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+    for size, unit in ((S_PER_DAY, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f}{THIN}{unit}"
     return f"{max(seconds, 0):.0f}{THIN}s"

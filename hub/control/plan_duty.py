@@ -18,6 +18,7 @@ from hub.state.situation import SiteSituation, Situations, planned_limits, trans
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
 from kernel.span import local_day
+from kernel.units import MS_PER_HOUR, WH_PER_MWH
 from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
 from scheduling.plan import Plan
 from scheduling.planner import Made, due, made_from, make
@@ -29,13 +30,11 @@ from scheduling.problem.problem import Problem
 from scheduling.solve.exact import Effort
 from scheduling.solve.lagrangian import Memory
 
-W_PER_MW = 1e6
-
 
 def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[TakeBlock] = ()) -> SiteNumbers:
     """What the configuration and the learnt overhead say to the planner."""
     planning = config.planning
-    held = {one.direction: Held(one.price_per_mwh / W_PER_MW, one.max_w, one.block_h) for one in site.config.reserve}
+    held = {one.direction: Held(one.price_per_mwh / WH_PER_MWH, one.max_w, one.block_h) for one in site.config.reserve}
     return SiteNumbers(
         site=site.key,
         currency=currency,
@@ -74,7 +73,7 @@ def take_blocks(config: Config, state: HubState, site: SiteState, now_ms: int) -
     while (span := local_day(day, zone)).start_ms < until_ms:
         used_wh = _used_wh(state, site, span.start_ms, now_ms) if span.start_ms < now_ms else 0.0
         found += [
-            TakeBlock(span, one.energy_mwh_per_day * W_PER_MW, one.penalty_per_mwh / W_PER_MW, used_wh, one.name)
+            TakeBlock(span, one.energy_mwh_per_day * WH_PER_MWH, one.penalty_per_mwh / WH_PER_MWH, used_wh, one.name)
             for one in site.config.take_or_pay
             if one.valid_from <= day and (one.valid_to is None or day < one.valid_to)
         ]
@@ -88,7 +87,7 @@ def _used_wh(state: HubState, site: SiteState, start_ms: int, now_ms: int) -> fl
     if site.main is None:
         return 0.0
     at_ms, power_w = state.traces[site.main].between(start_ms, now_ms)
-    return float(np.trapezoid(np.maximum(power_w, 0.0), at_ms)) / 3_600_000 if len(at_ms) > 1 else 0.0
+    return float(np.trapezoid(np.maximum(power_w, 0.0), at_ms)) / MS_PER_HOUR if len(at_ms) > 1 else 0.0
 
 
 def problem_at(config: Config, state: HubState, site: SiteState, tariff: Tariff, now: SiteSituation) -> Problem:
@@ -120,13 +119,18 @@ def tomorrow(config: Config, site: SiteState, problem: Problem, curves: Sequence
     day = local_day(to_datetime(today.end_ms).astimezone(zone).date(), zone)
     errors = errors_by_day(curves, MARKET, REAL_TIME, zone, now_ms)
     appetite = Appetite(
-        risk.scenarios, risk.tail, risk.weight, risk.reserve_price_per_mwh / 1e6, risk.reserve_max_w, risk.block_h
+        risk.scenarios,
+        risk.tail,
+        risk.weight,
+        risk.reserve_price_per_mwh / WH_PER_MWH,
+        risk.reserve_max_w,
+        risk.block_h,
     )
     return hedge(problem, day, zone, errors, appetite, np.random.default_rng(now_ms // 1000))
 
 
 class PlanDuty:
-    """Plans for one site: on the slot, on a new curve, on an order, on drift."""
+    """Plans for one site: on the slot, on a new curve, on an order."""
 
     def __init__(
         self,

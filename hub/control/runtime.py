@@ -18,6 +18,7 @@ from grid.order_book import Happening
 from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config
+from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
@@ -99,6 +100,8 @@ class Rooms:
     wiring: str = "live"
     rhythm: Rhythm = Rhythm()
     health: dict[str, FeedHealth] = field(default_factory=dict)
+    counters: list[Counters] = field(default_factory=list)
+    losses: dict[str, Loss] = field(default_factory=dict)
 
 
 class Hub:

@@ -6,17 +6,17 @@ from typing import Final
 
 import numpy as np
 
-from grid.tariff import WH_PER_MWH, Tariff, all_in
+from grid.tariff import Tariff, all_in
 from hub.market.price_duty import HASHPRICE, MARKET
 from hub.state.shadow import Glimpse
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError
 from kernel.span import Slots
+from kernel.units import HS_PER_PHS, WH_PER_MWH
 from miner_control.control.allocate import Allocation
 from miner_control.fleet.fleet import Fleet
 from scheduling.problem.build_problem import PER_HS, held
 
-PH: Final = 1e15
 _NOW_MS: Final = 1_000
 
 
@@ -65,7 +65,7 @@ def _value_per_ph_day(curves: Sequence[Curve], tariff: Tariff | None, now_ms: in
     money, _, per = curve.unit.partition("/")
     if per not in PER_HS or (tariff is not None and money != tariff.currency):
         return None, f"{HASHPRICE}: is in {curve.unit}"
-    return float(held(curve, _instant(now_ms))[0]) / PER_HS[per] * PH, ""
+    return float(held(curve, _instant(now_ms))[0]) / PER_HS[per] * HS_PER_PHS, ""
 
 
 def _instant(now_ms: int) -> Slots:

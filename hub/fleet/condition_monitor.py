@@ -19,6 +19,7 @@ from hub.state.fold import HubState, SiteState
 from hub.state.tickets import Rounds
 from kernel.clock import Clock
 from kernel.reading import Reading
+from kernel.units import MS_PER_DAY, MS_PER_HOUR
 from miner_control.fleet.command import intent_from_json
 from miner_control.fleet.fleet import UNSURE
 from miner_control.fleet.miner import State
@@ -30,10 +31,10 @@ from miner_control.inventory.asset_register import Register
 from miner_control.learning.batch import SETTLED_S
 from telemetry.collect.source import Tier
 
-SIGHT_MS = 24 * 3_600_000
+SIGHT_MS = MS_PER_DAY
 """Sightings older than this prove nothing about today."""
 
-SETTLED_MS = 3_600_000
+SETTLED_MS = MS_PER_HOUR
 """Who has hashed for so long told everything since, whatever is asked how seldom."""
 
 Told = list[tuple[str, str, dict[str, Any]]]

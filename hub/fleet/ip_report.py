@@ -17,6 +17,7 @@ from kernel.errors import ConfigError, Fault
 from miner_control.inventory.asset_register import Register
 from miner_control.inventory.commissioning import Heard, Slot, Walk
 from miner_control.inventory.position import Press
+from telemetry.wire.exposition import Figure
 
 log = structlog.get_logger("hub")
 
@@ -54,6 +55,10 @@ class Buttons:
         self._last_ms[press.mac] = press.at_ms
         site, device = self._whose(press)
         self._recorder.tell(site, "button.pressed", Heard(press, device).to_json())
+
+    def figures(self) -> list[Figure]:
+        """Counter of what was not taken in."""
+        return [Figure("button_presses_dropped", float(self.dropped), "IP-report presses dropped.", counter=True)]
 
     def _whose(self, press: Press) -> tuple[str, str]:
         """(site, device key) by MAC, else by address; (the hub, "") where nobody knows it."""

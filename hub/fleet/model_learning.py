@@ -18,6 +18,7 @@ from hub.state.fold import SiteState
 from hub.state.situation import Situations
 from kernel.clock import Clock
 from kernel.span import Span
+from kernel.units import MS_PER_DAY
 from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
 from miner_control.learning.batch import SETTLED_S
@@ -31,7 +32,7 @@ CALM_S: Final = 900.0
 EVENTS_A_TURN: Final = 5_000
 STRETCHES_A_TURN: Final = 16
 """Of each model and kind of command; the others teach nothing new."""
-AGAIN_MS: Final = 86_400_000
+AGAIN_MS: Final = MS_PER_DAY
 """Who is known well is listened to again after a day."""
 
 _FIGURES: Final = {True: ("ramp_down_s", "sleep_w"), False: ("ramp_up_s", "start_lost_s")}

@@ -4,13 +4,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hub.fleet.ip_report import MOST_CHARS
 from hub.state.fold import SiteState
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from miner_control.inventory.asset_register import FACTS, Fact
 
 BY_HAND: Final = "a person"
-MOST_CHARS: Final = 64
 _ALIASES: Final = {"slot": "position"}
 _KEYS: Final = ("device", "what", "value", "from")
 

@@ -13,6 +13,7 @@ from hub.journal.recorder import Recorder
 from hub.state.fold import SiteState
 from hub.state.situation import Situations
 from kernel.clock import Clock
+from kernel.units import MS_PER_HOUR
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, LoadKind, switch
 from miner_control.fleet.command import Command, command_json
@@ -130,7 +131,7 @@ class StragglerDuty:
             for entry in self._state.book.entries()
             if entry.ended_ms is not None
             and entry.accepted_ms is not None
-            and after_ms <= now_ms - entry.ended_ms <= after_ms + 3_600_000
+            and after_ms <= now_ms - entry.ended_ms <= after_ms + MS_PER_HOUR
             and (entry.order.scope == site.key or entry.order.scope.startswith(f"{site.key}/"))
             and entry.order.id not in site.restores
         ]

@@ -8,12 +8,10 @@ and after that when someone asks (`mining-hub meters bill`).
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from hub.journal.recorder import Offload
 from hub.metering.energy import BILLABLE, EnergyBook
 from kernel.clock import MS_PER_S, Clock
-from kernel.span import Slots, Span, floor_ms
+from kernel.span import Slots, Span, even_slots, floor_ms
 from telemetry.energy.utility_data import OURS, MeteredSeries, MeteredStore
 
 BACK_SLOTS = 8
@@ -36,7 +34,7 @@ def bill(book: EnergyBook, store: MeteredStore, device: str, slots: Slots, made_
 
 def slots_between(start_ms: int, end_ms: int, length_ms: int) -> Slots:
     """Slots of one length; both ends are edges of it."""
-    return Slots(np.arange(start_ms, end_ms + 1, length_ms, dtype=np.int64))
+    return even_slots(Span(start_ms, end_ms), length_ms / MS_PER_S)
 
 
 class BillingDuty:
@@ -88,9 +86,3 @@ class BillingDuty:
         if last_ms == end_ms:
             self._done_ms[device] = end_ms
         return made
-
-
-def closed_span(span: Span, length_ms: int) -> Span:
-    """The whole slots within a span."""
-    start_ms = floor_ms(span.start_ms + length_ms - 1, length_ms)
-    return Span(start_ms, max(start_ms, floor_ms(span.end_ms, length_ms)))

@@ -14,6 +14,7 @@ import numpy as np
 from hub.state.meter import MeterRef
 from kernel.clock import iso
 from kernel.span import Slots, Span
+from kernel.units import UWH_PER_WH
 from telemetry.energy.passport import Passport
 from telemetry.energy.series import SlotEnergy
 from telemetry.store.archive import Archive
@@ -101,7 +102,7 @@ class EnergyBook:
             papers = None if passport is None else passport.cited(span)
             meters.append({"device": device, "basis": found.basis(0), "papers": papers})
         text = f"billing meter over {span}"
-        return Billed(round(total_uwh / 1_000_000), {"what": text, "meters": meters})
+        return Billed(round(total_uwh / UWH_PER_WH), {"what": text, "meters": meters})
 
     def _unbilled(self, device: str, span: Span, share: float) -> Unbilled:
         samples = self.archive.samples(device, span)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from hub.query.schema import EventLine
 from kernel.event import Event
+from kernel.units import W_PER_MW
 
 Level = Literal["info", "warning", "alarm"]
 
@@ -14,11 +15,12 @@ _LEVEL: Mapping[str, Level] = {
     "order.refused": "warning",
     "access.denied": "warning",
     "clock.stepped": "alarm",
+    "data.lost": "alarm",
 }
 
 
 def _mw(watts: Any) -> str:
-    return f"{float(watts) / 1e6:.3f} MW"
+    return f"{float(watts) / W_PER_MW:.3f} MW"
 
 
 def _name(body: Mapping[str, Any]) -> str:
@@ -58,6 +60,7 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
     "hub.stopped": lambda b: "the hub stopped in order",
     "clock.stepped": lambda b: f"the system's clock stepped by {float(b.get('seconds', 0)):.1f} s",
+    "data.lost": lambda b: "lost: " + ", ".join(f"{name} +{count}" for name, count in sorted(b["grown"].items())),
     "source.silent": lambda b: f"{_name(b)} is silent: {b.get('reason', '')} {b.get('detail', '')}".rstrip(),
     "source.returned": lambda b: f"{_name(b)} answers again",
     "order.received": lambda b: _received(b["order"]),

@@ -8,6 +8,7 @@ from hub.config import Prices
 from hub.market.price_duty import HASHPRICE, MARKET
 from hub.query.schema import Feed
 from hub.state.fold import HubState
+from kernel.units import MS_PER_HOUR
 
 TITLES = {MARKET: ("price", "Power price"), HASHPRICE: ("hashprice", "Hashprice")}
 
@@ -41,7 +42,7 @@ def _line(state: HubState, prices: Prices, name: str, now_ms: int) -> Feed:
     elif chosen.stale:
         level, text = "stale", f"{chosen.why}; planned on the same hours of the last known day"
     else:
-        level, text = "ok", f"covers the next {(chosen.curve.span.end_ms - now_ms) / 3_600_000:.0f} h"
+        level, text = "ok", f"covers the next {(chosen.curve.span.end_ms - now_ms) / MS_PER_HOUR:.0f} h"
     age_s = None if chosen.curve is None else (now_ms - chosen.curve.known_at_ms) / 1000
     short, title = TITLES[name]
     return {"name": short, "title": title, "state": level, "age_s": age_s, "text": text}

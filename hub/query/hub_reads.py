@@ -27,6 +27,7 @@ from hub.state.situation import SiteSituation
 from kernel.curve import known
 from kernel.errors import ConfigError, Fault
 from kernel.reading import Missing
+from kernel.units import H_PER_DAY, HS_PER_PHS, MS_PER_DAY, WH_PER_MWH
 from miner_control.fleet.fleet import Fleet
 from miner_control.fleet.miner import State
 from telemetry.wire.exposition import Figure, exposition
@@ -112,7 +113,7 @@ class HubReads:
                 *status.duty_feeds(self._hub.rooms, now_ms),
             ],
             "price": self._curve_now(MARKET, now_ms),
-            "hashprice": self._curve_now(HASHPRICE, now_ms, 1e15),
+            "hashprice": self._curve_now(HASHPRICE, now_ms, HS_PER_PHS),
             "breakeven_price": self._breakeven(fleet, now_ms),
             "available_down_w": status.measure(free.down_w, "fleet", None, why),
             "available_up_w": status.measure(free.up_w, "fleet", None, why or "; ".join(free.up_limited_by)),
@@ -134,7 +135,7 @@ class HubReads:
         power_w, rate_hs = float(fleet.power_w.sum()), float(fleet.hashrate_hs.sum())
         if hashprice is None or power_w <= 0 or rate_hs <= 0:
             return status.measure(None, "computed", None, "no hashprice" if hashprice is None else "nothing hashes")
-        return status.measure(hashprice * rate_hs / 24.0 / power_w * 1e6, "hashprice over the fleet's J/TH")
+        return status.measure(hashprice * rate_hs / H_PER_DAY / power_w * WH_PER_MWH, "hashprice over the fleet's J/TH")
 
     def fleet(self, site: str) -> shape.Fleet:
         here = self._site(site)
@@ -262,7 +263,7 @@ class HubReads:
 
     def orders(self, site: str) -> list[shape.OrderLine]:
         key = self._site(site).key
-        since_ms = self._now() - 7 * 86_400_000
+        since_ms = self._now() - 7 * MS_PER_DAY
         return [
             self._order_line(entry)
             for entry in self._hub.rooms.state.book.entries()
@@ -301,18 +302,11 @@ class HubReads:
 
     def exposition(self) -> str:
         rooms = self._hub.rooms
-        journal, counts = rooms.recorder.journal.health(), rooms.collector.counts
-        figures = [
-            Figure("journal_bytes", float(journal.bytes_used), "Bytes of the journal on disk."),
-            Figure("journal_position", float(rooms.state.position), "Records in the journal.", counter=True),
-            Figure("polls_ok", float(counts.ok), "Polls that were answered.", counter=True),
-            Figure("polls_failed", float(counts.failed), "Polls that were not.", counter=True),
-            Figure("control_ticks", float(self._hub.ticks), "Control steps taken.", counter=True),
-            *(
-                Figure(FIELD, float(site.config.observe_only), "1: the site only observes.", labels={"site": key})
-                for key, site in rooms.state.sites.items()
-            ),
+        site_figures = [
+            Figure(FIELD, float(site.config.observe_only), "1: the site only observes.", labels={"site": key})
+            for key, site in rooms.state.sites.items()
         ]
+        figures = [figure for part in rooms.counters for figure in part()] + site_figures
         return exposition(rooms.state.snapshot, self._now(), figures)
 
     def health(self) -> dict[str, Any]:
@@ -321,6 +315,8 @@ class HubReads:
         faults = [f"{name}: {text}" for name, text in sorted(down.items())]
         if rooms.recorder.fault:
             faults.append(f"journal: {rooms.recorder.fault}")
+        if (lost := rooms.losses.get("readings_lost")) is not None and lost.recent(self._now()):
+            faults.append(f"readings lost: {lost.text}")
         return {
             "ok": not faults,
             "version": self._version,

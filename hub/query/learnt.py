@@ -6,6 +6,7 @@ from math import isclose
 from typing import Any
 
 from kernel.reading import Reading
+from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope
 from miner_control.health.performance_reference import UsualBook
 from miner_control.learning.batch import MODES, TIMES, refined
@@ -39,7 +40,7 @@ def _figures(learnt: Learnt) -> Iterator[tuple[str, str, Estimate]]:
     for mode in (mode for mode in watts if mode in rates):
         one, rate = watts[mode], rates[mode]
         if rate.value > 0:
-            per = 1e12 / rate.value
+            per = HS_PER_THS / rate.value
             yield "mode_j_per_th", mode, Estimate(one.value * per, one.spread * per, min(one.count, rate.count))
 
 
@@ -85,7 +86,7 @@ def usual_json(book: UsualBook, unit: int, now: Reading | None) -> dict[str, Any
     rate, power_w = (None if now is None else now.number(name) for name in ("hashrate_hs", "power_w"))
     told = {
         "hashrate_hs": rate,
-        "j_per_th": power_w / (rate / 1e12) if power_w is not None and rate else None,
+        "j_per_th": power_w / (rate / HS_PER_THS) if power_w is not None and rate else None,
         "chip_c": None if now is None else now.number("temp_chip_max_c"),
     }
     return {"days": days, **{name: {"usual": usual, "now": told[name]} for name, usual in found.items()}}

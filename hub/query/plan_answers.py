@@ -24,6 +24,7 @@ from hub.state.situation import SiteSituation
 from kernel.clock import from_datetime, iso, to_datetime
 from kernel.errors import ConfigError, Fault
 from kernel.span import local_day
+from kernel.units import W_PER_MW, WH_PER_MWH
 from scheduling.offer.hedge import errors_by_day, scenarios_of
 from scheduling.offer.offers import availability, bid_curve, imbalance_risk, nothing, reserve_offers
 from scheduling.planner import make
@@ -31,7 +32,9 @@ from scheduling.problem.problem import Problem
 from scheduling.study.whatif import (
     Change,
     cheaper,
+    full_feeders,
     hashprice,
+    more_feeder,
     more_import,
     newer_miners,
     whatif,
@@ -39,10 +42,10 @@ from scheduling.study.whatif import (
     without_order,
 )
 
-WH_PER_MWH, W_PER_MW = 1e6, 1e6
-BLOCK_H = 4
 BY_HOURS = ((3_600.0, 259_200.0),)
 """Bids are for whole hours: three days of them hold every delivery day that an auction may sell."""
+FEEDER_STEP_W, FEEDERS_ASKED = 100_000.0, 3
+"""Each question is one plan more, so that only a few full feeders are asked about."""
 
 
 def explained(config: Config, state: HubState, site: SiteState, tariff: Tariff, now: SiteSituation) -> dict[str, Any]:
@@ -55,7 +58,8 @@ def explained(config: Config, state: HubState, site: SiteState, tariff: Tariff, 
         for at, name in enumerate(problem.groups.names)
     ]
     asked = [without_order(order.id) for order in problem.orders if order.priority is Priority.DISPATCHER]
-    changes = [more_import(1e6), cheaper(10.0), hashprice(10.0), *_renewal(problem), *asked]
+    feeders = [more_feeder(name, FEEDER_STEP_W) for name in full_feeders(base)[:FEEDERS_ASKED]]
+    changes = [more_import(1e6), *feeders, cheaper(10.0), hashprice(10.0), *_renewal(problem), *asked]
     answers = [whatif(problem, change, base=base).to_json() for change in changes]
     answer = {"site": site.key, "value": base.value, "currency": problem.currency, "groups": groups, "what_if": answers}
     return marked(site.config, answer)

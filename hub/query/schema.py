@@ -263,6 +263,9 @@ class EventLine(TypedDict):
     text: str
 
 
+AlarmAct = Literal["unshelve", "out-of-service", "in-service"]
+
+
 class AlarmLine(TypedDict):
     """One alarm that is not simply normal. `state`: unacknowledged, acknowledged, returned, shelved, suppressed, out of
     service (ISA-18.2); `action` is what a person shall do; `who` and `why` of the acknowledgement or shelf."""

@@ -19,7 +19,7 @@ from hub.state.site_generation import generation_meters
 from hub.state.situation import SiteSituation
 from kernel.clock import MS_PER_S
 from kernel.reading import Missing, Reason
-from miner_control.fleet.command_state import DAY_MS
+from kernel.units import MS_PER_DAY, W_PER_MW
 from miner_control.fleet.fleet import STATES, Fleet, Ints
 from miner_control.fleet.miner import State
 from scheduling.plan import Schedule
@@ -110,7 +110,7 @@ def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
     tick: Mapping[str, Any] = site.tick or {}
     cap = cap_at([one for one in limits if one.priority > 0], site.key, now_ms)
     if cap is not None:
-        text = f"{lead}{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / 1e6:.3f} MW"
+        text = f"{lead}{cap.binding.rule}: {cap.binding.reason}, at most {cap.power_w / W_PER_MW:.3f} MW"
         return {"text": text, "rule": cap.binding.rule, "until_ms": cap.binding.span.end_ms}
     reason = f"{lead}{tick['reason']}" if tick.get("reason") else "no control step has been taken yet"
     for held, count, devices in tick.get("held_back", ()):
@@ -185,6 +185,11 @@ def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
     if rooms.recorder.fault:
         text = f"{rooms.recorder.fault}; readings wait, nothing new is commanded"
         lines.append({"name": "journal", "title": "Journal", "state": "dead", "age_s": None, "text": text})
+    for name, loss in sorted(rooms.losses.items()):
+        if loss.recent(now_ms):
+            age_s = (now_ms - loss.last_ms) / 1000
+            title = name.replace("_", " ").capitalize()
+            lines.append({"name": name, "title": title, "state": "stale", "age_s": age_s, "text": loss.text})
     return lines
 
 
@@ -204,7 +209,7 @@ def units_of(fleet: Fleet, since_ms: Ints, site: SiteState) -> Units:
     asleep = fleet.mode < 0
     rests_s = np.maximum(roster.min_off_s[group] - aged_s, 0.0)
     # Rested and yet not to be woken: its starts of the day are spent, so that it waits for the next one.
-    rests_s = np.where(fleet.may_wake | (rests_s > 0), rests_s, (DAY_MS - fleet.now_ms % DAY_MS) / 1000.0)
+    rests_s = np.where(fleet.may_wake | (rests_s > 0), rests_s, (MS_PER_DAY - fleet.now_ms % MS_PER_DAY) / 1000.0)
     return Units(
         power_w=fleet.power_w * site.overhead_factor,
         low_w=np.where(roster.can_sleep[group], option_w[:, 0], option_w[:, 1]),

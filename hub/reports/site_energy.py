@@ -16,7 +16,8 @@ import numpy as np
 from hub.metering.energy import MeterFigure, unfit_text
 from kernel.clock import MS_PER_HOUR, iso
 from kernel.span import Slots, Span
-from telemetry.energy.energy_register import UWH_PER_WH, Basis
+from kernel.units import UWH_PER_WH
+from telemetry.energy.energy_register import Basis
 from telemetry.energy.series import SlotEnergy
 
 REPORT = "site-energy"

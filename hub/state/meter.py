@@ -3,7 +3,9 @@
 
 from dataclasses import dataclass
 
-AROUND_MS = 3_600_000
+from kernel.units import MS_PER_HOUR
+
+AROUND_MS = MS_PER_HOUR
 """Samples this far outside a span still tell what its edges were; further, where the register was silent there."""
 
 

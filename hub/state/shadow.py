@@ -11,6 +11,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kernel.clock import MS_PER_HOUR, to_datetime
+from kernel.units import HS_PER_PHS, S_PER_DAY
 from miner_control.fleet.fleet import Roster
 from miner_control.health.third_party_control import Shadow, ShadowWorth
 
@@ -86,7 +87,7 @@ class ShadowBook:
         lost_ph_days = 0.0
         for unit in started:
             envelope = roster.envelope(unit)
-            lost_ph_days += envelope.start_lost_s / 86_400.0 * envelope.mode(envelope.normal).hashrate_hs / 1e15
+            lost_ph_days += envelope.start_lost_s / S_PER_DAY * envelope.mode(envelope.normal).hashrate_hs / HS_PER_PHS
         day = to_datetime(at_ms).astimezone(self._zone).date().isoformat()
         self.days.setdefault(day, ShadowWorth()).add(
             Shadow(

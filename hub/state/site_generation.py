@@ -7,9 +7,10 @@ from typing import Final
 from hub.state.fold import HubState, SiteState
 from kernel.clock import MS_PER_S
 from kernel.curve import known
+from kernel.units import W_PER_MW
 from miner_control.fleet.fleet import Fleet
 from scheduling.generation import delivered_w
-from scheduling.problem.exogenous import GENERATION, W_PER_MW
+from scheduling.problem.exogenous import GENERATION
 from scheduling.problem.overhead import Overhead
 
 METER: Final = "generation"

@@ -18,6 +18,15 @@ from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from grid.order_book import Authority
 from hub.config import Config
 from hub.control.alarm_duty import AlarmDuty
+from hub.control.counters import (
+    Counters,
+    Loss,
+    LossDuty,
+    actuator_figures,
+    poll_figures,
+    recorder_figures,
+    tick_figures,
+)
 from hub.control.plan_duty import PlanDuty
 from hub.control.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
 from hub.fleet.condition_monitor import WatchDuty
@@ -107,6 +116,7 @@ def put_together(
     keep: Sequence[Duty] = (),
     closers: Sequence[Callable[[], Any]] = (),
     board: dict[str, FeedHealth] | None = None,
+    counters: Sequence[Counters] = (),
 ) -> Wired:
     """The hub over whatever devices stand behind the ports: the same for live and simulated."""
     config, clock, state, offload = base.config, base.clock, base.state, base.offload
@@ -164,6 +174,9 @@ def put_together(
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
+    parts: list[Counters] = [lambda: poll_figures(collector.counts), lambda: recorder_figures(recorder), *counters]
+    losses: dict[str, Loss] = {}
+    duties.append(LossDuty(config.hub.name, parts, recorder, clock, losses, max(rhythm.alarms_s, 60.0)))
     hub = Hub(
         Rooms(
             config=config,
@@ -181,9 +194,12 @@ def put_together(
             wiring=wiring,
             rhythm=rhythm,
             health={} if board is None else board,
+            counters=parts,
+            losses=losses,
         )
     )
     made.append(hub)
+    parts += [lambda: tick_figures(hub.ticks), lambda: actuator_figures(actuators)]
     return Wired(hub, office, provisions, settling, planners, base.registers, base.book, [])
 
 
@@ -196,17 +212,21 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     feeds = feeds_of(config, clock, folder, lambda up, text: told_by_broker(board, up, text, clock.now_ms()))
 
     link = next((feed.link for feed in feeds if isinstance(feed, MqttFeed)), None)
+    lines = Lines()
 
     def devices(
         site: SiteState, register: Register
     ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
-        ports, lines = miner_ports(config, site, register, clock, exchanges, folder), Lines()
+        ports = miner_ports(config, site, register, clock, exchanges, folder)
         loads = switch_ports(config, base.state, site, lines, link, clock, folder)
         return dict(ports), polled_sources(config, site.config, lines, base.journal.keep, clock, folder), loads
 
     kept, checkpoint = keeping(base), CheckpointDuty(base.state, config, data / FILE_NAME, base.offload)
     closers, keep = [exchanges.close, *kept.closers], [*kept.duties, checkpoint]
-    wired = put_together(base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=closers, board=board)
+    counters = [lines.figures, *(feed.figures for feed in feeds), *kept.counters]
+    wired = put_together(
+        base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=closers, board=board, counters=counters
+    )
     wired.checkpoint = checkpoint
     republishes = any(sink.kind == "mqtt" and sink.host is None for sink in config.sinks)
     if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
@@ -225,6 +245,7 @@ class OrdersByMqtt:
         self._link = link
         self._orders = DispatchMqtt(link, desk, authorities, root, clock)
         self._task: asyncio.Task[None] | None = None
+        self.figures = self._orders.figures
 
     async def start(self) -> None:
         self._link.start()
@@ -237,8 +258,10 @@ class OrdersByMqtt:
         await self._link.stop()
 
 
-def orders_by_mqtt(config: Config, folder: Path, desk: DispatchDesk, clock: Clock) -> list[Opened]:
-    """The way for dispatchers over MQTT, where the configuration names any."""
+def orders_by_mqtt(
+    config: Config, folder: Path, desk: DispatchDesk, clock: Clock, counters: list[Counters]
+) -> list[Opened]:
+    """The way for dispatchers over MQTT, where the configuration names any; its counters join `counters`."""
     if not config.dispatchers:
         return []
     authorities = [
@@ -252,7 +275,9 @@ def orders_by_mqtt(config: Config, folder: Path, desk: DispatchDesk, clock: Cloc
     ]
     root = config.mqtt.orders_topic
     broker = replace(broker_of(config, folder), client_id=f"{config.hub.name}-orders")
-    return [OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)]
+    orders = OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)
+    counters.append(orders.figures)
+    return [orders]
 
 
 __all__ = [

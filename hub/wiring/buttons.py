@@ -18,6 +18,7 @@ class ButtonEar:
         self._buttons, self._clock = Buttons(rooms.state, rooms.recorder, rooms.clock), rooms.clock
         self._host, self._port = host, port
         self._transport: asyncio.DatagramTransport | None = None
+        rooms.counters.append(self._buttons.figures)
 
     async def start(self) -> None:
         try:

@@ -17,6 +17,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.reading import Reading
 from kernel.receipt import Receipt
+from kernel.units import S_PER_DAY
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, Switching, SwitchPort, output_metrics
 from miner_control.dialect import DIALECTS
@@ -171,8 +172,8 @@ def broker_of(config: Config, folder: Path) -> Broker:
 def periods(config: Config) -> dict[str, dict[Tier, float]]:
     """Seconds between polls by kind and tier."""
     polling = config.polling
-    meter = {Tier.FAST: polling.meter_s, Tier.SLOW: max(60.0, polling.meter_s), Tier.DAILY: 86_400.0}
-    miner = {Tier.FAST: polling.miner_fast_s, Tier.SLOW: polling.miner_slow_s, Tier.DAILY: 86_400.0}
+    meter = {Tier.FAST: polling.meter_s, Tier.SLOW: max(60.0, polling.meter_s), Tier.DAILY: S_PER_DAY}
+    miner = {Tier.FAST: polling.miner_fast_s, Tier.SLOW: polling.miner_slow_s, Tier.DAILY: S_PER_DAY}
     return {"miner": miner, "meter": meter, "sensor": meter, "container": meter, "switch": meter}
 
 

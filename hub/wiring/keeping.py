@@ -8,29 +8,30 @@ from typing import Any
 
 from hub import __version__
 from hub.config import Config, StoreSink, secret
+from hub.control.counters import Counters
 from hub.control.runtime import Duty
 from hub.journal.recorder import Offload
 from hub.metering.billing_duty import BillingDuty
 from hub.wiring.devices import credential
 from hub.wiring.duties import Ground
+from kernel.units import MS_PER_DAY
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.mqtt import tls_context
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
 from telemetry.io.sink_mqtt import MqttSink
-from telemetry.store.sink import Forwarder, Sink
+from telemetry.store.sink import Aside, Forwarder, Sink
 from telemetry.wire.homeassistant import Topics
-
-MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The keeping duties, and what is to be closed when the hub ends."""
+    """The keeping duties, what is to be closed when the hub ends, and counters of the sinks."""
 
     duties: list[Duty] = field(default_factory=list)
     closers: list[Callable[[], Any]] = field(default_factory=list)
+    counters: list[Counters] = field(default_factory=list)
 
 
 class SealDuty:
@@ -80,6 +81,7 @@ def keeping(base: Ground) -> Kept:
             kept.closers.append(sink.close)
         forwarder = Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock)
         forwarders.append(forwarder)
+        kept.counters.append(forwarder.figures)
         kept.duties.append(ForwardDuty(forwarder, part.name, part.every_s, base.offload))
     archive = base.book.archive
     assert isinstance(archive, ParquetArchive)
@@ -95,6 +97,22 @@ def keeping(base: Ground) -> Kept:
     slot_s, grace_s = config.billing.slot_s, config.billing.grace_s
     kept.duties.append(BillingDuty(base.book, store, billed, slot_s, grace_s, base.clock, base.offload))
     return kept
+
+
+def set_aside(config: Config, data: Path) -> list[tuple[Aside, list[str]]]:
+    """What the configured sinks refused for good, oldest first, each with the devices of its rows."""
+    path = data / "sinks.sqlite"
+    if not path.exists():
+        return []
+    marks = SqliteMarks(path)
+    try:
+        return [
+            (aside, sorted({device for batch in marks.rows_of(aside) for device in batch.devices}))
+            for sink in config.sinks
+            for aside in marks.asides(sink.name)
+        ]
+    finally:
+        marks.close()
 
 
 def _sink(part: Any, config: Config, folder: Path) -> Sink:

@@ -30,11 +30,11 @@ from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import AlarmRule, Rate, load_rules
 from telemetry.collect.snapshot import Snapshot
 from telemetry.energy.passport import Passport, load_passport
-from telemetry.io.archive_files import export
+from telemetry.io.archive_files import export, export_rollup
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.journal_sqlite import SqliteJournal, read_journal
-from telemetry.store.archive import Archive
+from telemetry.store.archive import Archive, Step
 from telemetry.store.journal import Journal
 from treasury.io.ledger_sqlite import read_ledger
 from treasury.ledger import Ledger
@@ -143,8 +143,12 @@ def reading_book(config: Config, data: Path, journal: Journal) -> EnergyBook:
     return EnergyBook(ParquetArchive(data / "archive", journal), passports_of(config))
 
 
-def exported(archive: Archive, kind: str, span: Span, target: Path, devices: Sequence[str] | None) -> int:
-    """Readings of a span as a file for others; returns the rows."""
+def exported(
+    archive: Archive, kind: str, span: Span, target: Path, devices: Sequence[str] | None, metric: str, step: Step | None
+) -> int:
+    """Readings of a span, or one metric per step, as a file for others; returns the rows."""
+    if step is not None:
+        return export_rollup(archive, kind, metric, step, span, target, devices)
     return export(archive, kind, span, target, devices=devices)
 
 

@@ -174,6 +174,11 @@ class Actuator:
         """Commands without their last receipt."""
         return len(self._live)
 
+    @property
+    def restarting_w(self) -> float:
+        """Power of what was told to restart and may come up at any moment."""
+        return self._inrush.restarting_w
+
     async def close(self) -> None:
         """End everything: what was not sent is withdrawn, what was sent is Unknown.
 

@@ -2,8 +2,8 @@
 """The last word before a command leaves: it may lower power, never raise it, and it says why.
 
 Heat: a unit above its stop temperature goes to sleep, above its hot temperature it is not raised. A site whose meter is
-silent raises nothing: it would be blind to what it does. A rise is cut to what the ramp allows in this step, the most
-efficient units first. Lowering is never held back by any rule.
+silent raises nothing: it would be blind to what it does. Lowering is never held back by any rule. How steeply power may rise
+is kept where commands leave, by `miner_control.control.inrush`.
 """
 
 from dataclasses import dataclass
@@ -46,11 +46,9 @@ def guard(
     proposed: Allocation,
     *,
     meter_fresh: bool = True,
-    rise_w: float | None = None,
     heat: Heat | None = None,
-    feeder_cap_w: Floats | None = None,
 ) -> Guarded:
-    """Judge a proposal. `rise_w`: the most that the fleet's settled power may rise by this step (None: free)."""
+    """Judge a proposal."""
     before = fleet.wanted.astype(np.int64)
     level = before.copy()
     level[proposed.units] = proposed.modes
@@ -75,24 +73,12 @@ def guard(
     if not meter_fresh:
         blind = np.flatnonzero(level > before)
         lower(blind, before[blind], "stale meter", "the site meter is silent: nothing is raised")
-    if rise_w is not None:
-        raised = np.flatnonzero(level > before)
-        watts = option[raised, level[raised] + 1] - fleet.settled_w[raised]
-        lowered = np.flatnonzero(level < before)
-        freed_w = float((fleet.settled_w[lowered] - option[lowered, level[lowered] + 1]).sum())
-        if float(watts.sum()) - freed_w > rise_w:
-            group = fleet.roster.group[raised]
-            rate = fleet.roster.mode_hashrate_hs[group, np.maximum(level[raised], 0)]
-            order = np.argsort(watts / np.maximum(rate, 1.0), kind="stable")
-            kept = np.zeros(len(raised), dtype=np.bool_)
-            kept[order] = np.cumsum(watts[order]) <= max(0.0, rise_w)
-            late = raised[~kept]
-            lower(late, before[late], "ramp", f"the rise of this step is limited to {rise_w:.0f} W")
 
     units = np.flatnonzero(level != before)
     settled = fleet.settled_w.copy()
     settled[units] = option[rows[units], level[units] + 1]
-    caps = np.full(len(fleet.roster.feeder_names), np.inf) if feeder_cap_w is None else feeder_cap_w
+    asked = fleet.settled_w.copy()
+    asked[proposed.units] = option[proposed.units, proposed.modes + 1]
     target_w = proposed.power_w - proposed.over_w
     total_w = float(settled.sum())
     return Guarded(
@@ -101,7 +87,7 @@ def guard(
             modes=level[units],
             power_w=total_w,
             over_w=max(0.0, total_w - target_w) if proposed.over_w > 0 else 0.0,
-            feeder_over_w=np.maximum(0.0, per_feeder(fleet.roster, settled) - caps),
+            feeder_over_w=np.maximum(0.0, proposed.feeder_over_w - per_feeder(fleet.roster, asked - settled)),
         ),
         tuple(restraints),
     )

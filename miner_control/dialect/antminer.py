@@ -31,7 +31,7 @@ from miner_control.fleet.command import (
     Sleep,
     Wake,
 )
-from miner_control.fleet.driver import Access, Answer, Http, Parts, Request, Rpc
+from miner_control.fleet.driver import Access, Answer, Http, Parts, Request, Rpc, Talk
 from miner_control.fleet.miner import State
 from telemetry.collect.source import Tier
 
@@ -49,8 +49,6 @@ _KEPT = (
     "bitmain-freq-level",
     "bitmain-user-ip-cat",
 )
-
-Talk = Generator[Request, Answer, Any]
 
 
 class Antminer:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from kernel.reading import Missing
+from kernel.units import HS_PER_GHS, HZ_PER_MHZ
 from miner_control.dialect.figures import (
     NOT_REPORTED,
     SENTINEL,
@@ -47,7 +48,7 @@ def scale(section: Stats) -> float:
     """H/s of one unit of the section's rates; GH/s where it does not say, not a number where it says what nobody knows."""
     unit = section.get("rate_unit")
     if unit is None or unit == "GH" or unit == "":
-        return 1e9
+        return HS_PER_GHS
     return _RATES.get(str(unit).strip().upper().removesuffix("/S").removesuffix("S"), math.nan)
 
 
@@ -55,15 +56,15 @@ def scale(section: Stats) -> float:
 def _ghs_means(model: str) -> tuple[float, float]:
     found = _SERIES.match(model)
     letters, digits = (found[1].upper(), found[2]) if found else ("", "")
-    return _GHS_MEANS.get(letters + digits) or _GHS_MEANS.get(letters, (math.inf, 1e9))
+    return _GHS_MEANS.get(letters + digits) or _GHS_MEANS.get(letters, (math.inf, HS_PER_GHS))
 
 
 def ghs(model: str, *figures: Any) -> float:
     """H/s of one unit of what `model` calls GHS, judged by the greatest of the `figures` it writes so."""
     limit, beyond = _ghs_means(model)
     if limit == math.inf:
-        return 1e9
-    return beyond if max((plain(figure) or 0.0 for figure in figures), default=0.0) > limit else 1e9
+        return HS_PER_GHS
+    return beyond if max((plain(figure) or 0.0 for figure in figures), default=0.0) > limit else HS_PER_GHS
 
 
 def hottest(raws: Iterable[Any]) -> float | None:
@@ -212,7 +213,7 @@ def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> Non
     # Models without a map of their chips tell how many there are.
     mapped = any(board["chips_hashing"] is not None and board["chips"] for board in found)
     put(values, "chips_hashing", total(board["chips_hashing" if mapped else "chips"] for board in found))
-    put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), 1e6)
+    put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), HZ_PER_MHZ)
     if not values["frequency_hz"]:
         # Some leave the mean at zero, or empty, and tell each board's.
         tuned = [board["frequency_hz"] for board in found if board["frequency_hz"]]
@@ -235,7 +236,7 @@ def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
                 "hashrate_hs": None if rate is None else rate * ghs(model, rate),
                 "chips": chips,
                 "chips_hashing": _mapped(stats.get(f"chain_acs{index}"), chips),
-                "frequency_hz": plain(first(stats, f"freq{index}", f"freq_avg{index}"), 1e6),
+                "frequency_hz": plain(first(stats, f"freq{index}", f"freq_avg{index}"), HZ_PER_MHZ),
                 "hw_errors": plain(stats.get(f"chain_hw{index}")),
                 "temps_board_c": dashed(first(stats, f"temp_pcb{index}", f"temp{index}")),
                 "temps_chip_c": dashed(first(stats, f"temp_chip{index}", f"temp2_{index}")),
@@ -258,7 +259,7 @@ def _listed(chains: list[dict[str, Any]], unit_hs: float) -> list[dict[str, Any]
             "hashrate_nominal_hs": plain(chain.get("rate_ideal"), unit_hs),
             "chips": plain(chain.get("asic_num")),
             "chips_hashing": _mapped(chain.get("asic"), plain(chain.get("asic_num"))),
-            "frequency_hz": plain(chain.get("freq_avg"), 1e6),
+            "frequency_hz": plain(chain.get("freq_avg"), HZ_PER_MHZ),
             "hw_errors": plain(chain.get("hw")),
             "temps_board_c": dashed(first(chain, "temp_pcb", "temp_pic")),
             "temps_chip_c": dashed(chain.get("temp_chip")),

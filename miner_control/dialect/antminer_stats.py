@@ -13,6 +13,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field, Missing, Reason
+from kernel.units import HS_PER_GHS
 from miner_control.dialect import antminer_chains, cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -278,7 +279,7 @@ def _nominal(values: Values, stats: Mapping[str, Any], model: str) -> None:
     if plain(raw) == 0:
         # What it is before the boards are counted.
         raw = None
-    for unit in (antminer_chains.scale(stats), 1e9, antminer_chains.ghs(model, raw)):
+    for unit in (antminer_chains.scale(stats), HS_PER_GHS, antminer_chains.ghs(model, raw)):
         put(values, "hashrate_nominal_hs", raw, unit)
         ideal = values["hashrate_nominal_hs"]
         if not rate or not ideal or 1 / 300 < float(ideal) / float(rate) < 300:  # type: ignore[arg-type]

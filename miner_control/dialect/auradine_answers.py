@@ -8,6 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_MHS, HZ_PER_MHZ
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -63,12 +64,12 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values: Values = {}
     for key, window_s in _WINDOWS:
         if summary.get(key) is not None:
-            put(values, "hashrate_hs", summary[key], 1e6)
+            put(values, "hashrate_hs", summary[key], HS_PER_MHS)
             put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
             break
     else:
         rates = [rate for rate in (plain(first(dev, "MHS 5s", "MHS av")) for dev in told["devs"]) if rate is not None]
-        put(values, "hashrate_hs", sum(rates) if rates else None, 1e6)
+        put(values, "hashrate_hs", sum(rates) if rates else None, HS_PER_MHS)
         values["hashrate_window_s"] = NOT_REPORTED
     put(values, "hashrate_nominal_hs", None)
     put(values, "uptime_s", summary.get("Elapsed"))
@@ -135,7 +136,7 @@ def _heat(values: Values, answers: Mapping[str, Any], told: Mapping[str, list[di
         for clock in (plain(chip.get("Frequency")) for chip in entries(group.get("ChipFrequency")))
         if clock
     ]
-    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, HZ_PER_MHZ)
 
 
 def _fans(values: Values, fans: list[dict[str, Any]]) -> None:
@@ -163,7 +164,7 @@ def _boards(values: Values, told: Mapping[str, list[dict[str, Any]]], tier: Tier
         [
             {
                 "board": whole(first(dev, "ID", "DEV"), 0),
-                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS av"), 1e6),
+                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS av"), HS_PER_MHS),
                 "temps_board_c": [temp for temp in [plain(dev.get("Temperature"))] if temp is not None],
                 "enabled": truth(dev.get("Enabled")),
                 "state": str(dev.get("Status", "")).lower(),

@@ -14,6 +14,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HS_PER_MHS, HZ_PER_MHZ
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -186,7 +187,7 @@ def _family(head: Mapping[str, Any], version: Mapping[str, Any]) -> str:
 def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], working: bool | None) -> None:
     now = _total(modules, "GHSspd")
     if now or (now == 0 and working is False):
-        put(values, "hashrate_hs", now, 1e9)
+        put(values, "hashrate_hs", now, HS_PER_GHS)
         # "spd" is the firmware's present speed, over a time it does not tell.
         values["hashrate_window_s"] = NOT_REPORTED
     else:
@@ -198,14 +199,14 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
             ("MHS av", None),
         ):
             if rates.get(key) is not None:
-                put(values, "hashrate_hs", rates[key], 1e6)
+                put(values, "hashrate_hs", rates[key], HS_PER_MHS)
                 put(values, "hashrate_window_s", window_s or rates.get("Elapsed"))
                 break
         else:
             mean = _total(modules, "GHSavg")
-            put(values, "hashrate_hs", now if mean is None else mean, 1e9)
+            put(values, "hashrate_hs", now if mean is None else mean, HS_PER_GHS)
             put(values, "hashrate_window_s", None if mean is None else modules[0].get("Elapsed"))
-    put(values, "hashrate_nominal_hs", _total(modules, "GHSmm") or None, 1e9)
+    put(values, "hashrate_nominal_hs", _total(modules, "GHSmm") or None, HS_PER_GHS)
 
 
 def _power(values: Values, modules: list[Pairs]) -> None:
@@ -253,7 +254,7 @@ def _heat(values: Values, modules: list[Pairs]) -> None:
     put_fans(values, fans)
     duty = [figure for figure in (plain(module.get("FanR")) for module in modules) if figure is not None]
     put(values, "fan_duty_pct", max(duty) if duty else None)
-    put(values, "frequency_hz", modules[0].get("Freq") if modules else None, 1e6)
+    put(values, "frequency_hz", modules[0].get("Freq") if modules else None, HZ_PER_MHZ)
 
 
 def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
@@ -266,7 +267,7 @@ def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
             boards.append(
                 {
                     "board": len(boards),
-                    "hashrate_hs": None if idle else plain(rate, 1e9),
+                    "hashrate_hs": None if idle else plain(rate, HS_PER_GHS),
                     "temps_chip_c": [plain(chips[index])] if index < len(chips) else [],
                 }
             )

@@ -10,6 +10,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HZ_PER_MHZ
 from miner_control.dialect.evidence import LAG_S, state_of
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
@@ -61,12 +62,12 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values: Values = {}
     for key, window_s in _WINDOWS:
         if info.get(key) is not None:
-            put(values, "hashrate_hs", info[key], 1e9)
+            put(values, "hashrate_hs", info[key], HS_PER_GHS)
             values["hashrate_window_s"] = window_s or (_GROUPED_WINDOW_S if grouped else NOT_REPORTED)
             break
     else:
         values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED
-    put(values, "hashrate_nominal_hs", info.get("expectedHashrate"), 1e9)
+    put(values, "hashrate_nominal_hs", info.get("expectedHashrate"), HS_PER_GHS)
     put(values, "uptime_s", info.get("uptimeSeconds"))
     put(values, "power_w", info.get("power"))
     values["power_source"] = PSU if isinstance(values["power_w"], float | int) else NOT_REPORTED
@@ -80,7 +81,7 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_max(values, "temp_board_max_c", [_sensor(first(info, "vrTemp", "boardtemp1"))])
     _fans(values, info)
     put(values, "voltage_v", info.get("voltage"), 1e-3 if (plain(info.get("voltage")) or 0.0) > 100 else 1.0)
-    put(values, "frequency_hz", info.get("frequency"), 1e6)
+    put(values, "frequency_hz", info.get("frequency"), HZ_PER_MHZ)
     put(values, "shares_accepted", info.get("sharesAccepted"))
     put(values, "shares_rejected", info.get("sharesRejected"))
     values["shares_stale"] = UNSUPPORTED
@@ -117,7 +118,7 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values["error_text"] = "; ".join(texts) if hot is not None or shut is not None or failure else NOT_REPORTED
     if tier is not Tier.FAST:
         count = values["chips_expected"]
-        board = {"board": 0, "hashrate_hs": plain(info.get("hashRate"), 1e9),
+        board = {"board": 0, "hashrate_hs": plain(info.get("hashRate"), HS_PER_GHS),
                  "chips": count if isinstance(count, float | int) else None}  # fmt: skip
         values["boards_json"] = orjson.dumps([board]).decode()
     if tier is Tier.DAILY:

@@ -13,6 +13,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_MHS, HZ_PER_MHZ
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -57,10 +58,10 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         )
     values: Values = {}
     key, window_s = next(((key, window) for key, window in _WINDOWS if summary.get(key) is not None), ("", None))
-    put(values, "hashrate_hs", summary.get(key), 1e6)
+    put(values, "hashrate_hs", summary.get(key), HS_PER_MHS)
     put(values, "hashrate_window_s", window_s or (summary.get("Elapsed") if key else None))
     nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in told["devs"]) if figure]
-    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, 1e6)
+    put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, HS_PER_MHS)
     put(values, "uptime_s", summary.get("Elapsed"))
     _power(values, tuner)
     for metric, name in (
@@ -119,7 +120,7 @@ def _boards(values: Values, told: Sections) -> None:
 
 def _clock_hz(detail: Mapping[str, Any]) -> float:
     clock = plain(detail.get("Frequency")) or 0.0
-    return clock if clock > _MHZ_MOST else clock * 1e6
+    return clock if clock > _MHZ_MOST else clock * HZ_PER_MHZ
 
 
 def _state(values: Values, summary: Mapping[str, Any], chains: list[dict[str, Any]], asked: bool) -> None:
@@ -153,8 +154,8 @@ def _boards_json(told: Sections) -> str:
         listed.append(
             {
                 "board": whole(first(dev, "ID", "ASC"), at),
-                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), 1e6),
-                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), 1e6),
+                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), HS_PER_MHS),
+                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), HS_PER_MHS),
                 "hw_errors": plain(dev.get("Hardware Errors")),
                 "chips": plain(detail.get("Chips")),
                 "frequency_hz": _clock_hz(detail) or None,

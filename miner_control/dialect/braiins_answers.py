@@ -8,6 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HS_PER_MHS, HS_PER_THS, S_PER_DAY
 from miner_control.dialect import bosminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -40,9 +41,13 @@ _WINDOWS = (
     ("last_15m", 900.0),
     ("last_30m", 1800.0),
     ("last_1h", 3600.0),
-    ("last_24h", 86_400.0),
+    ("last_24h", S_PER_DAY),
 )
-_RATE_UNITS = (("terahash_per_second", 1e12), ("gigahash_per_second", 1e9), ("megahash_per_second", 1e6))
+_RATE_UNITS = (
+    ("terahash_per_second", HS_PER_THS),
+    ("gigahash_per_second", HS_PER_GHS),
+    ("megahash_per_second", HS_PER_MHS),
+)
 _STATUS = {1: "not_started", 2: "normal", 3: "paused", 4: "suspended", 5: "restricted"}
 _TUNER = {1: "disabled", 2: "stable", 3: "tuning", 4: "error", 5: "continuous", 6: "preheat"}
 _ERRORS_TOLD = 20

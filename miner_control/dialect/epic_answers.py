@@ -8,6 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_MHS, HS_PER_THS, HZ_PER_MHZ
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
     ESTIMATE,
@@ -33,7 +34,6 @@ from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.collect.source import Tier
 
-_MHS = 1e6
 _STARTING = (
     "initializing",
     "loading",
@@ -57,7 +57,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     known = capabilities or part(answers, "known")
     boards, session = entries(summary.get("HBs")), part(summary, "Session")
     _rates(values, boards, session)
-    put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), 1e12)
+    put(values, "hashrate_nominal_hs", capabilities.get("Default Hashrate"), HS_PER_THS)
     put(values, "uptime_s", session.get("Uptime"))
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         put(values, metric, session.get(key))
@@ -90,7 +90,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 def _rate(board: Mapping[str, Any]) -> float | None:
     """`Hashrate` is [MH/s, percent of ideal, error percent], or the figure alone."""
     raw = board.get("Hashrate")
-    return plain(raw[0] if isinstance(raw, list) and raw else raw if not isinstance(raw, list) else None, _MHS)
+    return plain(raw[0] if isinstance(raw, list) and raw else raw if not isinstance(raw, list) else None, HS_PER_MHS)
 
 
 def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, Any]) -> None:
@@ -99,7 +99,7 @@ def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, A
         put(values, "hashrate_hs", sum(told))
         values["hashrate_window_s"] = NOT_REPORTED
     else:
-        put(values, "hashrate_hs", session.get("Average MHs"), _MHS)
+        put(values, "hashrate_hs", session.get("Average MHs"), HS_PER_MHS)
         put(values, "hashrate_window_s", session.get("Uptime") if session.get("Average MHs") is not None else None)
 
 
@@ -142,7 +142,7 @@ def _heat(
     put_fans(values, (figure for figure in rpm.values() if figure is not None))
     put(values, "fan_duty_pct", nested(summary, "Fans", "Fans Speed"))
     clocks = [clock for clock in (plain(board.get("Core Clock Avg")) for board in boards) if clock]
-    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, 1e6)
+    put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None, HZ_PER_MHZ)
 
 
 def _data(groups: Any) -> list[Any]:
@@ -178,7 +178,7 @@ def _boards(
             {
                 "board": whole(board.get("Index"), 0),
                 "hashrate_hs": _rate(board),
-                "frequency_hz": plain(board.get("Core Clock Avg"), _MHS),
+                "frequency_hz": plain(board.get("Core Clock Avg"), HZ_PER_MHZ),
                 "temps_board_c": [temp for temp in [plain(board.get("Temperature"))] if temp],
                 "enabled": enabled.get(str(board.get("Index"))),
                 "serial": serials[index] if isinstance(serials, list) and index < len(serials) else None,

@@ -121,14 +121,14 @@ def mac_text(raw: Any) -> str:
     return ":".join(bare[at : at + 2] for at in range(0, 12, 2)) if len(bare) == 12 else text
 
 
-def put_max(values: Values, metric: str, raws: Iterable[Any], zero_is_absent: bool = True) -> None:
+def put_max(values: Values, metric: str, raws: Iterable[Any]) -> None:
     """Set a metric to the greatest of several figures; where every one is the sensor's zero it is SENTINEL."""
     best, seen, low, high = -math.inf, NOT_REPORTED, *_BOUNDS[metric]
     for raw in raws:
         figure = number(raw)
         if isinstance(figure, Missing):
             continue
-        if figure == 0 and zero_is_absent:
+        if figure == 0:
             seen = SENTINEL
         elif not low <= figure <= high:
             seen = NONSENSE

@@ -9,6 +9,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HS_PER_MHS, HS_PER_THS, HZ_PER_MHZ
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import (
@@ -34,7 +35,7 @@ from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.collect.source import Tier
 
 _WINDOWS = (("5s", 5.0), ("1m", 60.0), ("5m", 300.0), ("15m", 900.0), ("30m", 1800.0), ("av", None))
-_UNITS = (("GHS", 1e9), ("MHS", 1e6))
+_UNITS = (("GHS", HS_PER_GHS), ("MHS", HS_PER_MHS))
 _SICK = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
 _STARTING = re.compile(r"ramp|start|init|boot|wak|warm", re.IGNORECASE)
 _CURTAILED = ("sleep", "sleeping", "idle")
@@ -122,13 +123,13 @@ def _rates(values: Values, rates: Mapping[str, Any], config: Mapping[str, Any], 
         put(values, "hashrate_window_s", told[2] or rates.get("Elapsed"))
     else:
         known = [rate for rate in (plain(first(dev, "MHS 5s", "MHS 1m")) for dev in devs) if rate is not None]
-        put(values, "hashrate_hs", sum(known) if known else None, 1e6)
+        put(values, "hashrate_hs", sum(known) if known else None, HS_PER_MHS)
         values["hashrate_window_s"] = NOT_REPORTED
     nominal = [rate for rate in (plain(dev.get("Nominal MHS")) for dev in devs) if rate is not None]
     if nominal:
-        put(values, "hashrate_nominal_hs", sum(nominal), 1e6)
+        put(values, "hashrate_nominal_hs", sum(nominal), HS_PER_MHS)
     else:
-        put(values, "hashrate_nominal_hs", config.get("NameplateTHS"), 1e12)
+        put(values, "hashrate_nominal_hs", config.get("NameplateTHS"), HS_PER_THS)
 
 
 def _heat(
@@ -210,7 +211,7 @@ def _boards(
         chips = [plain(stats.get(f"chain_acn{index}")) for index in range(1, 9)]
         known = [chip for chip in chips if chip]
         put(values, "chips_hashing", sum(known) if known else None)
-        put(values, "frequency_hz", first(stats, "total_freqavg", "frequency"), 1e6)
+        put(values, "frequency_hz", first(stats, "total_freqavg", "frequency"), HZ_PER_MHZ)
     volts = [
         volt
         for name in answers
@@ -226,8 +227,8 @@ def _boards(
         [
             {
                 "board": whole(first(dev, "ID", "ASC"), 0),
-                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), 1e6),
-                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), 1e6),
+                "hashrate_hs": plain(first(dev, "MHS 5s", "MHS 1m"), HS_PER_MHS),
+                "hashrate_nominal_hs": plain(dev.get("Nominal MHS"), HS_PER_MHS),
                 "hw_errors": plain(dev.get("Hardware Errors")),
                 "temps_board_c": [plain(dev["Temperature"])] if dev.get("Temperature") is not None else [],
                 "state": str(dev.get("Status", "")).lower(),

@@ -8,6 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HS_PER_MHS, HS_PER_THS, HZ_PER_MHZ
 from miner_control.dialect.evidence import LAG_S, state_of
 from miner_control.dialect.figures import (
     ESTIMATE,
@@ -37,8 +38,7 @@ from telemetry.collect.source import Tier
 ASLEEP = ("stopped", "paused", "shutting-down")
 _STARTING = ("initializing", "starting", "restarting")
 _LEAST_GHS = 2000.0
-_GHS, _THS = 1e9, 1e12
-_UNITS = {"TH/S": _THS, "GH/S": _GHS, "MH/S": 1e6}
+_UNITS = {"TH/S": HS_PER_THS, "GH/S": HS_PER_GHS, "MH/S": HS_PER_MHS}
 _DOUBTFUL = ("error", "init", "unknown")
 _POOL_STATES = {
     "active": ALIVE,
@@ -123,7 +123,7 @@ def _likely_unit(miner: Mapping[str, Any]) -> float:
     told = next(
         (rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock", "hr_realtime")) if rate), 0
     )
-    return _THS if 0 < told < _LEAST_GHS else _GHS
+    return HS_PER_THS if 0 < told < _LEAST_GHS else HS_PER_GHS
 
 
 def _rates(values: Values, miner: Mapping[str, Any], scale: float) -> None:
@@ -183,7 +183,7 @@ def _chains(values: Values, chains: list[dict[str, Any]], scale: float, tier: Ti
         float(sum(1 for chain in chains if plain(chain.get("hashrate_rt")))) if chains else None,
     )
     tuned = [freq for freq in (plain(chain.get("frequency")) for chain in chains) if freq]
-    put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None, 1e6)
+    put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None, HZ_PER_MHZ)
     volts = [volt for volt in (plain(chain.get("voltage")) for chain in chains) if volt]
     put(values, "voltage_v", sum(volts) / len(volts) if volts else None, 1e-3)
     if tier is Tier.FAST:
@@ -195,7 +195,7 @@ def _chains(values: Values, chains: list[dict[str, Any]], scale: float, tier: Ti
                 "hashrate_hs": plain(chain.get("hashrate_rt"), scale),
                 "hashrate_nominal_hs": plain(chain.get("hashrate_ideal"), scale),
                 "power_w": plain(first(chain, "power_consumption", "power_usage")),
-                "frequency_hz": plain(chain.get("frequency"), 1e6),
+                "frequency_hz": plain(chain.get("frequency"), HZ_PER_MHZ),
                 "hw_errors": plain(chain.get("hw_errors")),
                 "chips_by_colour": chain.get("chip_statuses"),
                 "temps_board_c": [t for t in [_hottest(chain, "pcb_temp")] if t is not None],

@@ -9,6 +9,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_GHS, HS_PER_MHS, HZ_PER_MHZ
 from miner_control.dialect import cgminer
 from miner_control.dialect.evidence import state_of, still_ramps
 from miner_control.dialect.figures import (
@@ -35,7 +36,6 @@ from miner_control.dialect.maker_errors import whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
 from telemetry.collect.source import Tier
 
-_MHS = 1e6
 _WINDOWS = (
     ("MHS 5s", 5.0),
     ("MHS 1m", 60.0),
@@ -46,7 +46,7 @@ _WINDOWS = (
 )
 _DEV_RATES = ("MHS 5s", "MHS 1m", "MHS av")
 _LAGS_S = 300.0
-_IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
+IDLE_SHARE, LIMIT_W = 0.15, 3000.0
 _LEAST_VOLT = 3.0
 _CODE_KEY = re.compile(r"Error Code \d+")
 _LIQUID = re.compile(r"M[3-7][3469]")
@@ -87,7 +87,7 @@ def doubtful(answers: Mapping[str, Any]) -> bool:
 
 def _idle_power(summary: Mapping[str, Any]) -> bool:
     power, limit = plain(first(summary, "Power_RT", "Power")), plain(summary.get("Power Limit"))
-    return power is not None and power < _IDLE_SHARE * (limit or _LIMIT_W)
+    return power is not None and power < IDLE_SHARE * (limit or LIMIT_W)
 
 
 def without_fans(memory: dict[str, Any], values: Values) -> Values:
@@ -172,13 +172,13 @@ def _slow(
 ) -> None:
     factory = plain(summary.get("Factory GHS"))
     if factory:
-        put(values, "hashrate_nominal_hs", factory, 1e9)
+        put(values, "hashrate_nominal_hs", factory, HS_PER_GHS)
     else:
-        put(values, "hashrate_nominal_hs", summary.get("Target MHS"), _MHS)
+        put(values, "hashrate_nominal_hs", summary.get("Target MHS"), HS_PER_MHS)
     put(values, "hw_errors", summary.get("Hardware Errors"))
     if "Stale" in summary:
         put(values, "shares_stale", summary["Stale"])
-    put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), 1e6)
+    put(values, "frequency_hz", first(summary, "freq_avg", "Target Freq"), HZ_PER_MHZ)
     put(values, "voltage_v", summary.get("Voltage"), 0.01)
     volts = values["voltage_v"]
     if isinstance(volts, float) and volts < _LEAST_VOLT:
@@ -199,12 +199,12 @@ def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]
     for key, window_s in _WINDOWS:
         raw = summary.get(key)
         if raw is not None:
-            put(values, "hashrate_hs", raw, _MHS)
+            put(values, "hashrate_hs", raw, HS_PER_MHS)
             put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
             break
     else:
         rates = (plain(first(dev, *_DEV_RATES)) for dev in devs)
-        put(values, "hashrate_hs", total(rates), _MHS)
+        put(values, "hashrate_hs", total(rates), HS_PER_MHS)
         values["hashrate_window_s"] = NOT_REPORTED
 
 
@@ -235,10 +235,10 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "board": whole(first(dev, "Slot", "ASC", "ID"), at),
-            "hashrate_hs": plain(first(dev, *_DEV_RATES), _MHS),
-            "hashrate_nominal_hs": plain(dev.get("Factory GHS"), 1e9),
+            "hashrate_hs": plain(first(dev, *_DEV_RATES), HS_PER_MHS),
+            "hashrate_nominal_hs": plain(dev.get("Factory GHS"), HS_PER_GHS),
             "chips_hashing": plain(dev.get("Effective Chips")),
-            "frequency_hz": plain(first(dev, "Chip Frequency", "Frequency"), 1e6),
+            "frequency_hz": plain(first(dev, "Chip Frequency", "Frequency"), HZ_PER_MHZ),
             "hw_errors": plain(dev.get("Hardware Errors")),
             "temps_board_c": [plain(dev["Temperature"])] if "Temperature" in dev else [],
             "temps_chip_c": [plain(dev["Chip Temp Max"])] if "Chip Temp Max" in dev else [],

@@ -224,12 +224,10 @@ def _ask(access: Access, command: str, param: Any = None) -> Asked:
     return cgminer.parse(answer.body)
 
 
-def _also(
-    access: Access, answers: dict[str, Any], name: str, command: str, param: Any = None
-) -> Generator[Request, Answer, None]:
+def _also(access: Access, answers: dict[str, Any], name: str, command: str) -> Generator[Request, Answer, None]:
     """One more thing; what cannot be had is left out, and its metrics say so."""
     try:
-        answers[name] = yield from _ask(access, command, param)
+        answers[name] = yield from _ask(access, command)
     except (TransportError, DecodeError):
         pass
 

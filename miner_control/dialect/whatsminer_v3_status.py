@@ -8,6 +8,7 @@ import orjson
 
 from kernel.errors import DecodeError
 from kernel.reading import Field
+from kernel.units import HS_PER_THS, HZ_PER_MHZ
 from miner_control.dialect.evidence import state_of, still_ramps
 from miner_control.dialect.figures import (
     NOT_APPLICABLE,
@@ -30,13 +31,11 @@ from miner_control.dialect.figures import (
 )
 from miner_control.dialect.maker_errors import whatsminer_stops, whatsminer_text
 from miner_control.dialect.pools import cgminer_pools, put_pools
-from miner_control.dialect.whatsminer_summary import hashes
+from miner_control.dialect.whatsminer_summary import IDLE_SHARE, LIMIT_W, hashes
 from telemetry.collect.source import Tier
 
-_THS = 1e12
 _WINDOWS = (("hash-realtime", None), ("hash-1min", 60.0), ("hash-15min", 900.0), ("hash-average", 0.0))
 _BOARD_RATES = ("hash-realtime", "hash-average")
-_IDLE_SHARE, _LIMIT_W = 0.15, 3000.0
 _MODES = {0: "low", 1: "normal", 2: "high"}
 
 
@@ -62,7 +61,7 @@ def _object(told: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _idle(summary: Mapping[str, Any]) -> bool:
     power = plain(first(summary, "power-realtime", "power-5min"))
-    return power is not None and power < _IDLE_SHARE * (plain(summary.get("power-limit")) or _LIMIT_W)
+    return power is not None and power < IDLE_SHARE * (plain(summary.get("power-limit")) or LIMIT_W)
 
 
 def doubtful(answers: Mapping[str, Any]) -> bool:
@@ -95,7 +94,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
     if power:
         put(values, "voltage_v", power.get("vout"), 0.01)
-    put(values, "frequency_hz", summary.get("freq-avg"), 1e6)
+    put(values, "frequency_hz", summary.get("freq-avg"), HZ_PER_MHZ)
     if boards or tier is not Tier.FAST:
         _boards(values, boards, miner, tier)
     if pool_entries or tier is not Tier.FAST:
@@ -165,17 +164,17 @@ def _errors(listed: Any) -> list[tuple[str, str]] | None:
 def _rates(values: Values, summary: Mapping[str, Any], boards: list[dict[str, Any]]) -> None:
     for key, window_s in _WINDOWS:
         if summary.get(key) is not None:
-            put(values, "hashrate_hs", summary[key], _THS)
+            put(values, "hashrate_hs", summary[key], HS_PER_THS)
             put(values, "hashrate_window_s", summary.get("elapsed") if window_s == 0.0 else window_s)
             break
     else:
         rates = (plain(first(board, *_BOARD_RATES)) for board in boards)
-        put(values, "hashrate_hs", total(rates), _THS)
+        put(values, "hashrate_hs", total(rates), HS_PER_THS)
         values["hashrate_window_s"] = NOT_REPORTED
     nominal = plain(summary.get("factory-hash"))
     if nominal is None:
         nominal = total(plain(board.get("factory-hash")) for board in boards)
-    put(values, "hashrate_nominal_hs", nominal, _THS)
+    put(values, "hashrate_nominal_hs", nominal, HS_PER_THS)
 
 
 def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, Any], tier: Tier) -> None:
@@ -192,10 +191,10 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
         [
             {
                 "board": whole(first(board, "id", "slot"), at),
-                "hashrate_hs": plain(first(board, *_BOARD_RATES), _THS),
-                "hashrate_nominal_hs": plain(board.get("factory-hash"), _THS),
+                "hashrate_hs": plain(first(board, *_BOARD_RATES), HS_PER_THS),
+                "hashrate_nominal_hs": plain(board.get("factory-hash"), HS_PER_THS),
                 "chips_hashing": plain(board.get("effective-chips")),
-                "frequency_hz": plain(board.get("freq"), 1e6),
+                "frequency_hz": plain(board.get("freq"), HZ_PER_MHZ),
                 "temps_chip_c": [plain(board["chip-temp-max"])] if "chip-temp-max" in board else [],
                 "state": spelt(board.get("status")).lower(),
                 "serial": miner.get(f"pcbsn{board.get('id')}"),

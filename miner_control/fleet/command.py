@@ -268,20 +268,6 @@ def command_json(asked: Command) -> dict[str, Any]:
     }
 
 
-def command_from_json(body: Mapping[str, Any]) -> Command:
-    """The command of a `command.issued` body."""
-    return Command(
-        UUID(str(body["id"])),
-        str(body["device"]),
-        intent_from_json(body),
-        str(body["reason"]),
-        int(body["issued_ms"]),
-        float(body["deadline_s"]),
-        int(body["priority"]),
-        str(body.get("restore_mode", "")),
-    )
-
-
 _PROOF = ("state", "mode", "power_w", "power_limit_w", "hashrate_hs", "uptime_s", "firmware")
 
 

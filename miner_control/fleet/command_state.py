@@ -14,6 +14,7 @@ import numpy as np
 
 from kernel.event import Event
 from kernel.span import floor_ms
+from kernel.units import MS_PER_DAY
 from miner_control.fleet.command import (
     Intent,
     PowerPercent,
@@ -27,7 +28,6 @@ from miner_control.fleet.command import (
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.fleet import ASLEEP, UNSURE, Asked, Bools, Roster, never_asked
 
-DAY_MS: Final = 86_400_000
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
 LONGEST_QUEUE_S: Final = 900.0
@@ -118,7 +118,7 @@ class Standing:
         wait_s = float(body["deadline_s"]) + (LONGEST_QUEUE_S if wakes else 0.0)
         self._now.until_ms[unit] = issued_ms + round(wait_s * 1000)
         if wakes:
-            day_ms = floor_ms(issued_ms, DAY_MS)
+            day_ms = floor_ms(issued_ms, MS_PER_DAY)
             if day_ms != self._start_day_ms[unit]:
                 self._start_day_ms[unit], self._now.starts_used[unit] = day_ms, 0
             self._now.starts_used[unit] += 1
@@ -170,7 +170,7 @@ class Standing:
     def asked(self, now_ms: int) -> Asked:
         """The columns at an instant; arrays of their own, the caller may keep them."""
         now = self._now
-        today = self._start_day_ms == floor_ms(now_ms, DAY_MS)
+        today = self._start_day_ms == floor_ms(now_ms, MS_PER_DAY)
         return Asked(
             mode=now.mode.copy(),
             on_mode=now.on_mode.copy(),

@@ -8,6 +8,8 @@ with its provenance, and is replaced by what is learnt from command to read-back
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kernel.units import HS_PER_THS
+
 
 class Provenance(StrEnum):
     """Where a number comes from; what is assumed is replaced by what is learnt."""
@@ -28,7 +30,7 @@ class Mode:
 
     @property
     def j_per_th(self) -> float:
-        return self.power_w / (self.hashrate_hs / 1e12)
+        return self.power_w / (self.hashrate_hs / HS_PER_THS)
 
 
 @dataclass(frozen=True, slots=True)

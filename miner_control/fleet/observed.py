@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernel.reading import MISSING, Reading, Reason
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen, never_seen
 from miner_control.fleet.miner import State
 from telemetry.collect.snapshot import KindTable
 
@@ -46,32 +46,28 @@ def told_of(roster: Roster, table: KindTable, metric: str, now_ms: int) -> Told:
 
 def seen_of(roster: Roster, table: KindTable, now_ms: int) -> Seen:
     """The columns of `Seen` in the roster's order. Devices that the snapshot does not know were never heard of."""
-    size = len(roster)
+    size, found = len(roster), never_seen(roster)
     rows = np.fromiter((table.index.get(device, -1) for device in roster.devices), dtype=np.int64, count=size)
     known = np.flatnonzero(rows >= 0)
     at = rows[known]
     heard_s = table.heard_s(now_ms)[at]
     heard = np.isfinite(heard_s)
-    at_ms = np.zeros(size, dtype=np.int64)
-    at_ms[known[heard]] = now_ms - np.round(heard_s[heard] * 1000.0).astype(np.int64)
+    found.at_ms[known[heard]] = now_ms - np.round(heard_s[heard] * 1000.0).astype(np.int64)
 
-    state = np.full(size, _UNKNOWN, dtype=np.int8)
     words, codes, _ = table.values("state", now_ms)
     if words.dtype == object:
         told = [
             STATE_CODE.get(word, _UNKNOWN) if not code else _UNKNOWN for word, code in zip(words, codes, strict=True)
         ]
-        state[known] = np.array(told, dtype=np.int8)[at]
+        found.state[known] = np.array(told, dtype=np.int8)[at]
 
     power, power_age_s = table.last_good("power_w", now_ms)
     rate, rate_age_s = table.last_good("hashrate_hs", now_ms)
-    power_w, hashrate_hs = np.zeros(size), np.zeros(size)
-    has_power, has_hashrate = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
-    power_w[known], hashrate_hs[known] = power[at].astype(np.float64), rate[at].astype(np.float64)
+    found.power_w[known], found.hashrate_hs[known] = power[at].astype(np.float64), rate[at].astype(np.float64)
     # A value that the unit's newest answer did not tell any more is no statement about now.
-    has_power[known] = np.isfinite(power_age_s[at]) & (power_age_s[at] <= heard_s + 1e-3)
-    has_hashrate[known] = np.isfinite(rate_age_s[at]) & (rate_age_s[at] <= heard_s + 1e-3)
-    return Seen(at_ms, state, _modes(roster, table, rows, now_ms), power_w, has_power, hashrate_hs, has_hashrate)
+    found.has_power[known] = np.isfinite(power_age_s[at]) & (power_age_s[at] <= heard_s + 1e-3)
+    found.has_hashrate[known] = np.isfinite(rate_age_s[at]) & (rate_age_s[at] <= heard_s + 1e-3)
+    return replace(found, mode=_modes(roster, table, rows, now_ms))
 
 
 def _modes(roster: Roster, table: KindTable, rows: np.ndarray, now_ms: int) -> Codes:

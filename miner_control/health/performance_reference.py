@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_HOUR
 from kernel.span import floor_ms
+from kernel.units import HS_PER_THS, MS_PER_DAY
 from miner_control.fleet.fleet import STATE_CODE, Asked, Bools, Floats, Ints, Roster, Seen
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import Told
@@ -25,7 +26,6 @@ from miner_control.learning.windows import Steadiness
 
 FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
 DAYS_KEPT: Final = 60
-DAY_MS: Final = 24 * MS_PER_HOUR
 SAMPLES: Final = 24
 """One an hour at most: the newest of them make the median of a day."""
 ENOUGH_SAMPLES: Final = 6
@@ -75,7 +75,8 @@ class UsualBook:
     def usual(self) -> Column:
         """Medians over the days, shape [figure, N]; NaN where none is known."""
         # Rounds look from a thread of their own: what is made of days that change meanwhile is made again.
-        changes, (made_at, made) = self._changes, self._medians
+        changes = int(self._changes)
+        made_at, made = self._medians
         if made_at != changes:
             made = medians(self._days)
             self._medians = changes, made
@@ -130,7 +131,7 @@ class Lately:
         steady = steady & (mode == normal) & seen.has_hashrate & (seen.hashrate_hs > 0.0)
         j_per_th = np.full(len(roster), np.nan)
         both = np.flatnonzero(steady & seen.has_power)
-        j_per_th[both] = seen.power_w[both] / (seen.hashrate_hs[both] / 1e12)
+        j_per_th[both] = seen.power_w[both] / (seen.hashrate_hs[both] / HS_PER_THS)
         chip = told["temp_chip_max_c"]
         self._take(steady, seen.hashrate_hs, j_per_th, np.where(chip.has, chip.values, np.nan), now_ms)
         self._rounds[self._turns[both] % ROUNDS, both] = j_per_th[both]
@@ -169,7 +170,7 @@ class Lately:
 
         Who ran too little keeps its samples for another day. None where there is nothing to tell.
         """
-        before_ms, self._day_ms = self._day_ms, floor_ms(now_ms, DAY_MS)
+        before_ms, self._day_ms = self._day_ms, floor_ms(now_ms, MS_PER_DAY)
         if before_ms is None or before_ms == self._day_ms:
             return None
         units = np.flatnonzero(self._sampled >= ENOUGH_SAMPLES)

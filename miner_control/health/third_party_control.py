@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from kernel.errors import Fault
 from kernel.reading import Reading
+from kernel.units import H_PER_DAY, HS_PER_PHS, WH_PER_MWH
 from miner_control.fleet.command import Intent, SetMode, SetPools, Sleep, Wake, intent_text
 from miner_control.fleet.miner import Miner, State
 
@@ -196,8 +197,10 @@ class ShadowWorth:
 
     def add(self, shadow: Shadow) -> None:
         """Count one more while."""
-        mwh = (shadow.power_w - shadow.would_w) / 1e6 * shadow.hours
-        work = (shadow.hashrate_hs - shadow.would_hs) / 1e15 * shadow.hours / 24.0 + shadow.start_lost_ph_days
+        mwh = (shadow.power_w - shadow.would_w) / WH_PER_MWH * shadow.hours
+        work = (
+            shadow.hashrate_hs - shadow.would_hs
+        ) / HS_PER_PHS * shadow.hours / H_PER_DAY + shadow.start_lost_ph_days
         self.hours += shadow.hours
         self.not_bought_mwh += mwh
         self.not_done_ph_days += work

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kernel.span import floor_ms
+from kernel.units import MS_PER_DAY
 from miner_control.control.auxiliary_load import Load, switch
 from miner_control.fleet.command import Command, Reboot, Wake, command
 from miner_control.fleet.fleet import STATE_CODE, STATES, Bools, Fleet
@@ -26,7 +27,6 @@ OFF_S: Final = 15.0
 """A power cycle leaves the socket open so long: supplies hold their charge for some seconds."""
 PATIENCE: Final = 2.0
 """Who starts and says so is given so many times as long: a reboot would only begin its start anew."""
-_DAY_MS: Final = 86_400_000
 _UP: Final = frozenset({STATE_CODE[State.HASHING], STATE_CODE[State.TUNING]})
 _COMING: Final = frozenset({*_UP, STATE_CODE[State.RAMPING]})
 
@@ -115,7 +115,7 @@ class Ladder:
         device, rung = str(body["device"]), str(body["rung"])
         climb = self.climbs.get(device, Climb(device, at_ms))
         self.climbs[device] = replace(climb, tried=(*climb.tried, rung), tried_ms=at_ms)
-        self._spent[floor_ms(at_ms, _DAY_MS), rung] += 1
+        self._spent[floor_ms(at_ms, MS_PER_DAY), rung] += 1
         if rung == "pdu":
             self.cycling[str(body["load"])] = device
 
@@ -150,7 +150,7 @@ class Ladder:
         `eligible` (shape [N]) are ours and nobody's else."""
         expected = self.expected(fleet, now_ms)
         under_way = Counter(climb.tried[-1] for climb, _ in expected.values() if climb.tried)
-        spent = Counter({rung: self._spent[floor_ms(now_ms, _DAY_MS), rung] for rung in RUNGS})
+        spent = Counter({rung: self._spent[floor_ms(now_ms, MS_PER_DAY), rung] for rung in RUNGS})
         late: list[tuple[float, str, Climb, int]] = []
         cycled = set(self.cycling.values())
         for device, (climb, unit) in expected.items():

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernel.errors import ConfigError, Fault
+from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope, Mode, PowerRange, Provenance
 from miner_control.inventory.capability import Capability, ModeShare, Table, load_capabilities, read_toml
 
-TH: Final = 1e12
 _MOST_MODES: Final = 12
 
 
@@ -272,7 +272,7 @@ def _mode_of(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Mode:
     for key, value in (("power_w", power), ("hashrate_ths", rate)):
         if value is not None and value <= 0:
             part.fault(key, f"is {value}", "Write a number above 0")
-    return Mode(str(name), float(power or 1.0), float(rate or 1.0) * TH)
+    return Mode(str(name), float(power or 1.0), float(rate or 1.0) * HS_PER_THS)
 
 
 def _variant(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Variant:

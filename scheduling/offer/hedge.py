@@ -17,6 +17,7 @@ import numpy as np
 from kernel.clock import MS_PER_HOUR, to_datetime
 from kernel.curve import Curve
 from kernel.span import Slots, Span, local_day
+from kernel.units import WH_PER_MWH
 from scheduling.offer.scenario import Decision, Market, decide, drawn
 from scheduling.problem.problem import Floats, Ints, Problem
 from scheduling.solve.ladder import ladder
@@ -24,7 +25,6 @@ from scheduling.solve.ladder import ladder
 LEAST_DAYS = 5
 SEGMENTS = 16
 HOURS = 24
-_WH_PER_MWH = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def errors_by_day(curves: Iterable[Curve], ahead: str, real: str, zone: ZoneInfo
         if told[0] is None or told[1] is None:
             continue
         hours = np.array([to_datetime(int(at)).astimezone(zone).hour for at in edges.starts_ms])
-        error = (told[1] - told[0]) / _WH_PER_MWH
+        error = (told[1] - told[0]) / WH_PER_MWH
         row = np.array(
             [error[hours == hour].mean() if bool((hours == hour).any()) else np.nan for hour in range(HOURS)]
         )

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grid.limit import STANDING, Limit
-from grid.tariff import WH_PER_MWH, Kind, Tariff, all_in
+from grid.tariff import Kind, Tariff, all_in
 from grid.transformer import Transformer
 from kernel.clock import MS_PER_S, iso
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, floor_ms, horizon
+from kernel.units import HS_PER_PHS, HS_PER_THS, S_PER_DAY, WH_PER_MWH
 from miner_control.fleet.fleet import Fleet
 from scheduling.problem.branches import Branches, branches_of
 from scheduling.problem.contracts import Held, TakeBlock, demand_share, takes_of
@@ -25,11 +26,10 @@ from scheduling.problem.forecast import continued
 from scheduling.problem.overhead import Overhead
 from scheduling.problem.problem import Battery, FeederOrder, Floats, Groups, Ints, Order, Problem, Site, Take
 
-STEPS = ((300.0, 7_200.0), (900.0, 86_400.0), (3_600.0, 259_200.0))
+STEPS = ((300.0, 7_200.0), (900.0, S_PER_DAY), (3_600.0, 259_200.0))
 
-PER_HS = {"(H/s)/day": 1.0, "TH/s/day": 1e12, "TH/day": 1e12, "PH/s/day": 1e15, "PH/day": 1e15}
+PER_HS = {"(H/s)/day": 1.0, "TH/s/day": HS_PER_THS, "TH/day": HS_PER_THS, "PH/s/day": HS_PER_PHS, "PH/day": HS_PER_PHS}
 """Hashes per second that a hashprice is quoted for."""
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def _hash_value(numbers: SiteNumbers, curves: list[Curve], slots: Slots, now_ms:
         known_units = ", ".join(f"<money>/{one}" for one in PER_HS)
         raise ConfigError([Fault(place, f"its unit is {curve.unit}", f"Give it in one of {known_units}")])
     facts["hashprice"] = f"known {iso(curve.known_at_ms)} from {curve.source}"
-    value = held(curve, slots) / PER_HS[per] / DAY_S
+    value = held(curve, slots) / PER_HS[per] / S_PER_DAY
     if money != numbers.currency:
         rate = None if numbers.exchange is None else known(curves, numbers.exchange, now_ms)
         if rate is None:
@@ -280,7 +280,7 @@ def _groups(
 
     left = np.full(count, -1, dtype=np.int64)
     if numbers.starts_per_day is not None:
-        days = max(1, round(slots.span.seconds / DAY_S))
+        days = max(1, round(slots.span.seconds / S_PER_DAY))
         used = np.bincount(group[ours], weights=fleet.starts_used[ours], minlength=count).astype(np.int64)
         left = np.maximum(units * numbers.starts_per_day * days - used, 0)
     normal_hs = roster.mode_hashrate_hs[kind, roster.normal[kind]] if count else np.zeros(0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernel.clock import to_datetime
 from kernel.span import Slots, Span, local_month
+from kernel.units import MS_PER_HOUR
 from scheduling.problem.problem import Ints, Reserve, Take
 
 
@@ -60,7 +61,7 @@ class Held:
 
     def on(self, slots: Slots) -> Reserve:
         """The product on slots; a block that the horizon cuts is held for the part that it shows."""
-        number = slots.starts_ms // (self.block_h * 3_600_000)
+        number = slots.starts_ms // (self.block_h * MS_PER_HOUR)
         block_of: Ints = (number - number[0]).astype(np.int64)
         kinds = np.unique(block_of)
         block_of = np.searchsorted(kinds, block_of).astype(np.int64)

@@ -15,12 +15,12 @@ from kernel.clock import iso
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots
+from kernel.units import W_PER_MW, WH_PER_MWH
 from scheduling.problem.forecast import continued
 from scheduling.problem.problem import Floats, Take
 
 AMBIENT, COINCIDENT, GENERATION = "weather/ambient", "price/coincident", "generation"
 POSITION, BUY, SELL = "position/day_ahead", "price/imbalance_buy", "price/imbalance_sell"
-W_PER_MW = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def imbalance(
     if position is None:
         return None
     bought, sold = (on_slots(curves, name, unit, slots, now_ms, facts) for name in (BUY, SELL))
-    buy = market_per_wh if bought is None else bought / W_PER_MW
-    sell = market_per_wh if sold is None else sold / W_PER_MW
+    buy = market_per_wh if bought is None else bought / WH_PER_MWH
+    sell = market_per_wh if sold is None else sold / WH_PER_MWH
     watts, covered = position
     inside = covered > 1 - 1e-9
     if bool(np.any(sell[inside] > buy[inside])):

@@ -11,9 +11,9 @@ import numpy as np
 
 from kernel.curve import Curve
 from kernel.span import Span
+from kernel.units import MS_PER_DAY
 from scheduling.problem.problem import Floats, Ints
 
-DAY_MS = 86_400_000
 SPIKE = 8.0
 """Real-time less day-ahead beyond so many times the usual price is a spike: it is cut before it is carried on."""
 LEADS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 48, 64, 95)
@@ -29,7 +29,7 @@ def continued(curve: Curve, span: Span) -> Curve:
     end_ms = curve.span.end_ms
     if end_ms >= span.end_ms:
         return curve
-    period_ms = min(DAY_MS, end_ms - curve.span.start_ms)
+    period_ms = min(MS_PER_DAY, end_ms - curve.span.start_ms)
     inside = curve.ends_ms > end_ms - period_ms
     starts = np.maximum(curve.starts_ms[inside], end_ms - period_ms)
     ends, values = curve.ends_ms[inside], curve.values[inside]

@@ -121,7 +121,7 @@ def certified(
         here = prove(problem, base, prices_of(model, found, problem, tranches.of), recipe.rounds, memory.share)
         memory.share = here.share
         proof = here if proof is None or here.value < proof.value else proof
-        flexible = np.asarray(found.x[model.program.columns["J"].at]) * model.scale_w
+        flexible = np.asarray(found.x[model.program.columns["J"]]) * model.scale_w
         target = _target(problem, base, tranches, found, model.x)
         leant = replace(here.prices, feeder=here.prices.feeder * (1 - recipe.lean))
         wish = wishes(base.held, paths(problem, base.held, leant))

@@ -59,12 +59,10 @@ class Model:
     eases: tuple[Ease, ...]
 
     def column(self, name: str) -> Ints | None:
-        block = self.program.columns.get(name)
-        return None if block is None else block.at
+        return self.program.columns.get(name)
 
     def row(self, name: str) -> Ints | None:
-        block = self.program.rows.get(name)
-        return None if block is None else block.at
+        return self.program.rows.get(name)
 
 
 def build(problem: Problem, *, eased: bool = False, steps: Steps | None = None, margin_w: float = 0.0) -> Model:
@@ -94,7 +92,6 @@ class _Units:
     def _units(self) -> None:
         problem, groups, program = self.problem, self.problem.groups, self.program
         shape = (self.groups_n, self.modes_n, self.slots_n)
-        names = (groups.names, groups.mode_names, self.site.slot_names)
         power, rate = (np.broadcast_to(part, shape) for part in (self.steps.power_w, self.steps.hashrate_hs))
         distinct = np.ones(shape, dtype=bool)
         distinct[:, 1:] = (np.diff(power, axis=1) > 0) | (np.diff(rate, axis=1) != 0)
@@ -106,28 +103,25 @@ class _Units:
             high=np.where(allowed, units, 0.0),
             worth=self.site.money(rate * problem.slot_value()),
             whole=True,
-            labels=names,
         )
         pair = (self.groups_n, self.slots_n)
         each = units[:, :, 0]
-        s = program.add_columns(
-            "s", pair, high=each, worth=-self.site.money(problem.start_money()), whole=True, labels=names[::2]
-        )
-        d = program.add_columns("d", pair, high=each, labels=names[::2])
+        s = program.add_columns("s", pair, high=each, worth=-self.site.money(problem.start_money()), whole=True)
+        d = program.add_columns("d", pair, high=each)
 
         now = np.zeros(pair)
         now[:, 0] = groups.on_now
-        balance = program.add_rows("balance", pair, low=now, high=now, labels=names[::2])
+        balance = program.add_rows("balance", pair, low=now, high=now)
         program.add_terms(balance[:, None, :], x, 1.0)
         program.add_terms(balance[:, None, 1:], x[:, :, :-1], -1.0)
         program.add_terms(balance, s, -1.0)
         program.add_terms(balance, d, 1.0)
 
-        min_on = program.add_rows("min_on", pair, high=-groups.locked_on.astype(np.float64), labels=names[::2])
+        min_on = program.add_rows("min_on", pair, high=-groups.locked_on.astype(np.float64))
         program.add_terms(min_on[:, None, :], x, -1.0)
         self._windows(min_on, s, groups.min_on_s)
         self.site.slack("minimum on-time", Priority.OPERATOR, min_on, -1.0)
-        min_off = program.add_rows("min_off", pair, high=each - groups.locked_off, labels=names[::2])
+        min_off = program.add_rows("min_off", pair, high=each - groups.locked_off)
         program.add_terms(min_off[:, None, :], x, 1.0)
         self._windows(min_off, d, groups.min_off_s)
         self.site.slack("minimum off-time", Priority.OPERATOR, min_off, -1.0)
@@ -135,7 +129,7 @@ class _Units:
         capped = np.flatnonzero(groups.starts_left >= 0)
         if len(capped):
             left = groups.starts_left[capped].astype(np.float64)
-            starts = program.add_rows("starts", (len(capped),), high=left, labels=([groups.names[g] for g in capped],))
+            starts = program.add_rows("starts", (len(capped),), high=left)
             program.add_terms(starts[:, None], s[capped], 1.0)
             self.site.slack("start budget", Priority.OPERATOR, starts, -1.0)
 
@@ -150,15 +144,14 @@ class _Units:
 
     def _flexible(self) -> None:
         slots = (self.slots_n,)
-        flexible = self.program.add_rows("flexible", slots, low=0.0, high=0.0, labels=(self.site.slot_names,))
+        flexible = self.program.add_rows("flexible", slots, low=0.0, high=0.0)
         self.program.add_terms(flexible, self.site.flexible, 1.0)
         self.program.add_terms(flexible[None, None, :], self.x, -self.site.power(self.steps.power_w))
 
     def _feeders(self) -> None:
         room = self.problem.feeder_room_w()
         shape = (self.feeders_n, self.slots_n)
-        labels = (self.problem.site.feeder_names, self.site.slot_names)
-        rows = self.program.add_rows("feeder", shape, high=self.site.power(room), labels=labels)
+        rows = self.program.add_rows("feeder", shape, high=self.site.power(room))
         step = self.site.power(self.problem.step_w())
         self.program.add_terms(rows[self.problem.groups.feeder][:, None, :], self.x, step[:, :, None])
         self.site.slack("feeder cap", Priority.FEEDER, rows, -1.0)

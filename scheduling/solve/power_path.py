@@ -58,8 +58,8 @@ def power_path(
         return None
 
     def watts(name: str) -> Floats | None:
-        block = program.columns.get(name)
-        return None if block is None else np.clip(found.x[block.at], 0.0, None) * scale_w
+        at = program.columns.get(name)
+        return None if at is None else np.clip(found.x[at], 0.0, None) * scale_w
 
     return PowerPath(found.x[site.flexible] * scale_w, watts("ch"), watts("dis"), watts("spill"))
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A linear programme as named blocks of columns and rows, and the one place that talks to HiGHS.
 
-A block has a name, a shape and labels for its axes, so that every single column and row has a name
-(`x[S19 at feeder 2, low, 12]`) without a string being made before somebody asks. Always a maximisation.
+A block is known by its name and gives the indices of its columns or rows in its own shape. Always a maximisation.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,29 +15,13 @@ from scheduling.problem.problem import Floats, Ints
 INF = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive columns or rows: `at[...]` gives their indices in the programme, in the block's own shape."""
-
-    name: str
-    at: Ints
-    labels: tuple[Sequence[str], ...]
-
-    def label(self, index: int) -> str:
-        place = np.unravel_index(index - int(self.at.flat[0]), self.at.shape)
-        words = [
-            str(self.labels[axis][int(i)]) if axis < len(self.labels) and len(self.labels[axis]) else str(i)
-            for axis, i in enumerate(place)
-        ]
-        return f"{self.name}[{', '.join(words)}]" if words else self.name
-
-
 class Program:
     """Columns, rows and their coefficients, gathered as arrays."""
 
     def __init__(self) -> None:
-        self.columns: dict[str, Block] = {}
-        self.rows: dict[str, Block] = {}
+        self.columns: dict[str, Ints] = {}
+        self.rows: dict[str, Ints] = {}
+        """Indices in the programme by the block's name, in the block's shape."""
         self._column_parts: list[tuple[Floats, Floats, Floats, NDArray[np.bool_]]] = []
         self._row_parts: list[tuple[Floats, Floats]] = []
         self._terms: list[tuple[Ints, Ints, Floats]] = []
@@ -56,14 +38,13 @@ class Program:
         high: Any = INF,
         worth: Any = 0.0,
         whole: bool = False,
-        labels: tuple[Sequence[str], ...] = (),
     ) -> Ints:
         """Columns `low <= value <= high`, `worth` in the objective, all broadcast to the shape; returns their indices."""
         size = int(np.prod(shape))
         at = np.arange(self.column_count, self.column_count + size, dtype=np.int64).reshape(shape)
         parts = [np.broadcast_to(np.asarray(part, dtype=np.float64), shape).ravel() for part in (low, high, worth)]
         self._column_parts.append((parts[0], parts[1], parts[2], np.full(size, whole)))
-        self.columns[name] = Block(name, at, labels)
+        self.columns[name] = at
         self.column_count += size
         return at
 
@@ -74,14 +55,13 @@ class Program:
         *,
         low: Any = -INF,
         high: Any = INF,
-        labels: tuple[Sequence[str], ...] = (),
     ) -> Ints:
         """Rows `low <= sum of terms <= high`; returns their indices."""
         size = int(np.prod(shape))
         at = np.arange(self.row_count, self.row_count + size, dtype=np.int64).reshape(shape)
         parts = [np.broadcast_to(np.asarray(part, dtype=np.float64), shape).ravel() for part in (low, high)]
         self._row_parts.append((parts[0], parts[1]))
-        self.rows[name] = Block(name, at, labels)
+        self.rows[name] = at
         self.row_count += size
         return at
 
@@ -104,12 +84,6 @@ class Program:
             else (np.zeros(0), np.zeros(0))
         )
         return Arrays(low, high, worth, whole, row_low, row_high, begin, column[order], value[order], self.offset)
-
-    def column_name(self, index: int) -> str:
-        return _name_in(self.columns, index)
-
-    def row_name(self, index: int) -> str:
-        return _name_in(self.rows, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +117,6 @@ class Solution:
     @property
     def found(self) -> bool:
         return len(self.x) > 0
-
-
-def _name_in(blocks: dict[str, Block], index: int) -> str:
-    for block in blocks.values():
-        first = int(block.at.flat[0]) if block.at.size else -1
-        if block.at.size and first <= index < first + block.at.size:
-            return block.label(index)
-    raise IndexError(f"no block holds index {index}")
 
 
 def load(arrays: Arrays, *, relaxed: bool = False, options: dict[str, Any] | None = None) -> Any:

@@ -52,7 +52,6 @@ class SiteRows:
         self.scale_w, self.scale_money, self.margin_w = scale_w, scale_money, margin_w
         self.eases: list[Ease] = []
         self.slots_n = len(problem.slots)
-        self.slot_names = [str(t) for t in range(self.slots_n)]
         self._site()
         self._ramp()
         self._takes()
@@ -74,30 +73,30 @@ class SiteRows:
             self.eases.append(Ease(rule, priority, columns.ravel()))
 
     def _site(self) -> None:
-        problem, site, program, labels = self.problem, self.problem.site, self.program, (self.slot_names,)
+        problem, site, program = self.problem, self.problem.site, self.program
         shape, hours = (self.slots_n,), self.problem.slots.hours
         asleep_w = float(problem.groups.units @ problem.groups.sleep_w)
-        self.flexible = program.add_columns("J", shape, labels=labels)
+        self.flexible = program.add_columns("J", shape)
         high = INF if self.eased else self.power(np.maximum(problem.cap_w(), 0.0))
         stores = site.battery is not None
         least = self.power(np.minimum(self.margin_w, np.maximum(problem.cap_w(), 0.0) / 2)) if stores else 0.0
         self.site = program.add_columns(
-            "S", shape, low=least, high=high, worth=-self.money(problem.money_per_w()) * self.scale_w, labels=labels
+            "S", shape, low=least, high=high, worth=-self.money(problem.money_per_w()) * self.scale_w
         )
 
         fixed = self.power(problem.base_w() - site.generation_w)
-        meter = program.add_rows("site", shape, low=fixed, high=fixed, labels=labels)
+        meter = program.add_rows("site", shape, low=fixed, high=fixed)
         program.add_terms(meter, self.site, 1.0)
         program.add_terms(meter, self.flexible, -1.0)
         if bool(np.any(site.generation_w > 0)):
-            spill = program.add_columns("spill", shape, high=self.power(site.generation_w), labels=labels)
+            spill = program.add_columns("spill", shape, high=self.power(site.generation_w))
             program.add_terms(meter, spill, -1.0)
         if site.battery is not None:
             self._battery(meter, hours)
 
         floor = np.maximum(site.heat_w - asleep_w, 0.0)
         if bool(np.any(floor > 0)):
-            heat = program.add_rows("heat", shape, low=self.power(floor + (floor > 0) * self.margin_w), labels=labels)
+            heat = program.add_rows("heat", shape, low=self.power(floor + (floor > 0) * self.margin_w))
             program.add_terms(heat, self.flexible, 1.0)
             self.slack("heat duty", Priority.CONTRACT, heat, 1.0)
         if site.peak_price_per_w > 0:
@@ -105,11 +104,11 @@ class SiteRows:
             so_far = self.power(max(site.peak_so_far_w, 0.0))
             peak = program.add_columns("peak", (1,), low=so_far, worth=-price)
             program.offset += price * so_far
-            highest = program.add_rows("highest", shape, high=0.0, labels=labels)
+            highest = program.add_rows("highest", shape, high=0.0)
             program.add_terms(highest, self.site, 1.0)
             program.add_terms(highest, peak[0], -1.0)
         if self.eased:
-            cap = program.add_rows("cap", shape, high=self.power(site.import_cap_w), labels=labels)
+            cap = program.add_rows("cap", shape, high=self.power(site.import_cap_w))
             program.add_terms(cap, self.site, 1.0)
             self.slack("import cap", Priority.SAFETY, cap, -1.0)
             for order in problem.orders:

@@ -16,6 +16,7 @@ import numpy as np
 from kernel.clock import to_datetime
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
+from kernel.units import H_PER_DAY, HS_PER_PHS, HS_PER_THS, WH_PER_MWH
 from scheduling.problem.forecast import skill
 from scheduling.problem.objective import switches
 from scheduling.problem.problem import Floats, Groups, Order
@@ -70,7 +71,7 @@ def example_groups(normal_w: float, count: int = 30) -> Groups:
     """Like groups from 13.5 to 34.5 J/TH, equal in power, three modes each (W x0.60, 1, 1.18; TH/s x0.69, 1, 1.115)."""
     efficiency = np.linspace(13.5, 34.5, count)
     power = np.full(count, 3_400.0)
-    rate = power / efficiency * 1e12
+    rate = power / efficiency * HS_PER_THS
     units = np.full(count, max(1, round(normal_w / count / 3_400.0)), dtype=np.int64)
     none = np.zeros((count, 1), dtype=np.int64)
     return Groups(
@@ -156,7 +157,9 @@ def _origin(curve: Curve | None, otherwise: str) -> str:
 def _refuse_other_money(history: History, groups: Groups, hashprice: float, curve: Curve) -> None:
     """A hashprice at which the best miner never pays, or at which the worst always pays many times over, is in other money
     than the prices. Raises ConfigError."""
-    best = float((groups.mode_hashrate_hs / groups.mode_power_w).max()) * hashprice / 1e15 / 24 * 1e6
+    best = (
+        float((groups.mode_hashrate_hs / groups.mode_power_w).max()) * hashprice / HS_PER_PHS / H_PER_DAY * WH_PER_MWH
+    )
     usual, high = (float(part) for part in np.quantile(np.abs(history.real), (0.5, 0.95)))
     if usual > 4 * best or high < best / 2000:
         text = f"{hashprice:g} per PH/s and day pays {best:,.0f} per MWh; prices are about {usual:,.0f} {curve.unit}"
@@ -229,7 +232,7 @@ def _book(
     starts, stops = switches(state.on, on)
     value = terms.value_per_hs_s()
     account.hash_income += float(rate.sum()) * value * step_h * 3600
-    account.energy_cost += float(power @ history.real[day.first : day.last]) * step_h / 1e6
+    account.energy_cost += float(power @ history.real[day.first : day.last]) * step_h / WH_PER_MWH
     account.start_cost += float((starts.sum(axis=1) * (groups.start_cost + groups.start_lost_hashes * value)).sum())
     account.started_units += int(starts.sum())
     account.days += 1
@@ -241,7 +244,7 @@ def _book(
             held = power[first : first + per_hour]
             promised = float(held[0]) if result.promised_w is None else float(result.promised_w[block])
             account.reserve_income += (
-                terms.reserve_per_mwh / 1e6 * min(promised, float(held.min()), most) * len(held) * step_h
+                terms.reserve_per_mwh / WH_PER_MWH * min(promised, float(held.min()), most) * len(held) * step_h
             )
     keep = 1 + int(max(groups.min_on_s.max(), groups.min_off_s.max()) // (step_h * 3600))
     state.on, state.recent_starts, state.recent_stops = on[:, -1].astype(np.int64), starts[:, -keep:], stops[:, -keep:]

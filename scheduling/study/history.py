@@ -13,7 +13,8 @@ from kernel.clock import from_datetime, to_datetime
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, local_day
-from scheduling.problem.forecast import DAY_MS, Known, expected
+from kernel.units import MS_PER_DAY, MS_PER_HOUR
+from scheduling.problem.forecast import Known, expected
 from scheduling.problem.problem import Floats, Ints
 
 ERROR_KEEPS = 0.98
@@ -90,7 +91,7 @@ def history_of(
     steps = np.unique(real_time.ends_ms - real_time.starts_ms)
     if bool(np.any(real_time.starts_ms[1:] != real_time.ends_ms[:-1])):
         raise ConfigError([Fault(real_time.name, "has gaps", "Give a series without gaps")])
-    if bool(np.any(steps % steps[0])) or 3_600_000 % int(steps[0]):
+    if bool(np.any(steps % steps[0])) or MS_PER_HOUR % int(steps[0]):
         text = "has steps of " + ", ".join(f"{int(step) / 60_000:g}" for step in steps[:4]) + " min"
         raise ConfigError([Fault(real_time.name, text, "Give steps that divide the hour and each other")])
     if day_ahead is not None and day_ahead.unit != real_time.unit:
@@ -107,7 +108,7 @@ def history_of(
     if auction:
         ahead = real.copy()
     else:
-        ahead = expected(real, DAY_MS // step_ms) if day_ahead is None else _on(day_ahead, slots)
+        ahead = expected(real, MS_PER_DAY // step_ms) if day_ahead is None else _on(day_ahead, slots)
     load_forecast = make_believe_demand(slots, zone, seed) if demand is None else _on(demand, slots)
 
     days, published = [], np.empty(count, dtype=np.int64)
@@ -125,9 +126,9 @@ def history_of(
     shocks = rng.normal(size=count) * np.sqrt(1 - ERROR_KEEPS**2)
     for t in range(1, count):
         noise[t] = ERROR_KEEPS * noise[t - 1] + shocks[t]
-    calls = _calls(rng, days, calls_per_month, round(3_600_000 / step_ms))
+    calls = _calls(rng, days, calls_per_month, round(MS_PER_HOUR / step_ms))
     load = load_forecast * (1 + load_error * noise)
-    return History(slots, step_ms / 3_600_000, real, ahead, load_forecast, load, published, tuple(days), calls, zone)
+    return History(slots, step_ms / MS_PER_HOUR, real, ahead, load_forecast, load, published, tuple(days), calls, zone)
 
 
 def make_believe_demand(slots: Slots, zone: ZoneInfo, seed: int) -> Floats:
@@ -142,7 +143,7 @@ def make_believe_demand(slots: Slots, zone: ZoneInfo, seed: int) -> Floats:
     weather = np.zeros(days)
     for day in range(1, days):
         weather[day] = 0.7 * weather[day - 1] + rng.normal(0, 0.04)
-    since = (slots.starts_ms - slots.starts_ms[0]) / DAY_MS
+    since = (slots.starts_ms - slots.starts_ms[0]) / MS_PER_DAY
     humps = 0.10 * np.exp(-(((hour - 9) / 3) ** 2)) + 0.16 * np.exp(-(((hour - 18) / 3.5) ** 2))
     seasons = 0.12 * np.cos(4 * np.pi * (season - 0.04))
     found: Floats = 50_000 * (0.8 + humps - 0.06 * weekend + seasons + np.interp(since, np.arange(days), weather))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from kernel.span import Slots
+from kernel.units import HS_PER_PHS, MS_PER_HOUR, S_PER_DAY, WH_PER_MWH
 from scheduling.problem.forecast import FEW_DAYS, learnt
 from scheduling.problem.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
 from scheduling.solve.commitment import Corridor, Wishes, forward
@@ -56,7 +57,7 @@ class Terms:
         return self.demand_per_kw_month > 0 or self.coincident_per_kw > 0 or self.reserve_per_mwh > 0
 
     def value_per_hs_s(self) -> float:
-        return self.hashprice / 1e15 / 86_400
+        return self.hashprice / HS_PER_PHS / S_PER_DAY
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ def begin(groups: Groups) -> State:
 
 def slots_of(history: History, first: int, last: int) -> Slots:
     """The slots first..last-1; beyond the history's end the grid goes on."""
-    step_ms = round(history.step_h * 3_600_000)
+    step_ms = round(history.step_h * MS_PER_HOUR)
     begin_ms = int(history.slots.edges_ms[0]) + first * step_ms
     return Slots(begin_ms + step_ms * np.arange(last - first + 1, dtype=np.int64))
 
@@ -121,7 +122,7 @@ def day_problem(
     if terms.reserve_per_mwh > 0:
         block = np.arange(count, dtype=np.int64) // per_hour
         hours = np.bincount(block) * history.step_h
-        price_per_w = np.asarray(terms.reserve_per_mwh / 1e6 * hours, dtype=np.float64)
+        price_per_w = np.asarray(terms.reserve_per_mwh / WH_PER_MWH * hours, dtype=np.float64)
         reserve = Reserve(price_per_w, terms.reserve_share * top_w, block)
     site = Site(
         import_cap_w=np.full(count, 2 * top_w),
@@ -130,7 +131,7 @@ def day_problem(
         feeder_cap_w=np.full((1, count), 2 * top_w),
         ramp_w=np.full(count, np.inf),
         power_now_w=0.0,
-        energy_price_per_wh=price / 1e6,
+        energy_price_per_wh=price / WH_PER_MWH,
         peak_price_per_w=peak_price_per_kw / 1e3,
         peak_so_far_w=state.peak_w,
         coincident_price_per_w=np.zeros(count) if coincident is None else coincident / 1e3,
@@ -197,7 +198,7 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
     if times is None or day.days_left % 7 == 0:
         times = reluctance(history, groups, terms, state, day)
     start_money = (float(RELUCTANCES[0]) if times is None else times) * problem.start_money()[:, 0]
-    wish = rolling_wishes(groups, ahead / 1e6, problem.slot_value(), history.step_h, start_money)
+    wish = rolling_wishes(groups, ahead / WH_PER_MWH, problem.slot_value(), history.step_h, start_money)
     cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
     return replace(_carry_out(problem, wish, ahead[:, 0], cap), promised_w=promised, start_factor=times)
 
@@ -232,7 +233,7 @@ def _morning(
     plan = certified(problem, recipe=Recipe(enough_gap=5e-3, good_gap=5e-3))
     if plan is None:
         return np.zeros(count), free, None
-    adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * 1e6
+    adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * WH_PER_MWH
     # Where nothing runs at a spike the shadow price falls far below it: no more than the reserve's own price is taken off.
     adder = np.clip(adder, -terms.reserve_per_mwh, 0.0)
     if terms.demand_per_kw_month > 0:
@@ -273,16 +274,18 @@ def peak_worth_having(history: History, groups: Groups, terms: Terms, state: Sta
     charge, or too little past to say."""
     per_day = round(24 / history.step_h)
     until = day.first - terms.lag + 1
-    past = history.real[max(0, until - PEAK_DAYS * per_day) : max(until, 0)] / 1e6
+    past = history.real[max(0, until - PEAK_DAYS * per_day) : max(until, 0)] / WH_PER_MWH
     if terms.demand_per_kw_month <= 0 or len(past) < FEW_DAYS * per_day:
         return None
-    problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.first + 1), past[:1] * 1e6)
+    problem = day_problem(
+        history, groups, terms, state, slots_of(history, day.first, day.first + 1), past[:1] * WH_PER_MWH
+    )
     (ladder,) = ladders(problem).values()
     steps = walk(problem, ladder)
     width = steps.watts * groups.units[steps.group]
     earns = steps.worth * terms.value_per_hs_s() * 3600
     held = np.cumsum(width) <= terms.reserve_share * _top_w(groups)
-    earns = earns + np.where(held, terms.reserve_per_mwh / 1e6, 0.0)
+    earns = earns + np.where(held, terms.reserve_per_mwh / WH_PER_MWH, 0.0)
     margin = np.maximum(earns[:, None] - past[None, :], 0.0).mean(axis=1) * 24 * day.days_left
     return float(width[margin > terms.demand_per_kw_month / 1e3].sum())
 
@@ -354,6 +357,6 @@ def _carry_out(problem: Problem, wish: Wishes, price: Floats, cap_w: Floats) -> 
     most = np.minimum(cap_w, 1e18)
     top = np.repeat(ladder.top_w[:, None], len(cap_w), axis=1)
     on = forward(problem, wish, Corridor(most, np.zeros(len(most))), top_w=top)
-    pays = ladder.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / 1e6
+    pays = ladder.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / WH_PER_MWH
     target = on.T @ ladder.base_w + np.einsum("gt,gk,gkt->t", on, ladder.watts, pays)
     return DayResult(fill(problem, on, np.minimum(target, most) + 1e-6, rungs), None)

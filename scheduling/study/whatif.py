@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernel.units import HS_PER_THS, WH_PER_MWH
 from scheduling.explain import breakeven_per_wh, megawatts
 from scheduling.plan import Plan
 from scheduling.planner import make
@@ -76,6 +77,18 @@ def more_feeder(name: str, watts: float) -> Change:
     return Change(f"{megawatts(watts)} more on {name}", apply)
 
 
+def full_feeders(plan: Plan) -> tuple[str, ...]:
+    """Feeders that keep a unit off: in some slot units of theirs are off, and the smallest would not fit."""
+    problem, groups = plan.problem, plan.problem.groups
+    step = problem.step_w()
+    drawn = np.einsum("gm,gmt->gt", step, plan.counts.astype(np.float64))
+    spare = problem.feeder_room_w().copy()
+    np.subtract.at(spare, groups.feeder, drawn)
+    off = groups.units[:, None] > plan.counts.sum(axis=1)
+    kept = np.any(off & (step[:, :1] > spare[groups.feeder]), axis=1)
+    return tuple(problem.site.feeder_names[at] for at in np.unique(groups.feeder[kept]).tolist())
+
+
 def cheaper(percent: float) -> Change:
     """All energy prices lower by a share."""
 
@@ -107,7 +120,7 @@ def newer_miners(group: str, power_w: Floats, hashrate_hs: Floats) -> Change:
         power[at], rate[at] = power_w, hashrate_hs
         return replace(problem, groups=replace(groups, mode_power_w=power, mode_hashrate_hs=rate))
 
-    joule = float(power_w[-1] / (hashrate_hs[-1] / 1e12))
+    joule = float(power_w[-1] / (hashrate_hs[-1] / HS_PER_THS))
     return Change(f"{group} replaced by miners of {joule:.1f} J/TH", apply)
 
 
@@ -130,9 +143,9 @@ def why_off(plan: Plan, group: str, slot: int) -> str:
     if not off:
         return f"all {int(groups.units[at])} units of {group} are on"
     head = f"{off} of {int(groups.units[at])} units of {group} are off: "
-    breakeven = float(breakeven_per_wh(problem)[at, slot]) * 1e6
-    energy = float((problem.money_per_w() / problem.slots.hours)[slot]) * 1e6
-    shadow = float(plan.site_price_per_wh[slot]) * 1e6
+    breakeven = float(breakeven_per_wh(problem)[at, slot]) * WH_PER_MWH
+    energy = float((problem.money_per_w() / problem.slots.hours)[slot]) * WH_PER_MWH
+    shadow = float(plan.site_price_per_wh[slot]) * WH_PER_MWH
     money = f"{problem.currency}/MWh"
     if breakeven <= energy:
         return head + f"power costs {energy:.2f} {money}, they earn {breakeven:.2f}"

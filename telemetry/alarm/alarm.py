@@ -11,7 +11,7 @@ is never an alarm. Shelving needs an end and a reason.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_S, iso
+from kernel.units import S_PER_DAY
 from telemetry.alarm.condition import Bools, Designed, Judged, Memory, Places, excused, judged
 from telemetry.alarm.rule import AlarmRule, Pattern, Priority
 from telemetry.collect.snapshot import Snapshot
 
 _NEVER_MS = -1
-MOST_SHELF_S = 7 * 86_400.0
+MOST_SHELF_S = 7 * S_PER_DAY
 
 Change = dict[str, Any]
 """The body of an `alarm.changed` event: rule, scope, what, and what belongs to it. JSON values only."""
@@ -233,7 +234,7 @@ class AlarmBook:
         if not why.strip():
             raise ValueError("shelving needs a reason")
         if not now_ms < until_ms <= now_ms + MOST_SHELF_S * MS_PER_S:
-            raise ValueError(f"shelve until an instant within {MOST_SHELF_S / 86_400:.0f} days, not {iso(until_ms)}")
+            raise ValueError(f"shelve until an instant within {MOST_SHELF_S / S_PER_DAY:.0f} days, not {iso(until_ms)}")
         return [{"rule": rule, "scope": scope, "what": "shelved", "who": who, "why": why, "until_ms": until_ms}]
 
     def unshelve(self, rule: str, scope: str, who: str) -> list[Change]:
@@ -322,11 +323,3 @@ def _after(alarm: Alarm, change: Mapping[str, Any], at_ms: int) -> Alarm:
             return replace(alarm, out_of_service=False, who=who, why="")
         case what:
             raise ValueError(f"unknown change {what!r} of alarm {alarm.rule} at {alarm.scope}")
-
-
-def rebuilt(rules: Sequence[AlarmRule], places: Places, changes: Iterable[tuple[int, Mapping[str, Any]]]) -> AlarmBook:
-    """The book after a restart, from the journalled (instant, body) pairs in order."""
-    book = AlarmBook(rules, places)
-    for at_ms, body in changes:
-        book.apply(body, at_ms)
-    return book

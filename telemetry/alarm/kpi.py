@@ -10,13 +10,14 @@ import numpy as np
 
 from kernel.clock import MS_PER_S
 from kernel.span import Span
+from kernel.units import S_PER_DAY
 
 WINDOW_S = 600.0
 FLOOD = 10
 """More than so many alarms in ten minutes are more than one operator can work on."""
 CHATTER = 3
 CHATTER_S = 60.0
-STANDING_S = 86_400.0
+STANDING_S = S_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ Time-outs are a backstop at `time_out_s`: drivers have their own, shorter ones.
 
 import asyncio
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +129,8 @@ class Collector:
         self._asked: dict[str, _Asked] = {}
         self._lanes: dict[str, _Lane] = {}
         self._due: list[tuple[float, int, _Poll]] = []
-        self._entered = 0
+        self._turns = itertools.count()
+        """Polls due at one instant go in the order in which they were entered."""
         self._ready: deque[_Lane] = deque()
         self._heard: list[Reading] = []
         self._running: dict[asyncio.Task[None], float] = {}
@@ -177,8 +179,7 @@ class Collector:
         return [device for device, asked in self._asked.items() if asked.told]
 
     def _enter(self, poll: _Poll) -> None:
-        self._entered += 1
-        heapq.heappush(self._due, (poll.due_s, self._entered, poll))
+        heapq.heappush(self._due, (poll.due_s, next(self._turns), poll))
 
     # --- running -------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from kernel.clock import MS_PER_S
 from kernel.metric import TEXT_METRICS
 from kernel.reading import MISSING, Column, Field, Reading, ReadingBatch, Reason
 
-_NEVER_MS = -(2**62)
+NEVER_MS = -(2**62)
+"""The instant of what was never heard."""
 _FIRST_ROWS = 64
 
 Values = NDArray[np.float64] | NDArray[np.object_]
@@ -31,8 +32,8 @@ class _MetricColumn:
         self.is_text = is_text
         self.stored: Values = np.full(rows, "", dtype=object) if is_text else np.zeros(rows, dtype=np.float64)
         self.codes = np.full(rows, int(Reason.NOT_ASKED), dtype=np.uint8)
-        self.at_ms = np.full(rows, _NEVER_MS, dtype=np.int64)
-        self.good_ms = np.full(rows, _NEVER_MS, dtype=np.int64)
+        self.at_ms = np.full(rows, NEVER_MS, dtype=np.int64)
+        self.good_ms = np.full(rows, NEVER_MS, dtype=np.int64)
 
     def grow(self, rows: int) -> None:
         wider = _MetricColumn(rows, self.is_text)
@@ -65,7 +66,7 @@ class KindTable:
         self.devices: list[str] = []
         self.index: dict[str, int] = {}
         self._columns: dict[str, _MetricColumn] = {}
-        self._heard_ms = np.full(_FIRST_ROWS, _NEVER_MS, dtype=np.int64)
+        self._heard_ms = np.full(_FIRST_ROWS, NEVER_MS, dtype=np.int64)
         self._seen: tuple[list[str], NDArray[np.intp]] | None = None
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class KindTable:
         found = column.stored[row]
         return found if isinstance(found, str) else float(found)
 
-    def reading(self, device: str, since_ms: int = _NEVER_MS, *, metrics: Collection[str] | None = None) -> Reading:
+    def reading(self, device: str, since_ms: int = NEVER_MS, *, metrics: Collection[str] | None = None) -> Reading:
         """What is known of a device, of these metrics or of all, with the instant of the newest word of them; what was said
         before `since_ms` is STALE.
 
@@ -121,9 +122,9 @@ class KindTable:
         """
         row = self.index[device]
         values: dict[str, Field] = {}
-        newest_ms = _NEVER_MS
+        newest_ms = NEVER_MS
         for name, column in self._columns.items():
-            if column.at_ms[row] == _NEVER_MS or (metrics is not None and name not in metrics):
+            if column.at_ms[row] == NEVER_MS or (metrics is not None and name not in metrics):
                 continue
             newest_ms = max(newest_ms, int(column.at_ms[row]))
             code, found = int(column.codes[row]), column.stored[row]
@@ -157,7 +158,7 @@ class KindTable:
             *(c.at_ms for c in self._columns.values()),
             *(c.good_ms for c in self._columns.values()),
         ):
-            stamps[stamps != _NEVER_MS] += by_ms
+            stamps[stamps != NEVER_MS] += by_ms
 
     def not_after(self, now_ms: int) -> None:
         """Date what lies in the future as of now: it was heard by a clock that was ahead."""
@@ -185,7 +186,7 @@ class KindTable:
         row = self.index[device] = len(self.devices)
         self.devices.append(device)
         if row >= len(self._heard_ms):
-            wider = np.full(2 * len(self._heard_ms), _NEVER_MS, dtype=np.int64)
+            wider = np.full(2 * len(self._heard_ms), NEVER_MS, dtype=np.int64)
             wider[: len(self._heard_ms)] = self._heard_ms
             self._heard_ms = wider
             for column in self._columns.values():
@@ -264,7 +265,7 @@ class Snapshot:
 
 def _age_s(at_ms: NDArray[np.int64], now_ms: int) -> NDArray[np.float64]:
     age = (now_ms - at_ms) / MS_PER_S
-    age[at_ms == _NEVER_MS] = np.inf
+    age[at_ms == NEVER_MS] = np.inf
     return age
 
 

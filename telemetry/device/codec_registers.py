@@ -3,8 +3,7 @@
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from kernel.reading import MISSING, Field, Missing, Reason
 from telemetry.device.point import REGISTER_TYPES, Point, Register
@@ -40,16 +39,6 @@ def words_of(unit_id: int | None, function: int, address: int, registers: Iterab
 def refused(unit_id: int | None, function: int, address: int, count: int, why: Missing) -> dict[Word, int | Missing]:
     """The words of a read that the device refused: each is Missing with the reason."""
     return {(unit_id, function, address + index): why for index in range(count)}
-
-
-def frame_words(frames: Sequence[Mapping[str, Any]]) -> dict[Word, int | Missing]:
-    """Words of the register frames in a `[checked]` table: {function, address, hex, unit_id?}."""
-    words: dict[Word, int | Missing] = {}
-    for frame in frames:
-        data = bytes.fromhex(frame["hex"])
-        registers = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-        words |= words_of(frame.get("unit_id"), frame["function"], frame["address"], registers)
-    return words
 
 
 def value_in_words(point: Point, at: Register, raw: Words) -> Field:

@@ -8,7 +8,8 @@ import numpy as np
 
 from kernel.clock import iso
 from kernel.span import Span
-from telemetry.energy.energy_register import UWH_PER_WH, Basis
+from kernel.units import UWH_PER_WH
+from telemetry.energy.energy_register import Basis
 from telemetry.energy.passport import Passport
 from telemetry.energy.series import SlotEnergy
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_HOUR, MS_PER_S
+from kernel.units import UWH_PER_WH
 
-UWH_PER_WH = 1_000_000
 _GLITCH_SAMPLES = 3
 """A wrong value is told from a reset by what follows: after this many samples that stay low, it is a reset."""
 

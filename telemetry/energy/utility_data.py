@@ -22,7 +22,8 @@ from kernel.clock import MS_PER_S, from_datetime, iso
 from kernel.errors import ConfigError, Fault
 from kernel.metric import to_canonical
 from kernel.span import Slots, Span
-from telemetry.energy.energy_register import UWH_PER_WH, Basis
+from kernel.units import UWH_PER_WH
+from telemetry.energy.energy_register import Basis
 from telemetry.energy.series import SlotEnergy
 
 LENGTHS_S = (900, 1800, 3600)

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kernel.clock import MS_PER_HOUR, from_iso
+from kernel.units import MS_PER_DAY
 from telemetry.io.archive_disk import UNTIL, replacing, sha256_of, untils_of, untils_text
 from telemetry.io.archive_files import bury
 from telemetry.io.archive_rows import merged, names_of, schema_of
 
-DAY_MS = 24 * MS_PER_HOUR
 AFTER_DAYS = 2.0
 SWEEP_AFTER_MS = 600_000
 _SLICE_ROWS = 500_000
@@ -31,8 +31,8 @@ def compact(folder: Path, now_ms: int, after_days: float = AFTER_DAYS) -> list[P
     made = []
     for day in _days(folder):
         target, hours = day / "day.parquet", _hours(day)
-        ended_ms = from_iso(f"{day.name}T00:00:00Z") + DAY_MS
-        if target.exists() or len(hours) < 2 or now_ms - ended_ms < after_days * DAY_MS:
+        ended_ms = from_iso(f"{day.name}T00:00:00Z") + MS_PER_DAY
+        if target.exists() or len(hours) < 2 or now_ms - ended_ms < after_days * MS_PER_DAY:
             continue
         layer, kind = day.parent.parent.name, day.parent.name
         with replacing(target) as temporary:

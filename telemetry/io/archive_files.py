@@ -12,7 +12,7 @@ import orjson
 from kernel.clock import to_datetime
 from kernel.span import Span
 from telemetry.io.archive_disk import sha256_of
-from telemetry.store.archive import Archive
+from telemetry.store.archive import Archive, Step
 from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, expired, tombstone_of, tombstones
 
 _DELETED = "deleted.jsonl"
@@ -79,25 +79,40 @@ def export(
 
     Raises ValueError on another ending.
     """
+    table: Any = archive.readings(kind, span, devices, metrics)
+    whole = [name for name in table.column_names if name != "position" and table[name].null_count < len(table[name])]
+    return _written(table.select(whole), target)
+
+
+def export_rollup(
+    archive: Archive, kind: str, metric: str, step: Step, span: Span, target: Path, devices: Sequence[str] | None = None
+) -> int:
+    """One metric per step (min, max, mean, count; of a counter first, last, count) as `export` writes it.
+
+    Raises KeyError for a metric that is not rolled up, ValueError on another ending.
+    """
+    return _written(archive.rollup(kind, metric, step, span, devices), target)
+
+
+def _written(table: Any, target: Path) -> int:
     import pyarrow as pa
     import pyarrow.csv as pacsv
     import pyarrow.parquet as pq
 
     if target.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{target.name}: export writes .parquet or .csv")
-    table: Any = archive.readings(kind, span, devices, metrics)
-    whole = [name for name in table.column_names if name != "position" and table[name].null_count < len(table[name])]
-    table = table.select(whole)
     temporary = target.with_suffix(f"{target.suffix}.{os.getpid()}.part")
     try:
         if target.suffix == ".parquet":
             pq.write_table(table, temporary, compression="zstd")
         else:
+            name = "at_ms" if "at_ms" in table.column_names else "start_ms"
             texts = [
                 to_datetime(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-                for at_ms in table["at_ms"].to_pylist()
+                for at_ms in table[name].to_pylist()
             ]
-            table = table.set_column(table.column_names.index("at_ms"), "at", pa.array(texts, pa.string()))
+            at = table.column_names.index(name)
+            table = table.set_column(at, name.removesuffix("_ms"), pa.array(texts, pa.string()))
             for index, field in enumerate(table.schema):
                 if pa.types.is_dictionary(field.type):
                     table = table.set_column(index, field.name, table[field.name].cast(pa.string()))

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from kernel.clock import MS_PER_HOUR, MS_PER_S, from_iso
 from kernel.metric import SCHEMAS
 from kernel.span import Slots, Span, floor_ms
+from kernel.units import MS_PER_DAY
 from telemetry.energy.energy_register import Change, RegisterTerms, Samples
 from telemetry.energy.series import SlotEnergy, energy_on_slots
 from telemetry.io.archive_days import beside_others
@@ -32,7 +33,7 @@ from telemetry.store.archive import Sealed, Step, hour_file, hours_of, rolled_co
 _SLICE_ROWS = 200_000
 """Rows held at once while sealing: with all metrics of a miner about 100 MB."""
 
-_AHEAD_MS = 24 * MS_PER_HOUR
+_AHEAD_MS = MS_PER_DAY
 _MOST_HOURS_ASIDE = 8**4
 _SEALED = "sealed.json"
 
@@ -313,7 +314,7 @@ class ParquetArchive:
         if not days:
             return first, last
         return min(first, from_iso(f"{days[0].name}T00:00:00Z")), max(
-            last, from_iso(f"{days[-1].name}T00:00:00Z") + 24 * MS_PER_HOUR
+            last, from_iso(f"{days[-1].name}T00:00:00Z") + MS_PER_DAY
         )
 
     @staticmethod

@@ -13,6 +13,7 @@ from telemetry.io.meter_stream import Iec61107Source, MercurySource
 from telemetry.io.modbus import Address, ModbusLine, ModbusSource
 from telemetry.io.stream import StreamLine
 from telemetry.io.sunspec import SunSpecSource
+from telemetry.wire.exposition import Figure
 
 PolledSource = ModbusSource | MercurySource | Iec61107Source | HttpSource
 
@@ -81,6 +82,10 @@ class Lines:
         if key not in self._streams:
             self._streams[key] = StreamLine(*key, timeout_s=max(self._timeout_s, 2.0))
         return self._streams[key]
+
+    def figures(self) -> list[Figure]:
+        """Counters of every Modbus line."""
+        return [figure for line in self._modbus.values() for figure in line.figures()]
 
     def close(self) -> None:
         for line in self._modbus.values():

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.reading import ReadingBatch
+from telemetry.collect.snapshot import NEVER_MS
 from telemetry.io.arrow import unpack
 
-_NEVER_MS = -(2**62)
 _ROWS_A_DEVICE = 8
 """The table is written after so many rows a device: a reader has at most as many batches of a full round to go through."""
 
@@ -26,7 +26,7 @@ class _Kind:
     def __init__(self) -> None:
         self.slots: dict[str, int] = {}
         self.ids: list[int] = []
-        self.at_ms = np.full(0, _NEVER_MS, dtype=np.int64)
+        self.at_ms = np.full(0, NEVER_MS, dtype=np.int64)
         self.position = np.zeros(0, dtype=np.int64)
         self.row = np.zeros(0, dtype=np.int64)
         self._seen: tuple[list[str], NDArray[np.intp]] | None = None
@@ -36,7 +36,7 @@ class _Kind:
         self.ids.append(key)
         if slot >= len(self.at_ms):
             more = max(64, len(self.at_ms))
-            self.at_ms = np.concatenate((self.at_ms, np.full(more, _NEVER_MS, dtype=np.int64)))
+            self.at_ms = np.concatenate((self.at_ms, np.full(more, NEVER_MS, dtype=np.int64)))
             self.position = np.concatenate((self.position, np.zeros(more, dtype=np.int64)))
             self.row = np.concatenate((self.row, np.zeros(more, dtype=np.int64)))
         return slot
@@ -127,7 +127,7 @@ class LastRows:
         found = self._kinds.get(kind)
         if found is None:
             return []
-        known = np.flatnonzero(found.at_ms[: len(found.ids)] != _NEVER_MS)
+        known = np.flatnonzero(found.at_ms[: len(found.ids)] != NEVER_MS)
         return list(zip(found.position[known].tolist(), found.row[known].tolist(), strict=True))
 
 

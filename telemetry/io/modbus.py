@@ -26,6 +26,7 @@ from telemetry.device.block import Block
 from telemetry.device.codec import decode
 from telemetry.device.codec_registers import Word, refused, words_of
 from telemetry.device.profile import Profile
+from telemetry.wire.exposition import Figure
 from telemetry.wire.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
 
 # Each silence is reported once, by the collector; the library would write a line for each time-out.
@@ -73,6 +74,7 @@ class ModbusLine:
         self.name = str(address)
         self.turn = asyncio.Lock()
         self.frames_skipped = 0
+        self.frames_broken = 0
         self._timeout_s, self._connect_timeout_s, self._keep_open = timeout_s, connect_timeout_s, keep_open
         self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
         self._sent = self._heard = b""
@@ -178,6 +180,22 @@ class ModbusLine:
             raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
         return client
 
+    def figures(self) -> list[Figure]:
+        """Counters of the line."""
+        told = (
+            (
+                "modbus_frames_skipped",
+                float(self.frames_skipped),
+                "Late answers to earlier Modbus requests, passed over.",
+            ),
+            (
+                "modbus_frames_broken",
+                float(self.frames_broken),
+                "Modbus answers that were not one; the line was reopened.",
+            ),
+        )
+        return [Figure(name, count, text, counter=True, labels={"line": self.name}) for name, count, text in told]
+
     def _make(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
         address = self.address
         if address.kind == "serial":
@@ -201,6 +219,7 @@ class ModbusLine:
         if isinstance(judged, Incomplete) or self._heard:
             return b""
         if isinstance(judged, Broken):
+            self.frames_broken += 1
             self._fail(judged.text)
             return b""
         self.frames_skipped += judged.skipped > 0

@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 
 from kernel.clock import Clock
 from kernel.reading import Reading
+from telemetry.wire.exposition import Figure
 from telemetry.wire.topic import MAX_PAYLOAD, Channel, Topics
 
 
@@ -148,11 +149,6 @@ class MqttLink:
         """Publish at QoS 0 and forget; nothing happens while not connected."""
         if self._client is not None and self.connected:
             self._client.publish(topic, payload, qos=0)
-
-    async def wait_connected(self, timeout_s: float = 10.0) -> None:
-        """Until the subscription stands. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            await self._up.wait()
 
     # The connection's life
 
@@ -379,6 +375,10 @@ class MqttFeed:
         message = await self.link.next()
         readings = self.topics.hear(message.topic, message.payload, message.retained, self._clock.now_ms())
         return readings, message.token
+
+    def figures(self) -> list[Figure]:
+        """Counters of what was heard."""
+        return self.topics.counts.figures()
 
     def acknowledge(self, token: int) -> None:
         """After the journal's commit."""

@@ -8,6 +8,7 @@ import orjson
 from kernel.clock import Clock
 from kernel.reading import Reading
 from telemetry.io.mqtt import Broker, MqttLink
+from telemetry.wire.exposition import Figure
 from telemetry.wire.sparkplug import rebirth_request
 from telemetry.wire.sparkplug_host import NAMESPACE, SparkplugChannel, SparkplugHost
 
@@ -46,6 +47,10 @@ class SparkplugFeed:
         for group, node in heard.rebirths:
             self.link.post(f"{NAMESPACE}/{group}/NCMD/{node}", rebirth_request(now_ms))
         return list(heard.readings), message.token
+
+    def figures(self) -> list[Figure]:
+        """Counters of what was heard."""
+        return self.host.counts.figures()
 
     def acknowledge(self, token: int) -> None:
         """After the journal's commit."""

@@ -12,7 +12,7 @@ A reader takes `sealed.json` first, then the files, then what the journal holds 
 while sealing goes on, and what it meets twice it counts once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -114,9 +114,3 @@ class Archive(Protocol):
 
     def query(self, sql: str, span: Span, **values: Any) -> Any:
         """The rows of SQL over the views `miner`, `meter`, `container`, `sensor` of a span, as an Arrow table."""
-
-
-RollupColumns = Mapping[str, tuple[str, ...]]
-
-GAUGE_PARTS = ("min", "max", "mean", "count")
-COUNTER_PARTS = ("first", "last", "count")

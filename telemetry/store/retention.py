@@ -15,8 +15,8 @@ from typing import Any
 
 from kernel.clock import MS_PER_HOUR, from_iso
 from kernel.span import Span
+from kernel.units import MS_PER_DAY
 
-_DAY_MS = 24 * MS_PER_HOUR
 FOREVER = None
 
 DEFAULT_DAYS: Mapping[tuple[str, str], float | None] = {
@@ -41,17 +41,6 @@ class Hold:
     cited_by: str
     why: str
     kinds: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveFile:
-    """One hour or day of one layer and kind; `path` below the archive's folder."""
-
-    path: str
-    layer: str
-    kind: str
-    span: Span
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ def file_span(path: str) -> tuple[str, str, Span]:
     layer, kind, day, name = PurePosixPath(path).parts
     if name == "day.parquet":
         day_ms = from_iso(f"{day}T00:00:00Z")
-        return layer, kind, Span(day_ms, day_ms + _DAY_MS)
+        return layer, kind, Span(day_ms, day_ms + MS_PER_DAY)
     start_ms = from_iso(f"{day}T{name.removesuffix('.parquet')}:00:00Z")
     return layer, kind, Span(start_ms, start_ms + MS_PER_HOUR)
 
@@ -101,8 +90,8 @@ def expired(
         kept_days = days.get((layer, kind))
         if kept_days is None:
             continue
-        day_end_ms = span.start_ms - span.start_ms % _DAY_MS + _DAY_MS
-        if now_ms - day_end_ms < kept_days * _DAY_MS:
+        day_end_ms = span.start_ms - span.start_ms % MS_PER_DAY + MS_PER_DAY
+        if now_ms - day_end_ms < kept_days * MS_PER_DAY:
             continue
         if any(hold.span.overlap(span) and (not hold.kinds or kind in hold.kinds) for hold in holds):
             continue

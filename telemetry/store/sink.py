@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kernel.clock import Clock
 from kernel.reading import Column, ReadingBatch
 from telemetry.store.journal import Journal
+from telemetry.wire.exposition import Figure
 
 _MOST_TRIES_A_BATCH = 64
 """Requests spent on finding the poison of one batch; what is still refused then is set aside whole."""
@@ -164,6 +165,16 @@ class Forwarder:
         behind = self._journal.position() - self._cursor
         state = SinkState.DOWN if self._failures else SinkState.BEHIND if behind > 0 else SinkState.LEVEL
         return SinkHealth(self._sink.name, state, self._text, self._sent, behind, self._rows, self._aside)
+
+    def figures(self) -> list[Figure]:
+        """As figures for `/metrics`, labelled with the sink's name."""
+        health, labels = self.health(), {"sink": self._sink.name}
+        aside = "Batches that a sink refused for good and that were set aside."
+        return [
+            Figure("sink_rows", float(health.rows), "Rows forwarded to a sink.", counter=True, labels=labels),
+            Figure("sink_behind_records", float(health.behind), "Journal records not yet forwarded.", labels=labels),
+            Figure("sink_set_aside", float(health.set_aside), aside, counter=True, labels=labels, loss=True),
+        ]
 
     def _moved(self, position: int) -> None:
         now_s = self._clock.monotonic_s()

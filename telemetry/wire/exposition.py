@@ -19,13 +19,17 @@ _STATES = frozenset({"state", "mode", "pool_state", "pump_state", "fan_state"})
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of the hub itself: `name` with its unit as last word, such as `journal_bytes`."""
+    """One figure of the hub itself: `name` with its unit as last word, such as `journal_bytes`.
+
+    `loss`: it counts what was received and not kept, so that its growth is an alarm.
+    """
 
     name: str
     value: float
     help: str
     counter: bool = False
     labels: Mapping[str, str] | None = None
+    loss: bool = False
 
 
 def exposition(snapshot: Snapshot, now_ms: int, figures: Sequence[Figure] = (), max_age_s: float = 300.0) -> str:

@@ -15,6 +15,7 @@ from kernel.reading import Field, Missing, Reading, Reason
 from telemetry.device.codec import decode
 from telemetry.device.point import Answer
 from telemetry.device.profile import Profile
+from telemetry.wire.exposition import Figure
 from telemetry.wire.sparkplug import Metric, Payload, decode_payload, typed
 
 NAMESPACE = "spBv1.0"
@@ -44,6 +45,18 @@ class Counts:
     gaps: int = 0
     late_deaths: int = 0
     rebirths_asked: int = 0
+
+    def figures(self) -> list[Figure]:
+        """As counters for `/metrics`."""
+        told = (
+            ("sparkplug_messages", float(self.messages), "Sparkplug messages received.", False),
+            ("sparkplug_malformed", float(self.malformed), "Sparkplug messages that could not be read.", True),
+            ("sparkplug_strangers", float(self.strangers), "Messages of nodes that are not configured.", False),
+            ("sparkplug_gaps", float(self.gaps), "Gaps in the sequence numbers of Sparkplug nodes.", True),
+            ("sparkplug_late_deaths", float(self.late_deaths), "Death certificates of sessions already over.", False),
+            ("sparkplug_rebirths_asked", float(self.rebirths_asked), "Rebirths requested of Sparkplug nodes.", False),
+        )
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in told]
 
 
 @dataclass(slots=True)

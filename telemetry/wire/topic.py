@@ -16,6 +16,7 @@ from kernel.reading import MISSING, Field, Missing, Reading, Reason
 from telemetry.device.codec import decode_document
 from telemetry.device.point import Pointer
 from telemetry.device.profile import Profile
+from telemetry.wire.exposition import Figure
 
 MAX_PAYLOAD = 1 << 20
 _NOT_TOLD = MISSING[Reason.NOT_REPORTED]
@@ -44,6 +45,21 @@ class Counts:
     malformed: int = 0
     unknown_topic: int = 0
     retained_passed_over: int = 0
+
+    def figures(self) -> list[Figure]:
+        """As counters for `/metrics`."""
+        told = (
+            ("mqtt_messages", float(self.messages), "Messages received over MQTT.", False),
+            ("mqtt_malformed", float(self.malformed), "MQTT messages that could not be read.", True),
+            ("mqtt_unknown_topic", float(self.unknown_topic), "MQTT messages on a topic of no device.", False),
+            (
+                "mqtt_retained_passed_over",
+                float(self.retained_passed_over),
+                "Retained MQTT messages, of unknown age.",
+                False,
+            ),
+        )
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in told]
 
 
 @dataclass(slots=True)

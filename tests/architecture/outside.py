@@ -17,9 +17,11 @@ from grid.io.dispatch_mqtt import topics as order_topics
 from hub.api.live_view import LiveView
 from hub.config import MqttSinkPart
 from hub.config.models import Mqtt
+from hub.control.counters import actuator_figures, poll_figures, recorder_figures, tick_figures
 from kernel.clock import from_iso
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Reading, batch_of
+from telemetry.collect.collector import Counts
 from telemetry.collect.snapshot import Snapshot
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.arrow import pack, unpack_record_batch
@@ -137,13 +139,18 @@ def home_assistant() -> dict[str, Any]:
 def prometheus() -> dict[str, Any]:
     """Names, types and labels, of devices and of the hub itself."""
     snapshot = Snapshot(_reading(kind, f"{SITE}/{kind}") for kind in SCHEMAS)
-    health_now, observed = SimpleNamespace(bytes_used=1), SimpleNamespace(observe_only=True)
-    rooms = SimpleNamespace(
-        recorder=SimpleNamespace(journal=SimpleNamespace(health=lambda: health_now)),
-        collector=SimpleNamespace(counts=SimpleNamespace(ok=1, failed=1)),
-        state=SimpleNamespace(position=1, snapshot=Snapshot(), sites={SITE: SimpleNamespace(config=observed)}),
-    )
-    view: Any = SimpleNamespace(_hub=SimpleNamespace(rooms=rooms, ticks=1), _now=lambda: AT_MS)
+    observed = SimpleNamespace(config=SimpleNamespace(observe_only=True))
+    journal = SimpleNamespace(health=lambda: SimpleNamespace(bytes_used=1))
+    recorder: Any = SimpleNamespace(journal=journal, position=1, readings_lost=1)
+    actuators: Any = {SITE: SimpleNamespace(under_way=1, restarting_w=1.0)}
+    counters = [
+        lambda: poll_figures(Counts(ok=1, failed=1)),
+        lambda: recorder_figures(recorder),
+        lambda: tick_figures(1),
+        lambda: actuator_figures(actuators),
+    ]
+    rooms = SimpleNamespace(counters=counters, state=SimpleNamespace(snapshot=Snapshot(), sites={SITE: observed}))
+    view: Any = SimpleNamespace(_hub=SimpleNamespace(rooms=rooms), _now=lambda: AT_MS)
     text = exposition(snapshot, AT_MS) + LiveView.exposition(view)
     kept = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
     return {"series": sorted(kept), "types": sorted(line for line in text.splitlines() if line.startswith("# TYPE"))}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grid.hashprice import difficulty_of, hashprice, hashprice_curve, load_subsidies, reward_curve, subsidy_sat_at
+from grid.hashprice import hashprice, hashprice_curve, load_subsidies, reward_curve, subsidy_sat_at
 from grid.io.price_file import PriceFolder, read
-from grid.price_plausibility import PriceRules, check, choose, merged
+from grid.price_plausibility import PriceRules, check, choose
 from kernel.clock import from_iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError
@@ -44,17 +44,11 @@ def test_the_last_believable_curve_is_kept_and_the_refusal_told() -> None:
     assert nothing.curve is None and nothing.why
 
 
-def test_merged_keeps_the_old_outside_the_new() -> None:
-    both = merged(curve([1, 2, 3, 4]), curve([9, 9], known_at_ms=NOW_MS + 5, start_ms=NOW_MS + HOUR_MS))
-    assert both.values.tolist() == [1, 9, 9, 4] and both.known_at_ms == NOW_MS + 5
-
-
 def test_hashprice_by_hand() -> None:
     # (3.125 + 0.0625) BTC * 100 000 USD * 86 400 s / (1e14 * 2^32) = 6.41e-14 USD/(H/s)/day = 64.1 USD/PH/s/day
     value = hashprice(3.1875, 100_000.0, 1e14)
     assert value == pytest.approx(3.1875 * 100_000 * 86_400 / (1e14 * 4_294_967_296), rel=1e-15)
     assert value * 1e15 == pytest.approx(64.1222, abs=1e-3)
-    assert difficulty_of(0xFFFF << 208) == 1.0
     with pytest.raises(ValueError):
         hashprice(1, 1, 0)
 

@@ -14,10 +14,10 @@ from kernel.metric import SCHEMAS
 from kernel.reading import Field, Missing, Reason
 from telemetry.device.block import registers_of
 from telemetry.device.codec import decode, encode
-from telemetry.device.codec_registers import frame_words
 from telemetry.device.point import REGISTER_TYPES, Point, Register
 from telemetry.device.profile import Checked, Profile, catalogue
 from telemetry.device.scale import to_raw_number
+from tests.builders.registers import frame_words
 from tests.servers import count
 
 PROFILES = catalogue(Path(__file__).parents[2] / "configs" / "profiles")

@@ -165,7 +165,7 @@ def archive(folder: Path, config: Config, journal: Journal) -> dict[str, Any]:
     for name, span in (("sealed", SEALED), ("journal", AFTER)):
         for kind in ("miner", "meter", "container", "sensor", "switch"):
             target = folder / f"{name}-{kind}.csv"
-            rows = exported(store, kind, span, target, None)
+            rows = exported(store, kind, span, target, None, None, None)
             found[f"{name} {kind}"] = [rows, *_table(target)]
         found[f"{name} rollup"] = _rollup(store, span)
         energy = store.energy(MAIN, even_slots(span, 900.0))

@@ -153,8 +153,6 @@ def test_due_says_why() -> None:
     assert due(last, NUMBERS, NOW + 1, curves(), [*limits, limit(9.0, hours=2)]) == "a limit or order came"
     assert due(last, NUMBERS, NOW + 1, curves(), []) == "a limit or order was released"
     assert due(last, NUMBERS, NOW + 600_000, curves(), limits) == "the slot ended"
-    told = due(last, NUMBERS, NOW + 1, curves(), limits, drift_w=9e3, drift_allowed_w=5e3)
-    assert told == "the site drifted 9.0 kW from its plan"
 
 
 def schedule(power_w: float) -> Schedule:

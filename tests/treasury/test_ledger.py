@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from kernel.errors import ConfigError
-from kernel.ids import new_id, sha256_hex
+from kernel.ids import business_id, sha256_hex
 from kernel.money import INT64_MAX, Unit
 from treasury.account import Account, Balance, Keeps
 from treasury.checks import check
@@ -117,7 +117,7 @@ def exchange(sat: int, tiyn: int, link: UUID | None, evidence: str | None = PROO
 
 
 def test_an_exchange_is_a_linked_pair_with_evidence_or_nothing(ledger: SqliteLedger):
-    link = new_id(T0)
+    link = business_id(T0, "exchange")
     whole = exchange(10, 5_000, link)
     for broken in (whole[:1], whole[1:], exchange(10, 5_000, None), exchange(10, 5_000, link, None)):
         assert isinstance(ledger.post(broken, T0), Rejected)

@@ -18,9 +18,9 @@ from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
 from miner_control.fleet.driver import Access, Answer, Http, Rpc
 from telemetry.collect.source import Tier
+from tests.builders.firmware_image import make_image
 from twin.antminer import Antminer
-from twin.firmware import make_image
-from twin.in_memory import SimulatedMiner, SimulatedSite, day_prices, pool_credit
+from twin.in_memory import SimulatedMiner, SimulatedSite
 from twin.spec import TwinSpec
 from twin.whatsminer import Whatsminer
 
@@ -234,18 +234,3 @@ def test_a_poll_is_cheap() -> None:
         return (time.process_time() - begun) / (count * len(simulated.miners))
 
     assert min(asyncio.run(minutes(5)) for _ in range(3)) < 12e-6
-
-
-def test_the_pool_pays_for_the_work_done_between_two_asks() -> None:
-    done = [0.0]
-    credit = pool_credit(lambda: done[0], lambda now_ms: 50_000.0)
-    done[0] += 1e15 * 86_400
-    assert credit(BEGAN_MS) == pytest.approx(50_000.0)
-    assert credit(BEGAN_MS) == 0.0
-
-
-def test_prices_of_a_day_are_the_seed_s_own() -> None:
-    assert day_prices(7, 20_000, 20_000.0) == day_prices(7, 20_000, 20_000.0)
-    assert day_prices(7, 20_000, 20_000.0) != day_prices(7, 20_001, 20_000.0)
-    prices = day_prices(7, 20_000, 20_000.0)
-    assert len(prices) == 24 and max(prices[17:21]) > min(prices)

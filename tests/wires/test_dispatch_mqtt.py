@@ -19,6 +19,7 @@ from grid.signature import sign
 from kernel.clock import iso, system_clock
 from kernel.event import Event
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.mqtt import connected
 from tests.grid.test_order_book import SEED, public_key
 from tests.hub_site import until
 from tests.servers import mosquitto
@@ -103,7 +104,7 @@ async def talk(port: int) -> None:
     desk = Desk()
     link = MqttLink(Broker("127.0.0.1", port, client_id="hub"), topics(ROOT))
     link.start()
-    await link.wait_connected()
+    await connected(link)
     by = [Authority("plain", (SITE,)), Authority("kegoc", (SITE,), public_key=public_key(), must_sign=True)]
     port_of_orders = DispatchMqtt(link, desk, by, ROOT, CLOCK)
     running = asyncio.create_task(port_of_orders.run())
@@ -154,7 +155,7 @@ async def talk(port: int) -> None:
 
     later = MqttLink(Broker("127.0.0.1", port, client_id="hub-2"), topics(ROOT))
     later.start()
-    await later.wait_connected()
+    await connected(later)
     fresh = Desk()
     running = asyncio.create_task(DispatchMqtt(later, fresh, by, ROOT, CLOCK).run())
     await asyncio.sleep(0.5)

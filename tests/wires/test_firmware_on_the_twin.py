@@ -27,10 +27,11 @@ from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.jobs.dry_run import Rehearsal, step_text
 from telemetry.collect.source import Tier
+from tests.builders.firmware_image import make_image
 from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
 from tests.twins import Twin, running_twin
-from twin.firmware import STOCK_VERSION, TAKES_IMAGES, make_image
+from twin.firmware import STOCK_VERSION, TAKES_IMAGES
 from twin.models import MODELS
 
 ABLE = sorted(name for name, dialect in DIALECTS.items() if "InstallFirmware" in dialect.supports())

@@ -16,8 +16,8 @@ from kernel.errors import TransportError
 from kernel.metric import SCHEMAS
 from kernel.reading import Reading
 from kernel.span import Span
-from telemetry.io.query_influxql import InfluxQuery
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
+from tests.oracles.influxql import InfluxQuery
 from tests.servers import free_port, running
 from tests.telemetry.store.journal_cases import batch
 from tests.wires.test_sink_influx import influxd, victoria

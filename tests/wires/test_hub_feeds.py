@@ -9,6 +9,7 @@ import httpx
 from hub.app.live import start
 from hub.config import load
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.mqtt import connected
 from tests.hub_site import until
 from tests.servers import free_port, mosquitto, running
 from tests.wires.test_sink_influx import victoria
@@ -64,7 +65,7 @@ def test_what_speaks_unasked_is_heard_kept_and_passed_on(tmp_path: Path) -> None
             await edge.start()
             container = MqttLink(Broker("127.0.0.1", broker, client_id="container"), [])
             container.start()
-            await container.wait_connected()
+            await connected(container)
             try:
                 main = await until("the birth", lambda: snapshot.kind("meter").index.get("hub/site/main") is not None)
                 assert main

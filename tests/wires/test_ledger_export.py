@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kernel.clock import from_iso, to_datetime
-from kernel.ids import new_id, sha256_hex
+from kernel.ids import business_id, sha256_hex
 from kernel.money import Unit
 from kernel.span import Span
 from tests.servers import count, need
@@ -138,7 +138,7 @@ def test_the_peers_would_notice_a_lost_satoshi_and_so_do_we(year: SqliteLedger, 
     assert amount is not None
     path.write_text(text.replace(amount[0], f"-{int(amount[1]) - 1} SAT", 1))
     assert run(need("hledger"), "-f", str(path), "check").returncode != 0
-    lossy = Transfer(new_id(YEAR_MS), CONTRACT.wallet, CONTRACT.undivided, 1.0, Unit.SAT, "x", YEAR_MS)  # type: ignore[arg-type]
+    lossy = Transfer(business_id(YEAR_MS, "lossy"), CONTRACT.wallet, CONTRACT.undivided, 1.0, Unit.SAT, "x", YEAR_MS)  # type: ignore[arg-type]
     refused = year.post([lossy], YEAR_MS)
     assert isinstance(refused, Rejected)
     assert "whole number" in refused.faults[0].problem

@@ -17,6 +17,7 @@ from telemetry.device.profile import Profile, load
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.wire.topic import Channel
+from tests.builders.mqtt import connected
 from tests.servers import free_port, mosquitto, need
 
 # Mosquitto started as root steps down to its own user, which cannot read a test's folder.
@@ -57,7 +58,7 @@ async def _hears(port: int, profile: Profile, version: int) -> None:
     feed.start()
     other.start()
     try:
-        await feed.link.wait_connected()
+        await connected(feed.link)
         for power_w in (1000.0, 2000.0, 3000.0):
             await other.publish("c1MainData", payload(profile, power_w))
         assert await take(feed, 3) == [1000.0, 2000.0, 3000.0]
@@ -99,7 +100,7 @@ def test_the_embedded_broker_stops_though_a_reader_missed_its_cancellation(monke
         await broker.start()
         for link in links:
             link.start()
-            await link.wait_connected()
+            await connected(link)
         deaf = []
         for _, handler in broker._broker._sessions.values():
             reader = handler._reader_task
@@ -145,14 +146,14 @@ def test_a_broker_restarted_in_the_middle_loses_nothing_that_was_published(tmp_p
         feed.start()
         try:
             with mosquitto(tmp_path, port):
-                await feed.link.wait_connected()
+                await connected(feed.link)
                 await asyncio.to_thread(publish, port, "c1MainData", payload(bitdeer, 1000.0))
                 assert await take(feed, 1) == [1000.0]
             async with asyncio.timeout(10):
                 while feed.link.connected:
                     await asyncio.sleep(0.05)
             with mosquitto(tmp_path, port):
-                await feed.link.wait_connected(20.0)
+                await connected(feed.link, 20.0)
                 await asyncio.to_thread(publish, port, "c1MainData", payload(bitdeer, 2000.0))
                 assert await take(feed, 1) == [2000.0]
         finally:
@@ -175,7 +176,7 @@ def test_what_was_not_acknowledged_comes_again(tmp_path: Path, bitdeer: Profile)
         channel = Channel("h/s/c1", bitdeer, "c1")
         first = MqttFeed(Broker("127.0.0.1", port, client_id="hub"), [channel], system_clock())
         first.start()
-        await first.link.wait_connected()
+        await connected(first.link)
         await asyncio.to_thread(publish, port, "c1MainData", payload(bitdeer, 1000.0))
         await asyncio.to_thread(publish, port, "c1MainData", payload(bitdeer, 2000.0))
         readings, token = await first.next()
@@ -203,7 +204,7 @@ def test_a_flood_is_held_back_by_the_socket_not_in_memory(tmp_path: Path, bitdee
         )
         feed.start()
         try:
-            await feed.link.wait_connected()
+            await connected(feed.link)
             lines = b"".join(payload(bitdeer, 1000.0 + at) + b"\n" for at in range(3000))
             await asyncio.to_thread(publish_lines, port, "c1MainData", lines)
             await asyncio.sleep(0.5)
@@ -228,7 +229,7 @@ def test_garbage_and_retained_and_strangers(tmp_path: Path, bitdeer: Profile) ->
         feed = MqttFeed(Broker("127.0.0.1", port, client_id="hub"), [Channel("h/s/c1", bitdeer, "c1")], system_clock())
         feed.start()
         try:
-            await feed.link.wait_connected()
+            await connected(feed.link)
             await asyncio.to_thread(publish, port, "c1MainData", b"\xff\x00 not json")
             while True:
                 readings, token = await asyncio.wait_for(feed.next(), 10)
@@ -262,7 +263,7 @@ def test_a_wrong_password_is_told_and_tried_again(tmp_path: Path, bitdeer: Profi
         bad.start()
         good.start()
         try:
-            await good.wait_connected()
+            await connected(good)
             async with asyncio.timeout(10):
                 while not states:
                     await asyncio.sleep(0.05)
@@ -281,10 +282,10 @@ def test_the_will_is_told_when_the_hub_is_gone(tmp_path: Path) -> None:
     async def scenario(port: int) -> None:
         listener = MqttLink(Broker("127.0.0.1", port, client_id="listener"), ["hub/status"])
         listener.start()
-        await listener.wait_connected()
+        await connected(listener)
         hub = MqttLink(Broker("127.0.0.1", port, client_id="hub", will=("hub/status", b"gone"), version=3), [])
         hub.start()
-        await hub.wait_connected()
+        await connected(hub)
         hub._drop(orderly=False)
         try:
             message = await asyncio.wait_for(listener.next(), 10)
@@ -316,7 +317,7 @@ def test_tls_is_verified(tmp_path: Path, bitdeer: Profile) -> None:
         for link in (feed, sender, stranger):
             link.start()
         try:
-            await feed.link.wait_connected()
+            await connected(feed.link)
             for at in range(20):
                 await sender.publish("c1MainData", payload(bitdeer, 1000.0 + at))
             assert await take(feed, 20) == pytest.approx([1000.0 + at for at in range(20)])

@@ -14,6 +14,7 @@ from kernel.clock import system_clock
 from telemetry.device.profile import load
 from telemetry.io.mqtt import Broker, MqttFeed
 from telemetry.wire.topic import Channel
+from tests.builders.mqtt import connected
 from tests.servers import count
 
 BITDEER = load(Path(__file__).parents[2] / "configs" / "profiles" / "containers" / "bitdeer_d40.toml")
@@ -93,7 +94,7 @@ def test_an_endless_flood_is_held_back_at_the_socket() -> None:
         async with rogue(flood) as (port, _):
             feed = feed_of(port)
             feed.start()
-            await feed.link.wait_connected()
+            await connected(feed.link)
             held = memory_mb()
             async with asyncio.timeout(30):
                 before = -1
@@ -123,7 +124,7 @@ def test_a_giant_message_ends_the_connection_before_it_fills_memory() -> None:
         async with rogue(giant) as (port, seen):
             feed = feed_of(port)
             feed.start()
-            await feed.link.wait_connected()
+            await connected(feed.link)
             async with asyncio.timeout(60):
                 while seen["connections"] < 2:
                     await asyncio.sleep(0.05)

@@ -23,6 +23,7 @@ from telemetry.io.http_source import HttpSource, HttpSwitch
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.wire.topic import Channel
+from tests.builders.mqtt import connected
 from tests.servers import free_port, mosquitto
 
 SWITCHES = Path(__file__).parents[2] / "configs" / "profiles" / "switches"
@@ -90,8 +91,8 @@ async def site(
 
     relay.start()
     feed.start()
-    await relay.wait_connected()
-    await feed.link.wait_connected()
+    await connected(relay)
+    await connected(feed.link)
     tasks = [asyncio.create_task(answer()), asyncio.create_task(hear())]
     asked = pump(index)
     hands = SwitchPort(

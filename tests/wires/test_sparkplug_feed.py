@@ -13,6 +13,7 @@ from telemetry.io.mqtt import Broker, MqttLink
 from telemetry.io.sparkplug import SparkplugFeed
 from telemetry.wire.sparkplug import DOUBLE, INT64, Metric, Payload, decode_payload, encode_payload
 from telemetry.wire.sparkplug_host import SparkplugChannel
+from tests.builders.mqtt import connected
 from tests.servers import mosquitto
 
 PROFILE = load(Path(__file__).parents[2] / "configs" / "profiles" / "meters" / "sparkplug_meter.toml")
@@ -36,7 +37,7 @@ class EdgeNode:
 
     async def start(self) -> None:
         self.link.start()
-        await self.link.wait_connected()
+        await connected(self.link)
         await self.birth()
 
     async def say(self, verb: str, *metrics: Metric) -> None:
@@ -74,9 +75,9 @@ def test_birth_data_loss_rebirth_and_death_over_a_broker(tmp_path: Path) -> None
         feed = SparkplugFeed(Broker("127.0.0.1", port, client_id="hub", version=3), "hub", [channel], system_clock())
         watcher = MqttLink(Broker("127.0.0.1", port, client_id="watcher"), ["spBv1.0/STATE/hub"])
         watcher.start()
-        await watcher.wait_connected()
+        await connected(watcher)
         feed.start()
-        await feed.link.wait_connected()
+        await connected(feed.link)
         edge = EdgeNode(port, session=4)
         await edge.start()
         try:

@@ -16,7 +16,7 @@ from telemetry.collect.source import Tier
 from telemetry.device.profile import Profile, load
 from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.sunspec import SunSpecSource
-from telemetry.wire.sunspec import device_words
+from tests.builders.registers import device_words
 from tests.wires.modbus_servers import device, pymodbus_server
 
 METERS = Path(__file__).parents[2] / "configs" / "profiles" / "meters"

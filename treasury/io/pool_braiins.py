@@ -15,10 +15,9 @@ from kernel.clock import MS_PER_S, Clock, to_datetime
 from kernel.errors import DecodeError
 from kernel.ids import sha256_hex
 from kernel.money import INT64_MAX, decimal_to_int
+from kernel.units import SAT_DECIMALS
 from treasury.io.web import fetch, safe_url
 from treasury.payout import PoolPayout, PoolReward, Told
-
-SAT_DECIMALS = 8
 
 
 class BraiinsPool:

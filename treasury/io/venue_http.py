@@ -13,10 +13,11 @@ from uuid import UUID
 from kernel.clock import from_iso
 from kernel.errors import DecodeError
 from kernel.money import decimal_to_int, int_to_decimal
+from kernel.units import SAT_DECIMALS
 from treasury.exchange import Quote, Trade
 from treasury.io.web import fetch, safe_url
 
-SAT_DECIMALS, CENT_DECIMALS, PRICE_DECIMALS = 8, 2, 8
+CENT_DECIMALS, PRICE_DECIMALS = 2, 8
 
 
 class VenueHttp:

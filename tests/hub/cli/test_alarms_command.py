@@ -5,17 +5,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from hub.api.access import Role
-from hub.app.simulate import simulate
+from hub.api.live_view import LiveView
+from hub.app.demo_site import write_simulated_site
+from hub.app.simulate import simulate, simulated
+from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
+from hub.config import load
+from hub.query.schema import AlarmAct, NotThere
 from hub.wiring.state import alarm_rules
-from kernel.clock import system_clock
+from kernel.clock import from_iso, loop_clock, system_clock
 from kernel.errors import ConfigError
 from telemetry.alarm.rule import Rate
 from tests.hub.console.fake_view import FakeView
 from tests.hub.console.page_server import serving
+from twin.site import Site
+from twin.spec import TwinSpec
+
+EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")
 
 
 def asked(*words: str) -> dict[str, Any]:
@@ -48,6 +58,18 @@ def test_an_alarm_is_answered_through_the_hub_with_who_and_why(tmp_path: Path) -
             "shelve", site, line["rule"], "--scope", line["scope"], "--why", "fan ordered", "--minutes", "60", *way
         )
         assert next(one for one in put_away["alarms"] if one["scope"] == line["scope"])["state"] == "shelved"
+        place = (site, line["rule"], "--scope", line["scope"])
+        acts = (
+            (("unshelve", *place), "acknowledged"),
+            (("out-of-service", *place, "--why", "in the laboratory"), "out_of_service"),
+            (("in-service", *place), "acknowledged"),
+        )
+        for act, state in acts:
+            shown = asked(*act, *way)["alarms"]
+            assert next(one for one in shown if one["scope"] == line["scope"])["state"] == state
+        assert [event.body["what"] for event in view.events if event.kind == "api.acted"][-3:] == [
+            "alarm:unshelve", "alarm:out-of-service", "alarm:in-service",
+        ]  # fmt: skip
         stranger = access.add_key("d", Role.REGULATOR, ["*"])
         refused = (
             CliRunner().invoke(app, ["alarms", "ack", site, line["rule"], "--url", url, "--key", stranger]).exception
@@ -63,3 +85,34 @@ def test_rates_follow_the_pace_of_a_make_believe_site() -> None:
         if isinstance(one.when, Rate) and isinstance(two.when, Rate)
     ]
     assert rates and all(two == 20.0 * one for one, two in rates)
+
+
+def test_the_live_hub_journals_each_answer(tmp_path: Path) -> None:
+    loop = VirtualLoop()
+    clock = loop_clock(EPOCH_MS, loop.time)
+    spec = TwinSpec(miners=4, rack_size=4, seed=3, hub="alatau", site="north", feeders=1, faults={})
+    config = load(write_simulated_site(tmp_path, Site(spec, EPOCH_MS), spec, EPOCH_MS), environment={})
+
+    async def main() -> None:
+        wired = await simulated(config, tmp_path, tmp_path / config.hub.data, spec, clock)
+        rooms, office = wired.hub.rooms, wired.office
+        view = LiveView(wired.hub, office.lines, office.file, office.look, "test", wired.provisions)
+        rule, scope = "meter-silent", "alatau/north/main"
+        await rooms.recorder.commit("alatau/north", "alarm.changed", {"rule": rule, "scope": scope, "what": "raised"})
+        await view.shelve_alarm("north", rule, scope, "aida", "calibration", clock.now_ms() + 60_000)
+        acts: tuple[AlarmAct, ...] = ("unshelve", "out-of-service", "in-service")
+        states = []
+        for act in acts:
+            await view.set_alarm("north", rule, scope, "aida", act, "in the laboratory")
+            states.append(view.alarms("north")[0]["state"])
+        assert states == ["unacknowledged", "out_of_service", "unacknowledged"]
+        with pytest.raises(ConfigError):
+            await view.set_alarm("north", rule, scope, "aida", "out-of-service", " ")
+        with pytest.raises(NotThere):
+            await view.set_alarm("north", rule, "alatau/north/f9", "aida", "unshelve", "")
+        told = [event.body["what"] for _, event in rooms.recorder.journal.events(["alarm.changed"])]
+        assert told == ["raised", "shelved", "unshelved", "out_of_service", "in_service"]
+        for close in rooms.closers:
+            close()
+
+    run(main(), loop)

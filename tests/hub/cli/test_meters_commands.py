@@ -115,6 +115,10 @@ def test_each_figure_carries_its_papers_and_says_where_they_do_not_hold(folder: 
     assert [bool(slot["unfit"]) for slot in main["slots"]] == [False, False, True, True, True]
     assert "verification of A-1 not valid" in main["slots"][2]["unfit"][0]
     assert main["papers"]["meters"][0]["serial"] == "A-1" and main["papers"]["ratios"][0]["factor"] == 40.0
+    total = main["total"]
+    assert (total["energy_wh"], total["told"], total["fit_for_billing"]) == (5 * 40 * 60_000, 1.0, False)
+    (short,) = ask("energy", folder, *ends(0, 2), "--meter", "site/meter-1")["meters"]
+    assert short["total"]["fit_for_billing"] is True
     listed = {row["meter"]: row for row in ask("list", folder)["meters"]}
     assert listed["hub/site/meter-1"]["unfit"] == ["verification of A-1 not valid"]
     assert listed["hub/site/meter-2"]["papers"] is None
@@ -213,6 +217,15 @@ def test_readings_go_out_sealed_and_fresh_alike(folder: Path, ending: str) -> No
     target = folder / f"out.{ending}"
     assert ask("export", folder, target, *ends(3, 5))["rows"] == 2 * 120
     assert target.stat().st_size > 0
+    steps = ask("export", folder, target, *ends(3, 5), "--metric", "power_w", "--per", "1h")
+    assert steps["rows"] == 2 * 2, "two meters, one sealed hour and one fresh"
+    if ending == "csv":
+        head = target.read_text().splitlines()[0].replace('"', "")
+        assert head.split(",") == ["device", "start", "min", "max", "mean", "count"]
+    with pytest.raises(ConfigError, match="is not rolled up"):
+        ask("export", folder, target, *ends(3, 5), "--metric", "serial")
+    with pytest.raises(ConfigError, match="1m, 15m, 1h"):
+        ask("export", folder, target, *ends(3, 5), "--metric", "power_w", "--per", "2h")
 
 
 def test_a_passport_of_no_meter_and_a_device_told_two_ways_are_faults(folder: Path) -> None:

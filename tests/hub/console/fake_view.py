@@ -471,6 +471,16 @@ class FakeView:
         for change in self.alarm_book.shelve(rule, scope, who, why, until_ms, self.clock.now_ms()):
             self.alarm_book.apply(change, self.clock.now_ms())
 
+    async def set_alarm(self, site: str, rule: str, scope: str, who: str, what: str, why: str) -> None:
+        book = self.alarm_book
+        changes = (
+            book.out_of_service(rule, scope, who, why)
+            if what == "out-of-service"
+            else (book.unshelve if what == "unshelve" else book.in_service)(rule, scope, who)
+        )
+        for change in changes:
+            book.apply(change, self.clock.now_ms())
+
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
         if "journal" in self.faults:
             raise OSError("disk full")

@@ -20,6 +20,7 @@ from hub.cli.app import app
 from hub.config import load
 from kernel.clock import iso, system_clock
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.mqtt import connected
 from tests.hub.control.test_auxiliary_loads import said
 from tests.hub_site import World, until, world
 from tests.servers import mosquitto
@@ -97,7 +98,7 @@ async def plant_on(broker: int) -> AsyncIterator[tuple[Plant, int]]:
     plant, link = Plant(), MqttLink(Broker("127.0.0.1", broker, client_id="plant"), ["cmnd/yard/POWER"])
     async with raw_server(plant.modbus) as (port, _):
         link.start()
-        await link.wait_connected()
+        await connected(link)
         tasks = [asyncio.create_task(plant.relay(link)), asyncio.create_task(plant.tell(link))]
         try:
             yield plant, port

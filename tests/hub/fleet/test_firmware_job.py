@@ -12,9 +12,9 @@ from hub.app.live import start
 from hub.fleet.firmware_store import ImageShelf
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
+from tests.builders.firmware_image import make_image
 from tests.hub.fleet.test_jobs import Person, hashing, prepared
 from tests.hub_site import World, until, world
-from twin.firmware import make_image
 
 NEW = "Sat Nov 14 09:12:00 CST 2026"
 

@@ -167,6 +167,7 @@ def test_a_port_that_is_taken_is_said_at_the_start(tmp_path: Path) -> None:
 
     class Rooms:
         state, recorder, clock = desk.state, desk.recorder, Clock(lambda: T0_MS, lambda: 0.0)
+        counters: list[object] = []
 
     assert button_ears(desk.config, Rooms) == []  # type: ignore[arg-type]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:

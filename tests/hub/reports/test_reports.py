@@ -27,7 +27,8 @@ from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.money import Unit
 from kernel.reading import Missing, Reading, ReadingBatch, Reason, batch_of
 from kernel.span import Span
-from telemetry.energy.series import energy_on_slots, samples_of
+from telemetry.energy.series import energy_on_slots
+from tests.builders.samples import samples_of
 from treasury.account import Account
 from treasury.io.ledger_sqlite import open_ledger
 from treasury.transfer import Transfer, transfer_id

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from kernel.reading import Reading
+from kernel.units import MS_PER_DAY
 from miner_control.fleet.fleet import UNSURE, Roster, never_asked
 from miner_control.fleet.observed import Told
 from miner_control.health.health import Usual, degraded
 from miner_control.health.performance_reference import (
-    DAY_MS,
     DAYS_KEPT,
     ENOUGH_SAMPLES,
     FIGURES,
@@ -22,7 +22,7 @@ from miner_control.health.performance_reference import (
 )
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 
-DAWN_MS = NOW_MS - NOW_MS % DAY_MS
+DAWN_MS = NOW_MS - NOW_MS % MS_PER_DAY
 
 
 class Fleet:

@@ -15,6 +15,7 @@ from scheduling.problem.problem import Order, Problem
 from scheduling.study.whatif import (
     Change,
     cheaper,
+    full_feeders,
     hashprice,
     more_feeder,
     more_import,
@@ -140,6 +141,23 @@ def test_newer_miners_earn_more_and_unknown_names_are_told(problem: Problem) -> 
     assert answer.worth > 0 and "11.0 J/TH" in answer.words
     with pytest.raises(KeyError, match="feeder 0"):
         more_feeder("nowhere", 1.0).apply(problem)
+
+
+def test_a_feeder_is_full_where_it_keeps_units_off() -> None:
+    base = standard(3, groups=2, slots=8, units=20, reserve=False, orders=False)
+    caps = np.full_like(base.site.feeder_cap_w, 1e9)
+    site = replace(
+        base.site, energy_price_per_wh=np.full(8, 1e-9), ramp_w=np.full(8, np.inf), import_cap_w=np.full(8, 1e9),
+        feeder_cap_w=caps, heat_w=np.zeros(8),
+    )  # fmt: skip
+    free = replace(base, site=site)
+    assert full_feeders(make(free, why_now="test")) == ()
+    at = int(base.groups.feeder[1])
+    asleep = caps[at] - free.feeder_room_w()[at]
+    tight = caps.copy()
+    tight[at] = asleep + 5.5 * free.step_w()[1, -1]
+    plan = make(replace(free, site=replace(site, feeder_cap_w=tight)), why_now="test")
+    assert full_feeders(plan) == (base.site.feeder_names[at],)
 
 
 def test_why_a_group_is_off_names_the_cause(problem: Problem) -> None:

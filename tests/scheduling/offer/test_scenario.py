@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.instances import scenario_market as market
-from scheduling.offer.scenario import decide, one_programme
+from scheduling.offer.scenario import decide
+from tests.oracles.one_programme import one_programme
 
 
 @pytest.mark.parametrize(("seed", "scenarios", "slots"), [(0, 50, 96), (1, 20, 24), (2, 5, 48), (3, 50, 96)])

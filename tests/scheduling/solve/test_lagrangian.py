@@ -33,7 +33,7 @@ def test_at_the_full_programmes_duals_the_bound_is_its_optimum(seed: int) -> Non
     assert found.found
     optimum = found.objective * model.scale_money
     prices = prices_of(model, found, problem, np.arange(len(problem.groups.units)))
-    feeder = np.maximum(found.row_dual[model.program.rows["feeder"].at], 0.0) * model.scale_money / model.scale_w
+    feeder = np.maximum(found.row_dual[model.program.rows["feeder"]], 0.0) * model.scale_money / model.scale_w
     assert value_at(problem, replace(prices, feeder=feeder)) == pytest.approx(optimum, rel=1e-8, abs=1e-8)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from kernel.span import Span, even_slots
 from telemetry.energy.energy_register import Basis, Change, RegisterTerms, Samples
-from telemetry.energy.series import energy_on_slots, mean_on_slots
+from telemetry.energy.series import energy_on_slots
 
 T0 = 1_767_225_600_000
 HOUR = 3_600_000
@@ -146,14 +146,6 @@ def test_nothing_heard_is_missing() -> None:
     assert energy.energy_wh.tolist() == [0.0, 0.0] and energy.told.tolist() == [0.0, 0.0]
     one = energy_on_slots(made([10.0], [5.0]), even_slots(hours(1), 3600))
     assert one.told[0] == 0.0 and one.basis(0) == "missing"
-
-
-def test_means_are_weighted_by_time_and_hold_no_longer_than_allowed() -> None:
-    at = np.array([0, 30, 40, 1800], dtype=np.int64) * 1000 + T0
-    values, ok = np.array([100.0, 400.0, 0.0, 50.0]), np.array([True, True, False, True])
-    mean, coverage = mean_on_slots(at, values, ok, even_slots(Span(T0, T0 + HOUR), 3600), hold_s=120.0)
-    assert mean[0] == pytest.approx((30 * 100 + 10 * 400 + 120 * 50) / 160)
-    assert coverage[0] == pytest.approx(160 / 3600)
 
 
 def test_four_quadrants_are_four_registers() -> None:

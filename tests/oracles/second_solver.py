@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same programme through a second path: scipy's own call of a solver, with its own matrix and tolerances.
 
-Not used to plan. It must agree with `exact` on small cases, so that a slip in how we load or read HiGHS is seen.
+It must agree with `exact` on small cases, so that a slip in how we load or read HiGHS is seen.
 """
 
 import numpy as np

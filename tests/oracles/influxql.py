@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading back from InfluxDB by InfluxQL: `/query` of 1.x, kept by 2.x (with a mapped database) and 3.x."""
+"""Reads back from InfluxDB by InfluxQL: `/query` of 1.x, kept by 2.x (with a mapped database) and 3.x."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class InfluxQuery:
             raise KeyError(f"{kind} has no number {metric!r}")
         only = ' AND "device" = $device' if device is not None else ""
         text = (
-            f'SELECT mean("{metric}") FROM "{kind}" WHERE time >= $from AND time < $to{only}'  # noqa: S608
+            f'SELECT mean("{metric}") FROM "{kind}" WHERE time >= $from AND time < $to{only}'
             f' GROUP BY time({round(step_s * 1000)}ms), "device" fill(none)'
         )
         bound = {"from": span.start_ms * 1_000_000, "to": span.end_ms * 1_000_000}

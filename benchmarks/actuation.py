@@ -120,14 +120,14 @@ class Bench:
         self.ports: dict[str, MinerPort] = {}
         self.envelopes: dict[str, Envelope] = {}
         self.hosts: dict[str, str] = {}
-        for told in ready["miners"]:
+        for reported in ready["miners"]:
             miner = Miner(
-                told["device"],
-                told["model"],
-                told["dialect"],
-                told["host"],
-                tuple(told["ports"].items()),
-                told["feeder"],
+                reported["device"],
+                reported["model"],
+                reported["dialect"],
+                reported["host"],
+                tuple(reported["ports"].items()),
+                reported["feeder"],
             )
             account = ready["accounts"].get(miner.dialect, "root")
             access = Access(account, ready["password"], dict(miner.ports))
@@ -181,10 +181,10 @@ def percentile(times: dict[str, float], start_s: float, share: float) -> float:
     return round(float(np.percentile([at_s - start_s for at_s in times.values()], share)), 3) if times else -1.0
 
 
-def judge(receipts: dict[str, Receipt], told: dict[str, Any]) -> dict[str, Any]:
+def judge(receipts: dict[str, Receipt], reported: dict[str, Any]) -> dict[str, Any]:
     """Receipts of a sleep order against the truth."""
-    asleep = dict(zip(told["device"], told["asleep"], strict=True))
-    faults = dict(zip(told["device"], told["faults"], strict=True))
+    asleep = dict(zip(reported["device"], reported["asleep"], strict=True))
+    faults = dict(zip(reported["device"], reported["faults"], strict=True))
     false_verified, false_unknown, wrong = [], [], Counter[str]()
     for device, receipt in receipts.items():
         slept, fault = asleep[device], (faults[device] or ["none"])[0]
@@ -238,7 +238,7 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     bench.exchanges.close()
     return {
         "miners": len(devices),
-        "dialects": sorted({told["dialect"] for told in ready["miners"]}),
+        "dialects": sorted({reported["dialect"] for reported in ready["miners"]}),
         "commanded": len(half),
         "prepared": prepared,
         "prepare_s": round(prepare_s, 2),

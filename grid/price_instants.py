@@ -21,7 +21,7 @@ from kernel.units import MS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-MOST_TOLD = 3
+MOST_REPORTED = 3
 STEPS_MS = (MS_PER_HOUR, MS_PER_HOUR // 2, MS_PER_HOUR // 4, MS_PER_HOUR // 12)
 CALENDAR = {
     "year",
@@ -68,7 +68,7 @@ def numbers_of(columns: Columns, key: str) -> Floats | None:
         raise ConfigError(
             [
                 Fault(f"{columns.source}: {key}, row {row + 1}", f"{texts[row]!r} cannot be read", "Mend the row")
-                for row in wrong[:MOST_TOLD]
+                for row in wrong[:MOST_REPORTED]
             ]
         )
     found = np.array(read, dtype=np.float64)
@@ -144,7 +144,7 @@ def _instants(source: str, key: str, raw: np.ndarray) -> Any:
         raise ConfigError(
             [
                 Fault(f"{source}: {key}, row {row + 1}", f"{values[row]!r} cannot be read", "Mend the row")
-                for row in wrong[:MOST_TOLD]
+                for row in wrong[:MOST_REPORTED]
             ]
         )
     return read
@@ -186,7 +186,7 @@ def _from_local(place: str, found: list[datetime], zone: ZoneInfo) -> Ints:
         raise ConfigError(
             [
                 Fault(f"{place}, row {row + 1}", f"{at.isoformat()} is no time of {zone.key}", "Give UTC, or --zone")
-                for row, at in wrong[:MOST_TOLD]
+                for row, at in wrong[:MOST_REPORTED]
             ]
         )
     return np.array(out, dtype=np.int64)

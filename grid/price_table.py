@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from grid.price_instants import MOST_TOLD, Columns, Floats, Ints, instants_of, is_calendar, numbers_of
+from grid.price_instants import MOST_REPORTED, Columns, Floats, Ints, instants_of, is_calendar, numbers_of
 from kernel.clock import iso
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
@@ -26,7 +26,7 @@ SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "₸": "KZT"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TableFacts:
     """What the caller knows of a file beside its columns.
 
     `unit` of the numbers (None: as the column's name says, else `assumed_unit`); `column` of the numbers and `rows`, the text
@@ -45,7 +45,12 @@ class Asked:
 
 
 def curve_of(
-    columns: Mapping[str, Any], *, name: str, source: str, asked: Asked = Asked(), known_at_ms: int | None = None
+    columns: Mapping[str, Any],
+    *,
+    name: str,
+    source: str,
+    asked: TableFacts = TableFacts(),
+    known_at_ms: int | None = None,
 ) -> Curve:
     """The curve of one column of instants and one of numbers.
 
@@ -81,8 +86,10 @@ def _rows(columns: Columns, wanted: str | None) -> Columns:
         several = [(key, values) for key, values in stacked if len(values) > 1 and _repeats(columns, names[key])]
         if several:
             key, values = several[0]
-            told = ", ".join(values[:8])
-            raise ConfigError([Fault(f"{columns.source}: {key}", f"holds several series: {told}", "Say which: --rows")])
+            reported = ", ".join(values[:8])
+            raise ConfigError(
+                [Fault(f"{columns.source}: {key}", f"holds several series: {reported}", "Say which: --rows")]
+            )
         return columns
     for raw in names.values():
         at = np.array([str(value) == wanted for value in raw.tolist()])
@@ -110,7 +117,7 @@ def _repeats(columns: Columns, texts: np.ndarray) -> bool:
     return False
 
 
-def _numbers(columns: Columns, used: set[str], asked: Asked) -> tuple[str, Floats]:
+def _numbers(columns: Columns, used: set[str], asked: TableFacts) -> tuple[str, Floats]:
     """(name, values) of the wanted column of numbers."""
     if asked.column is not None:
         if asked.column not in columns.of:
@@ -133,7 +140,7 @@ def _numbers(columns: Columns, used: set[str], asked: Asked) -> tuple[str, Float
     return likely[0], read[likely[0]]
 
 
-def _unit(key: str, source: str, asked: Asked) -> tuple[str, float]:
+def _unit(key: str, source: str, asked: TableFacts) -> tuple[str, float]:
     """(unit, what a number is multiplied by): prices per kWh are brought to MWh. Refused where the column's own name says
     another currency or another energy than the caller."""
     words = [SIGNS.get(word, word.upper()) for word in re.findall(r"[A-Za-z]+|[$€£₸]", key)]
@@ -236,9 +243,9 @@ def _faults(starts_ms: Ints, values: Floats, source: str) -> list[Fault]:
             remedy,
         )
         for rows, later, where, text, remedy in kinds
-        for row in rows[:MOST_TOLD].tolist()
+        for row in rows[:MOST_REPORTED].tolist()
     ]
-    hidden = sum(max(0, len(kind[0]) - MOST_TOLD) for kind in kinds)
+    hidden = sum(max(0, len(kind[0]) - MOST_REPORTED) for kind in kinds)
     if hidden:
         faults.append(Fault(source, f"{hidden} more rows like these", "Mend the file"))
     return faults

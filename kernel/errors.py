@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from kernel.reading import Reason
+from kernel.reading import Absence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TransportError(Exception):
     `reason` is the Missing reason that its metrics take: unreachable, timed out, busy.
     """
 
-    def __init__(self, reason: Reason, text: str) -> None:
+    def __init__(self, reason: Absence, text: str) -> None:
         self.reason = reason
         self.text = text
         super().__init__(f"{reason.name.lower()}: {text}")

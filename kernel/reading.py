@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Reason(IntEnum):
+class Absence(IntEnum):
     """Why there is no value. The numbers are stored: never renumber."""
 
     PRESENT = 0
@@ -46,7 +46,7 @@ class Reason(IntEnum):
 class Missing:
     """No value, and why. `detail` keeps the device's own words or code, for people."""
 
-    reason: Reason
+    reason: Absence
     detail: str = ""
 
     def __bool__(self) -> bool:
@@ -57,7 +57,7 @@ Value = float | int | str
 Field = Value | Missing
 
 # Made once: the hot path hands out these instead of new objects.
-MISSING: Mapping[Reason, Missing] = {reason: Missing(reason) for reason in Reason if reason is not Reason.PRESENT}
+MISSING: Mapping[Absence, Missing] = {reason: Missing(reason) for reason in Absence if reason is not Absence.PRESENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Reading:
 
     def get(self, metric: str) -> Field:
         """The value, or why there is none; NOT_ASKED where the row does not hold the metric."""
-        return self.values.get(metric, MISSING[Reason.NOT_ASKED])
+        return self.values.get(metric, MISSING[Absence.NOT_ASKED])
 
     def number(self, metric: str) -> float | None:
         """The value as a number, or None where there is none (for optional arithmetic; `get` tells why)."""
@@ -94,7 +94,7 @@ class Column:
     def field(self, row: int) -> Field:
         code = int(self.codes[row])
         if code:
-            return MISSING[Reason(code)]
+            return MISSING[Absence(code)]
         found = self.stored[row]
         return found if isinstance(found, str) else float(found)
 
@@ -120,7 +120,7 @@ class ReadingBatch:
         values: dict[str, Field] = {}
         for name, column in self.columns.items():
             found = column.field(row)
-            if not (isinstance(found, Missing) and found.reason is Reason.NOT_ASKED):
+            if not (isinstance(found, Missing) and found.reason is Absence.NOT_ASKED):
                 values[name] = found
         return Reading(self.devices[row], self.kind, int(self.at_ms[row]), values, self.evidence.get(row))
 
@@ -134,7 +134,7 @@ def batch_of(
     """Columns from rows, in the order given. Metrics outside the schema are refused (KeyError names them)."""
     rows = list(readings)
     count, known = len(rows), frozenset(metrics)
-    not_asked = int(Reason.NOT_ASKED)
+    not_asked = int(Absence.NOT_ASKED)
     stored: dict[str, list[Value]] = {}
     codes: dict[str, list[int]] = {}
     for index, row in enumerate(rows):

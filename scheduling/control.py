@@ -235,14 +235,14 @@ def _with_loads_of_now(fleet: Fleet, wish_w: float, settled_w: float, overhead: 
     reason to put others to sleep, and one that does not run yet none to wake more. So the plan's difference to the settled
     miners is kept, less the part of it that goes into the shares of those who would change.
     """
-    if overhead.beside_w is None or wish_w == settled_w:
+    if overhead.auxiliary_w is None or wish_w == settled_w:
         return wish_w
     on, factor = fleet.wanted >= 0, overhead.site_factor
-    planned_w = float(fleet.settled_w.sum()) * factor + float(overhead.beside_w[on].sum())
+    planned_w = float(fleet.settled_w.sum()) * factor + float(overhead.auxiliary_w[on].sum())
     moving = ~on if wish_w > planned_w else on
     group = fleet.roster.group
     normal_w = float(fleet.roster.mode_power_w[group, fleet.roster.normal[group]][moving].sum())
-    rate = float(overhead.beside_w[moving].sum()) / normal_w if normal_w > 0 else 0.0
+    rate = float(overhead.auxiliary_w[moving].sum()) / normal_w if normal_w > 0 else 0.0
     return settled_w + (wish_w - planned_w) * factor / (factor + rate)
 
 

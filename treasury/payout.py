@@ -55,7 +55,7 @@ class PoolPayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PoolRecords:
     """What a pool told: rewards and payouts, oldest first, and the raw bytes that say so."""
 
     rewards: tuple[PoolReward, ...]
@@ -66,7 +66,7 @@ class Told:
 class PoolFeed(Protocol):
     """A pool account, read only. Raises TransportError (nobody there) or DecodeError (not the documented shape)."""
 
-    async def read(self, first: date, last: date) -> Told:
+    async def read(self, first: date, last: date) -> PoolRecords:
         """Rewards and confirmed payouts of those days (UTC)."""
 
 

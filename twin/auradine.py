@@ -136,10 +136,10 @@ class Auradine:
 
     def _mode(self, unit: Unit, look: Look) -> Json:
         asleep = "on" if self.site.machines.asleep[unit.index] else "off"
-        told: Json = {"Mode": look.mode, "Sleep": asleep}
+        reported: Json = {"Mode": look.mode, "Sleep": asleep}
         if unit.memory.get("custom"):
-            told |= {"Mode": "custom", "Power": round(look.limit_w), "Ths": round(look.nominal_hs / 1e12)}
-        return told
+            reported |= {"Mode": "custom", "Power": round(look.limit_w), "Ths": round(look.nominal_hs / 1e12)}
+        return reported
 
     # --- writes -------------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Bitaxe:
             "frequency": round(mhz), "coreVoltage": 1166, "coreVoltageActual": 1172, "fanrpm": look.fan_rpm,
             "fanspeed": min(100, look.fan_rpm // 62), "autofanspeed": 1, "uptimeSeconds": look.uptime_s,
             "sharesAccepted": look.accepted, "sharesRejected": look.rejected, "bestDiff": "483k", "bestSessionDiff": "0",
-            **_told(unit.pools), "isUsingFallbackStratum": 0,
+            **_reported(unit.pools), "isUsingFallbackStratum": 0,
             "miningPaused": bool(machines.asleep[unit.index]), "overheat_mode": int(machines.tripped[unit.index]),
             "wifiStatus": "Connected!", "freeHeap": 8_443_612, "runningPartition": "factory", "idfVersion": "v5.4",
         }  # fmt: skip
@@ -66,7 +66,7 @@ class Bitaxe:
                 mhz = body.get("frequency")
                 if isinstance(mhz, int | float) and 50 <= mhz <= 1000:
                     site.set_power(unit, unit.model.power_w * mhz * 1e6 / unit.model.frequency_hz, now_ms)
-                pools = _pools(_told(unit.pools) | body)
+                pools = _pools(_reported(unit.pools) | body)
                 if pools != unit.pools:
                     site.set_pools(unit, pools, now_ms)
             case _:
@@ -74,20 +74,20 @@ class Bitaxe:
         return Tell(200, b"OK", "text/plain")
 
 
-def _told(pools: list[Pool]) -> Json:
-    told: Json = {}
+def _reported(pools: list[Pool]) -> Json:
+    reported: Json = {}
     for prefix, pool in zip(_PLACES, pools, strict=False):
         host, _, port = pool.url.partition("://")[2].partition(":")
-        told |= {f"{prefix}URL": host, f"{prefix}Port": int(port or 3333), f"{prefix}User": pool.user}
-    return told
+        reported |= {f"{prefix}URL": host, f"{prefix}Port": int(port or 3333), f"{prefix}User": pool.user}
+    return reported
 
 
-def _pools(told: Json) -> list[Pool]:
+def _pools(reported: Json) -> list[Pool]:
     return [
         Pool(
-            f"stratum+tcp://{told[f'{prefix}URL']}:{told.get(f'{prefix}Port', 3333)}",
-            str(told.get(f"{prefix}User", "")),
+            f"stratum+tcp://{reported[f'{prefix}URL']}:{reported.get(f'{prefix}Port', 3333)}",
+            str(reported.get(f"{prefix}User", "")),
         )
         for prefix in _PLACES
-        if told.get(f"{prefix}URL")
+        if reported.get(f"{prefix}URL")
     ]

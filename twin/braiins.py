@@ -267,13 +267,13 @@ class Braiins:
     def _upgrade(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Tell:
         """Metadata must come first, and tell size and hash of the data."""
         try:
-            told = orjson.loads(given.get("metadata", b""))
+            reported = orjson.loads(given.get("metadata", b""))
         except orjson.JSONDecodeError:
-            told = None
+            reported = None
         data = given.get("data", b"")
-        if list(given) != ["metadata", "data"] or not isinstance(told, dict) or told.get("size") != len(data):
+        if list(given) != ["metadata", "data"] or not isinstance(reported, dict) or reported.get("size") != len(data):
             return tell({"detail": "first message of the stream has to be `metadata`"}, 422)
-        problem = take(self.site, unit, data, now_ms, str(told.get("hash")))
+        problem = take(self.site, unit, data, now_ms, str(reported.get("hash")))
         return tell({"detail": problem}, 500) if problem else Tell(204)
 
     def _quick(self, unit: Unit) -> float | None:

@@ -40,7 +40,7 @@ class Container:
         self.pump_on = True
         self.fan_on = True
         self.tactics: Mapping[str, Any] = {"RunTactics": [], "StopTactics": []}
-        self._told_plugs, self._sockets_json = -1, ""
+        self._reported_plugs, self._sockets_json = -1, ""
 
     def figures(self, sockets: bool = True) -> Mapping[str, Field]:
         """What it measures now: its cooling power is the spec's share of what its miners draw.
@@ -54,7 +54,7 @@ class Container:
         air = self.site.spec.weather.at(machines.at_ms)
         warm = 12.0 if self.pump_on else 30.0
         load = drawn / max(1.0, float(machines.nominal_w[self._mine].sum()))
-        told: dict[str, Field] = {
+        reported: dict[str, Field] = {
             "power_w": drawn * share, "energy_import_wh": energy * share, "temp_ambient_c": air, "humidity_pct": 45.0,
             "temp_supply_c": air + 8.0, "temp_return_c": air + 8.0 + warm * load, "flow_lpm": 900.0 if self.pump_on else 0.0,
             "pressure_supply_bar": 1.6 if self.pump_on else 0.0, "pump_state": "on" if self.pump_on else "off",
@@ -62,10 +62,10 @@ class Container:
             "tactics_json": orjson.dumps(self.tactics).decode(),
         }  # fmt: skip
         if sockets:
-            if self._told_plugs != self.site.plugs:
-                self._told_plugs, self._sockets_json = self.site.plugs, orjson.dumps(self._sockets()).decode()
-            told["sockets_json"] = self._sockets_json
-        return told
+            if self._reported_plugs != self.site.plugs:
+                self._reported_plugs, self._sockets_json = self.site.plugs, orjson.dumps(self._sockets()).decode()
+            reported["sockets_json"] = self._sockets_json
+        return reported
 
     def socket(self, pdu: int, socket: int) -> Unit | None:
         """The unit behind a socket (both counted from 1), or None where there is none."""
@@ -132,12 +132,12 @@ class Publisher:
 
     def documents(self, container: Container, sockets: bool = True) -> dict[str, bytes]:
         """Topic to payload of one container."""
-        told = encode(self.profile, container.figures(sockets))
+        reported = encode(self.profile, container.figures(sockets))
         if not sockets:
-            told.pop("pdu", None)
+            reported.pop("pdu", None)
         return {
             self.profile.documents[name][0].format(id=container.topic_prefix): orjson.dumps(document)
-            for name, document in told.items()
+            for name, document in reported.items()
         }
 
     async def run(self) -> None:
@@ -146,15 +146,15 @@ class Publisher:
         assert spec.mqtt_host is not None
         self.client.connect_async(spec.mqtt_host, spec.mqtt_port, keepalive=20)
         self.client.loop_start()
-        told_plugs, told_s = -1, 0.0
+        reported_plugs, reported_s = -1, 0.0
         try:
             while True:
                 if self.client.is_connected() and "container_silent" not in self.site.service_faults:
                     self.site.machines.advance(self.clock.now_ms())
                     now_s = self.clock.monotonic_s()
-                    sockets = told_plugs != self.site.plugs or now_s - told_s >= SOCKETS_EVERY_S
+                    sockets = reported_plugs != self.site.plugs or now_s - reported_s >= SOCKETS_EVERY_S
                     if sockets:
-                        told_plugs, told_s = self.site.plugs, now_s
+                        reported_plugs, reported_s = self.site.plugs, now_s
                     for container in self.containers:
                         for topic, payload in self.documents(container, sockets).items():
                             self.client.publish(topic, payload, qos=1)

@@ -206,9 +206,9 @@ class _Line(asyncio.Protocol):
         self._data += data
         while self.transport is not None and (found := parse_http(self._data)):
             ask, self._data = found
-            told = tell({"error": "out of service"}, 503) if self._dead() else self._answered(ask)
+            reported = tell({"error": "out of service"}, 503) if self._dead() else self._answered(ask)
             keep = ask.headers.get("connection", "").lower() != "close"
-            self.transport.write(told.wire(keep))
+            self.transport.write(reported.wire(keep))
             if not keep:
                 self.transport.close()
 

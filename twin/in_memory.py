@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field, Missing, Reading, Reason
+from kernel.reading import Absence, Field, Missing, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.fleet.command import (
     STOCK,
@@ -35,15 +35,15 @@ from twin.physics import HEAT_MS
 from twin.site import MeterPlace, Pool, Site, Unit
 from twin.spec import TwinSpec
 
-NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
-NOT_APPLICABLE = Missing(Reason.NOT_APPLICABLE)
+NO_POWER = Missing(Absence.UNSUPPORTED, "this stock firmware tells no power")
+NOT_APPLICABLE = Missing(Absence.NOT_APPLICABLE)
 READ_TIME_OUT_S = 5.0
 _MALFORMED = frozenset({"garbage", "truncated", "huge"})
 _SILENT = frozenset({"hung", "slow"})
 _ODD = frozenset({"sick", "dead", "refused", "reboot_mid_reply", "frozen", "inf_nan"}) | _MALFORMED | _SILENT
 
 
-def tells_power(model: Model) -> bool:
+def reports_power(model: Model) -> bool:
     """Stock Antminers before the new API tell no watts."""
     return model.dialect != "antminer" or "new_api" in model.traits
 
@@ -112,7 +112,7 @@ class SimulatedMiner:
         self.device = unit.place.device
         self.lane = unit.place.host
         model = unit.model
-        self._watts = tells_power(model)
+        self._watts = reports_power(model)
         self._fixed: dict[str, Field] = {
             "hashrate_window_s": 5.0, "hashrate_nominal_hs": model.hashrate_hs, "boards_expected": float(model.boards),
             "power_source": ("psu" if model.make == "MicroBT" else "estimate") if self._watts else NO_POWER,
@@ -148,19 +148,19 @@ class SimulatedMiner:
         machines = site.machines
         faults = unit.faults & _ODD
         if "refused" in faults or not machines.board_up(index):
-            raise TransportError(Reason.UNREACHABLE, "connection refused")
+            raise TransportError(Absence.UNREACHABLE, "connection refused")
         if faults & _SILENT:
             await asyncio.sleep(READ_TIME_OUT_S)
-            raise TransportError(Reason.TIMED_OUT, f"no answer within {READ_TIME_OUT_S:g} s")
+            raise TransportError(Absence.TIMED_OUT, f"no answer within {READ_TIME_OUT_S:g} s")
         if "reboot_mid_reply" in faults:
             machines.reboot(index, now_ms)
-            raise TransportError(Reason.UNREACHABLE, "connection lost in the middle of an answer")
+            raise TransportError(Absence.UNREACHABLE, "connection lost in the middle of an answer")
         if faults & _MALFORMED:
             raise DecodeError("reply", "no answer that can be read")
         look = site.look(unit)
         rate: Field = look.hashrate_hs
         if "inf_nan" in faults:
-            rate = Missing(Reason.NONSENSE, "inf")
+            rate = Missing(Absence.NONSENSE, "inf")
         state = look.state
         if look.average_hs > 0.0 and state in ("asleep", "fault"):
             state = "hashing"
@@ -258,9 +258,9 @@ class SimulatedMeter:
         site = self._simulated.site
         faults = site.meter_faults[self.meter.name]
         if "dead" in faults:
-            raise TransportError(Reason.TIMED_OUT, "no answer")
+            raise TransportError(Absence.TIMED_OUT, "no answer")
         if "exception" in faults:
-            raise TransportError(Reason.REFUSED, "Modbus exception 4")
+            raise TransportError(Absence.REFUSED, "Modbus exception 4")
         if self._last is None or "frozen" not in faults:
             energy = float(site.meter_energy_wh()[self._at])
             out_wh, idle = site.exported_wh(self._at), site.meter_idle(self._at)
@@ -300,5 +300,5 @@ class SimulatedContainer:
     async def read(self, tier: Tier) -> Reading:
         now_ms = self._simulated.now()
         if "container_silent" in self._simulated.site.service_faults:
-            raise TransportError(Reason.TIMED_OUT, "publishes nothing")
+            raise TransportError(Absence.TIMED_OUT, "publishes nothing")
         return Reading(self.device, "container", now_ms, self._container.figures(tier is not Tier.FAST))

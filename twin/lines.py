@@ -288,17 +288,17 @@ class HttpLine(Line):
         machines = self._street.site.machines
         if not machines.board_up(unit.index):
             return self._cut()
-        told = self._responder.http(unit, ask, now_ms)
+        reported = self._responder.http(unit, ask, now_ms)
         keep = ask.headers.get("connection", "").lower() != "close"
         if unit.faults:
             if not machines.board_up(unit.index) and "reboots_on_write" in unit.faults:
                 return self._cut()
-            body = rpc.broken(told.body, unit.faults) if told.status == 200 else told.body
-            if "huge" in unit.faults and told.status == 200:
+            body = rpc.broken(reported.body, unit.faults) if reported.status == 200 else reported.body
+            if "huge" in unit.faults and reported.status == 200:
                 body += b" " * HUGE
-            told = Tell(told.status, body, told.kind, told.headers)
+            reported = Tell(reported.status, body, reported.kind, reported.headers)
         self._busy = False
-        self._send(told.wire(keep), keep)
+        self._send(reported.wire(keep), keep)
         if keep:
             self._next()
 

@@ -84,8 +84,8 @@ class Meters:
         self.site.machines.advance(now_ms)
         energy = float(self.site.meter_energy_wh()[at])
         out_wh, idle = self.site.exported_wh(at), self.site.meter_idle(at)
-        told = figures(self.site.meter_phases_w(at), energy, meter.serial, out_wh, idle=idle)
-        words = encode(self.profiles[meter.name], told)
+        reported = figures(self.site.meter_phases_w(at), energy, meter.serial, out_wh, idle=idle)
+        words = encode(self.profiles[meter.name], reported)
         made = dict(self._blank[meter.name])
         made.update({(function, address): word for (_, function, address), word in words.items()})
         self._images[meter.name], self._made_ms[meter.name] = made, now_ms
@@ -174,8 +174,8 @@ class Gateway(asyncio.Protocol):
         self._busy = False
         if self._transport is None:
             return
-        told = self._station.answer(unit_id, pdu)
-        frame = struct.pack(">HHHB", transaction, 0, len(told) + 1, unit_id) + told
+        reported = self._station.answer(unit_id, pdu)
+        frame = struct.pack(">HHHB", transaction, 0, len(reported) + 1, unit_id) + reported
         if "segments" in self._station.faults(unit_id):
             half = len(frame) // 2
             self._transport.write(frame[:half])

@@ -100,11 +100,11 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
         profile = profile_of("containers", spec.container_profile)
         ready = describe(site, ports, containers, meter_port)
         if profile.wire == "modbus":
-            for container, told in zip(containers, ready["containers"], strict=True):
+            for container, reported in zip(containers, ready["containers"], strict=True):
                 station = ModbusContainer(container, profile, clock, rng)
                 server, port = await serve_station(station, spec.host, 0, spec.meter_latency_s, rng)
                 stack.callback(server.close)
-                told |= {"host": spec.host, "port": port, "account": CONTAINER_ACCOUNT}
+                reported |= {"host": spec.host, "port": port, "account": CONTAINER_ACCOUNT}
         if decoys.described:
             ready["decoys"] = decoys.described
         if spec.finance:

@@ -55,8 +55,8 @@ class WhatsminerV3:
     def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes:
         """The answer to the image that came after `ready`."""
         problem = take(self.site, unit, data, now_ms)
-        told = {"code": -1 if problem else 0, "when": self.site.clock_ms(unit) // 1000, "msg": problem or "ok"}
-        return orjson.dumps(told | {"desc": "set.system.update_firmware"})
+        reported = {"code": -1 if problem else 0, "when": self.site.clock_ms(unit) // 1000, "msg": problem or "ok"}
+        return orjson.dumps(reported | {"desc": "set.system.update_firmware"})
 
     def _answer(self, unit: Unit, command: str, asked: Json, now_ms: int) -> tuple[int, Any]:
         look = self.site.look(unit)

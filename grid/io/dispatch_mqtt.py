@@ -45,7 +45,7 @@ class Link(Protocol):
     async def publish(self, topic: str, payload: bytes) -> None: ...
 
 
-class Desk(Protocol):
+class OrderPort(Protocol):
     """Where orders go: the runtime. Each returns when the journal holds it; ConfigError for what cannot be read."""
 
     async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]: ...
@@ -67,7 +67,7 @@ def topics(root: str) -> list[str]:
 class DispatchMqtt:
     """Takes orders from a link and answers; runs until cancelled."""
 
-    def __init__(self, link: Link, desk: Desk, authorities: Sequence[Authority], root: str, clock: Clock) -> None:
+    def __init__(self, link: Link, desk: OrderPort, authorities: Sequence[Authority], root: str, clock: Clock) -> None:
         self._link, self._desk, self._root, self._clock = link, desk, root, clock
         self._authorities = {authority.who: authority for authority in authorities}
         self.taken = 0

@@ -55,7 +55,7 @@ class PriceFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told: dict[Path, str] = {}
+        self._reported: dict[Path, str] = {}
 
     def scan(self, now_ms: int) -> list[Found]:
         """Files that are new or changed since the last scan, by name. A missing folder is a fault, told once."""
@@ -74,16 +74,16 @@ class PriceFolder:
                 found += self._once(path, Fault(str(path), f"cannot be read: {error.strerror}", "Check its rights"))
                 continue
             name = sha256_hex(raw)
-            if self._told.get(path) != name:
-                self._told[path] = name
+            if self._reported.get(path) != name:
+                self._reported[path] = name
                 curve, faults = read(raw, str(path), now_ms)
                 found.append(Found(path, raw, curve, tuple(faults)))
         return found
 
     def _once(self, path: Path, fault: Fault) -> list[Found]:
-        if self._told.get(path) == str(fault):
+        if self._reported.get(path) == str(fault):
             return []
-        self._told[path] = str(fault)
+        self._reported[path] = str(fault)
         return [Found(path, b"", None, (fault,))]
 
 

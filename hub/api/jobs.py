@@ -39,11 +39,9 @@ PROPOSAL_SCHEMA = {
 
 
 @router.get(SITE + "/campaigns")
-async def campaigns(
-    request: Request, site: str, by: Principal = Depends(Need("campaign:read"))
-) -> list[dict[str, Any]]:
+async def jobs(request: Request, site: str, by: Principal = Depends(Need("campaign:read"))) -> list[dict[str, Any]]:
     """All bulk work of the site, newest first."""
-    return view_of(request).campaigns(site)
+    return view_of(request).jobs(site)
 
 
 @router.post(SITE + "/campaigns", status_code=201, openapi_extra=PROPOSAL_SCHEMA)
@@ -51,34 +49,34 @@ async def propose(request: Request, site: str, by: Principal = Depends(Need("cam
     """Ask many miners for one thing, canary first. `dry_run` only tells who would be asked, in which waves."""
     body = await object_of(request)
     dry = body.get("dry_run") is True
-    told = await view_of(request).propose_campaign(site, body, by.who, dry)
-    detail = {"campaign": told["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
+    reported = await view_of(request).propose_job(site, body, by.who, dry)
+    detail = {"campaign": reported["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
-@router.post(SITE + "/campaigns/{campaign}/approve")
+@router.post(SITE + "/campaigns/{job}/approve")
 async def approve(
-    request: Request, site: str, campaign: str, by: Principal = Depends(Need("campaign:approve"))
+    request: Request, site: str, job: str, by: Principal = Depends(Need("campaign:approve"))
 ) -> dict[str, Any]:
     """The second person's word. One's own proposal cannot be approved."""
-    return await _answer(request, site, campaign, "approved", by, {})
+    return await _answer(request, site, job, "approved", by, {})
 
 
-@router.post(SITE + "/campaigns/{campaign}/{act}")
+@router.post(SITE + "/campaigns/{job}/{act}")
 async def act(
-    request: Request, site: str, campaign: str, act: str, by: Principal = Depends(Need("campaign:run"))
+    request: Request, site: str, job: str, act: str, by: Principal = Depends(Need("campaign:run"))
 ) -> dict[str, Any]:
     """`pause`, `resume`, `retry` (failures only), `restore` (to what each miner was), `end` (let go of what it holds)."""
     words = {"pause": "paused", "resume": "resumed", "end": "ended"}
-    return await _answer(request, site, campaign, words.get(act, act), by, await object_of(request))
+    return await _answer(request, site, job, words.get(act, act), by, await object_of(request))
 
 
 async def _answer(
-    request: Request, site: str, campaign: str, what: str, by: Principal, body: dict[str, Any]
+    request: Request, site: str, job: str, what: str, by: Principal, body: dict[str, Any]
 ) -> dict[str, Any]:
     (why,) = texts_of(body, "why") if "why" in body else ("",)
-    told = await view_of(request).answer_campaign(site, campaign, what, by.who, why)
-    detail = {"campaign": campaign, "why": why}
-    await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, told["state"], detail)
-    return of_site(request, told)
+    reported = await view_of(request).answer_job(site, job, what, by.who, why)
+    detail = {"campaign": job, "why": why}
+    await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, reported["state"], detail)
+    return of_site(request, reported)

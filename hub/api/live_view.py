@@ -31,7 +31,7 @@ class LiveView(HubReads):
     ) -> None:
         super().__init__(hub, reports, report_file, ledger, version)
         self._provisions = provisions
-        self.places = PlaceDesk(hub.rooms)
+        self.places = PlaceDesk(hub.components)
         self._desk = asyncio.Lock()
         """One message at a time is decided and journalled: the next is judged by what came of it."""
 
@@ -39,12 +39,12 @@ class LiveView(HubReads):
         now_ms = self._now()
         order = read_order(body, by.who, channel, now_ms)
         async with self._desk:
-            order_id, happenings = self._hub.rooms.state.book.receive(order, by, now_ms, body)
+            order_id, happenings = self._hub.components.state.book.receive(order, by, now_ms, body)
             return await self._took(order_id, happenings)
 
     async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> shape.OrderLine:
         self._known(order)
-        book, change = self._hub.rooms.state.book, read_change(body)
+        book, change = self._hub.components.state.book, read_change(body)
         async with self._desk:
             return await self._took(order, book.change(order, change, by, self._now(), body))
 
@@ -53,14 +53,14 @@ class LiveView(HubReads):
     ) -> shape.OrderLine:
         self._known(order)
         async with self._desk:
-            return await self._took(order, self._hub.rooms.state.book.end(order, by, why, self._now(), body))
+            return await self._took(order, self._hub.components.state.book.end(order, by, why, self._now(), body))
 
     def _known(self, order: str) -> None:
-        if self._hub.rooms.state.book.get(order) is None:
+        if self._hub.components.state.book.get(order) is None:
             raise shape.NotThere(f"no order {order}")
 
     async def _took(self, order_id: str, happenings: Sequence[Happening]) -> shape.OrderLine:
-        book = self._hub.rooms.state.book
+        book = self._hub.components.state.book
         scope = next(
             (body["order"]["scope"] for kind, body in happenings if kind == "order.received"), None
         ) or self._scope(order_id)
@@ -71,7 +71,7 @@ class LiveView(HubReads):
         return self._order_line(entry)
 
     def _scope(self, order_id: str) -> str:
-        entry = self._hub.rooms.state.book.get(order_id)
+        entry = self._hub.components.state.book.get(order_id)
         if entry is None:
             raise shape.NotThere(f"no order {order_id}")
         return entry.order.scope
@@ -97,37 +97,37 @@ class LiveView(HubReads):
             raise shape.NotThere(f"no alarm at {scope} in {site}")
         async with self._desk:
             try:
-                changes = ask(self._hub.rooms.state.alarms)
+                changes = ask(self._hub.components.state.alarms)
             except KeyError:
                 raise shape.NotThere(f"no such alarm at {scope}") from None
             except ValueError as error:
                 raise ConfigError([Fault("alarm", str(error), "Give a reason, and a time within its bounds")]) from None
             for body in changes:
-                await self._hub.rooms.recorder.commit(key, "alarm.changed", body)
+                await self._hub.components.recorder.commit(key, "alarm.changed", body)
 
-    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
-        here, rooms, now_ms = self._site(site), self._hub.rooms, self._now()
-        now = rooms.situations.at(here, now_ms)
-        plan = await rooms.offload(proposed, rooms.state, here, self._provisions, body, by, now)
+    async def propose_job(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
+        here, components, now_ms = self._site(site), self._hub.components, self._now()
+        now = components.situations.at(here, now_ms)
+        plan = await components.offload(proposed, components.state, here, self._provisions, body, by, now)
         if not dry:
-            await rooms.recorder.commit(here.key, "campaign.proposed", plan.to_json())
+            await components.recorder.commit(here.key, "campaign.proposed", plan.to_json())
         return {"dry_run": dry, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
 
-    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
-        here, rooms = self._site(site), self._hub.rooms
+    async def answer_job(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
+        here, components = self._site(site), self._hub.components
         async with self._desk:
-            found = here.campaigns.campaigns.get(campaign)
+            found = here.jobs.jobs.get(job)
             if found is None:
-                raise shape.NotThere(f"no campaign {campaign[:60]!r} at {site}")
+                raise shape.NotThere(f"no campaign {job[:60]!r} at {site}")
             if what not in (*ACTS, "approved"):
                 raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
             if problem := refusal(found, what, by):
                 raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
-            body = {"id": campaign, "name": found.plan.name, "what": what, "by": by, "why": why}
-            await rooms.recorder.commit(here.key, "campaign.changed", body)
+            body = {"id": job, "name": found.plan.name, "what": what, "by": by, "why": why}
+            await components.recorder.commit(here.key, "campaign.changed", body)
         return found.status()
 
     async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
-        rooms = self._hub.rooms
-        key = rooms.config.hub.name if site is None else self._site(site).key
-        await rooms.recorder.commit(key, kind, body)
+        components = self._hub.components
+        key = components.config.hub.name if site is None else self._site(site).key
+        await components.recorder.commit(key, kind, body)

@@ -17,8 +17,8 @@ router = APIRouter(prefix="/api/v1")
 TEXT = {"type": "string"}
 
 
-def _listed(what: Mapping[str, Any], told: str = "") -> dict[str, Any]:
-    return {"type": "array", "items": what} | ({"description": told} if told else {})
+def _listed(what: Mapping[str, Any], reported: str = "") -> dict[str, Any]:
+    return {"type": "array", "items": what} | ({"description": reported} if reported else {})
 
 
 def _object(needed: Sequence[str], **properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,10 +81,10 @@ async def loads(request: Request, site: str, by: Principal = Depends(Need("fleet
 async def learn(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Say where miners stand: all of it or, where anything of it is wrong, nothing. It holds from the next control step."""
     body = await object_of(request)
-    told = await _places(request).learn(site, body, by.who)
-    detail = {"facts": len(told["learnt"]), "source": body.get("source", ""), "dry_run": told["dry_run"]}
+    reported = await _places(request).learn(site, body, by.who)
+    detail = {"facts": len(reported["learnt"]), "source": body.get("source", ""), "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.get(SITE + "/walk")
@@ -97,9 +97,11 @@ async def walk(request: Request, site: str, by: Principal = Depends(Need("fleet:
 async def begin_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Begin to walk along slots and press the IP-report button at each."""
     body = await object_of(request)
-    told = await _places(request).begin_walk(site, body, by.who)
-    await request.app.state.guard.audit.acted(by, "miner:place", site, "walk begun", {"slots": told["walk"]["slots"]})
-    return of_site(request, told)
+    reported = await _places(request).begin_walk(site, body, by.who)
+    await request.app.state.guard.audit.acted(
+        by, "miner:place", site, "walk begun", {"slots": reported["walk"]["slots"]}
+    )
+    return of_site(request, reported)
 
 
 @router.post(SITE + "/walk/end")
@@ -109,19 +111,19 @@ async def end_walk(request: Request, site: str, by: Principal = Depends(Need("mi
     `dry_run` only tells it.
     """
     body = await object_of(request)
-    told = await _places(request).end_walk(site, by.who, body.get("dry_run") is True)
-    outcome = "walk ended" if told["ended"] else "walk goes on"
-    detail = {"facts": len(told["learnt"]), "faults": len(told["faults"]), "dry_run": told["dry_run"]}
+    reported = await _places(request).end_walk(site, by.who, body.get("dry_run") is True)
+    outcome = "walk ended" if reported["ended"] else "walk goes on"
+    detail = {"facts": len(reported["learnt"]), "faults": len(reported["faults"]), "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, outcome, detail)
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.post(SITE + "/walk/cancel")
 async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Forget what was pressed."""
-    told = await _places(request).cancel_walk(site, by.who)
+    reported = await _places(request).cancel_walk(site, by.who)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.get(SITE + "/pulses")
@@ -134,9 +136,9 @@ async def pulses(request: Request, site: str, by: Principal = Depends(Need("flee
 async def prove(request: Request, site: str, by: Principal = Depends(Need("miner:prove"))) -> dict[str, Any]:
     """Prove racks against their feeders' meters: one after the other sleeps for a while and is woken again."""
     body = await object_of(request)
-    told = await _places(request).prove(site, body, by.who)
+    reported = await _places(request).prove(site, body, by.who)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "begun", {"racks": body.get("racks")})
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.post(SITE + "/pulses/stop")
@@ -144,16 +146,16 @@ async def stop(request: Request, site: str, by: Principal = Depends(Need("miner:
     """No further rack; the one that sleeps is woken."""
     body = await object_of(request)
     (why,) = texts_of(body, "why") if "why" in body else ("",)
-    told = await _places(request).stop_proof(site, by.who, why)
+    reported = await _places(request).stop_proof(site, by.who, why)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "stopped", {"why": why})
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.post(SITE + "/pulses/apply")
 async def apply(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Take in as facts which feeders were proven by pulse. `dry_run` only tells them."""
     body = await object_of(request)
-    told = await _places(request).apply_pulses(site, by.who, body.get("dry_run") is True)
-    detail = {"facts": len(told["learnt"]), "source": "rack pulse", "dry_run": told["dry_run"]}
+    reported = await _places(request).apply_pulses(site, by.who, body.get("dry_run") is True)
+    detail = {"facts": len(reported["learnt"]), "source": "rack pulse", "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
-    return of_site(request, told)
+    return of_site(request, reported)

@@ -156,10 +156,10 @@ async def release(
     key = f"{key_of(view, site)}/{device}"
     if key not in {hand["scope"] for hand in view.hands(site)}:
         raise NotThere(f"{device} is in nobody's hands")
-    told = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
-    await view.record("owner.changed", told, site)
+    reported = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
+    await view.record("owner.changed", reported, site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
-    return of_site(request, told)
+    return of_site(request, reported)
 
 
 @router.get(SITE + "/series")

@@ -31,7 +31,7 @@ class PlaceDesk(Protocol):
         every fault."""
 
     def around(self, site: str) -> dict[str, Any]:
-        """`as_of_ms, loads, loops` (`hub.query.auxiliaries.beside_lines`)."""
+        """`as_of_ms, loads, loops` (`hub.query.auxiliaries.auxiliary_lines`)."""
 
     def walk(self, site: str) -> dict[str, Any]:
         """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
@@ -87,14 +87,14 @@ class HubView(Protocol):
     def hands(self, site: str) -> list[dict[str, Any]]:
         """`scope, who, words, at_ms` of everybody else who commands here."""
 
-    def campaigns(self, site: str) -> list[dict[str, Any]]:
+    def jobs(self, site: str) -> list[dict[str, Any]]:
         """Bulk work (`miner_control.jobs.job.Campaign.status`), newest first."""
 
-    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
+    async def propose_job(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
         """Plan bulk work (`hub.fleet.jobs.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.
         Raises ConfigError with every fault."""
 
-    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
+    async def answer_job(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
         """Approve, pause, resume, retry, restore or end; its status then. Raises NotThere, and ConfigError where it may not
         be (one's own vote never counts)."""
 

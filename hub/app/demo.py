@@ -177,8 +177,8 @@ async def close_period(
     the meter has reported its energy. What stays open is named here and in the figures."""
     settling = running.wired.settling
     end_ms = clock.now_ms() if settling is None else await settling.close_books(patience_s)
-    await running.hub.rooms.recorder.flush()
-    waiting, held = running.wired.office.open_items()
+    await running.hub.components.recorder.flush()
+    waiting, held = running.wired.report_store.open_items()
     for text in [*map(open_text, waiting or []), *held]:
         say(f"open: {text}")
     return end_ms
@@ -186,7 +186,7 @@ async def close_period(
 
 async def _first_word(running: Running, patience_s: float = 30.0) -> int:
     """The instant of the billing meters' first word: figures of energy begin there."""
-    state = running.hub.rooms.state
+    state = running.hub.components.state
     mains = [site.main for site in state.sites.values() if site.main]
     for _ in range(round(patience_s / 0.1)):
         heard = [last[0] for device in mains if (last := state.traces[device].last()) is not None]

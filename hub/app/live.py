@@ -28,7 +28,7 @@ from kernel.span import Span
 class Running:
     """What the command line, the demo and tests hold of a running hub."""
 
-    wired: wiring.Wired
+    wired: wiring.Assembly
     view: LiveView
     access: Access
     url: str
@@ -40,14 +40,14 @@ class Running:
 
     async def report(self, span: Span) -> tuple[str, str]:
         """Make the energy and treasury reports of a span; the first one's path, and what its signature is worth."""
-        rooms, office = self.hub.rooms, self.wired.office
-        hub, position = rooms.config.hub.name, rooms.recorder.position
-        made = {hub: await rooms.offload(office.statement, hub, span)}
-        for site in rooms.state.sites.values():
-            made[site.key] = await rooms.offload(office.energy, self.wired.book, site, span, position)
+        components, report_store = self.hub.components, self.wired.report_store
+        hub, position = components.config.hub.name, components.recorder.position
+        made = {hub: await components.offload(report_store.statement, hub, span)}
+        for site in components.state.sites.values():
+            made[site.key] = await components.offload(report_store.energy, self.wired.book, site, span, position)
         for scope, files in made.items():
-            await rooms.recorder.commit(scope, "report.made", {"id": files.id, "sha256": files.sha256})
-        energy = made[next(iter(rooms.state.sites))]
+            await components.recorder.commit(scope, "report.made", {"id": files.id, "sha256": files.sha256})
+        energy = made[next(iter(components.state.sites))]
         return str(energy.json), verify_report(energy.json).signature
 
     def access_key(self, who: str, role: str) -> str:
@@ -67,13 +67,16 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
         address.close()
         raise
     url = f"http://{authority(host, port)}"
-    clock = wired.hub.rooms.clock
+    clock = wired.hub.components.clock
     access = Access(data, clock)
-    office = wired.office
-    view = LiveView(wired.hub, office.lines, office.file, office.look, __version__, wired.provisions)
+    report_store = wired.report_store
+    view = LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, __version__, wired.provisions)
     app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
-        for opened in [*wired.opened, *wiring.orders_by_mqtt(config, folder, view, clock, wired.hub.rooms.counters)]:
+        for opened in [
+            *wired.opened,
+            *wiring.orders_by_mqtt(config, folder, view, clock, wired.hub.components.counters),
+        ]:
             await opened.start()
             stack.push_async_callback(opened.stop)
         stopping = asyncio.Event()
@@ -138,14 +141,14 @@ async def _serve(app: Any, address: socket.socket, stopping: asyncio.Event) -> N
         timeout_graceful_shutdown=2, loop="none",
     )  # fmt: skip
 
-    class Door(uvicorn.Server):
+    class StoppableServer(uvicorn.Server):
         """Signals are the process's own affair."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    server = Door(config)
+    server = StoppableServer(config)
     serving = asyncio.create_task(server.serve([address]))
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -167,11 +170,11 @@ async def _listening(host: str, port: int, tasks: "list[asyncio.Task[None]]") ->
         return
 
 
-async def serve_until_told(config: Config, folder: Path, say: Callable[[str], None]) -> None:
+async def serve_until_stopped(config: Config, folder: Path, say: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT, then end in order."""
-    told = asyncio.Event()
+    reported = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, reported.set)
     async with start(config, folder) as running:
         say(running.link)
-        await told.wait()
+        await reported.wait()

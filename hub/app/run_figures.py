@@ -9,7 +9,7 @@ import numpy as np
 from hub.config import Config
 from hub.metering.energy import EnergyBook, whole
 from hub.state.fold import SiteState
-from hub.wiring import Wired
+from hub.wiring import Assembly
 from kernel.clock import MS_PER_HOUR
 from kernel.reading import ReadingBatch
 from kernel.span import Span
@@ -21,20 +21,20 @@ from treasury.checks import Finding, check
 OUTCOMES = ("verified", "refused", "unreachable", "unknown")
 
 
-def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[str, Any]:
+def run_figures(wired: Assembly, config: Config, span: Span, miners: int) -> dict[str, Any]:
     """The figures of a span of one hub's life, without wall times: the same run gives the same object."""
-    rooms = wired.hub.rooms
-    state = rooms.state
+    components = wired.hub.components
+    state = components.state
     sites = list(state.sites.values())
-    journal = rooms.recorder.journal
+    journal = components.recorder.journal
     energy = {site.key: _energy(wired.book, journal, site, span) for site in sites}
     meters = [figure for figures in energy.values() for figure in figures["meters"]]
     meter_wh, miners_wh = (sum(figures[name] for figures in energy.values()) for name in ("meter_wh", "miners_wh"))
-    counts = rooms.collector.counts
+    counts = components.collector.counts
     receipts = {name: sum(site.outcomes.get(name, 0) for site in sites) for name in OUTCOMES}
-    head = wired.office.ledger.head()
-    findings: list[Finding] = check(wired.office.ledger)
-    waiting, held = wired.office.open_items()
+    head = wired.report_store.ledger.head()
+    findings: list[Finding] = check(wired.report_store.ledger)
+    waiting, held = wired.report_store.open_items()
     return {
         "miners": {"configured": miners, **_miners(wired, sites, span.end_ms)},
         "polls": {"ok": counts.ok, "failed": counts.failed},
@@ -53,7 +53,7 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
         "order": _order(wired),
         "payout": _payout(wired),
         "ledger": {
-            "transfers": head.size - len(wired.office.ledger.accounts()),
+            "transfers": head.size - len(wired.report_store.ledger.accounts()),
             "balanced": len(findings) == 0,
             "findings": [str(finding) for finding in findings],
             "waiting": waiting,
@@ -62,10 +62,10 @@ def run_figures(wired: Wired, config: Config, span: Span, miners: int) -> dict[s
     }
 
 
-def _miners(wired: Wired, sites: list[SiteState], now_ms: int) -> dict[str, int]:
+def _miners(wired: Assembly, sites: list[SiteState], now_ms: int) -> dict[str, int]:
     tally: dict[str, int] = {}
     for site in sites:
-        fleet = wired.hub.rooms.situations.at(site, now_ms).fleet
+        fleet = wired.hub.components.situations.at(site, now_ms).fleet
         for name, count in fleet.tally().items():
             tally[name] = tally.get(name, 0) + count
     on = sum(tally.get(state, 0) for state in (State.HASHING, State.RAMPING, State.TUNING))
@@ -91,7 +91,7 @@ def miners_wh(journal: Journal, site: SiteState, span: Span) -> float:
     """The miners' own watts over time, straight lines between samples; a unit that tells no watts by its state and mode."""
     roster = site.roster
     n = len(roster)
-    held_w, held_ms, told = np.zeros(n), np.full(n, span.start_ms, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+    held_w, held_ms, reported = np.zeros(n), np.full(n, span.start_ms, dtype=np.int64), np.zeros(n, dtype=np.bool_)
     total_wms = np.zeros(n)
     for batch in journal.batches("miner", span.start_ms, span.end_ms):
         units = np.array([roster.index.get(device, -1) for device in batch.devices], dtype=np.int64)
@@ -100,9 +100,9 @@ def miners_wh(journal: Journal, site: SiteState, span: Span) -> float:
         for part in _once_each(units[chosen]):
             rows = chosen[part]
             unit, at_ms, power_w = units[rows], batch.at_ms[rows], watts[rows]
-            before_w = np.where(told[unit], held_w[unit], power_w)
+            before_w = np.where(reported[unit], held_w[unit], power_w)
             total_wms[unit] += (before_w + power_w) / 2 * (at_ms - held_ms[unit])
-            held_w[unit], held_ms[unit], told[unit] = power_w, at_ms, True
+            held_w[unit], held_ms[unit], reported[unit] = power_w, at_ms, True
     total_wms += held_w * (span.end_ms - held_ms)
     return float(total_wms.sum()) / MS_PER_HOUR
 
@@ -137,7 +137,7 @@ def _watts(batch: ReadingBatch, units: Ints, site: SiteState) -> tuple[Floats, B
     return watts, known
 
 
-def _plan(wired: Wired, sites: list[SiteState]) -> dict[str, Any] | None:
+def _plan(wired: Assembly, sites: list[SiteState]) -> dict[str, Any] | None:
     plans = [site.plan for site in sites if site.plan is not None]
     if not plans:
         return None
@@ -152,8 +152,8 @@ def _plan(wired: Wired, sites: list[SiteState]) -> dict[str, Any] | None:
     }
 
 
-def _order(wired: Wired) -> dict[str, Any] | None:
-    entries = wired.hub.rooms.state.book.entries()
+def _order(wired: Assembly) -> dict[str, Any] | None:
+    entries = wired.hub.components.state.book.entries()
     if not entries:
         return None
     entry = entries[0].to_json()
@@ -165,7 +165,7 @@ def _order(wired: Wired) -> dict[str, Any] | None:
     }
 
 
-def _payout(wired: Wired) -> dict[str, int | None]:
+def _payout(wired: Assembly) -> dict[str, int | None]:
     last = wired.settling.last if wired.settling else None
     if last is None:
         # No pool: nothing is received. A pool and no round yet: nobody knows.

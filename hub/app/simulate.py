@@ -18,17 +18,17 @@ from hub.app.demo_site import ORDER_SHARE, write_simulated_site
 from hub.app.run_figures import run_figures
 from hub.app.virtual_time import VirtualLoop, run
 from hub.config import Config, load
-from hub.control.runtime import Rhythm
+from hub.control.runtime import Periods
 from hub.journal.recorder import at_once
 from hub.state.fold import SiteState
-from hub.wiring import Wired, put_together
+from hub.wiring import Assembly, put_together
 from hub.wiring.duties import ground
 from kernel.clock import Clock, from_iso, iso, loop_clock
 from kernel.span import Span
 from kernel.units import S_PER_DAY
 from miner_control.control.auxiliary_load import SwitchPort
 from miner_control.fleet.driver import MinerDriver
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from telemetry.collect.source import Source
 from twin.in_memory import SimulatedSite
 from twin.site import Site
@@ -62,36 +62,36 @@ def _simulate(days: float, seed: int, miners: int, folder: Path) -> dict[str, An
         await _order(wired, clock, epoch_ms + round(length_s * 1000 * (ORDER_FROM + ORDER_FOR)))
         await asyncio.sleep(length_s * (1.0 - ORDER_FROM))
         span = Span(epoch_ms + 60_000, clock.now_ms() - 60_000)
-        await wired.hub.rooms.recorder.flush()
+        await wired.hub.components.recorder.flush()
         figures = run_figures(wired, config, span, miners)
         wired.hub.stop()
         await running
-        return {"days": days, "seed": seed, **figures, "position": wired.hub.rooms.recorder.position}
+        return {"days": days, "seed": seed, **figures, "position": wired.hub.components.recorder.position}
 
     return run(main(), loop)
 
 
-async def _order(wired: Wired, clock: Clock, until_ms: int) -> None:
+async def _order(wired: Assembly, clock: Clock, until_ms: int) -> None:
     """A dispatcher asks for less, until an hour later."""
-    rooms = wired.hub.rooms
-    site = next(iter(rooms.state.sites.values()))
-    last = rooms.state.traces[site.main or ""].last()
+    components = wired.hub.components
+    site = next(iter(components.state.sites.values()))
+    last = components.state.traces[site.main or ""].last()
     if last is None:
         return
     body = {"scope": site.key, "power_w": round(last[1] * ORDER_SHARE), "until": iso(until_ms), "reference": "sim-1"}
     now_ms = clock.now_ms()
     order = read_order(body, "simulation", "simulated", now_ms)
-    _, happenings = rooms.state.book.receive(order, Authority("simulation", (site.key,)), now_ms, body)
+    _, happenings = components.state.book.receive(order, Authority("simulation", (site.key,)), now_ms, body)
     await wired.hub.take(happenings, site.key)
 
 
-async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Wired:
+async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Assembly:
     """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
     base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
     world = SimulatedSite(spec, clock)
 
     def devices(
-        site: SiteState, register: Register
+        site: SiteState, register: AssetRegister
     ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
         containers = {container.device: container for container in world.containers}
         loads: dict[str, MinerDriver] = {
@@ -105,5 +105,5 @@ async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, cl
         (),
         wiring="simulated",
         tick_s=15.0,
-        rhythm=Rhythm(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
+        rhythm=Periods(60.0, 15.0, 60.0, 60.0, 60.0, 300.0, 3600.0, 60.0, 900.0),
     )

@@ -59,16 +59,16 @@ def _faults(url: str, path: str, answer: Any) -> "list[Fault]":
     from kernel.errors import Fault
 
     try:
-        told = answer.json()
+        reported = answer.json()
     except ValueError:
-        told = {}
+        reported = {}
     if answer.status_code in (401, 403):
         known = "Give a key with --key or MINING_HUB_KEY; `mining-hub access add` makes one of the role needed"
         return [Fault("--key", "may not do this", known)]
     if answer.status_code == 404:
         remedy = "Give a site's name, and an id as the list of such things tells it"
-        return [Fault(path, str(told.get("detail", "is not there")), remedy)]
-    named = [Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in told.get("faults", [])]
+        return [Fault(path, str(reported.get("detail", "is not there")), remedy)]
+    named = [Fault(str(f["place"]), str(f["problem"]), str(f["remedy"])) for f in reported.get("faults", [])]
     return named or [Fault(url, f"answered {answer.status_code} to {path}", "See the hub's log")]
 
 
@@ -107,8 +107,8 @@ def _show(line: Any, json: bool) -> None:
     if json:
         put_json(line)
     else:
-        told = [(name, value) for name, value in line.items() if value not in ("", None, [])]
-        put_table("Order", ("field", "value"), [_dated(name, value) for name, value in told])
+        reported = [(name, value) for name, value in line.items() if value not in ("", None, [])]
+        put_table("Order", ("field", "value"), [_dated(name, value) for name, value in reported])
     if line["phase"] == "refused":
         raise typer.Exit(1)
 

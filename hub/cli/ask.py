@@ -129,10 +129,10 @@ def miners_show(
         raise ConfigError([Fault(device, problem, "See `mining-hub miners list`; write hub/site/device")])
     key, site = named[0]
     found = table.reading(key) if key in table.index else None
-    told = {} if found is None else found.values
+    reported = {} if found is None else found.values
     values = {
         name: f"missing: {value.reason.name.lower()} {value.detail}".strip() if isinstance(value, Missing) else value
-        for name, value in sorted(told.items())
+        for name, value in sorted(reported.items())
     }
     can = envelope_json(site.envelope(key))
     usual = usual_json(site.usual, site.roster.index[key], found)
@@ -208,14 +208,14 @@ def _short(value: Any) -> Any:
 def report_list(folder: Folder, json: Json = False) -> None:
     """The reports of a hub's folder."""
     from hub.config import load
-    from hub.reports.store import Office
+    from hub.reports.store import ReportStore
     from hub.wiring import reading_ledger
     from kernel.clock import system_clock
 
     config = load(folder / "hub.toml", environment={})
     data = folder / config.hub.data
-    office = Office(reading_ledger(data), data, system_clock())
-    lines = {line["id"]: line for site in config.sites for line in office.lines(site.name)}
+    report_store = ReportStore(reading_ledger(data), data, system_clock())
+    lines = {line["id"]: line for site in config.sites for line in report_store.lines(site.name)}
     if json:
         put_json({"reports": list(lines.values())})
         return
@@ -246,7 +246,7 @@ def report_energy(
     json: Json = False,
 ) -> None:
     """Energy of a site by its meters, hour by hour: JSON, CSV and signature."""
-    from hub.reports.store import Office
+    from hub.reports.store import ReportStore
     from hub.wiring import reading_book, reading_ledger
     from kernel.clock import system_clock
     from kernel.errors import ConfigError, Fault
@@ -256,18 +256,18 @@ def report_energy(
     if key not in state.sites:
         raise ConfigError([Fault(site, "no such site", f"Write one of: {', '.join(s.name for s in config.sites)}")])
     data = folder / config.hub.data
-    office, book = Office(reading_ledger(data), data, system_clock()), reading_book(config, data, journal)
-    made = office.energy(book, state.sites[key], _span(start, end), journal.position())
+    report_store, book = ReportStore(reading_ledger(data), data, system_clock()), reading_book(config, data, journal)
+    made = report_store.energy(book, state.sites[key], _span(start, end), journal.position())
     _made(made, json)
 
 
 def report_statement(folder: Folder, start: From, end: Until, json: Json = False) -> None:
     """The treasury's statement of a period, from the ledger alone: JSON, CSV and signature."""
-    from hub.reports.store import Office
+    from hub.reports.store import ReportStore
     from kernel.clock import system_clock
 
     config, ledger = _ledger(folder)
-    made = Office(ledger, folder / config.hub.data, system_clock()).statement(config.hub.name, _span(start, end))
+    made = ReportStore(ledger, folder / config.hub.data, system_clock()).statement(config.hub.name, _span(start, end))
     _made(made, json)
 
 

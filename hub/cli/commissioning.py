@@ -41,15 +41,15 @@ def walk(
         _ended(ask_hub("POST", url, key, f"/sites/{site}/walk/end", {"dry_run": dry_run}), json)
         return
     if slots is not None:
-        told = ask_hub("POST", url, key, f"/sites/{site}/walk", {"slots": _slots(slots)})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/walk", {"slots": _slots(slots)})
     elif cancel:
-        told = ask_hub("POST", url, key, f"/sites/{site}/walk/cancel")
+        reported = ask_hub("POST", url, key, f"/sites/{site}/walk/cancel")
     else:
-        told = ask_hub("GET", url, key, f"/sites/{site}/walk")
+        reported = ask_hub("GET", url, key, f"/sites/{site}/walk")
     if json:
-        put_json(told)
+        put_json(reported)
     else:
-        _show(told)
+        _show(reported)
 
 
 def _slots(path: Path) -> list[dict[str, str]]:
@@ -64,29 +64,29 @@ def _slots(path: Path) -> list[dict[str, str]]:
     return [{column: str(row[name] or "").strip() for column, name in named.items()} for row in rows]
 
 
-def _ended(told: dict[str, Any], json: bool) -> None:
-    show_learnt(told, json)
+def _ended(reported: dict[str, Any], json: bool) -> None:
+    show_learnt(reported, json)
     if not json:
-        for fault in told["faults"]:
+        for fault in reported["faults"]:
             typer.echo(f"{fault['place']}: {fault['problem']}. {fault['remedy']}")
-        if not told["ended"]:
+        if not reported["ended"]:
             say("the walk goes on")
-    if told["faults"]:
+    if reported["faults"]:
         raise typer.Exit(1)
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(reported: dict[str, Any]) -> None:
     from kernel.clock import iso
 
-    walk = told["walk"]
+    walk = reported["walk"]
     if walk is not None:
         place = walk["next"]
         comes = "all slots had theirs" if place is None else f"next is {place['rack']}/{place['position']}"
         say(f"{walk['pressed']} of {walk['slots']} slots pressed, {comes}")
-    elif not told["listening"]:
+    elif not reported["listening"]:
         say("no button is heard: set ip_report.listen in hub.toml")
     rows = []
-    for one in told["presses"]:
+    for one in reported["presses"]:
         who = one["device"] or "nobody known"
         at = iso(one["pressed_ms"])[11:19]
         rows.append((at, who, one["host"], one["mac"], one.get("rack"), one.get("position")))

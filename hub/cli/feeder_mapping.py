@@ -31,13 +31,13 @@ def prove(
 ) -> None:
     """Put one rack after the other to sleep for a while, and see which feeder's meter falls. `pulses` tells the outcome."""
     if stop:
-        told = ask_hub("POST", url, key, f"/sites/{site}/pulses/stop", {})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/pulses/stop", {})
     else:
-        told = ask_hub("POST", url, key, f"/sites/{site}/pulses", {"racks": racks or [], "off_s": off_s})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/pulses", {"racks": racks or [], "off_s": off_s})
     if json:
-        put_json(told)
+        put_json(reported)
     else:
-        _show(told)
+        _show(reported)
 
 
 def pulses(
@@ -48,25 +48,25 @@ def pulses(
     json: Json = False,
 ) -> None:
     """What the meters said of each rack. Exit code 1 where a rack hangs elsewhere than the register says."""
-    told = ask_hub("GET", url, key, f"/sites/{site}/pulses")
+    reported = ask_hub("GET", url, key, f"/sites/{site}/pulses")
     if apply:
         show_learnt(ask_hub("POST", url, key, f"/sites/{site}/pulses/apply", {}), json)
         return
     if json:
-        put_json(told)
+        put_json(reported)
     else:
-        _show(told)
-    if told["mismatches"]:
+        _show(reported)
+    if reported["mismatches"]:
         raise typer.Exit(1)
 
 
-def _show(told: dict[str, Any]) -> None:
-    running = told["running"]
+def _show(reported: dict[str, Any]) -> None:
+    running = reported["running"]
     if running is not None:
         now = f", {running['rack']} {running['step']}" if running["rack"] else ""
         say(f"{running['done']} of {len(running['racks'])} racks done{now}")
     rows = []
-    for one in told["racks"]:
+    for one in reported["racks"]:
         result = one["result"] or {}
         watts = [round(result[name]) if result else None for name in ("moved_w", "expected_w")]
         ratio = round(result["noise_ratio"], 1) if result else None
@@ -74,5 +74,5 @@ def _show(told: dict[str, Any]) -> None:
         rows.append((one["rack"], one["outcome"], *places, *watts, ratio, one["agrees"], one["why"]))
     columns = ("rack", "outcome", "declared", "moved", "W", "W expected", "of the noise", "agrees", "why")
     put_table("Racks", columns, rows)
-    for one in told["mismatches"]:
+    for one in reported["mismatches"]:
         typer.echo(f"rack {one['rack']}: {one['problem']}. {one['remedy']}")

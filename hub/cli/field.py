@@ -16,7 +16,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
 def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
     miners.command("scan")(scan)
-    miners.command("rehearse")(rehearse)
+    miners.command("rehearse")(dry_run_of)
     miners.command("health")(health)
 
 
@@ -48,11 +48,11 @@ def scan(
 ) -> None:
     """Ask a network who its miners are, and show the difference with the inventory. Nothing is written to any miner."""
     from hub.wiring.scan import scan_network
-    from miner_control.inventory.asset_register import Register, inventory_csv, load_register
+    from miner_control.inventory.asset_register import AssetRegister, inventory_csv, load_register
     from miner_control.inventory.discover import compare, targets
 
     asked = targets(ranges, allow)
-    known = load_register(inventory, hub, site) if inventory is not None and inventory.exists() else Register(())
+    known = load_register(inventory, hub, site) if inventory is not None and inventory.exists() else AssetRegister(())
     with typer.progressbar(length=len(asked), label=f"{len(asked)} addresses", file=_stderr()) as bar:
         shown = 0
 
@@ -100,7 +100,7 @@ def _stderr() -> Any:
     return sys.stderr
 
 
-def rehearse(
+def dry_run_of(
     folder: Folder,
     device: Annotated[str, typer.Argument(help="The miner's key, hub/site/device.")],
     intent: Annotated[
@@ -114,7 +114,7 @@ def rehearse(
     """Show the wire steps of a command without sending its writes: reads are carried out, secrets are masked."""
     from hub.config import load
     from hub.fleet.provisioning import Provisions
-    from hub.wiring.scan import rehearse as played
+    from hub.wiring.scan import dry_run_of as played
     from hub.wiring.state import register_of_site
     from kernel.errors import ConfigError, Fault
     from miner_control.fleet.command import intent_text, receipt_json
@@ -140,7 +140,7 @@ def health(folder: Folder, json: Json = False) -> None:
     from hub.config import load
     from hub.wiring import folded, reading
     from miner_control.fleet.observed import evidence
-    from miner_control.health.health import Usual, examine
+    from miner_control.health.health import PerformanceReference, examine
 
     config = load(folder / "hub.toml", environment={})
     state = folded(config, reading(folder / config.hub.data))
@@ -150,19 +150,19 @@ def health(folder: Folder, json: Json = False) -> None:
         for unit, device in enumerate(site.roster.devices):
             if device in table.index:
                 envelope = site.roster.groups[int(site.roster.group[unit])].envelope
-                told = table.reading(device)
-                started_ms = told.at_ms - round((told.number("uptime_s") or 1e9) * 1000)
-                since_ms = min(told.at_ms, started_ms + round(envelope.ramp_up_s * 1000))
-                found += examine(evidence(table, device, since_ms), envelope, Usual())
+                reported = table.reading(device)
+                started_ms = reported.at_ms - round((reported.number("uptime_s") or 1e9) * 1000)
+                since_ms = min(reported.at_ms, started_ms + round(envelope.ramp_up_s * 1000))
+                found += examine(evidence(table, device, since_ms), envelope, PerformanceReference())
     found.sort(key=lambda one: -one.loss_hs)
     if json:
-        put_json({"findings": [_told(one) for one in found]})
+        put_json({"findings": [_reported(one) for one in found]})
         return
     rows = [(f.device, f.what, f.words, f.loss_hs / HS_PER_THS, f.remedy) for f in found]
     put_table(f"{len(rows)} findings", ("device", "what", "words", "TH/s lost", "remedy"), rows)
 
 
-def _told(found: Any) -> dict[str, Any]:
+def _reported(found: Any) -> dict[str, Any]:
     return {
         "device": found.device,
         "what": found.what,

@@ -86,10 +86,10 @@ def workers(
                 named = worker_name(templates[0], miner)
             except (KeyError, ValueError, IndexError) as error:
                 raise ConfigError([Fault("--template", str(error.args[0]), "Correct it")]) from None
-            told = table.reading(miner.device).get("pool_user") if miner.device in table.index else None
-            told = told if isinstance(told, str) else None
-            differs = told is not None and told != named
-            rows.append({"device": miner.device, "worker": named, "told": told, "differs": differs})
+            reported = table.reading(miner.device).get("pool_user") if miner.device in table.index else None
+            reported = reported if isinstance(reported, str) else None
+            differs = reported is not None and reported != named
+            rows.append({"device": miner.device, "worker": named, "told": reported, "differs": differs})
     shared = sorted(name for name, count in Counter(row["worker"] for row in rows).items() if count > 1)
     shown = [row for row in rows if row["differs"] or not differing]
     if json:

@@ -18,12 +18,12 @@ Config = Annotated[Path, typer.Argument(help="The hub's TOML file.")]
 
 def add_to(app: typer.Typer) -> None:
     """The commands of this room."""
-    campaign = typer.Typer(help="Bulk work: canary first, then waves.", no_args_is_help=True, rich_markup_mode=None)
-    campaign.command("start")(start)
-    campaign.command("list")(listed)
+    job = typer.Typer(help="Bulk work: canary first, then waves.", no_args_is_help=True, rich_markup_mode=None)
+    job.command("start")(start)
+    job.command("list")(listed)
     for name in ("approve", "pause", "resume", "retry", "restore", "end"):
-        campaign.command(name, help=_HELP[name])(_act(name))
-    app.add_typer(campaign, name="campaign")
+        job.command(name, help=_HELP[name])(_act(name))
+    app.add_typer(job, name="campaign")
     firmware = typer.Typer(help="Firmware images that may be rolled out.", no_args_is_help=True, rich_markup_mode=None)
     firmware.command("add")(firmware_add)
     firmware.command("list")(firmware_list)
@@ -79,16 +79,16 @@ def start(
         body["devices"] = device
     if where:
         body["where"] = dict(pair.partition("=")[::2] for pair in where)
-    told = ask_hub("POST", url, key, f"/sites/{site}/campaigns", body)
+    reported = ask_hub("POST", url, key, f"/sites/{site}/campaigns", body)
     if json:
-        put_json(told)
+        put_json(reported)
         return
-    for line in told["preview"]:
+    for line in reported["preview"]:
         typer.echo(line)
     if dry_run:
         say("nothing was sent")
     else:
-        say(f"campaign {told['id']}" + ("; it waits for a second person" if told["needs_two"] else ""))
+        say(f"campaign {reported['id']}" + ("; it waits for a second person" if reported["needs_two"] else ""))
 
 
 def listed(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
@@ -113,15 +113,13 @@ def _table(found: list[dict[str, Any]]) -> None:
 
 
 def _act(act: str):  # type: ignore[no-untyped-def]
-    def command(
-        site: Site, campaign: Campaign, why: Why = "", key: Key = "", url: Url = HERE, json: Json = False
-    ) -> None:
+    def command(site: Site, job: Campaign, why: Why = "", key: Key = "", url: Url = HERE, json: Json = False) -> None:
         body = {"why": why} if why else {}
-        told = ask_hub("POST", url, key, f"/sites/{site}/campaigns/{quote(campaign, safe='')}/{act}", body)
+        reported = ask_hub("POST", url, key, f"/sites/{site}/campaigns/{quote(job, safe='')}/{act}", body)
         if json:
-            put_json(told)
+            put_json(reported)
         else:
-            _table([told])
+            _table([reported])
 
     return command
 
@@ -140,10 +138,10 @@ def firmware_add(
     from dataclasses import asdict
 
     from hub.config import load
-    from hub.fleet.firmware_store import ImageShelf
+    from hub.fleet.firmware_store import FirmwareStore
     from kernel.clock import system_clock
 
-    shelf = ImageShelf(config.parent / load(config, environment={}).hub.data)
+    shelf = FirmwareStore(config.parent / load(config, environment={}).hub.data)
     now_ms = system_clock().now_ms()
     image = shelf.add(file, sha256, version=version, dialect=dialect, model=model, source=source, added_ms=now_ms)
     if json:
@@ -157,9 +155,9 @@ def firmware_list(config: Config, json: Json = False) -> None:
     from dataclasses import asdict
 
     from hub.config import load
-    from hub.fleet.firmware_store import ImageShelf
+    from hub.fleet.firmware_store import FirmwareStore
 
-    images = ImageShelf(config.parent / load(config, environment={}).hub.data).images()
+    images = FirmwareStore(config.parent / load(config, environment={}).hub.data).images()
     if json:
         put_json({"images": [asdict(image) for image in images]})
         return

@@ -11,7 +11,7 @@ from hub.cli.output import put_json, put_table, say
 from kernel.units import MS_PER_DAY
 
 if TYPE_CHECKING:
-    from miner_control.learning.dynamics import Key, Learnt
+    from miner_control.learning.dynamics import Dynamics, Key
     from telemetry.store.journal import Journal
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
@@ -39,17 +39,19 @@ def learn(
     Without --days: what the running hub has learnt of itself and uses now.
     """
     from hub.query.learnt import learnt_lines
-    from miner_control.learning.batch import lessons_text
+    from miner_control.learning.batch import identification_text
 
     _, journal, state = opened(folder)
     assumed = {key: one for site in state.sites.values() for key, one in site.assumed.items()}
-    found: dict[Key, Learnt] = {key: one for site in state.sites.values() for key, one in site.lessons.told.items()}
+    found: dict[Key, Dynamics] = {
+        key: one for site in state.sites.values() for key, one in site.identification.reported.items()
+    }
     if days is not None:
         found = _afresh(
             journal, {d: site.envelope(d).key for site in state.sites.values() for d in site.roster.devices}, days
         )
     if write is not None:
-        write.write_text(lessons_text(found), encoding="utf-8")
+        write.write_text(identification_text(found), encoding="utf-8")
         say(f"{write}: {len(found)} models")
     lines = learnt_lines(found, assumed)
     if json:
@@ -62,7 +64,7 @@ def learn(
         )
         for line in lines
     ]  # fmt: skip
-    put_table("Learnt", ("model", "what", "learnt", "assumed", "count", "confidence", "in use"), rows)
+    put_table("Dynamics", ("model", "what", "learnt", "assumed", "count", "confidence", "in use"), rows)
 
 
 def _shown(line: "dict[str, Any]") -> "tuple[str, float, float | None]":
@@ -73,10 +75,10 @@ def _shown(line: "dict[str, Any]") -> "tuple[str, float, float | None]":
     return what, round(line["learnt"] * scale, 1), None if assumed is None else round(assumed * scale, 1)
 
 
-def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Learnt]":
-    from miner_control.learning.batch import lessons
+def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Dynamics]":
+    from miner_control.learning.batch import identification
 
     newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
     batches = journal.batches("miner", newest_ms - round(days * MS_PER_DAY), newest_ms + 1)
     events = (event for _, event in journal.events(["command.issued", "command.receipt"]))
-    return lessons(batches, events, key_of)
+    return identification(batches, events, key_of)

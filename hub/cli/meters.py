@@ -80,8 +80,8 @@ def energy(
         rows = [
             {
                 "start": iso(slot.start_ms), "end": iso(slot.end_ms),
-                "energy_wh": float(found.energy.energy_wh[at]) if found.energy.told[at] > 0 else None,
-                "coverage": round(float(found.energy.coverage[at]), 4), "told": round(float(found.energy.told[at]), 4),
+                "energy_wh": float(found.energy.energy_wh[at]) if found.energy.reported[at] > 0 else None,
+                "coverage": round(float(found.energy.coverage[at]), 4), "told": round(float(found.energy.reported[at]), 4),
                 "basis": found.energy.basis(at), "unfit": unfit_text(found.unfit, slot),
             }
             for at, slot in enumerate(slots)
@@ -154,17 +154,17 @@ def losses(
             }
             for at, slot in enumerate(slots)
         ]  # fmt: skip
-        step_told = None if moved is None else {
+        step_reported = None if moved is None else {
             "from": iso(slots[moved.slot].start_ms), "before_share": moved.before_share, "after_share": moved.after_share,
         }  # fmt: skip
-        answers.append({"parts": f"{role}s", "slots": rows, "total_share": found.total_share(), "drift": step_told})
+        answers.append({"parts": f"{role}s", "slots": rows, "total_share": found.total_share(), "drift": step_reported})
     if not answers:
         raise ConfigError([Fault(site, "has no main meter with feeders or sub-meters behind it", "See hub.toml")])
     state = folded(config, journal)
     own_wh = miners_wh(journal, state.sites[f"{config.hub.name}/{site}"], slots.span)
     main_wh = sum(found.total_wh() for found in whole.values())
-    told = all(float(found.told.min()) >= BILLABLE for found in whole.values())
-    share = (main_wh - own_wh) / main_wh if main_wh and told else None
+    reported = all(float(found.reported.min()) >= BILLABLE for found in whole.values())
+    share = (main_wh - own_wh) / main_wh if main_wh and reported else None
     miners = {"main_wh": main_wh, "miners_wh": own_wh, "difference_share": share}
     if json:
         put_json({"site": site, "losses": answers, "miners": miners})
@@ -180,8 +180,10 @@ def losses(
         columns = ("from (UTC)", "main kWh", f"{answer['parts']} kWh", "loss %", "did not tell all")
         put_table(f"{site}: main against {answer['parts']}", columns, lines)
         if answer["drift"]:
-            told = answer["drift"]
-            say(f"  losses moved at {told['from']}: {told['before_share']:.2%} to {told['after_share']:.2%}")
+            reported = answer["drift"]
+            say(
+                f"  losses moved at {reported['from']}: {reported['before_share']:.2%} to {reported['after_share']:.2%}"
+            )
     if share is None:
         say("  against the miners' own figures: not judged, the main meter did not tell all of it")
     else:

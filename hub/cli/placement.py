@@ -57,13 +57,13 @@ def place(
 def loads(folder: Folder, json: Json = False) -> None:
     """Pumps, fans, heaters, sockets and contactors as they were told last, and the loops with what holds wakes back."""
     from hub.cli.folder import last_ms
-    from hub.query.auxiliaries import beside_lines
+    from hub.query.auxiliaries import auxiliary_lines
     from hub.state.situation import Freshness, situation_at
 
     config, journal, state = opened(folder)
     now_ms, freshness = last_ms(journal), Freshness.of(config)
     found = {
-        site.config.name: beside_lines(state.snapshot, site, situation_at(state, site, now_ms, freshness))
+        site.config.name: auxiliary_lines(state.snapshot, site, situation_at(state, site, now_ms, freshness))
         for site in state.sites.values()
     }
     if json:
@@ -75,13 +75,13 @@ def loads(folder: Folder, json: Json = False) -> None:
             site, one["name"], one["kind"], f"{one['device'].rpartition('/')[2]} {one['output']}", names[one["on"]],
             one["power_w"], one["measured_w"], one["serves"],
         )
-        for site, told in found.items() for one in told["loads"]
+        for site, reported in found.items() for one in reported["loads"]
     ]  # fmt: skip
     put_table(f"{len(rows)} loads", ("site", "load", "kind", "switched by", "is", "W", "W measured", "serves"), rows)
     loops = [
         (site, one["name"], one["supply_c"], one["ambient_c"], names[one["flow_ok"]], one["heat_w"], one["holds"])
-        for site, told in found.items()
-        for one in told["loops"]
+        for site, reported in found.items()
+        for one in reported["loops"]
     ]
     put_table(f"{len(loops)} loops", ("site", "loop", "inlet C", "outside C", "flow", "heat W", "holds wakes"), loops)
 
@@ -94,25 +94,25 @@ def tell_hub(site: str, found: "list[Fact]", key: str, url: str, dry: bool) -> d
     """Send facts of one source to a running hub, some hundred at a time; its answers as one."""
     from hub.fleet.placement import fact_line
 
-    told: dict[str, Any] = {"dry_run": dry, "known": 0, "learnt": []}
+    reported: dict[str, Any] = {"dry_run": dry, "known": 0, "learnt": []}
     for at in range(0, len(found), AT_ONCE):
         some = found[at : at + AT_ONCE]
         rows = [{name: value for name, value in fact_line(one).items() if name != "source"} for one in some]
         body = {"facts": rows, "source": some[0].source, "dry_run": dry}
         answer = ask_hub("POST", url, key, f"/sites/{site}/facts", body)
-        told["known"] += answer["known"]
-        told["learnt"] += answer["learnt"]
-    return told
+        reported["known"] += answer["known"]
+        reported["learnt"] += answer["learnt"]
+    return reported
 
 
-def show_learnt(told: dict[str, Any], json: bool) -> None:
+def show_learnt(reported: dict[str, Any], json: bool) -> None:
     """What was, or would be, new of some facts."""
     if json:
-        put_json(told)
+        put_json(reported)
         return
-    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in told["learnt"]]
-    title = "Would be new" if told["dry_run"] else "Learnt"
-    put_table(f"{title}; {told['known']} were known", ("miner", "what", "value", "from", "source"), rows)
+    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in reported["learnt"]]
+    title = "Would be new" if reported["dry_run"] else "Learnt"
+    put_table(f"{title}; {reported['known']} were known", ("miner", "what", "value", "from", "source"), rows)
 
 
 def facts(
@@ -192,13 +192,13 @@ def plan_addresses(
     rows = read_plan(table_text(plan), plan.name, feeders)
     found, lost = by_address(here.register, rows, system_clock().now_ms())
     if apply:
-        told = tell_hub(here.config.name, found, key, url, False)
+        reported = tell_hub(here.config.name, found, key, url, False)
     else:
         from hub.fleet.placement import fact_line
 
         news = here.register.learn(found).facts[len(here.register.facts) :]
-        told = {"dry_run": True, "known": len(found) - len(news), "learnt": [fact_line(fact) for fact in news]}
-    told["lost"] = [device.rpartition("/")[2] for device in lost]
-    show_learnt(told, json)
+        reported = {"dry_run": True, "known": len(found) - len(news), "learnt": [fact_line(fact) for fact in news]}
+    reported["lost"] = [device.rpartition("/")[2] for device in lost]
+    show_learnt(reported, json)
     if lost and not json:
-        say(f"in no row: {', '.join(told['lost'])}")
+        say(f"in no row: {', '.join(reported['lost'])}")

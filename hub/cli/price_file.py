@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grid.price_table import Asked
+    from grid.price_table import TableFacts
     from kernel.curve import Curve
 
 
-def curve_from(path: Path, name: str, asked: "Asked") -> "Curve":
+def curve_from(path: Path, name: str, asked: "TableFacts") -> "Curve":
     """The file's series as a curve. Raises ConfigError: no such file, not a table, or what `curve_of` refuses."""
     from grid.price_table import curve_of
     from kernel.errors import ConfigError, Fault

@@ -93,13 +93,13 @@ def run(
     import uvloop
 
     from hub.app.demo import raise_file_limit
-    from hub.app.live import serve_until_told
+    from hub.app.live import serve_until_stopped
     from hub.config import load
 
     _log_to_stderr()
     loaded = load(config, flags={} if port is None else {"hub.port": port})
     raise_file_limit()
-    uvloop.run(serve_until_told(loaded, config.parent, typer.echo))
+    uvloop.run(serve_until_stopped(loaded, config.parent, typer.echo))
 
 
 def twin(

@@ -61,7 +61,7 @@ def backtest(
     import re
     from zoneinfo import ZoneInfo
 
-    from grid.price_table import Asked
+    from grid.price_table import TableFacts
     from hub.cli.price_file import curve_from
     from kernel.errors import ConfigError, Fault
     from scheduling.study.backtest import Settings, run
@@ -72,13 +72,13 @@ def backtest(
         local = None if zone is None else ZoneInfo(zone)
     except (KeyError, ValueError) as error:
         raise ConfigError([Fault("--zone", f"no zone {zone!r}", "Give one such as Europe/Madrid")]) from error
-    asked = Asked(unit, column, rows, local, fill)
+    asked = TableFacts(unit, column, rows, local, fill)
     real_time = curve_from(prices, "price/real_time", asked)
     beside = _siblings(prices)
     ahead_path, demand_path = day_ahead or beside[0], demand or beside[1]
-    likely = Asked(unit, zone=local, fill_h=fill)
+    likely = TableFacts(unit, zone=local, fill_h=fill)
     ahead = None if ahead_path is None else curve_from(ahead_path, "price/day_ahead", likely)
-    loads = Asked(zone=local, fill_h=fill, word="demand", assumed_unit="MW")
+    loads = TableFacts(zone=local, fill_h=fill, word="demand", assumed_unit="MW")
     load = None if demand_path is None else curve_from(demand_path, "demand", loads)
     named = re.search(AUCTION, f"{prices.stem} {column or ''}", re.IGNORECASE) is not None
     settings = Settings(

@@ -49,10 +49,12 @@ def tickets(
 
 def hands(folder: Folder, json: Json = False) -> None:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""
-    from hub.query.rows import hand_line
+    from hub.query.rows import third_party_line
 
     _, _, state = opened(folder)
-    found = [hand_line(scope, event) for site in state.sites.values() for scope, event in sorted(site.hands.items())]
+    found = [
+        third_party_line(scope, event) for site in state.sites.values() for scope, event in sorted(site.hands.items())
+    ]
     if json:
         put_json({"hands": found})
         return
@@ -69,11 +71,11 @@ def release(
     json: Json = False,
 ) -> None:
     """Take a miner back that was left to a foreign hand; from now on it is commanded again."""
-    told: Any = ask_hub("POST", url, key, f"/sites/{site}/miners/{device}/release", {"why": why})
+    reported: Any = ask_hub("POST", url, key, f"/sites/{site}/miners/{device}/release", {"why": why})
     if json:
-        put_json(told)
+        put_json(reported)
     else:
-        say(f"{told['device']} is commanded again")
+        say(f"{reported['device']} is commanded again")
 
 
 def missing_now(

@@ -367,7 +367,7 @@ class Config(Part):
 
     @field_validator("hub")
     @classmethod
-    def _loopback_unless_told(cls, hub: HubPart) -> HubPart:
+    def _loopback_by_default(cls, hub: HubPart) -> HubPart:
         if hub.host in ("", "*"):
             raise ValueError("write the address to listen on, such as 127.0.0.1")
         return hub

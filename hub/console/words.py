@@ -152,9 +152,9 @@ def worth(plan: Mapping[str, Any]) -> str:
     """What a plan is worth, and what that is made of: −12 345 KZT: mining 30 000, energy −42 345."""
     parts = [f"{EARNED[name]} {whole(money)}" for name, money in plan.get("parts", {}).items() if abs(money) >= 0.5]
     total = f"{whole(plan['value'])}{THIN}{plan['currency']}"
-    told = (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
+    reported = (f"{total}: {', '.join(parts)}" if parts else total).replace("-", "−")
     stuck = str(plan.get("facts", {}).get("not planned", "")).partition(":")[0].replace(" cannot", " that cannot")
-    return f"{told}; with the power, and without the hashes, of {stuck}" if stuck else told
+    return f"{reported}; with the power, and without the hashes, of {stuck}" if stuck else reported
 
 
 def plan_slots(plan: Mapping[str, Any] | None, now_ms: int, most: int) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ import numpy as np
 from hub.control.tick import LOADED_SHARE
 from hub.state.fold import HubState, SiteState
 from miner_control.control.auxiliary_load import COOLING, FEEDING, LoadKind
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Asked, Bools, Seen
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Commanded, Observed
 from miner_control.fleet.miner import State
-from miner_control.fleet.observed import seen_of
+from miner_control.fleet.observed import observed_of
 
 LOAD_SETTLES_S: Final = 120.0
 """A loop's pressure and flow after its pump was switched, and the container's next word of it."""
@@ -31,12 +31,12 @@ def designed_at(state: HubState, now_ms: int) -> Sets:
     found: Sets = {"curtailed": set(), "asleep": set(), "starting": set(), "changing": set()}
     table = state.snapshot.kind("miner")
     for site in state.sites.values():
-        _miners_and_meters(found, site, seen_of(site.roster, table, now_ms), site.standing.asked(now_ms), now_ms)
+        _miners_and_meters(found, site, observed_of(site.roster, table, now_ms), site.standing.asked(now_ms), now_ms)
         _cooling(found, site, now_ms)
     return found
 
 
-def _miners_and_meters(found: Sets, site: SiteState, seen: Seen, asked: Asked, now_ms: int) -> None:
+def _miners_and_meters(found: Sets, site: SiteState, seen: Observed, asked: Commanded, now_ms: int) -> None:
     roster = site.roster
     changing, up = site.changing.changing(now_ms), site.changing.starting(now_ms)
     moving = changing | _unplugged(site)
@@ -111,11 +111,11 @@ def _cooling(found: Sets, site: SiteState, now_ms: int) -> None:
 def _tellers(site: SiteState, switch: str, feeds: frozenset[str]) -> Iterable[str]:
     """Who tells of what a pump or fan does: the device that switches it, and those of the loops that serve the same miners."""
     units = {unit for device in feeds if (unit := site.roster.index.get(device)) is not None}
-    told = {
+    reported = {
         device
         for one in site.around.loops
         if not units.isdisjoint(one.loop.units.tolist())
-        for named in one.told_by.values()
+        for named in one.sources.values()
         for device, _ in named
     }
-    return told | {switch}
+    return reported | {switch}

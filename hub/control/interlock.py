@@ -31,8 +31,8 @@ def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | Non
     if unit is None:
         return None
     table = state.snapshot.kind("miner")
-    told = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
-    serial, mac = (text if isinstance(text, str) and text else None for text in told)
+    reported = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
+    serial, mac = (text if isinstance(text, str) and text else None for text in reported)
     return stranger(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
 
 

@@ -42,7 +42,7 @@ def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[
         market=MARKET,
         hashprice=HASHPRICE,
         feeder_cap_w={feeder.name: feeder.cap_w for feeder in site.config.feeders},
-        overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor, site.around.beside_w),
+        overhead=Overhead(site.overhead_factor, 0.0, site.feeder_factor, site.around.auxiliary_w),
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,
@@ -58,8 +58,8 @@ def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[
 
 
 def _weather(site: Site) -> Weather:
-    told = site.weather.model_dump(exclude_none=True)
-    return Weather(**told)
+    reported = site.weather.model_dump(exclude_none=True)
+    return Weather(**reported)
 
 
 def take_blocks(config: Config, state: HubState, site: SiteState, now_ms: int) -> list[TakeBlock]:
@@ -177,8 +177,8 @@ class PlanDuty:
         self.seconds.append(self._clock.monotonic_s() - begun_s)
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
-        told = tomorrow(config, site, problem, curves, now_ms)
-        body = plan.to_json() if told is None else {**plan.to_json(), "tomorrow": told.to_json(problem.slots)}
+        reported = tomorrow(config, site, problem, curves, now_ms)
+        body = plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
         await self._recorder.commit(site.key, "plan.made", body)
 
 

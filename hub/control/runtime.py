@@ -58,7 +58,7 @@ class Duty(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class Periods:
     """How often the small loops turn. Live: at a person's pace. Virtual time takes them further apart."""
 
     record_s: float = 0.25
@@ -73,7 +73,7 @@ class Rhythm:
 
 
 @dataclass(slots=True)
-class FeedHealth:
+class TaskHealth:
     """How a duty or a feed fares: since when it is down and why, or when it last was well."""
 
     well_ms: int | None = None
@@ -82,7 +82,7 @@ class FeedHealth:
 
 
 @dataclass(slots=True)
-class Rooms:
+class Components:
     """All that the wiring put together."""
 
     config: Config
@@ -98,8 +98,8 @@ class Rooms:
     closers: Sequence[Callable[[], Any]] = ()
     tariff: Tariff | None = None
     wiring: str = "live"
-    rhythm: Rhythm = Rhythm()
-    health: dict[str, FeedHealth] = field(default_factory=dict)
+    rhythm: Periods = Periods()
+    health: dict[str, TaskHealth] = field(default_factory=dict)
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
 
@@ -107,45 +107,47 @@ class Rooms:
 class Hub:
     """A hub that runs. `run` ends when it is cancelled or `stop` is called."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self.rooms = rooms
+    def __init__(self, components: Components) -> None:
+        self.components = components
         self.terms = Terms()
         self.ticks = 0
-        self._urgent: dict[str, asyncio.Event] = {key: asyncio.Event() for key in rooms.state.sites}
+        self._urgent: dict[str, asyncio.Event] = {key: asyncio.Event() for key in components.state.sites}
         self._stop = asyncio.Event()
-        self._settings = TickSettings.of(rooms.config, rooms.tariff)
+        self._settings = TickSettings.of(components.config, components.tariff)
         self._verdicts: dict[str, tuple[str, bool]] = {}
 
     async def run(self) -> None:
         """Start every loop in one group; the first fault of ours ends them all."""
-        rooms = self.rooms
-        now_ms = rooms.clock.now_ms()
-        hub = rooms.config.hub.name
-        await rooms.recorder.commit(hub, "hub.started", {"wiring": rooms.wiring, "position": rooms.recorder.position})
+        components = self.components
+        now_ms = components.clock.now_ms()
+        hub = components.config.hub.name
+        await components.recorder.commit(
+            hub, "hub.started", {"wiring": components.wiring, "position": components.recorder.position}
+        )
         await self._answer_orphans()
         # Before the first control step: an order that is not carried out here must not move anything once.
         await self.watch_orders()
-        log.info("started", wiring=rooms.wiring, position=rooms.recorder.position, at_ms=now_ms)
+        log.info("started", wiring=components.wiring, position=components.recorder.position, at_ms=now_ms)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._every("record", rooms.rhythm.record_s, rooms.recorder.flush)),
-                    group.create_task(rooms.collector.run()),
-                    group.create_task(self._every("orders", rooms.rhythm.orders_s, self.watch_orders)),
+                    group.create_task(self._every("record", components.rhythm.record_s, components.recorder.flush)),
+                    group.create_task(components.collector.run()),
+                    group.create_task(self._every("orders", components.rhythm.orders_s, self.watch_orders)),
                     group.create_task(self._watch_clock()),
-                    *(group.create_task(self._control(site)) for site in rooms.state.sites.values()),
-                    *(group.create_task(self._listen(feed)) for feed in rooms.subscriptions),
-                    *(group.create_task(self._every(duty.name, duty.every_s, duty.do)) for duty in rooms.duties),
+                    *(group.create_task(self._control(site)) for site in components.state.sites.values()),
+                    *(group.create_task(self._listen(feed)) for feed in components.subscriptions),
+                    *(group.create_task(self._every(duty.name, duty.every_s, duty.do)) for duty in components.duties),
                 ]
                 await self._stop.wait()
                 for task in tasks:
                     task.cancel()
         finally:
-            for actuator in rooms.actuators.values():
+            for actuator in components.actuators.values():
                 await actuator.close()
-            rooms.recorder.tell(hub, "hub.stopped", {"ticks": self.ticks})
-            await rooms.recorder.flush()
-            for close in rooms.closers:
+            components.recorder.tell(hub, "hub.stopped", {"ticks": self.ticks})
+            await components.recorder.flush()
+            for close in components.closers:
                 close()
 
     def stop(self) -> None:
@@ -161,8 +163,8 @@ class Hub:
     async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work, then wait what is left of the period (after a failure, at least `AFTER_FAILURE_S`); late turns are not
         made up for."""
-        health = self.rooms.health.setdefault(name, FeedHealth())
-        clock = self.rooms.clock
+        health = self.components.health.setdefault(name, TaskHealth())
+        clock = self.components.clock
         while True:
             begun_s, pause_s = clock.monotonic_s(), every_s
             try:
@@ -180,7 +182,7 @@ class Hub:
             await asyncio.sleep(max(0.0, pause_s - (clock.monotonic_s() - begun_s)))
 
     async def _control(self, site: SiteState) -> None:
-        tick_s = self.rooms.config.control.tick_s
+        tick_s = self.components.config.control.tick_s
         urgent = self._urgent[site.key]
 
         async def tick_until_due() -> None:
@@ -198,25 +200,25 @@ class Hub:
     async def _first_reading(self, site: SiteState) -> None:
         """After a start a site that generates waits for its meter, no longer than a reading is fresh: without it a limit holds on
         demand, and miners that generation carries would be put to sleep."""
-        fresh_s = self.rooms.situations.freshness.meter_s
+        fresh_s = self.components.situations.freshness.meter_s
         for _ in range(round(fresh_s / FIRST_READING_S)):
-            if not awaits_meter(self.rooms.state, site, self.rooms.clock.now_ms(), fresh_s):
+            if not awaits_meter(self.components.state, site, self.components.clock.now_ms(), fresh_s):
                 return
             await asyncio.sleep(FIRST_READING_S)
 
     async def tick(self, site: SiteState) -> None:
         """Decide, write it down, then act: commands leave only after the journal holds them."""
-        rooms = self.rooms
-        if rooms.recorder.fault is not None:
+        components = self.components
+        if components.recorder.fault is not None:
             # Nothing is decided while nothing can be written: each tick would wait in memory as an event.
-            await rooms.recorder.flush(required=True)
-        now = rooms.situations.at(site, rooms.clock.now_ms())
-        decided = decide(rooms.state, site, now, self._settings)
-        rooms.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
+            await components.recorder.flush(required=True)
+        now = components.situations.at(site, components.clock.now_ms())
+        decided = decide(components.state, site, now, self._settings)
+        components.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
         for made in decided.commands:
-            rooms.recorder.tell(site.key, "command.issued", command_json(made))
+            components.recorder.tell(site.key, "command.issued", command_json(made))
         try:
-            await rooms.recorder.flush(required=True)
+            await components.recorder.flush(required=True)
         except OSError:
             # They stay queued and are journalled later; none of them leaves.
             for made in decided.commands:
@@ -224,35 +226,35 @@ class Hub:
             raise
         self.ticks += 1
         if decided.commands:
-            rooms.actuators[site.key].start(decided.commands)
+            components.actuators[site.key].start(decided.commands)
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""
         lost = receipt_json(Unknown(CUT_SHORT, HubCause.CUT_SHORT))
-        for site in self.rooms.state.sites.values():
+        for site in self.components.state.sites.values():
             for body in site.unanswered.values():
-                self.rooms.recorder.tell(site.key, "command.receipt", {**body, **lost})
-        await self.rooms.recorder.flush(required=True)
+                self.components.recorder.tell(site.key, "command.receipt", {**body, **lost})
+        await self.components.recorder.flush(required=True)
 
     def receipt(self, site: str, made: Command, receipt: Receipt) -> None:
         """The actuator's word on a command, to be journalled."""
-        self.rooms.recorder.tell(site, "command.receipt", {**command_json(made), **receipt_json(receipt)})
+        self.components.recorder.tell(site, "command.receipt", {**command_json(made), **receipt_json(receipt)})
 
     async def _listen(self, feed: Subscription) -> None:
-        recorder = self.rooms.recorder
+        recorder = self.components.recorder
         while True:
             readings, token = await feed.next()
             recorder.hear(readings)
             recorder.when_durable(lambda feed=feed, token=token: feed.acknowledge(token))  # type: ignore[misc]
 
     async def _watch_clock(self) -> None:
-        watch = ClockWatch(self.rooms.clock)
+        watch = ClockWatch(self.components.clock)
         while True:
-            await asyncio.sleep(self.rooms.rhythm.clock_s)
+            await asyncio.sleep(self.components.rhythm.clock_s)
             stepped_s = watch.divergence_s()
             if abs(stepped_s) > CLOCK_TOLERANCE_S:
                 log.warning("the system's clock stepped", seconds=round(stepped_s, 3))
-                self.rooms.recorder.tell(self.rooms.config.hub.name, "clock.stepped", {"seconds": stepped_s})
+                self.components.recorder.tell(self.components.config.hub.name, "clock.stepped", {"seconds": stepped_s})
 
     # ---- orders ----
 
@@ -261,15 +263,15 @@ class Hub:
         if not happenings:
             return
         for kind, body in happenings:
-            self.rooms.recorder.tell(site, kind, body)
-        await self.rooms.recorder.flush(required=True)
+            self.components.recorder.tell(site, kind, body)
+        await self.components.recorder.flush(required=True)
         if site in self._urgent:
             self.hurry(site)
 
     async def watch_orders(self) -> None:
         """What time and the meter make of the orders: phases, ends, verdicts."""
-        rooms, now_ms = self.rooms, self.rooms.clock.now_ms()
-        state = rooms.state
+        components, now_ms = self.components, self.components.clock.now_ms()
+        state = components.state
         newest = {}
         for site in state.sites.values():
             for scope, device in site.scopes().items():
@@ -289,7 +291,7 @@ class Hub:
             await self._judge(entry.order.id, now_ms)
 
     async def _judge(self, order_id: str, now_ms: int) -> None:
-        state = self.rooms.state
+        state = self.components.state
         entry = state.book.get(order_id)
         assert entry is not None
         key = site_of(entry.order.scope)
@@ -304,7 +306,7 @@ class Hub:
         news = seen != (str(Outcome.OPEN), False) or _counts_observing(entry)
         if self._verdicts.get(order_id) != seen and news:
             self._verdicts[order_id] = seen
-            await self.rooms.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
+            await self.components.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
 
 
 def _counts_observing(entry: Entry) -> bool:
@@ -313,9 +315,9 @@ def _counts_observing(entry: Entry) -> bool:
     return entry.observed_ms is not None and until_ms > entry.observed_ms
 
 
-def told_by_broker(board: dict[str, FeedHealth], up: bool, text: str, now_ms: int) -> None:
+def broker_identifies(board: dict[str, TaskHealth], up: bool, text: str, now_ms: int) -> None:
     """State of the broker's link: kept for the page, and logged once per change."""
-    health = board.setdefault("broker", FeedHealth())
+    health = board.setdefault("broker", TaskHealth())
     if up:
         if health.down_ms is not None:
             log.info("returned", what="broker", after_s=round((now_ms - health.down_ms) / 1000, 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one tick in observe-only would have done, with the prices that were known at its instant (`hub.state.shadow.Glimpse`)."""
+"""Valuation of one tick in observe-only at the prices known then (`hub.state.shadow.ShadowTick`)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ import numpy as np
 
 from grid.tariff import Tariff, all_in
 from hub.market.price_duty import HASHPRICE, MARKET
-from hub.state.shadow import Glimpse
+from hub.state.shadow import ShadowTick
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError
 from kernel.span import Slots
@@ -29,7 +29,7 @@ def glimpse(
     tariff: Tariff | None,
     *,
     generation_w: float = 0.0,
-) -> Glimpse:
+) -> ShadowTick:
     """What a tick saw and would have done. `meter_w`: the site's fresh meter; without one the miners' sum stands for it, less
     `generation_w` of its own. Power that flows out is nothing bought: it counts as none."""
     roster, units = fleet.roster, proposed.units
@@ -43,7 +43,7 @@ def glimpse(
     energy, no_energy = _energy_per_mwh(curves, tariff, now_ms)
     value, no_value = _value_per_ph_day(curves, tariff, now_ms)
     why = "; ".join(text for text in (no_energy, no_value) if text)
-    return Glimpse(max(0.0, power_w), max(0.0, would_w), hashrate_hs, would_hs, energy, value, why)
+    return ShadowTick(max(0.0, power_w), max(0.0, would_w), hashrate_hs, would_hs, energy, value, why)
 
 
 def _energy_per_mwh(curves: Sequence[Curve], tariff: Tariff | None, now_ms: int) -> tuple[float | None, str]:

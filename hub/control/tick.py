@@ -21,7 +21,7 @@ from kernel.reason import OWN_CHOICE, Reason, Rule
 from miner_control.control.allocate import Allocation
 from miner_control.control.auxiliary_load import BESIDE, running_w, switch
 from miner_control.control.cold_protection import Loop
-from miner_control.control.cooling_sequence import Tended, tend
+from miner_control.control.cooling_sequence import CoolingResult, tend
 from miner_control.control.guard import Restraint, guard
 from miner_control.control.restore import HeldBack, held_back, returned
 from miner_control.fleet.command import Command, Intent, Wake, command, intent_json
@@ -48,7 +48,7 @@ class TickSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class TickResult:
     """The tick's journal body and the commands that follow from it."""
 
     body: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Decided:
     fleet: Fleet
 
 
-def decide(state: HubState, site: SiteState, now: SiteSituation, settings: TickSettings) -> Decided:
+def decide(state: HubState, site: SiteState, now: SiteSituation, settings: TickSettings) -> TickResult:
     """The control step for one site. Pure: the same state and situation, the same bytes."""
     now_ms, overhead, generation_w = now.now_ms, now.overhead, now.generation_w
     terms = Terms(site=site.key, overhead=overhead, heat_w=now.heat_w, generation_w=generation_w)
@@ -92,7 +92,7 @@ def decide(state: HubState, site: SiteState, now: SiteSituation, settings: TickS
         tariff = settings.tariff
         seen = glimpse(fleet, tended.allocation, now.main_w, factor, curves, tariff, generation_w=generation_w)
         new, no_more = site.shadow.differences(changes)
-        return Decided(
+        return TickResult(
             {**body, "changes": [list(change) for change in new], "no_more": no_more, "shadow": seen.to_json()},
             (),
             fleet,
@@ -102,7 +102,7 @@ def decide(state: HubState, site: SiteState, now: SiteSituation, settings: TickS
         _command(now_ms, fleet, unit, intent, reason, settings.deadline_s, _restore_mode(fleet, unit, mode, reason))
         for mode, (unit, intent, reason) in zip(modes, intents, strict=True)
     ]
-    return Decided(body, (*switches, *asked), fleet)
+    return TickResult(body, (*switches, *asked), fleet)
 
 
 def _restore_mode(fleet: Fleet, unit: int, mode: int, reason: Reason) -> str:
@@ -153,11 +153,11 @@ def _tended(
     loops: Sequence[Loop],
     on: Mapping[str, bool | None],
     most_w: float,
-) -> Tended:
+) -> CoolingResult:
     """What loops and loads around the miners make of a proposal (`miner_control.control.cooling_sequence`)."""
     loads = site.around.loads
     if not loads and not loops:
-        return Tended(proposed, (), ())
+        return CoolingResult(proposed, (), ())
     by_plan = np.array([reasons[unit].rule is Rule.PLAN for unit in proposed.units.tolist()], dtype=np.bool_)
     busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, fleet.now_ms))
     run_on_s = site.around.run_on_s

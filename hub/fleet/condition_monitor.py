@@ -23,11 +23,18 @@ from kernel.units import MS_PER_DAY, MS_PER_HOUR
 from miner_control.fleet.command import intent_from_json
 from miner_control.fleet.fleet import UNSURE
 from miner_control.fleet.miner import State
-from miner_control.fleet.observed import evidence, seen_of, told_of
-from miner_control.health.health import ANOTHER, HealthFinding, PoolRule, Usual, examine, may_be_over
-from miner_control.health.performance_reference import Lately, usuals
-from miner_control.health.third_party_control import UNDONE_S, Done, against, container_tactics, told_schedules, undone
-from miner_control.inventory.asset_register import Register
+from miner_control.fleet.observed import evidence, observed_of, reported_of
+from miner_control.health.health import ANOTHER, HealthFinding, PerformanceReference, PoolRule, examine, may_be_over
+from miner_control.health.performance_reference import RecentBehaviour, usuals
+from miner_control.health.third_party_control import (
+    UNDONE_S,
+    VerifiedCommand,
+    against,
+    container_tactics,
+    reported_schedules,
+    undone,
+)
+from miner_control.inventory.asset_register import AssetRegister
 from miner_control.learning.batch import SETTLED_S
 from telemetry.collect.source import Tier
 
@@ -40,7 +47,7 @@ SETTLED_MS = MS_PER_HOUR
 Told = list[tuple[str, str, dict[str, Any]]]
 
 
-class WatchDuty:
+class ConditionDuty:
     """One round each `every_s`; `fresh_s`: how old a reading may be to be examined; `pools`: which are ours at a site."""
 
     name = "watch"
@@ -60,13 +67,15 @@ class WatchDuty:
         self._pools, self._ask_soon = pools, ask_soon
         self._silent: set[str] = set()
         self._strangers: set[str] = set()
-        self._ours: dict[str, tuple[Register, PoolRule | None]] = {}
+        self._ours: dict[str, tuple[AssetRegister, PoolRule | None]] = {}
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
-        self._lately = {key: Lately(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()}
+        self._lately = {
+            key: RecentBehaviour(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()
+        }
         self._hashing_ms: dict[str, int] = {}
-        self._sighted: dict[str, dict[int, tuple[Done, Reading]]] = {}
+        self._sighted: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}
 
     async def do(self) -> None:
         """One round; what it found is told, and folded with the next record."""
@@ -82,34 +91,36 @@ class WatchDuty:
 
     def look(self, now_ms: int) -> Told:
         """(site, event kind, body) of everything that is new."""
-        told: Told = []
+        reported: Told = []
         for site in self._state.sites.values():
             readings = self._readings(site, now_ms)
             usual = self._usual(site, now_ms)
-            told += [(site.key, kind, body) for kind, body in self._sick(site, readings, usual)]
+            reported += [(site.key, kind, body) for kind, body in self._faulty(site, readings, usual)]
             if (day := self._lately[site.key].day(site.roster, now_ms)) is not None:
-                told.append((site.key, "usual.learnt", day))
-            told += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
-            told += [(site.key, "owner.changed", body) for body in self._mistaken(site, readings)]
-            told += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
-        return told
+                reported.append((site.key, "usual.learnt", day))
+            reported += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
+            reported += [(site.key, "owner.changed", body) for body in self._mistaken(site, readings)]
+            reported += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
+        return reported
 
     def _readings(self, site: SiteState, now_ms: int) -> dict[str, Reading]:
         table = self._state.snapshot.kind("miner")
         found = {device: table.reading(device) for device in site.roster.devices if device in table.index}
         return {device: reading for device, reading in found.items() if now_ms - reading.at_ms <= self._fresh_ms}
 
-    def _usual(self, site: SiteState, now_ms: int) -> list[Usual]:
+    def _usual(self, site: SiteState, now_ms: int) -> list[PerformanceReference]:
         """What is usual of each unit, with what this round adds to it."""
         roster, table = site.roster, self._state.snapshot.kind("miner")
-        seen, asked = seen_of(roster, table, now_ms), site.standing.asked(now_ms)
-        told = {name: told_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")}
+        seen, asked = observed_of(roster, table, now_ms), site.standing.asked(now_ms)
+        reported = {
+            name: reported_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")
+        }
         fresh_s = self._fresh_ms / 1000
-        look = self._lately[site.key].look(roster, seen, asked, told, site.usual, now_ms, fresh_s)
+        look = self._lately[site.key].look(roster, seen, asked, reported, site.usual, now_ms, fresh_s)
         return usuals(site.usual, look, roster.group)
 
-    def _sick(
-        self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[Usual]
+    def _faulty(
+        self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[PerformanceReference]
     ) -> list[tuple[str, dict[str, Any]]]:
         findings: list[HealthFinding] = []
         readings = {device: self._evidence(reading) for device, reading in readings.items()}
@@ -133,16 +144,16 @@ class WatchDuty:
         for device, reading in readings.items():
             other = stranger_at(self._state, site, device)
             if other is not None:
-                told = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
+                reported = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
                 remedy = "Scan the network and correct the inventory, or give it its address back"
-                found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **told}))
+                found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **reported}))
         theirs = {device for device in self._strangers if device.startswith(f"{site.key}/")}
         self._strangers = (self._strangers - theirs) | {one.device for one in found}
         return found
 
     def _mistaken(self, site: SiteState, readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
         """Miners at whose address another miner of the register answers are left alone, until they are themselves again."""
-        told = []
+        reported = []
         for device in readings:
             held = site.hands.get(device)
             other = stranger_at(self._state, site, device) if device in self._strangers else None
@@ -157,8 +168,8 @@ class WatchDuty:
                 body = {"hands_off": False, "owner": "the hub", "words": "it answers as itself again"}
             else:
                 continue
-            told.append({"device": device, **body, "by": "hub"})
-        return told
+            reported.append({"device": device, **body, "by": "hub"})
+        return reported
 
     def _evidence(self, reading: Reading) -> Reading:
         """What may be judged of a reading: of one that hashes, what it told since it was first seen to hash."""
@@ -191,7 +202,7 @@ class WatchDuty:
             unit, reading = site.roster.index.get(device), readings.get(device)
             if unit is None or reading is None or body["outcome"] != "verified" or asked.mode[unit] != UNSURE:
                 continue
-            done = Done(device, intent_from_json(body), int(body["at_ms"]))
+            done = VerifiedCommand(device, intent_from_json(body), int(body["at_ms"]))
             if not done.verified_ms < reading.at_ms <= done.verified_ms + UNDONE_S * 1000:
                 continue
             sighted = self._sighted.setdefault(device, {})
@@ -218,10 +229,12 @@ class WatchDuty:
         """
         table = self._state.snapshot.kind("container")
         containers = [table.reading(device) for device in table.index if device.startswith(f"{site.key}/")]
-        told = [(one.device, told_schedules(one)) for one in readings.values() if "schedules_json" in one.values]
-        told += [(one.device, container_tactics(one)) for one in containers]
+        reported = [
+            (one.device, reported_schedules(one)) for one in readings.values() if "schedules_json" in one.values
+        ]
+        reported += [(one.device, container_tactics(one)) for one in containers]
         found: list[tuple[str, dict[str, Any]]] = []
-        for scope, hands in told:
+        for scope, hands in reported:
             before = site.hands.get(scope)
             if hands is None or (before is not None and before.kind != "hand.seen"):
                 continue

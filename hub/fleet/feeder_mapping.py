@@ -120,7 +120,7 @@ class _Paces:
     off_ms: int
 
 
-class PulseDuty:
+class FeederMappingDuty:
     """Takes the proof of each site a step further. `deadline_s` as in the control step."""
 
     name = "pulses"
@@ -192,8 +192,8 @@ class PulseDuty:
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
             await self._say(site, proof, Judged(name, "skipped", why, fleet.now_ms, (), None))
             return
-        told = {"rack": name, "declared": Counter(miner.feeder for miner in here).most_common(1)[0][0]}
-        await self._step(site, proof, "begun", {**told, "devices": [fleet.devices[unit] for unit in chosen]})
+        reported = {"rack": name, "declared": Counter(miner.feeder for miner in here).most_common(1)[0][0]}
+        await self._step(site, proof, "begun", {**reported, "devices": [fleet.devices[unit] for unit in chosen]})
 
     async def _lay_down(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
         if rack.spoilt:

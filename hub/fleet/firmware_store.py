@@ -30,7 +30,7 @@ class Image:
     added_ms: int
 
 
-class ImageShelf:
+class FirmwareStore:
     """The images of a data folder. Bytes of the few images taken last stay in memory: a wave takes the same ones again, and
     all who are sent an image share it."""
 

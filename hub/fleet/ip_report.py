@@ -14,8 +14,8 @@ from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
-from miner_control.inventory.asset_register import Register
-from miner_control.inventory.commissioning import Heard, Slot, Walk
+from miner_control.inventory.asset_register import AssetRegister
+from miner_control.inventory.commissioning import AssignedPress, Commissioning, Slot
 from miner_control.inventory.position import Press
 from telemetry.wire.exposition import Figure
 
@@ -36,7 +36,7 @@ class Buttons:
         self._state, self._recorder, self._clock = state, recorder, clock
         self._last_ms: dict[str, int] = {}
         self._room, self._at_s = BURST, clock.monotonic_s()
-        self._known: dict[str, tuple[Register, dict[str, str], dict[str, str]]] = {}
+        self._known: dict[str, tuple[AssetRegister, dict[str, str], dict[str, str]]] = {}
         self.dropped = 0
 
     def heard(self, press: Press) -> None:
@@ -54,7 +54,7 @@ class Buttons:
         self._last_ms = {mac: at for mac, at in self._last_ms.items() if press.at_ms - at < AGAIN_MS}
         self._last_ms[press.mac] = press.at_ms
         site, device = self._whose(press)
-        self._recorder.tell(site, "button.pressed", Heard(press, device).to_json())
+        self._recorder.tell(site, "button.pressed", AssignedPress(press, device).to_json())
 
     def figures(self) -> list[Figure]:
         """Counter of what was not taken in."""
@@ -87,9 +87,9 @@ def slots_asked(site: SiteState, body: Mapping[str, Any]) -> list[Slot]:
         raise ConfigError([Fault("slots", "is no list of slots", f"Give 1 to {MOST_SLOTS}, in the order of the walk")])
     feeders = sorted(feeder.name for feeder in site.config.feeders)
     for at, row in enumerate(rows):
-        told = [row.get(key) for key in ("rack", "position", "feeder")] if isinstance(row, dict) else []
-        rack, position, feeder = (str(one).strip() for one in told) if len(told) == 3 else ("", "", "")
-        if any(not isinstance(one, str) for one in told) or not rack or not position:
+        reported = [row.get(key) for key in ("rack", "position", "feeder")] if isinstance(row, dict) else []
+        rack, position, feeder = (str(one).strip() for one in reported) if len(reported) == 3 else ("", "", "")
+        if any(not isinstance(one, str) for one in reported) or not rack or not position:
             faults.append(Fault(f"slots.{at}", "lacks rack, position or feeder as texts", "Give all three"))
             continue
         if any(len(one) > MOST_CHARS or "/" in one or not one.isprintable() for one in (rack, position)):
@@ -99,7 +99,7 @@ def slots_asked(site: SiteState, body: Mapping[str, Any]) -> list[Slot]:
         if feeder not in feeders:
             faults.append(Fault(f"slots.{at}", f"no feeder {feeder[:40]!r}", f"Write one of: {', '.join(feeders)}"))
         if (rack, position) in {slot[:2] for slot in found}:
-            faults.append(Fault(f"slots.{at}", f"{rack}/{position} stands twice", "Walk along each slot once"))
+            faults.append(Fault(f"slots.{at}", f"{rack}/{position} stands twice", "Commissioning along each slot once"))
         found.append((rack, position, feeder))
     if faults:
         raise ConfigError(faults)
@@ -118,7 +118,7 @@ def walk_lines(state: HubState, site: SiteState, listening: bool) -> dict[str, A
     return {"listening": listening, "walk": None if walk is None else _walk_line(walk), "presses": presses[:50]}
 
 
-def _walk_line(walk: Walk) -> dict[str, Any]:
+def _walk_line(walk: Commissioning) -> dict[str, Any]:
     at = walk.next_slot()
     return {
         "by": walk.by,
@@ -130,7 +130,7 @@ def _walk_line(walk: Walk) -> dict[str, Any]:
     }
 
 
-def _pace_s(walk: Walk) -> float:
+def _pace_s(walk: Commissioning) -> float:
     """Mean time between presses, s; 0 before the second."""
     presses = walk.presses
     return (presses[-1].at_ms - presses[0].at_ms) / MS_PER_S / (len(presses) - 1) if len(presses) > 1 else 0.0

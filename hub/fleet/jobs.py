@@ -22,8 +22,8 @@ from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
 from miner_control.health.health import PoolRule, host_of, pools_of
-from miner_control.jobs.job import Campaign, Wave
-from miner_control.jobs.job_plan import CampaignPlan, Rollout, plan_campaign
+from miner_control.jobs.job import Job, Wave
+from miner_control.jobs.job_plan import JobPlan, Rollout, plan_job
 
 WHERE = ("rack", "model", "feeder", "firmware", "state")
 ROLLOUT = ("canary", "wave_share", "failure_share", "gap_s")
@@ -38,7 +38,7 @@ def proposed(
     body: Mapping[str, Any],
     by: str,
     now: SiteSituation,
-) -> CampaignPlan:
+) -> JobPlan:
     """The plan that a request makes: `name`, `intent`, `devices` or `where`, rollout, `deadline_s`.
 
     Raises ConfigError with every fault; nothing is remembered of it.
@@ -62,12 +62,12 @@ def proposed(
     intent, fits = provisions.intent(str(text))
     provisions.armed(intent)
     rule = provisions.pool_rule(site.config)
-    return plan_campaign(
+    return plan_job(
         str(name).strip(),
         now.fleet,
         devices,
         intent,
-        campaign_id=str(business_id(now.now_ms, "campaign", site.key, str(name)))[-12:],
+        job_id=str(business_id(now.now_ms, "campaign", site.key, str(name)))[-12:],
         rollout=rollout,
         deadline_s=max(DEADLINE_S, deadline_of(intent)) if deadline_s is None else float(deadline_s),
         pools=rule,
@@ -137,25 +137,25 @@ def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -
 def _images_now(state: HubState, devices: Sequence[str], provisions: Provisions) -> dict[str, InstallFirmware]:
     """The images of what these miners told that they run, where they stand on the shelf: what a restore goes back to."""
     table, images = state.snapshot.kind("miner"), provisions.shelf.images()
-    told = {device: table.reading(device).get("firmware") for device in devices if device in table.index}
-    found = {device: provisions.image_of(device, firmware, images) for device, firmware in told.items()}
+    reported = {device: table.reading(device).get("firmware") for device in devices if device in table.index}
+    found = {device: provisions.image_of(device, firmware, images) for device, firmware in reported.items()}
     return {device: image for device, image in found.items() if image is not None}
 
 
-def refusal(campaign: Campaign, what: str, by: str) -> str:
+def refusal(job: Job, what: str, by: str) -> str:
     """Why an act on a campaign is refused; "" where it may be."""
-    if campaign.ended:
-        return f"is over: {campaign.ended}"
+    if job.ended:
+        return f"is over: {job.ended}"
     if what == "approved":
-        if not campaign.plan.needs_two:
+        if not job.plan.needs_two:
             return "needs no second person"
-        return "was asked by the same person: somebody else must approve it" if by == campaign.plan.asked_by else ""
-    if what == "retry" and not campaign.failed():
+        return "was asked by the same person: somebody else must approve it" if by == job.plan.asked_by else ""
+    if what == "retry" and not job.failed():
         return "has no failures to ask again"
     return ""
 
 
-class CampaignDuty:
+class JobDuty:
     """Sends what is due, site by site. `every_s` is also how soon a campaign begins after it was proposed."""
 
     name = "campaigns"
@@ -178,31 +178,31 @@ class CampaignDuty:
     async def do(self) -> None:
         """One turn over all campaigns that are not ended."""
         for site in self._state.sites.values():
-            for campaign in list(site.campaigns.campaigns.values()):
-                if not campaign.ended:
-                    await self._turn(site, campaign)
+            for job in list(site.jobs.jobs.values()):
+                if not job.ended:
+                    await self._turn(site, job)
 
-    async def _turn(self, site: SiteState, campaign: Campaign) -> None:
+    async def _turn(self, site: SiteState, job: Job) -> None:
         now_ms = self._clock.now_ms()
         if site.config.observe_only:
             return
         if ordered(self._state, site, now_ms):
             # What has not left is taken back: a miner that waits for its image can be shed as any other.
-            self._actuators[site.key].withdraw(campaign.waiting())
+            self._actuators[site.key].withdraw(job.waiting())
             return
         fleet = self._situations.at(site, now_ms).fleet
-        due = campaign.due(fleet, now_ms, self._provisions.named)
+        due = job.due(fleet, now_ms, self._provisions.named)
         if due is None:
             return
-        named = {"id": campaign.plan.id, "name": campaign.plan.name}
+        named = {"id": job.plan.id, "name": job.plan.name}
         if isinstance(due, Wave):
             try:
                 armed = [replace(c, intent=await self._arm(c.intent)) for c in due.commands]
             except ConfigError as error:
                 due = "; ".join(f"{fault.place} {fault.problem}" for fault in error.faults)
         if isinstance(due, str):
-            told = {**named, "what": "paused", "by": "hub", "why": due}
-            await self._recorder.commit(site.key, "campaign.changed", told)
+            reported = {**named, "what": "paused", "by": "hub", "why": due}
+            await self._recorder.commit(site.key, "campaign.changed", reported)
             return
         asked = {str(one.id): one.device for one in armed}
         self._recorder.tell(site.key, "campaign.wave", {**named, "step": due.step, "commands": asked})

@@ -23,7 +23,7 @@ from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
 from miner_control.learning.batch import SETTLED_S
 from miner_control.learning.dynamics import Episode, Key, Track
-from miner_control.learning.windows import Followed, LessonBook, Steadiness, SteadyMode, Stretch, steady_round
+from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Stretch, steady_round
 from telemetry.store.archive import Archive
 
 LONGEST_S: Final = 3600.0
@@ -38,11 +38,11 @@ AGAIN_MS: Final = MS_PER_DAY
 _FIGURES: Final = {True: ("ramp_down_s", "sleep_w"), False: ("ramp_up_s", "start_lost_s")}
 
 
-class _Pupil:
+class _SiteModel:
     """What is under way for one site between turns."""
 
     def __init__(self, site: SiteState) -> None:
-        self.book: LessonBook = site.lessons.copy()
+        self.book: IdentificationBook = site.identification.copy()
         self.followed = Followed(LONGEST_S / site.config.pace)
         self.steadiness = Steadiness.of(site.roster)
         self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
@@ -51,7 +51,7 @@ class _Pupil:
         self.rows, self.feeder = FeederRows(), site.roster.feeder
 
 
-class LearnDuty:
+class LearningDuty:
     """One turn each `every_s`."""
 
     name = "learn"
@@ -70,7 +70,7 @@ class LearnDuty:
         self._situations, self._fresh_s = situations, situations.freshness.miner_s
         self._recorder, self._clock, self._offload, self._archive = recorder, clock, offload, archive
         self._after = recorder.position
-        self._pupils = {key: _Pupil(site) for key, site in state.sites.items()}
+        self._pupils = {key: _SiteModel(site) for key, site in state.sites.items()}
 
     async def do(self) -> None:
         """One turn; what is new is journalled, and known once that is done."""
@@ -81,20 +81,20 @@ class LearnDuty:
             await self._recorder.commit(key, "dynamics.learnt", body)
 
     def _round(self, site: SiteState, now_ms: int) -> list[SteadyMode]:
-        pupil, now = self._pupils[site.key], self._situations.at(site, now_ms)
+        site_model, now = self._pupils[site.key], self._situations.at(site, now_ms)
         seen, asked = now.seen, now.asked
-        if pupil.feeder is not site.roster.feeder:
+        if site_model.feeder is not site.roster.feeder:
             # Miners stand elsewhere: what was read off the feeders' meters was of others.
-            pupil.rows, pupil.feeder = FeederRows(), site.roster.feeder
-        steady = pupil.steadiness.look(seen, asked, now_ms, self._fresh_s, pupil.settled_s)
+            site_model.rows, site_model.feeder = FeederRows(), site.roster.feeder
+        steady = site_model.steadiness.look(seen, asked, now_ms, self._fresh_s, site_model.settled_s)
         by_scope = now.meters_w
         meters_w = {
             name: by_scope[f"{site.key}/{name}"] / site.feeder_factor
             for name in site.roster.feeder_names
             if f"{site.key}/{name}" in by_scope
         }
-        pupil.rows.look(site.roster, seen, asked, meters_w, now_ms, self._fresh_s, pupil.calm_s)
-        return [*steady_round(site.roster, seen, steady), *pupil.rows.solve(site.roster)]
+        site_model.rows.look(site.roster, seen, asked, meters_w, now_ms, self._fresh_s, site_model.calm_s)
+        return [*steady_round(site.roster, seen, steady), *site_model.rows.solve(site.roster)]
 
     def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, dict[str, Any]]]:
         events = self._recorder.journal.events(["command.issued", "command.receipt"], self._after)
@@ -102,19 +102,19 @@ class LearnDuty:
             self._after = position
             if event.site in self._pupils:
                 self._pupils[event.site].followed.apply(event)
-        told = []
+        reported = []
         for key, site in self._state.sites.items():
-            pupil = self._pupils[key]
-            pupil.book.take_round(rounds[key])
-            pupil.book.take(self._episodes(site, pupil, now_ms))
-            for model in pupil.book.news():
-                body = pupil.book.body(model)
-                pupil.book.apply(body)
-                told.append((key, body))
-        return told
+            site_model = self._pupils[key]
+            site_model.book.take_round(rounds[key])
+            site_model.book.take(self._episodes(site, site_model, now_ms))
+            for model in site_model.book.news():
+                body = site_model.book.body(model)
+                site_model.book.apply(body)
+                reported.append((key, body))
+        return reported
 
-    def _episodes(self, site: SiteState, pupil: _Pupil, now_ms: int) -> list[Episode]:
-        chosen = self._chosen(site, pupil, now_ms)
+    def _episodes(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[Episode]:
+        chosen = self._chosen(site, site_model, now_ms)
         if not chosen:
             return []
         # One sample from before the command tells where it started from.
@@ -127,9 +127,9 @@ class LearnDuty:
             if one.device in tracks
         ]
 
-    def _chosen(self, site: SiteState, pupil: _Pupil, now_ms: int) -> list[tuple[Stretch, Key]]:
+    def _chosen(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[tuple[Stretch, Key]]:
         """A few of the stretches that are over, the newest of each model and kind, and none from long before them."""
-        over = pupil.followed.over(now_ms)
+        over = site_model.followed.over(now_ms)
         taken: Counter[tuple[Key, bool]] = Counter()
         found = []
         for one in reversed(over):
@@ -139,14 +139,14 @@ class LearnDuty:
                 continue
             if not taken[kind]:
                 # What is still untold after many stretches is not told by this model, or too seldom.
-                enough = pupil.heard[kind] >= STRETCHES_A_TURN
-                known = pupil.book.is_known(key, _FIGURES[kind[1]], untold_too=enough)
-                if known and now_ms - pupil.listened_ms.get(kind, 0) < AGAIN_MS:
+                enough = site_model.heard[kind] >= STRETCHES_A_TURN
+                known = site_model.book.is_known(key, _FIGURES[kind[1]], untold_too=enough)
+                if known and now_ms - site_model.listened_ms.get(kind, 0) < AGAIN_MS:
                     continue
-                pupil.listened_ms[kind] = now_ms
+                site_model.listened_ms[kind] = now_ms
             taken[kind] += 1
             found.append((one, key))
-        pupil.heard.update(taken)
+        site_model.heard.update(taken)
         return found
 
 

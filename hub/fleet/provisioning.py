@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hub.config import Config, Site, secret
-from hub.fleet.firmware_store import Image, ImageShelf
+from hub.fleet.firmware_store import FirmwareStore, Image
 from kernel.errors import ConfigError, Fault
 from miner_control.control.readback import names
 from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetCredential, SetPools
@@ -27,7 +27,7 @@ class Provisions:
 
     def __init__(self, config: Config, folder: Path, data: Path, miners: Mapping[str, Miner]) -> None:
         self._config, self._folder, self._miners = config, folder, miners
-        self.shelf = ImageShelf(data)
+        self.shelf = FirmwareStore(data)
 
     def intent(self, text: str) -> tuple[Intent, Fits]:
         """What is asked, and whom it fits. Beside the plain words: `pools=NAME`, `credential=NAME`, `firmware=VERSION`.
@@ -72,10 +72,10 @@ class Provisions:
         """Whether a miner fits patterns of `rack`, `model`, `feeder`, `firmware` and `state`; the empty mapping fits all."""
         miner = self._miners[device]
         state = STATES[int(fleet.state[fleet.roster.index[device]])].value
-        told = {
+        reported = {
             "rack": miner.rack, "model": miner.model, "feeder": miner.feeder, "firmware": miner.dialect, "state": state,
         }  # fmt: skip
-        return all(fnmatch.fnmatchcase(told[key], pattern) for key, pattern in where.items())
+        return all(fnmatch.fnmatchcase(reported[key], pattern) for key, pattern in where.items())
 
     def named(self, device: str, intent: Intent) -> Intent:
         """The intent with this miner's own names in it: what is journalled. No secret."""

@@ -37,7 +37,7 @@ def eligible(site: SiteState) -> Bools:
     return np.asarray(found, dtype=np.bool_)
 
 
-class StragglerDuty:
+class WakeRecoveryDuty:
     """Looks at all sites each `every_s`."""
 
     name = "stragglers"

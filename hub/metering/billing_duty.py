@@ -22,11 +22,11 @@ MOST_SLOTS = 3_000
 def bill(book: EnergyBook, store: MeteredStore, device: str, slots: Slots, made_ms: int) -> int:
     """Put the told slots of a meter in the store; returns how many were new or changed."""
     found = book.energy(device, slots)
-    told = found.told >= BILLABLE
-    if not told.any():
+    reported = found.reported >= BILLABLE
+    if not reported.any():
         return 0
     length_ms = int(slots.edges_ms[1] - slots.edges_ms[0])
-    series = MeteredSeries(device, slots.starts_ms[told], length_ms, found.energy_uwh[told])
+    series = MeteredSeries(device, slots.starts_ms[reported], length_ms, found.energy_uwh[reported])
     passport = book.passports.get(device)
     papers = "no papers on file" if passport is None else ", ".join(one.serial for one in passport.installations)
     return store.put(OURS, series, made_ms, f"register of {device}; meters: {papers}")

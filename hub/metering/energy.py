@@ -95,8 +95,8 @@ class EnergyBook:
         total_uwh, meters = 0, []
         for device in devices:
             found = self.energy(device, whole(span))
-            if found.told[0] < BILLABLE:
-                return self._unbilled(device, span, float(found.told[0]))
+            if found.reported[0] < BILLABLE:
+                return self._unbilled(device, span, float(found.reported[0]))
             total_uwh += int(found.energy_uwh.sum())
             passport = self.passports.get(device)
             papers = None if passport is None else passport.cited(span)

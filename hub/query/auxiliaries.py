@@ -9,20 +9,20 @@ from miner_control.control.auxiliary_load import Load, output_metrics
 from miner_control.control.cold_protection import heat_floor_w, wake_fault
 from telemetry.collect.snapshot import Snapshot
 
-_TOLD = ("supply_c", "return_c", "ambient_c", "room_c", "humidity_pct", "dew_c", "pressure_bar", "flow_ok")
+_REPORTED = ("supply_c", "return_c", "ambient_c", "room_c", "humidity_pct", "dew_c", "pressure_bar", "flow_ok")
 
 
-def beside_lines(snapshot: Snapshot, site: SiteState, now: SiteSituation) -> dict[str, Any]:
+def auxiliary_lines(snapshot: Snapshot, site: SiteState, now: SiteSituation) -> dict[str, Any]:
     """`loads` and `loops`, in the order of the configuration; what nobody tells is None.
 
-    A load: `name, kind, device, output, on, told_ms` (when its device spoke of it last), `switched_ms` (when a switching of
+    A load: `name, kind, device, output, on, reported_ms` (when its device spoke of it last), `switched_ms` (when a switching of
     ours was proven last), `power_w` as configured, `measured_w`, `serves` (miners). A loop: `name, serves`, what it measures,
     `heat_w` that must stay on, and `holds`: why none of its miners may wake, "" where they may.
     """
     loads = [_load(snapshot, site, load, now.auxiliaries_on[load.name]) for load in site.around.loads]
     loops = [
         {
-            "name": one.name, "serves": len(one.units), **{what: getattr(one, what) for what in _TOLD},
+            "name": one.name, "serves": len(one.units), **{what: getattr(one, what) for what in _REPORTED},
             "heat_w": heat_floor_w(one), "holds": wake_fault(one),
         }
         for one in now.loops
@@ -31,7 +31,7 @@ def beside_lines(snapshot: Snapshot, site: SiteState, now: SiteSituation) -> dic
 
 
 def _load(snapshot: Snapshot, site: SiteState, load: Load, on: bool | None) -> dict[str, Any]:
-    told = snapshot.reading(load.device, output_metrics(load))
+    reported = snapshot.reading(load.device, output_metrics(load))
     measured = snapshot.reading(load.device, (f"output_{load.index}_power_w",))
     switched_ms = site.load_book.on(load.key)[1]
     return {
@@ -40,7 +40,7 @@ def _load(snapshot: Snapshot, site: SiteState, load: Load, on: bool | None) -> d
         "device": load.device,
         "output": f"{load.group or load.kind.value} {load.index}",
         "on": on,
-        "told_ms": None if told is None else told.at_ms,
+        "told_ms": None if reported is None else reported.at_ms,
         "switched_ms": switched_ms or None,
         "power_w": load.power_w,
         "measured_w": None if measured is None else measured.number(f"output_{load.index}_power_w"),

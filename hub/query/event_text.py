@@ -37,7 +37,7 @@ def _alarm(body: Mapping[str, Any]) -> str:
     return f"alarm {body.get('what')}: {body.get('text') or body.get('rule')}, {place}"
 
 
-def _campaign(body: Mapping[str, Any]) -> str:
+def _job(body: Mapping[str, Any]) -> str:
     why = f": {body['why']}" if body.get("why") else ""
     return f"campaign {body.get('name')} {body.get('what')} by {body.get('by')}{why}"
 
@@ -85,7 +85,7 @@ _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "pulse.judged": lambda b: _pulse(b),
     "pulse.ended": lambda b: f"pulses ended: {b.get('why')}",
     "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
-    "campaign.changed": lambda b: _campaign(b),
+    "campaign.changed": lambda b: _job(b),
     "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",
     "straggler.step": lambda b: f"{_name(b)} {b.get('words')}",
     "restore.reported": lambda b: _restored(b),

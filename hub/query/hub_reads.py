@@ -20,7 +20,7 @@ from hub.query.flexibility import available_at
 from hub.query.learnt import envelope_json, learnt_lines, usual_json
 from hub.query.missing_miners import missing, restores
 from hub.query.plan_answers import explained, offered
-from hub.query.rows import alarm_line, hand_line, order_line, receipt_line
+from hub.query.rows import alarm_line, order_line, receipt_line, third_party_line
 from hub.state.fold import SiteState
 from hub.state.legal_holds import HoldBook
 from hub.state.situation import SiteSituation
@@ -52,28 +52,28 @@ class HubReads:
         ledger: LedgerLook,
         version: str,
     ) -> None:
-        self._hub, self._miners = hub, hub.rooms.state.miners
+        self._hub, self._miners = hub, hub.components.state.miners
         self._reports, self._report_file, self._ledger = reports, report_file, ledger
         self._version = version
-        self._started_ms = hub.rooms.clock.now_ms()
+        self._started_ms = hub.components.clock.now_ms()
 
     def _site(self, name: str) -> SiteState:
-        for site in self._hub.rooms.state.sites.values():
+        for site in self._hub.components.state.sites.values():
             if site.config.name == name:
                 return site
         raise shape.NotThere(f"no site {name!r}")
 
     def _now(self) -> int:
-        return self._hub.rooms.clock.now_ms()
+        return self._hub.components.clock.now_ms()
 
     def _situation(self, site: SiteState) -> SiteSituation:
         """The situation of this second, made once for all clients of a frame."""
-        return self._hub.rooms.situations.at(site, self._now(), within_ms=FRAME_MS)
+        return self._hub.components.situations.at(site, self._now(), within_ms=FRAME_MS)
 
     # ---- reads ----
 
     def sites(self) -> list[shape.SiteInfo]:
-        currency = self._hub.rooms.config.prices.currency
+        currency = self._hub.components.config.prices.currency
         return [
             {
                 "site": site.config.name,
@@ -84,15 +84,15 @@ class HubReads:
                 "capacity_w": site.config.import_cap_w,
                 "observe_only": site.config.observe_only,
             }
-            for site in self._hub.rooms.state.sites.values()
+            for site in self._hub.components.state.sites.values()
         ]
 
     def status(self, site: str) -> shape.Status:
-        here, state = self._site(site), self._hub.rooms.state
+        here, state = self._site(site), self._hub.components.state
         now = self._situation(here)
         now_ms, fleet, limits = now.now_ms, now.fleet, list(now.limits)
         cap = cap_at(limits, here.key, now_ms)
-        free = available_at(here, now, self._hub.rooms.config)
+        free = available_at(here, now, self._hub.components.config)
         why = WHY if here.config.observe_only else ""
         heard = int(fleet.fresh.sum())
         hashrate = float(fleet.hashrate_hs.sum()) if heard else None
@@ -109,8 +109,8 @@ class HubReads:
             "counts": status.counts(fleet),
             "feeds": [
                 *status.silent_feed(here, fleet, now_ms),
-                *price_feeds(state, self._hub.rooms.config.prices, now_ms),
-                *status.duty_feeds(self._hub.rooms, now_ms),
+                *price_feeds(state, self._hub.components.config.prices, now_ms),
+                *status.duty_feeds(self._hub.components, now_ms),
             ],
             "price": self._curve_now(MARKET, now_ms),
             "hashprice": self._curve_now(HASHPRICE, now_ms, HS_PER_PHS),
@@ -120,7 +120,7 @@ class HubReads:
         }
 
     def _curve_now(self, name: str, now_ms: int, scale: float = 1.0) -> shape.Measure:
-        curve = known(self._hub.rooms.state.all_curves(), name, now_ms)
+        curve = known(self._hub.components.state.all_curves(), name, now_ms)
         if curve is None:
             return status.measure(None, name, None, "none was ever received")
         value = curve.at(now_ms)
@@ -140,7 +140,7 @@ class HubReads:
     def fleet(self, site: str) -> shape.Fleet:
         here = self._site(site)
         now = self._situation(here)
-        now_ms, fleet, table = now.now_ms, now.fleet, self._hub.rooms.state.snapshot.kind("miner")
+        now_ms, fleet, table = now.now_ms, now.fleet, self._hub.components.state.snapshot.kind("miner")
         temps, codes, age_s = table.values("temp_chip_max_c", now_ms)
         boards, board_codes, board_age_s = table.values("temp_board_max_c", now_ms)
 
@@ -184,7 +184,7 @@ class HubReads:
             raise shape.NotThere(f"no miner {device!r} in {site}")
         fleet = self._situation(here).fleet
         state = status.STATE_NAMES[int(fleet.state[index])]
-        table = self._hub.rooms.state.snapshot.kind("miner")
+        table = self._hub.components.state.snapshot.kind("miner")
         found = table.reading(key) if key in table.index else None
         values = {
             name: {"missing": value.reason.name.lower(), "detail": value.detail}
@@ -198,7 +198,7 @@ class HubReads:
         if silent is not None:
             why = f"silent: {silent.body.get('reason', '')} {silent.body.get('detail', '')}".strip()
         miner = self._miners[key]
-        words = (barred(self._hub.rooms.state, here, key), why or str(values.get("error_text") or ""))
+        words = (barred(self._hub.components.state, here, key), why or str(values.get("error_text") or ""))
         return {
             "device": device,
             FIELD: here.config.observe_only,
@@ -214,7 +214,7 @@ class HubReads:
         }
 
     def series(self, site: str, start_ms: int, end_ms: int, width: int) -> shape.Series:
-        return power_chart(self._hub.rooms.state, self._site(site), start_ms, end_ms, width, self._now())
+        return power_chart(self._hub.components.state, self._site(site), start_ms, end_ms, width, self._now())
 
     def plan(self, site: str) -> dict[str, Any] | None:
         here = self._site(site)
@@ -231,30 +231,32 @@ class HubReads:
         return restores(self._site(site))
 
     def hands(self, site: str) -> list[dict[str, Any]]:
-        return [hand_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]
+        return [third_party_line(scope, event) for scope, event in sorted(self._site(site).hands.items())]
 
     def learnt(self, site: str) -> list[dict[str, Any]]:
         here = self._site(site)
-        return learnt_lines(here.lessons.told, here.assumed)
+        return learnt_lines(here.identification.reported, here.assumed)
 
     def shadow(self, site: str) -> dict[str, Any]:
         here = self._site(site)
-        return marked(here.config, here.shadow.to_json(self._hub.rooms.config.prices.currency))
+        return marked(here.config, here.shadow.to_json(self._hub.components.config.prices.currency))
 
     async def explain(self, site: str) -> dict[str, Any]:
-        rooms = self._hub.rooms
+        components = self._hub.components
         here = self._site(site)
         now = self._situation(here)
-        return await rooms.offload(explained, rooms.config, rooms.state, here, self._tariff(), now)
+        return await components.offload(explained, components.config, components.state, here, self._tariff(), now)
 
     async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
-        rooms = self._hub.rooms
+        components = self._hub.components
         here = self._site(site)
         now = self._situation(here)
-        return await rooms.offload(offered, rooms.config, rooms.state, here, self._tariff(), now, reserve_w)
+        return await components.offload(
+            offered, components.config, components.state, here, self._tariff(), now, reserve_w
+        )
 
     def _tariff(self) -> Tariff:
-        tariff = self._hub.rooms.tariff
+        tariff = self._hub.components.tariff
         if tariff is None:
             raise ConfigError(
                 [Fault("planning.tariff", "there is none, so nothing is planned", "Name one in hub.toml")]
@@ -266,7 +268,7 @@ class HubReads:
         since_ms = self._now() - 7 * MS_PER_DAY
         return [
             self._order_line(entry)
-            for entry in self._hub.rooms.state.book.entries()
+            for entry in self._hub.components.state.book.entries()
             if site_of(entry.order.scope) == key and (entry.ended_ms is None or entry.ended_ms >= since_ms)
         ]
 
@@ -277,14 +279,14 @@ class HubReads:
         return [line(event) for event in list(self._site(site).log)[:count]]
 
     def alarms(self, site: str) -> list[shape.AlarmLine]:
-        key, book = self._site(site).key, self._hub.rooms.state.alarms
+        key, book = self._site(site).key, self._hub.components.state.alarms
         found = [one for one in book.alarms(annunciated=False) if one.scope == key or one.scope.startswith(f"{key}/")]
         found.sort(key=lambda one: not one.annunciated)
         return [alarm_line(one, book) for one in found]
 
     def availability(self, site: str) -> dict[str, Any]:
         here = self._site(site)
-        found = available_at(here, self._situation(here), self._hub.rooms.config)
+        found = available_at(here, self._situation(here), self._hub.components.config)
         return marked(here.config, found.to_json())
 
     def ledger(self) -> shape.Ledger:
@@ -298,39 +300,39 @@ class HubReads:
 
     @property
     def holds(self) -> HoldBook:
-        return self._hub.rooms.state.holds
+        return self._hub.components.state.holds
 
     def exposition(self) -> str:
-        rooms = self._hub.rooms
+        components = self._hub.components
         site_figures = [
             Figure(FIELD, float(site.config.observe_only), "1: the site only observes.", labels={"site": key})
-            for key, site in rooms.state.sites.items()
+            for key, site in components.state.sites.items()
         ]
-        figures = [figure for part in rooms.counters for figure in part()] + site_figures
-        return exposition(rooms.state.snapshot, self._now(), figures)
+        figures = [figure for part in components.counters for figure in part()] + site_figures
+        return exposition(components.state.snapshot, self._now(), figures)
 
     def health(self) -> dict[str, Any]:
-        rooms = self._hub.rooms
-        down = {name: health.text for name, health in rooms.health.items() if health.down_ms is not None}
+        components = self._hub.components
+        down = {name: health.text for name, health in components.health.items() if health.down_ms is not None}
         faults = [f"{name}: {text}" for name, text in sorted(down.items())]
-        if rooms.recorder.fault:
-            faults.append(f"journal: {rooms.recorder.fault}")
-        if (lost := rooms.losses.get("readings_lost")) is not None and lost.recent(self._now()):
+        if components.recorder.fault:
+            faults.append(f"journal: {components.recorder.fault}")
+        if (lost := components.losses.get("readings_lost")) is not None and lost.recent(self._now()):
             faults.append(f"readings lost: {lost.text}")
         return {
             "ok": not faults,
             "version": self._version,
             "started_ms": self._started_ms,
             "as_of_ms": self._now(),
-            "position": rooms.state.position,
-            "wiring": rooms.wiring,
+            "position": components.state.position,
+            "wiring": components.wiring,
             "faults": faults,
         }
 
     def _order_line(self, entry: Entry) -> shape.OrderLine:
-        site = self._hub.rooms.state.sites.get(site_of(entry.order.scope))
+        site = self._hub.components.state.sites.get(site_of(entry.order.scope))
         return order_line(entry, None if site is None else site.config.observe_only)
 
-    def campaigns(self, site: str) -> list[dict[str, Any]]:
-        held = self._site(site).campaigns.campaigns.values()
+    def jobs(self, site: str) -> list[dict[str, Any]]:
+        held = self._site(site).jobs.jobs.values()
         return [one.status() for one in sorted(held, key=lambda one: -one.proposed_ms)]

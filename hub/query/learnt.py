@@ -8,12 +8,12 @@ from typing import Any
 from kernel.reading import Reading
 from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope
-from miner_control.health.performance_reference import UsualBook
+from miner_control.health.performance_reference import PerformanceReferences
 from miner_control.learning.batch import MODES, TIMES, refined
-from miner_control.learning.dynamics import Estimate, Key, Learnt
+from miner_control.learning.dynamics import Dynamics, Estimate, Key
 
 
-def learnt_lines(found: Mapping[Key, Learnt], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:
+def learnt_lines(found: Mapping[Key, Dynamics], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:
     """One line a figure: `model, firmware, what, mode, learnt, spread, count, confidence, assumed, in_use`.
 
     `what` ends in its unit; `assumed` is None where nothing was. What is not sure enough, does not fit the other modes, or is
@@ -27,7 +27,7 @@ def learnt_lines(found: Mapping[Key, Learnt], assumed: Mapping[Key, Envelope]) -
     ]
 
 
-def _figures(learnt: Learnt) -> Iterator[tuple[str, str, Estimate]]:
+def _figures(learnt: Dynamics) -> Iterator[tuple[str, str, Estimate]]:
     """(what, mode or "", estimate); J/TH where both of its parts are there."""
     for name in TIMES:
         one: Estimate | None = getattr(learnt, name)
@@ -75,7 +75,7 @@ def envelope_json(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def usual_json(book: UsualBook, unit: int, now: Reading | None) -> dict[str, Any] | None:
+def usual_json(book: PerformanceReferences, unit: int, now: Reading | None) -> dict[str, Any] | None:
     """What a miner is usually like in its normal mode, beside what it told last; None where nothing is known yet.
 
     `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `usual` and `now` (None where it is not told).
@@ -84,9 +84,9 @@ def usual_json(book: UsualBook, unit: int, now: Reading | None) -> dict[str, Any
     if not days:
         return None
     rate, power_w = (None if now is None else now.number(name) for name in ("hashrate_hs", "power_w"))
-    told = {
+    reported = {
         "hashrate_hs": rate,
         "j_per_th": power_w / (rate / HS_PER_THS) if power_w is not None and rate else None,
         "chip_c": None if now is None else now.number("temp_chip_max_c"),
     }
-    return {"days": days, **{name: {"usual": usual, "now": told[name]} for name, usual in found.items()}}
+    return {"days": days, **{name: {"usual": usual, "now": reported[name]} for name, usual in found.items()}}

@@ -154,13 +154,13 @@ def offered(
             {"block": offer.block, "power_w": offer.power_w, "least_price_per_mw": offer.price_per_w * W_PER_MW}
             for offer in reserve_offers(problem, reserve_w, block_of.astype(np.int64))
         ]
-    told = None if observing else tomorrow(config, site, problem, state.all_curves(), now_ms)
+    reported = None if observing else tomorrow(config, site, problem, state.all_curves(), now_ms)
     risk = None
-    if told is not None:
+    if reported is not None:
         zone, rng = ZoneInfo(site.config.zone), np.random.default_rng(now_ms // 1000)
         errors = errors_by_day(state.all_curves(), MARKET, REAL_TIME, zone, now_ms)
         mean, worst = imbalance_risk(plan, scenarios_of(problem, zone, errors, 200, rng))
-        risk = {**told.to_json(slots), "imbalance_mean": mean, "imbalance_worst": worst}
+        risk = {**reported.to_json(slots), "imbalance_mean": mean, "imbalance_worst": worst}
     return marked(site.config, {
         "site": site.key, "as_of": iso(now_ms), "currency": problem.currency, "availability": lines, "auction": calendar,
         "bids": bids, "reserve": reserve, "tomorrow": risk, "facts": dict(problem.facts),

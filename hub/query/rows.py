@@ -48,7 +48,7 @@ def receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:
     }
 
 
-def hand_line(scope: str, event: Event) -> dict[str, Any]:
+def third_party_line(scope: str, event: Event) -> dict[str, Any]:
     """Somebody else who commands here: who, in which words, since when."""
     body = event.body
     return {

@@ -12,13 +12,13 @@ import numpy as np
 from grid.availability import Units
 from grid.limit import Limit, cap_at
 from hub.config.observe_only import WHY
-from hub.control.runtime import Rooms
+from hub.control.runtime import Components
 from hub.query.schema import Counts, Feed, LimitLine, Measure, Power, Why
 from hub.state.fold import SiteState
 from hub.state.site_generation import generation_meters
 from hub.state.situation import SiteSituation
 from kernel.clock import MS_PER_S
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.units import MS_PER_DAY, W_PER_MW
 from miner_control.fleet.fleet import STATES, Fleet, Ints
 from miner_control.fleet.miner import State
@@ -34,7 +34,7 @@ def meter(now: SiteSituation, device: str, source: str) -> Measure:
     found = now.meters[device]
     age_s = None if found.last is None else (now.now_ms - found.last[0]) / MS_PER_S
     if isinstance(found.power_w, Missing):
-        stale = found.power_w.reason is Reason.STALE
+        stale = found.power_w.reason is Absence.STALE
         why = found.power_w.detail if stale else f"{found.power_w.reason.name.lower()} {found.power_w.detail}".strip()
         return measure(None, source, age_s, why)
     return measure(found.power_w, source, age_s)
@@ -171,10 +171,10 @@ _TITLES = {
 }
 
 
-def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
+def duty_feeds(components: Components, now_ms: int) -> list[Feed]:
     """The hub's own duties and outside feeds as lines of health."""
     lines: list[Feed] = []
-    for name, health in sorted(rooms.health.items()):
+    for name, health in sorted(components.health.items()):
         if name.startswith(("control", "orders")) and health.down_ms is None:
             continue
         down = health.down_ms is not None
@@ -182,10 +182,10 @@ def duty_feeds(rooms: Rooms, now_ms: int) -> list[Feed]:
         title = _TITLES.get(name, name.capitalize())
         state: Literal["ok", "dead"] = "dead" if down else "ok"
         lines.append({"name": name, "title": title, "state": state, "age_s": age_s, "text": health.text or "well"})
-    if rooms.recorder.fault:
-        text = f"{rooms.recorder.fault}; readings wait, nothing new is commanded"
+    if components.recorder.fault:
+        text = f"{components.recorder.fault}; readings wait, nothing new is commanded"
         lines.append({"name": "journal", "title": "Journal", "state": "dead", "age_s": None, "text": text})
-    for name, loss in sorted(rooms.losses.items()):
+    for name, loss in sorted(components.losses.items()):
         if loss.recent(now_ms):
             age_s = (now_ms - loss.last_ms) / 1000
             title = name.replace("_", " ").capitalize()

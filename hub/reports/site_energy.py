@@ -2,7 +2,7 @@
 """Report: energy of each meter of a site by the hour, with what each figure rests on: samples, frames, the meters' papers.
 
 Hours are whole UTC hours, cut at the period's ends. Watt-hours are whole and sum to the meter's total exactly. `coverage`
-is the share of time with samples close together; where `told` is below 1 energy is missing, and the report says so. Hours
+is the share of time with samples close together; where `reported` is below 1 energy is missing, and the report says so. Hours
 in which a metering point was not fit for billing (a fault, an expired verification) are named, never left out.
 """
 
@@ -80,9 +80,9 @@ def _meter(figure: MeterFigure) -> dict[str, Any]:
             {
                 "start": iso(slot.start_ms),
                 "end": iso(slot.end_ms),
-                "energy_wh": whole_wh[index] if energy.told[index] > 0 else None,
+                "energy_wh": whole_wh[index] if energy.reported[index] > 0 else None,
                 "coverage": round(float(energy.coverage[index]), 4),
-                "told": round(float(energy.told[index]), 4),
+                "told": round(float(energy.reported[index]), 4),
                 "basis": energy.basis(index),
                 "integral_wh": int(energy.by_basis_uwh[Basis.INTEGRAL, index]) // UWH_PER_WH,
                 "unfit": "; ".join(unfit_text(figure.unfit, slot)),

@@ -27,7 +27,7 @@ CHECK_EVERY_S = 30.0
 FORMS = ("json", "csv", "sig")
 
 
-class Office:
+class ReportStore:
     """Over a ledger and a folder of reports. Checks are run anew at most each CHECK_EVERY_S, and after each change.
 
     `open_items` gives the payouts that are not wholly settled (None: no round was made yet), and what is held.

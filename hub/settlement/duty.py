@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from typing_extensions import TypedDict
 
-from hub.settlement.round import FRESH_MS, Desk, Settled, settle_once
+from hub.settlement.round import FRESH_MS, RoundResult, SettlementContext, settle_once
 from kernel.clock import MS_PER_S, iso
 from kernel.errors import ConfigError
 from treasury.open_items import OpenItem
@@ -34,9 +34,9 @@ class SettleDuty:
 
     name = "settle"
 
-    def __init__(self, desk: Desk, every_s: float, begin: Callable[[], int | None]) -> None:
+    def __init__(self, desk: SettlementContext, every_s: float, begin: Callable[[], int | None]) -> None:
         self.every_s = every_s
-        self.last: Settled | None = None
+        self.last: RoundResult | None = None
         self.failure = ""
         self._desk, self._begin = desk, begin
         self._begun = self._over = False

@@ -28,7 +28,7 @@ from treasury.contract import Contract, Edition
 from treasury.exchange import Trade, Venue
 from treasury.ledger import Ledger, Outcome, Rejected
 from treasury.open_items import OpenItem, Step, Undivided, undivided
-from treasury.payout import PoolFeed, PoolPayout, Portion, Told
+from treasury.payout import PoolFeed, PoolPayout, PoolRecords, Portion
 from treasury.settlement import RateFeed, RecordedRate
 from treasury.transfer import Transfer
 
@@ -42,7 +42,7 @@ DAYS_AGAIN = 3
 
 
 @dataclass(slots=True)
-class Desk:
+class SettlementContext:
     """What a round needs. `energy` gives billed energy of a span, or why it is unknown; `said` holds the ids of payouts and
     sales that have their event in the journal; `since_ms` is where the first payout's mining begins.
 
@@ -71,7 +71,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class RoundResult:
     """The treasury after a round: totals of the whole ledger, and what had to wait.
 
     `held` are the faults that somebody should know of; `waiting` are all payouts that are not wholly settled, oldest first.
@@ -94,7 +94,7 @@ class Settled:
         return not self.held and not self.waiting
 
 
-async def settle_once(desk: Desk) -> Settled:
+async def settle_once(desk: SettlementContext) -> RoundResult:
     """One round. Feeds that fail are among `held`; a broken ledger raises."""
     round_ = _Round(desk)
     await round_.run()
@@ -104,11 +104,11 @@ async def settle_once(desk: Desk) -> Settled:
 class _Round:
     """The state of one round: what was asked once is not asked again."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: SettlementContext) -> None:
         self.desk, self.waiting, self.payouts = desk, dict[UUID, OpenItem](), 0
         self._feeds = RoundFeeds(desk.rates, desk.venue, self._record)
         self.held = self._feeds.faults
-        self._as_told = True
+        self._as_reported = True
         self._zone = ZoneInfo(desk.contract.zone)
 
     async def run(self) -> None:
@@ -116,14 +116,14 @@ class _Round:
         await self._open()
         left = await self._left_open()
         asked_ms = desk.clock.now_ms()
-        told = None if desk.complete else await self._told(asked_ms)
-        if told is not None:
-            for paid in told.payouts:
+        reported = None if desk.complete else await self._reported(asked_ms)
+        if reported is not None:
+            for paid in reported.payouts:
                 if paid.at_ms >= desk.since_ms and await self._of_this_period(paid):
-                    await self._payout(paid, told.raw)
+                    await self._payout(paid, reported.raw)
                     left.pop(paid.id, None)
                     self.payouts += 1
-            desk.complete = self._as_told and desk.until_ms is not None and asked_ms >= desk.until_ms
+            desk.complete = self._as_reported and desk.until_ms is not None and asked_ms >= desk.until_ms
         for paid in list(left.values()):
             await self._finish(paid)
         for item in desk.foreign:
@@ -140,7 +140,7 @@ class _Round:
             desk.foreign = tuple(item for item, paid in known if paid is None)
         return dict(desk.open)
 
-    async def _told(self, now_ms: int) -> Told | None:
+    async def _reported(self, now_ms: int) -> PoolRecords | None:
         """The pool's answer, with rewards booked; None where it does not answer."""
         desk = self.desk
         last = await self._ledger(desk.ledger.last, payout.RECEIVED, now_ms + 1)
@@ -149,10 +149,10 @@ class _Round:
         )
         first = to_datetime(start_ms).date() - timedelta(days=DAYS_AGAIN)
         today = to_datetime(now_ms).date()
-        told = await self._feeds.ask("pool", desk.pool.read(first, today))
-        if told is not None:
-            await self._accrue(told, today)
-        return told
+        reported = await self._feeds.ask("pool", desk.pool.read(first, today))
+        if reported is not None:
+            await self._accrue(reported, today)
+        return reported
 
     async def _of_this_period(self, paid: PoolPayout) -> bool:
         """Whether a payout comes before the end of the period; what was received is never left half-way."""
@@ -170,8 +170,8 @@ class _Round:
         if isinstance(outcome, Rejected):
             raise ConfigError(list(outcome.faults))
 
-    async def _accrue(self, told: Told, today: date) -> None:
-        due = [payout.accrual(reward) for reward in told.rewards if reward.day < today and reward.amount_sat]
+    async def _accrue(self, reported: PoolRecords, today: date) -> None:
+        due = [payout.accrual(reward) for reward in reported.rewards if reward.day < today and reward.amount_sat]
         booked = await self._ledger(self.desk.ledger.find, [transfer.id for transfer in due])
         fresh = []
         for transfer in due:
@@ -180,11 +180,11 @@ class _Round:
                 fresh.append(transfer)
             elif isinstance(before.body, Transfer) and before.body.amount != transfer.amount:
                 text = f"booked as {before.body.amount} SAT, now told as {transfer.amount}"
-                self._as_told = False
+                self._as_reported = False
                 self.held.append(Fault(f"reward of {transfer.note}", text, "Ask the pool why, and post the correction"))
         if fresh:
-            await self._evidence("rewards", told.raw)
-            self._as_told &= await self._post(fresh)
+            await self._evidence("rewards", reported.raw)
+            self._as_reported &= await self._post(fresh)
 
     async def _payout(self, paid: PoolPayout, raw: Sequence[bytes]) -> None:
         desk = self.desk
@@ -192,7 +192,7 @@ class _Round:
             await self._evidence(str(paid.id), raw)
         # Posted in any case: the same again changes nothing, and another amount under the same name is found out here.
         if not await self._post(payout.receipt(desk.contract, paid)):
-            self._as_told = False
+            self._as_reported = False
             self._open_step(paid, Step.RECEIPT, paid.amount_sat, self.held[-1].problem)
             return
         await self._finish(paid)
@@ -371,11 +371,11 @@ class _Round:
     def _local_day(self, at_ms: int) -> date:
         return to_datetime(at_ms).astimezone(self._zone).date()
 
-    async def result(self) -> Settled:
+    async def result(self) -> RoundResult:
         balances = await self._ledger(self.desk.ledger.balances)
         totals = payout.totals(self.desk.contract, balances)
         none = Balance()
-        return Settled(
+        return RoundResult(
             totals.received_sat, totals.posted_sat, totals.residual_sat, totals.city_sat, self.payouts,
             balances.get(exchange.CLEARING_SAT, none).debits, balances.get(settlement.BANK, none).debits,
             tuple(self.held), tuple(sorted(self.waiting.values(), key=lambda item: (item.since_ms, str(item.payout)))),
@@ -383,5 +383,5 @@ class _Round:
 
 
 def posted_ids(bodies: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The ids in the bodies of payout.posted and sale.posted events: what `Desk.said` begins with."""
+    """The ids in the bodies of payout.posted and sale.posted events: what `SettlementContext.said` begins with."""
     return {str(body["id"]) for body in bodies if "id" in body}

@@ -9,7 +9,7 @@ import numpy as np
 
 from hub.config.devices import Served
 from hub.config.models import Site
-from hub.state.cooling_loops import FRESH_S, Watched, watched
+from hub.state.cooling_loops import FRESH_S, LoopSources, watched
 from kernel.errors import ConfigError, Fault
 from miner_control.control.auxiliary_load import (
     OUTPUT,
@@ -24,17 +24,17 @@ from miner_control.control.auxiliary_load import (
 )
 from miner_control.control.cold_protection import Loop
 from miner_control.fleet.miner import Miner
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from telemetry.collect.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
-class Around:
+class Auxiliaries:
     """What stands around the miners of a site."""
 
     loads: tuple[Load, ...] = ()
-    loops: tuple[Watched, ...] = ()
-    beside_w: Floats | None = None
+    loops: tuple[LoopSources, ...] = ()
+    auxiliary_w: Floats | None = None
     """What each unit's running brings of the loads, shape [N]; None where no load's power is known."""
     run_on_s: float = 300.0
 
@@ -44,7 +44,7 @@ class Around:
         return {load.key: load for load in self.loads}
 
 
-def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -> Around:
+def around(site: Site, key: str, register: AssetRegister, index: Mapping[str, int]) -> Auxiliaries:
     """The loads and loops that the configuration names. `index`: device key to unit of the roster.
 
     Raises ConfigError with every fault: devices that are not there, miners that nobody knows, outputs named twice.
@@ -78,10 +78,10 @@ def around(site: Site, key: str, register: Register, index: Mapping[str, int]) -
     faults += check_loads(loads)
     if faults:
         raise ConfigError(faults)
-    return Around(tuple(loads), tuple(loops), _beside_w(loads, index), site.run_on_s / site.pace)
+    return Auxiliaries(tuple(loads), tuple(loops), _auxiliary_w(loads, index), site.run_on_s / site.pace)
 
 
-def moved(before: Around, site: Site, register: Register, index: Mapping[str, int]) -> Around:
+def moved(before: Auxiliaries, site: Site, register: AssetRegister, index: Mapping[str, int]) -> Auxiliaries:
     """The same loads and loops around miners that stand elsewhere by now. What nobody hangs on any more serves nobody."""
     if not before.loads and not before.loops:
         return before
@@ -97,16 +97,16 @@ def moved(before: Around, site: Site, register: Register, index: Mapping[str, in
         loops=tuple(
             replace(one, loop=replace(one.loop, units=_units(loops[one.loop.name], index))) for one in before.loops
         ),
-        beside_w=_beside_w(again, index),
+        auxiliary_w=_auxiliary_w(again, index),
     )
 
 
-def _beside_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats | None:
+def _auxiliary_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats | None:
     found = shares_w(loads, index)
     return found if bool(found.any()) else None
 
 
-def _feeds(served: Served, register: Register) -> list[Miner]:
+def _feeds(served: Served, register: AssetRegister) -> list[Miner]:
     names = set(served.miners)
     return [
         miner
@@ -131,7 +131,7 @@ def _no_device(place: str, name: str, known: Iterable[str]) -> Fault:
     return Fault(f"{place} device", f"no {name!r} at the site", f"Name one of: {', '.join(sorted(known)) or 'none'}")
 
 
-def _served(place: str, served: Served, register: Register, faults: list[Fault]) -> list[Miner]:
+def _served(place: str, served: Served, register: AssetRegister, faults: list[Fault]) -> list[Miner]:
     found = _feeds(served, register)
     here = {miner.rack for miner in register.miners} | {miner.feeder for miner in register.miners}
     names = {miner.device.rpartition("/")[2] for miner in register.miners}
@@ -153,10 +153,10 @@ def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: 
         on, shown_ms = book.on(load.key)
         reading = snapshot.reading(load.device, output_metrics(load))
         if reading is not None and reading.at_ms > shown_ms:
-            told = output_state(reading, load.group or load.kind.value, load.index)
-            if told is not None and now_ms - reading.at_ms <= FRESH_S * 1000:
-                on = told
-            elif told is not None and told != on:
+            reported = output_state(reading, load.group or load.kind.value, load.index)
+            if reported is not None and now_ms - reading.at_ms <= FRESH_S * 1000:
+                on = reported
+            elif reported is not None and reported != on:
                 on = None
         found[load.name] = on
     return found

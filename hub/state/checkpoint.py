@@ -204,23 +204,23 @@ def _print(config: Config) -> str:
     return found.hexdigest()
 
 
-def _files(told: object) -> Iterator[Path]:
-    if isinstance(told, Path):
-        if told.is_file():
-            yield told
-    elif isinstance(told, Mapping):
-        for one in told.values():
+def _files(reported: object) -> Iterator[Path]:
+    if isinstance(reported, Path):
+        if reported.is_file():
+            yield reported
+    elif isinstance(reported, Mapping):
+        for one in reported.values():
             yield from _files(one)
-    elif isinstance(told, Iterable) and not isinstance(told, str | bytes):
-        for one in told:
+    elif isinstance(reported, Iterable) and not isinstance(reported, str | bytes):
+        for one in reported:
             yield from _files(one)
 
 
 @lru_cache
-def _code_print(rooms: tuple[str, ...]) -> str:
+def _code_print(components: tuple[str, ...]) -> str:
     """A digest of the sources of packages and modules."""
     found = hashlib.sha256()
-    for room in rooms:
+    for room in components:
         file = Path(str(importlib.import_module(room).__file__))
         for source in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
             found.update(source.read_bytes())

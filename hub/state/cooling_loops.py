@@ -32,34 +32,34 @@ UNITS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Watched:
+class LoopSources:
     """A loop without measurements, and who tells of it: (device key, metric) of each quantity, the first word counts."""
 
     loop: Loop
-    told_by: Mapping[str, tuple[tuple[str, str], ...]]
+    sources: Mapping[str, tuple[tuple[str, str], ...]]
     flow_least_lpm: float = 0.0
 
 
-def watched(spec: LoopPart, loop: Loop, site: Site, key: str, faults: list[Fault]) -> Watched:
+def watched(spec: LoopPart, loop: Loop, site: Site, key: str, faults: list[Fault]) -> LoopSources:
     """Who tells what of one loop. Every name that is none is a fault: no such device, no such point, the wrong quantity."""
     place = f"loop {spec.name}"
     points = spec.points()
-    told: dict[str, tuple[tuple[str, str], ...]] = dict.fromkeys(UNITS, ())
+    reported: dict[str, tuple[tuple[str, str], ...]] = dict.fromkeys(UNITS, ())
     if spec.device:
         if spec.device in {part.name for part in site.containers}:
-            told = {what: tuple((f"{key}/{spec.device}", name) for name in OF_CONTAINER[what]) for what in UNITS}
+            reported = {what: tuple((f"{key}/{spec.device}", name) for name in OF_CONTAINER[what]) for what in UNITS}
         else:
             faults.append(_no_device(place, spec.device, (part.name for part in site.containers)))
     elif "supply" not in points:
         remedy = 'Name a container, or supply = { device = "rtd-1", point = "temp_c" }'
         faults.append(Fault(place, "nobody tells its inlet temperature", remedy))
     for what, point in points.items():
-        if _is_told(f"{place} {what}", what, point, site, faults):
-            told[what] = ((f"{key}/{point.device}", point.point),)
-    return Watched(loop, told, spec.flow_least_lpm)
+        if _is_reported(f"{place} {what}", what, point, site, faults):
+            reported[what] = ((f"{key}/{point.device}", point.point),)
+    return LoopSources(loop, reported, spec.flow_least_lpm)
 
 
-def _is_told(place: str, what: str, point: PointPart, site: Site, faults: list[Fault]) -> bool:
+def _is_reported(place: str, what: str, point: PointPart, site: Site, faults: list[Fault]) -> bool:
     """Whether a device of the site has a point that can be this quantity of a loop."""
     parts = {part.name: (folder, part) for folder, part in site.devices()}
     if point.device not in parts:
@@ -92,12 +92,12 @@ def _no_device(place: str, name: str, known: Iterable[str]) -> Fault:
     return Fault(f"{place} device", f"no {name!r} at the site", f"Name one of: {', '.join(sorted(known)) or 'none'}")
 
 
-def loops_at(loops: Sequence[Watched], snapshot: Snapshot, ambient_c: float | None, now_ms: int) -> list[Loop]:
+def loops_at(loops: Sequence[LoopSources], snapshot: Snapshot, ambient_c: float | None, now_ms: int) -> list[Loop]:
     """The loops as last measured. `ambient_c`: the weather's word, where nobody at the loop has one."""
     found = []
     for one in loops:
-        told = {what: _value(snapshot, one.told_by[what], now_ms) for what in UNITS}
-        number = {what: value if isinstance(value, float) else None for what, value in told.items()}
+        reported = {what: _value(snapshot, one.sources[what], now_ms) for what in UNITS}
+        number = {what: value if isinstance(value, float) else None for what, value in reported.items()}
         outside_c = number["ambient"]
         measured = replace(
             one.loop,
@@ -108,23 +108,23 @@ def loops_at(loops: Sequence[Watched], snapshot: Snapshot, ambient_c: float | No
             humidity_pct=number["humidity"],
             dew_c=number["dew_point"],
             pressure_bar=number["pressure"],
-            flow_ok=_flows(told["flow"], one.flow_least_lpm),
+            flow_ok=_flows(reported["flow"], one.flow_least_lpm),
         )
         found.append(measured)
     return found
 
 
-def _value(snapshot: Snapshot, told_by: Sequence[tuple[str, str]], now_ms: int) -> float | str | None:
+def _value(snapshot: Snapshot, sources: Sequence[tuple[str, str]], now_ms: int) -> float | str | None:
     """The first fresh word; None where there is none."""
-    for device, metric in told_by:
+    for device, metric in sources:
         found = snapshot.field(device, metric, now_ms, FRESH_S)
         if isinstance(found, str | int | float):
             return found if isinstance(found, str) else float(found)
     return None
 
 
-def _flows(told: float | str | None, least_lpm: float) -> bool | None:
+def _flows(reported: float | str | None, least_lpm: float) -> bool | None:
     """A flow meter's word, or a pump's, contactor's or flow switch's own; None where neither is told."""
-    if isinstance(told, str):
-        return told == "on" if told in ("on", "off") else None
-    return None if told is None else told > least_lpm
+    if isinstance(reported, str):
+        return reported == "on" if reported in ("on", "off") else None
+    return None if reported is None else reported > least_lpm

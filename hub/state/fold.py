@@ -16,7 +16,7 @@ import numpy as np
 from grid.limit import PHASES, Limit, Priority
 from grid.order_book import OrderBook
 from hub.config import Site
-from hub.state.auxiliaries import Around, moved
+from hub.state.auxiliaries import Auxiliaries, moved
 from hub.state.curve_body import curve_from_json
 from hub.state.legal_holds import HoldBook
 from hub.state.meter import MeterRef
@@ -30,20 +30,20 @@ from kernel.reading import ReadingBatch
 from kernel.span import Span
 from miner_control.control.auxiliary_load import LoadBook
 from miner_control.control.changing import Changing
-from miner_control.fleet.command_state import Standing
+from miner_control.fleet.command_state import CommandState
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.fleet import Roster, roster_of, with_envelopes
 from miner_control.fleet.miner import Miner
-from miner_control.health.performance_reference import UsualBook
-from miner_control.health.wake_recovery import Budget, Ladder
-from miner_control.inventory.asset_register import Register, facts_of
+from miner_control.health.performance_reference import PerformanceReferences
+from miner_control.health.wake_recovery import Budget, Recoveries
+from miner_control.inventory.asset_register import AssetRegister, facts_of
 from miner_control.inventory.commissioning import ButtonBook
-from miner_control.inventory.feeder_mapping import PulseBook
+from miner_control.inventory.feeder_mapping import FeederMappingBook
 from miner_control.inventory.identity import Names, names_of
-from miner_control.jobs.job import CampaignBook
+from miner_control.jobs.job import JobBook
 from miner_control.learning.batch import refined
 from miner_control.learning.dynamics import Key
-from miner_control.learning.windows import LessonBook
+from miner_control.learning.windows import IdentificationBook
 from scheduling.plan import Schedule
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places
@@ -67,8 +67,8 @@ class SiteState:
     key: str
     assumed: Mapping[Key, Envelope]
     """What each model can do under its firmware by catalogue and configuration, before the hub learnt anything."""
-    standing: Standing
-    register: Register
+    standing: CommandState
+    register: AssetRegister
     """The inventory, and what was learnt since of where its miners stand: the newest facts hold."""
     main: str | None
     feeder_meters: Mapping[str, str]
@@ -88,20 +88,20 @@ class SiteState:
     tickets: TicketBook = field(default_factory=TicketBook)
     credentials: dict[str, str] = field(default_factory=dict)
     """Credential by device key, where it was changed by a command: names of the configuration."""
-    around: Around = field(default_factory=Around)
+    around: Auxiliaries = field(default_factory=Auxiliaries)
     load_book: LoadBook = field(default_factory=LoadBook)
     changing: Changing = field(init=False)
-    ladder: Ladder = field(init=False)
+    ladder: Recoveries = field(init=False)
     restores: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Reports of who was missing after a restore, by order."""
-    campaigns: CampaignBook = field(default_factory=CampaignBook)
-    pulses: PulseBook = field(default_factory=PulseBook)
+    jobs: JobBook = field(default_factory=JobBook)
+    pulses: FeederMappingBook = field(default_factory=FeederMappingBook)
     hands: dict[str, Event] = field(default_factory=dict)
     """Who else commands here, by device or container key: the newest word of it."""
-    lessons: LessonBook = field(default_factory=LessonBook)
+    identification: IdentificationBook = field(default_factory=IdentificationBook)
     peak: MonthPeak = field(init=False)
     shadow: ShadowBook = field(init=False)
-    usual: UsualBook = field(init=False)
+    usual: PerformanceReferences = field(init=False)
     names: Names = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,8 +109,8 @@ class SiteState:
         self.shadow = ShadowBook(ZoneInfo(self.config.zone))
         part = self.config.ladder
         budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
-        self.ladder = Ladder(budget, part.margin_factor)
-        self.usual = UsualBook(self.roster.index)
+        self.ladder = Recoveries(budget, part.margin_factor)
+        self.usual = PerformanceReferences(self.roster.index)
         self.changing = Changing(len(self.roster))
         self.names = names_of(self.register.miners)
 
@@ -127,7 +127,7 @@ class SiteState:
 
     def learn(self, body: Mapping[str, Any]) -> None:
         """Take an event `dynamics.learnt`: from here on the envelopes say what was learnt well enough."""
-        self.lessons.apply(body)
+        self.identification.apply(body)
         self.standing.roster = with_envelopes(self.roster, self._known())
 
     def place(self, body: Mapping[str, Any]) -> list[Miner]:
@@ -144,11 +144,11 @@ class SiteState:
         return [new for _, new in pairs]
 
     def _known(self) -> dict[Key, Envelope]:
-        return refined(self.assumed, self.lessons.told)
+        return refined(self.assumed, self.identification.reported)
 
     def kept_apart(self) -> frozenset[str]:
         """Units that the plan leaves alone: a campaign or a rack's pulse has them."""
-        return self.campaigns.held() | self.pulses.held()
+        return self.jobs.held() | self.pulses.held()
 
     def scopes(self) -> dict[str, str]:
         """Scope to the meter that judges it: the site's main meter, and a feeder's own."""
@@ -213,7 +213,7 @@ class HubState:
         if isinstance(record.content, ReadingBatch):
             self._heard(record.content)
         else:
-            self._told(record.content)
+            self._reported(record.content)
             self.newest = record.position, record.content
         self.position = record.position
 
@@ -232,7 +232,7 @@ class HubState:
                 if site is not None:
                     site.peak.add(int(batch.at_ms[row]), value)
 
-    def _told(self, event: Event) -> None:
+    def _reported(self, event: Event) -> None:
         kind, body = event.kind, event.body
         site = self.sites.get(event.site)
         if kind.startswith("order."):
@@ -265,7 +265,7 @@ class HubState:
         elif kind.startswith("ticket."):
             site.tickets.apply(kind, body, event.at_ms)
         elif kind.startswith("campaign."):
-            site.campaigns.apply(kind, body, event.at_ms)
+            site.jobs.apply(kind, body, event.at_ms)
         elif kind.startswith("pulse."):
             site.pulses.apply(kind, body, event.at_ms)
         elif kind == "dynamics.learnt":
@@ -308,7 +308,7 @@ class HubState:
                 site.unanswered[str(body["id"])] = body
             elif kind == "command.receipt":
                 site.unanswered.pop(str(body["id"]), None)
-                site.campaigns.apply(kind, body, event.at_ms)
+                site.jobs.apply(kind, body, event.at_ms)
                 site.pulses.apply(kind, body, event.at_ms)
                 if body["intent"] == "SetCredential" and body["outcome"] == "accepted" and body.get("name"):
                     site.credentials[str(body["device"])] = str(body["name"])

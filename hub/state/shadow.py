@@ -2,7 +2,7 @@
 """Observe-only told in money: what each tick would have done, and what that would have been worth, day by day.
 
 Nothing is obeyed there, so the would-be power is that of the tick's own set-points once all of them held. The tick carries
-both powers, both hashrates and the prices known then (`Glimpse`); the book holds each until the next tick.
+both powers, both hashrates and the prices known then (`ShadowTick`); the book holds each until the next tick.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from kernel.clock import MS_PER_HOUR, to_datetime
 from kernel.units import HS_PER_PHS, S_PER_DAY
 from miner_control.fleet.fleet import Roster
-from miner_control.health.third_party_control import Shadow, ShadowWorth
+from miner_control.health.third_party_control import ShadowInterval, ShadowWorth
 
 LONGEST_MS: Final = 900_000
 """A tick speaks for no longer: after that the hub was down, and nobody watched."""
@@ -24,7 +24,7 @@ Change = tuple[str, Mapping[str, Any], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
+class ShadowTick:
     """One tick in observe-only. Powers at the meter; a price is None where none was known, and `unpriced` says why."""
 
     power_w: float
@@ -48,7 +48,7 @@ class ShadowBook:
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
-        self._last: tuple[int, Glimpse] | None = None
+        self._last: tuple[int, ShadowTick] | None = None
         self._would: dict[str, Mapping[str, Any]] = {}
         self.days: dict[str, ShadowWorth] = {}
         self.unpriced = ""
@@ -66,7 +66,7 @@ class ShadowBook:
             self._last = None
             self._would.clear()
             return
-        at_ms, seen = int(body["tick_ms"]), Glimpse(**body["shadow"])
+        at_ms, seen = int(body["tick_ms"]), ShadowTick(**body["shadow"])
         now = dict.fromkeys(body["no_more"]) | {device: intent for device, intent, _ in body["changes"]}
         started = [device for device, intent in now.items() if self._slept(device) and not _sleeps(intent)]
         for device, intent in now.items():
@@ -81,7 +81,7 @@ class ShadowBook:
     def _slept(self, device: str) -> bool:
         return _sleeps(self._would.get(device))
 
-    def _count(self, last: tuple[int, Glimpse], until_ms: int, woken: Sequence[str], roster: Roster) -> None:
+    def _count(self, last: tuple[int, ShadowTick], until_ms: int, woken: Sequence[str], roster: Roster) -> None:
         at_ms, seen = last
         started = [roster.index[device] for device in sorted(woken) if device in roster.index]
         lost_ph_days = 0.0
@@ -90,7 +90,7 @@ class ShadowBook:
             lost_ph_days += envelope.start_lost_s / S_PER_DAY * envelope.mode(envelope.normal).hashrate_hs / HS_PER_PHS
         day = to_datetime(at_ms).astimezone(self._zone).date().isoformat()
         self.days.setdefault(day, ShadowWorth()).add(
-            Shadow(
+            ShadowInterval(
                 min(max(0, until_ms - at_ms), LONGEST_MS) / MS_PER_HOUR, seen.power_w, seen.would_w, seen.hashrate_hs,
                 seen.would_hs, seen.energy_price_per_mwh, seen.hash_value_per_ph_day, len(started), lost_ph_days,
             )

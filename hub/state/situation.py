@@ -20,12 +20,12 @@ from hub.state.fold import FOREVER, HubState, SiteState
 from hub.state.site_generation import SiteGeneration, generation_at
 from kernel.clock import MS_PER_S
 from kernel.curve import known
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from miner_control.control.auxiliary_load import running_w
 from miner_control.control.cold_protection import Loop, heat_floor_w
 from miner_control.control.guard import Heat
-from miner_control.fleet.fleet import Asked, Fleet, Seen, fleet_of
-from miner_control.fleet.observed import seen_of
+from miner_control.fleet.fleet import Commanded, Fleet, Observed, fleet_of
+from miner_control.fleet.observed import observed_of
 from scheduling.problem.exogenous import AMBIENT
 from scheduling.problem.overhead import Overhead
 
@@ -69,8 +69,8 @@ class SiteSituation:
     key: str
     now_ms: int
     position: int
-    seen: Seen
-    asked: Asked
+    seen: Observed
+    asked: Commanded
     fleet: Fleet
     chip: Heat
     planned_limits: tuple[Limit, ...]
@@ -121,7 +121,10 @@ class Situations:
 
 def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Freshness) -> SiteSituation:
     """The site as the state shows it. The same state and instant, the same value."""
-    seen, asked = _read_only(seen_of(site.roster, state.snapshot.kind("miner"), now_ms)), site.standing.asked(now_ms)
+    seen, asked = (
+        _read_only(observed_of(site.roster, state.snapshot.kind("miner"), now_ms)),
+        site.standing.asked(now_ms),
+    )
     under_order = ordered(state, site, now_ms)
     apart = site.kept_apart()
     if apart and not under_order:
@@ -141,7 +144,7 @@ def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Fresh
     loops = tuple(loops_at(site.around.loops, state.snapshot, ambient_c, now_ms))
     on = loads_on(state.snapshot, site.load_book, site.around.loads, now_ms)
     overhead = Overhead(
-        site.overhead_factor, running_w(site.around.loads, on), site.feeder_factor, site.around.beside_w
+        site.overhead_factor, running_w(site.around.loads, on), site.feeder_factor, site.around.auxiliary_w
     )
     generation = generation_at(state, site, now_ms, freshness.meter_s)
     return SiteSituation(
@@ -210,10 +213,10 @@ def _meter(state: HubState, device: str, now_ms: int, fresh_s: float) -> MeterPo
     last = None if trace is None else trace.last()
     if last is None:
         found = state.snapshot.field(device, "power_w", now_ms, fresh_s)
-        return MeterPower(found if isinstance(found, Missing) else Missing(Reason.NOT_REPORTED, "never heard"), None)
+        return MeterPower(found if isinstance(found, Missing) else Missing(Absence.NOT_REPORTED, "never heard"), None)
     age_s = (now_ms - last[0]) / MS_PER_S
     if age_s > fresh_s:
-        return MeterPower(Missing(Reason.STALE, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W"), last)
+        return MeterPower(Missing(Absence.STALE, f"last heard {age_s:.0f} s ago: {last[1]:.0f} W"), last)
     return MeterPower(last[1], last)
 
 
@@ -231,11 +234,11 @@ def _chip(state: HubState, site: SiteState, now_ms: int, stale_s: float) -> Heat
     """Chip temperatures by unit where they were reported lately; the board's where the chip's is not."""
     table = state.snapshot.kind("miner")
     rows = np.array([table.index.get(device, -1) for device in site.roster.devices], dtype=np.int64)
-    chip_c, told = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
+    chip_c, reported = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
     for metric in ("temp_board_max_c", "temp_chip_max_c"):
         values, codes, age_s = table.values(metric, now_ms)
         if not len(values):
             continue
         good = (rows >= 0) & (codes[rows] == 0) & (age_s[rows] <= stale_s)
-        chip_c[good], told[good] = values[rows[good]].astype(np.float64), True
-    return Heat(chip_c, told)
+        chip_c[good], reported[good] = values[rows[good]].astype(np.float64), True
+    return Heat(chip_c, reported)

@@ -85,12 +85,12 @@ class Rounds:
         """The events of one round. `over`: what is not found any more on a fresh reading that can tell. Who did
         not come back is judged by the ladder."""
         now = {(one.device, one.what): one for one in findings}
-        told: list[tuple[str, dict[str, Any]]] = []
+        reported: list[tuple[str, dict[str, Any]]] = []
         self._seen = {key: self._seen.get(key, 0) + 1 for key in now}
         for key, one in now.items():
             self._gone.pop(key, None)
             if self._seen[key] >= TWICE and not book.is_open(key):
-                told.append(
+                reported.append(
                     (
                         "ticket.opened",
                         {
@@ -110,5 +110,7 @@ class Rounds:
             self._gone[key] = self._gone.get(key, 0) + 1
             if self._gone[key] >= TWICE:
                 del self._gone[key]
-                told.append(("ticket.closed", {"device": ticket.device, "what": ticket.what, "words": ticket.words}))
-        return told
+                reported.append(
+                    ("ticket.closed", {"device": ticket.device, "what": ticket.what, "words": ticket.words})
+                )
+        return reported

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from grid.io.dispatch_mqtt import Desk as DispatchDesk
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
+from grid.io.dispatch_mqtt import OrderPort as DispatchDesk
 from grid.order_book import Authority
 from hub.config import Config
 from hub.control.alarm_duty import AlarmDuty
@@ -28,16 +28,16 @@ from hub.control.counters import (
     tick_figures,
 )
 from hub.control.plan_duty import PlanDuty
-from hub.control.runtime import Duty, FeedHealth, Hub, Rhythm, Rooms, told_by_broker
-from hub.fleet.condition_monitor import WatchDuty
-from hub.fleet.feeder_mapping import PulseDuty
-from hub.fleet.jobs import CampaignDuty
-from hub.fleet.model_learning import LearnDuty
+from hub.control.runtime import Components, Duty, Hub, Periods, TaskHealth, broker_identifies
+from hub.fleet.condition_monitor import ConditionDuty
+from hub.fleet.feeder_mapping import FeederMappingDuty
+from hub.fleet.jobs import JobDuty
+from hub.fleet.model_learning import LearningDuty
 from hub.fleet.provisioning import Provisions
-from hub.fleet.wake_recovery import StragglerDuty
+from hub.fleet.wake_recovery import WakeRecoveryDuty
 from hub.journal.recorder import Recorder, in_thread
 from hub.metering.energy import EnergyBook
-from hub.reports.store import Office
+from hub.reports.store import ReportStore
 from hub.settlement.duty import SettleDuty
 from hub.state.checkpoint import FILE_NAME, CheckpointDuty
 from hub.state.fold import SiteState
@@ -45,8 +45,8 @@ from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
 from hub.wiring.devices import (
+    Connection,
     Feed,
-    Opened,
     actuator_of,
     broker_of,
     feeds_of,
@@ -55,7 +55,7 @@ from hub.wiring.devices import (
     polled_sources,
     switch_ports,
 )
-from hub.wiring.duties import Ground, ReadyDuty, ground, price_duty, settle_duty, tariff_of
+from hub.wiring.duties import ReadyDuty, Stores, ground, price_duty, settle_duty, tariff_of
 from hub.wiring.keeping import keeping
 from hub.wiring.state import (
     catalogue,
@@ -74,7 +74,7 @@ from kernel.receipt import Receipt
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Command
 from miner_control.fleet.driver import MinerDriver
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from miner_control.io.miner_socket import Exchanges
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Source, Subscription
@@ -87,37 +87,37 @@ LANE_WAIT_S = 60.0
 
 
 @dataclass(slots=True)
-class Wired:
+class Assembly:
     """A hub put together, not yet started. `opened` is started before the loops and stopped after them."""
 
     hub: Hub
-    office: Office
+    report_store: ReportStore
     provisions: Provisions
     settling: SettleDuty | None
     planners: dict[str, PlanDuty]
-    registers: dict[str, Register]
+    registers: dict[str, AssetRegister]
     book: EnergyBook
-    opened: list[Opened]
+    opened: list[Connection]
     checkpoint: CheckpointDuty | None = None
 
 
-Devices = Callable[[SiteState, Register], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
+Devices = Callable[[SiteState, AssetRegister], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
 """The miners of a site by device key, its other sources, and the loads beside the miners by device key."""
 
 
 def put_together(
-    base: Ground,
+    base: Stores,
     devices: Devices,
     subscriptions: Sequence[Subscription],
     *,
     wiring: str,
     tick_s: float,
-    rhythm: Rhythm = Rhythm(),
+    rhythm: Periods = Periods(),
     keep: Sequence[Duty] = (),
     closers: Sequence[Callable[[], Any]] = (),
-    board: dict[str, FeedHealth] | None = None,
+    board: dict[str, TaskHealth] | None = None,
     counters: Sequence[Counters] = (),
-) -> Wired:
+) -> Assembly:
     """The hub over whatever devices stand behind the ports: the same for live and simulated."""
     config, clock, state, offload = base.config, base.clock, base.state, base.offload
     recorder = Recorder(base.journal, clock, state.apply, offload)
@@ -159,18 +159,18 @@ def put_together(
         if tariff is not None
     }
     settling = settle_duty(base, recorder)
-    office = Office(base.ledger, base.data, clock, None if settling is None else settling.open_items)
+    report_store = ReportStore(base.ledger, base.data, clock, None if settling is None else settling.open_items)
     duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
     pools, soon = provisions.pool_rule, collector.ask_soon
-    duties.append(WatchDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
-    duties.append(StragglerDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
-    duties.append(CampaignDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))
+    duties.append(ConditionDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
+    duties.append(WakeRecoveryDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
+    duties.append(JobDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))
     deadline_s = config.control.command_deadline_s
-    duties.append(PulseDuty(situations, recorder, clock, actuators, rhythm.work_s, deadline_s))
-    duties.append(LearnDuty(situations, recorder, clock, offload, base.book.archive, rhythm.learn_s))
+    duties.append(FeederMappingDuty(situations, recorder, clock, actuators, rhythm.work_s, deadline_s))
+    duties.append(LearningDuty(situations, recorder, clock, offload, base.book.archive, rhythm.learn_s))
     duties += [RetentionDuty(config, base.data, state, recorder, clock, offload)] if keep else []
     duties += [ReadyDuty(key, actuators[key], site.roster.devices) for key, site in state.sites.items() if keep]
     duties += [settling] if settling else []
@@ -178,7 +178,7 @@ def put_together(
     losses: dict[str, Loss] = {}
     duties.append(LossDuty(config.hub.name, parts, recorder, clock, losses, max(rhythm.alarms_s, 60.0)))
     hub = Hub(
-        Rooms(
+        Components(
             config=config,
             clock=clock,
             offload=offload,
@@ -200,22 +200,22 @@ def put_together(
     )
     made.append(hub)
     parts += [lambda: tick_figures(hub.ticks), lambda: actuator_figures(actuators)]
-    return Wired(hub, office, provisions, settling, planners, base.registers, base.book, [])
+    return Assembly(hub, report_store, provisions, settling, planners, base.registers, base.book, [])
 
 
-async def live(config: Config, folder: Path, data: Path) -> Wired:
+async def live(config: Config, folder: Path, data: Path) -> Assembly:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
     clock = system_clock()
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
-    board: dict[str, FeedHealth] = {}
-    feeds = feeds_of(config, clock, folder, lambda up, text: told_by_broker(board, up, text, clock.now_ms()))
+    board: dict[str, TaskHealth] = {}
+    feeds = feeds_of(config, clock, folder, lambda up, text: broker_identifies(board, up, text, clock.now_ms()))
 
     link = next((feed.link for feed in feeds if isinstance(feed, MqttFeed)), None)
     lines = Lines()
 
     def devices(
-        site: SiteState, register: Register
+        site: SiteState, register: AssetRegister
     ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
         ports = miner_ports(config, site, register, clock, exchanges, folder)
         loads = switch_ports(config, base.state, site, lines, link, clock, folder)
@@ -232,7 +232,7 @@ async def live(config: Config, folder: Path, data: Path) -> Wired:
     if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
         wired.opened.append(EmbeddedBroker(config.mqtt.port))
     wired.opened += [Feed(feed) for feed in feeds]
-    wired.opened += button_ears(config, wired.hub.rooms)
+    wired.opened += button_ears(config, wired.hub.components)
     return wired
 
 
@@ -260,7 +260,7 @@ class OrdersByMqtt:
 
 def orders_by_mqtt(
     config: Config, folder: Path, desk: DispatchDesk, clock: Clock, counters: list[Counters]
-) -> list[Opened]:
+) -> list[Connection]:
     """The way for dispatchers over MQTT, where the configuration names any; its counters join `counters`."""
     if not config.dispatchers:
         return []
@@ -281,7 +281,7 @@ def orders_by_mqtt(
 
 
 __all__ = [
-    "Wired",
+    "Assembly",
     "catalogue",
     "empty_state",
     "exported",

@@ -102,7 +102,7 @@ def _rule_and_root(stone: Tombstone) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ArchiveLayer:
     """One layer of one kind in the archive: what stands there, how long it is kept, and who holds parts of it."""
 
     layer: str
@@ -122,14 +122,14 @@ class Shelf:
         }  # fmt: skip
 
 
-def shelves(folder: Path, days: Days, holds: Sequence[Hold]) -> list[Shelf]:
+def shelves(folder: Path, days: Days, holds: Sequence[Hold]) -> list[ArchiveLayer]:
     """What the archive in `folder` holds, by layer and kind."""
     found: dict[tuple[str, str], list[tuple[str, int, Span]]] = {}
     for path in sorted(folder.glob("*/*/*/*.parquet")):
         name = path.relative_to(folder).as_posix()
         layer, kind, span = file_span(name)
         found.setdefault((layer, kind), []).append((name, path.stat().st_size, span))
-    made: list[Shelf] = []
+    made: list[ArchiveLayer] = []
     for (layer, kind), files in sorted(found.items()):
         held: dict[str, int] = {}
         for _, _, span in files:
@@ -137,7 +137,7 @@ def shelves(folder: Path, days: Days, holds: Sequence[Hold]) -> list[Shelf]:
                 held[who] = held.get(who, 0) + 1
         first, last = (Path(files[at][0]).parent.name for at in (0, -1))
         size = sum(size for _, size, _ in files)
-        made.append(Shelf(layer, kind, len(files), size, first, last, days.get((layer, kind)), held))
+        made.append(ArchiveLayer(layer, kind, len(files), size, first, last, days.get((layer, kind)), held))
     return made
 
 

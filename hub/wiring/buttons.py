@@ -4,21 +4,21 @@
 import asyncio
 
 from hub.config import Config
-from hub.control.runtime import Rooms
+from hub.control.runtime import Components
 from hub.fleet.ip_report import Buttons
-from hub.wiring.devices import Opened
+from hub.wiring.devices import Connection
 from kernel.errors import ConfigError, Fault
 from miner_control.io.ip_report import listen
 
 
-class ButtonEar:
+class ButtonListener:
     """Hears presses from start to stop. Raises ConfigError where the address is not ours or the port is taken."""
 
-    def __init__(self, rooms: Rooms, host: str, port: int) -> None:
-        self._buttons, self._clock = Buttons(rooms.state, rooms.recorder, rooms.clock), rooms.clock
+    def __init__(self, components: Components, host: str, port: int) -> None:
+        self._buttons, self._clock = Buttons(components.state, components.recorder, components.clock), components.clock
         self._host, self._port = host, port
         self._transport: asyncio.DatagramTransport | None = None
-        rooms.counters.append(self._buttons.figures)
+        components.counters.append(self._buttons.figures)
 
     async def start(self) -> None:
         try:
@@ -33,7 +33,7 @@ class ButtonEar:
             self._transport.close()
 
 
-def button_ears(config: Config, rooms: Rooms) -> list[Opened]:
+def button_ears(config: Config, components: Components) -> list[Connection]:
     """The listener, where one is configured."""
     part = config.ip_report
-    return [] if part.listen is None else [ButtonEar(rooms, part.listen, part.port)]
+    return [] if part.listen is None else [ButtonListener(components, part.listen, part.port)]

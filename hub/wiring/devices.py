@@ -24,7 +24,7 @@ from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Command
 from miner_control.fleet.driver import Access as DeviceAccess
 from miner_control.fleet.driver import MinerDriver
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from telemetry.collect.source import Source, Tier
 from telemetry.device.profile import load as load_profile
@@ -50,7 +50,7 @@ def credential(config: Config, name: str, folder: Path) -> tuple[str, str]:
 
 
 def miner_ports(
-    config: Config, site: SiteState, register: Register, clock: Clock, exchanges: Exchanges, folder: Path
+    config: Config, site: SiteState, register: AssetRegister, clock: Clock, exchanges: Exchanges, folder: Path
 ) -> dict[str, MinerPort]:
     """The miners of a site; a credential that was changed by a command goes before the inventory's."""
     ports = {}
@@ -204,7 +204,7 @@ def actuator_of(
     )
 
 
-class Opened(Protocol):
+class Connection(Protocol):
     """Something with a life around the loops: a broker, a connection to one."""
 
     async def start(self) -> None: ...

@@ -19,12 +19,12 @@ from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import PriceDuty
 from hub.metering.energy import EnergyBook
 from hub.settlement.duty import SettleDuty
-from hub.settlement.round import Desk, posted_ids
+from hub.settlement.round import SettlementContext, posted_ids
 from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
 from miner_control.control.actuator import Actuator
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.seal import ApartArchive
 from treasury.contract import load_contract
@@ -42,7 +42,7 @@ def tariff_of(config: Config) -> Tariff | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Stores:
     """What a wiring stands on: clock, where blocking work runs, chance, stores, and what the journal told."""
 
     config: Config
@@ -54,13 +54,13 @@ class Ground:
     journal: SqliteJournal
     ledger: Ledger
     state: HubState
-    registers: dict[str, Register]
+    registers: dict[str, AssetRegister]
     book: EnergyBook
 
 
 async def ground(
     config: Config, folder: Path, data: Path, clock: Clock, offload: Offload, rng: np.random.Generator
-) -> Ground:
+) -> Stores:
     """Open the stores of a data folder and fold what they hold. Raises ConfigError before anything is started."""
     models = catalogue()
     registers = {f"{config.hub.name}/{site.name}": register_of_site(config, site) for site in config.sites}
@@ -70,10 +70,10 @@ async def ground(
     ledger = open_ledger(data / "ledger.sqlite")
     state = await offload(folded, config, journal, models)
     book = EnergyBook(ApartArchive(data / "archive", journal), passports)
-    return Ground(config, folder, data, clock, offload, rng, journal, ledger, state, registers, book)
+    return Stores(config, folder, data, clock, offload, rng, journal, ledger, state, registers, book)
 
 
-def price_duty(base: Ground, recorder: Recorder, every_s: float) -> Duty:
+def price_duty(base: Stores, recorder: Recorder, every_s: float) -> Duty:
     """The price folder, with the subsidy's dated data."""
     path = CONFIGS / "tariffs" / "bitcoin_subsidy.toml"
     text = path.read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def price_duty(base: Ground, recorder: Recorder, every_s: float) -> Duty:
     )
 
 
-def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
+def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
     """Pool, rates, venue and contract; None where no pool or no contract is configured."""
     money, clock, hub = base.config.money, base.clock, base.config.hub.name
     if not money.pool_url or money.contract is None:
@@ -112,7 +112,7 @@ def settle_duty(base: Ground, recorder: Recorder) -> SettleDuty | None:
     async def commit(kind: str, body: Mapping[str, Any]) -> object:
         return await recorder.commit(hub, kind, body)
 
-    desk = Desk(
+    desk = SettlementContext(
         ledger=base.ledger,
         contract=contract,
         pool=BraiinsPool(money.pool_url, money.pool_account, token, clock),

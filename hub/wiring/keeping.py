@@ -13,7 +13,7 @@ from hub.control.runtime import Duty
 from hub.journal.recorder import Offload
 from hub.metering.billing_duty import BillingDuty
 from hub.wiring.devices import credential
-from hub.wiring.duties import Ground
+from hub.wiring.duties import Stores
 from kernel.units import MS_PER_DAY
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
@@ -41,7 +41,7 @@ class SealDuty:
     every_s = 60.0
 
     def __init__(
-        self, base: Ground, archive: ParquetArchive, forwarders: Sequence[Forwarder], keep_days: float
+        self, base: Stores, archive: ParquetArchive, forwarders: Sequence[Forwarder], keep_days: float
     ) -> None:
         self._base, self._archive, self._forwarders, self._keep_days = base, archive, forwarders, keep_days
 
@@ -71,7 +71,7 @@ class ForwardDuty:
             raise OSError(health.text)
 
 
-def keeping(base: Ground) -> Kept:
+def keeping(base: Stores) -> Kept:
     """The configured sinks, the archive that trims the journal behind them, billed energy."""
     config, kept = base.config, Kept()
     forwarders: list[Forwarder] = []

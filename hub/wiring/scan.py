@@ -18,7 +18,7 @@ from miner_control.inventory.discover import Found, Targets
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
-from miner_control.jobs.dry_run import Rehearsal, secrets_of, step_text
+from miner_control.jobs.dry_run import DryRun, secrets_of, step_text
 
 IN_FLIGHT = 1024
 
@@ -30,13 +30,13 @@ def scan_network(asked: Targets, ports: Mapping[int, int] | None, progress: Call
     return asyncio.run(scan(asked, system_clock(), ports=ports, in_flight=IN_FLIGHT, progress=progress))
 
 
-def rehearse(config: Config, folder: Path, miner: Miner, intent: Intent) -> tuple[Sequence[str], Receipt]:
+def dry_run_of(config: Config, folder: Path, miner: Miner, intent: Intent) -> tuple[Sequence[str], Receipt]:
     """(wire steps as lines, what the dialect would make of them) of one command; its writes are kept back."""
 
     async def play() -> tuple[Sequence[str], Receipt]:
         account, password = credential(config, miner.credential, folder)
         access = Access(account, password, dict(miner.ports))
-        dialect = Rehearsal(DIALECTS[miner.dialect])
+        dialect = DryRun(DIALECTS[miner.dialect])
         exchanges = Exchanges()
         try:
             receipt = await MinerPort(miner, dialect, access, system_clock(), exchanges).carry_out(intent, 30.0)

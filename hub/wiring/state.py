@@ -19,12 +19,12 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.span import Span
 from miner_control.control.auxiliary_load import LoadBook
-from miner_control.fleet.command_state import Standing
+from miner_control.fleet.command_state import CommandState
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.fleet import roster_of
-from miner_control.inventory.asset_register import Register, load_register
+from miner_control.inventory.asset_register import AssetRegister, load_register
 from miner_control.inventory.catalogue import Catalogue, load_catalogue
-from miner_control.learning.batch import read_lessons, refined
+from miner_control.learning.batch import read_identification, refined
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import AlarmRule, Rate, load_rules
@@ -41,7 +41,7 @@ from treasury.ledger import Ledger
 
 log = structlog.get_logger("hub")
 
-NO_MINERS = Register(())
+NO_MINERS = AssetRegister(())
 SAY_EACH_S = 10.0
 
 
@@ -50,7 +50,7 @@ def catalogue() -> Catalogue:
     return load_catalogue(CONFIGS / "profiles" / "miners", CONFIGS / "profiles" / "firmware")
 
 
-def register_of_site(config: Config, site: Site) -> Register:
+def register_of_site(config: Config, site: Site) -> AssetRegister:
     """The site's inventory; feeders that the site does not have are faults."""
     if site.inventory is None:
         return NO_MINERS
@@ -65,12 +65,12 @@ def register_of_site(config: Config, site: Site) -> Register:
     return register
 
 
-def site_state(config: Config, site: Site, register: Register, models: Catalogue) -> SiteState:
+def site_state(config: Config, site: Site, register: AssetRegister, models: Catalogue) -> SiteState:
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
     envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
     if site.lessons is not None:
-        envelopes = refined(envelopes, read_lessons(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
+        envelopes = refined(envelopes, read_identification(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
     roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.not_ours)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
@@ -78,7 +78,7 @@ def site_state(config: Config, site: Site, register: Register, models: Catalogue
     overhead = 1.0 + site.other_load_share
     beside = around(site, key, register, roster.index)
     return SiteState(
-        site, key, envelopes, Standing(roster), register, main, feeders, overhead, starts_cap=starts_cap,
+        site, key, envelopes, CommandState(roster), register, main, feeders, overhead, starts_cap=starts_cap,
         around=beside, load_book=LoadBook(load.key for load in beside.loads),
     )  # fmt: skip
 

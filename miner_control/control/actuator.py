@@ -25,7 +25,7 @@ from uuid import UUID
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reading, Reason
+from kernel.reading import Absence, Reading
 from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.control.inrush import Gate, Inrush, power_rise_w
 from miner_control.control.readback import can_be_seen, shows, tells, tier_of
@@ -359,11 +359,11 @@ class Actuator:
                 before=live.before,
             ):
                 return Verified(reading, since_s)
-        told = f"the miner said: {said}" if said else "the miner did not answer the command"
+        reported = f"the miner said: {said}" if said else "the miner did not answer the command"
         if tier_of(live.command.intent) is Tier.DAILY:
             runs = f"it runs {last.get('firmware')}" if last is not None else "nobody has answered since"
-            told = f"{told}; {runs}"
-        return Unknown(f"no proof within {live.command.deadline_s:g} s; {told}")
+            reported = f"{reported}; {runs}"
+        return Unknown(f"no proof within {live.command.deadline_s:g} s; {reported}")
 
     async def _evidence(self, live: _Live, driver: MinerDriver, pause_s: float) -> Reading | None:
         """The next reading sampled after the command: an ordinary poll's, or our own after the pause. None: silence."""
@@ -384,7 +384,7 @@ class Actuator:
         try:
             reading = await driver.read(tier_of(live.command.intent))
         except TransportError as error:
-            live.went_dark = live.went_dark or error.reason is Reason.UNREACHABLE
+            live.went_dark = live.went_dark or error.reason is Absence.UNREACHABLE
             return None
         except DecodeError:
             return None

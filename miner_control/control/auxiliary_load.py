@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import Fault, TransportError
-from kernel.reading import Reading, Reason
+from kernel.reading import Absence, Reading
 from kernel.receipt import Receipt, Unsupported
 from miner_control.fleet.command import Command, Intent, SwitchLoad, command
 from miner_control.fleet.envelope import Envelope, Mode, Provenance
@@ -152,8 +152,8 @@ def output_state(reading: Reading, group: str, index: int) -> bool | None:
     if isinstance(output, str):
         return output == "on" if output in ("on", "off") else None
     if group in ("pump", "fan"):
-        told = reading.get(f"{group}_state")
-        return told == "on" if index == 1 and told in ("on", "off") else None
+        reported = reading.get(f"{group}_state")
+        return reported == "on" if index == 1 and reported in ("on", "off") else None
     listed = reading.get("sockets_json")
     if not isinstance(listed, str):
         return None
@@ -230,9 +230,9 @@ class SwitchPort:
         reading, load = self._look(), self._load
         on = None if reading is None else output_state(reading, load.group or load.kind.value, load.index)
         if reading is None or on is None:
-            raise TransportError(Reason.UNSUPPORTED, f"{load.device} tells nothing of {load.name}")
-        told = json.dumps([{"index": load.index, "on": on}])
-        return Reading(load.key, self.kind, reading.at_ms, {"sockets_json": told})
+            raise TransportError(Absence.UNSUPPORTED, f"{load.device} tells nothing of {load.name}")
+        reported = json.dumps([{"index": load.index, "on": on}])
+        return Reading(load.key, self.kind, reading.at_ms, {"sockets_json": reported})
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
         """Switch it. Any other intent, or another output, is Unsupported."""

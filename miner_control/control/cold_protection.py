@@ -71,8 +71,8 @@ def wake_fault(loop: Loop) -> str:
     if loop.liquid and loop.flow_ok is not True:
         return "no proof of flow"
     if loop.pressure_low_bar is not None and (loop.pressure_bar is None or loop.pressure_bar < loop.pressure_low_bar):
-        told = "pressure unknown" if loop.pressure_bar is None else f"pressure {loop.pressure_bar:.1f} bar"
-        return f"{told}, at least {loop.pressure_low_bar:.1f} bar are needed"
+        reported = "pressure unknown" if loop.pressure_bar is None else f"pressure {loop.pressure_bar:.1f} bar"
+        return f"{reported}, at least {loop.pressure_low_bar:.1f} bar are needed"
     if loop.return_high_c is not None and loop.return_c is not None and loop.return_c > loop.return_high_c:
         return f"return {loop.return_c:.0f} C is above {loop.return_high_c:.0f} C"
     if loop.supply_c is None:

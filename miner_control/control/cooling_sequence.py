@@ -32,7 +32,7 @@ class Switching:
 
 
 @dataclass(frozen=True, slots=True)
-class Tended:
+class CoolingResult:
     """The allocation that may be carried out, what was taken away, and what is switched beside it."""
 
     allocation: Allocation
@@ -51,7 +51,7 @@ def tend(
     busy: frozenset[str] = frozenset(),
     run_on_s: float = 300.0,
     most_w: float = math.inf,
-) -> Tended:
+) -> CoolingResult:
     """`on` by load name (None: not known); `by_plan` marks the changes that only the plan asks for, shape of
     `proposed.units`; `busy` names the loads whose switching is under way; `run_on_s`: cooling runs on so long; `most_w` is
     what the site may draw, as `proposed.power_w` counts it, loads that run already included."""
@@ -69,7 +69,7 @@ def tend(
     switchings += _cooling_last(fleet, loads, on, loops, waking, run_on_s)
     switchings += _heaters(fleet, loads, on, loops, wakes)
     wanted = [one for one in switchings if one.load.name not in busy]
-    return Tended(guarded.allocation, tuple(restraints), tuple(wanted))
+    return CoolingResult(guarded.allocation, tuple(restraints), tuple(wanted))
 
 
 def _heat_kept(

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from miner_control.fleet.fleet import STATE_CODE, Asked, Bools, Ints, Roster, Seen, per_feeder
+from miner_control.fleet.fleet import STATE_CODE, Bools, Commanded, Ints, Observed, Roster, per_feeder
 from miner_control.fleet.miner import State
 from miner_control.learning.dynamics import Key, watts_from_meter
 from miner_control.learning.windows import SteadyMode
@@ -35,8 +35,8 @@ class FeederRows:
     def look(
         self,
         roster: Roster,
-        seen: Seen,
-        asked: Asked,
+        seen: Observed,
+        asked: Commanded,
         meters_w: Mapping[str, float],
         now_ms: int,
         fresh_s: float,
@@ -50,7 +50,7 @@ class FeederRows:
             (asked.until_ms > now_ms) | (fresh & np.isin(seen.state, _MOVING)) | (now_ms - changed_ms < calm_s * 1000)
         )
         restless = per_feeder(roster, moving.astype(np.float64)) > 0
-        told_w = per_feeder(roster, np.where(fresh & seen.has_power, seen.power_w, 0.0))
+        reported_w = per_feeder(roster, np.where(fresh & seen.has_power, seen.power_w, 0.0))
         silent = _silent(seen)
         standby_w = per_feeder(
             roster, np.where(silent & fresh & (seen.state == _SLEEPING), roster.sleep_w[roster.group], 0.0)
@@ -62,7 +62,7 @@ class FeederRows:
                 continue
             counts = tuple(np.bincount(place[ours], minlength=_width(roster)).tolist())
             mean_w, times = self.rows.pop((feeder, counts), (0.0, 0))
-            left_w = meters_w[name] - float(told_w[feeder] + standby_w[feeder])
+            left_w = meters_w[name] - float(reported_w[feeder] + standby_w[feeder])
             self.rows[feeder, counts] = (mean_w * times + left_w) / (times + 1), min(times + 1, 60)
         while len(self.rows) > ROWS_KEPT:
             del self.rows[next(iter(self.rows))]
@@ -88,7 +88,7 @@ class FeederRows:
         ]
 
 
-def _silent(seen: Seen) -> Bools:
+def _silent(seen: Observed) -> Bools:
     """Units that were heard and never told their power."""
     return np.asarray((seen.at_ms > 0) & ~seen.has_power)
 
@@ -118,7 +118,7 @@ def _columns(roster: Roster) -> list[tuple[Key, str]]:
     return found
 
 
-def _places(roster: Roster, seen: Seen, fresh: Bools) -> Ints:
+def _places(roster: Roster, seen: Observed, fresh: Bools) -> Ints:
     """The column each unit counts in, shape [N]. Who names no mode and hashes is in its normal one."""
     _, of_group, columns = _keys(roster)
     mode = np.where(seen.mode >= 0, seen.mode, roster.normal[roster.group])

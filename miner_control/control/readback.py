@@ -102,14 +102,14 @@ def shows(
             took = reading.get("mode") == mode and state in ON and _no_more_than(power_w, aim_w)
             return took and _fell(before, reading, _watts(envelope, was) if isinstance(was, str) else None, aim_w)
         case PowerTarget(target_w):
-            told_w = reading.number("power_limit_w")
-            took = told_w is None or abs(told_w - target_w) <= max(50.0, 0.02 * target_w)
+            reported_w = reading.number("power_limit_w")
+            took = reported_w is None or abs(reported_w - target_w) <= max(50.0, 0.02 * target_w)
             return (
                 took
                 and state in ON
                 and _no_more_than(power_w, target_w)
                 and _fell(before, reading, before.number("power_limit_w") if before is not None else None, target_w)
-                and (told_w is not None or power_w is not None)
+                and (reported_w is not None or power_w is not None)
             )
         case PowerPercent(percent):
             nominal_w = envelope.mode(envelope.normal).power_w
@@ -127,22 +127,22 @@ def shows(
         case InstallFirmware(version):
             return names(reading.get("firmware"), version)
         case RollBackFirmware(version) if version in ("", STOCK):
-            told, was = reading.get("firmware"), before.get("firmware") if before is not None else None
-            return isinstance(told, str) and isinstance(was, str) and told != was
+            reported, was = reading.get("firmware"), before.get("firmware") if before is not None else None
+            return isinstance(reported, str) and isinstance(was, str) and reported != was
         case RollBackFirmware(version):
             return names(reading.get("firmware"), version)
         case _:
             return False
 
 
-def names(told: object, version: str) -> bool:
+def names(reported: object, version: str) -> bool:
     """Whether what a miner tells of its firmware is that version: the whole text, or a word of it (`Vnish 1.3.3`), with or
     without a `v` before. `1.3.3` is neither `1.3.30` nor `1.3.3-rc1`."""
-    if not isinstance(told, str) or not version:
+    if not isinstance(reported, str) or not version:
         return False
     wanted = _plain(version)
     # A bare number may be a word of a date: only a version in points is looked for among the words.
-    return _plain(told) == wanted or ("." in wanted and wanted in (_plain(word) for word in _WORD.split(told)))
+    return _plain(reported) == wanted or ("." in wanted and wanted in (_plain(word) for word in _WORD.split(reported)))
 
 
 def _plain(version: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Asked, Bools, Fleet, Ints
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Bools, Commanded, Fleet, Ints
 from miner_control.fleet.miner import State
 
 MOST_NAMED = 5
@@ -51,7 +51,7 @@ def restoring(fleet: Fleet) -> tuple[Fleet, float]:
 
 
 def held_back(
-    fleet: Fleet, asked: Asked, held: Bools, apart: Bools, units: Ints, restraints: Sequence[tuple[str, Ints]]
+    fleet: Fleet, asked: Commanded, held: Bools, apart: Bools, units: Ints, restraints: Sequence[tuple[str, Ints]]
 ) -> list[HeldBack]:
     """Why units stay below their operating point although no limit holds them, each unit by the first reason that fits.
 

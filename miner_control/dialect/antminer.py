@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unsupported
 from miner_control.dialect import antminer_form, antminer_stats, cgminer, image
 from miner_control.dialect.figures import spelt
@@ -171,8 +171,8 @@ class Antminer:
                 return _receipt(answer)
             conf = cgminer.parse(answer.body, whole=True)
         present = antminer_stats.mode_of(conf)
-        told = [pool for pool in conf.get("pools") or () if isinstance(pool, dict) and pool.get("url")]
-        if not told and pools is None:
+        reported = [pool for pool in conf.get("pools") or () if isinstance(pool, dict) and pool.get("url")]
+        if not reported and pools is None:
             return Refused("conf", "the configuration read holds no pools; writing it would wipe them")
         old = antminer_form.is_old(conf)
         if old and mode is not None and present is None:
@@ -228,7 +228,7 @@ class Antminer:
             memory["way"] = "cgi"
         answers.update({name: document for name, document in said.items() if name not in answers})
         if not answers and memory.get("locked"):
-            raise TransportError(Reason.REFUSED, "account or password not accepted")
+            raise TransportError(Absence.REFUSED, "account or password not accepted")
         if not answers:
             raise lost or DecodeError("stats.cgi", "neither RPC nor CGI gave an answer that can be read")
 
@@ -266,7 +266,7 @@ def _learnt(access: Access) -> Rpc | None:
 def _may_turn(access: Access, error: TransportError) -> bool:
     """Whether to go on over the CGI. Refused means the RPC is closed or its daemon is down; a time-out means the miner is
     busy, and nothing is piled on."""
-    return error.reason is Reason.UNREACHABLE and "http" in access.ports
+    return error.reason is Absence.UNREACHABLE and "http" in access.ports
 
 
 @lru_cache(maxsize=64)

@@ -104,7 +104,7 @@ def put_heat(values: Values, stats: Stats, model: str) -> None:
     if isinstance(chains, list):
         board = hottest(first(chain, "temp_pcb", "temp_pic") for chain in chains if isinstance(chain, dict))
         chip = hottest(chain.get("temp_chip") for chain in chains if isinstance(chain, dict))
-        told = bool(chains)
+        reported = bool(chains)
         _put_water(values, [stats, *(chain for chain in chains if isinstance(chain, dict))])
     else:
         board = hottest([stats[key] for key in _PCB_KEYS if key in stats])
@@ -113,8 +113,8 @@ def put_heat(values: Values, stats: Stats, model: str) -> None:
             board = hottest(stats.get(f"{name}{index}") for name in _PCB_NAMES for index in range(1, 17))
         if chip is None:
             chip = hottest(stats.get(f"{name}{index}") for name in _CHIP_NAMES for index in range(1, 17))
-        told = "temp_chip1" in stats or "temp_pcb1" in stats or "temp1" in stats
-    absent = SENTINEL if told else NOT_REPORTED
+        reported = "temp_chip1" in stats or "temp_pcb1" in stats or "temp1" in stats
+    absent = SENTINEL if reported else NOT_REPORTED
     for metric, found in (("temp_board_max_c", board), ("temp_chip_max_c", chip)):
         if found is None:
             values[metric] = absent
@@ -161,9 +161,9 @@ def _put_water(values: Values, sections: list[Stats]) -> None:
             for key, raw in section.items()
             if pattern.search(key) and "chip" not in key and "pcb" not in key
         ]
-        told = [figure for raw in raws for figure in dashed(raw)]
-        if told:
-            put_max(values, metric, told)
+        reported = [figure for raw in raws for figure in dashed(raw)]
+        if reported:
+            put_max(values, metric, reported)
 
 
 def hashing(stats: Stats) -> float | None:
@@ -187,16 +187,16 @@ def rate_hs(stats: Stats, model: str) -> float | None:
     """The sum of the boards' present rates, or None where no board tells one."""
     chains = stats.get("chain")
     if isinstance(chains, list):
-        told = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
+        reported = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
     else:
-        told = [plain(stats[key], ghs(model, stats[key])) for key, _ in _PLACES if spelt(stats.get(key))]
-    return total(told)
+        reported = [plain(stats[key], ghs(model, stats[key])) for key, _ in _PLACES if spelt(stats.get(key))]
+    return total(reported)
 
 
 def watts(stats: Stats) -> float | None:
     """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
-    told = [first(stats, one, other) for one, other in _WATT_KEYS if one in stats or other in stats]
-    return total(plain(raw) for raw in told if spelt(raw))
+    reported = [first(stats, one, other) for one, other in _WATT_KEYS if one in stats or other in stats]
+    return total(plain(raw) for raw in reported if spelt(raw))
 
 
 def boards(stats: Stats, model: str) -> list[dict[str, Any]]:

@@ -37,8 +37,17 @@ def form(conf: Mapping[str, Any], mode: int | None, pools: Sequence[Mapping[str,
             for name, key in (("url", "url"), ("user", "user"), ("pw", "pass"))
         ]
     for name, key, otherwise in _FIELDS:
-        told = conf.get(key)
-        fields.append((name, otherwise if told is None else str(told).lower() if isinstance(told, bool) else str(told)))
+        reported = conf.get(key)
+        fields.append(
+            (
+                name,
+                otherwise
+                if reported is None
+                else str(reported).lower()
+                if isinstance(reported, bool)
+                else str(reported),
+            )
+        )
     if mode is not None:
         fields.append(("_ant_work_mode", str(mode)))
     return urlencode(fields).encode()

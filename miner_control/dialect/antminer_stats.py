@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from kernel.units import HS_PER_GHS
 from miner_control.dialect import antminer_chains, cgminer
 from miner_control.dialect.evidence import state_of
@@ -54,8 +54,8 @@ _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
 _SUPPLY_WELL = frozenset({"ok", "normal", "good", "0", "none"})
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
-_LOCKED = Missing(Reason.REFUSED, "the web pages do not accept account or password")
-NO_POWER = Missing(Reason.UNSUPPORTED, "this stock firmware tells no power")
+_LOCKED = Missing(Absence.REFUSED, "the web pages do not accept account or password")
+NO_POWER = Missing(Absence.UNSUPPORTED, "this stock firmware tells no power")
 
 
 def mode_of(conf: Mapping[str, Any]) -> int | None:
@@ -79,10 +79,10 @@ def model_of(answers: Mapping[str, Any]) -> str:
     stats = answers.get("stats") or {}
     listed = stats.get("STATS")
     if len(answers) <= _FAST_ANSWERS and type(listed) is list and type(listed[0] if listed else None) is dict:
-        told = listed[0].get("Type")
-        if told:
+        reported = listed[0].get("Type")
+        if reported:
             # The poll of thousands asks nothing that would name it better.
-            return str(told)
+            return str(reported)
     system = answers.get("get_system_info") or answers.get("system_info") or {}
     version = cgminer.section(answers.get("version") or {}, "VERSION")
     info = stats.get("INFO")
@@ -229,16 +229,16 @@ def _unit(key: str, source: Mapping[str, Any], model: str) -> float:
 
 
 def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
-    told = next((source[key] for source in (stats, summary) for key in _WATT_KEYS if key in source), None)
-    told = antminer_chains.watts(stats) if told is None else told
-    if told is None:
+    reported = next((source[key] for source in (stats, summary) for key in _WATT_KEYS if key in source), None)
+    reported = antminer_chains.watts(stats) if reported is None else reported
+    if reported is None:
         values["power_w"] = values["power_source"] = NO_POWER
         return
-    put(values, "power_w", told)
+    put(values, "power_w", reported)
     power, rate = values["power_w"], values["hashrate_hs"]
     # Nor are no watts at all believed beside a rate that is not known.
     if isinstance(power, float | int) and power < _LEAST_J_PER_H * (rate if isinstance(rate, float | int) else 1.0):
-        values["power_w"] = power = Missing(Reason.NONSENSE, f"{told} W cannot make the rate")
+        values["power_w"] = power = Missing(Absence.NONSENSE, f"{reported} W cannot make the rate")
     values["power_source"] = power if isinstance(power, Missing) else ESTIMATE
 
 
@@ -259,15 +259,15 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
             values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
     raws = listed if isinstance(listed, list) else [stats[key] for key in _FAN_KEYS if key in stats]
-    told = [raw if type(raw) is int else plain(raw) for raw in raws]
+    reported = [raw if type(raw) is int else plain(raw) for raw in raws]
     # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
-    turning = [rpm for rpm in told if rpm]
+    turning = [rpm for rpm in reported if rpm]
     if fanless and not turning:
         # Cooled by a liquid; its firmware lists fans all the same.
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
-    counted = told[:count] if count > 0 else told
-    put_fans(values, turning if len(turning) == count else counted if any(counted) else told)
+    counted = reported[:count] if count > 0 else reported
+    put_fans(values, turning if len(turning) == count else counted if any(counted) else reported)
     if "fan_pwm" in stats:
         put(values, "fan_duty_pct", stats["fan_pwm"])
 
@@ -318,16 +318,16 @@ def _checks(summary: Mapping[str, Any]) -> list[str]:
 def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     """The CGI summary carries a list of checks; `warning` a list of codes. RPC alone tells nothing of errors."""
     summary = _summary(answers)
-    found, told = _checks(summary), isinstance(summary.get("status"), list)
+    found, reported = _checks(summary), isinstance(summary.get("status"), list)
     for entry in cgminer.section(answers.get("warning") or {}, "WARNING"):
-        told = True
+        reported = True
         found.append(" ".join(str(value) for value in entry.values() if not isinstance(value, list | dict)))
     supply = str(_figures(answers).get("psu_status") or "").strip()
     if supply:
         # Relatives of the stock firmware tell of the supply beside the figures.
-        told = True
+        reported = True
         found += [supply] if supply.lower() not in _SUPPLY_WELL else []
-    values["error_text"] = "; ".join(filter(None, found)) if told else NOT_REPORTED
+    values["error_text"] = "; ".join(filter(None, found)) if reported else NOT_REPORTED
 
 
 def _identity(values: Values, answers: Mapping[str, Any]) -> None:

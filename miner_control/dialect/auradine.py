@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field, Reason
+from kernel.reading import Absence, Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.dialect import auradine_answers, cgminer, image, web
 from miner_control.dialect.gather import gather
@@ -58,16 +58,16 @@ class Auradine:
             try:
                 answers = yield from gather(access, by_rpc, again=tier is Tier.DAILY)
             except TransportError as error:
-                if error.reason is not Reason.UNREACHABLE or "http" not in access.ports:
+                if error.reason is not Absence.UNREACHABLE or "http" not in access.ports:
                     raise
         if not answers:
             answers[commands[0]] = yield from _page(access, commands[0])
         left = [command for command in commands if not auradine_answers.tells(answers, command)]
         lost: TransportError | None = None
         if left and ("http" in access.ports or "rpc" not in access.ports):
-            told, lost = yield from _pages(access, left)
-            answers |= told
-            access.memory["pages"] = pages | told.keys()
+            reported, lost = yield from _pages(access, left)
+            answers |= reported
+            access.memory["pages"] = pages | reported.keys()
         try:
             return auradine_answers.decode(answers, tier)
         except DecodeError as error:

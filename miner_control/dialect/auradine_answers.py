@@ -54,13 +54,13 @@ def tells(answers: Mapping[str, Any], command: str) -> bool:
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of an Auradine is in them."""
-    told = {name: cgminer.section(answers.get(name) or {}, section) for name, section in _SECTIONS.items()}
-    if not any(told.values()):
+    reported = {name: cgminer.section(answers.get(name) or {}, section) for name, section in _SECTIONS.items()}
+    if not any(reported.values()):
         refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
         raise DecodeError(
             "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of an Auradine"
         )
-    summary, mode = (told[name][0] if told[name] else {} for name in ("summary", "mode"))
+    summary, mode = (reported[name][0] if reported[name] else {} for name in ("summary", "mode"))
     values: Values = {}
     for key, window_s in _WINDOWS:
         if summary.get(key) is not None:
@@ -68,12 +68,16 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
             put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
             break
     else:
-        rates = [rate for rate in (plain(first(dev, "MHS 5s", "MHS av")) for dev in told["devs"]) if rate is not None]
+        rates = [
+            rate for rate in (plain(first(dev, "MHS 5s", "MHS av")) for dev in reported["devs"]) if rate is not None
+        ]
         put(values, "hashrate_hs", sum(rates) if rates else None, HS_PER_MHS)
         values["hashrate_window_s"] = NOT_REPORTED
     put(values, "hashrate_nominal_hs", None)
     put(values, "uptime_s", summary.get("Elapsed"))
-    drawn = [watts for watts in (plain(first(supply, "PowerIn", "Pin")) for supply in told["psu"]) if watts is not None]
+    drawn = [
+        watts for watts in (plain(first(supply, "PowerIn", "Pin")) for supply in reported["psu"]) if watts is not None
+    ]
     # The summary of later releases tells watts too, and not whose they are.
     put(values, "power_w", sum(drawn) if drawn else summary.get("Wattage"))
     known = isinstance(values["power_w"], float | int)
@@ -84,30 +88,30 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
         if key in summary:
             put(values, metric, summary[key])
-    _heat(values, answers, told)
-    if told["devs"] or told["asccount"] or tier is not Tier.FAST:
-        _boards(values, told, tier)
-    if told["pools"] or tier is not Tier.FAST:
-        put_pools(values, cgminer_pools(told["pools"]), as_json=tier is not Tier.FAST)
+    _heat(values, answers, reported)
+    if reported["devs"] or reported["asccount"] or tier is not Tier.FAST:
+        _boards(values, reported, tier)
+    if reported["pools"] or tier is not Tier.FAST:
+        put_pools(values, cgminer_pools(reported["pools"]), as_json=tier is not Tier.FAST)
     put_text(values, "mode", str(mode["Mode"]).lower() if mode.get("Mode") else None)
-    led = told["led"][0] if told["led"] else {}
+    led = reported["led"][0] if reported["led"] else {}
     lamp, bad = whole(led.get("Code"), -1), str(led.get("Msg") or "").strip()
     bad = bad or _LED_FAULTS.get(lamp, "")
-    sick = lamp not in _LED_WELL and bad.lower() not in _LED_NORMAL
+    faulty = lamp not in _LED_WELL and bad.lower() not in _LED_NORMAL
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
         asleep=truth(mode.get("Sleep")),
-        fault=sick or None,
+        fault=faulty or None,
         uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     if led or tier is not Tier.FAST:
-        values["error_text"] = f"LED {led.get('Code', '')} {bad}" if sick else "" if led else NOT_REPORTED
+        values["error_text"] = f"LED {led.get('Code', '')} {bad}" if faulty else "" if led else NOT_REPORTED
     if tier is Tier.DAILY:
-        report = told["ipreport"][0] if told["ipreport"] else {}
-        version = told["version"][0] if told["version"] else {}
+        report = reported["ipreport"][0] if reported["ipreport"] else {}
+        version = reported["version"][0] if reported["version"] else {}
         values["make"] = "auradine"
         put_text(values, "model", report.get("model"))
         put_text(values, "firmware", first(report, "version") or first(version, "FluxOS", "GCMiner"))
@@ -116,23 +120,23 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     return settle(values, tier)
 
 
-def _heat(values: Values, answers: Mapping[str, Any], told: Mapping[str, list[dict[str, Any]]]) -> None:
-    boards = [group for group in told["temperature"] if "control" not in str(group.get("Name", "")).lower()]
+def _heat(values: Values, answers: Mapping[str, Any], reported: Mapping[str, list[dict[str, Any]]]) -> None:
+    boards = [group for group in reported["temperature"] if "control" not in str(group.get("Name", "")).lower()]
     on_board = [sensor.get("Temperature") for group in boards for sensor in entries(group.get("BoardTemp"))]
-    put_max(values, "temp_board_max_c", on_board or [dev.get("Temperature") for dev in told["devs"]])
+    put_max(values, "temp_board_max_c", on_board or [dev.get("Temperature") for dev in reported["devs"]])
     put_max(
         values,
         "temp_chip_max_c",
         (sensor.get("Temperature") for group in boards for sensor in entries(group.get("ChipTemp"))),
     )
-    if not told["fan"] and tells(answers, "fan"):
+    if not reported["fan"] and tells(answers, "fan"):
         # Hydro and immersion models list none.
         values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
     else:
-        _fans(values, told["fan"])
+        _fans(values, reported["fan"])
     clocks = [
         clock
-        for group in told["frequency"]
+        for group in reported["frequency"]
         for clock in (plain(chip.get("Frequency")) for chip in entries(group.get("ChipFrequency")))
         if clock
     ]
@@ -149,8 +153,8 @@ def _fans(values: Values, fans: list[dict[str, Any]]) -> None:
     put(values, "fan_duty_pct", max(shares) if shares else None)
 
 
-def _boards(values: Values, told: Mapping[str, list[dict[str, Any]]], tier: Tier) -> None:
-    devs, count = told["devs"], told["asccount"][0] if told["asccount"] else {}
+def _boards(values: Values, reported: Mapping[str, list[dict[str, Any]]], tier: Tier) -> None:
+    devs, count = reported["devs"], reported["asccount"][0] if reported["asccount"] else {}
     put(
         values,
         "boards_hashing",

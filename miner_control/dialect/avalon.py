@@ -142,11 +142,13 @@ class Avalon:
         one place, as `ascset 0,setpool,account,password,url,user,pass`."""
         receipt: Receipt = Refused("pools", "no pool given")
         for index, pool in enumerate(pools[:3]):
-            told = f"{pool.url},{pool.user},{pool.password}"
-            receipt = yield from self._write(access, "setpool", f"{access.account},{access.password},{index},{told}")
+            reported = f"{pool.url},{pool.user},{pool.password}"
+            receipt = yield from self._write(
+                access, "setpool", f"{access.account},{access.password},{index},{reported}"
+            )
             if isinstance(receipt, Refused) and receipt.code == _UNKNOWN and index == 0:
                 return (
-                    yield from self._write(access, "ascset", f"0,setpool,{access.account},{access.password},{told}")
+                    yield from self._write(access, "ascset", f"0,setpool,{access.account},{access.password},{reported}")
                 )
             if not isinstance(receipt, Accepted):
                 break

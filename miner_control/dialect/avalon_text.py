@@ -230,9 +230,9 @@ def _power(values: Values, modules: list[Pairs]) -> None:
 
 def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
     """The greatest temperature; -273 is the firmware's mark of a sensor that is not there."""
-    told = [raw for raw in raws if raw is not None]
-    there = [raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C]
-    if told and not there:
+    reported = [raw for raw in raws if raw is not None]
+    there = [raw for raw in reported if (plain(raw) or 0.0) > _ABSENT_C]
+    if reported and not there:
         values[metric] = SENTINEL
     else:
         put_max(values, metric, there)
@@ -240,8 +240,8 @@ def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
 
 def _one_of(module: Pairs, *keys: str) -> str | None:
     """The first of several sensors that is there; where none is, what the first of them says."""
-    told = [module[key] for key in keys if key in module]
-    return next((raw for raw in told if (plain(raw) or 0.0) > _ABSENT_C), told[0] if told else None)
+    reported = [module[key] for key in keys if key in module]
+    return next((raw for raw in reported if (plain(raw) or 0.0) > _ABSENT_C), reported[0] if reported else None)
 
 
 def _heat(values: Values, modules: list[Pairs]) -> None:
@@ -296,10 +296,10 @@ def _errors(values: Values, modules: list[Pairs], tier: Tier) -> None:
                 fails = avalon_fails(int(word)) if word else []
                 texts += [f"{key} {place}: {', '.join(fails)}"] if fails else []
         for key in ("PCOMM_E", "FanErr"):
-            told = module.get(key, "").strip()
-            if told and any(part != "0" for part in told.split()):
-                texts.append(f"{key} {told}")
-        ails = next(iter(_supply(module)), None)
-        if ails:
-            texts.append(f"supply: {avalon_supply(int(ails))}")
+            reported = module.get(key, "").strip()
+            if reported and any(part != "0" for part in reported.split()):
+                texts.append(f"{key} {reported}")
+        fault_text = next(iter(_supply(module)), None)
+        if fault_text:
+            texts.append(f"supply: {avalon_supply(int(fault_text))}")
     values["error_text"] = "; ".join(texts)

@@ -125,10 +125,10 @@ def _pool_settings(pools: Sequence[Pool], info: Mapping[str, Any]) -> dict[str, 
             f"{prefix}User": pool.user,
             f"{prefix}Password": pool.password,
         }
-        told, wanted = info.get(f"{prefix}TLS"), scheme in _TLS
-        if isinstance(told, int):
-            kind = type(told)
-            settings[f"{prefix}TLS"] = (told or kind(True)) if wanted else kind(False)
+        reported, wanted = info.get(f"{prefix}TLS"), scheme in _TLS
+        if isinstance(reported, int):
+            kind = type(reported)
+            settings[f"{prefix}TLS"] = (reported or kind(True)) if wanted else kind(False)
         elif wanted:
             return None
     return settings

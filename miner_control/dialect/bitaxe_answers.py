@@ -101,10 +101,10 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     # NerdQAxe's word for boards that are off, by heat, by a fault or by hand: it does not say which, so it is no sleep.
     shut = truth(info.get("shutdown"))
     idle = drawn is None or drawn < _STANDBY_W * max(1.0, plain(info.get("asicCount")) or 1.0)
-    told = (paused and idle) or hot or bool(failure) or shut
+    reported = (paused and idle) or hot or bool(failure) or shut
     values["state"] = state_of(
         values["hashrate_hs"],
-        window_s=LAG_S if told else None,
+        window_s=LAG_S if reported else None,
         asleep=paused,
         stopped=(shut and not hot and not failure) or None,
         fault=hot or bool(failure) or None,
@@ -194,8 +194,8 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
         host = info.get(f"{prefix}URL") or more.get("host")
         if not host:
             continue
-        told = truth(more.get("active"))
-        active = fallback == bool(index) if told is None else told
+        reported = truth(more.get("active"))
+        active = fallback == bool(index) if reported is None else reported
         connected = truth(more["connected"]) if "connected" in more else online
         # The pool in reserve is kept unconnected on purpose: that says nothing of it.
         state = None if connected is None or not active else ALIVE if connected else DEAD

@@ -40,7 +40,7 @@ from telemetry.collect.source import Tier
 
 SECTIONS = ("summary", "devs", "pools", "temps", "fans", "tunerstatus", "devdetails")
 _WINDOWS = (("MHS 5s", 5.0), ("MHS 1m", 60.0), ("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS av", None))
-_SICK = re.compile(r"fail|error|invalid|broken", re.IGNORECASE)
+_FAULTY = re.compile(r"fail|error|invalid|broken", re.IGNORECASE)
 # A frequency in MHz is below this, and one in Hz above: releases differ.
 _MHZ_MOST = 1e5
 
@@ -49,9 +49,9 @@ Sections = Mapping[str, list[dict[str, Any]]]
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of BOSminer is in them."""
-    told = {name: cgminer.section(answers.get(name) or {}, name.upper()) for name in SECTIONS}
-    summary, tuner = (told[name][0] if told[name] else {} for name in ("summary", "tunerstatus"))
-    if not any(told.values()):
+    reported = {name: cgminer.section(answers.get(name) or {}, name.upper()) for name in SECTIONS}
+    summary, tuner = (reported[name][0] if reported[name] else {} for name in ("summary", "tunerstatus"))
+    if not any(reported.values()):
         refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
         raise DecodeError(
             "reply", f"refused with code {refused[0]}: {refused[1]}" if refused else "nothing of BOSminer"
@@ -60,7 +60,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     key, window_s = next(((key, window) for key, window in _WINDOWS if summary.get(key) is not None), ("", None))
     put(values, "hashrate_hs", summary.get(key), HS_PER_MHS)
     put(values, "hashrate_window_s", window_s or (summary.get("Elapsed") if key else None))
-    nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in told["devs"]) if figure]
+    nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in reported["devs"]) if figure]
     put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, HS_PER_MHS)
     put(values, "uptime_s", summary.get("Elapsed"))
     _power(values, tuner)
@@ -71,23 +71,23 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         ("hw_errors", "Hardware Errors"),
     ):
         put(values, metric, summary.get(name))
-    put_max(values, "temp_board_max_c", (temp.get("Board") for temp in told["temps"]))
-    put_max(values, "temp_chip_max_c", (temp.get("Chip") for temp in told["temps"]))
-    put_fans(values, (fan.get("RPM") for fan in told["fans"]))
-    duty = [speed for speed in (plain(fan.get("Speed")) for fan in told["fans"]) if speed is not None]
+    put_max(values, "temp_board_max_c", (temp.get("Board") for temp in reported["temps"]))
+    put_max(values, "temp_chip_max_c", (temp.get("Chip") for temp in reported["temps"]))
+    put_fans(values, (fan.get("RPM") for fan in reported["fans"]))
+    duty = [speed for speed in (plain(fan.get("Speed")) for fan in reported["fans"]) if speed is not None]
     put(values, "fan_duty_pct", max(duty) if duty else None)
-    _boards(values, told)
-    put_pools(values, cgminer_pools(told["pools"]), as_json=tier is not Tier.FAST)
+    _boards(values, reported)
+    put_pools(values, cgminer_pools(reported["pools"]), as_json=tier is not Tier.FAST)
     scaling = tuner.get("DynamicPowerScaling")
     scaled = {"enabled": True, **scaling} if isinstance(scaling, dict) else scaling
     put_schedules(values, tier, tuner, {"dps": scaled})
     values["mode"] = NOT_REPORTED
     _state(values, summary, entries(tuner.get("TunerChainStatus")), bool(tuner))
     if tier is not Tier.FAST:
-        values["boards_json"] = _boards_json(told)
+        values["boards_json"] = _boards_json(reported)
     if tier is Tier.DAILY:
         version = next(iter(cgminer.section(answers.get("version") or {}, "VERSION")), {})
-        models = (detail.get("Model") for detail in told["devdetails"])
+        models = (detail.get("Model") for detail in reported["devdetails"])
         model = next((str(name).removeprefix("Bitmain ") for name in models if name), None)
         put_text(values, "model", first(version, "Type", "Miner") or model)
         put_text(values, "firmware", first(version, "BOSminer+", "BOSminer", "BOSer"))
@@ -105,16 +105,16 @@ def _power(values: Values, tuner: Mapping[str, Any]) -> None:
     put(values, "power_limit_w", next((limit for limit in limits if plain(limit)), None))
 
 
-def _boards(values: Values, told: Sections) -> None:
-    devs = told["devs"]
+def _boards(values: Values, reported: Sections) -> None:
+    devs = reported["devs"]
     rates = [first(dev, "MHS 5s", "MHS 1m") for dev in devs]
     put(values, "boards_hashing", float(sum(1 for rate in rates if plain(rate))) if devs else None)
     put(values, "boards_expected", float(len(devs)) if devs else None)
-    chips = [count for count in (plain(detail.get("Chips")) for detail in told["devdetails"]) if count is not None]
+    chips = [count for count in (plain(detail.get("Chips")) for detail in reported["devdetails"]) if count is not None]
     put(values, "chips_hashing", sum(chips) if chips else None)
-    clocks = [_clock_hz(detail) for detail in told["devdetails"] if _clock_hz(detail)]
+    clocks = [_clock_hz(detail) for detail in reported["devdetails"] if _clock_hz(detail)]
     put(values, "frequency_hz", sum(clocks) / len(clocks) if clocks else None)
-    volts = [volt for volt in (plain(detail.get("Voltage")) for detail in told["devdetails"]) if volt]
+    volts = [volt for volt in (plain(detail.get("Voltage")) for detail in reported["devdetails"]) if volt]
     put(values, "voltage_v", sum(volts) / len(volts) if volts else None)
 
 
@@ -140,16 +140,16 @@ def _state(values: Values, summary: Mapping[str, Any], chains: list[dict[str, An
     faults = [
         f"board {chain.get('HashchainIndex', at)} {word}"
         for at, (chain, word) in enumerate(zip(chains, words, strict=True))
-        if _SICK.search(word)
+        if _FAULTY.search(word)
     ]
     values["error_text"] = "; ".join(faults) if asked else NOT_REPORTED
 
 
-def _boards_json(told: Sections) -> str:
-    heat = {str(temp.get("ID")): temp for temp in told["temps"]}
-    details = {str(detail.get("ID")): detail for detail in told["devdetails"]}
+def _boards_json(reported: Sections) -> str:
+    heat = {str(temp.get("ID")): temp for temp in reported["temps"]}
+    details = {str(detail.get("ID")): detail for detail in reported["devdetails"]}
     listed = []
-    for at, dev in enumerate(told["devs"]):
+    for at, dev in enumerate(reported["devs"]):
         temps, detail = heat.get(str(dev.get("ID")), {}), details.get(str(dev.get("ID")), {})
         listed.append(
             {

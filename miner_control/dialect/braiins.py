@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field, Reason
+from kernel.reading import Absence, Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.dialect import braiins_answers, cgminer, image, stock, web
 from miner_control.dialect.figures import plain
@@ -81,8 +81,8 @@ class Braiins:
                 yield from self._rest(access, answers, _FAST if tier is Tier.FAST else _FAST + _SLOW, now_ms)
             except (TransportError, DecodeError) as error:
                 # A refused password says that it has the interface: what RPC tells beside is read, and no way found.
-                locked = error if isinstance(error, TransportError) and error.reason is Reason.REFUSED else None
-                timed_out = isinstance(error, TransportError) and error.reason is not Reason.UNREACHABLE
+                locked = error if isinstance(error, TransportError) and error.reason is Absence.REFUSED else None
+                timed_out = isinstance(error, TransportError) and error.reason is not Absence.UNREACHABLE
                 if (timed_out and not locked) or "rpc" not in access.ports or answers:
                     raise
         if answers:
@@ -101,7 +101,7 @@ class Braiins:
         if access.memory.get("way") != "rpc":
             refused = yield from self._token(access, now_ms)
             if isinstance(refused, Refused):
-                raise TransportError(Reason.REFUSED, f"login: {refused.code} {refused.text}".strip())
+                raise TransportError(Absence.REFUSED, f"login: {refused.code} {refused.text}".strip())
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         if access.memory.get("way") == "rpc":
@@ -144,8 +144,8 @@ class Braiins:
         refused = image.mismatch(intent)
         if refused is not None:
             return refused
-        told = {"size": len(intent.data), "hash": intent.sha256.lower(), "discard_settings": False}
-        metadata = orjson.dumps(told | {"disable_cleanup": False}).decode()
+        reported = {"size": len(intent.data), "hash": intent.sha256.lower(), "discard_settings": False}
+        metadata = orjson.dumps(reported | {"disable_cleanup": False}).decode()
         headers, body = image.multipart((("metadata", metadata),), "data", image.file_name(intent.data), intent)
         return (yield from self._write(access, "POST", "upgrade/system-upgrade", body, now_ms, headers))
 
@@ -185,11 +185,11 @@ class Braiins:
         answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
         if not 200 <= answer.status < 300:
             return web.refused(answer)
-        told = web.document(answer, "login")
-        if not isinstance(told, dict) or not told.get("token"):
+        reported = web.document(answer, "login")
+        if not isinstance(reported, dict) or not reported.get("token"):
             return Refused("login", "no token in the answer")
-        access.memory["token"] = str(told["token"])
-        access.memory["token_until_ms"] = now_ms + round((plain(told.get("timeout_s")) or 3600.0) * 900)
+        access.memory["token"] = str(reported["token"])
+        access.memory["token_until_ms"] = now_ms + round((plain(reported.get("timeout_s")) or 3600.0) * 900)
         return None
 
     def _write(

@@ -50,7 +50,7 @@ _RATE_UNITS = (
 )
 _STATUS = {1: "not_started", 2: "normal", 3: "paused", 4: "suspended", 5: "restricted"}
 _TUNER = {1: "disabled", 2: "stable", 3: "tuning", 4: "error", 5: "continuous", 6: "preheat"}
-_ERRORS_TOLD = 20
+_REPORTED_ERRORS = 20
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
@@ -188,8 +188,8 @@ def _boards(values: Values, boards: list[dict[str, Any]], tier: Tier) -> None:
     chips = [chip for chip in (plain(board.get("chips_count")) for board in boards) if chip is not None]
     put(values, "chips_hashing", sum(chips) if chips else None)
     for metric, key, unit in (("frequency_hz", "current_frequency", "hertz"), ("voltage_v", "current_voltage", "volt")):
-        told = [figure for figure in (plain(nested(board, key, unit)) for board in boards) if figure]
-        put(values, metric, sum(told) / len(told) if told else None)
+        reported = [figure for figure in (plain(nested(board, key, unit)) for board in boards) if figure]
+        put(values, metric, sum(reported) / len(reported) if reported else None)
     if tier is Tier.FAST:
         return
     values["boards_json"] = orjson.dumps(
@@ -246,4 +246,4 @@ def _errors(values: Values, answers: Mapping[str, Any], tier: Tier) -> None:
             f"{code.get('code', '')} {code.get('reason', '')}".strip() for code in entries(error.get("error_codes"))
         ]
         texts.setdefault("; ".join(codes) or str(error.get("message", "")))
-    values["error_text"] = "; ".join(list(texts)[:_ERRORS_TOLD])
+    values["error_text"] = "; ".join(list(texts)[:_REPORTED_ERRORS])

@@ -129,11 +129,11 @@ def _tuning(capabilities: Mapping[str, Any], power_w: float) -> dict[str, Any] |
     in_watts = next((name for name in epic_answers.IN_WATTS if name in offered), None)
     if in_watts is not None:
         return {"algo": in_watts, "target": round(power_w)}
-    told = [
+    reported = [
         (plain(entry.get("power")), plain(entry.get("hashrate")))
         for entry in web.entries(capabilities.get("Tune Presets"))
     ]
-    presets = [(power, rate) for power, rate in told if power and rate and power <= power_w]
+    presets = [(power, rate) for power, rate in reported if power and rate and power <= power_w]
     if not presets or not offered:
         return None
     algorithm = next((name for name in ("VoltageOptimizer", "BoardTune", "ChipTune") if name in offered), offered[0])
@@ -144,8 +144,8 @@ def _receipt(answer: Answer) -> Receipt:
     """Status 200 alone says nothing: `result` must be true."""
     if not 200 <= answer.status < 300:
         return web.refused(answer)
-    told = web.document(answer, "result")
-    if isinstance(told, dict) and told.get("result") is True:
+    reported = web.document(answer, "result")
+    if isinstance(reported, dict) and reported.get("result") is True:
         return Accepted()
-    error = told.get("error") if isinstance(told, dict) else told
+    error = reported.get("error") if isinstance(reported, dict) else reported
     return Refused("result", epic_answers.words(error))

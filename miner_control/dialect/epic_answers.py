@@ -94,9 +94,9 @@ def _rate(board: Mapping[str, Any]) -> float | None:
 
 
 def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, Any]) -> None:
-    told = [rate for rate in (_rate(board) for board in boards) if rate is not None]
-    if told:
-        put(values, "hashrate_hs", sum(told))
+    reported = [rate for rate in (_rate(board) for board in boards) if rate is not None]
+    if reported:
+        put(values, "hashrate_hs", sum(reported))
         values["hashrate_window_s"] = NOT_REPORTED
     else:
         put(values, "hashrate_hs", session.get("Average MHs"), HS_PER_MHS)
@@ -114,8 +114,8 @@ def _power(values: Values, summary: Mapping[str, Any], known: Mapping[str, Any])
     if metered is None:
         # Releases before 1.30 do not say. A supply that meters its input knows the voltage and the current of it.
         metered = bool(plain(supply.get("Input Voltage"))) and bool(plain(supply.get("Input Current")))
-    told = isinstance(values["power_w"], float | int)
-    values["power_source"] = NOT_REPORTED if not told else PSU if metered else ESTIMATE
+    reported = isinstance(values["power_w"], float | int)
+    values["power_source"] = NOT_REPORTED if not reported else PSU if metered else ESTIMATE
     limits = (nested(summary, "PerpetualTune", "Algorithm", name, "Target") for name in IN_WATTS)
     put(values, "power_limit_w", next((limit for limit in limits if limit is not None), None))
     volts = plain(first(supply, "Output Voltage"))
@@ -163,8 +163,8 @@ def _boards(
 ) -> None:
     places = entries(summary.get("HBStatus"))
     hashing = [board for board in boards if _rate(board)]
-    told = boards or places or "HBs" in summary
-    put(values, "boards_hashing", float(len(hashing)) if told else None)
+    reported = boards or places or "HBs" in summary
+    put(values, "boards_hashing", float(len(hashing)) if reported else None)
     put(values, "boards_expected", capabilities.get("Max HBs") or (float(len(places)) if places else None))
     per_board = plain(nested(capabilities, "Performance Estimator", "Chip Count"))
     expected = plain(values["boards_expected"]) if not isinstance(values["boards_expected"], str) else None
@@ -219,12 +219,12 @@ def _state(values: Values, summary: Mapping[str, Any]) -> None:
         truth(summary.get("IdleOnConnectionLost")) and truth(nested(summary, "Stratum", "IsPoolConnected")) is False
     )
     # Since 1.38 it has idle hours of its own.
-    told = "stop" in last or bool(nested(summary, "Scheduler", "CurrentIdlePeriod"))
+    reported = "stop" in last or bool(nested(summary, "Scheduler", "CurrentIdlePeriod"))
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
         working=word == "mining",
-        asleep=(idle and not error and (told or not orphan)) if word else None,
+        asleep=(idle and not error and (reported or not orphan)) if word else None,
         stopped=(idle and not error) or None,
         starting=word in _STARTING or None,
         fault=bool(error) or None,
@@ -233,7 +233,7 @@ def _state(values: Values, summary: Mapping[str, Any]) -> None:
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     others = (summary.get(f"Last {name} Error") for name in ("License", "Devfee"))
-    texts = [words(told_error) for told_error in (error, *others) if told_error]
+    texts = [words(reported_error) for reported_error in (error, *others) if reported_error]
     values["error_text"] = "; ".join(texts) if "Status" in summary else NOT_REPORTED
 
 

@@ -14,16 +14,16 @@ from typing import Any
 import orjson
 
 from kernel.metric import SCHEMAS, Nature
-from kernel.reading import MISSING, Field, Missing, Reason
+from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.collect.source import Tier
 
 Values = dict[str, Field]
 
-NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
-UNSUPPORTED = MISSING[Reason.UNSUPPORTED]
-SENTINEL = MISSING[Reason.SENTINEL]
-NONSENSE = MISSING[Reason.NONSENSE]
-NOT_APPLICABLE = MISSING[Reason.NOT_APPLICABLE]
+NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
+UNSUPPORTED = MISSING[Absence.UNSUPPORTED]
+SENTINEL = MISSING[Absence.SENTINEL]
+NONSENSE = MISSING[Absence.NONSENSE]
+NOT_APPLICABLE = MISSING[Absence.NOT_APPLICABLE]
 
 # One text for both readings of power: who says it. `meter` and `nameplate` are said by others than the miner.
 PSU, ESTIMATE = "psu", "estimate"
@@ -174,11 +174,11 @@ def settle(values: Values, tier: Tier) -> Values:
     return values
 
 
-def put_schedules(values: Values, tier: Tier, answered: Any, told: Mapping[str, Any]) -> None:
+def put_schedules(values: Values, tier: Tier, answered: Any, reported: Mapping[str, Any]) -> None:
     """Set which of its own schedules the firmware says are set, by its names for them, as JSON: `{}` where its settings name
     none, NOT_REPORTED where they were not `answered`. A fast poll leaves it unsaid."""
     if tier is not Tier.FAST:
-        known = {name: setting for name, setting in told.items() if setting is not None}
+        known = {name: setting for name, setting in reported.items() if setting is not None}
         values["schedules_json"] = (
             orjson.dumps(known, option=orjson.OPT_SORT_KEYS).decode() if answered else NOT_REPORTED
         )

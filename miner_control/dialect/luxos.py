@@ -62,11 +62,11 @@ class LuxOS:
                 yield from also(access, answers, command)
         elif tier is Tier.FAST and not luxos_answers.hashes(answers):
             yield from also(access, answers, "devs")
-            if not luxos_answers.tells_curtailment(answers):
+            if not luxos_answers.reports_curtailment(answers):
                 yield from also(access, answers, "events")
-        told = luxos_answers.targets_power(answers)
-        if told is not None:
-            access.memory[_TARGETS] = told
+        reported = luxos_answers.targets_power(answers)
+        if reported is not None:
+            access.memory[_TARGETS] = reported
         return luxos_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
@@ -112,8 +112,8 @@ class LuxOS:
             access.memory[_TARGETS] = False
         answer = yield cgminer.request("profiles", access.ports.get("rpc", cgminer.PORT))
         listed = cgminer.section(cgminer.parse(answer.body), "PROFILES")
-        told = [(plain(profile.get("Watts")), str(profile.get("Profile Name") or "")) for profile in listed]
-        fitting = [(watts, name) for watts, name in told if name and watts and watts <= power_w]
+        reported = [(plain(profile.get("Watts")), str(profile.get("Profile Name") or "")) for profile in listed]
+        fitting = [(watts, name) for watts, name in reported if name and watts and watts <= power_w]
         if not fitting:
             return Refused("profile", f"no power targeting, and no profile at or below {power_w:.0f} W")
         return (yield from self._write(access, "profileset", max(fitting)[1]))

@@ -36,7 +36,7 @@ from telemetry.collect.source import Tier
 
 _WINDOWS = (("5s", 5.0), ("1m", 60.0), ("5m", 300.0), ("15m", 900.0), ("30m", 1800.0), ("av", None))
 _UNITS = (("GHS", HS_PER_GHS), ("MHS", HS_PER_MHS))
-_SICK = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
+_FAULTY = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
 _STARTING = re.compile(r"ramp|start|init|boot|wak|warm", re.IGNORECASE)
 _CURTAILED = ("sleep", "sleeping", "idle")
 # Events last as long as their cause. These say what the miner does and no wrong of it; what others say of the whole miner
@@ -54,8 +54,8 @@ def _one(answers: Mapping[str, Any], command: str, section: str) -> dict[str, An
 
 def hashes(answers: Mapping[str, Any]) -> bool:
     """Whether the summary shows a rate above zero."""
-    told = _rate(_one(answers, "summary", "SUMMARY"))
-    return told is not None and bool(plain(told[0]))
+    reported = _rate(_one(answers, "summary", "SUMMARY"))
+    return reported is not None and bool(plain(reported[0]))
 
 
 def targets_power(answers: Mapping[str, Any]) -> bool | None:
@@ -63,7 +63,7 @@ def targets_power(answers: Mapping[str, Any]) -> bool | None:
     return truth(_one(answers, "config", "CONFIG").get("IsPowerTargetSupported"))
 
 
-def tells_curtailment(answers: Mapping[str, Any]) -> bool:
+def reports_curtailment(answers: Mapping[str, Any]) -> bool:
     """Whether `config` says if the miner was put to sleep: early releases say so by an event alone."""
     return bool(_one(answers, "config", "CONFIG").get("CurtailMode"))
 
@@ -117,10 +117,10 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def _rates(values: Values, rates: Mapping[str, Any], config: Mapping[str, Any], devs: list[dict[str, Any]]) -> None:
-    told = _rate(rates)
-    if told is not None:
-        put(values, "hashrate_hs", told[0], told[1])
-        put(values, "hashrate_window_s", told[2] or rates.get("Elapsed"))
+    reported = _rate(rates)
+    if reported is not None:
+        put(values, "hashrate_hs", reported[0], reported[1])
+        put(values, "hashrate_window_s", reported[2] or rates.get("Elapsed"))
     else:
         known = [rate for rate in (plain(first(dev, "MHS 5s", "MHS 1m")) for dev in devs) if rate is not None]
         put(values, "hashrate_hs", sum(known) if known else None, HS_PER_MHS)
@@ -142,17 +142,17 @@ def _heat(
 ) -> None:
     entries = cgminer.section(answers.get("temps") or {}, "TEMPS")
     kinds = _sensors(answers, entries)
-    told: dict[str, list[Any]] = {_CHIP: [], _BOARD: [], "temp_inlet_c": [], "temp_outlet_c": []}
+    reported: dict[str, list[Any]] = {_CHIP: [], _BOARD: [], "temp_inlet_c": [], "temp_outlet_c": []}
     for entry in entries:
         for name, kind in kinds.items():
-            told[kind].append(entry.get(name))
+            reported[kind].append(entry.get(name))
     for metric in ("temp_inlet_c", "temp_outlet_c"):
-        if told[metric]:
-            put_max(values, metric, told[metric])
-    on_boards = [*told[_BOARD], *(dev.get("Temperature") for dev in devs), stats.get("temp_max")]
+        if reported[metric]:
+            put_max(values, metric, reported[metric])
+    on_boards = [*reported[_BOARD], *(dev.get("Temperature") for dev in devs), stats.get("temp_max")]
     put_max(values, "temp_board_max_c", on_boards)
-    if told[_CHIP]:
-        put_max(values, "temp_chip_max_c", told[_CHIP])
+    if reported[_CHIP]:
+        put_max(values, "temp_chip_max_c", reported[_CHIP])
     else:
         # The sensors of most boards sit on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
         values["temp_chip_max_c"] = UNSUPPORTED if entries else NOT_REPORTED
@@ -177,10 +177,10 @@ def _sensors(answers: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[
     Which sensors there are differs by model, and METADATA gives each a label; without one its own name says it.
     """
     labels = {
-        name: str(told["Label"])
+        name: str(reported["Label"])
         for entry in cgminer.section(answers.get("temps") or {}, "METADATA")
-        for name, told in entry.items()
-        if isinstance(told, Mapping) and told.get("Label")
+        for name, reported in entry.items()
+        if isinstance(reported, Mapping) and reported.get("Label")
     }
     found = {}
     for name in dict.fromkeys(name for entry in entries for name in entry):
@@ -255,10 +255,10 @@ def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]
         or None
     )
     stopped = bool(devs) and all(truth(dev.get("IsUserShutdown")) for dev in devs)
-    sick = _SICK.search(system) is not None
+    faulty = _FAULTY.search(system) is not None
     values["state"] = state_of(
         values["hashrate_hs"], window_s=values["hashrate_window_s"], asleep=asleep, stopped=stopped or None,
-        starting=starting, fault=sick or any(_STOPPING.search(code) for code in codes) or None,
+        starting=starting, fault=faulty or any(_STOPPING.search(code) for code in codes) or None,
         uptime=values["uptime_s"],
     )  # fmt: skip
     if values["state"] == "asleep":
@@ -268,10 +268,10 @@ def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]
         for event, code in zip(events, codes, strict=True)
         if code not in _NO_ERROR
     ]
-    if sick:
+    if faulty:
         texts.insert(0, f"system {system}")
-    told = "events" in answers or bool(system)
-    values["error_text"] = "; ".join(texts) if told else NOT_REPORTED
+    reported = "events" in answers or bool(system)
+    values["error_text"] = "; ".join(texts) if reported else NOT_REPORTED
 
 
 def _identity(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]) -> None:

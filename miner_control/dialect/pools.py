@@ -31,9 +31,9 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
     """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Places whose address is empty are left out."""
     found = []
     for index, entry in enumerate(entries):
-        told = first(entry, "URL", "url", "Stratum URL")
-        url, status = spelt(told), spelt(first(entry, "Status", "status")).lower()
-        if not url and (told is not None or not status):
+        reported = first(entry, "URL", "url", "Stratum URL")
+        url, status = spelt(reported), spelt(first(entry, "Status", "status")).lower()
+        if not url and (reported is not None or not status):
             continue
         found.append(
             PoolSeen(

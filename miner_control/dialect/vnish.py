@@ -136,8 +136,8 @@ class VNish:
             access.memory.pop("token", None)
         if not 200 <= answer.status < 300:
             return web.refused(answer)
-        told = web.document(answer, "presets")
-        presets = web.entries(told.get("presets") if isinstance(told, dict) else told)
+        reported = web.document(answer, "presets")
+        presets = web.entries(reported.get("presets") if isinstance(reported, dict) else reported)
         tuned: list[tuple[int, str]] = []
         for preset in presets:
             name = str(preset.get("name", ""))
@@ -156,8 +156,8 @@ class VNish:
         if not isinstance(answer, Answer):
             return answer
         receipt = _receipt(answer)
-        if isinstance(receipt, Accepted) and _told(answer).get("restart_required") is True:
-            status = _told((yield web.ask(access, PORT, "/api/v1/status")))
+        if isinstance(receipt, Accepted) and _reported(answer).get("restart_required") is True:
+            status = _reported((yield web.ask(access, PORT, "/api/v1/status")))
             if str(first(status, "miner_state", "state") or "").lower() in vnish_answers.ASLEEP:
                 return receipt
             again = yield from self._write(access, "mining/restart", None)
@@ -173,11 +173,11 @@ class VNish:
         answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
         if not 200 <= answer.status < 300:
             return web.refused(answer)
-        told = web.nested(web.document(answer, "unlock"), "token")
-        if not told:
+        reported = web.nested(web.document(answer, "unlock"), "token")
+        if not reported:
             return Refused("unlock", "no token in the answer")
-        access.memory["token"] = str(told)
-        return str(told)
+        access.memory["token"] = str(reported)
+        return str(reported)
 
     def _write(
         self, access: Access, path: str, body: Any, headers: Mapping[str, str] | None = None
@@ -195,7 +195,7 @@ class VNish:
         raise AssertionError("two attempts end above")
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+def _reported(answer: Answer) -> dict[str, Any]:
     """The object that came back; empty where a success has nothing to say."""
     try:
         found = web.document(answer, "answer")
@@ -206,9 +206,9 @@ def _told(answer: Answer) -> dict[str, Any]:
 
 def _receipt(answer: Answer) -> Accepted | Refused:
     """A good status is acceptance, unless the answer itself says that it was no success."""
-    told = _told(answer)
-    if told.get("success") is False or told.get("err"):
-        return Refused(str(answer.status), str(told.get("err") or told.get("message") or "no success"))
+    reported = _reported(answer)
+    if reported.get("success") is False or reported.get("err"):
+        return Refused(str(answer.status), str(reported.get("err") or reported.get("message") or "no success"))
     return web.accepted(answer)
 
 

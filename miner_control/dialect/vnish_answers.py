@@ -76,8 +76,8 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     for metric, key in (("temp_board_max_c", "pcb_temp"), ("temp_chip_max_c", "chip_temp")):
         put_max(values, metric, [nested(miner, key, "max"), *(_hottest(chain, key) for chain in chains)])
     for metric, key in (("temp_inlet_c", "inlet_water_temp"), ("temp_outlet_c", "outlet_water_temp")):
-        told = [temp for temp in (plain(chain.get(key)) for chain in chains) if temp is not None]
-        put(values, metric, max(told) if told else None)
+        reported = [temp for temp in (plain(chain.get(key)) for chain in chains) if temp is not None]
+        put(values, metric, max(reported) if reported else None)
     _fans(values, part(miner, "cooling"))
     _chains(values, chains, scale, tier)
     put_pools(values, _pools(miner), as_json=tier is not Tier.FAST)
@@ -113,17 +113,17 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
             first(info, "serial")
             or nested(answers.get("chains_factory_info") or answers.get("factory_info"), "psu_serial"),
         )
-        systems = (nested(told, "system", "network_status", "mac") for told in (info, summary))
+        systems = (nested(reported, "system", "network_status", "mac") for reported in (info, summary))
         put_mac(values, next((mac for mac in systems if mac), None))
     return settle(values, tier)
 
 
 def _likely_unit(miner: Mapping[str, Any]) -> float:
     """What rates are counted in where no unit is told: one below that of any miner this firmware runs on is meant in TH/s."""
-    told = next(
+    reported = next(
         (rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock", "hr_realtime")) if rate), 0
     )
-    return HS_PER_THS if 0 < told < _LEAST_GHS else HS_PER_GHS
+    return HS_PER_THS if 0 < reported < _LEAST_GHS else HS_PER_GHS
 
 
 def _rates(values: Values, miner: Mapping[str, Any], scale: float) -> None:
@@ -165,8 +165,10 @@ def _hottest(chain: Mapping[str, Any], key: str) -> float | None:
     if chain.get(key) is not None:
         return plain(nested(chain, key, "max"))
     sensors = entries(chain.get(f"{key}_sens"))
-    told = [plain(sensor.get("temp")) for sensor in sensors if str(sensor.get("status", "")).lower() not in _DOUBTFUL]
-    return max((temp for temp in told if temp is not None), default=None)
+    reported = [
+        plain(sensor.get("temp")) for sensor in sensors if str(sensor.get("status", "")).lower() not in _DOUBTFUL
+    ]
+    return max((temp for temp in reported if temp is not None), default=None)
 
 
 def _expected(values: Values, board: Mapping[str, Any], chains: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import cgminer
 from miner_control.fleet.driver import Access, Answer, Http, Parts
@@ -39,7 +39,7 @@ def document(answer: Answer, what: str) -> Any:
 def page(answer: Answer, what: str, locked: str = "account or password not accepted") -> Any:
     """The JSON of the page that a poll rests on. Raises TransportError (REFUSED) where we are not let in, else as `document`."""
     if answer.status in (401, 403):
-        raise TransportError(Reason.REFUSED, f"{what}: {locked} (status {answer.status})")
+        raise TransportError(Absence.REFUSED, f"{what}: {locked} (status {answer.status})")
     return document(answer, what)
 
 
@@ -47,11 +47,13 @@ def refused(answer: Answer) -> Refused:
     """A refusal with the status as code and the page's own words."""
     text = answer.body[:300].decode("utf-8", "replace").strip()
     try:
-        told = orjson.loads(answer.body)
+        reported = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
-        told = None
-    if isinstance(told, dict):
-        text = str(next((told[key] for key in ("message", "err", "error", "msg", "detail") if told.get(key)), text))
+        reported = None
+    if isinstance(reported, dict):
+        text = str(
+            next((reported[key] for key in ("message", "err", "error", "msg", "detail") if reported.get(key)), text)
+        )
     return Refused(str(answer.status), text or "no reason given")
 
 

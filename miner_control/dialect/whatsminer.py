@@ -75,7 +75,7 @@ class Whatsminer:
             except DecodeError:
                 # As above.
                 pass
-            if not whatsminer_summary.tells_boards(answers):
+            if not whatsminer_summary.reports_boards(answers):
                 # The newer name of the same.
                 yield from also(access, answers, "edevs")
             for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
@@ -196,8 +196,8 @@ def _receipt(token: Token, answer: Answer) -> Receipt:
         return Refused(refused[0], refused[1] or WHATSMINER_API.get(refused[0], ""))
     # Told flat, or in a list of one.
     listed = document.get("STATUS")
-    told = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else document
-    code, text = str(told.get("Code", "")), told.get("Msg")
-    if str(told.get("STATUS", "")).upper()[:1] == "S" or code == "131":
+    reported = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else document
+    code, text = str(reported.get("Code", "")), reported.get("Msg")
+    if str(reported.get("STATUS", "")).upper()[:1] == "S" or code == "131":
         return Accepted(text if isinstance(text, str) else orjson.dumps(text).decode())
     return Refused(code, str(text)) if code else Unknown("an answer that says neither yes nor no")

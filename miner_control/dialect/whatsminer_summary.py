@@ -73,7 +73,7 @@ def _summary(answers: Mapping[str, Any]) -> dict[str, Any]:
     return next(iter(_section(answers, "summary", "SUMMARY")), message(answers, "summary"))
 
 
-def tells_boards(answers: Mapping[str, Any]) -> bool:
+def reports_boards(answers: Mapping[str, Any]) -> bool:
     """Whether any answer lists boards."""
     return bool(_section(answers, "devs", "DEVS") or _section(answers, "edevs", "DEVS"))
 
@@ -148,7 +148,7 @@ def _state(
     asleep = truth(first(status, "mineroff", "btmineroff")) if status else None
     # "Upfreq Complete" is the board's own word; "Hash Stable" false is a firmware that is still climbing.
     starting = truth(summary.get("Hash Stable")) is False or any(
-        truth(told.get("Upfreq Complete")) is False for told in (summary, *devs)
+        truth(reported.get("Upfreq Complete")) is False for reported in (summary, *devs)
     )
     rate, window, idle = values["hashrate_hs"], values["hashrate_window_s"], _idle_power(summary)
     if asleep and idle and (not isinstance(window, float) or window >= _LAGS_S):

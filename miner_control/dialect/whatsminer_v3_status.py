@@ -49,13 +49,13 @@ def _messages(answers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _entries(told: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
-    listed = first(told, *names)
+def _entries(reported: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    listed = first(reported, *names)
     return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
 
-def _object(told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = told.get(name)
+def _object(reported: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = reported.get(name)
     return found if isinstance(found, dict) else {}
 
 
@@ -72,10 +72,10 @@ def doubtful(answers: Mapping[str, Any]) -> bool:
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     """Values of the answers that are there. Raises DecodeError where nothing of a v3 miner is in them."""
-    told = _messages(answers)
-    summary, miner, power = _object(told, "summary"), _object(told, "miner"), _object(told, "power")
-    boards, pool_entries = _entries(told, "edevs", "devs"), _entries(told, "pools")
-    if not (summary or miner or boards or pool_entries or power or _object(told, "system")):
+    reported = _messages(answers)
+    summary, miner, power = _object(reported, "summary"), _object(reported, "miner"), _object(reported, "power")
+    boards, pool_entries = _entries(reported, "edevs", "devs"), _entries(reported, "pools")
+    if not (summary or miner or boards or pool_entries or power or _object(reported, "system")):
         said = [f"{document.get('code')} {document.get('msg', '')}" for document in answers.values()]
         raise DecodeError("msg", f"nothing of a Whatsminer v3: {'; '.join(said)[:100]}")
     values: Values = {}
@@ -101,19 +101,19 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_pools(values, cgminer_pools(pool_entries), as_json=tier is not Tier.FAST)
     mode = first(power, "mode") if power else first(summary, "power-mode")
     put_text(values, "mode", _MODES.get(whole(mode, -1)) or spelt(mode).lower())
-    _state(values, told, summary, miner)
-    late = _object(told, "time-randomized")
+    _state(values, reported, summary, miner)
+    late = _object(reported, "time-randomized")
     delays = {name: late_s for name in ("start", "stop") if (late_s := plain(late.get(name))) is not None}
     put_schedules(values, tier, delays, {"time_randomized": {"enabled": any(delays.values()), **delays}})
     if tier is Tier.DAILY:
-        _identity(values, told, miner)
+        _identity(values, reported, miner)
     return settle(values, tier)
 
 
-def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
+def _state(values: Values, reported: Mapping[str, Any], summary: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
     working = truth(miner.get("working"))
     finished = truth(first(summary, "up-freq-finish", "upfreq-finish"))
-    errors = _errors(first(told, "error-code", "error_code"))
+    errors = _errors(first(reported, "error-code", "error_code"))
     stops = any(whatsminer_stops(code) for code, _ in errors or ())
     rate: Field = values["hashrate_hs"]
     if working is False and _idle(summary):
@@ -133,11 +133,11 @@ def _state(values: Values, told: Mapping[str, Any], summary: Mapping[str, Any], 
         values["hashrate_window_s"] = NOT_APPLICABLE
     if errors is not None:
         values["error_text"] = "; ".join(text for _, text in errors)
-    elif miner and "system" in told and "error-code" not in told:
+    elif miner and "system" in reported and "error-code" not in reported:
         # The list is left out where there is none: the whole device information itself says that there are no errors.
         values["error_text"] = ""
-    elif isinstance(told.get("error-code"), str) and working is not False:
-        put_text(values, "error_text", told["error-code"])
+    elif isinstance(reported.get("error-code"), str) and working is not False:
+        put_text(values, "error_text", reported["error-code"])
 
 
 def _errors(listed: Any) -> list[tuple[str, str]] | None:
@@ -204,9 +204,9 @@ def _boards(values: Values, boards: list[dict[str, Any]], miner: Mapping[str, An
     ).decode()
 
 
-def _identity(values: Values, told: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
+def _identity(values: Values, reported: Mapping[str, Any], miner: Mapping[str, Any]) -> None:
     values["make"] = "whatsminer"
     put_text(values, "model", first(miner, "type", "model"))
-    put_text(values, "firmware", first(_object(told, "system"), "fwversion", "fw-version"))
+    put_text(values, "firmware", first(_object(reported, "system"), "fwversion", "fw-version"))
     put_text(values, "serial", first(miner, "miner-sn", "sn"))
-    put_mac(values, _object(told, "network").get("mac"))
+    put_mac(values, _object(reported, "network").get("mac"))

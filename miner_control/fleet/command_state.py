@@ -26,7 +26,7 @@ from miner_control.fleet.command import (
     intent_from_json,
 )
 from miner_control.fleet.envelope import Envelope
-from miner_control.fleet.fleet import ASLEEP, UNSURE, Asked, Bools, Roster, never_asked
+from miner_control.fleet.fleet import ASLEEP, UNSURE, Bools, Commanded, Roster, never_asked
 
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
@@ -71,8 +71,8 @@ class _Pending:
     was_asleep: bool
 
 
-class Standing:
-    """The columns of `Asked`, kept by applying events in their journal order."""
+class CommandState:
+    """The columns of `Commanded`, kept by applying events in their journal order."""
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
@@ -167,11 +167,11 @@ class Standing:
         unit = self.roster.index.get(device)
         return unit is not None and bool(self._now.put_to_sleep[unit])
 
-    def asked(self, now_ms: int) -> Asked:
+    def asked(self, now_ms: int) -> Commanded:
         """The columns at an instant; arrays of their own, the caller may keep them."""
         now = self._now
         today = self._start_day_ms == floor_ms(now_ms, MS_PER_DAY)
-        return Asked(
+        return Commanded(
             mode=now.mode.copy(),
             on_mode=now.on_mode.copy(),
             until_ms=now.until_ms.copy(),

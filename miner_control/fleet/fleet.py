@@ -4,8 +4,8 @@
 A fleet is a value of one tick, built from three parts of the same length and order:
 
 * `Roster`: what they are (register and envelopes); made again only when the register changes;
-* `Seen`: what they said last (the snapshot's columns);
-* `Asked`: what the hub asked of them and since when they are as they are (`command_state`).
+* `Observed`: what they said last (the snapshot's columns);
+* `Commanded`: what the hub asked of them and since when they are as they are (`command_state`).
 
 Silence counts as load: a miner that was not heard of within `stale_s` is taken to draw the on-mode it was last asked for,
 or else its normal mode. A miner that is sick, ramping down or of unknown state is never counted asleep: only its own
@@ -86,7 +86,7 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observed:
     """What each unit said last, shape [N]: `at_ms` 0 where never heard; `state` codes of `STATES`; `mode` an index,
     ASLEEP or UNSURE; `power_w` and `hashrate_hs` mean something only where `has_power`, `has_hashrate`."""
 
@@ -100,7 +100,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Commanded:
     """What was asked of each unit, shape [N]: `mode` the mode of the pending command and `until_ms` the instant up to which
     it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
     change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
@@ -276,10 +276,10 @@ def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def never_seen(roster: Roster) -> Seen:
+def never_seen(roster: Roster) -> Observed:
     """Nobody has said anything yet."""
     n = len(roster)
-    return Seen(
+    return Observed(
         at_ms=np.zeros(n, dtype=np.int64),
         state=np.full(n, _UNKNOWN, dtype=np.int8),
         mode=np.full(n, UNSURE, dtype=np.int8),
@@ -290,10 +290,10 @@ def never_seen(roster: Roster) -> Seen:
     )
 
 
-def never_asked(roster: Roster) -> Asked:
+def never_asked(roster: Roster) -> Commanded:
     """Nothing was ever commanded."""
     n = len(roster)
-    return Asked(
+    return Commanded(
         mode=np.full(n, UNSURE, dtype=np.int8),
         on_mode=np.full(n, UNSURE, dtype=np.int8),
         until_ms=np.zeros(n, dtype=np.int64),
@@ -310,8 +310,8 @@ def never_asked(roster: Roster) -> Asked:
 
 def fleet_of(
     roster: Roster,
-    seen: Seen,
-    asked: Asked,
+    seen: Observed,
+    asked: Commanded,
     now_ms: int,
     *,
     stale_s: float = 60.0,
@@ -334,10 +334,10 @@ def fleet_of(
     if bool(unnamed.any()):
         nearest = np.abs(roster.mode_power_w[group[unnamed]] - seen.power_w[unnamed, None]).argmin(axis=1)
         believed[unnamed] = nearest
-    told = np.where(seen.mode >= 0, seen.mode, believed)
-    told = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, told)
+    reported = np.where(seen.mode >= 0, seen.mode, believed)
+    reported = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, reported)
     asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))
-    mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, told, believed), top)).astype(np.int8)
+    mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, reported, believed), top)).astype(np.int8)
 
     pending = (asked.until_ms > now_ms) & (asked.mode != UNSURE)
     wanted = np.where(pending, np.minimum(asked.mode, top), mode).astype(np.int8)

@@ -10,8 +10,19 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from kernel.reading import MISSING, Reading, Reason
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Codes, Floats, Ints, Roster, Seen, never_seen
+from kernel.reading import MISSING, Absence, Reading
+from miner_control.fleet.fleet import (
+    ASLEEP,
+    STATE_CODE,
+    UNSURE,
+    Bools,
+    Codes,
+    Floats,
+    Ints,
+    Observed,
+    Roster,
+    never_seen,
+)
 from miner_control.fleet.miner import State
 from telemetry.collect.snapshot import KindTable
 
@@ -21,7 +32,7 @@ LONGEST_WINDOW_S: Final = 900.0
 _UNKNOWN = STATE_CODE[State.UNKNOWN]
 
 
-class Told(NamedTuple):
+class UnitValues(NamedTuple):
     """One metric of each unit, shape [N]: `values` and `at_ms` mean something only where the newest word `has` one."""
 
     values: Floats
@@ -29,12 +40,14 @@ class Told(NamedTuple):
     has: Bools
 
 
-def told_of(roster: Roster, table: KindTable, metric: str, now_ms: int) -> Told:
+def reported_of(roster: Roster, table: KindTable, metric: str, now_ms: int) -> UnitValues:
     """A metric in the roster's order; of texts only whether there is one, the values are zero."""
     rows = np.fromiter((table.index.get(device, -1) for device in roster.devices), dtype=np.int64, count=len(roster))
     known = np.flatnonzero(rows >= 0)
     values, codes, age_s = table.values(metric, now_ms)
-    found = Told(np.zeros(len(roster)), np.zeros(len(roster), dtype=np.int64), np.zeros(len(roster), dtype=np.bool_))
+    found = UnitValues(
+        np.zeros(len(roster)), np.zeros(len(roster), dtype=np.int64), np.zeros(len(roster), dtype=np.bool_)
+    )
     at = rows[known]
     found.has[known] = (codes[at] == 0) & np.isfinite(age_s[at])
     good = known[found.has[known]]
@@ -44,8 +57,8 @@ def told_of(roster: Roster, table: KindTable, metric: str, now_ms: int) -> Told:
     return found
 
 
-def seen_of(roster: Roster, table: KindTable, now_ms: int) -> Seen:
-    """The columns of `Seen` in the roster's order. Devices that the snapshot does not know were never heard of."""
+def observed_of(roster: Roster, table: KindTable, now_ms: int) -> Observed:
+    """The columns of `Observed` in the roster's order. Devices that the snapshot does not know were never heard of."""
     size, found = len(roster), never_seen(roster)
     rows = np.fromiter((table.index.get(device, -1) for device in roster.devices), dtype=np.int64, count=size)
     known = np.flatnonzero(rows >= 0)
@@ -56,10 +69,10 @@ def seen_of(roster: Roster, table: KindTable, now_ms: int) -> Seen:
 
     words, codes, _ = table.values("state", now_ms)
     if words.dtype == object:
-        told = [
+        reported = [
             STATE_CODE.get(word, _UNKNOWN) if not code else _UNKNOWN for word, code in zip(words, codes, strict=True)
         ]
-        found.state[known] = np.array(told, dtype=np.int8)[at]
+        found.state[known] = np.array(reported, dtype=np.int8)[at]
 
     power, power_age_s = table.last_good("power_w", now_ms)
     rate, rate_age_s = table.last_good("hashrate_hs", now_ms)
@@ -92,4 +105,4 @@ def evidence(table: KindTable, device: str, since_ms: int) -> Reading:
     window_s = min(found.number("hashrate_window_s") or 0.0, LONGEST_WINDOW_S)
     if found.at_ms - window_s * 1000.0 >= since_ms:
         return found
-    return replace(found, values={**found.values, "hashrate_hs": MISSING[Reason.STALE]})
+    return replace(found, values={**found.values, "hashrate_hs": MISSING[Absence.STALE]})

@@ -35,7 +35,7 @@ _WHILE_HASHING: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class PerformanceReference:
     """What a unit is usually like in its normal mode (its own long-run medians), and what is known of it lately.
 
     `no_share_s`: for how long it hashed while its count of accepted shares stood, None where it tells none; `shares_rose`:
@@ -74,7 +74,7 @@ class HealthFinding:
     loss_hs: float = 0.0
 
 
-Check = Callable[[Reading, Envelope, Usual, PoolRule | None], HealthFinding | None]
+Check = Callable[[Reading, Envelope, PerformanceReference, PoolRule | None], HealthFinding | None]
 
 
 def _finding(
@@ -91,7 +91,7 @@ def _nominal_hs(reading: Reading, envelope: Envelope) -> float:
     return envelope.mode(name).hashrate_hs
 
 
-def _expected_hs(reading: Reading, envelope: Envelope, usual: Usual) -> float:
+def _expected_hs(reading: Reading, envelope: Envelope, usual: PerformanceReference) -> float:
     """What it should hash in the mode that it tells: as its model does, or as it usually does itself where that is more.
 
     Usual is of the normal mode; a unit that was weak from its first day is not well because it is used to it.
@@ -100,7 +100,9 @@ def _expected_hs(reading: Reading, envelope: Envelope, usual: Usual) -> float:
     return nominal_hs * max(1.0, (usual.hashrate_hs or 0.0) / normal_hs)
 
 
-def dead_board(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def dead_board(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     there, expected = reading.number("boards_hashing"), reading.number("boards_expected")
     if there is None or expected is None or there >= expected or reading.get("state") != _HASHING:
         return None
@@ -113,7 +115,9 @@ def dead_board(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRul
     )  # fmt: skip
 
 
-def sick(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def faulty(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     if reading.get("state") != State.FAULT.value:
         return None
     power_w = reading.number("power_w")
@@ -126,7 +130,9 @@ def sick(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | No
     )  # fmt: skip
 
 
-def weak(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def weak(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     rate = reading.number("hashrate_hs")
     expected = _expected_hs(reading, envelope, usual)
     if rate is None or reading.get("state") != _HASHING or rate >= LOW_SHARE * expected:
@@ -138,7 +144,9 @@ def weak(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | No
     )  # fmt: skip
 
 
-def degraded(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def degraded(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     lately, before = usual.lately_j_per_th, usual.j_per_th
     if (
         reading.get("state") != _HASHING
@@ -157,7 +165,9 @@ def degraded(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule 
     )  # fmt: skip
 
 
-def throttled(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def throttled(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     chip_c, rate = reading.number("temp_chip_max_c"), reading.number("hashrate_hs")
     expected = _expected_hs(reading, envelope, usual)
     if chip_c is None or rate is None or reading.get("state") != _HASHING or chip_c < 90.0 or rate >= 0.95 * expected:
@@ -169,14 +179,18 @@ def throttled(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule
     )  # fmt: skip
 
 
-def stopped_fan(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def stopped_fan(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     low, high = reading.number("fan_min_rpm"), reading.number("fan_max_rpm")
     if low is None or high is None or reading.get("state") != _HASHING or low > 0 or high <= 0:
         return None
     return _finding(reading, "stopped fan", "one fan stands still", "Replace the fan", "fan_min_rpm", "fan_max_rpm")
 
 
-def stale_pool(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def stale_pool(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     state = reading.get("pool_state")
     hashes = reading.get("state") == _HASHING
     silent = usual.no_share_s is not None and hashes and usual.no_share_s > _patience_s(reading, usual.no_share_s)
@@ -198,7 +212,9 @@ def _patience_s(reading: Reading, no_share_s: float) -> float:
     return max(STALE_SHARE_S, STALE_GAPS * gap_s)
 
 
-def rejected(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def rejected(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     accepted, refused = reading.number("shares_accepted"), reading.number("shares_rejected")
     if accepted is None or refused is None or accepted + refused < 500:
         return None
@@ -211,7 +227,9 @@ def rejected(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule 
     )  # fmt: skip
 
 
-def wrong_pool(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None) -> HealthFinding | None:
+def wrong_pool(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None
+) -> HealthFinding | None:
     if rule is None:
         return None
     name = reading.device.rpartition("/")[2]
@@ -250,11 +268,11 @@ def pools_of(reading: Reading) -> list[tuple[str, str]]:
 
 
 CHECKS: Final[Sequence[Check]] = (
-    sick, dead_board, weak, throttled, degraded, stopped_fan, stale_pool, rejected, wrong_pool,
+    faulty, dead_board, weak, throttled, degraded, stopped_fan, stale_pool, rejected, wrong_pool,
 )  # fmt: skip
 
 
-def may_be_over(what: str, reading: Reading, usual: Usual) -> bool:
+def may_be_over(what: str, reading: Reading, usual: PerformanceReference) -> bool:
     """Whether a reading that does not show a finding says that it is gone: a sleeping miner has no hashrate to judge, and
     a hub that has just started does not know yet what was lately."""
     if what in _WHILE_HASHING and reading.get("state") != _HASHING:
@@ -270,7 +288,9 @@ def may_be_over(what: str, reading: Reading, usual: Usual) -> bool:
     return what != "stale pool" or usual.no_share_s is None or usual.shares_rose
 
 
-def examine(reading: Reading, envelope: Envelope, usual: Usual, rule: PoolRule | None = None) -> list[HealthFinding]:
+def examine(
+    reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None = None
+) -> list[HealthFinding]:
     """All that this reading shows to be wrong, the costliest first. A dead board explains a low hashrate: told once."""
     found = [finding for check in CHECKS if (finding := check(reading, envelope, usual, rule)) is not None]
     names = {finding.what for finding in found}

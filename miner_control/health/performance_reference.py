@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each miner usually does in its normal mode, and what it has been doing lately: columns over the units of a site.
 
-`UsualBook` is the fold of `usual.learnt`, one body a day: the day's medians of each unit that ran steadily long enough. What
-is usual is the median over the days that are held, so one bad day changes nothing, and a miner that is worse for good is
-usual again after half of them. `Lately` is what the rounds of a running hub saw since: the samples that become the next
-body, the efficiency of the last rounds, and since when the count of accepted shares stands. A restart loses it: at most one
-day of many, and a few rounds in which nothing is said of efficiency or shares.
+`PerformanceReferences` is the fold of `usual.learnt`, one body a day: the day's medians of each unit that ran steadily long
+enough. What is usual is the median over the days that are held, so one bad day changes nothing, and a miner that is worse for
+good is usual again after half of them. `RecentBehaviour` is what the rounds of a running hub saw since: the samples that
+become the next body, the efficiency of the last rounds, and since when the count of accepted shares stands. A restart loses
+it: at most one day of many, and a few rounds in which nothing is said of efficiency or shares.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from kernel.clock import MS_PER_HOUR
 from kernel.span import floor_ms
 from kernel.units import HS_PER_THS, MS_PER_DAY
-from miner_control.fleet.fleet import STATE_CODE, Asked, Bools, Floats, Ints, Roster, Seen
+from miner_control.fleet.fleet import STATE_CODE, Bools, Commanded, Floats, Ints, Observed, Roster
 from miner_control.fleet.miner import State
-from miner_control.fleet.observed import Told
-from miner_control.health.health import Usual
+from miner_control.fleet.observed import UnitValues
+from miner_control.health.health import PerformanceReference
 from miner_control.learning.windows import Steadiness
 
 FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
@@ -40,7 +40,7 @@ Column = NDArray[np.float32]
 """NaN where there is nothing: it stays in this room."""
 
 
-class UsualBook:
+class PerformanceReferences:
     """The days of each unit; `index` is the roster's, whose order never changes while the hub runs."""
 
     def __init__(self, index: Mapping[str, int]) -> None:
@@ -98,7 +98,7 @@ class Round(NamedTuple):
     shares_rose: Bools
 
 
-class Lately:
+class RecentBehaviour:
     """What the rounds saw since the hub started. `settled_s`: how long a unit must have hashed in one mode to be steady."""
 
     def __init__(self, roster: Roster, settled_s: float) -> None:
@@ -117,29 +117,36 @@ class Lately:
         self._rose = np.zeros(size, dtype=np.bool_)
 
     def look(
-        self, roster: Roster, seen: Seen, asked: Asked, told: Mapping[str, Told], book: UsualBook, now_ms: int, fresh_s: float
-    ) -> Round:  # fmt: skip
-        """One round. `told` are the columns `mode`, `temp_chip_max_c` and `shares_accepted` of the snapshot."""
+        self,
+        roster: Roster,
+        seen: Observed,
+        asked: Commanded,
+        reported: Mapping[str, UnitValues],
+        book: PerformanceReferences,
+        now_ms: int,
+        fresh_s: float,
+    ) -> Round:
+        """One round. `reported` are the columns `mode`, `temp_chip_max_c` and `shares_accepted` of the snapshot."""
         anew = book.forgotten != self._forgotten
         self._sampled[anew] = self._turns[anew] = 0
         self._forgotten = book.forgotten.copy()
         normal = roster.normal[roster.group]
         # A firmware that names no mode runs in the one that was asked for last; one that names another runs that.
         unnamed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
-        mode = np.where(told["mode"].has, seen.mode, unnamed).astype(np.int8)
+        mode = np.where(reported["mode"].has, seen.mode, unnamed).astype(np.int8)
         steady = self._steadiness.look(replace(seen, mode=mode), asked, now_ms, fresh_s, self._settled_s)
         steady = steady & (mode == normal) & seen.has_hashrate & (seen.hashrate_hs > 0.0)
         j_per_th = np.full(len(roster), np.nan)
         both = np.flatnonzero(steady & seen.has_power)
         j_per_th[both] = seen.power_w[both] / (seen.hashrate_hs[both] / HS_PER_THS)
-        chip = told["temp_chip_max_c"]
+        chip = reported["temp_chip_max_c"]
         self._take(steady, seen.hashrate_hs, j_per_th, np.where(chip.has, chip.values, np.nan), now_ms)
         self._rounds[self._turns[both] % ROUNDS, both] = j_per_th[both]
         self._turns[both] += 1
         held = np.arange(ROUNDS)[:, None] < np.minimum(self._turns, ROUNDS)
         sure = steady & (self._turns >= ENOUGH_ROUNDS)
         lately = np.where(sure, medians(np.where(held, self._rounds, np.float32(np.nan))), np.float32(np.nan))
-        no_share_s = self._shares_stand(seen, asked, told["shares_accepted"], now_ms, fresh_s)
+        no_share_s = self._shares_stand(seen, asked, reported["shares_accepted"], now_ms, fresh_s)
         return Round(steady, lately, no_share_s, self._rose.copy())
 
     def _take(self, steady: Bools, rate: Floats, j_per_th: Floats, chip: Floats, now_ms: int) -> None:
@@ -151,7 +158,9 @@ class Lately:
         self._sampled[units] += 1
         self._hour_ms[units] = hour_ms
 
-    def _shares_stand(self, seen: Seen, asked: Asked, shares: Told, now_ms: int, fresh_s: float) -> Column:
+    def _shares_stand(
+        self, seen: Observed, asked: Commanded, shares: UnitValues, now_ms: int, fresh_s: float
+    ) -> Column:
         """For how long each unit hashed while its count of accepted shares stood, between what it told of it."""
         newer = shares.has & (shares.at_ms > self._shares_ms)
         changed = newer & ((self._shares_ms == 0) | (shares.values != self._shares))
@@ -185,12 +194,14 @@ class Lately:
         return {"day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()], **columns}
 
 
-def usuals(book: UsualBook, seen: Round, group: Ints) -> list[Usual]:
+def usuals(book: PerformanceReferences, seen: Round, group: Ints) -> list[PerformanceReference]:
     """What the checks of health compare with, for each unit. `group[N]`: who is alike."""
     usual = book.usual
     columns = [_optional(column) for column in (*usual, seen.no_share_s, seen.lately_j_per_th)]
     others = others_factor(seen.lately_j_per_th / usual[FIGURES.index("j_per_th")], group)
-    return [Usual(*row) for row in zip(*columns, seen.shares_rose.tolist(), others.tolist(), strict=True)]
+    return [
+        PerformanceReference(*row) for row in zip(*columns, seen.shares_rose.tolist(), others.tolist(), strict=True)
+    ]
 
 
 def others_factor(ratio: Column, group: Ints) -> Column:

@@ -25,7 +25,7 @@ _ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.v
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignHand:
+class ThirdParty:
     """Somebody else commands here: `scope` is a device or container key, `who` as near as it can be named."""
 
     scope: str
@@ -35,7 +35,7 @@ class ForeignHand:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class VerifiedCommand:
     """A command of ours that was verified: what it asked, and when it was seen done."""
 
     device: str
@@ -43,7 +43,7 @@ class Done:
     verified_ms: int
 
 
-def undone(done: Iterable[Done], readings: Iterable[Reading]) -> list[ForeignHand]:
+def undone(done: Iterable[VerifiedCommand], readings: Iterable[Reading]) -> list[ThirdParty]:
     """Units on which our verified commands were undone at least twice within `UNDONE_S` by nobody of ours.
 
     Once may be a reboot or a brown-out; twice is a hand. A unit gone silent proves nothing.
@@ -51,7 +51,7 @@ def undone(done: Iterable[Done], readings: Iterable[Reading]) -> list[ForeignHan
     by_device: dict[str, list[Reading]] = defaultdict(list)
     for reading in readings:
         by_device[reading.device].append(reading)
-    asked: dict[str, list[Done]] = defaultdict(list)
+    asked: dict[str, list[VerifiedCommand]] = defaultdict(list)
     for one in done:
         asked[one.device].append(one)
     found = []
@@ -72,7 +72,7 @@ def undone(done: Iterable[Done], readings: Iterable[Reading]) -> list[ForeignHan
                 f"{intent_text(one.intent)} undone after {(r.at_ms - one.verified_ms) / 1000:.0f} s" for one, r in times
             )
             found.append(
-                ForeignHand(device, "another manager", words, {"at_ms": [reading.at_ms for _, reading in times]})
+                ThirdParty(device, "another manager", words, {"at_ms": [reading.at_ms for _, reading in times]})
             )
     return found
 
@@ -86,8 +86,8 @@ def against(intent: Intent, reading: Reading) -> bool:
         case Wake():
             return state == State.ASLEEP.value
         case SetMode(mode):
-            told = reading.get("mode")
-            return state in _ON and isinstance(told, str) and told != mode
+            reported = reading.get("mode")
+            return state in _ON and isinstance(reported, str) and reported != mode
         case SetPools(pools):
             url = reading.get("pool_url")
             return isinstance(url, str) and bool(url) and url not in {pool.url for pool in pools}
@@ -106,19 +106,19 @@ _SCHEDULES: Final[Mapping[str, str]] = {
 }
 
 
-def told_schedules(reading: Reading) -> list[ForeignHand] | None:
+def reported_schedules(reading: Reading) -> list[ThirdParty] | None:
     """Schedules of its own that a firmware says are on (`schedules_json`); None where it does not say."""
-    told = reading.get("schedules_json")
-    if not isinstance(told, str):
+    reported = reading.get("schedules_json")
+    if not isinstance(reported, str):
         return None
-    settings = json.loads(told)
+    settings = json.loads(reported)
     return own_schedules(reading.device, settings) if isinstance(settings, dict) else []
 
 
-def own_schedules(device: str, settings: Mapping[str, Any]) -> list[ForeignHand]:
+def own_schedules(device: str, settings: Mapping[str, Any]) -> list[ThirdParty]:
     """Schedules of the firmware itself that are switched on, by the names it gives them in its settings."""
     return [
-        ForeignHand(device, who, f"{who} is on", {name: settings[name]})
+        ThirdParty(device, who, f"{who} is on", {name: settings[name]})
         for name, who in _SCHEDULES.items()
         if _is_on(settings.get(name))
     ]
@@ -130,29 +130,29 @@ def _is_on(setting: Any) -> bool:
     return setting in (True, 1, "1", "true", "True", "enabled", "on")
 
 
-def container_tactics(reading: Reading) -> list[ForeignHand] | None:
+def container_tactics(reading: Reading) -> list[ThirdParty] | None:
     """Price or temperature tactics that a container runs by itself, from its `tactics_json`; None where it does not say.
 
     It is a list of tactics with a switch each, or by name (`RunTactics`, `StopTactics`): lists, of which an empty one does
     nothing, or tables with a `TacticsType`, of which "0" is off, "1" goes by the price of power and "2" by that of the coin
     (Bitdeer D40, its maker's page of MQTT topics).
     """
-    told = reading.get("tactics_json")
-    if not isinstance(told, str) or not told:
+    reported = reading.get("tactics_json")
+    if not isinstance(reported, str) or not reported:
         return None
-    tactics = json.loads(told)
+    tactics = json.loads(reported)
     who = "the container's own tactics"
     if isinstance(tactics, list):
         on = [one for one in tactics if isinstance(one, dict) and _is_on(one)]
-        return [ForeignHand(reading.device, who, f"tactics {one.get('name', '')} are on", one) for one in on]
+        return [ThirdParty(reading.device, who, f"tactics {one.get('name', '')} are on", one) for one in on]
     if not isinstance(tactics, dict):
         return []
     found = []
     for name, held in tactics.items():
         if isinstance(held, list) and held:
-            found.append(ForeignHand(reading.device, who, f"{name}: {len(held)} in force", {name: held}))
+            found.append(ThirdParty(reading.device, who, f"{name}: {len(held)} in force", {name: held}))
         elif isinstance(held, dict) and (by := _TACTICS.get(str(held.get("TacticsType")))):
-            found.append(ForeignHand(reading.device, who, f"{name} go by the price of {by}", {name: held}))
+            found.append(ThirdParty(reading.device, who, f"{name} go by the price of {by}", {name: held}))
     return found
 
 
@@ -160,7 +160,7 @@ _TACTICS: Final[Mapping[str, str]] = {"1": "power", "2": "the coin"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shadow:
+class ShadowInterval:
     """A while in observe-only: what the fleet did, and what it would have done. Powers at the meter; prices None where
     nobody knew one. `start_lost_ph_days`: what the starts would have cost that would have begun this while."""
 
@@ -195,7 +195,7 @@ class ShadowWorth:
         """None where no price was known at any time."""
         return self.energy_worth - self.hashes_worth if self.priced_hours else None
 
-    def add(self, shadow: Shadow) -> None:
+    def add(self, shadow: ShadowInterval) -> None:
         """Count one more while."""
         mwh = (shadow.power_w - shadow.would_w) / WH_PER_MWH * shadow.hours
         work = (

@@ -49,7 +49,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
+class Recovery:
     """Where a unit stands on its ladder: woken when, what came of that, which rungs were tried, the last one when."""
 
     device: str
@@ -70,12 +70,12 @@ class Step:
     words: str
 
 
-class Ladder:
+class Recoveries:
     """All units that were woken lately. `margin_factor`: how many of its ramp-up times a unit is given for each rung."""
 
     def __init__(self, budget: Budget = Budget(), margin_factor: float = 1.5) -> None:
         self.budget, self.margin_factor = budget, margin_factor
-        self.climbs: dict[str, Climb] = {}
+        self.climbs: dict[str, Recovery] = {}
         self.cycling: dict[str, str] = {}
         """Loads whose socket was opened to cycle a miner, and that miner."""
         self.woken: dict[str, int] = {}
@@ -105,7 +105,7 @@ class Ladder:
         self.woken[device] = at_ms
         climb = self.climbs.get(device)
         if climb is None or at_ms - climb.woken_ms > FORGET_S * 1000:
-            climb = Climb(device, at_ms)
+            climb = Recovery(device, at_ms)
         # Asked again while it is awaited, it is as late as it was; seen to start, it gets its time before the next rung.
         tried_ms = at_ms if outcome == "verified" else climb.tried_ms
         self.climbs[device] = replace(climb, outcome=outcome, words=words, tried_ms=tried_ms)
@@ -113,7 +113,7 @@ class Ladder:
     def tried(self, body: Mapping[str, Any], at_ms: int) -> None:
         """A rung was tried (`straggler.step`)."""
         device, rung = str(body["device"]), str(body["rung"])
-        climb = self.climbs.get(device, Climb(device, at_ms))
+        climb = self.climbs.get(device, Recovery(device, at_ms))
         self.climbs[device] = replace(climb, tried=(*climb.tried, rung), tried_ms=at_ms)
         self._spent[floor_ms(at_ms, MS_PER_DAY), rung] += 1
         if rung == "pdu":
@@ -134,7 +134,7 @@ class Ladder:
 
     # ---- what follows ----
 
-    def expected(self, fleet: Fleet, now_ms: int) -> dict[str, tuple[Climb, int]]:
+    def expected(self, fleet: Fleet, now_ms: int) -> dict[str, tuple[Recovery, int]]:
         """Device to (climb, unit) of all that were woken lately and do not hash, whatever they do."""
         found = {}
         for device, climb in self.climbs.items():
@@ -151,7 +151,7 @@ class Ladder:
         expected = self.expected(fleet, now_ms)
         under_way = Counter(climb.tried[-1] for climb, _ in expected.values() if climb.tried)
         spent = Counter({rung: self._spent[floor_ms(now_ms, MS_PER_DAY), rung] for rung in RUNGS})
-        late: list[tuple[float, str, Climb, int]] = []
+        late: list[tuple[float, str, Recovery, int]] = []
         cycled = set(self.cycling.values())
         for device, (climb, unit) in expected.items():
             if device in cycled or "ticket" in climb.tried:
@@ -172,7 +172,7 @@ class Ladder:
             found.append(_step(device, rung, fleet, unit, now_ms, sockets.get(device)))
         return found
 
-    def _next(self, climb: Climb, fleet: Fleet, unit: int, sockets: Mapping[str, Load]) -> str | None:
+    def _next(self, climb: Recovery, fleet: Fleet, unit: int, sockets: Mapping[str, Load]) -> str | None:
         for rung in fleet.roster.envelope(unit).ladder:
             if rung in climb.tried or (rung == "pdu" and climb.device not in sockets):
                 continue

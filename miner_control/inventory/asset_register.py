@@ -58,7 +58,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
+class AssetRegister:
     """The miners of a site, their phases, and the dated facts of where they stood and whose they were."""
 
     miners: tuple[Miner, ...]
@@ -71,7 +71,7 @@ class Register:
         held = [f for f in reversed(self.facts) if f.device == device and f.what == what and f.from_ms <= at_ms]
         return max(held, key=lambda fact: fact.from_ms, default=None)
 
-    def learn(self, facts: Iterable[Fact]) -> "Register":
+    def learn(self, facts: Iterable[Fact]) -> "AssetRegister":
         """The register with more facts; miners take the newest feeder, rack, position and owner. What is known already
         (same device, what and value as held then) is not repeated."""
         facts, kept = list(facts), list(self.facts)
@@ -93,7 +93,7 @@ class Register:
                 if fact.value.isdigit():
                     phases[device] = int(fact.value)
         miners = (_with_newest(miner, newest) if miner.device in named else miner for miner in self.miners)
-        return Register(tuple(miners), phases, tuple(kept))
+        return AssetRegister(tuple(miners), phases, tuple(kept))
 
 
 def _from(fact: Fact) -> int:
@@ -113,7 +113,7 @@ def _with_newest(miner: Miner, newest: Mapping[tuple[str, str], Fact]) -> Miner:
     )
 
 
-def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = None) -> Register:
+def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = None) -> AssetRegister:
     """Read an inventory (`.csv`, or `.toml` with `[[miners]]` and `[[facts]]`). Raises ConfigError with every fault.
 
     `device` in the file is the last part of the key. With `facts_at_ms` each place in the file becomes a fact from then on.
@@ -140,7 +140,7 @@ def register_of(
     dated: Sequence[Mapping[str, Any]] = (),
     facts_at_ms: int | None = None,
     place: str = "inventory",
-) -> Register:
+) -> AssetRegister:
     """A register from (place, row) pairs. Raises ConfigError with every fault of every row."""
     faults: list[Fault] = []
     miners: list[Miner] = []
@@ -171,7 +171,7 @@ def register_of(
             for what in _PLACES
             if getattr(miner, what)
         ]
-    return Register(tuple(miners), phases, ()).learn(facts)
+    return AssetRegister(tuple(miners), phases, ()).learn(facts)
 
 
 def _address(miner: Miner) -> str:
@@ -248,7 +248,7 @@ def _fact(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list[
         return None
 
 
-def inventory_csv(register: Register) -> str:
+def inventory_csv(register: AssetRegister) -> str:
     """The register as the CSV a person edits; `load_register` reads it back."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -262,7 +262,7 @@ def inventory_csv(register: Register) -> str:
     return out.getvalue()
 
 
-def facts_toml(register: Register) -> str:
+def facts_toml(register: AssetRegister) -> str:
     """The dated facts as TOML `[[facts]]`, oldest first."""
     parts = [
         f'[[facts]]\ndevice = "{f.device.rpartition("/")[2]}"\nwhat = "{f.what}"\nvalue = "{f.value}"\n'

@@ -21,7 +21,7 @@ Slot = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AssignedPress:
     """A press, and the key of the miner that it is of; "" where nobody knows it."""
 
     press: Press
@@ -34,13 +34,13 @@ class Heard:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> "Heard":
+    def from_json(cls, body: Mapping[str, Any]) -> "AssignedPress":
         """The inverse of `to_json`."""
         return cls(Press(str(body["host"]), str(body["mac"]), int(body["pressed_ms"])), str(body["device"]))
 
 
 @dataclass(slots=True)
-class Walk:
+class Commissioning:
     """Slots in the order in which they are walked along, and what was pressed since."""
 
     by: str
@@ -68,19 +68,19 @@ class ButtonBook:
     """The last presses of the hub, and the walk under way at each site, by its key."""
 
     def __init__(self) -> None:
-        self.last: deque[Heard] = deque(maxlen=KEPT)
-        self.walks: dict[str, Walk] = {}
+        self.last: deque[AssignedPress] = deque(maxlen=KEPT)
+        self.walks: dict[str, Commissioning] = {}
 
     def apply(self, kind: str, site: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event. A press of a miner that nobody knows belongs to every walk: it may be of any."""
         if kind == "button.pressed":
-            heard = Heard.from_json(body)
+            heard = AssignedPress.from_json(body)
             self.last.appendleft(heard)
             for key, walk in self.walks.items():
                 if not heard.device or key == site:
                     walk.take(heard.press)
         elif kind == "walk.begun":
             slots = tuple((str(rack), str(position), str(feeder)) for rack, position, feeder in body["slots"])
-            self.walks[site] = Walk(str(body["by"]), at_ms, slots)
+            self.walks[site] = Commissioning(str(body["by"]), at_ms, slots)
         elif kind == "walk.ended":
             self.walks.pop(site, None)

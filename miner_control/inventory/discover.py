@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from miner_control.fleet.miner import Miner
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from miner_control.inventory.identify import Identity
 
 MOST_ADDRESSES = 1 << 20
@@ -119,7 +119,7 @@ class Difference:
     none of them is taken into the register. `gone`: keys that no address answered for. `unknown`: hosts that listen.
     """
 
-    register: Register
+    register: AssetRegister
     new: tuple[str, ...]
     moved: tuple[tuple[str, str, str], ...]
     swapped: tuple[tuple[str, str], ...]
@@ -140,7 +140,7 @@ class Difference:
 
 
 def compare(
-    register: Register, asked: Targets, found: Sequence[Found], hub: str, site: str, *, feeder: str = "unassigned"
+    register: AssetRegister, asked: Targets, found: Sequence[Found], hub: str, site: str, *, feeder: str = "unassigned"
 ) -> Difference:
     """Join a scan of `asked` with the register. Pure: the same scan gives the same keys, so that a second one finds
     nothing new. Who stands outside the ranges asked is not gone."""
@@ -187,7 +187,7 @@ def compare(
     ]
     kept = tuple(seen.get(miner.device, miner) for miner in register.miners)
     return Difference(
-        register=Register((*kept, *new), register.phases, register.facts),
+        register=AssetRegister((*kept, *new), register.phases, register.facts),
         new=tuple(miner.device for miner in new),
         moved=tuple(moved),
         swapped=tuple(swapped),

@@ -38,9 +38,9 @@ class Judged:
 
     def to_json(self) -> dict[str, Any]:
         """As the body of `pulse.judged`."""
-        told = None if self.result is None else asdict(self.result)
+        reported = None if self.result is None else asdict(self.result)
         return {
-            "rack": self.rack, "outcome": self.outcome, "why": self.why, "devices": list(self.devices), "result": told,
+            "rack": self.rack, "outcome": self.outcome, "why": self.why, "devices": list(self.devices), "result": reported,
         }  # fmt: skip
 
     @classmethod
@@ -138,7 +138,7 @@ class Proof:
         }  # fmt: skip
 
 
-class PulseBook:
+class FeederMappingBook:
     """The proofs of a site: a fold of `pulse.asked`, `pulse.step`, `pulse.judged`, `pulse.ended` and `command.receipt`."""
 
     def __init__(self) -> None:
@@ -219,7 +219,7 @@ def judge(
     if not heard:
         return Judged(rack.name, "skipped", "no feeder's meter told enough", at_ms, slept, None)
     names = [feeders[at] for at in heard]
-    before, during, after = (_even([told[at] for at in heard]) for told in (before_w, during_w, after_w))
+    before, during, after = (_even([reported[at] for at in heard]) for reported in (before_w, during_w, after_w))
     expected_w = rack.expected_w * len(slept) / len(rack.asked)
     result = judge_pulse(rack.name, rack.declared, expected_w, names, before, during, after)
     changed_w = np.median(after, axis=1) - np.median(before, axis=1)
@@ -235,7 +235,7 @@ def judge(
     return Judged(rack.name, "judged", "", at_ms, slept, result)
 
 
-def _even(told: Sequence[Floats]) -> Floats:
+def _even(reported: Sequence[Floats]) -> Floats:
     """Samples of equal number for each feeder, spread over all that it told; shape [feeder, sample]."""
-    size = min(len(one) for one in told)
-    return np.stack([one[np.linspace(0, len(one) - 1, size).astype(np.int64)] for one in told])
+    size = min(len(one) for one in reported)
+    return np.stack([one[np.linspace(0, len(one) - 1, size).astype(np.int64)] for one in reported])

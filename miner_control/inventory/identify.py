@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from miner_control.dialect import cgminer
 from miner_control.dialect.avalon_text import avalon_model
 from miner_control.dialect.figures import first, mac_text, part, spelt
@@ -79,7 +79,7 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
         answer = yield cgminer.request("version", ports[CGMINER])
     except TransportError as error:
         # A web server hangs up on what is no request of its own; one that is only slow is not asked twice.
-        found = (yield from _epic(ports[CGMINER])) if error.reason is Reason.UNREACHABLE else None
+        found = (yield from _epic(ports[CGMINER])) if error.reason is Absence.UNREACHABLE else None
         if found is None:
             raise
         return found
@@ -87,9 +87,9 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
         return (yield from _epic(ports[CGMINER]))
     document = cgminer.parse(answer.body)
     version = (cgminer.section(document, "VERSION") or [{}])[0]
-    told = _told_version(version, ports)
-    if told is not None:
-        return told
+    reported = _reported_version(version, ports)
+    if reported is not None:
+        return reported
     if version:
         old = yield from _by_statistics(ports)
         return old or Identity("", words=str(version)[:200], ports=_rpc(ports))
@@ -103,11 +103,13 @@ def _by_statistics(ports: Mapping[int, int]) -> Talk:
     except (TransportError, DecodeError):
         stats = []
     kind = next((str(entry["Type"]) for entry in stats if entry.get("Type")), "")
-    told = (
-        _told_version({"Type": kind, "CompileTime": (stats or [{}])[0].get("CompileTime", "")}, ports) if kind else None
+    reported = (
+        _reported_version({"Type": kind, "CompileTime": (stats or [{}])[0].get("CompileTime", "")}, ports)
+        if kind
+        else None
     )
-    if told is not None:
-        return told
+    if reported is not None:
+        return reported
     model = avalon_model({"stats": {"STATS": stats}})
     if model:
         return Identity("avalon", "Canaan", f"Avalon {model}", "", _rpc(ports)[:1])
@@ -126,7 +128,7 @@ def _by_details(ports: Mapping[int, int], firmware: str) -> Talk:
     return Identity("whatsminer", "MicroBT", model, firmware, (("rpc", ports[CGMINER]),))
 
 
-def _told_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> Identity | None:
+def _reported_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> Identity | None:
     """The firmware that a cgminer `VERSION` names."""
     kind, keys = str(version.get("Type", "")), {key.lower() for key in version}
     if "luxminer" in keys:
@@ -160,23 +162,23 @@ def _inside(kind: str) -> str:
 
 def _whatsminer(ports: Mapping[int, int]) -> Talk:
     document = cgminer.parse((yield cgminer.request("get_version", ports[CGMINER])).body)
-    told = document.get("Msg")
-    if not isinstance(told, Mapping) or "fw_ver" not in told:
+    reported = document.get("Msg")
+    if not isinstance(reported, Mapping) or "fw_ver" not in reported:
         return (yield from _by_details(ports, ""))
-    api = str(told.get("api_ver", ""))
+    api = str(reported.get("api_ver", ""))
     if FRAMED in ports and api.startswith("3"):
         found = yield from _framed(ports)
         if found is not None:
             return found
-    return (yield from _by_details(ports, str(told["fw_ver"])))
+    return (yield from _by_details(ports, str(reported["fw_ver"])))
 
 
 def _framed(ports: Mapping[int, int]) -> Talk:
     answer = yield Rpc(orjson.dumps({"cmd": "get.device.info"}), ports[FRAMED], length_prefixed=True)
-    told = cgminer.parse(answer.body).get("msg")
-    if not isinstance(told, Mapping) or not isinstance(told.get("miner"), Mapping):
+    reported = cgminer.parse(answer.body).get("msg")
+    if not isinstance(reported, Mapping) or not isinstance(reported.get("miner"), Mapping):
         return None
-    miner, system, network = (part(told, name) for name in ("miner", "system", "network"))
+    miner, system, network = (part(reported, name) for name in ("miner", "system", "network"))
     return Identity(
         "whatsminer_v3", "MicroBT", spelt(miner.get("type")), spelt(system.get("fwversion")), (("rpc", ports[FRAMED]),),
         serial=spelt(miner.get("miner-sn")), mac=mac_text(network.get("mac")).lower(),
@@ -184,40 +186,42 @@ def _framed(ports: Mapping[int, int]) -> Talk:
 
 
 def _epic(port: int) -> Talk:
-    told = _object((yield Http("GET", "/capabilities", port)))
-    if told is None or "Model" not in told:
+    reported = _object((yield Http("GET", "/capabilities", port)))
+    if reported is None or "Model" not in reported:
         return None
-    return Identity("epic", "ePIC", str(told["Model"]), str(told.get("Software", "")), (("http", port),))
+    return Identity("epic", "ePIC", str(reported["Model"]), str(reported.get("Software", "")), (("http", port),))
 
 
 def _web(ports: Mapping[int, int]) -> Talk:
     """Those whose cgminer port is closed: Bitaxe, VNish, Braiins and Antminers with the API switched off."""
     port, ways = ports[WEB], (("http", ports[WEB]),)
-    told = _object((yield Http("GET", "/api/system/info", port)))
-    if told is not None and "ASICModel" in told:
+    reported = _object((yield Http("GET", "/api/system/info", port)))
+    if reported is not None and "ASICModel" in reported:
         return Identity(
-            "bitaxe", "Bitaxe", str(told.get("boardVersion") or told.get("deviceModel") or told["ASICModel"]),
-            str(told.get("version", "")), ways, serial=spelt(told.get("serialnumber")),
-            mac=str(told.get("macAddr") or told.get("MACAddr") or "").lower(),
+            "bitaxe", "Bitaxe", str(reported.get("boardVersion") or reported.get("deviceModel") or reported["ASICModel"]),
+            str(reported.get("version", "")), ways, serial=spelt(reported.get("serialnumber")),
+            mac=str(reported.get("macAddr") or reported.get("MACAddr") or "").lower(),
         )  # fmt: skip
-    if told is not None and isinstance(told.get("identity"), dict) and "hwModel" in told["identity"]:
-        relative = told["identity"]
+    if reported is not None and isinstance(reported.get("identity"), dict) and "hwModel" in reported["identity"]:
+        relative = reported["identity"]
         return Identity("bitaxe", "Bitaxe", str(relative["hwModel"]), str(relative.get("fwVersion", "")), ways)
-    told = _object((yield Http("GET", "/api/v1/info", port)))
-    if told is not None and "vnish" in str(told.get("fw_name", told.get("firmware", ""))).lower():
+    reported = _object((yield Http("GET", "/api/v1/info", port)))
+    if reported is not None and "vnish" in str(reported.get("fw_name", reported.get("firmware", ""))).lower():
         return Identity(
-            "vnish", "Bitmain", str(told.get("miner", told.get("model", ""))), str(told.get("fw_version", "")), ways,
-            serial=spelt(told.get("serial")),
-            mac=str(part(part(told, "system"), "network_status").get("mac", "")).lower(),
+            "vnish", "Bitmain", str(reported.get("miner", reported.get("model", ""))), str(reported.get("fw_version", "")), ways,
+            serial=spelt(reported.get("serial")),
+            mac=str(part(part(reported, "system"), "network_status").get("mac", "")).lower(),
         )  # fmt: skip
-    told = _object((yield Http("GET", "/api/v1/version/", port)))
-    if told is not None and {"major", "minor"} <= set(told):
-        return Identity("braiins", "Bitmain", "", f"api {told['major']}.{told['minor']}.{told.get('patch', 0)}", ways)
+    reported = _object((yield Http("GET", "/api/v1/version/", port)))
+    if reported is not None and {"major", "minor"} <= set(reported):
+        return Identity(
+            "braiins", "Bitmain", "", f"api {reported['major']}.{reported['minor']}.{reported.get('patch', 0)}", ways
+        )
     answer = yield Http("GET", "/cgi-bin/get_system_info.cgi", port)
     realm = str(answer.headers.get("www-authenticate", "")).lower()
-    told = _object(answer)
-    if (answer.status == 401 and "antminer" in realm) or (told is not None and "minertype" in told):
-        words = told or {}
+    reported = _object(answer)
+    if (answer.status == 401 and "antminer" in realm) or (reported is not None and "minertype" in reported):
+        words = reported or {}
         return Identity(
             "antminer", "Bitmain", str(words.get("minertype", "")), str(words.get("system_filesystem_version", "")), ways,
             serial=str(words.get("serinum", "")), mac=str(words.get("macaddr", "")).lower(),
@@ -226,8 +230,8 @@ def _web(ports: Mapping[int, int]) -> Talk:
 
 
 def _flux(ports: Mapping[int, int]) -> Talk:
-    told = _object((yield Http("GET", "/ipreport", ports[FLUX])))
-    reports = cgminer.section(told, "IPReport") if told is not None else []
+    reported = _object((yield Http("GET", "/ipreport", ports[FLUX])))
+    reports = cgminer.section(reported, "IPReport") if reported is not None else []
     if not reports:
         return None
     report = reports[0]

@@ -45,22 +45,24 @@ class Stranger:
 def stranger(miner: Miner, serial: str | None, mac: str | None, names: Names) -> Stranger | None:
     """Who answers in the place of a miner, by the serial number and MAC told there (None: not told); None where it is the
     one that the register means, or where too little is known to say that it is not."""
-    mine, told_mac = _mac(miner.mac), _mac(mac or "")
+    mine, reported_mac = _mac(miner.mac), _mac(mac or "")
     if serial and serial == miner.serial:
         return None
-    if told_mac and told_mac == mine:
+    if reported_mac and reported_mac == mine:
         clone = names.by_serial.get(serial or "", miner.device)
         words = f"its MAC is its own, its serial number {serial} is that of {clone.rpartition('/')[2]}"
         return None if clone == miner.device else Stranger("", words)
-    other = names.by_serial.get(serial or "") or names.by_mac.get(told_mac)
-    told = " and ".join(f"{what} {name}" for what, name in (("serial number", serial), ("MAC", told_mac)) if name)
+    other = names.by_serial.get(serial or "") or names.by_mac.get(reported_mac)
+    reported = " and ".join(
+        f"{what} {name}" for what, name in (("serial number", serial), ("MAC", reported_mac)) if name
+    )
     if other is not None and other != miner.device:
-        return Stranger(other, f"{other.rpartition('/')[2]} answers at its address, with {told}")
-    known = (serial and miner.serial, told_mac and mine)
+        return Stranger(other, f"{other.rpartition('/')[2]} answers at its address, with {reported}")
+    known = (serial and miner.serial, reported_mac and mine)
     if not any(known):
         return None
     before = " and ".join(f"{what} {name}" for what, name in (("serial number", miner.serial), ("MAC", mine)) if name)
-    return Stranger("", f"answers with {told}, the register says {before}")
+    return Stranger("", f"answers with {reported}, the register says {before}")
 
 
 def _mac(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 
 from kernel.errors import ConfigError, Fault
 from miner_control.health.third_party_control import from_foreign
-from miner_control.inventory.asset_register import Register, register_of
+from miner_control.inventory.asset_register import AssetRegister, register_of
 from miner_control.inventory.spreadsheet import delimiter_of, kept
 
 FAULT_COLUMN: Final = "fault"
@@ -24,7 +24,7 @@ FAULT_COLUMN: Final = "fault"
 class Imported:
     """`register` of the lines that fit, the `left` ones as they stood with a column `fault`, and every fault and remark."""
 
-    register: Register
+    register: AssetRegister
     left: tuple[Mapping[str, str], ...]
     faults: tuple[Fault, ...]
 
@@ -47,7 +47,7 @@ def imported(
         if row.get("model") and not knows_model(row["model"]):
             remedy = "Write it as the maker does, or add it to configs/profiles/miners"
             wrong[line].append(Fault(f"line {line}", f"no model {row['model']!r} is known", remedy))
-    register = Register(())
+    register = AssetRegister(())
     while True:
         fit = [(f"line {line}", row) for line, row in enumerate(rows, start=2) if line not in wrong]
         try:
@@ -61,8 +61,8 @@ def imported(
         for line, row in enumerate(raw, start=2)
         if line in wrong
     )
-    told = [fault for line in sorted(wrong) for fault in wrong[line]]
-    return Imported(register, left, (*told, *remarks))
+    reported = [fault for line in sorted(wrong) for fault in wrong[line]]
+    return Imported(register, left, (*reported, *remarks))
 
 
 def left_csv(left: Sequence[Mapping[str, str]]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kernel.errors import ConfigError, Fault
 from miner_control.fleet.fleet import Floats
-from miner_control.inventory.asset_register import Fact, Register
+from miner_control.inventory.asset_register import AssetRegister, Fact
 from miner_control.inventory.spreadsheet import rows_of
 
 LEAST_SIGMAS: Final = 4.0
@@ -73,7 +73,7 @@ def read_plan(text: str, place: str, feeders: Collection[str]) -> list[PlanRow]:
     return rows
 
 
-def by_address(register: Register, plan: Sequence[PlanRow], at_ms: int) -> tuple[list[Fact], list[str]]:
+def by_address(register: AssetRegister, plan: Sequence[PlanRow], at_ms: int) -> tuple[list[Fact], list[str]]:
     """(facts, devices whose address no row holds) from an address plan."""
     spans = [(int(ipaddress.ip_address(row.first)), row) for row in plan]
     facts: list[Fact] = []
@@ -122,7 +122,7 @@ def read_press(payload: bytes, sender: str, at_ms: int) -> Press | None:
 
 
 def by_presses(
-    register: Register, presses: Sequence[Press], slots: Sequence[tuple[str, str, str]]
+    register: AssetRegister, presses: Sequence[Press], slots: Sequence[tuple[str, str, str]]
 ) -> tuple[list[Fact], list[Fault]]:
     """Facts from walking along `slots` (rack, position, feeder) and pressing one button at each, in that order.
 

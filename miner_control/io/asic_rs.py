@@ -12,7 +12,7 @@ from typing import Any
 
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault, TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect.evidence import state_of
 from miner_control.dialect.figures import ESTIMATE, NOT_REPORTED, Values, put, put_fans, put_max, put_text
@@ -43,9 +43,9 @@ class LongTail:
             async with asyncio.timeout(TOTAL_S), self.turns:
                 return await self.factory.get_miner(host)
         except TimeoutError:
-            raise TransportError(Reason.TIMED_OUT, f"{host}: not identified within {TOTAL_S:g} s") from None
+            raise TransportError(Absence.TIMED_OUT, f"{host}: not identified within {TOTAL_S:g} s") from None
         except Exception as error:  # the library's own errors have no common class
-            raise TransportError(Reason.UNREACHABLE, f"{host}: {error}") from error
+            raise TransportError(Absence.UNREACHABLE, f"{host}: {error}") from error
 
 
 class AsicRsPort:
@@ -71,10 +71,10 @@ class AsicRsPort:
         async with self._lock:
             data = await self._ask("get_data")
         values = decode(data, tier)
-        told = [values[name] for name in ("hashrate_hs", "power_w", "uptime_s", "fan_max_rpm")]
-        if all(isinstance(value, Missing) for value in told):
+        reported = [values[name] for name in ("hashrate_hs", "power_w", "uptime_s", "fan_max_rpm")]
+        if all(isinstance(value, Missing) for value in reported):
             self._found = None
-            raise TransportError(Reason.TIMED_OUT, "every field is empty: nobody answered")
+            raise TransportError(Absence.TIMED_OUT, "every field is empty: nobody answered")
         return Reading(self.device, "miner", self._clock.now_ms(), values)
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
@@ -109,7 +109,7 @@ class AsicRsPort:
         if self._found is None:
             self._found = await self._tail.identify(self.miner.host)
         if self._found is None:
-            raise TransportError(Reason.UNREACHABLE, f"{self.miner.host}: no miner that pyasic-rs knows")
+            raise TransportError(Absence.UNREACHABLE, f"{self.miner.host}: no miner that pyasic-rs knows")
 
     async def _ask(self, name: str) -> Any:
         await self._identified()
@@ -117,10 +117,10 @@ class AsicRsPort:
             async with asyncio.timeout(TOTAL_S), self._tail.turns:
                 return await getattr(self._found, name)()
         except TimeoutError:
-            raise TransportError(Reason.TIMED_OUT, f"no answer within {TOTAL_S:g} s") from None
+            raise TransportError(Absence.TIMED_OUT, f"no answer within {TOTAL_S:g} s") from None
         except Exception as error:
             self._found = None
-            raise TransportError(Reason.UNREACHABLE, str(error)) from error
+            raise TransportError(Absence.UNREACHABLE, str(error)) from error
 
 
 def decode(data: Any, tier: Tier) -> Values:

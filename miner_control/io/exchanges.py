@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from kernel.address import authority
 from kernel.errors import TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from miner_control.dialect.reply import settled
 from miner_control.fleet.driver import Parts
 
@@ -39,7 +39,7 @@ Whole = Callable[[bytearray, bool], bool]
 class Cut(TransportError):
     """A conversation that ended before its reply was whole; `sent` tells whether a byte had left by then."""
 
-    def __init__(self, reason: Reason, text: str, sent: bool) -> None:
+    def __init__(self, reason: Absence, text: str, sent: bool) -> None:
         super().__init__(reason, text)
         self.sent = sent
 
@@ -161,9 +161,9 @@ class Exchanges:
         waiting, self._waiting = self._waiting, []
         for *_, answer, _, _ in waiting:
             if not answer.done():
-                answer.set_exception(Cut(Reason.UNREACHABLE, "the hub closes", False))
+                answer.set_exception(Cut(Absence.UNREACHABLE, "the hub closes", False))
         for number in list(self._talks):
-            self._fail(number, Reason.UNREACHABLE, "the hub closes")
+            self._fail(number, Absence.UNREACHABLE, "the hub closes")
         if self._epoll is not None and self._loop is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -193,13 +193,13 @@ class Exchanges:
                 if talk.buffer and talk.whole(talk.buffer, True):
                     self._finish(number, talk)
                 else:
-                    self._fail(number, Reason.UNREACHABLE, _words(error.errno or 0))
+                    self._fail(number, Absence.UNREACHABLE, _words(error.errno or 0))
 
     def _send(self, number: int, talk: _Talk, mask: int) -> None:
         if not talk.connected:
             if mask & (select.EPOLLERR | select.EPOLLHUP):
                 code = talk.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                self._fail(number, Reason.UNREACHABLE, _words(code))
+                self._fail(number, Absence.UNREACHABLE, _words(code))
                 return
             talk.connected = True
         if talk.upload is not None:
@@ -246,11 +246,11 @@ class Exchanges:
                     self._finish(number, talk)
                 else:
                     text = f"closed after {len(buffer)} bytes" if buffer else "closed without an answer"
-                    self._fail(number, Reason.UNREACHABLE, text)
+                    self._fail(number, Absence.UNREACHABLE, text)
                 return
             buffer += self._chunk[:count]
             if len(buffer) > self.cap_bytes:
-                self._fail(number, Reason.MALFORMED, f"a reply of more than {self.cap_bytes} bytes")
+                self._fail(number, Absence.MALFORMED, f"a reply of more than {self.cap_bytes} bytes")
                 return
             if talk.whole(buffer, False):
                 self._finish(number, talk)
@@ -268,7 +268,7 @@ class Exchanges:
         if not talk.answer.done():
             talk.answer.set_result(bytes(talk.buffer))
 
-    def _fail(self, number: int, reason: Reason, text: str) -> None:
+    def _fail(self, number: int, reason: Absence, text: str) -> None:
         talk = self._talks.pop(number, None)
         if talk is not None:
             talk.sock.close()
@@ -292,11 +292,11 @@ class Exchanges:
                 self._finish(number, talk)
             elif now_s > talk.done_by_s:
                 what = f"no whole answer in time ({len(talk.buffer)} bytes came)" if talk.connected else "no connection"
-                self._fail(number, Reason.TIMED_OUT if talk.connected else Reason.UNREACHABLE, what)
+                self._fail(number, Absence.TIMED_OUT if talk.connected else Absence.UNREACHABLE, what)
             elif talk.upload is not None and _stands_still(talk, talk.upload, now_s):
-                self._fail(number, Reason.TIMED_OUT, f"nothing of the upload was taken for {STALL_S:g} s")
+                self._fail(number, Absence.TIMED_OUT, f"nothing of the upload was taken for {STALL_S:g} s")
             elif not talk.connected and now_s > talk.connect_by_s:
-                self._fail(number, Reason.UNREACHABLE, f"no connection within {self.connect_s:g} s")
+                self._fail(number, Absence.UNREACHABLE, f"no connection within {self.connect_s:g} s")
         loop.call_later(_TICK_S, self._tick)
 
 
@@ -310,15 +310,15 @@ def _connecting(host: str, port: int) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
     except OSError as error:
-        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {_words(error.errno or 0)}", False) from None
+        raise Cut(Absence.UNREACHABLE, f"{authority(host, port)}: {_words(error.errno or 0)}", False) from None
     try:
         code = sock.connect_ex((host, port))
     except (OSError, ValueError, OverflowError) as error:
         sock.close()
-        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {error}", False) from None
+        raise Cut(Absence.UNREACHABLE, f"{authority(host, port)}: {error}", False) from None
     if code not in (0, errno.EINPROGRESS):
         sock.close()
-        raise Cut(Reason.UNREACHABLE, f"{authority(host, port)}: {_words(code)}", False)
+        raise Cut(Absence.UNREACHABLE, f"{authority(host, port)}: {_words(code)}", False)
     return sock
 
 

@@ -11,7 +11,7 @@ from miner_control.inventory.position import Press, read_press
 PORT = 14235
 
 
-class _Ear(asyncio.DatagramProtocol):
+class _Listener(asyncio.DatagramProtocol):
     def __init__(self, clock: Clock, heard: Callable[[Press], None]) -> None:
         self._clock, self._heard = clock, heard
 
@@ -29,6 +29,6 @@ async def listen(
     Broadcasts reach only a socket bound to the network's own address: give the address of the miners' interface.
     """
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Ear(clock, heard), local_addr=(host, port), allow_broadcast=True
+        lambda: _Listener(clock, heard), local_addr=(host, port), allow_broadcast=True
     )
     return transport

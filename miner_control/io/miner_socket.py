@@ -8,7 +8,7 @@ from typing import Any
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reading, Reason
+from kernel.reading import Absence, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
 from miner_control.fleet.command import Intent, SetCredential
@@ -113,7 +113,7 @@ class MinerPort:
         try:
             await self._drive(self.dialect.prepare(self.access, self._clock.now_ms()), _READING)
             if digest is not None and self._digest is None:
-                raise TransportError(Reason.REFUSED, "401")
+                raise TransportError(Absence.REFUSED, "401")
         except (TransportError, DecodeError) as error:
             self.access, self._digest = before, digest
             return Unknown(f"it said yes ({said.text}), and the new password does not open it: {error}")

@@ -52,8 +52,8 @@ class Sweep:
             for port in ports:
                 yield host, port
 
-    async def run(self, told: Callable[[int], None]) -> None:
-        """Ask them all; `told` gets the number of questions answered so far, once a batch."""
+    async def run(self, reported: Callable[[int], None]) -> None:
+        """Ask them all; `reported` gets the number of questions answered so far, once a batch."""
         epoll = select.epoll()
         try:
             while self._launch(epoll) or self._flying:
@@ -61,7 +61,7 @@ class Sweep:
                 for number, _ in events:
                     self._answered(epoll, number)
                 self._expire(epoll)
-                told(self.done)
+                reported(self.done)
                 await asyncio.sleep(0 if events or len(self._flying) >= self._in_flight else 0.001)
         finally:
             for sock, _, _ in self._flying.values():

@@ -41,7 +41,7 @@ def _taken(request: Request) -> Answer:
     return Answer(json.dumps(answer).encode(), 200)
 
 
-class Rehearsal:
+class DryRun:
     """A dialect whose writes are kept back and noted in `steps` (with the reads between them, in order)."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -30,7 +30,7 @@ from miner_control.fleet.command import (
     intent_text,
 )
 from miner_control.fleet.fleet import ASLEEP, UNSURE, Fleet
-from miner_control.jobs.job_plan import CampaignPlan
+from miner_control.jobs.job_plan import JobPlan
 
 GOOD: Final = frozenset({"verified", "accepted"})
 CHANGES_LOAD: Final = (Sleep, Wake, SetMode, PowerTarget, PowerPercent)
@@ -49,11 +49,11 @@ class Wave:
     commands: tuple[Command, ...]
 
 
-class Campaign:
+class Job:
     """A plan under way. `due` says what to send or why to pause and changes nothing; all that happens comes in by events:
     `changed`, `sent` (a wave left) and `heard` (a receipt)."""
 
-    def __init__(self, plan: CampaignPlan, proposed_ms: int) -> None:
+    def __init__(self, plan: JobPlan, proposed_ms: int) -> None:
         self.plan = plan
         self.proposed_ms = proposed_ms
         self.approved_by = ""
@@ -233,31 +233,31 @@ class Campaign:
         }  # fmt: skip
 
 
-class CampaignBook:
-    """All campaigns of a site: a fold of `campaign.proposed`, `campaign.changed`, `campaign.wave` and `command.receipt`."""
+class JobBook:
+    """All campaigns of a site: a fold of `job.proposed`, `job.changed`, `job.wave` and `command.receipt`."""
 
     def __init__(self) -> None:
-        self.campaigns: dict[str, Campaign] = {}
-        self._of: dict[str, Campaign] = {}
+        self.jobs: dict[str, Job] = {}
+        self._of: dict[str, Job] = {}
 
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event."""
         if kind == "command.receipt":
-            if (campaign := self._of.pop(str(body["id"]), None)) is not None:
-                campaign.heard(str(body["id"]), str(body["outcome"]), at_ms, hub_cause(body))
+            if (job := self._of.pop(str(body["id"]), None)) is not None:
+                job.heard(str(body["id"]), str(body["outcome"]), at_ms, hub_cause(body))
             return
         if kind == "campaign.proposed":
-            self.campaigns[str(body["id"])] = Campaign(CampaignPlan.from_json(body), at_ms)
+            self.jobs[str(body["id"])] = Job(JobPlan.from_json(body), at_ms)
             return
-        campaign = self.campaigns.get(str(body["id"]))
-        if campaign is None:
+        job = self.jobs.get(str(body["id"]))
+        if job is None:
             return
         if kind == "campaign.changed":
-            campaign.changed(str(body["what"]), str(body["by"]), str(body.get("why", "")))
+            job.changed(str(body["what"]), str(body["by"]), str(body.get("why", "")))
         elif kind == "campaign.wave":
-            campaign.sent(str(body["step"]), body["commands"], at_ms)
-            self._of |= dict.fromkeys(body["commands"], campaign)
+            job.sent(str(body["step"]), body["commands"], at_ms)
+            self._of |= dict.fromkeys(body["commands"], job)
 
     def held(self) -> frozenset[str]:
         """Units that the plan leaves alone."""
-        return frozenset().union(*(one.held() for one in self.campaigns.values()))
+        return frozenset().union(*(one.held() for one in self.jobs.values()))

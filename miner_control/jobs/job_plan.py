@@ -60,7 +60,7 @@ class Fits:
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignPlan:
+class JobPlan:
     """What will be asked of whom, in which waves, who is left out and why, and what each unit was before: its mode index,
     for pools the list it had (`prior_pools`, without passwords), for firmware the image of what it ran (`prior_images`)."""
 
@@ -93,7 +93,7 @@ class CampaignPlan:
         return lines
 
     def to_json(self) -> dict[str, Any]:
-        """The body of `campaign.proposed`."""
+        """The body of `job.proposed`."""
         return {
             "id": self.id, "name": self.name, "by": self.asked_by, "intent": intent_json(self.intent),
             "waves": [list(wave) for wave in self.waves], "skipped": [[skip.device, skip.why] for skip in self.skipped],
@@ -103,7 +103,7 @@ class CampaignPlan:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> "CampaignPlan":
+    def from_json(cls, body: Mapping[str, Any]) -> "JobPlan":
         """The inverse of `to_json`."""
         pools = {str(d): intent_from_json(one) for d, one in body["prior_pools"].items()}
         images = {str(d): intent_from_json(one) for d, one in body.get("prior_images", {}).items()}
@@ -122,13 +122,13 @@ class CampaignPlan:
         )
 
 
-def plan_campaign(
+def plan_job(
     name: str,
     fleet: Fleet,
     devices: Sequence[str],
     intent: Intent,
     *,
-    campaign_id: str = "",
+    job_id: str = "",
     rollout: Rollout | None = None,
     deadline_s: float = 300.0,
     pools: PoolRule | None = None,
@@ -137,7 +137,7 @@ def plan_campaign(
     fits: Fits = Fits(),
     elsewhere: frozenset[str] = frozenset(),
     asked_by: str = "",
-) -> CampaignPlan:
+) -> JobPlan:
     """Who is asked, in which order: canaries spread over the models, then waves. Raises ConfigError with every fault:
     pools off the allow list, devices nobody knows, nobody left to ask."""
     place = f"campaign {name}"
@@ -168,8 +168,8 @@ def plan_campaign(
         raise ConfigError([Fault(place, f"nobody can be asked: {why}", "Name other miners, or wait")])
     spread = rollout or Rollout()
     kept = {device: one for device, one in (prior_pools or {}).items() if device in chosen}
-    return CampaignPlan(
-        id=campaign_id or name,
+    return JobPlan(
+        id=job_id or name,
         name=name,
         asked_by=asked_by,
         intent=replace(intent, data=b"") if isinstance(intent, InstallFirmware) else intent,

@@ -18,7 +18,7 @@ from kernel.reading import Column, ReadingBatch
 from miner_control.fleet.command import Intent, intent_from_json
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.miner import State
-from miner_control.learning.dynamics import Estimate, Key, Learnt, Steady, Track, episodes, learn, refine
+from miner_control.learning.dynamics import Dynamics, Estimate, Key, Steady, Track, episodes, learn, refine
 
 SETTLED_S: Final = 1800.0
 """Samples count as steady once a unit was last commanded so long ago."""
@@ -85,9 +85,9 @@ def sent_ms(receipt: Mapping[str, Any], issued_ms: int) -> int:
     return max(issued_ms, int(receipt.get("sampled_ms", issued_ms)) - took_ms)
 
 
-def lessons(
+def identification(
     batches: Iterable[ReadingBatch], events: Iterable[Event], key_of: Mapping[str, Key], *, settled_s: float = SETTLED_S
-) -> dict[Key, Learnt]:
+) -> dict[Key, Dynamics]:
     """What a stretch of journal teaches, per model and firmware. `key_of` maps each device to them."""
     tracks, words = tracks_of(batches, frozenset(key_of))
     commands = commands_of(events)
@@ -135,40 +135,40 @@ TIMES: Final = ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w")
 MODES: Final = ("mode_power_w", "mode_hashrate_hs")
 
 
-def lessons_text(found: Mapping[Key, Learnt]) -> str:
+def identification_text(found: Mapping[Key, Dynamics]) -> str:
     """What was learnt as JSON: value, spread, count and confidence of each number, per model and firmware."""
     listed = [learnt_json(key, learnt) for key, learnt in sorted(found.items())]
     return json.dumps({"version": 1, "learnt": listed}, indent=1) + "\n"
 
 
-def learnt_json(key: Key, learnt: Learnt) -> dict[str, Any]:
+def learnt_json(key: Key, learnt: Dynamics) -> dict[str, Any]:
     """What was learnt of one model under a firmware, as JSON values."""
     entry: dict[str, Any] = {"model": key[0], "firmware": key[1]}
     for name in TIMES:
         one: Estimate | None = getattr(learnt, name)
         if one is not None:
-            entry[name] = _told(one)
+            entry[name] = _reported(one)
     for name in MODES:
         modes: Mapping[str, Estimate] | None = getattr(learnt, name)
         if modes:
-            entry[name] = {mode: _told(one) for mode, one in modes.items()}
+            entry[name] = {mode: _reported(one) for mode, one in modes.items()}
     return entry
 
 
-def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Learnt]:
+def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Dynamics]:
     """The inverse of `learnt_json`. Raises KeyError, TypeError or ValueError where it cannot be read."""
     times = {name: _estimate(entry[name]) for name in TIMES if name in entry}
     modes = {name: {mode: _estimate(one) for mode, one in entry[name].items()} for name in MODES if name in entry}
-    return (str(entry["model"]), str(entry["firmware"])), Learnt(**times, **modes)  # type: ignore[arg-type]
+    return (str(entry["model"]), str(entry["firmware"])), Dynamics(**times, **modes)  # type: ignore[arg-type]
 
 
-def _told(one: Estimate) -> dict[str, float]:
+def _reported(one: Estimate) -> dict[str, float]:
     return {"value": one.value, "spread": one.spread, "count": one.count, "confidence": round(one.confidence, 3)}
 
 
-def read_lessons(text: str, place: str = "learnt") -> dict[Key, Learnt]:
-    """The inverse of `lessons_text`. Raises ConfigError naming the entry that cannot be read."""
-    found: dict[Key, Learnt] = {}
+def read_identification(text: str, place: str = "learnt") -> dict[Key, Dynamics]:
+    """The inverse of `identification_text`. Raises ConfigError naming the entry that cannot be read."""
+    found: dict[Key, Dynamics] = {}
     faults: list[Fault] = []
     try:
         listed = json.loads(text)["learnt"]
@@ -191,6 +191,6 @@ def _estimate(entry: Mapping[str, Any]) -> Estimate:
     return Estimate(float(entry["value"]), float(entry["spread"]), int(entry["count"]))
 
 
-def refined(envelopes: Mapping[Key, Envelope], found: Mapping[Key, Learnt]) -> dict[Key, Envelope]:
+def refined(envelopes: Mapping[Key, Envelope], found: Mapping[Key, Dynamics]) -> dict[Key, Envelope]:
     """The envelopes with what is learnt well enough in place of what was declared or assumed."""
     return {key: refine(each, found[key]) if key in found else each for key, each in envelopes.items()}

@@ -142,9 +142,9 @@ def _settled(values: Floats) -> float | None:
 def sleep_times(episode: Episode) -> tuple[float | None, float] | None:
     """(ramp-down seconds, standby watts) of a sleep; None where power was not told or did not settle, and for the seconds
     where it was told too seldom to time the fall."""
-    told = episode.track.has_power
-    at_s = (episode.track.at_ms[told] - episode.sent_ms) / 1000.0
-    power = episode.track.power_w[told]
+    reported = episode.track.has_power
+    at_s = (episode.track.at_ms[reported] - episode.sent_ms) / 1000.0
+    power = episode.track.power_w[reported]
     if len(power) < _FEWEST_SAMPLES or at_s[0] > 0:
         return None
     standby = _settled(power)
@@ -157,9 +157,9 @@ def sleep_times(episode: Episode) -> tuple[float | None, float] | None:
 def wake_times(episode: Episode) -> tuple[float, float] | None:
     """(ramp-up seconds to `FULL_SHARE` of full rate, seconds of full-rate hashing that the start cost); None where the
     hashrate was not told, too seldom told, or did not settle."""
-    told = episode.track.has_hashrate
-    at_s = (episode.track.at_ms[told] - episode.sent_ms) / 1000.0
-    rate = _smooth(episode.track.hashrate_hs[told])
+    reported = episode.track.has_hashrate
+    at_s = (episode.track.at_ms[reported] - episode.sent_ms) / 1000.0
+    rate = _smooth(episode.track.hashrate_hs[reported])
     inside = at_s >= 0
     if np.count_nonzero(inside) < _FEWEST_SAMPLES:
         return None
@@ -196,7 +196,7 @@ class Steady:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class Dynamics:
     """What is known of a model under a firmware by its own deeds; None where nothing was seen."""
 
     ramp_up_s: Estimate | None = None
@@ -208,19 +208,19 @@ class Learnt:
 
 
 def deeds(episode: Episode) -> dict[str, float]:
-    """Figures of `Learnt` that one episode shows; empty where it shows none."""
+    """Figures of `Dynamics` that one episode shows; empty where it shows none."""
     sleeps = isinstance(episode.intent, Sleep)
     times = sleep_times(episode) if sleeps else wake_times(episode)
     names = ("ramp_down_s", "sleep_w") if sleeps else ("ramp_up_s", "start_lost_s")
     return {} if times is None else {name: value for name, value in zip(names, times, strict=True) if value is not None}
 
 
-def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, Learnt]:
+def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, Dynamics]:
     """Estimates per model and firmware from episodes and steady samples."""
-    told: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    reported: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for episode in seen:
         for figure, value in deeds(episode).items():
-            told[episode.key][figure].append(value)
+            reported[episode.key][figure].append(value)
     modes: dict[Key, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
     for samples in steady:
         modes[samples.key] = (
@@ -228,21 +228,21 @@ def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, L
             _by_mode(samples, samples.hashrate_hs, samples.has_hashrate),
         )
     return {
-        key: Learnt(
-            **{figure: estimate(values) for figure, values in told.get(key, {}).items()},
+        key: Dynamics(
+            **{figure: estimate(values) for figure, values in reported.get(key, {}).items()},
             mode_power_w=modes[key][0] if key in modes else None,
             mode_hashrate_hs=modes[key][1] if key in modes else None,
         )
-        for key in {*told, *modes}
+        for key in {*reported, *modes}
     }
 
 
-def _by_mode(samples: Steady, values: Floats, told: Bools) -> dict[str, Estimate]:
+def _by_mode(samples: Steady, values: Floats, reported: Bools) -> dict[str, Estimate]:
     """Per mode the median over units of each unit's own median: a unit that talks much does not weigh more."""
     names = np.asarray(samples.mode, dtype=object)
     found: dict[str, Estimate] = {}
     for mode in sorted(set(samples.mode)):
-        chosen = told & (names == mode)
+        chosen = reported & (names == mode)
         units = np.unique(samples.unit[chosen])
         middle = estimate([float(np.median(values[chosen & (samples.unit == unit)])) for unit in units])
         if middle is not None:
@@ -250,7 +250,7 @@ def _by_mode(samples: Steady, values: Floats, told: Bools) -> dict[str, Estimate
     return found
 
 
-def refine(envelope: Envelope, learnt: Learnt, confidence: float = SURE) -> Envelope:
+def refine(envelope: Envelope, learnt: Dynamics, confidence: float = SURE) -> Envelope:
     """The envelope with what is learnt well enough in place of what was declared or assumed."""
 
     def value(found: Estimate | None, declared_value: float) -> float:
@@ -293,8 +293,8 @@ def watts_from_meter(counts: Floats, meter_w: Floats) -> list[Estimate | None]:
     residual = meter_w - counts @ watts
     variance = float(residual @ residual) / (rows - columns)
     errors = np.sqrt(np.maximum(variance * np.sum(inverse**2, axis=1), 0.0))
-    told = np.abs(np.diag(inverse @ counts) - 1.0) < 1e-6
+    reported = np.abs(np.diag(inverse @ counts) - 1.0) < 1e-6
     return [
-        Estimate(float(watts[k]), float(errors[k]), rows) if told[k] and errors[k] <= 0.2 * abs(watts[k]) else None
+        Estimate(float(watts[k]), float(errors[k]), rows) if reported[k] and errors[k] <= 0.2 * abs(watts[k]) else None
         for k in range(columns)
     ]

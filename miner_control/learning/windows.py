@@ -2,7 +2,7 @@
 """Learning as it goes: which stretches of readings are worth reading, and what is held of them from turn to turn.
 
 Commands are followed from issue to receipt to the next command (`Followed`); of the stretches that are over a few are read
-and become values, the newest of which are held per figure (`LessonBook`). Watts and hashes per mode come from rounds over
+and become values, the newest of which are held per figure (`IdentificationBook`). Watts and hashes per mode come from rounds over
 units that have long been in one mode (`steady_round`). Only what became sure, or changed, is news.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 from kernel.event import Event
 from miner_control.fleet.command import Intent, PowerPercent, PowerTarget, SetMode, Sleep, Wake, intent_from_json
 from miner_control.fleet.command_state import NOTHING_HAPPENED
-from miner_control.fleet.fleet import STATE_CODE, UNSURE, Asked, Bools, Codes, Ints, Roster, Seen
+from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Codes, Commanded, Ints, Observed, Roster
 from miner_control.fleet.miner import State
 from miner_control.learning.batch import MODES, TIMES, learnt_json, learnt_of, sent_ms
-from miner_control.learning.dynamics import SURE, Episode, Estimate, Key, Learnt, deeds, estimate
+from miner_control.learning.dynamics import SURE, Dynamics, Episode, Estimate, Key, deeds, estimate
 
 KEPT: Final = 32
 """Newest values that are held of each figure: so much of the past counts."""
@@ -105,7 +105,7 @@ class Steadiness:
         """Nobody was looked at yet."""
         return cls(np.full(len(roster), UNSURE, dtype=np.int8), np.zeros(len(roster), dtype=np.int64))
 
-    def look(self, seen: Seen, asked: Asked, now_ms: int, fresh_s: float, settled_s: float) -> Bools:
+    def look(self, seen: Observed, asked: Commanded, now_ms: int, fresh_s: float, settled_s: float) -> Bools:
         """One round: which units have been hashing in the mode they tell for `settled_s`, shape [N]."""
         fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= fresh_s * 1000) & (asked.until_ms <= now_ms)
         hashing = fresh & (seen.state == STATE_CODE[State.HASHING])
@@ -117,7 +117,7 @@ class Steadiness:
         return np.asarray(same & (now_ms - since_ms >= settled_s * 1000))
 
 
-def steady_round(roster: Roster, seen: Seen, steady: Bools) -> list[SteadyMode]:
+def steady_round(roster: Roster, seen: Observed, steady: Bools) -> list[SteadyMode]:
     """Watts and hashes of the steady units per model, firmware and mode."""
     keys: dict[Key, list[int]] = defaultdict(list)
     for at, group in enumerate(roster.groups):
@@ -134,7 +134,7 @@ def steady_round(roster: Roster, seen: Seen, steady: Bools) -> list[SteadyMode]:
     return found
 
 
-class LessonBook:
+class IdentificationBook:
     """The newest values of each figure per model and firmware, and what was last told of them.
 
     Figures are `ramp_up_s`, `ramp_down_s`, `start_lost_s`, `sleep_w`: one value an episode; and `mode_power_w/NAME`,
@@ -144,7 +144,7 @@ class LessonBook:
     def __init__(self) -> None:
         self._times: dict[Key, dict[str, list[float]]] = {}
         self._modes: dict[Key, dict[str, list[list[float]]]] = {}
-        self.told: dict[Key, Learnt] = {}
+        self.reported: dict[Key, Dynamics] = {}
 
     def take(self, seen: Iterable[Episode]) -> None:
         """Hold what some episodes show."""
@@ -162,7 +162,7 @@ class LessonBook:
                     name = f"{figure}/{one.mode}"
                     held[name] = [*held.get(name, []), [found.value, found.spread, found.count]][-ROUNDS_KEPT:]
 
-    def learnt(self, key: Key) -> Learnt:
+    def learnt(self, key: Key) -> Dynamics:
         """The estimates that what is held gives."""
         times = {figure: estimate(values) for figure, values in self._times.get(key, {}).items()}
         modes: dict[str, dict[str, Estimate]] = {name: {} for name in MODES}
@@ -170,7 +170,7 @@ class LessonBook:
             figure, _, mode = name.partition("/")
             value, spread, count = np.median(np.array(rounds), axis=0).tolist()
             modes[figure][mode] = Estimate(value, spread, int(count))
-        return Learnt(**times, **{name: found or None for name, found in modes.items()})  # type: ignore[arg-type]
+        return Dynamics(**times, **{name: found or None for name, found in modes.items()})  # type: ignore[arg-type]
 
     def is_known(self, key: Key, figures: Iterable[str], untold_too: bool = False) -> bool:
         """Whether some figures of a model are known well enough as it is; `untold_too`: or were never told at all."""
@@ -183,7 +183,7 @@ class LessonBook:
         return [key for key in sorted({*self._times, *self._modes}) if self._is_news(key)]
 
     def _is_news(self, key: Key) -> bool:
-        before = _flat(self.told.get(key, Learnt()))
+        before = _flat(self.reported.get(key, Dynamics()))
         return any(_sure(one) and _moved(one, before.get(name)) for name, one in _flat(self.learnt(key)).items())
 
     def body(self, key: Key) -> dict[str, Any]:
@@ -194,22 +194,22 @@ class LessonBook:
     def apply(self, body: Mapping[str, Any]) -> Key:
         """Take an event `dynamics.learnt`: what it tells is what is told now. Returns the model and firmware."""
         key, learnt = learnt_of(body)
-        self.told[key] = learnt
+        self.reported[key] = learnt
         held = body["held"]
         self._times[key] = {name: list(held[name]) for name in held if name in TIMES}
         self._modes[key] = {name: list(held[name]) for name in held if name not in TIMES}
         return key
 
-    def copy(self) -> "LessonBook":
+    def copy(self) -> "IdentificationBook":
         """A book of its own that holds the same."""
-        made = LessonBook()
+        made = IdentificationBook()
         made._times = {key: dict(held) for key, held in self._times.items()}
         made._modes = {key: dict(held) for key, held in self._modes.items()}
-        made.told = dict(self.told)
+        made.reported = dict(self.reported)
         return made
 
 
-def _flat(learnt: Learnt) -> dict[str, Estimate]:
+def _flat(learnt: Dynamics) -> dict[str, Estimate]:
     found = {name: one for name in TIMES if (one := getattr(learnt, name)) is not None}
     for name in MODES:
         found |= {f"{name}/{mode}": one for mode, one in (getattr(learnt, name) or {}).items()}

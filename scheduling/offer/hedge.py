@@ -82,11 +82,11 @@ def errors_by_day(curves: Iterable[Curve], ahead: str, real: str, zone: ZoneInfo
     while (span := local_day(day, zone)).start_ms < end_ms:
         day = to_datetime(span.end_ms).astimezone(zone).date()
         edges = Slots(np.arange(span.start_ms, span.end_ms + 1, MS_PER_HOUR, dtype=np.int64))
-        told = [_told(group, edges) for group in (first, second)]
-        if told[0] is None or told[1] is None:
+        reported = [_reported(group, edges) for group in (first, second)]
+        if reported[0] is None or reported[1] is None:
             continue
         hours = np.array([to_datetime(int(at)).astimezone(zone).hour for at in edges.starts_ms])
-        error = (told[1] - told[0]) / WH_PER_MWH
+        error = (reported[1] - reported[0]) / WH_PER_MWH
         row = np.array(
             [error[hours == hour].mean() if bool((hours == hour).any()) else np.nan for hour in range(HOURS)]
         )
@@ -95,7 +95,7 @@ def errors_by_day(curves: Iterable[Curve], ahead: str, real: str, zone: ZoneInfo
     return np.array(found).reshape(-1, HOURS)
 
 
-def _told(group: list[Curve], slots: Slots) -> Floats | None:
+def _reported(group: list[Curve], slots: Slots) -> Floats | None:
     """The newest word on each slot, where all of it is covered."""
     values, covered = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.bool_)
     for curve in sorted(group, key=lambda one: one.known_at_ms):

@@ -20,14 +20,14 @@ PHASES = 3
 @dataclass(frozen=True, slots=True)
 class Branches:
     """`names[b]` of branches (`feeder`, `feeder/l1`: the last parts of limits' scopes), `feeder[b]` of the roster each belongs
-    to, `share[b]` of its cap, `beside_w[b]` what three-phase units at rated power put on that phase; `of_unit[n]`,
+    to, `share[b]` of its cap, `auxiliary_w[b]` what three-phase units at rated power put on that phase; `of_unit[n]`,
     `of_group[g]` the branch of a unit and of a planning group; `unit_group[n]` the planning group of a unit, `group[g]` its
     roster group."""
 
     names: tuple[str, ...]
     feeder: Ints
     share: Floats
-    beside_w: Floats
+    auxiliary_w: Floats
     of_unit: Ints
     of_group: Ints
     unit_group: Ints
@@ -51,7 +51,7 @@ def branches_of(roster: Roster) -> Branches:
     watts = np.bincount(roster.feeder * 2 + single, weights=nominal_w, minlength=2 * feeders).reshape(feeders, 2)
     split = watts[:, 1] > 0
     whole = np.divide(watts[:, 0], watts.sum(axis=1), out=np.ones(feeders), where=watts.sum(axis=1) > 0)
-    names, feeder, share, beside_w = list[str](), list[int](), list[float](), list[float]()
+    names, feeder, share, auxiliary_w = list[str](), list[int](), list[float](), list[float]()
     place = np.full(feeders * lanes, -1, dtype=np.int64)
     for at, name in enumerate(roster.feeder_names):
         if not split[at] or whole[at] > 0:
@@ -59,13 +59,13 @@ def branches_of(roster: Roster) -> Branches:
             names.append(name)
             feeder.append(at)
             share.append(float(whole[at]) if split[at] else 1.0)
-            beside_w.append(0.0)
+            auxiliary_w.append(0.0)
         for phase in range(1, lanes if split[at] else 1):
             place[at * lanes + phase] = len(names)
             names.append(f"{name}/l{phase}")
             feeder.append(at)
             share.append(float(1.0 - whole[at]) / PHASES)
-            beside_w.append(float(watts[at, 0]) / PHASES)
+            auxiliary_w.append(float(watts[at, 0]) / PHASES)
     pairs, unit_group = np.unique(roster.group * lanes + lane, return_inverse=True)
     group, phase_of = pairs // lanes, pairs % lanes
     group_feeder = np.array([roster.groups[at].feeder for at in group], dtype=np.int64)
@@ -74,6 +74,7 @@ def branches_of(roster: Roster) -> Branches:
         for at, phase in zip(group.tolist(), phase_of.tolist(), strict=True)
     )
     return Branches(
-        tuple(names), np.array(feeder, dtype=np.int64), np.array(share), np.array(beside_w), place[roster.feeder * lanes + lane],
-        place[group_feeder * lanes + phase_of], unit_group.ravel().astype(np.int64), group, named,
+        tuple(names), np.array(feeder, dtype=np.int64), np.array(share), np.array(auxiliary_w),
+        place[roster.feeder * lanes + lane], place[group_feeder * lanes + phase_of],
+        unit_group.ravel().astype(np.int64), group, named,
     )  # fmt: skip

@@ -121,7 +121,7 @@ def problem_of(
                 if limit.scope == f"{numbers.site}/{fleet.roster.feeder_names[feeder]}":
                     allowed_w = limit.power_w * share[row]
                 elif limit.scope == f"{numbers.site}/{names[row]}":
-                    allowed_w = max(0.0, limit.power_w - branches.beside_w[row] * numbers.overhead.feeder_factor)
+                    allowed_w = max(0.0, limit.power_w - branches.auxiliary_w[row] * numbers.overhead.feeder_factor)
                 feeder_cap[row, at] = np.minimum(feeder_cap[row, at], allowed_w)
                 if np.isfinite(allowed_w) and limit.priority not in STANDING:
                     order, scope = limit.rule.removeprefix("order "), limit.scope.removeprefix(f"{numbers.site}/")
@@ -130,19 +130,19 @@ def problem_of(
     stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
     # A load's share is in its miners' power for the site; where it hangs is not known, so it takes no room on a feeder.
-    beside_w = np.zeros(len(fleet)) if numbers.overhead.beside_w is None else numbers.overhead.beside_w
+    auxiliary_w = np.zeros(len(fleet)) if numbers.overhead.auxiliary_w is None else numbers.overhead.auxiliary_w
     on, ours = fleet.wanted >= 0, fleet.can_command
-    beside_by_feeder = np.bincount(branches.of_unit[ours], weights=beside_w[ours], minlength=len(names))
+    auxiliary_by_feeder = np.bincount(branches.of_unit[ours], weights=auxiliary_w[ours], minlength=len(names))
 
     seconds = np.diff(slots.edges_ms) / MS_PER_S
     ramp = np.full(count, np.inf) if numbers.ramp_w_per_s is None else numbers.ramp_w_per_s * seconds
-    settled_w = float(fleet.settled_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w
-    stuck_beside_w = float(beside_w[on & ~ours].sum())
-    known_w = float(fleet.power_w.sum()) * factor + float(beside_w[on].sum()) + fixed_w - generated_w
+    settled_w = float(fleet.settled_w.sum()) * factor + float(auxiliary_w[on].sum()) + fixed_w
+    stuck_auxiliary_w = float(auxiliary_w[on & ~ours].sum())
+    known_w = float(fleet.power_w.sum()) * factor + float(auxiliary_w[on].sum()) + fixed_w - generated_w
     unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
     feeder_unseen_w = _unseen_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
-    if bool(beside_w.any()):
-        facts["loads"] = f"{beside_w.sum():.0f} W of pumps and fans, counted with the miners that they serve"
+    if bool(auxiliary_w.any()):
+        facts["loads"] = f"{auxiliary_w.sum():.0f} W of pumps and fans, counted with the miners that they serve"
     has_demand = any(component.kind is Kind.DEMAND for component in tariff.components)
     month_share = demand_share(slots, now_ms, tariff.zone) if has_demand else 0.0
     if has_demand:
@@ -151,9 +151,9 @@ def problem_of(
         )
     site = Site(
         import_cap_w=np.minimum(numbers.import_cap_w, around.cap_w),
-        other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor + stuck_beside_w),
+        other_load_w=np.full(count, fixed_w + float(stuck_w.sum()) * factor + stuck_auxiliary_w),
         feeder_names=names,
-        feeder_cap_w=room * factor + beside_by_feeder[:, None],
+        feeder_cap_w=room * factor + auxiliary_by_feeder[:, None],
         ramp_w=ramp,
         power_now_w=settled_w - min(settled_w, float(around.generation_w[0])) if meter_w is None else meter_w,
         energy_price_per_wh=price.energy if traded is None else price.energy + traded.adder_per_wh,
@@ -261,9 +261,9 @@ def _groups(
     if not bool(ours.all()):
         facts["not planned"] = f"{int((~ours).sum())} units cannot be commanded: counted with {stuck_w.sum():.0f} W"
     units = np.bincount(group[ours], minlength=count)
-    shares = numbers.overhead.beside_w
-    beside_w = np.zeros(count) if shares is None else np.bincount(group[ours], weights=shares[ours], minlength=count)
-    beside_w = np.divide(beside_w, units, out=np.zeros(count), where=units > 0)
+    shares = numbers.overhead.auxiliary_w
+    auxiliary_w = np.zeros(count) if shares is None else np.bincount(group[ours], weights=shares[ours], minlength=count)
+    auxiliary_w = np.divide(auxiliary_w, units, out=np.zeros(count), where=units > 0)
     is_on = ours & (fleet.wanted >= 0)
     on_now = np.bincount(group[is_on], minlength=count)
 
@@ -290,7 +290,7 @@ def _groups(
         names=branches.group_names,
         units=units,
         mode_names=tuple(mode.name for mode in names),
-        mode_power_w=roster.mode_power_w[kind] * factor + beside_w[:, None],
+        mode_power_w=roster.mode_power_w[kind] * factor + auxiliary_w[:, None],
         mode_hashrate_hs=roster.mode_hashrate_hs[kind],
         sleep_w=roster.sleep_w[kind] * factor,
         start_cost=np.full(count, numbers.start_cost),

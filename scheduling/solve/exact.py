@@ -189,5 +189,5 @@ def _with(arrays: Arrays, *, worth: Floats | None = None, high: Floats | None = 
 def _with_why(plan: Plan) -> Plan:
 
     why = "not all rules can be kept in this slot; the less urgent one gave way"
-    told = tuple(replace(v, why=v.why or why) for v in plan.violations)
-    return replace(plan, violations=told)
+    reported = tuple(replace(v, why=v.why or why) for v in plan.violations)
+    return replace(plan, violations=reported)

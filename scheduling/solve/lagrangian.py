@@ -272,5 +272,5 @@ def least_breaking(problem: Problem, *, why_now: str = "") -> Plan | None:
         spill_w=plan.spill_w,
         why_now=why_now,
     )
-    told = tuple(replace(one, why=one.why or why) for one in judged.violations)
-    return replace(judged, violations=told)
+    reported = tuple(replace(one, why=one.why or why) for one in judged.violations)
+    return replace(judged, violations=reported)

@@ -192,9 +192,9 @@ class AlarmBook:
         for change in changes:
             if change["what"] == "raised":
                 change["suppressed"] = self._suppressed(change["rule"], change["scope"], designed, covering)
-        told = {(change["rule"], change["scope"]) for change in changes}
+        reported = {(change["rule"], change["scope"]) for change in changes}
         for key, alarm in self._alarms.items():
-            if key not in told and alarm.active:
+            if key not in reported and alarm.active:
                 reason = self._suppressed(*key, designed, covering)
                 if reason != alarm.suppressed and (
                     reason or self._timing[key[0]].holds(key[1], self.rules[key[0]], now_ms)

@@ -78,10 +78,12 @@ class Memory:
 
 def excused(rule: AlarmRule, designed: Designed, scopes: Sequence[str]) -> Bools:
     """Which scopes are in a designed state that suppresses the rule, shape [scope]."""
-    states = [told for name in rule.suppressed_by if (told := designed.get(name))]
+    states = [reported for name in rule.suppressed_by if (reported := designed.get(name))]
     if not states:
         return np.zeros(len(scopes), dtype=np.bool_)
-    return np.fromiter((any(scope in told for told in states) for scope in scopes), dtype=np.bool_, count=len(scopes))
+    return np.fromiter(
+        (any(scope in reported for reported in states) for scope in scopes), dtype=np.bool_, count=len(scopes)
+    )
 
 
 def judged(
@@ -139,14 +141,14 @@ def _of_device(
     values, usable = _numbers(table, when.metric, rule, now_ms)
     if isinstance(when, Threshold):
         if when.load_metric:
-            load, told = _numbers(table, when.load_metric, rule, now_ms)
-            usable &= told & (load >= when.load_least)
+            load, reported = _numbers(table, when.load_metric, rule, now_ms)
+            usable &= reported & (load >= when.load_least)
         if when.high is not None:
             return usable & (values > when.high), usable & (values <= when.high - when.hysteresis), values
         assert when.low is not None
         return usable & (values < when.low), usable & (values >= when.low + when.hysteresis), values
-    reference, told = _numbers(table, when.reference, rule, now_ms)
-    usable &= told & (reference > when.low)
+    reference, reported = _numbers(table, when.reference, rule, now_ms)
+    usable &= reported & (reference > when.low)
     share = np.divide(values - reference, reference, out=np.zeros(len(values)), where=usable)
     apart = {"either": np.abs(share), "below": -share, "above": share}[when.direction]
     over = usable & (apart > when.over_share)
@@ -198,7 +200,7 @@ def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places,
     Readings may lie up to `max_age_s` apart: of a difference so much proves nothing as has moved within that time.
     """
     sums: dict[str, list[float]] = {}
-    whole_told: set[str] = set()
+    whole_reported: set[str] = set()
     holes: set[str] = set()
     kinds = [kind for kind in snapshot.kinds() if when.metric in snapshot.kind(kind).metrics]
     for kind in kinds:
@@ -215,12 +217,12 @@ def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places,
             total = sums.setdefault(site, [0.0, 0.0])
             total[1 if role == when.parts else 0] += float(values[row])
             if role == when.whole:
-                whole_told.add(site)
+                whole_reported.add(site)
     scopes = sorted(sums.keys() | holes)
     whole = np.array([sums.get(site, (0.0, 0.0))[0] for site in scopes])
     parts = np.array([sums.get(site, (0.0, 0.0))[1] for site in scopes])
-    told = np.array([site in whole_told and site not in holes for site in scopes], dtype=np.bool_)
-    known = told & (np.abs(whole) > when.low)
+    reported = np.array([site in whole_reported and site not in holes for site in scopes], dtype=np.bool_)
+    known = reported & (np.abs(whole) > when.low)
     share = np.divide(whole - parts, whole, out=np.full(len(scopes), np.nan), where=known)
     apart, allowed = np.abs(whole - parts), when.over_share * np.abs(whole) + when.margin
     moved = np.zeros(len(scopes))

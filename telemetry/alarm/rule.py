@@ -253,11 +253,11 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
                 Fault(f"{place} of", "not usable within a pattern", "Use threshold, state, stale, difference")
             )
     if shape in DIRECTIONS and given.get("direction") not in DIRECTIONS[shape]:
-        told = f"direction is {given['direction']!r}" if "direction" in given else "direction is missing"
-        faults.append(Fault(f"{place} when", told, f"Say which: {', '.join(DIRECTIONS[shape])}"))
+        reported = f"direction is {given['direction']!r}" if "direction" in given else "direction is missing"
+        faults.append(Fault(f"{place} when", reported, f"Say which: {', '.join(DIRECTIONS[shape])}"))
         given["direction"] = "either"
     numbers = {name: given[name] for name in ("per_s", "window_s") if shape is Rate and name in given}
-    wrong = [name for name, told in numbers.items() if not isinstance(told, int | float) or told <= 0]
+    wrong = [name for name, reported in numbers.items() if not isinstance(reported, int | float) or reported <= 0]
     faults += [Fault(f"{place} when", f"{name} is {given[name]!r}", "Give a number above 0") for name in wrong]
     if shape is Threshold and ("load_metric" in given) != ("load_least" in given):
         faults.append(Fault(f"{place} when", "load_metric and load_least go together", "Give both, or neither"))

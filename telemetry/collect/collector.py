@@ -25,7 +25,7 @@ import numpy as np
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import MISSING, Field, Missing, Reading, Reason
+from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.collect.source import Source, Tier
 
 Hear = Callable[[Sequence[Reading]], None]
@@ -58,7 +58,7 @@ class Counts:
     failed: int = 0
     late: int = 0
     in_flight: int = 0
-    reasons: dict[Reason, int] = field(default_factory=dict)
+    reasons: dict[Absence, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +90,7 @@ class _Asked:
     site: str
     failures: int = 0
     failing_since_s: float = 0.0
-    told: bool = False
+    reported: bool = False
     removed: bool = False
     polls: list[_Poll] = field(default_factory=list)
     probe: _Poll | None = None
@@ -176,7 +176,7 @@ class Collector:
 
     def silent(self) -> list[str]:
         """The devices that are said to be silent now."""
-        return [device for device, asked in self._asked.items() if asked.told]
+        return [device for device, asked in self._asked.items() if asked.reported]
 
     def _enter(self, poll: _Poll) -> None:
         heapq.heappush(self._due, (poll.due_s, next(self._turns), poll))
@@ -208,7 +208,7 @@ class Collector:
             due_s, _, poll = heapq.heappop(due)
             if due_s != poll.due_s or poll.asked.removed:
                 continue  # asked sooner meanwhile, or gone
-            if poll.asked.told and poll is not poll.asked.probe:
+            if poll.asked.reported and poll is not poll.asked.probe:
                 poll.turn_s = poll.due_s = now_s + min(poll.period_s, self._most_back_off_s)
                 self._enter(poll)
                 continue
@@ -269,7 +269,7 @@ class Collector:
                     raise
                 self._overdue.discard(task)
                 task.uncancel()
-                self._failed(poll, Reason.TIMED_OUT, f"no answer within {self._time_out_s} s")
+                self._failed(poll, Absence.TIMED_OUT, f"no answer within {self._time_out_s} s")
             finally:
                 running[task] = float("inf")
                 if lane.waiting:
@@ -290,9 +290,9 @@ class Collector:
         except TransportError as error:
             self._failed(poll, error.reason, error.text)
         except DecodeError as error:
-            self._failed(poll, Reason.MALFORMED, str(error))
+            self._failed(poll, Absence.MALFORMED, str(error))
         except Exception as error:  # a defect of one driver must not end the polling of all
-            self._failed(poll, Reason.MALFORMED, f"{type(error).__name__}: {error}")
+            self._failed(poll, Absence.MALFORMED, f"{type(error).__name__}: {error}")
         else:
             self._answered(poll, reading)
 
@@ -309,12 +309,12 @@ class Collector:
             self._again(poll)
 
     def _returned(self, asked: _Asked) -> None:
-        if asked.told:
+        if asked.reported:
             silent_s = self._clock.monotonic_s() - asked.failing_since_s
             self._tell(asked.site, "source.returned", {"device": asked.source.device, "silent_s": silent_s})
-        asked.failures, asked.told = 0, False
+        asked.failures, asked.reported = 0, False
 
-    def _failed(self, poll: _Poll, reason: Reason, text: str) -> None:
+    def _failed(self, poll: _Poll, reason: Absence, text: str) -> None:
         asked, counts = poll.asked, self.counts
         counts.failed += 1
         counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
@@ -325,8 +325,8 @@ class Collector:
             asked.failing_since_s = self._clock.monotonic_s()
         asked.failures += 1
         self._heard.append(_silence(asked.source, poll.metrics, reason, text, now_ms))
-        if asked.failures >= self._silent_after and not asked.told:
-            asked.told = True
+        if asked.failures >= self._silent_after and not asked.reported:
+            asked.reported = True
             body = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
             self._tell(asked.site, "source.silent", body)
         pause_s = min(poll.period_s * 2.0 ** min(asked.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
@@ -350,11 +350,11 @@ class Collector:
             self._hear(heard)
 
 
-def _silence(source: Source, metrics: Iterable[str], reason: Reason, text: str, at_ms: int) -> Reading:
+def _silence(source: Source, metrics: Iterable[str], reason: Absence, text: str, at_ms: int) -> Reading:
     """The reading of a poll that failed: nothing is known, and why."""
     missing: Missing = Missing(reason, text)
     values: dict[str, Field] = dict.fromkeys(metrics, missing)
     if source.kind == "miner":
         # What answers nonsense is there; only what does not answer is unreachable.
-        values["state"] = MISSING[Reason.MALFORMED] if reason is Reason.MALFORMED else "unreachable"
+        values["state"] = MISSING[Absence.MALFORMED] if reason is Absence.MALFORMED else "unreachable"
     return Reading(source.device, source.kind, at_ms, values)

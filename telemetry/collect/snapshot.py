@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_S
 from kernel.metric import TEXT_METRICS
-from kernel.reading import MISSING, Column, Field, Reading, ReadingBatch, Reason
+from kernel.reading import MISSING, Absence, Column, Field, Reading, ReadingBatch
 
 NEVER_MS = -(2**62)
 """The instant of what was never heard."""
@@ -31,7 +31,7 @@ class _MetricColumn:
     def __init__(self, rows: int, is_text: bool) -> None:
         self.is_text = is_text
         self.stored: Values = np.full(rows, "", dtype=object) if is_text else np.zeros(rows, dtype=np.float64)
-        self.codes = np.full(rows, int(Reason.NOT_ASKED), dtype=np.uint8)
+        self.codes = np.full(rows, int(Absence.NOT_ASKED), dtype=np.uint8)
         self.at_ms = np.full(rows, NEVER_MS, dtype=np.int64)
         self.good_ms = np.full(rows, NEVER_MS, dtype=np.int64)
 
@@ -43,7 +43,7 @@ class _MetricColumn:
         self.stored, self.codes, self.at_ms, self.good_ms = wider.stored, wider.codes, wider.at_ms, wider.good_ms
 
     def update(self, rows: NDArray[np.intp], at_ms: NDArray[np.int64], column: Column) -> None:
-        said = (column.codes != Reason.NOT_ASKED) & (at_ms >= self.at_ms[rows])
+        said = (column.codes != Absence.NOT_ASKED) & (at_ms >= self.at_ms[rows])
         if not said.any():
             return
         every = bool(said.all())
@@ -84,7 +84,7 @@ class KindTable:
         size = len(self.devices)
         column = self._columns.get(metric)
         if column is None:
-            codes = np.full(size, int(Reason.NOT_ASKED), dtype=np.uint8)
+            codes = np.full(size, int(Absence.NOT_ASKED), dtype=np.uint8)
             return np.zeros(size), codes, np.full(size, np.inf)
         return column.stored[:size], column.codes[:size], _age_s(column.at_ms[:size], now_ms)
 
@@ -105,12 +105,12 @@ class KindTable:
         row = self.index.get(device)
         column = self._columns.get(metric)
         if row is None or column is None:
-            return MISSING[Reason.NOT_ASKED]
+            return MISSING[Absence.NOT_ASKED]
         code = int(column.codes[row])
         if code:
-            return MISSING[Reason(code)]
+            return MISSING[Absence(code)]
         if now_ms - int(column.at_ms[row]) > max_age_s * MS_PER_S:
-            return MISSING[Reason.STALE]
+            return MISSING[Absence.STALE]
         found = column.stored[row]
         return found if isinstance(found, str) else float(found)
 
@@ -129,8 +129,8 @@ class KindTable:
             newest_ms = max(newest_ms, int(column.at_ms[row]))
             code, found = int(column.codes[row]), column.stored[row]
             if column.at_ms[row] < since_ms:
-                code = int(Reason.STALE)
-            values[name] = MISSING[Reason(code)] if code else found if isinstance(found, str) else float(found)
+                code = int(Absence.STALE)
+            values[name] = MISSING[Absence(code)] if code else found if isinstance(found, str) else float(found)
         return Reading(device, self.kind, newest_ms, values)
 
     def update(self, batch: ReadingBatch) -> None:
@@ -141,15 +141,15 @@ class KindTable:
             order = np.argsort(at_ms, kind="stable")
             rows, at_ms = rows[order], at_ms[order]
             columns = {name: _taken(column, order) for name, column in columns.items()}
-        told = np.zeros(len(rows), dtype=np.bool_)
+        reported = np.zeros(len(rows), dtype=np.bool_)
         for name, column in columns.items():
             known = self._columns.get(name)
             if known is None:
                 known = self._columns[name] = _MetricColumn(len(self._heard_ms), isinstance(column.stored, list))
             known.update(rows, at_ms, column)
             if name != "state":
-                told |= column.codes == 0
-        np.maximum.at(self._heard_ms, rows[told], at_ms[told])
+                reported |= column.codes == 0
+        np.maximum.at(self._heard_ms, rows[reported], at_ms[reported])
 
     def shift(self, by_ms: int) -> None:
         """Date everything by the clock as it goes now, after it was set by `by_ms`."""
@@ -235,7 +235,7 @@ class Snapshot:
         """Take one reading (the way of batches is cheaper for many)."""
         columns: dict[str, Column] = {}
         for name, found in reading.values.items():
-            code = int(getattr(found, "reason", Reason.PRESENT))
+            code = int(getattr(found, "reason", Absence.PRESENT))
             codes = np.array([code], dtype=np.uint8)
             if isinstance(found, str):
                 columns[name] = Column([found], codes)
@@ -260,7 +260,7 @@ class Snapshot:
         for table in self._kinds.values():
             if device in table.index:
                 return table.field(device, metric, now_ms, max_age_s)
-        return MISSING[Reason.NOT_ASKED]
+        return MISSING[Absence.NOT_ASKED]
 
 
 def _age_s(at_ms: NDArray[np.int64], now_ms: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from kernel.reading import MISSING, Field, Reason
+from kernel.reading import MISSING, Absence, Field
 from telemetry.collect.source import Tier
 from telemetry.device.codec_answers import answer_of, plant_answer
 from telemetry.device.codec_json import plant_json, value_in_json
@@ -23,7 +23,7 @@ from telemetry.device.codec_registers import encoded_exponents, plant_words, val
 from telemetry.device.point import Point, Pointer, Register
 from telemetry.device.profile import Profile
 
-_NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
+_NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 def decode(profile: Profile, raw: Mapping[Any, Any], at_ms: int, tier: Tier | None = None) -> dict[str, Field]:

@@ -4,12 +4,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kernel.reading import MISSING, Field, Missing, Reason
+from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.codec_mercury import ANSWER_LENGTHS, pack, unpack
 from telemetry.device.point import ANSWER_TYPES, Answer, Point
 from telemetry.device.scale import code_of, numeral, short, to_canonical_value, to_raw_number, word_of
 
-_NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
+_NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 def answer_of(point: Point, at: Answer, raw: Mapping[str, Any]) -> Field:
@@ -21,7 +21,7 @@ def answer_of(point: Point, at: Answer, raw: Mapping[str, Any]) -> Field:
         return found
     if isinstance(found, bytes):
         return _packed(point, at, found)
-    return _told(point, at, found) if isinstance(found, list) else _plain(point, found)
+    return _reported(point, at, found) if isinstance(found, list) else _plain(point, found)
 
 
 def plant_answer(point: Point, at: Answer, found: Field, raw: dict[Any, Any]) -> None:
@@ -46,13 +46,13 @@ def plant_answer(point: Point, at: Answer, found: Field, raw: dict[Any, Any]) ->
 
 def _plain(point: Point, found: Any) -> Field:
     if found in point.sentinels:
-        return MISSING[Reason.SENTINEL]
+        return MISSING[Absence.SENTINEL]
     if point.is_text:
         text = str(found).lower() if isinstance(found, bool) else str(found)
         return word_of(point, text) if point.labels else text
     number = numeral(found) if point.type == "numeral" else found
     if isinstance(number, bool) or not isinstance(number, int | float):
-        return Missing(Reason.MALFORMED, f"{short(found)} is no number")
+        return Missing(Absence.MALFORMED, f"{short(found)} is no number")
     return to_canonical_value(point, number)
 
 
@@ -62,20 +62,20 @@ def _packed(point: Point, at: Answer, data: bytes) -> Field:
     if size == 0 or len(part) < size:
         return _NOT_REPORTED
     number = unpack(point.type, part)
-    return MISSING[Reason.SENTINEL] if number is None else to_canonical_value(point, number)
+    return MISSING[Absence.SENTINEL] if number is None else to_canonical_value(point, number)
 
 
-def _told(point: Point, at: Answer, texts: Any) -> Field:
+def _reported(point: Point, at: Answer, texts: Any) -> Field:
     text = texts[at.index] if at.index < len(texts) else ""
     if not text:
         return _NOT_REPORTED
     if text in point.sentinels:
-        return MISSING[Reason.SENTINEL]
+        return MISSING[Absence.SENTINEL]
     if point.is_text:
         return str(text)
     number = numeral(text)
     return (
-        Missing(Reason.MALFORMED, f"{short(text)} is no number")
+        Missing(Absence.MALFORMED, f"{short(text)} is no number")
         if number is None
         else to_canonical_value(point, number)
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from kernel.reading import MISSING, Field, Missing, Reason
+from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.point import Point, Pointer
 from telemetry.device.scale import code_of, numeral, short, to_canonical_value, to_raw_number, word_of
 
-_NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
+_NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 def value_in_json(point: Point, at: Pointer, raw: Mapping[str, Any]) -> Field:
@@ -26,12 +26,12 @@ def value_in_json(point: Point, at: Pointer, raw: Mapping[str, Any]) -> Field:
         if found is None:
             return _NOT_REPORTED
         if isinstance(found, str | int | float) and found in point.sentinels:
-            return MISSING[Reason.SENTINEL]
+            return MISSING[Absence.SENTINEL]
         if point.is_text:
             return _text(point, found)
         number = numeral(found) if point.type == "numeral" else found
         if isinstance(number, bool) or not isinstance(number, int | float):
-            return Missing(Reason.MALFORMED, f"{short(found)} is no number")
+            return Missing(Absence.MALFORMED, f"{short(found)} is no number")
         total += number
     return to_canonical_value(point, total)
 
@@ -73,7 +73,7 @@ def _text(point: Point, found: Any) -> Field:
     if isinstance(found, bool):
         found = "true" if found else "false"
     if not isinstance(found, str | int | float):
-        return Missing(Reason.MALFORMED, f"{short(found)} is no text")
+        return Missing(Absence.MALFORMED, f"{short(found)} is no text")
     return word_of(point, found) if point.labels else str(found)
 
 

@@ -5,15 +5,15 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 
-from kernel.reading import MISSING, Field, Missing, Reason
+from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.point import REGISTER_TYPES, Point, Register
 from telemetry.device.scale import code_of, to_canonical_value, to_raw_number, word_of
 
 Word = tuple[int | None, int, int]
 Words = Mapping[Word, int | Missing]
 
-_NOT_REPORTED = MISSING[Reason.NOT_REPORTED]
-_SENTINEL = MISSING[Reason.SENTINEL]
+_NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
+_SENTINEL = MISSING[Absence.SENTINEL]
 
 # The finest power of ten that an encoded device tells a unit with; coarser where a value would not fit.
 _FINEST: Mapping[str, int] = {
@@ -66,7 +66,7 @@ def value_in_words(point: Point, at: Register, raw: Words) -> Field:
         return scale
     exponent = int.from_bytes(scale, "big", signed=True)
     if not -10 <= exponent <= 10:
-        return _SENTINEL if exponent == -0x8000 else Missing(Reason.NONSENSE, f"scale factor {exponent}")
+        return _SENTINEL if exponent == -0x8000 else Missing(Absence.NONSENSE, f"scale factor {exponent}")
     return to_canonical_value(point, number, exponent)
 
 

@@ -202,8 +202,8 @@ def _documents(faults: Faults, data: Mapping[str, Any]) -> tuple[dict[str, tuple
     """(topics or paths of each document, documents that tell only what changed)."""
     documents: dict[str, tuple[str, ...]] = {}
     partial: set[str] = set()
-    for name, told in faults.table(data, "documents").items():
-        entry = told if isinstance(told, dict) else {"at": told}
+    for name, reported in faults.table(data, "documents").items():
+        entry = reported if isinstance(reported, dict) else {"at": reported}
         places = [entry.get("at")] if isinstance(entry.get("at"), str) else entry.get("at")
         faults.unknown(f"documents.{name}", entry, frozenset({"at", "partial"}))
         if not isinstance(places, list) or not places or not all(isinstance(place, str) for place in places):

@@ -3,7 +3,7 @@
 
 import math
 
-from kernel.reading import MISSING, Field, Missing, Reason
+from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.point import Point
 
 
@@ -11,11 +11,11 @@ def to_canonical_value(point: Point, number: float, exponent: int = 0) -> Field:
     """A raw number as a canonical value, bounded by what can be. `exponent` is a scale register's power of ten."""
     if not math.isfinite(number):
         if math.isnan(number) and point.nan_is_sentinel:
-            return MISSING[Reason.SENTINEL]
-        return Missing(Reason.NONSENSE, repr(number))
+            return MISSING[Absence.SENTINEL]
+        return Missing(Absence.NONSENSE, repr(number))
     value = (number * 10.0**exponent if exponent else number) * point.factor / point.inverse_factor + point.offset
     if (point.low is not None and value < point.low) or (point.high is not None and value > point.high):
-        return Missing(Reason.NONSENSE, f"{number:g} {point.unit}".strip())
+        return Missing(Absence.NONSENSE, f"{number:g} {point.unit}".strip())
     return value
 
 
@@ -27,7 +27,7 @@ def to_raw_number(point: Point, value: float, exponent: int = 0) -> float:
 def word_of(point: Point, code: float | str) -> Field:
     """The word that a raw code stands for."""
     word = point.labels.get(str(code))
-    return Missing(Reason.NONSENSE, f"code {code}") if word is None else word
+    return Missing(Absence.NONSENSE, f"code {code}") if word is None else word
 
 
 def code_of(point: Point, word: str) -> str:

@@ -81,7 +81,7 @@ class Order:
     on: str
     off: str
 
-    def told(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, str]:
+    def reported(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, str]:
         """(topic, payload or path) of one switching."""
         places = {
             "id": prefix, "index": index, "index0": index - 1, "number": number, "number0": number - 1, "operate": int(on),

@@ -22,7 +22,7 @@ class EnergyFigure:
     span: Span
     energy_wh: int
     coverage: float
-    told_share: float
+    reported_share: float
     by_basis_wh: dict[str, float]
     oddities: tuple[str, ...]
     passport: dict[str, Any]
@@ -30,7 +30,7 @@ class EnergyFigure:
     @property
     def fit(self) -> bool:
         """Whether a bill may rest on it as it stands: nothing missing, and the point fit throughout."""
-        return self.told_share >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
+        return self.reported_share >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -39,7 +39,7 @@ class EnergyFigure:
             "to": iso(self.span.end_ms),
             "energy_wh": self.energy_wh,
             "coverage": round(self.coverage, 6),
-            "told": round(self.told_share, 6),
+            "told": round(self.reported_share, 6),
             "by_basis_wh": self.by_basis_wh,
             "oddities": list(self.oddities),
             "passport": self.passport,
@@ -58,7 +58,7 @@ def figure(device: str, energy: SlotEnergy, passport: Passport | None) -> Energy
         span,
         sign * ((abs(total_uwh) + UWH_PER_WH // 2) // UWH_PER_WH),
         float(np.average(energy.coverage, weights=lengths)),
-        float(np.average(energy.told, weights=lengths)),
+        float(np.average(energy.reported, weights=lengths)),
         {basis.name.lower(): int(energy.by_basis_uwh[basis].sum()) / UWH_PER_WH for basis in Basis},
         tuple(f"{iso(oddity.at_ms)} {oddity.what}: {oddity.text}" for oddity in energy.oddities),
         {"unfit": ["no passport"]} if passport is None else passport.cited(span),

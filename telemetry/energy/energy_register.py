@@ -129,17 +129,17 @@ def pieces_of(samples: Samples, terms: RegisterTerms, changes: Sequence[Change] 
     for change in changes:
         step = int(np.searchsorted(at_ms, change.at_ms, side="left")) - 1
         if 0 <= step < len(steps_uwh):
-            told = _across(change, step, at_ms, count_uwh, terms, changes)
-            broken[step] = told is None
-            energy_uwh[step] = told or 0
+            reported = _across(change, step, at_ms, count_uwh, terms, changes)
+            broken[step] = reported is None
+            energy_uwh[step] = reported or 0
             what = "replaced" if change.initial_wh is not None else "multiplier"
             oddities.append(Oddity(change.at_ms, what, f"register {change.final_wh} to {change.initial_wh} Wh"))
     for step in np.flatnonzero(broken).tolist():
-        told, oddity = _explained(step, at_ms, count_uwh, span_ms, terms, changes)
+        reported, oddity = _explained(step, at_ms, count_uwh, span_ms, terms, changes)
         if oddity is not None:
             oddities.append(oddity)
-        broken[step] = told is None
-        energy_uwh[step] = 0 if told is None else told
+        broken[step] = reported is None
+        energy_uwh[step] = 0 if reported is None else reported
 
     return _assembled(samples, at_ms, energy_uwh, basis, broken, terms, oddities)
 
@@ -303,18 +303,18 @@ def _assembled(
         inside = (step >= 0) & (step < len(broken))
         untold = ~inside | broken[np.clip(step, 0, len(broken) - 1)]
         power_starts, power_ends, power_uwh = power_starts[untold], power_ends[untold], power_uwh[untold]
-        starts, ends, told = at_ms[:-1][~broken], at_ms[1:][~broken], energy_uwh[~broken]
+        starts, ends, reported = at_ms[:-1][~broken], at_ms[1:][~broken], energy_uwh[~broken]
         kinds = basis[~broken]
     else:
         starts = ends = np.zeros(0, dtype=np.int64)
-        told, kinds = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+        reported, kinds = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
     integral = np.full(len(power_starts), Basis.INTEGRAL, dtype=np.uint8)
     starts_ms, ends_ms = np.concatenate((starts, power_starts)), np.concatenate((ends, power_ends))
     order = np.argsort(starts_ms, kind="stable")
     return Pieces(
         starts_ms[order],
         ends_ms[order],
-        np.concatenate((told, power_uwh))[order],
+        np.concatenate((reported, power_uwh))[order],
         np.concatenate((kinds, integral))[order],
         tuple(sorted(oddities, key=lambda oddity: oddity.at_ms)),
     )

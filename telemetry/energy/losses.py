@@ -62,7 +62,8 @@ def losses(whole: Mapping[str, SlotEnergy], parts: Mapping[str, SlotEnergy]) -> 
     parts_uwh = np.sum([energy.energy_uwh for energy in parts.values()], axis=0)
     everyone = {**whole, **parts}
     missing = tuple(
-        tuple(device for device, energy in everyone.items() if energy.told[slot] < _ALL) for slot in range(len(slots))
+        tuple(device for device, energy in everyone.items() if energy.reported[slot] < _ALL)
+        for slot in range(len(slots))
     )
     judged = np.array([not names for names in missing], dtype=np.bool_) & (whole_uwh > 0)
     share = np.divide(

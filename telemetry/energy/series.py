@@ -21,14 +21,14 @@ class SlotEnergy:
     """Energy of each slot, shape [slot], and what it rests on.
 
     `energy_uwh` is the sum of the three bases in `by_basis_uwh` [basis, slot]. `coverage` (0..1) is the share of time in
-    which samples lay close together; `told` (0..1) also counts time bridged by the counter: where it is below 1 some
+    which samples lay close together; `reported` (0..1) also counts time bridged by the counter: where it is below 1 some
     energy is missing. `oddities` are those that fall into the slots.
     """
 
     slots: Slots
     by_basis_uwh: NDArray[np.int64]
     coverage: NDArray[np.float64]
-    told: NDArray[np.float64]
+    reported: NDArray[np.float64]
     oddities: tuple[Oddity, ...]
 
     @property
@@ -47,7 +47,7 @@ class SlotEnergy:
     def basis(self, slot: int) -> str:
         """In words, for a report: counter, bridged, integral, a mixture of them, or missing."""
         parts = [basis.name.lower() for basis in Basis if self.by_basis_uwh[basis, slot]]
-        return "+".join(parts) if parts else ("counter" if self.told[slot] > 0 else "missing")
+        return "+".join(parts) if parts else ("counter" if self.reported[slot] > 0 else "missing")
 
 
 def energy_on_slots(
@@ -68,12 +68,12 @@ def on_slots(pieces: Pieces, slots: Slots) -> SlotEnergy:
                 _up_to(edges, pieces.starts_ms[chosen], pieces.ends_ms[chosen], pieces.energy_uwh[chosen])
             )
     lengths = pieces.ends_ms - pieces.starts_ms
-    told_ms = np.diff(_up_to(edges, pieces.starts_ms, pieces.ends_ms, lengths))
+    reported_ms = np.diff(_up_to(edges, pieces.starts_ms, pieces.ends_ms, lengths))
     near = pieces.basis != Basis.BRIDGED
     near_ms = np.diff(_up_to(edges, pieces.starts_ms[near], pieces.ends_ms[near], lengths[near]))
     slot_ms = np.diff(edges)
     inside = tuple(oddity for oddity in pieces.oddities if edges[0] <= oddity.at_ms < edges[-1])
-    return SlotEnergy(slots, by_basis, near_ms / slot_ms, told_ms / slot_ms, inside)
+    return SlotEnergy(slots, by_basis, near_ms / slot_ms, reported_ms / slot_ms, inside)
 
 
 def _up_to(

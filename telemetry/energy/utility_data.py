@@ -249,8 +249,8 @@ def _why(ours: SlotEnergy, slot: int, unfit: Sequence[tuple[Span, str]]) -> str:
     span = ours.slots[slot]
     reasons = [f"our {oddity.what} at {iso(oddity.at_ms)}" for oddity in ours.oddities if span.holds(oddity.at_ms)]
     reasons += [why for part, why in unfit if part.overlap(span)]
-    if ours.told[slot] < 1.0:
-        reasons.append(f"we miss {1 - ours.told[slot]:.0%} of it")
+    if ours.reported[slot] < 1.0:
+        reasons.append(f"we miss {1 - ours.reported[slot]:.0%} of it")
     elif ours.by_basis_uwh[Basis.BRIDGED, slot] > 0:
         reasons.append("we bridged a gap: the sum is right, its hours are not")
     if ours.by_basis_uwh[Basis.INTEGRAL, slot] > 0:

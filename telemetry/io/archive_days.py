@@ -59,7 +59,7 @@ def sweep(folder: Path, now_ms: int) -> int:
     return gone
 
 
-def beside_others(held: pa.Table, fresh: pa.Table, hour_ms: int) -> pa.Table:
+def with_others(held: pa.Table, fresh: pa.Table, hour_ms: int) -> pa.Table:
     """The rollup rows of a file with those of one hour made anew."""
     starts = held["start_ms"].to_numpy()
     others = held.filter(pa.array(starts - starts % MS_PER_HOUR != hour_ms))

@@ -22,7 +22,7 @@ from kernel.span import Slots, Span, floor_ms
 from kernel.units import MS_PER_DAY
 from telemetry.energy.energy_register import Change, RegisterTerms, Samples
 from telemetry.energy.series import SlotEnergy, energy_on_slots
-from telemetry.io.archive_days import beside_others
+from telemetry.io.archive_days import with_others
 from telemetry.io.archive_disk import UNTIL, file_of, files_of, replacing, sha256_of, untils_of, untils_text
 from telemetry.io.archive_rows import hot_table, merged, names_of, schema_of
 from telemetry.io.archive_sql import rolled_sql, rollup_sql
@@ -169,7 +169,7 @@ class ParquetArchive:
             sql = rollup_sql(chosen, gauges, counters, step.ms)
             table = database.sql(sql, params={"source": str(source)}).to_arrow_table()
             if held is not None:
-                table = beside_others(pq.read_table(held), table, hour_ms)
+                table = with_others(pq.read_table(held), table, hour_ms)
             pq.write_table(table, temporary, compression="zstd")
 
     def sealed_position(self) -> int:

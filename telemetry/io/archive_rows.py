@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.span import Span
 from telemetry.io.arrow import unpack_record_batch
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_UNSAID = pa.array([int(Reason.PRESENT), int(Reason.NOT_ASKED)], pa.uint8())
+_UNSAID = pa.array([int(Absence.PRESENT), int(Absence.NOT_ASKED)], pa.uint8())
 
 
 def schema_of(kind: str, columns: Iterable[str]) -> pa.Schema:
@@ -72,7 +72,7 @@ def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequen
         if code is None:
             columns[name] = array
             continue
-        columns[name] = pc.if_else(pc.equal(code, int(Reason.PRESENT)), array, pa.scalar(None, array.type))
+        columns[name] = pc.if_else(pc.equal(code, int(Absence.PRESENT)), array, pa.scalar(None, array.type))
         why = pc.if_else(pc.is_in(code, value_set=_UNSAID), pa.scalar(None, pa.uint8()), code)
         if why.null_count < len(why):
             columns[f"{name}.code"] = why

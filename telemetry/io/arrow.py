@@ -2,7 +2,7 @@
 """A batch of readings as Arrow columns, and as one zstd-compressed Arrow IPC blob.
 
 Layout: `device` (dictionary of texts), `at_ms` (int64), one column for each metric under its own name (float64, or a
-dictionary of texts), and `<metric>.code` (uint8, a `kernel.reading.Reason`) only where some row is not present.
+dictionary of texts), and `<metric>.code` (uint8, a `kernel.reading.Absence`) only where some row is not present.
 `evidence` holds SHA-256 names, only where some row has one. Numbers carry no validity mask: the code column is the truth.
 """
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import zstandard
 from numpy.typing import NDArray
 
-from kernel.reading import Column, ReadingBatch, Reason
+from kernel.reading import Absence, Column, ReadingBatch
 
 _CODE = ".code"
 _EVIDENCE = "evidence"
@@ -42,7 +42,7 @@ def from_record_batch(kind: str, found: pa.RecordBatch) -> ReadingBatch:
     """The inverse of `to_record_batch`. Number columns are views of the Arrow buffers (read-only)."""
     columns: dict[str, Column] = {}
     arrays = dict(zip(found.schema.names, found.columns, strict=True))
-    present = np.full(found.num_rows, int(Reason.PRESENT), dtype=np.uint8)
+    present = np.full(found.num_rows, int(Absence.PRESENT), dtype=np.uint8)
     for name, array in arrays.items():
         if name in ("device", "at_ms", _EVIDENCE) or name.endswith(_CODE):
             continue

@@ -8,7 +8,7 @@ import orjson
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from telemetry.collect.source import Tier
 from telemetry.device.codec import decode
@@ -86,19 +86,19 @@ class HttpSource:
         try:
             async with self._client.stream("GET", self._base_url + path) as answer:
                 if answer.status_code != 200:
-                    raise TransportError(Reason.REFUSED, f"{path}: HTTP status {answer.status_code}")
+                    raise TransportError(Absence.REFUSED, f"{path}: HTTP status {answer.status_code}")
                 body = bytearray()
                 async for piece in answer.aiter_bytes():
                     body += piece
                     if len(body) > MAX_PAYLOAD:
-                        raise TransportError(Reason.MALFORMED, f"{path}: more than {MAX_PAYLOAD} bytes")
+                        raise TransportError(Absence.MALFORMED, f"{path}: more than {MAX_PAYLOAD} bytes")
             return orjson.loads(bytes(body))
         except httpx.TimeoutException:
-            raise TransportError(Reason.TIMED_OUT, f"{path}: no answer in time") from None
+            raise TransportError(Absence.TIMED_OUT, f"{path}: no answer in time") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise TransportError(Reason.UNREACHABLE, f"{path}: {error or type(error).__name__}") from None
+            raise TransportError(Absence.UNREACHABLE, f"{path}: {error or type(error).__name__}") from None
         except ValueError as error:
-            raise TransportError(Reason.MALFORMED, f"{path}: {error}"[:120]) from None
+            raise TransportError(Absence.MALFORMED, f"{path}: {error}"[:120]) from None
 
 
 class HttpSwitch:
@@ -115,7 +115,7 @@ class HttpSwitch:
         order = self._profile.orders.get(name)
         if order is None or index < 1:
             return Unsupported(f"{self._profile.model} has no {name} {index}")
-        _, path = order.told("", 1, index, on)
+        _, path = order.reported("", 1, index, on)
         try:
             async with httpx.AsyncClient(timeout=deadline_s, trust_env=False, auth=self._auth) as web:
                 answer = await web.get(self._base_url + path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from telemetry.collect.source import Tier
 from telemetry.device.codec import decode
 from telemetry.device.codec_mercury import ANSWER_LENGTHS
@@ -110,7 +110,7 @@ class MercurySource(MeterStream):
                 frame = await self._read_one(name)
                 status = mercury.status_of(frame)
             if status is not None:
-                raw[name] = Missing(Reason.REFUSED, f"status {status} {mercury.STATUSES.get(status, 'unknown')}")
+                raw[name] = Missing(Absence.REFUSED, f"status {status} {mercury.STATUSES.get(status, 'unknown')}")
             else:
                 raw[name] = frame[1:-2]
             self._open_until_s = self._clock.monotonic_s() + _CHANNEL_STAYS_OPEN_S
@@ -128,7 +128,7 @@ class MercurySource(MeterStream):
         status = mercury.status_of(frame)
         if status:
             text = f"channel refused: status {status} {mercury.STATUSES.get(status, 'unknown')}"
-            raise TransportError(Reason.REFUSED, f"{self._line.name}: {text}")
+            raise TransportError(Absence.REFUSED, f"{self._line.name}: {text}")
 
 
 class Iec61107Source(MeterStream):
@@ -156,11 +156,11 @@ class Iec61107Source(MeterStream):
                 sent = iec61107.command("R1", f"{name}()")
                 frame = await self._exchange(sent, _judge_message)
                 try:
-                    told = iec61107.values(frame, name)
+                    reported = iec61107.values(frame, name)
                 except ValueError as error:
                     self._line.close()
-                    raise TransportError(Reason.MALFORMED, f"{self._line.name}: {error}") from None
-                raw[name] = Missing(Reason.REFUSED, told) if isinstance(told, str) else told
+                    raise TransportError(Absence.MALFORMED, f"{self._line.name}: {error}") from None
+                raw[name] = Missing(Absence.REFUSED, reported) if isinstance(reported, str) else reported
         finally:
             await self._line.tell(iec61107.goodbye())
             await asyncio.sleep(_AFTER_GOODBYE_S)
@@ -168,12 +168,12 @@ class Iec61107Source(MeterStream):
 
     async def _sign_on(self) -> None:
         sent = iec61107.sign_on(self._address)
-        told = await self._line.ask(sent, lambda heard: iec61107.judge_identification(iec61107.plain(heard)))
-        await self._line.ask(iec61107.enter_programming(chr(told[4])), _judge_message)
+        reported = await self._line.ask(sent, lambda heard: iec61107.judge_identification(iec61107.plain(heard)))
+        await self._line.ask(iec61107.enter_programming(chr(reported[4])), _judge_message)
         if self._password is not None:
             answer = await self._line.ask(iec61107.command("P1", f"({self._password})"), _judge_message)
             if answer != bytes([iec61107.ACK]):
-                raise TransportError(Reason.REFUSED, f"{self._line.name}: the meter refused the password")
+                raise TransportError(Absence.REFUSED, f"{self._line.name}: the meter refused the password")
 
 
 def _judge_message(heard: bytes) -> Judgement:

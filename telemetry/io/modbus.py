@@ -20,7 +20,7 @@ from pymodbus.pdu import ModbusPDU
 
 from kernel.clock import Clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from telemetry.collect.source import Tier
 from telemetry.device.block import Block
 from telemetry.device.codec import decode
@@ -139,13 +139,13 @@ class ModbusLine:
         except TimeoutError:
             self._after_silence()
             if self._broken:
-                raise TransportError(Reason.MALFORMED, f"{self.name}: {self._broken}") from None
-            raise TransportError(Reason.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
+                raise TransportError(Absence.MALFORMED, f"{self.name}: {self._broken}") from None
+            raise TransportError(Absence.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
         except (ModbusException, OSError) as error:
             self.close()
             if self._broken:
-                raise TransportError(Reason.MALFORMED, f"{self.name}: {self._broken}") from None
-            raise TransportError(Reason.UNREACHABLE, f"{self.name}: {error}") from None
+                raise TransportError(Absence.MALFORMED, f"{self.name}: {self._broken}") from None
+            raise TransportError(Absence.UNREACHABLE, f"{self.name}: {error}") from None
         except asyncio.CancelledError:
             self._after_silence()
             raise
@@ -165,7 +165,7 @@ class ModbusLine:
         # A gateway that is gone is tried once for all devices behind it, not by each of them in turn.
         loop = asyncio.get_running_loop()
         if loop.time() < self._try_again_s:
-            raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
+            raise TransportError(Absence.UNREACHABLE, f"{self.name}: no connection")
         client = self._client = self._make()
         # By default pymodbus throws everything away when a late answer and the right one come together.
         client.ctx.max_buffer_size = _MAX_HEARD
@@ -177,12 +177,12 @@ class ModbusLine:
         if not connected:
             self.close()
             self._try_again_s = loop.time() + _TRY_AGAIN_AFTER_S
-            raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection")
+            raise TransportError(Absence.UNREACHABLE, f"{self.name}: no connection")
         return client
 
     def figures(self) -> list[Figure]:
         """Counters of the line."""
-        told = (
+        reported = (
             (
                 "modbus_frames_skipped",
                 float(self.frames_skipped),
@@ -194,7 +194,7 @@ class ModbusLine:
                 "Modbus answers that were not one; the line was reopened.",
             ),
         )
-        return [Figure(name, count, text, counter=True, labels={"line": self.name}) for name, count, text in told]
+        return [Figure(name, count, text, counter=True, labels={"line": self.name}) for name, count, text in reported]
 
     def _make(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
         address = self.address
@@ -318,10 +318,10 @@ class ModbusSource:
                     exchanges.append(error.exchange)
                     if error.code not in _GATEWAY_SAYS_NOBODY:
                         spoke = True
-                        why = Missing(Reason.REFUSED, str(error))
+                        why = Missing(Absence.REFUSED, str(error))
                         words |= refused(block.unit_id, block.function, block.address, block.count, why)
                         continue
-                    failure = silent[unit_id] = TransportError(Reason.UNREACHABLE, f"{self._line.name}: {error}")
+                    failure = silent[unit_id] = TransportError(Absence.UNREACHABLE, f"{self._line.name}: {error}")
                 except TransportError as error:
                     failure = silent[unit_id] = error
                 else:

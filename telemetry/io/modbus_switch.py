@@ -104,8 +104,8 @@ class ModbusSwitch:
             if shown:
                 values = {"sockets_json": f'[{{"{name}":{index},"on":{"true" if on else "false"}}}]'}
                 values[f"output_{index}_state"] = "on" if on else "off"
-                told = {key: text for key, text in values.items() if key in TEXT_METRICS[self._profile.kind]}
-                return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), told), took_s)
+                reported = {key: text for key, text in values.items() if key in TEXT_METRICS[self._profile.kind]}
+                return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), reported), took_s)
             if took_s + _READ_BACK_EVERY_S > deadline_s:
                 return Unknown(
                     f"{name} {index} was written {'on' if on else 'off'} and reads back {seen} after {took_s:.1f} s"

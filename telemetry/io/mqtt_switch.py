@@ -26,7 +26,7 @@ class MqttSwitch:
         order = self._profile.orders.get(group)
         if order is None or index < 1:
             return Unsupported(f"{self._profile.model} has no {name} {index}")
-        topic, payload = order.told(self._prefix, int(number or 1), index, on)
+        topic, payload = order.reported(self._prefix, int(number or 1), index, on)
         try:
             await self._link.publish(topic, payload.encode(), timeout_s=deadline_s)
         except TimeoutError:

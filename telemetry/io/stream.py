@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from kernel.errors import TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from telemetry.wire.modbus_frame import Broken, Judgement, Whole
 
 _MOST_BYTES = 8192
@@ -35,19 +35,19 @@ class StreamLine:
                     if isinstance(judged, Whole):
                         return judged.frame
                     if isinstance(judged, Broken):
-                        raise TransportError(Reason.MALFORMED, f"{self.name}: {judged.text}")
+                        raise TransportError(Absence.MALFORMED, f"{self.name}: {judged.text}")
                     if len(heard) > _MOST_BYTES:
-                        raise TransportError(Reason.MALFORMED, f"{self.name}: an answer without end")
+                        raise TransportError(Absence.MALFORMED, f"{self.name}: an answer without end")
                     more = await reader.read(1024)
                     if not more:
-                        raise TransportError(Reason.UNREACHABLE, f"{self.name}: connection closed")
+                        raise TransportError(Absence.UNREACHABLE, f"{self.name}: connection closed")
                     heard += more
         except TimeoutError:
             self.close()
-            raise TransportError(Reason.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
+            raise TransportError(Absence.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
         except OSError as error:
             self.close()
-            raise TransportError(Reason.UNREACHABLE, f"{self.name}: {error}") from None
+            raise TransportError(Absence.UNREACHABLE, f"{self.name}: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -71,5 +71,5 @@ class StreamLine:
                 async with asyncio.timeout(self._connect_timeout_s):
                     self._streams = await asyncio.open_connection(self.host, self.port, limit=_MOST_BYTES)
             except (OSError, TimeoutError) as error:
-                raise TransportError(Reason.UNREACHABLE, f"{self.name}: no connection ({error})") from None
+                raise TransportError(Absence.UNREACHABLE, f"{self.name}: no connection ({error})") from None
         return self._streams

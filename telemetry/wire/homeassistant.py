@@ -97,8 +97,8 @@ def discovery_post(
         elif metric.nature is Nature.GAUGE:
             component["state_class"] = "measurement"
         components[f"{reading.kind}_{name}"] = component
-    told = {name: reading.values.get(name) for name in ("make", "model", "firmware", "serial")}
-    named = {name: value for name, value in told.items() if isinstance(value, str) and value}
+    reported = {name: reading.values.get(name) for name in ("make", "model", "firmware", "serial")}
+    named = {name: value for name, value in reported.items() if isinstance(value, str) and value}
     body = {
         "dev": {
             "ids": [key],
@@ -129,10 +129,12 @@ class Announced:
     def posts(self, reading: Reading) -> list[Post]:
         """The discovery message (where the reading tells a metric for the first time) and the state."""
         known = self._known.setdefault(f"{reading.device}/{reading.kind}", set())
-        told = {name for name, value in reading.values.items() if not isinstance(value, Missing) and not _long(name)}
+        reported = {
+            name for name, value in reading.values.items() if not isinstance(value, Missing) and not _long(name)
+        }
         posts = []
-        if told - known:
-            known |= told
+        if reported - known:
+            known |= reported
             posts.append(discovery_post(reading, known, self._topics, version=self._version))
         return [*posts, state_post(reading, self._topics)]
 

@@ -81,14 +81,14 @@ def values(frame: bytes, name: str) -> list[str] | str:
     if frame[0] == NAK or re.match(r"\(?ERR\d+", text):
         return text.strip("()\r\n") or "NAK"
     found: list[str] = []
-    for told, inside in _VALUES.findall(text):
-        if told != name:
-            raise ValueError(f"{told} was told for {name}")
+    for reported, inside in _VALUES.findall(text):
+        if reported != name:
+            raise ValueError(f"{reported} was told for {name}")
         found += inside.split(",")
     return found
 
 
-def answer(name: str, told: Sequence[str]) -> bytes:
+def answer(name: str, reported: Sequence[str]) -> bytes:
     """An answer as a meter sends it: one line a value."""
-    body = "".join(f"{name}({value})\r\n" for value in told).encode("ascii") + bytes([ETX])
+    body = "".join(f"{name}({value})\r\n" for value in reported).encode("ascii") + bytes([ETX])
     return bytes([STX]) + body + bytes([check(body)])

@@ -103,22 +103,22 @@ def _rtu_length(sent: bytes, heard: bytes) -> int:
     return 5 + heard[2] if sent[1] in (1, 2, 3, 4) else 8
 
 
-def _pdu_fault(asked: bytes, told: bytes, length: int) -> str:
+def _pdu_fault(asked: bytes, reported: bytes, length: int) -> str:
     """What is wrong with unit, function and byte count so far; "" where nothing is. Both start with the unit id."""
     unit, function = asked[0], asked[1]
-    if told[0] != unit:
-        return f"unit {told[0]} answered for unit {unit}"
-    if told[1] == function | 0x80:
+    if reported[0] != unit:
+        return f"unit {reported[0]} answered for unit {unit}"
+    if reported[1] == function | 0x80:
         return "" if length == 3 else f"an exception of {length} bytes"
-    if told[1] != function:
-        return f"function {told[1]} answered for {function}"
+    if reported[1] != function:
+        return f"function {reported[1]} answered for {function}"
     if function in (1, 2, 3, 4):
         asked_count = int.from_bytes(asked[4:6], "big")
         expected = 2 * asked_count if function in (3, 4) else (asked_count + 7) // 8
-        if length != expected + 3 or (len(told) > 2 and told[2] != expected):
+        if length != expected + 3 or (len(reported) > 2 and reported[2] != expected):
             return f"{length - 3} data bytes for {expected} asked"
     elif length != 6:
         return f"an acknowledgement of {length} bytes"
-    elif len(told) >= 6 and told[2:6] != asked[2:6]:
+    elif len(reported) >= 6 and reported[2:6] != asked[2:6]:
         return "another write was acknowledged"
     return ""

@@ -113,30 +113,30 @@ def _metric(data: bytes) -> Metric:
     name, alias, timestamp_ms, datatype = "", None, None, None
     value: float | int | bool | str | None = None
     historical = null = False
-    for number, told in _fields(data):
-        match number, told:
+    for number, reported in _fields(data):
+        match number, reported:
             case 1, bytes():
-                name = told.decode()
+                name = reported.decode()
             case 2, int():
-                alias = told
+                alias = reported
             case 3, int():
-                timestamp_ms = told
+                timestamp_ms = reported
             case 4, int():
-                datatype = told
+                datatype = reported
             case 5, int():
-                historical = bool(told)
+                historical = bool(reported)
             case 7, int():
-                null = bool(told)
+                null = bool(reported)
             case ((10 | 11), int()):
-                value = told
-            case 12, bytes() if len(told) == 4:
-                value = float(struct.unpack("<f", told)[0])
-            case 13, bytes() if len(told) == 8:
-                value = float(struct.unpack("<d", told)[0])
+                value = reported
+            case 12, bytes() if len(reported) == 4:
+                value = float(struct.unpack("<f", reported)[0])
+            case 13, bytes() if len(reported) == 8:
+                value = float(struct.unpack("<d", reported)[0])
             case 14, int():
-                value = bool(told)
+                value = bool(reported)
             case 15, bytes():
-                value = told.decode()
+                value = reported.decode()
             case 16 | 17 | 18 | 19, bytes():
                 value = None
             case ((1 | 2 | 3 | 4 | 5 | 7 | 10 | 11 | 12 | 13 | 14 | 15), _):

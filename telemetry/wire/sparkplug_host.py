@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kernel.errors import ConfigError, Fault
-from kernel.reading import Field, Missing, Reading, Reason
+from kernel.reading import Absence, Field, Missing, Reading
 from telemetry.device.codec import decode
 from telemetry.device.point import Answer
 from telemetry.device.profile import Profile
@@ -48,7 +48,7 @@ class Counts:
 
     def figures(self) -> list[Figure]:
         """As counters for `/metrics`."""
-        told = (
+        reported = (
             ("sparkplug_messages", float(self.messages), "Sparkplug messages received.", False),
             ("sparkplug_malformed", float(self.malformed), "Sparkplug messages that could not be read.", True),
             ("sparkplug_strangers", float(self.strangers), "Messages of nodes that are not configured.", False),
@@ -56,7 +56,7 @@ class Counts:
             ("sparkplug_late_deaths", float(self.late_deaths), "Death certificates of sessions already over.", False),
             ("sparkplug_rebirths_asked", float(self.rebirths_asked), "Rebirths requested of Sparkplug nodes.", False),
         )
-        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in told]
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in reported]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class MessageContent:
     """What one message brought: readings (historical ones first), and nodes to be asked for a rebirth."""
 
     readings: tuple[Reading, ...] = ()
@@ -107,18 +107,18 @@ class SparkplugHost:
             {f"{NAMESPACE}/{group}/+/{node}/+" for group, node in self._sessions}
         )
 
-    def hear(self, topic: str, data: bytes, now_ms: int) -> Heard:
+    def hear(self, topic: str, data: bytes, now_ms: int) -> MessageContent:
         """One message. Never raises for what was sent."""
         self.counts.messages += 1
         parts = topic.split("/")
         if len(parts) not in (4, 5) or parts[0] != NAMESPACE:
             self.counts.strangers += 1
-            return Heard()
+            return MessageContent()
         node, verb, name = (parts[1], parts[3]), parts[2], parts[4] if len(parts) == 5 else None
         session = self._sessions.get(node)
         if session is None or verb not in _VERBS or (name is None) != verb.startswith("N"):
             self.counts.strangers += 1
-            return Heard()
+            return MessageContent()
         try:
             payload = decode_payload(data)
         except (ValueError, UnicodeDecodeError):
@@ -135,12 +135,12 @@ class SparkplugHost:
             return self._distrust(node, session, now_ms)
         session.seq = payload.seq
         if verb == "DDEATH":
-            return Heard(self._absent(node, name, f"{name} said goodbye", now_ms))
+            return MessageContent(self._absent(node, name, f"{name} said goodbye", now_ms))
         if verb == "DBIRTH":
             self._learn(session, name, payload.metrics)
         return self._data(node, session, name, payload, now_ms)
 
-    def _birth(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> Heard:
+    def _birth(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> MessageContent:
         session.names.clear()
         session.types.clear()
         session.born, session.asked_ms, session.seq = True, None, payload.seq or 0
@@ -148,17 +148,17 @@ class SparkplugHost:
         self._learn(session, None, payload.metrics)
         return self._data(node, session, None, payload, now_ms)
 
-    def _death(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> Heard:
+    def _death(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> MessageContent:
         if session.born and session.birth_seq is not None and _birth_seq(payload) != session.birth_seq:
             # A late will, or a node that counts wrongly: if it lives it will be born again, else its values grow stale.
             self.counts.late_deaths += 1
             return self._ask(node, session, now_ms)
         session.born = False
-        told: list[Reading] = []
+        reported: list[Reading] = []
         for group, edge, name in self._channels:
             if (group, edge) == node:
-                told += self._absent(node, name, f"edge node {edge} is gone", now_ms)
-        return Heard(tuple(told))
+                reported += self._absent(node, name, f"edge node {edge} is gone", now_ms)
+        return MessageContent(tuple(reported))
 
     def _learn(self, session: _Session, name: str | None, metrics: Sequence[Metric]) -> None:
         for metric in metrics:
@@ -166,10 +166,10 @@ class SparkplugHost:
             if metric.alias is not None:
                 session.names[(name, metric.alias)] = (metric.name, metric.datatype)
 
-    def _data(self, node: Node, session: _Session, name: str | None, payload: Payload, now_ms: int) -> Heard:
+    def _data(self, node: Node, session: _Session, name: str | None, payload: Payload, now_ms: int) -> MessageContent:
         channel = self._channels.get((*node, name))
         if channel is None:
-            return Heard()
+            return MessageContent()
         live: dict[str, float | int | bool | str] = {}
         past: dict[int, dict[str, float | int | bool | str]] = {}
         null: set[str] = set()
@@ -190,27 +190,27 @@ class SparkplugHost:
         if values:
             self._latest_ms[channel.device] = now_ms
             readings.append(Reading(channel.device, channel.profile.kind, now_ms, values))
-        return Heard(tuple(reading for reading in readings if reading.values))
+        return MessageContent(tuple(reading for reading in readings if reading.values))
 
     def _past(
-        self, channel: SparkplugChannel, stamp: int, told: dict[str, float | int | bool | str], now_ms: int
+        self, channel: SparkplugChannel, stamp: int, reported: dict[str, float | int | bool | str], now_ms: int
     ) -> Reading:
         """A historical reading: at its own instant, and in any case before the latest live one."""
         latest = self._latest_ms.get(channel.device, now_ms)
         at_ms = min(stamp, latest - 1)
-        return Reading(channel.device, channel.profile.kind, at_ms, self._values(channel, told, set()))
+        return Reading(channel.device, channel.profile.kind, at_ms, self._values(channel, reported, set()))
 
     def _values(
-        self, channel: SparkplugChannel, told: dict[str, float | int | bool | str], null: set[str]
+        self, channel: SparkplugChannel, reported: dict[str, float | int | bool | str], null: set[str]
     ) -> dict[str, Field]:
-        decoded = decode(channel.profile, told, 0)
+        decoded = decode(channel.profile, reported, 0)
         values: dict[str, Field] = {}
         for point in channel.profile.points:
             name = point.at.name if isinstance(point.at, Answer) else ""
-            if name in told:
+            if name in reported:
                 values[point.metric] = decoded[point.metric]
             elif name in null:
-                values[point.metric] = Missing(Reason.SENTINEL, "null")
+                values[point.metric] = Missing(Absence.SENTINEL, "null")
         return values
 
     def _named(self, session: _Session, name: str | None, metric: Metric) -> tuple[str | None, int | None]:
@@ -223,21 +223,21 @@ class SparkplugHost:
         channel = self._channels.get((*node, name))
         if channel is None:
             return ()
-        why = Missing(Reason.UNREACHABLE, text)
+        why = Missing(Absence.UNREACHABLE, text)
         values: dict[str, Field] = {point.metric: why for point in channel.profile.points}
         self._latest_ms[channel.device] = now_ms
         return (Reading(channel.device, channel.profile.kind, now_ms, values),)
 
-    def _distrust(self, node: Node, session: _Session, now_ms: int) -> Heard:
+    def _distrust(self, node: Node, session: _Session, now_ms: int) -> MessageContent:
         session.born = False
         return self._ask(node, session, now_ms)
 
-    def _ask(self, node: Node, session: _Session, now_ms: int) -> Heard:
+    def _ask(self, node: Node, session: _Session, now_ms: int) -> MessageContent:
         if session.asked_ms is not None and now_ms - session.asked_ms < _ASK_AGAIN_MS:
-            return Heard()
+            return MessageContent()
         session.asked_ms = now_ms
         self.counts.rebirths_asked += 1
-        return Heard(rebirths=(node,))
+        return MessageContent(rebirths=(node,))
 
 
 _VERBS = frozenset({"NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH"})

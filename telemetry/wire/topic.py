@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.reading import MISSING, Field, Missing, Reading, Reason
+from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.device.codec import decode_document
 from telemetry.device.point import Pointer
 from telemetry.device.profile import Profile
 from telemetry.wire.exposition import Figure
 
 MAX_PAYLOAD = 1 << 20
-_NOT_TOLD = MISSING[Reason.NOT_REPORTED]
+_NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Counts:
 
     def figures(self) -> list[Figure]:
         """As counters for `/metrics`."""
-        told = (
+        reported = (
             ("mqtt_messages", float(self.messages), "Messages received over MQTT.", False),
             ("mqtt_malformed", float(self.malformed), "MQTT messages that could not be read.", True),
             ("mqtt_unknown_topic", float(self.unknown_topic), "MQTT messages on a topic of no device.", False),
@@ -59,7 +59,7 @@ class Counts:
                 False,
             ),
         )
-        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in told]
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in reported]
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ class Topics:
             if not channel.id or set(channel.id) & set("+#\0"):
                 faults.append(Fault(channel.device, f"topic id {channel.id!r}", "Use a text without + and #"))
                 continue
-            told = [(name, place) for name, places in channel.profile.documents.items() for place in places]
-            for document, template in told:
+            reported = [(name, place) for name, places in channel.profile.documents.items() for place in places]
+            for document, template in reported:
                 topic = template.replace("{id}", channel.id)
                 if topic in self._routes:
                     other = self._routes[topic][0].device
@@ -97,7 +97,7 @@ class Topics:
         """The readings of one message: one, or none where the topic is nobody's. Never raises for what was sent."""
         self.counts.messages += 1
         if (channel := self._wills.get(topic)) is not None and channel.gone is not None and payload == channel.gone[1]:
-            missing = Missing(Reason.UNREACHABLE, "its last will was published")
+            missing = Missing(Absence.UNREACHABLE, "its last will was published")
             return [
                 Reading(channel.device, channel.profile.kind, at_ms, dict.fromkeys(channel.profile.metrics(), missing))
             ]
@@ -116,7 +116,7 @@ class Topics:
             parsed = orjson.loads(payload)
         except ValueError as error:
             self.counts.malformed += 1
-            why = Missing(Reason.MALFORMED, f"{document}: {error}"[:120])
+            why = Missing(Absence.MALFORMED, f"{document}: {error}"[:120])
             values = {
                 point.metric: why
                 for point in channel.profile.points
@@ -125,5 +125,5 @@ class Topics:
         else:
             values = decode_document(channel.profile, document, parsed)
             if document in channel.profile.partial:
-                values = {name: found for name, found in values.items() if found != _NOT_TOLD}
+                values = {name: found for name, found in values.items() if found != _NOT_REPORTED}
         return [Reading(channel.device, channel.profile.kind, at_ms, values)] if values else []

@@ -35,7 +35,7 @@ from kernel.event import KINDS
 from kernel.ids import business_id, device_key, sha256_hex
 from kernel.metric import SCHEMAS, Nature
 from kernel.money import Unit
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.reason import Rule
 from kernel.receipt import HubCause
 from miner_control.control.auxiliary_load import LoadKind
@@ -195,7 +195,7 @@ def words() -> dict[str, Any]:
     source = inspect.getsource(health)
     findings = re.findall(r'_finding\(\s*reading, "([a-z ]+)"', source)
     return {
-        "missing": {reason.name.lower(): int(reason) for reason in Reason},
+        "missing": {reason.name.lower(): int(reason) for reason in Absence},
         "states": [state.value for state in State],
         "natures": [nature.value for nature in Nature],
         "hub_causes": [cause.value for cause in HubCause],

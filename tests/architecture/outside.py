@@ -149,8 +149,8 @@ def prometheus() -> dict[str, Any]:
         lambda: tick_figures(1),
         lambda: actuator_figures(actuators),
     ]
-    rooms = SimpleNamespace(counters=counters, state=SimpleNamespace(snapshot=Snapshot(), sites={SITE: observed}))
-    view: Any = SimpleNamespace(_hub=SimpleNamespace(rooms=rooms), _now=lambda: AT_MS)
+    components = SimpleNamespace(counters=counters, state=SimpleNamespace(snapshot=Snapshot(), sites={SITE: observed}))
+    view: Any = SimpleNamespace(_hub=SimpleNamespace(components=components), _now=lambda: AT_MS)
     text = exposition(snapshot, AT_MS) + LiveView.exposition(view)
     kept = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
     return {"series": sorted(kept), "types": sorted(line for line in text.splitlines() if line.startswith("# TYPE"))}

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from hub.metering.energy import Billed
-from hub.settlement.round import Desk, settle_once
+from hub.settlement.round import SettlementContext, settle_once
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
 from kernel.span import Span
@@ -22,7 +22,7 @@ from treasury.contract import Contract
 from treasury.exchange import Quote, Trade
 from treasury.io.ledger_sqlite import open_ledger
 from treasury.listing import journal_rows
-from treasury.payout import PoolPayout, PoolReward, Told
+from treasury.payout import PoolPayout, PoolRecords, PoolReward
 from treasury.settlement import RecordedRate
 
 BEGUN_MS = from_iso("2026-02-02T00:00:00Z")
@@ -32,7 +32,7 @@ NOW_MS = from_iso("2026-02-03T12:00:00Z")
 class FixedPool:
     """A reward of a day and two payouts, the first too small for its power."""
 
-    async def read(self, first: date, last: date) -> Told:
+    async def read(self, first: date, last: date) -> PoolRecords:
         raw = (b'{"rewards": "fixed"}', b'{"payouts": "fixed"}')
         rewards = (PoolReward("braiins", "hub1", date(2026, 2, 2), 5_000_000, sha256_hex(raw[0])),)
         payouts = tuple(
@@ -42,7 +42,7 @@ class FixedPool:
                 ("tx-2", from_iso("2026-02-03T11:00:00Z"), 3_000_000),
             )
         )
-        return Told(rewards, payouts, raw)
+        return PoolRecords(rewards, payouts, raw)
 
 
 class FixedBank:
@@ -81,7 +81,7 @@ def settled(contract: Contract, place: Path) -> dict[str, Any]:
     place.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(place / "ledger.sqlite")
     clock = Clock(lambda: NOW_MS, lambda: NOW_MS / 1000)
-    desk = Desk(
+    desk = SettlementContext(
         ledger, contract, FixedPool(), FixedBank(), FixedVenue(), keep, commit, energy, clock, BEGUN_MS
     )  # fmt: skip
     done = asyncio.run(settle_once(desk))

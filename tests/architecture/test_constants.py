@@ -99,8 +99,8 @@ def test_second_definitions_are_found() -> None:
     own = ast.parse(
         "_WH_PER_MWH = 1e6\nDAY_MS: int = 24 * 3_600_000\nPH, FEW = 10**15, 3\nA, W_PER_MW = 1, 1e6\nWIDE_MS = 5\n"
     )
-    told = [line.split()[2].rstrip(":") for line in second_units("hub/x.py", own)]
-    assert told == ["WH_PER_MWH", "DAY_MS", "PH", "W_PER_MW"]
+    reported = [line.split()[2].rstrip(":") for line in second_units("hub/x.py", own)]
+    assert reported == ["WH_PER_MWH", "DAY_MS", "PH", "W_PER_MW"]
     assert second_units(UNITS, own) == []
     one, two, other = (
         ast.parse(f"{name}FRESH_S = {value}") for name, value in (("", "15.0"), ("_", "3 * 5"), ("", "60.0"))

@@ -105,5 +105,5 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_the_limit_still_holds(tmp_p
         assert check(ledger) == []
         all_ids = transfers(tmp_path)
         assert len(set(all_ids)) == len(all_ids)
-        told = [event.body["id"] for event in events if event.kind == "payout.posted"]
-        assert len(set(told)) == len(told)
+        reported = [event.body["id"] for event in events if event.kind == "payout.posted"]
+        assert len(set(reported)) == len(reported)

@@ -101,7 +101,7 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
             assert truth["miners_power_w"] <= 60_000.0, "the limit is held without the meter"
             await asyncio.to_thread(site.control, "/fault", {"meter": main_meter, "faults": []})
             await until("the meter again", lambda: is_state(hub, "meters", "ok") and meter_w(hub))
-            log = [event.kind for event in next(iter(hub.hub.rooms.state.sites.values())).log]
+            log = [event.kind for event in next(iter(hub.hub.components.state.sites.values())).log]
             assert log.count("source.silent") == log.count("source.returned") == 1
 
             half = [miner["device"] for miner in site.ready["miners"]][::2]
@@ -169,7 +169,7 @@ def test_the_broker_restarts(tmp_path: Path, said: list[Any]) -> None:
     port = free_port()
 
     def container_ms(hub: Running) -> int:
-        table = hub.hub.rooms.state.snapshot.kind("container")
+        table = hub.hub.components.state.snapshot.kind("container")
         return table.reading(table.devices[0]).at_ms if table.devices else 0
 
     async def story(site: World) -> None:

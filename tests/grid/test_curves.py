@@ -133,11 +133,11 @@ def test_the_23_and_the_25_hour_day() -> None:
     doubled = head + "".join(f"2026-10-25T{h:02d}:00:00,{h}\n" for h in (0, 1, 2, 2, 3))
     found, faults = read(doubled.encode(), "d.csv", NOW_MS)
     assert found is None and [fault.place for fault in faults] == ["d.csv:7 start", "d.csv:8 start"]
-    told = (
+    reported = (
         head
         + "2026-10-25T01:00:00,1\n2026-10-25T02:00:00+02:00,2\n2026-10-25T02:00:00+01:00,3\n2026-10-25T03:00:00,4\n"
     )
-    found, faults = read(told.encode(), "e.csv", NOW_MS)
+    found, faults = read(reported.encode(), "e.csv", NOW_MS)
     assert faults == [] and found and found.values.tolist() == [1, 2, 3, 4] and found.span.hours == 4
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from grid.price_table import Asked
+from grid.price_table import TableFacts
 from hub.cli.app import app
 from hub.cli.price_file import curve_from
 from kernel.curve import Curve
@@ -28,7 +28,7 @@ def written(folder: Path, text: str, name: str = "prices.csv") -> Path:
     return path
 
 
-def read(path: Path, asked: Asked = Asked()) -> Curve:
+def read(path: Path, asked: TableFacts = TableFacts()) -> Curve:
     return curve_from(path, "price", asked)
 
 
@@ -55,7 +55,7 @@ def test_counted_hours_of_short_and_long_days(tmp_path: Path, first: date, rows:
     path = written(tmp_path, counted(first, 3))
     with pytest.raises(ConfigError, match="--zone"):
         read(path)
-    curve = read(path, Asked(zone=MADRID))
+    curve = read(path, TableFacts(zone=MADRID))
     assert len(curve.values) == rows
     assert bool(np.all(np.diff(curve.starts_ms) == HOUR))
     assert int(curve.starts_ms[0]) == local_day(first, MADRID).start_ms
@@ -70,7 +70,7 @@ def test_local_times_are_read_in_the_zone(tmp_path: Path, first: date, pattern: 
     path = written(tmp_path, "\n".join(lines))
     with pytest.raises(ConfigError, match="no zone"):
         read(path)
-    curve = read(path, Asked(zone=MADRID))
+    curve = read(path, TableFacts(zone=MADRID))
     assert [int(at.timestamp() * 1000) for at in hours] == curve.starts_ms.tolist()
     assert curve.unit == "EUR/MWh" and curve.values[1] == 1.5
 
@@ -78,7 +78,7 @@ def test_local_times_are_read_in_the_zone(tmp_path: Path, first: date, pattern: 
 def test_a_time_that_the_short_day_lacks_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "at,price\n2024-03-31 01:00,1\n2024-03-31 02:00,2\n2024-03-31 03:00,3")
     with pytest.raises(ConfigError, match="is no time of Europe/Madrid"):
-        read(path, Asked(zone=MADRID))
+        read(path, TableFacts(zone=MADRID))
 
 
 def test_a_column_that_says_utc_needs_no_zone_and_wins_over_local_time(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_parquet_with_and_without_zone(tmp_path: Path) -> None:
     assert int(read(zoned).starts_ms[0]) == 1_704_067_200_000
     with pytest.raises(ConfigError, match="no zone"):
         read(naive)
-    assert int(read(naive, Asked(zone=MADRID)).starts_ms[0]) == 1_704_067_200_000 - HOUR
+    assert int(read(naive, TableFacts(zone=MADRID)).starts_ms[0]) == 1_704_067_200_000 - HOUR
 
 
 def hours(count: int, *, drop: tuple[int, ...] = (), twice: tuple[int, ...] = ()) -> list[str]:
@@ -112,8 +112,8 @@ def test_holes_are_refused_or_filled_by_request_and_said(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="2 rows are missing"):
         read(path)
     with pytest.raises(ConfigError, match="2 rows are missing"):
-        read(path, Asked(fill_h=1.0))
-    curve = read(path, Asked(fill_h=2.0))
+        read(path, TableFacts(fill_h=1.0))
+    curve = read(path, TableFacts(fill_h=2.0))
     assert len(curve.values) == 96 and "2 rows filled" in curve.source
     assert curve.values[50] == 2 + 26 / 1000
 
@@ -124,7 +124,7 @@ def test_numbers_that_are_none_and_rows_that_stand_twice(tmp_path: Path) -> None
     path = written(tmp_path, "\n".join(["at,price", *rows]))
     with pytest.raises(ConfigError, match="is no number"):
         read(path)
-    assert np.isfinite(read(path, Asked(fill_h=1.0)).values).all()
+    assert np.isfinite(read(path, TableFacts(fill_h=1.0)).values).all()
     with pytest.raises(ConfigError, match="stands twice"):
         read(written(tmp_path, "\n".join(["at,price", *hours(48, twice=(7,))])))
     newest_first = written(tmp_path, "\n".join(["at,price", *reversed(hours(48))]))
@@ -148,29 +148,29 @@ def test_several_columns_or_series_are_told_apart_by_the_caller(tmp_path: Path) 
     wide = written(tmp_path, "utc,FR,DE\n2024-01-01T00:00,1,2\n2024-01-01T01:00,3,4\n")
     with pytest.raises(ConfigError, match="FR, DE"):
         read(wide)
-    assert read(wide, Asked(column="DE")).values.tolist() == [2.0, 4.0]
+    assert read(wide, TableFacts(column="DE")).values.tolist() == [2.0, 4.0]
     with pytest.raises(ConfigError, match="no column 'PL'"):
-        read(wide, Asked(column="PL"))
+        read(wide, TableFacts(column="PL"))
     both = [f"{line},{land}" for land in ("Spain", "Portugal") for line in hours(80)]
     stacked = written(tmp_path, "\n".join(["at,price,land", *both]))
     with pytest.raises(ConfigError, match="Portugal, Spain"):
         read(stacked)
-    assert len(read(stacked, Asked(rows="Spain")).values) == 80
+    assert len(read(stacked, TableFacts(rows="Spain")).values) == 80
     with pytest.raises(ConfigError, match="Norway"):
-        read(stacked, Asked(rows="Norway"))
+        read(stacked, TableFacts(rows="Norway"))
 
 
 def test_another_currency_or_energy_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "utc,price_eur_per_mwh\n2024-01-01T00:00,1\n2024-01-01T01:00,2\n")
     assert read(path).unit == "EUR/MWh"
     with pytest.raises(ConfigError, match="is in EUR"):
-        read(path, Asked(unit="USD/MWh"))
+        read(path, TableFacts(unit="USD/MWh"))
     small = written(tmp_path, "utc,price EUR/kWh\n2024-01-01T00:00,0.05\n2024-01-01T01:00,0.06\n")
     assert read(small).values.tolist() == [50.0, 60.0] and read(small).unit == "EUR/MWh"
     with pytest.raises(ConfigError, match="per KWH"):
-        read(small, Asked(unit="EUR/MWh"))
+        read(small, TableFacts(unit="EUR/MWh"))
     plain = written(tmp_path, "utc,price\n2024-01-01T00:00,18.5\n2024-01-01T01:00,19\n")
-    curve = read(plain, Asked(unit="KZT/kWh"))
+    curve = read(plain, TableFacts(unit="KZT/kWh"))
     assert curve.unit == "KZT/MWh" and curve.values.tolist() == [18_500.0, 19_000.0]
 
 

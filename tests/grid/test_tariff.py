@@ -128,6 +128,6 @@ amount = 1
 """
     with pytest.raises(ConfigError) as caught:
         load(text, "t.toml")
-    told = str(caught.value)
+    reported = str(caught.value)
     for word in ("name", "Mars/Olympus", "per_moon", "valid_from", "source", "'Z'", "'much'", "someday", "before it"):
-        assert word in told, word
+        assert word in reported, word

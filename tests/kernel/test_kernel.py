@@ -10,7 +10,7 @@ from kernel.curve import Curve, known
 from kernel.dated import Dated, rule_on
 from kernel.errors import ConfigError
 from kernel.metric import to_canonical
-from kernel.reading import MISSING, Missing, Reading, Reason
+from kernel.reading import MISSING, Absence, Missing, Reading
 from kernel.span import Span, even_slots, horizon, local_day, local_month
 
 
@@ -88,9 +88,9 @@ def test_a_rule_of_its_day_and_no_silent_default():
 
 
 def test_absence_is_not_zero():
-    reading = Reading("h/s/d", "meter", 0, {"power_w": 0.0, "frequency_hz": MISSING[Reason.SENTINEL]})
+    reading = Reading("h/s/d", "meter", 0, {"power_w": 0.0, "frequency_hz": MISSING[Absence.SENTINEL]})
     assert reading.number("power_w") == 0.0 and reading.number("frequency_hz") is None
-    assert reading.get("voltage_l1_v") == Missing(Reason.NOT_ASKED)
+    assert reading.get("voltage_l1_v") == Missing(Absence.NOT_ASKED)
 
 
 def test_units_of_makers():

@@ -11,13 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from kernel.reading import MISSING, Field, Reading, ReadingBatch, Reason
+from kernel.reading import MISSING, Absence, Field, Reading, ReadingBatch
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal, read_journal
 from tests.servers import count
 from tests.telemetry.store.journal_cases import T0_MS, batch
 
-MISSES = st.sampled_from([MISSING[reason] for reason in Reason if reason not in (Reason.PRESENT, Reason.NOT_ASKED)])
+MISSES = st.sampled_from([MISSING[reason] for reason in Absence if reason not in (Absence.PRESENT, Absence.NOT_ASKED)])
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**40), 2**40).map(float)
 TEXTS = st.text(max_size=12)
 
@@ -50,7 +50,7 @@ class JournalAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="journal-law-"))
         self.journal: SqliteJournal = open_journal(self.folder)
-        self.told: list[list[Reading] | Event] = []
+        self.reported: list[list[Reading] | Event] = []
         self.newest: dict[str, tuple[int, Reading]] = {}
         self.trimmed = 0
         self.seq = 0
@@ -61,26 +61,26 @@ class JournalAgainstModel(RuleBasedStateMachine):
         for _ in range(events):
             self.seq += 1
             fresh.append(Event("operator.note", 1, "hub/site", "w", self.seq, T0_MS, {"n": self.seq}))
-        known = [content for content in self.told if isinstance(content, Event)]
+        known = [content for content in self.reported if isinstance(content, Event)]
         sent = [*known[-1:], *fresh] if again else fresh
         batches = [batch("miner", rows)] if rows else []
         self.journal.append(batches, sent)
         if rows:
-            self.told.append(list(batches[0].readings()))
+            self.reported.append(list(batches[0].readings()))
             for row in batches[0].readings():
                 if row.at_ms >= self.newest.get(row.device, (-1, row))[0]:
                     self.newest[row.device] = row.at_ms, row
-        self.told += fresh
+        self.reported += fresh
 
     @rule()
     def reopen(self) -> None:
         self.journal.close()
         self.journal = open_journal(self.folder)
 
-    @precondition(lambda self: bool(self.told))
+    @precondition(lambda self: bool(self.reported))
     @rule(share=st.floats(0, 1))
     def trim(self, share: float) -> None:
-        until = int(len(self.told) * share)
+        until = int(len(self.reported) * share)
         self.journal.trim(until)
         self.trimmed = max(self.trimmed, until)
 
@@ -88,10 +88,10 @@ class JournalAgainstModel(RuleBasedStateMachine):
     def says_what_it_was_told(self) -> None:
         with read_journal(self.folder) as reader:
             for journal in (self.journal, reader):
-                assert journal.position() == len(self.told)
+                assert journal.position() == len(self.reported)
                 assert journal.last_seq("hub/site", "w") == self.seq
                 found = {record.position: record.content for record in journal.records()}
-                for position, content in enumerate(self.told, 1):
+                for position, content in enumerate(self.reported, 1):
                     if isinstance(content, Event):
                         assert found[position] == content
                     elif position > self.trimmed:

@@ -10,7 +10,7 @@ from kernel.curve import Curve
 from kernel.ids import business_id, device_key, parse_device_key
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.money import Money, Unit, decimal_to_int, int_to_decimal, split
-from kernel.reading import MISSING, Reading, Reason, batch_of
+from kernel.reading import MISSING, Absence, Reading, batch_of
 from kernel.span import Slots, Span
 
 weights = st.lists(st.integers(0, 10**9), min_size=1, max_size=50).filter(lambda w: sum(w) > 0)
@@ -59,7 +59,7 @@ miner_fields = st.fixed_dictionaries(
     {},
     optional={
         name: st.one_of(
-            st.sampled_from([m for r, m in MISSING.items() if r is not Reason.NOT_ASKED]),
+            st.sampled_from([m for r, m in MISSING.items() if r is not Absence.NOT_ASKED]),
             st.text(max_size=8) if name in TEXT_METRICS["miner"] else numbers,
         )
         for name in ("power_w", "hashrate_hs", "state", "error_text", "fan_max_rpm")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.metric import SCHEMAS
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from telemetry.device.block import registers_of
 from telemetry.device.codec import decode, encode
 from telemetry.device.point import REGISTER_TYPES, Point, Register
@@ -81,16 +81,16 @@ def test_what_is_encoded_decodes_to_itself(name: str) -> None:
         raw = encode(profile, values)
         found = decode(profile, raw, 0)
         for point in profile.points:
-            told, meant = found[point.metric], values[point.metric]
+            reported, meant = found[point.metric], values[point.metric]
             if isinstance(meant, str):
-                assert told == meant
+                assert reported == meant
                 continue
-            assert isinstance(told, float), f"{point.metric} = {meant}: {told}"
+            assert isinstance(reported, float), f"{point.metric} = {meant}: {reported}"
             assert isinstance(meant, float)
             relative = 2e-7 if point.type == "f32" else 1e-11
             integer = not (point.type.startswith("f") or point.type in ("number", "numeral"))
             slack = resolution(point, raw) / 2 * 1.000001 if integer else 1e-30 + resolution(point) * 1e-9
-            assert abs(told - meant) <= slack + relative * (abs(meant) + abs(point.offset)), point.metric
+            assert abs(reported - meant) <= slack + relative * (abs(meant) + abs(point.offset)), point.metric
 
     law()
 
@@ -100,9 +100,9 @@ def test_nothing_encoded_is_nothing_decoded(name: str) -> None:
     """No value is ever made out of absence."""
     profile = PROFILES[name]
     for found in decode(profile, encode(profile, {}), 0).values():
-        assert isinstance(found, Missing) and found.reason in (Reason.SENTINEL, Reason.NOT_REPORTED)
+        assert isinstance(found, Missing) and found.reason in (Absence.SENTINEL, Absence.NOT_REPORTED)
     for found in decode(profile, {}, 0).values():
-        assert isinstance(found, Missing) and found.reason is Reason.NOT_REPORTED
+        assert isinstance(found, Missing) and found.reason is Absence.NOT_REPORTED
 
 
 def frame_raw(profile: Profile, raw: Mapping[str, Any]) -> Any:
@@ -120,12 +120,12 @@ def test_frames_decode_to_what_their_table_says(name: str) -> None:
     for frame in profile.check.frames:
         found = decode(profile, frame_raw(profile, frame.raw), 0)
         for metric, expected in frame.expect.items():
-            told = found[metric]
+            reported = found[metric]
             if isinstance(expected, str):
-                assert told == expected, metric
+                assert reported == expected, metric
             else:
-                assert isinstance(told, float), f"{metric}: {told}"
-                assert math.isclose(told, expected, rel_tol=1e-6, abs_tol=1e-9), f"{metric}: {told}"
+                assert isinstance(reported, float), f"{metric}: {reported}"
+                assert math.isclose(reported, expected, rel_tol=1e-6, abs_tol=1e-9), f"{metric}: {reported}"
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

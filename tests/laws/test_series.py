@@ -23,15 +23,15 @@ def wild_samples(draw: st.DrawFn) -> Samples:
     steps = draw(st.lists(st.integers(-60_000, 600_000), min_size=size, max_size=size))
     energy = draw(st.lists(st.floats(0, 5000), min_size=size, max_size=size))
     power = draw(st.lists(st.floats(-1e5, 1e5), min_size=size, max_size=size))
-    told = draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=size, max_size=size))
+    reported = draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=size, max_size=size))
     rising = draw(st.booleans())
     counts = np.cumsum(energy) if rising else np.array(energy)
     return Samples(
         T0 + np.cumsum(np.array(steps, dtype=np.int64)) if size else np.zeros(0, dtype=np.int64),
         np.array(counts, dtype=np.float64),
-        np.array([a for a, _ in told], dtype=np.bool_),
+        np.array([a for a, _ in reported], dtype=np.bool_),
         np.array(power, dtype=np.float64),
-        np.array([b for _, b in told], dtype=np.bool_),
+        np.array([b for _, b in reported], dtype=np.bool_),
     )
 
 
@@ -48,7 +48,7 @@ def test_any_cut_of_a_range_sums_to_the_whole(samples: Samples, cuts: list[int])
     parts = on_slots(pieces, Slots(np.array(edges, dtype=np.int64)))
     assert int(parts.energy_uwh.sum()) == int(whole.energy_uwh[0])
     assert (parts.energy_uwh >= 0).all()
-    assert (parts.coverage <= 1 + 1e-12).all() and (parts.coverage <= parts.told + 1e-12).all()
+    assert (parts.coverage <= 1 + 1e-12).all() and (parts.coverage <= parts.reported + 1e-12).all()
     for first, last in itertools.pairwise(edges):
         alone = on_slots(pieces, Slots(np.array([first, last], dtype=np.int64)))
         index = edges.index(first)

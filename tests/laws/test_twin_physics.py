@@ -210,22 +210,22 @@ def test_a_board_cools_and_warms_over_a_minute_and_never_the_wrong_way() -> None
     """A shed ends the heat within seconds: the board only cools, at first by half a degree a second and more; its chips fall
     to it at once. A wake warms it no faster than its power comes."""
     made = Machines([MODELS["whatsminer-m50s"]], rng=np.random.default_rng(3), now_ms=BEGAN_MS, spread=0.0)
-    at_ms, told = BEGAN_MS, []
+    at_ms, reported = BEGAN_MS, []
 
     def watch(seconds: int) -> list[float]:
         nonlocal at_ms
         for _ in range(seconds // 10):
             at_ms += 10_000
             made.advance(at_ms)
-            told.append((made.look(0).board_c, made.look(0).chip_c))
-        boards = [board for board, _ in told[-(seconds // 10) - 1 :]]
+            reported.append((made.look(0).board_c, made.look(0).chip_c))
+        boards = [board for board, _ in reported[-(seconds // 10) - 1 :]]
         return [(after - before) / 10.0 for before, after in itertools.pairwise(boards)]
 
     assert max(abs(rate) for rate in watch(60)) < 0.02, "it is settled"
     made.sleep(0, at_ms)
     cooling = watch(300)
     assert max(cooling) < 0.01 and 0.4 < -min(cooling) < 1.0 and abs(cooling[-1]) < 0.02
-    assert told[-1][1] == pytest.approx(told[-1][0], abs=0.1), "without heat a chip is as warm as its board"
+    assert reported[-1][1] == pytest.approx(reported[-1][0], abs=0.1), "without heat a chip is as warm as its board"
     made.wake(0, at_ms)
     warming = watch(1200)
     assert 0.05 < max(warming) < 0.4 and min(warming) > -0.1
@@ -238,12 +238,12 @@ def test_an_idle_site_has_a_poor_power_factor_and_its_reactive_energy_only_grows
     def factor(at: int) -> float:
         site.machines.advance(now_ms)
         energy_wh = float(site.meter_energy_wh()[at])
-        told = figures(site.meter_phases_w(at), energy_wh, "1", idle=site.meter_idle(at))
-        power_w, var, apparent_va = (float(told[name]) for name in ("power_w", "reactive_var", "apparent_va"))  # type: ignore[arg-type]
+        reported = figures(site.meter_phases_w(at), energy_wh, "1", idle=site.meter_idle(at))
+        power_w, var, apparent_va = (float(reported[name]) for name in ("power_w", "reactive_var", "apparent_va"))  # type: ignore[arg-type]
         assert apparent_va == pytest.approx((power_w**2 + var**2) ** 0.5)
         if at == 0:
-            counted.append(float(told["energy_reactive_import_varh"]))  # type: ignore[arg-type]
-        return float(told["power_factor"])  # type: ignore[arg-type]
+            counted.append(float(reported["energy_reactive_import_varh"]))  # type: ignore[arg-type]
+        return float(reported["power_factor"])  # type: ignore[arg-type]
 
     assert factor(0) > 0.95 and factor(1) > 0.95
     for index in range(site.machines.n):

@@ -10,10 +10,10 @@ from miner_control.fleet.envelope import Envelope, Mode
 from miner_control.fleet.fleet import (
     ASLEEP,
     STATE_CODE,
-    Asked,
+    Commanded,
     Fleet,
+    Observed,
     Roster,
-    Seen,
     fleet_of,
     never_asked,
     never_seen,
@@ -51,7 +51,7 @@ def roster(models: Sequence[Envelope], per_model: int, feeders: int = 1) -> Rost
     return roster_of(miners, {(e.model, "antminer"): e for e in models})
 
 
-def seen(who: Roster, *, mode: int = 1, age_s: float = 1.0, scale: float = 1.0) -> Seen:
+def seen(who: Roster, *, mode: int = 1, age_s: float = 1.0, scale: float = 1.0) -> Observed:
     """All in one mode (ASLEEP too), heard `age_s` ago, drawing `scale` of what their envelope says."""
     n = len(who)
     modes = np.minimum(np.full(n, mode), who.mode_count[who.group] - 1).astype(np.int8)
@@ -70,5 +70,5 @@ def seen(who: Roster, *, mode: int = 1, age_s: float = 1.0, scale: float = 1.0) 
     )
 
 
-def fleet(who: Roster, said: Seen | None = None, asked: Asked | None = None) -> Fleet:
+def fleet(who: Roster, said: Observed | None = None, asked: Commanded | None = None) -> Fleet:
     return fleet_of(who, said or seen(who), asked or never_asked(who), NOW_MS)

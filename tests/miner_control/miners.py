@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
-from kernel.reading import Field, Reading, Reason
+from kernel.reading import Absence, Field, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable
 from miner_control.fleet.command import Intent, Pool, PowerTarget, Reboot, SetMode, SetPools, Sleep, Wake
 from miner_control.fleet.driver import MinerDriver
@@ -96,7 +96,7 @@ class FakeMiner(MinerDriver):
         await asyncio.sleep(self.answer_s)
         self._settle()
         if self.trait in ("dead", "silent"):
-            raise TransportError(Reason.UNREACHABLE, "refused")
+            raise TransportError(Absence.UNREACHABLE, "refused")
         values: dict[str, Field] = {
             "state": self.state, "mode": self.mode, "power_w": self.power_w, "power_limit_w": self.limit_w,
             "uptime_s": self._now_s() - self.boot_s,

@@ -9,7 +9,7 @@ import httpx
 
 from kernel.errors import TransportError
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.span import Span
 
 
@@ -53,11 +53,11 @@ class InfluxQuery:
             answer = self._client.post("/query", params=params)
             body = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise TransportError(Reason.UNREACHABLE, f"{type(error).__name__}: {error}") from error
+            raise TransportError(Absence.UNREACHABLE, f"{type(error).__name__}: {error}") from error
         result = (body.get("results") or [{}])[0]
         problem = body.get("error") or result.get("error")
         if problem or answer.status_code >= 300:
-            raise TransportError(Reason.REFUSED, str(problem or answer.status_code))
+            raise TransportError(Absence.REFUSED, str(problem or answer.status_code))
         return [
             Points(
                 one.get("tags", {}),

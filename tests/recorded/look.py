@@ -67,8 +67,8 @@ def records(journal: Journal) -> dict[str, Any]:
             values = {
                 name: int(value.reason) if isinstance(value, Missing) else value for name, value in one.values.items()
             }
-            told = [one.device, one.kind, one.at_ms, values, one.evidence]
-            digest.update(json.dumps(told, sort_keys=True).encode())
+            reported = [one.device, one.kind, one.at_ms, values, one.evidence]
+            digest.update(json.dumps(reported, sort_keys=True).encode())
     return {"events": events, "readings": dict(readings), "sha256": digest.hexdigest()}
 
 

@@ -14,11 +14,11 @@ from typing import Any
 from hub.state.fold import HubState, SiteState
 from kernel.curve import Curve
 from kernel.event import Event
-from kernel.reading import Reason
+from kernel.reading import Absence
 from miner_control.fleet.command import intent_json
 from miner_control.fleet.envelope import Envelope
 from miner_control.inventory.feeder_mapping import Judged, Proof
-from miner_control.jobs.job import Campaign
+from miner_control.jobs.job import Job
 
 
 def state_dump(state: HubState) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _snapshot(state: HubState) -> dict[str, Any]:
                         int(column.at_ms[row]), int(column.good_ms[row]),
                     ]
                     for name, column in sorted(columns.items())
-                    if column.codes[row] != Reason.NOT_ASKED
+                    if column.codes[row] != Absence.NOT_ASKED
                 },
             }
             for device, row in sorted(table.index.items())
@@ -193,7 +193,7 @@ def _site(site: SiteState, at_ms: int) -> dict[str, Any]:
         "credentials": dict(sorted(site.credentials.items())),
         "loads": [_load(site, one) for one in site.around.loads],
         "loops": {one.loop.name: one.loop.units.tolist() for one in site.around.loops},
-        "load_w_per_unit": None if site.around.beside_w is None else site.around.beside_w.tolist(),
+        "load_w_per_unit": None if site.around.auxiliary_w is None else site.around.auxiliary_w.tolist(),
         "wake_recovery": _ladder(site),
         "restores": {
             order: [
@@ -202,9 +202,9 @@ def _site(site: SiteState, at_ms: int) -> dict[str, Any]:
             ]
             for order, body in sorted(site.restores.items())
         },
-        "jobs": {name: _campaign(one) for name, one in sorted(site.campaigns.campaigns.items())},
-        "jobs_by_command": {name: one.plan.id for name, one in sorted(site.campaigns._of.items())},
-        "held_by_jobs": sorted(site.campaigns.held()),
+        "jobs": {name: _job(one) for name, one in sorted(site.jobs.jobs.items())},
+        "jobs_by_command": {name: one.plan.id for name, one in sorted(site.jobs._of.items())},
+        "held_by_jobs": sorted(site.jobs.held()),
         "feeder_mapping": {
             "running": _proof(site.pulses.running), "last": _proof(site.pulses.last),
             "judged": {rack: _judged(one) for rack, one in sorted(site.pulses.judged.items())},
@@ -298,7 +298,7 @@ def _ladder(site: SiteState) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _campaign(one: Campaign) -> dict[str, Any]:
+def _job(one: Job) -> dict[str, Any]:
     plan, rollout = one.plan, one.plan.rollout
     return {
         "name": plan.name, "by": plan.asked_by, "intent": intent_json(plan.intent),
@@ -345,7 +345,7 @@ def _estimates(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lessons(site: SiteState) -> dict[str, Any]:
-    book = site.lessons
+    book = site.identification
     times = ("ramp_up_s", "ramp_down_s", "start_lost_s", "sleep_w")
     return {
         " ".join(key): {
@@ -354,7 +354,7 @@ def _lessons(site: SiteState) -> dict[str, Any]:
             "mode_hashrate_hs": _estimates(learnt.mode_hashrate_hs or {}),
             "values": dict(sorted({**book._times.get(key, {}), **book._modes.get(key, {})}.items())),
         }
-        for key, learnt in sorted(book.told.items())
+        for key, learnt in sorted(book.reported.items())
     }
 
 

@@ -19,7 +19,16 @@ from kernel.span import Span
 from miner_control.control.allocate import per_phase
 from miner_control.fleet.command import Sleep
 from miner_control.fleet.envelope import Envelope, Mode
-from miner_control.fleet.fleet import STATE_CODE, Asked, Fleet, Seen, fleet_of, never_asked, never_seen, roster_of
+from miner_control.fleet.fleet import (
+    STATE_CODE,
+    Commanded,
+    Fleet,
+    Observed,
+    fleet_of,
+    never_asked,
+    never_seen,
+    roster_of,
+)
 from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
 from scheduling.plan import Schedule
@@ -43,14 +52,14 @@ def envelope(model: str, watts: float, ths: float) -> Envelope:
     return Envelope(model, "stock", modes, "normal", 25.0, 300.0, 10.0, 200.0, 900.0, 900.0, commands=COMMANDS)
 
 
-def fleet(units: int = 20, *, asleep: int = 0, silent: int = 0) -> tuple[Fleet, Asked]:
+def fleet(units: int = 20, *, asleep: int = 0, silent: int = 0) -> tuple[Fleet, Commanded]:
     miners = [
         Miner(f"{SITE}/m{n}", "new" if n % 2 else "old", "stock", "127.0.0.1", (), f"f{n % 4 // 2}")
         for n in range(units)
     ]
     table = {("new", "stock"): envelope("new", 3500.0, 234.0), ("old", "stock"): envelope("old", 3250.0, 104.0)}
     roster = roster_of(miners, table)
-    seen: Seen = never_seen(roster)
+    seen: Observed = never_seen(roster)
     state = np.full(units, STATE_CODE["hashing"], dtype=np.int8)
     state[:asleep] = STATE_CODE["asleep"]
     mode = np.where(np.arange(units) < asleep, -1, 1).astype(np.int8)
@@ -194,8 +203,8 @@ def test_staying_as_it_is_asks_nobody_whatever_the_losses() -> None:
     rng = np.random.default_rng(5)
     for factor, watts in zip(rng.uniform(1.0, 1.6, 300), rng.normal(0.0, 40.0, (300, 36)), strict=True):
         drawn = replace(units, settled_w=units.settled_w + watts)
-        told = step(NOW, drawn, None, [], Terms(SITE, overhead=Overhead(float(factor))))
-        assert not told.set_points, "a rounding of the losses sold a mode"
+        reported = step(NOW, drawn, None, [], Terms(SITE, overhead=Overhead(float(factor))))
+        assert not reported.set_points, "a rounding of the losses sold a mode"
 
 
 def test_limits_speak_of_the_meter_and_a_fresh_meter_only_tightens() -> None:
@@ -258,8 +267,8 @@ def test_an_overloaded_phase_is_relieved_by_its_own_units_and_the_reason_names_i
     settled = found.option_w()[np.arange(24), level + 1]
     lowered = np.flatnonzero(level < found.wanted)
     assert len(lowered) and np.all(found.roster.feeder[lowered] == 0) and np.all(phases[lowered] == 1)
-    told = {point.unit: point.reason.text for point in decision.set_points}
-    assert all(told[int(unit)].startswith("feeder f0 l2: phase") for unit in lowered)
+    reported = {point.unit: point.reason.text for point in decision.set_points}
+    assert all(reported[int(unit)].startswith("feeder f0 l2: phase") for unit in lowered)
     assert np.all(per_phase(found.roster, settled)[0] <= [limit.power_w for limit in limits])
 
 
@@ -296,11 +305,11 @@ def test_a_load_takes_no_room_on_its_miners_feeder():
     caps = dict.fromkeys(units.roster.feeder_names, 40000.0)
     bare = replace(NUMBERS, feeder_cap_w=caps)
     full = replace(bare, overhead=Overhead(1.0, 0.0, 1.0, half_cooled()))
-    rooms = [
+    components = [
         problem_of(one, units, asked.since_ms, tariff(), curves(), [], NOW).site.feeder_cap_w.sum(axis=0)[0]
         for one in (bare, full)
     ]
-    assert rooms[1] - rooms[0] == pytest.approx(10_000.0)
+    assert components[1] - components[0] == pytest.approx(10_000.0)
 
 
 def test_a_pump_that_runs_on_puts_nobody_to_sleep():

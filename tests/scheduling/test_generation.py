@@ -26,8 +26,8 @@ def generation(power_w: float) -> Curve:
 
 
 def planned(units: Fleet, since_ms: Any, own_w: float, **facts: Any) -> Plan:
-    told = [*curves(30.0), generation(own_w)] if own_w else curves(30.0)
-    return make(problem_of(NUMBERS, units, since_ms, tariff(), told, [], NOW, **facts), why_now="test")
+    reported = [*curves(30.0), generation(own_w)] if own_w else curves(30.0)
+    return make(problem_of(NUMBERS, units, since_ms, tariff(), reported, [], NOW, **facts), why_now="test")
 
 
 def demand_w(units: Fleet) -> float:
@@ -175,8 +175,8 @@ def test_power_that_flows_out_asks_nothing_odd() -> None:
 
 def test_the_ramp_starts_at_the_meter_where_no_meter_tells() -> None:
     units, asked = fleet(20)
-    told = [*curves(30.0), generation(20_000.0)]
-    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), told, [], NOW)
+    reported = [*curves(30.0), generation(20_000.0)]
+    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), reported, [], NOW)
     assert problem.site.power_now_w == pytest.approx(demand_w(units) - 20_000.0)
-    metered = problem_of(NUMBERS, units, asked.since_ms, tariff(), told, [], NOW, meter_w=-3_000.0)
+    metered = problem_of(NUMBERS, units, asked.since_ms, tariff(), reported, [], NOW, meter_w=-3_000.0)
     assert metered.site.power_now_w == -3_000.0

@@ -17,7 +17,7 @@ from miner_control.fleet.fleet import (
     ASLEEP,
     STATE_CODE,
     UNSURE,
-    Asked,
+    Commanded,
     Fleet,
     fleet_of,
     never_asked,
@@ -44,7 +44,7 @@ ENVELOPE = Envelope(
 )  # fmt: skip
 
 
-def fleet(modes: list[int], restore: list[int], *, change: dict[str, object] | None = None) -> tuple[Fleet, Asked]:
+def fleet(modes: list[int], restore: list[int], *, change: dict[str, object] | None = None) -> tuple[Fleet, Commanded]:
     """Units in these modes for hours, with these operating points; `change` replaces columns of what was asked."""
     count = len(modes)
     roster = roster_of(

@@ -130,11 +130,11 @@ def test_ten_faults_are_ten_messages_each_with_place_and_remedy():
         text = text.replace(old, new, 1)
     with pytest.raises(ConfigError) as caught:
         parse_contract(text.encode(), "contract.toml")
-    told = [str(fault) for fault in caught.value.faults]
+    reported = [str(fault) for fault in caught.value.faults]
     assert all(fault.place.startswith("contract.toml, ") and fault.remedy for fault in caught.value.faults)
     for word in ("zone", "wallet", "authority", "valid_to", "share", "rate", "per", "base", "bass", "part", "rule"):
-        assert any(f", {word}:" in line for line in told), f"{word} in {told}"
-    assert len(told) >= 10
+        assert any(f", {word}:" in line for line in reported), f"{word} in {reported}"
+    assert len(reported) >= 10
 
 
 @pytest.mark.parametrize(("change", "expected"), [

@@ -12,7 +12,7 @@ import pytest
 from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import InstallFirmware, PowerTarget, Reboot, Sleep, Wake
@@ -70,14 +70,14 @@ def over_the_wire(simulated: SimulatedSite, miner: SimulatedMiner, now_ms: int) 
 
 
 def same(simulated: SimulatedSite, miner: SimulatedMiner, now_ms: int) -> None:
-    seen, told = read(miner), over_the_wire(simulated, miner, now_ms)
+    seen, reported = read(miner), over_the_wire(simulated, miner, now_ms)
     for metric in ("hashrate_hs", "power_w"):
-        mine, wire = seen.get(metric), told[metric]
+        mine, wire = seen.get(metric), reported[metric]
         if isinstance(mine, Missing) or isinstance(wire, Missing):
             assert isinstance(mine, Missing) == isinstance(wire, Missing), (metric, mine, wire)
         else:
             assert mine == pytest.approx(wire, rel=0.06, abs=1.0), metric
-    assert seen.get("state") == told["state"]
+    assert seen.get("state") == reported["state"]
 
 
 def test_what_is_read_is_what_the_wire_would_tell() -> None:
@@ -106,11 +106,11 @@ def test_a_sick_one_is_a_fault_and_a_dead_one_unreachable() -> None:
     site = simulated.site
     site.set_faults(site.units[0], {"sick"}, hand.now_ms)
     site.set_faults(site.units[1], {"dead"}, hand.now_ms)
-    sick = read(simulated.miners[0])
-    assert sick.get("state") == "fault" and sick.number("hashrate_hs") == 0.0
+    faulty = read(simulated.miners[0])
+    assert faulty.get("state") == "fault" and faulty.number("hashrate_hs") == 0.0
     with pytest.raises(TransportError) as caught:
         read(simulated.miners[1])
-    assert caught.value.reason is Reason.UNREACHABLE
+    assert caught.value.reason is Absence.UNREACHABLE
     assert isinstance(asyncio.run(simulated.miners[1].carry_out(Sleep(), 5.0)), Unreachable)
 
 
@@ -207,8 +207,8 @@ def day(seed: int) -> list[tuple[object, ...]]:
                 else:
                     seen.append((reading.device, reading.at_ms, *reading.values.values()))
             for meter in simulated.meters:
-                told = await meter.read(Tier.FAST)
-                seen.append((meter.device, *told.values.values()))
+                reported = await meter.read(Tier.FAST)
+                seen.append((meter.device, *reported.values.values()))
 
     run(main(), loop)
     return seen

@@ -57,21 +57,21 @@ def test_a_power_cycle_over_mqtt_cures_a_hung_miner(tmp_path: Path) -> None:
 def test_sockets_over_modbus_need_the_login_and_switch_the_unit_behind(tmp_path: Path) -> None:
     profile = load(PROFILES / "microbt_kehua.toml")
     with running_twin(tmp_path, miners=45, container_profile="microbt_kehua") as twin:
-        told = twin.ready["containers"][0]
+        reported = twin.ready["containers"][0]
         miner = twin.miners[22]
-        where = Address("tcp", told["host"], told["port"])
+        where = Address("tcp", reported["host"], reported["port"])
 
         async def talk() -> None:
             line = ModbusLine(where)
             known = ModbusSwitch(
-                "c", profile, line, system_clock(), login=microbt_login(told["account"], twin.ready["password"])
+                "c", profile, line, system_clock(), login=microbt_login(reported["account"], twin.ready["password"])
             )
             assert isinstance(await known.switch("pdu02", 3, False), Verified)
             assert twin.truth(miner["device"])["plugged"] is False
             assert isinstance(await known.switch("pdu02", 3, True), Verified)
             assert twin.truth(miner["device"])["plugged"] is True
             assert isinstance(await known.switch("pdu99", 1, True), Unsupported)
-            wrong = ModbusSwitch("c", profile, line, system_clock(), login=microbt_login(told["account"], "wrong"))
+            wrong = ModbusSwitch("c", profile, line, system_clock(), login=microbt_login(reported["account"], "wrong"))
             assert isinstance(await wrong.switch("pdu02", 3, False), Unreachable)
             assert twin.truth(miner["device"])["plugged"] is True
             line.close()

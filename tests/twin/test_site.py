@@ -160,10 +160,10 @@ def test_truth_in_columns(tmp_path: Path) -> None:
         with urllib.request.urlopen(twin.ready["control_url"] + "/truth?all=1") as answer:
             columns = json.load(answer)
         assert len(columns["device"]) == len(columns["power_w"]) == 12
-        sick = [at for at, faults in enumerate(columns["faults"]) if faults == ["sick"]]
-        assert len(sick) == 3
-        assert all(columns["hashrate_hs"][at] == 0 and columns["power_w"][at] > 1000 for at in sick)
-        assert all(columns["state"][at] == "fault" for at in sick)
+        faulty = [at for at, faults in enumerate(columns["faults"]) if faults == ["sick"]]
+        assert len(faulty) == 3
+        assert all(columns["hashrate_hs"][at] == 0 and columns["power_w"][at] > 1000 for at in faulty)
+        assert all(columns["state"][at] == "fault" for at in faulty)
 
 
 def test_the_page_of_the_twin_names_every_model_and_fault() -> None:

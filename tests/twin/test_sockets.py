@@ -150,9 +150,11 @@ def test_meters_over_a_foreign_modbus_client(twin: Twin) -> None:
     """mbpoll reads the ABB feeder meter: power at 0x5B14 in 0.01 W, energy at 0x5000 in 0.01 kWh."""
     meter = twin.ready["meters"][1]
     argv = [need("mbpoll"), "-m", "tcp", "-p", str(meter["port"]), "-a", str(meter["unit"]), "-1", "-c", "1", "-B"]
-    told = subprocess.run([*argv, "-t", "4:int", "-r", str(0x5B14 + 1), meter["host"]], capture_output=True, text=True)
-    found = re.search(r"\[\d+\]:\s+(\d+)", told.stdout)
-    assert found, told.stdout + told.stderr
+    reported = subprocess.run(
+        [*argv, "-t", "4:int", "-r", str(0x5B14 + 1), meter["host"]], capture_output=True, text=True
+    )
+    found = re.search(r"\[\d+\]:\s+(\d+)", reported.stdout)
+    assert found, reported.stdout + reported.stderr
     truth = twin.truth()
     assert int(found[1]) / 100 == pytest.approx(truth["meters"][1]["power_w"], rel=0.02)
     factor = twin.ready["losses"]["feeder_factor"]
@@ -308,8 +310,8 @@ def test_a_clock_wrong_by_a_day(twin: Twin) -> None:
 def test_writes_that_have_no_effect(twin: Twin, fault: str, status: int, stats: str | None) -> None:
     miner = of_model(twin, "Antminer S21", 2)
     twin.fault({"device": miner["device"], "faults": [fault]})
-    told, body = page(miner, "/cgi-bin/set_miner_conf.cgi", {"miner-mode": 1, "bitmain-work-mode": "1"})
-    assert told == status
+    reported, body = page(miner, "/cgi-bin/set_miner_conf.cgi", {"miner-mode": 1, "bitmain-work-mode": "1"})
+    assert reported == status
     if stats is not None:
         assert body["stats"] == stats
     assert twin.truth(miner["device"])["asleep"] is False

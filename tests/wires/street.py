@@ -41,8 +41,8 @@ def rpc(kind: str, number: int, request: bytes) -> bytes | None:
     command = json.loads(request)["command"]
     if kind == "whatsminer":
         if command == "get_version":
-            told = {"api_ver": "2.0.4", "fw_ver": "20220926.13.REL", "platform": "H6OS"}
-            return json.dumps({"STATUS": "S", "When": 1, "Code": 131, "Msg": told}).encode()
+            reported = {"api_ver": "2.0.4", "fw_ver": "20220926.13.REL", "platform": "H6OS"}
+            return json.dumps({"STATUS": "S", "When": 1, "Code": 131, "Msg": reported}).encode()
         if command == "devdetails":
             return json.dumps({"STATUS": [{"STATUS": "S"}], "DEVDETAILS": [{"Model": "M30S+_VE50"}]}).encode() + b"\0"
         return json.dumps({"STATUS": "E", "When": 1, "Code": 14, "Msg": "invalid cmd", "Description": ""}).encode()
@@ -65,11 +65,11 @@ def web(kind: str, number: int, request: bytes) -> bytes:
 
 
 def framed(number: int) -> bytes:
-    told = {
+    reported = {
         "miner": {"type": "M60_VK6", "miner-sn": f"SN{number:08d}"}, "system": {"fwversion": "20240801"},
         "network": {"mac": f"CE:01:00:{number >> 16 & 255:02X}:{number >> 8 & 255:02X}:{number & 255:02X}"},
     }  # fmt: skip
-    body = json.dumps({"code": 0, "when": 1, "msg": told, "desc": "get.device.info"}).encode()
+    body = json.dumps({"code": 0, "when": 1, "msg": reported, "desc": "get.device.info"}).encode()
     return len(body).to_bytes(4, "little") + body
 
 

@@ -19,13 +19,13 @@ from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Intent, Pool, SetPools, Sleep
 from miner_control.fleet.driver import Access
 from miner_control.fleet.miner import Miner
-from miner_control.health.third_party_control import Done, ForeignHand, against, undone
+from miner_control.health.third_party_control import ThirdParty, VerifiedCommand, against, undone
 from miner_control.inventory.discover import targets
 from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.io.scan import scan
-from miner_control.jobs.dry_run import Rehearsal, secrets_of, step_text
+from miner_control.jobs.dry_run import DryRun, secrets_of, step_text
 from telemetry.collect.source import Tier
 from tests.servers import count, free_port
 from tests.twins import Twin, running_twin
@@ -53,15 +53,15 @@ def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
         ours = [miner["device"] for miner in twin.miners]
         twin.fault({"device": ours[0], "faults": ["foreign"]})
 
-        async def main() -> list[ForeignHand]:
+        async def main() -> list[ThirdParty]:
             bench = Bench(twin.ready, 1e9, 100)
-            done: list[Done] = []
+            done: list[VerifiedCommand] = []
             readings: list[Reading] = []
             for _ in range(2):
                 receipts = await bench.order(Sleep(), ours, 20.0, 0)
                 for device, receipt in receipts.items():
                     assert isinstance(receipt, Verified), (device, receipt)
-                    done.append(Done(device, Sleep(), receipt.reading.at_ms))
+                    done.append(VerifiedCommand(device, Sleep(), receipt.reading.at_ms))
                 async with asyncio.timeout(60):
                     awake = False
                     while not awake:
@@ -84,7 +84,7 @@ def test_who_follows_need_not_wait_for_sessions_that_were_made_ready(tmp_path: P
 
         async def main() -> None:
             first, second = (Bench(twin.ready, 1e9, 100) for _ in range(2))
-            stopping = Actuator(first.ports, first.clock, first.envelopes.__getitem__, lambda *told: None)
+            stopping = Actuator(first.ports, first.clock, first.envelopes.__getitem__, lambda *reported: None)
             assert await stopping.make_ready(ours) == 4
             refused = await second.order(Sleep(), ours[:1], 1.5, 0)
             assert isinstance(refused[ours[0]], Unreachable) and "session" in refused[ours[0]].text
@@ -104,10 +104,17 @@ def twin(tmp_path_factory: pytest.TempPathFactory):
 
 
 def rehearsed(twin: Twin, dialect: str, intent: Intent) -> tuple[list[str], object]:
-    told = twin.first(dialect)
-    miner = Miner(told["device"], told["model"], dialect, told["host"], tuple(told["ports"].items()), told["feeder"])
+    reported = twin.first(dialect)
+    miner = Miner(
+        reported["device"],
+        reported["model"],
+        dialect,
+        reported["host"],
+        tuple(reported["ports"].items()),
+        reported["feeder"],
+    )
     access = Access(twin.ready["accounts"].get(dialect, "root"), twin.ready["password"], dict(miner.ports))
-    play = Rehearsal(DIALECTS[dialect])
+    play = DryRun(DIALECTS[dialect])
 
     async def main() -> object:
         exchanges = Exchanges()

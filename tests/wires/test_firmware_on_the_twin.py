@@ -25,7 +25,7 @@ from miner_control.fleet.miner import Miner
 from miner_control.io import exchanges as wire
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
-from miner_control.jobs.dry_run import Rehearsal, step_text
+from miner_control.jobs.dry_run import DryRun, step_text
 from telemetry.collect.source import Tier
 from tests.builders.firmware_image import make_image
 from tests.miner_control.miners import clock_of, in_virtual_time
@@ -50,7 +50,7 @@ class Hands:
 
     def __init__(self, twin: Twin, able: frozenset[str] | None = None, **how: Any) -> None:
         self.exchanges = Exchanges()
-        self.ports = {told["device"]: self._port(twin, told) for told in twin.miners}
+        self.ports = {reported["device"]: self._port(twin, reported) for reported in twin.miners}
         every = frozenset(name for dialect in DIALECTS.values() for name in dialect.supports())
         envelope = Envelope(
             "M",
@@ -70,10 +70,15 @@ class Hands:
         )
         self._tick = 0
 
-    def _port(self, twin: Twin, told: dict[str, Any]) -> MinerPort:
-        dialect = told["dialect"]
+    def _port(self, twin: Twin, reported: dict[str, Any]) -> MinerPort:
+        dialect = reported["dialect"]
         miner = Miner(
-            told["device"], told["model"], dialect, told["host"], tuple(told["ports"].items()), told["feeder"]
+            reported["device"],
+            reported["model"],
+            dialect,
+            reported["host"],
+            tuple(reported["ports"].items()),
+            reported["feeder"],
         )
         access = Access(twin.ready["accounts"].get(dialect, "root"), twin.ready["password"], dict(miner.ports))
         return MinerPort(miner, DIALECTS[dialect], access, system_clock(), self.exchanges)
@@ -123,7 +128,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory):
 
 
 def device(twin: Twin, dialect: str, at: int) -> str:
-    return [told["device"] for told in twin.miners if told["dialect"] == dialect][at]
+    return [reported["device"] for reported in twin.miners if reported["dialect"] == dialect][at]
 
 
 @pytest.mark.parametrize("dialect", ABLE)
@@ -132,10 +137,10 @@ def test_an_image_is_installed_and_the_one_before_installed_again(twin: Twin, di
     old = twin.truth(unit)["firmware"]
 
     async def main(hands: Hands) -> list[Receipt]:
-        told = []
+        reported = []
         for intent in (of(dialect), of(dialect), of(dialect, old)):
-            told.append((await hands.order({unit: intent}))[unit])
-        return told
+            reported.append((await hands.order({unit: intent}))[unit])
+        return reported
 
     there, again, back = play(twin, main)
     assert isinstance(there, Verified), there
@@ -157,7 +162,7 @@ def test_faults_of_an_image_are_never_taken_for_success(twin: Twin) -> None:
              ("image_ignored", right), ("deaf", right), ("image_bricks", right))  # fmt: skip
 
     async def main(hands: Hands) -> list[dict[str, Receipt]]:
-        told = []
+        reported = []
         for fault, images in steps:
             twin.fault({"devices": list(units.values()), "faults": [fault] if fault else []})
             before = {dialect: twin.truth(unit)["writes"] for dialect, unit in units.items()}
@@ -165,10 +170,10 @@ def test_faults_of_an_image_are_never_taken_for_success(twin: Twin) -> None:
             receipts = await (
                 hands.order(intents, 3.0) if fault == "image_bricks" else hands.order_until_heard(intents)
             )
-            told.append({dialect: receipts[unit] for dialect, unit in units.items()})
+            reported.append({dialect: receipts[unit] for dialect, unit in units.items()})
             after = {dialect: twin.truth(unit)["writes"] for dialect, unit in units.items()}
-            assert all(after[key] == before[key] for key, one in told[-1].items() if isinstance(one, Refused))
-        return told
+            assert all(after[key] == before[key] for key, one in reported[-1].items() if isinstance(one, Refused))
+        return reported
 
     refused, corrupt, other, unproven, ignored, deaf, bricked = play(twin, main, uploads=len(ABLE))
     for dialect in ABLE:
@@ -192,32 +197,32 @@ def test_back_to_the_makers_own_firmware(twin: Twin, dialect: str) -> None:
             hands.ports[each].access.account = "root"  # the maker's pages know only this one
         earlier = (await hands.order({unit: RollBackFirmware()}))[unit]
         receipts = await hands.order_until_heard({unit: RollBackFirmware(STOCK), stubborn: RollBackFirmware(STOCK)})
-        told = await hands.ports[unit].read(Tier.FAST)
+        reported = await hands.ports[unit].read(Tier.FAST)
         still = await hands.ports[stubborn].read(Tier.FAST)
-        return earlier, receipts[unit], receipts[stubborn], (told, still)
+        return earlier, receipts[unit], receipts[stubborn], (reported, still)
 
-    earlier, back, ignored, (told, still) = play(twin, main)
+    earlier, back, ignored, (reported, still) = play(twin, main)
     assert isinstance(earlier, Unsupported) and "install its image" in earlier.text
     assert isinstance(back, Verified) and back.reading.get("firmware") == STOCK_VERSION, back
     assert twin.truth(unit)["firmware"] == STOCK_VERSION
     assert isinstance(ignored, Unknown) and twin.truth(stubborn)["firmware"] in ignored.text, ignored
-    assert told.number("hashrate_hs") is not None and still.number("power_w") is not None, "both are read on"
+    assert reported.number("hashrate_hs") is not None and still.number("power_w") is not None, "both are read on"
 
 
 def test_who_takes_no_image_says_why_without_a_byte(tmp_path: Path) -> None:
     models = {name: 1.0 for name, model in MODELS.items() if model.dialect not in ABLE}
     with running_twin(tmp_path, miners=len(models), models=models, containers=0) as twin:
-        before = {told["device"]: twin.truth(told["device"])["answers"] for told in twin.miners}
+        before = {reported["device"]: twin.truth(reported["device"])["answers"] for reported in twin.miners}
 
         async def main(hands: Hands) -> dict[str, str]:
             receipts = await hands.order(dict.fromkeys(hands.ports, of("luxos")))
             asked = {key: await port.carry_out(of("luxos"), 5.0) for key, port in hands.ports.items()}
             return {key: f"{receipts[key]} {asked[key]}" for key in asked}
 
-        told = play(twin, main, able=frozenset({"Sleep"}))
+        reported = play(twin, main, able=frozenset({"Sleep"}))
         words = {"luxos": "updaterun", "auradine": "firmware-upgrade", "avalon": "neither an upload"}
         for miner in twin.miners:
-            text = told[miner["device"]]
+            text = reported[miner["device"]]
             assert text.count("Unsupported") == text.count(words[miner["dialect"]]) == 2, text
         assert {key: twin.truth(key)["answers"] for key in before} == before
 
@@ -255,7 +260,7 @@ def test_four_uploads_at_once_and_no_more() -> None:
         envelope = Envelope(
             "M", "F", (Mode("n", 1.0, 1.0),), "n", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, commands=frozenset({"InstallFirmware"})
         )
-        actuator = Actuator(drivers, clock, lambda device: envelope, lambda *told: None)
+        actuator = Actuator(drivers, clock, lambda device: envelope, lambda *reported: None)
         asked = [command(1, device, of("antminer"), "test", deadline_s=100.0) for device in drivers]
         receipts = await actuator.carry_out(asked)
         return list(receipts.values()), max(seen)
@@ -275,7 +280,7 @@ def test_many_miners_share_one_image(tmp_path: Path) -> None:
         images = {dialect: of(dialect, size=size) for dialect in ("antminer", "braiins", "whatsminer")}
 
         async def main(hands: Hands) -> tuple[list[Receipt], int, int]:
-            intents = {told["device"]: images[told["dialect"]] for told in twin.miners}
+            intents = {reported["device"]: images[reported["dialect"]] for reported in twin.miners}
             tracemalloc.start()
             before, rss = tracemalloc.get_traced_memory()[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             receipts = await hands.order(intents, 60.0)  # type: ignore[arg-type]
@@ -293,8 +298,8 @@ def test_polls_of_others_go_on_while_images_are_sent(tmp_path: Path) -> None:
     """The loop is never held by an image: a neighbour is read all the while."""
     models = {"antminer-s21": 1.0, "whatsminer-m50s": 1.0}
     with running_twin(tmp_path, miners=6, models=models, containers=0) as twin:
-        stock = [told["device"] for told in twin.miners if told["dialect"] == "antminer"]
-        other = next(told["device"] for told in twin.miners if told["dialect"] == "whatsminer")
+        stock = [reported["device"] for reported in twin.miners if reported["dialect"] == "antminer"]
+        other = next(reported["device"] for reported in twin.miners if reported["dialect"] == "whatsminer")
 
         async def main(hands: Hands) -> tuple[dict[str, Receipt], float]:
             image, worst_s, loop = of("antminer", size=24 << 20), 0.0, asyncio.get_running_loop()
@@ -327,7 +332,7 @@ def test_restarts_after_images_keep_the_inrush_limit(tmp_path: Path) -> None:
     models = {"antminer-s21": 1.0, "braiins-s21-pro": 1.0, "whatsminer-m50s": 1.0}
     with running_twin(tmp_path, miners=miners, models=models, containers=0) as twin:
         images = {dialect: of(dialect) for dialect in ("antminer", "braiins", "whatsminer")}
-        intents: dict[str, Intent] = {told["device"]: images[told["dialect"]] for told in twin.miners}
+        intents: dict[str, Intent] = {reported["device"]: images[reported["dialect"]] for reported in twin.miners}
 
         async def main(hands: Hands) -> tuple[list[Receipt], list[tuple[float, float]]]:
             loop, rises = asyncio.get_running_loop(), []
@@ -335,18 +340,18 @@ def test_restarts_after_images_keep_the_inrush_limit(tmp_path: Path) -> None:
             orders = asyncio.create_task(hands.order(intents, 30.0))
             end_s = loop.time() + 2.0
             while not orders.done() or loop.time() < end_s:
-                told = await asyncio.to_thread(twin.ask, "GET", "/truth?all=1")
-                risen_w = sum(max(0.0, now - was) for now, was in zip(told["power_w"], before, strict=True))
-                rises.append((told["at_ms"] / 1000, risen_w))
-                before = told["power_w"]
+                reported = await asyncio.to_thread(twin.ask, "GET", "/truth?all=1")
+                risen_w = sum(max(0.0, now - was) for now, was in zip(reported["power_w"], before, strict=True))
+                rises.append((reported["at_ms"] / 1000, risen_w))
+                before = reported["power_w"]
                 end_s = end_s if orders.done() else loop.time() + 2.0
                 await asyncio.sleep(0.1)
             return list((await orders).values()), rises
 
         receipts, rises = play(twin, main, inrush_w_per_s=limit_w_per_s, uploads=20)
-        runs = [twin.truth(told["device"])["firmware"] for told in twin.miners]
+        runs = [twin.truth(reported["device"])["firmware"] for reported in twin.miners]
     assert all(isinstance(one, Verified) for one in receipts), receipts
-    assert all(images[told["dialect"]].version in ran for told, ran in zip(twin.miners, runs, strict=True))
+    assert all(images[reported["dialect"]].version in ran for reported, ran in zip(twin.miners, runs, strict=True))
     assert sum(risen for _, risen in rises) > 2_500.0 * miners, "each of them rose"
     steepest = steepest_between_looks(rises)
     assert 0.2 * limit_w_per_s < steepest <= limit_w_per_s, steepest
@@ -405,12 +410,12 @@ def test_who_refuses_after_the_first_bytes_is_heard(lingers: bool) -> None:
 
 @pytest.mark.parametrize("dialect", ABLE)
 def test_a_dry_run_of_an_image_reads_and_writes_nothing(twin: Twin, dialect: str) -> None:
-    told = next(miner for miner in twin.miners if miner["dialect"] == dialect)
-    before, image = twin.truth(told["device"]), of(dialect, size=31_457_280)
+    reported = next(miner for miner in twin.miners if miner["dialect"] == dialect)
+    before, image = twin.truth(reported["device"]), of(dialect, size=31_457_280)
 
     async def main(hands: Hands) -> tuple[Receipt, list[str]]:
-        port = hands.ports[told["device"]]
-        played = Rehearsal(port.dialect)
+        port = hands.ports[reported["device"]]
+        played = DryRun(port.dialect)
         dry = MinerPort(port.miner, played, port.access, system_clock(), hands.exchanges)
         receipt = await dry.carry_out(image, 10.0)
         return receipt, [step_text(step, port.access) for step in played.steps]
@@ -418,7 +423,7 @@ def test_a_dry_run_of_an_image_reads_and_writes_nothing(twin: Twin, dialect: str
     receipt, lines = play(twin, main)
     assert isinstance(receipt, Accepted), receipt
     assert "... 31457280 bytes of firmware" in lines[-1] and "TWIN" not in "".join(lines)
-    after = twin.truth(told["device"])
+    after = twin.truth(reported["device"])
     assert (after["writes"], after["firmware"]) == (before["writes"], before["firmware"])
 
 

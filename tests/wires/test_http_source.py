@@ -11,7 +11,7 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from telemetry.collect.source import Tier
 from telemetry.device.codec import encode
 from telemetry.device.profile import load
@@ -56,7 +56,7 @@ def test_an_antspace_container_is_read() -> None:
             assert reading.number("power_w") == 698_000.5
             assert reading.get("pump_state") == "on" and reading.get("fan_state") == "off"
             flow = reading.get("flow_lpm")
-            assert isinstance(flow, Missing) and flow.reason is Reason.NOT_REPORTED
+            assert isinstance(flow, Missing) and flow.reason is Absence.NOT_REPORTED
 
     asyncio.run(scenario())
 
@@ -64,13 +64,13 @@ def test_an_antspace_container_is_read() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "delay_s", "reason"),
     [
-        (500, b"{}", 0.0, Reason.REFUSED),
-        (200, b"<html>", 0.0, Reason.MALFORMED),
-        (200, b" " * 2_000_000, 0.0, Reason.MALFORMED),
-        (200, b"{}", 2.0, Reason.TIMED_OUT),
+        (500, b"{}", 0.0, Absence.REFUSED),
+        (200, b"<html>", 0.0, Absence.MALFORMED),
+        (200, b" " * 2_000_000, 0.0, Absence.MALFORMED),
+        (200, b"{}", 2.0, Absence.TIMED_OUT),
     ],
 )
-def test_an_ill_container_is_told_by_its_reason(status: int, body: bytes, delay_s: float, reason: Reason) -> None:
+def test_an_ill_container_is_told_by_its_reason(status: int, body: bytes, delay_s: float, reason: Absence) -> None:
     async def scenario() -> None:
         async with server(status, body, delay_s=delay_s) as (url, _):
             source = HttpSource("h/s/c", ANTSPACE, url, system_clock(), timeout_s=0.3 if delay_s else 10.0)

@@ -59,7 +59,7 @@ def test_what_speaks_unasked_is_heard_kept_and_passed_on(tmp_path: Path) -> None
         (tmp_path / "hub.toml").write_text(text)
         listener = Listener(broker)
         async with start(load(tmp_path / "hub.toml", environment={}), tmp_path) as hub:
-            snapshot = hub.hub.rooms.state.snapshot
+            snapshot = hub.hub.components.state.snapshot
             await until("the hub on the broker", lambda: listener.seen.get("spBv1.0/STATE/mining-hub"))
             edge = EdgeNode(broker, session=1)
             await edge.start()

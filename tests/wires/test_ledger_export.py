@@ -97,10 +97,10 @@ def test_hledger_agrees(year: SqliteLedger, tmp_path: Path):
     program, path = need("hledger"), str(written(year, "hledger", tmp_path))
     checked = run(program, "-f", path, "check", "--strict")
     assert checked.returncode == 0, checked.stderr
-    told = run(program, "-f", path, "balance", "--flat", "--no-total", "-O", "csv")
-    assert told.returncode == 0, told.stderr
+    reported = run(program, "-f", path, "balance", "--flat", "--no-total", "-O", "csv")
+    assert reported.returncode == 0, reported.stderr
     found = {}
-    for account, amount in list(csv.reader(io.StringIO(told.stdout)))[1:]:
+    for account, amount in list(csv.reader(io.StringIO(reported.stdout)))[1:]:
         number, unit = amount.split(" ")
         found[(account, unit)] = int(number.rstrip("."))
     assert found == nets(year)
@@ -109,9 +109,9 @@ def test_hledger_agrees(year: SqliteLedger, tmp_path: Path):
 def test_ledger_cli_agrees(year: SqliteLedger, tmp_path: Path):
     program, path = need("ledger"), str(written(year, "ledger", tmp_path))
     form = "%(account)\t%(quantity(scrub(display_total)))\t%(commodity(scrub(display_total)))\n"
-    told = run(program, "-f", path, "--strict", "--pedantic", "balance", "--flat", "--no-total", "--format", form)
-    assert told.returncode == 0, told.stderr
-    rows = [line.split("\t") for line in told.stdout.splitlines() if line.strip()]
+    reported = run(program, "-f", path, "--strict", "--pedantic", "balance", "--flat", "--no-total", "--format", form)
+    assert reported.returncode == 0, reported.stderr
+    rows = [line.split("\t") for line in reported.stdout.splitlines() if line.strip()]
     assert {(account, unit): int(number) for account, number, unit in rows} == nets(year)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from telemetry.collect.source import Tier
 from telemetry.device.profile import load
 from telemetry.io.meter_stream import Iec61107Source, MercurySource
@@ -84,10 +84,10 @@ class MercuryMeter:
             if command[:1] == b"\x01":
                 self.opened = command == bytes([1, 1, 1, 1, 1, 1, 1, 1])
                 self.opens += 1
-                told = b"\x00" if self.opened else b"\x03"
+                reported = b"\x00" if self.opened else b"\x03"
             else:
-                told = self.answers.get(command, b"\x01") if self.opened else b"\x05"
-            frame = bytes([12]) + told
+                reported = self.answers.get(command, b"\x01") if self.opened else b"\x05"
+            frame = bytes([12]) + reported
             frame += crc(frame)
             writer.write(frame[:3])
             await writer.drain()
@@ -108,7 +108,7 @@ def test_a_mercury_meter_is_read_through_its_own_protocol() -> None:
             assert reading.number("frequency_hz") == pytest.approx(50.01)
             assert reading.number("energy_import_wh") == 120_510.0 * 40
             exported = reading.get("energy_export_wh")
-            assert isinstance(exported, Missing) and exported.reason is Reason.SENTINEL, "A- is not kept by this meter"
+            assert isinstance(exported, Missing) and exported.reason is Absence.SENTINEL, "A- is not kept by this meter"
             assert reading.evidence and meter.opens == 1
             meter.opened = False
             reading = await source.read(Tier.FAST)
@@ -129,7 +129,7 @@ def test_a_dead_mercury_meter_stalls_the_line_once_and_the_other_is_read() -> No
             dead = MercurySource("h/s/dead", MERCURY, line, system_clock(), address=13)
             alive = MercurySource("h/s/alive", MERCURY, line, system_clock(), address=12)
             first, second = await asyncio.gather(dead.read(Tier.FAST), alive.read(Tier.FAST), return_exceptions=True)
-            assert isinstance(first, TransportError) and first.reason is Reason.TIMED_OUT
+            assert isinstance(first, TransportError) and first.reason is Absence.TIMED_OUT
             assert not isinstance(second, BaseException) and second.number("voltage_l1_v") == pytest.approx(226.86)
             assert meter.asked.count(13) == 1 < meter.asked.count(12), "its silence is waited for once"
 
@@ -142,7 +142,7 @@ def test_a_wrong_password_is_refused_with_the_meters_word() -> None:
             source = MercurySource("h/s/m", MERCURY, line, system_clock(), address=12, password="222222")
             with pytest.raises(TransportError, match="access level too low") as error:
                 await source.read(Tier.FAST)
-            assert error.value.reason is Reason.REFUSED
+            assert error.value.reason is Absence.REFUSED
 
     asyncio.run(scenario())
 
@@ -201,14 +201,14 @@ def test_an_energomera_meter_that_refuses_says_why() -> None:
         async with gateway(ce301) as line:
             with pytest.raises(TransportError, match="refused the password"):
                 await Iec61107Source("h/s/m", CE303, line, system_clock(), password="1").read(Tier.FAST)
-            told = dict(CE301_SAYS)
+            reported = dict(CE301_SAYS)
             CE301_SAYS.pop(b"FREQU()")
             try:
                 reading = await Iec61107Source("h/s/m", CE303, line, system_clock()).read(Tier.FAST)
             finally:
-                CE301_SAYS.update(told)
+                CE301_SAYS.update(reported)
             frequency = reading.get("frequency_hz")
-            assert isinstance(frequency, Missing) and frequency == Missing(Reason.REFUSED, "ERR12")
+            assert isinstance(frequency, Missing) and frequency == Missing(Absence.REFUSED, "ERR12")
             assert reading.number("power_w") == pytest.approx(526.6)
 
     asyncio.run(scenario())

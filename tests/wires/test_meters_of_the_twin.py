@@ -23,23 +23,23 @@ def mbpoll(host: str, port: int, unit: int, address: int, count: int) -> list[in
     """Holding registers as a foreign master reads them."""
     argv = [need("mbpoll"), "-m", "tcp", "-p", str(port), "-a", str(unit), "-0", "-1", "-q", "-t", "4:hex",
             "-r", str(address), "-c", str(count), host]  # fmt: skip
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
-    return [int(word, 16) for word in re.findall(r"^\[\d+\]:\s+0x([0-9A-Fa-f]+)", told, re.M)]
+    reported = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
+    return [int(word, 16) for word in re.findall(r"^\[\d+\]:\s+0x([0-9A-Fa-f]+)", reported, re.M)]
 
 
 def test_mbpoll_and_we_read_the_same_from_the_twins_meters(tmp_path: Path) -> None:
     async def ours(meters: list[dict[str, object]]) -> list[tuple[float, float]]:
         lines = Lines()
-        told = []
+        reported = []
         for meter in meters:
             profile = load(METERS / f"{meter['profile']}.toml")
             place = Place(str(meter["host"]), int(str(meter["port"])), int(str(meter["unit"])))
             reading = await lines.source(str(meter["device"]), profile, place, system_clock()).read(Tier.FAST)
             power_w, energy_wh = reading.number("power_w"), reading.number("energy_import_wh")
             assert power_w is not None and energy_wh is not None
-            told.append((power_w, energy_wh))
+            reported.append((power_w, energy_wh))
         lines.close()
-        return told
+        return reported
 
     with running_twin(tmp_path, miners=20, feeders=2, pace=1.0) as twin:
         meters = twin.ready["meters"]

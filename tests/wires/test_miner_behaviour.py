@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Refused, Unknown, Unreachable
 from miner_control.fleet.command import Locate, Reboot, Sleep
 from miner_control.fleet.driver import Rpc
@@ -32,7 +32,7 @@ def test_accepts_and_never_answers() -> None:
         async with peer(holds()) as where:
             with pytest.raises(TransportError) as caught:
                 await port_of(where, exchanges=Exchanges(*IMPATIENT)).read(Tier.FAST)
-            assert caught.value.reason is Reason.TIMED_OUT
+            assert caught.value.reason is Absence.TIMED_OUT
 
     asyncio.run(run())
 
@@ -121,7 +121,7 @@ def test_connection_refused() -> None:
             port = port_of(where)
             with pytest.raises(TransportError) as caught:
                 await port.read(Tier.FAST)
-            assert caught.value.reason is Reason.UNREACHABLE
+            assert caught.value.reason is Absence.UNREACHABLE
             assert isinstance(await port_of(where, "whatsminer").carry_out(Sleep(), 2), Unreachable)
 
     asyncio.run(run())
@@ -165,7 +165,7 @@ def test_no_descriptor_left_is_said_and_survived() -> None:
 def test_closes_without_an_answer() -> None:
     with pytest.raises(TransportError) as caught:
         asyncio.run(read_once(says()))
-    assert caught.value.reason is Reason.UNREACHABLE
+    assert caught.value.reason is Absence.UNREACHABLE
 
 
 def test_reboots_in_the_middle_of_a_reply() -> None:
@@ -187,7 +187,7 @@ def test_reset_instead_of_close() -> None:
         async with peer(slam) as where:
             with pytest.raises(TransportError) as caught:
                 await port_of(where).read(Tier.FAST)
-            assert caught.value.reason is Reason.UNREACHABLE
+            assert caught.value.reason is Absence.UNREACHABLE
 
     asyncio.run(run())
 
@@ -197,7 +197,7 @@ def test_reply_of_ten_megabytes_is_cut_off() -> None:
         async with peer(says(b'{"STATS":[' + b'{"a":1},' * 1_300_000)) as where:
             with pytest.raises(TransportError) as caught:
                 await port_of(where).read(Tier.FAST)
-            assert caught.value.reason is Reason.MALFORMED
+            assert caught.value.reason is Absence.MALFORMED
 
     asyncio.run(run())
 
@@ -346,8 +346,8 @@ def test_zero_rate_is_fault_unless_the_miner_says_it_sleeps() -> None:
 
     async def state(mode: str | None, elapsed: int = 7200) -> object:
         conf = http(404, b"") if mode is None else http(200, orjson.dumps(fixtures.antminer_conf(mode)))
-        sick = fixtures.antminer(rate_ghs=0.0, elapsed=elapsed)
-        async with peer(answers(sick)) as rpc, peer(says(conf)) as web:
+        faulty = fixtures.antminer(rate_ghs=0.0, elapsed=elapsed)
+        async with peer(answers(faulty)) as rpc, peer(says(conf)) as web:
             return (await port_of(rpc, http=web.port).read(Tier.FAST)).get("state")
 
     assert asyncio.run(state("1")) == "asleep"

@@ -193,7 +193,7 @@ def test_http_cut_in_its_body_is_unreachable() -> None:
 
 
 def test_framed_replies_in_pieces_and_never_by_a_partial_frame() -> None:
-    told = fixtures_more.whatsminer_v3()
+    reported = fixtures_more.whatsminer_v3()
 
     async def speak(data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert int.from_bytes(data[:4], "little") == len(data) - 4
@@ -203,7 +203,7 @@ def test_framed_replies_in_pieces_and_never_by_a_partial_frame() -> None:
             if "param" not in asked or asked["cmd"] == "get.device.info"
             else f"{asked['cmd']} {asked['param']}"
         )
-        body = orjson.dumps(told.get(name, {"code": -2, "msg": "invalid"}))
+        body = orjson.dumps(reported.get(name, {"code": -2, "msg": "invalid"}))
         frame = len(body).to_bytes(4, "little") + body
         for piece in (frame[:2], frame[2:40], frame[40:]):
             writer.write(piece)
@@ -304,12 +304,12 @@ class BraiinsDoor:
 
     async def __call__(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
-        told, status, answer = (orjson.loads(body) if body else {}), "200 OK", b"{}"
+        reported, status, answer = (orjson.loads(body) if body else {}), "200 OK", b"{}"
         if b"/auth/login" in head:
-            opens = told["password"] == self.password
+            opens = reported["password"] == self.password
             status, answer = ("200 OK", b'{"token":"t1","timeout_s":3600}') if opens else ("401 Unauthorized", b"{}")
         elif b"/auth/password" in head and not self.keeps:
-            self.password = told["password"]
+            self.password = reported["password"]
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
 
 

@@ -26,7 +26,7 @@ TRUTH = {"power_w": 5000.0, "voltage_l1_v": 230.0, "energy_import_wh": 123_456_7
 @pytest.mark.parametrize("kind", ["tcp", "rtu+tcp"])
 def test_ill_answers_are_named_and_make_no_wrong_value(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(31)
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
 
     def right(request: bytes) -> bytes:
         if kind == "tcp":
@@ -85,19 +85,19 @@ def test_ill_answers_are_named_and_make_no_wrong_value(kind: str, caplog: pytest
                     reading = await source.read(Tier.FAST)
                 except TransportError as error:
                     assert error.text
-                    told[error.reason.name] = told.get(error.reason.name, 0) + 1
+                    reported[error.reason.name] = reported.get(error.reason.name, 0) + 1
                     continue
-                told["READ"] = told.get("READ", 0) + 1
+                reported["READ"] = reported.get("READ", 0) + 1
                 for metric, meant in TRUTH.items():
                     found = reading.get(metric)
                     if isinstance(found, Missing):
                         assert found.detail
-                        told[found.reason.name] = told.get(found.reason.name, 0) + 1
+                        reported[found.reason.name] = reported.get(found.reason.name, 0) + 1
                     else:
                         assert found == pytest.approx(meant), f"{metric}: {found}"
             line.close()
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(scenario())
-    assert {"READ", "MALFORMED", "TIMED_OUT", "UNREACHABLE", "REFUSED"} <= set(told), told
+    assert {"READ", "MALFORMED", "TIMED_OUT", "UNREACHABLE", "REFUSED"} <= set(reported), reported
     assert not [record for record in caplog.records if record.name == "asyncio"], "no callback fell over"

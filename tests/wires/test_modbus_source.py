@@ -17,7 +17,7 @@ from pymodbus.server import ModbusSerialServer
 from kernel.clock import system_clock
 from kernel.errors import TransportError
 from kernel.ids import sha256_hex
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from telemetry.collect.source import Tier
 from telemetry.device.block import Block
 from telemetry.device.profile import Profile, catalogue, load
@@ -166,10 +166,10 @@ def test_mbpoll_reads_what_our_codec_encoded() -> None:
     async def scenario() -> None:
         tables = registers_of_device(SDM630, {"voltage_l1_v": 231.5, "power_w": -1250.25})
         async with pymodbus_server([device(1, tables)]) as port:
-            told = await asyncio.to_thread(poll, port, "-t", "3:float", "-B", "-r", "0", "-c", "1")
-            assert "231.5" in told
-            told = await asyncio.to_thread(poll, port, "-t", "3:float", "-B", "-r", "52", "-c", "1")
-            assert "-1250.25" in told
+            reported = await asyncio.to_thread(poll, port, "-t", "3:float", "-B", "-r", "0", "-c", "1")
+            assert "231.5" in reported
+            reported = await asyncio.to_thread(poll, port, "-t", "3:float", "-B", "-r", "52", "-c", "1")
+            assert "-1250.25" in reported
 
     asyncio.run(scenario())
 
@@ -212,7 +212,7 @@ def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
         async with raw_server(answer) as (port, counts), line(port, timeout_s=1.0) as made:
             with pytest.raises(TransportError) as silent:
                 await source(made).read(Tier.FAST)
-            assert silent.value.reason is Reason.TIMED_OUT
+            assert silent.value.reason is Absence.TIMED_OUT
             reading = await source(made).read(Tier.FAST)
             assert reading.number("power_w") == 5000.0
             assert made.frames_skipped == 1
@@ -229,7 +229,7 @@ def test_a_wrong_transaction_id_is_skipped_and_the_device_counts_as_silent() -> 
         async with raw_server(answer) as (port, _), line(port, timeout_s=0.4) as made:
             with pytest.raises(TransportError) as error:
                 await source(made).read(Tier.FAST)
-            assert error.value.reason is Reason.TIMED_OUT
+            assert error.value.reason is Absence.TIMED_OUT
 
     asyncio.run(scenario())
 
@@ -245,7 +245,7 @@ def test_a_wrong_transaction_id_is_skipped_and_the_device_counts_as_silent() -> 
         (lambda frame: b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not Modbus"),
     ],
 )
-def test_a_spoilt_answer_is_malformed_and_the_next_poll_is_clean(spoil: object, told: str) -> None:
+def test_a_spoilt_answer_is_malformed_and_the_next_poll_is_clean(spoil: object, reported: str) -> None:
     bad = [True]
 
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -257,7 +257,7 @@ def test_a_spoilt_answer_is_malformed_and_the_next_poll_is_clean(spoil: object, 
         async with raw_server(answer) as (port, counts), line(port) as made:
             with pytest.raises(TransportError) as error:
                 await source(made).read(Tier.FAST)
-            assert error.value.reason is Reason.MALFORMED and told in error.value.text
+            assert error.value.reason is Absence.MALFORMED and reported in error.value.text
             reading = await source(made).read(Tier.FAST)
             assert reading.number("power_w") == 5000.0
             assert counts["connections"] == 2
@@ -276,7 +276,7 @@ def test_an_exception_keeps_its_code_and_the_other_blocks_their_values(code: int
             reading = await source(made).read(Tier.FAST)
             assert reading.number("power_w") == 5000.0
             energy = reading.get("energy_import_wh")
-            assert isinstance(energy, Missing) and energy.reason is Reason.REFUSED
+            assert isinstance(energy, Missing) and energy.reason is Absence.REFUSED
             assert f"exception {code} " in energy.detail
 
     asyncio.run(scenario())
@@ -290,7 +290,7 @@ def test_a_gateway_that_finds_nobody_is_unreachable() -> None:
         async with raw_server(answer) as (port, _), line(port) as made:
             with pytest.raises(TransportError) as error:
                 await source(made).read(Tier.FAST)
-            assert error.value.reason is Reason.UNREACHABLE and "exception 11" in error.value.text
+            assert error.value.reason is Absence.UNREACHABLE and "exception 11" in error.value.text
 
     asyncio.run(scenario())
 
@@ -307,7 +307,7 @@ def test_a_dead_slave_costs_one_timeout_and_the_others_are_read() -> None:
         async with raw_server(answer) as (port, counts), line(port, timeout_s=1.0) as made:
             meters = [source(made, unit_id=unit) for unit in (1, 2, 3, 4)]
             results = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters), return_exceptions=True)
-            assert isinstance(results[1], TransportError) and results[1].reason is Reason.TIMED_OUT
+            assert isinstance(results[1], TransportError) and results[1].reason is Absence.TIMED_OUT
             for index in (0, 2, 3):
                 found = results[index]
                 assert not isinstance(found, BaseException) and found.number("power_w") == 5000.0
@@ -354,7 +354,7 @@ def test_a_server_that_comes_back_is_read_again_without_help() -> None:
             meter = source(made)
             with pytest.raises(TransportError) as error:
                 await meter.read(Tier.FAST)
-            assert error.value.reason is Reason.UNREACHABLE
+            assert error.value.reason is Absence.UNREACHABLE
             for _ in range(2):
                 async with raw_server(answer, port=port):
                     await asyncio.sleep(0.5)
@@ -378,7 +378,7 @@ def test_a_connection_cut_in_the_middle_fails_at_once_not_at_the_timeout() -> No
             async with asyncio.timeout(50):
                 with pytest.raises(TransportError) as error:
                     await source(made).read(Tier.FAST)
-            assert error.value.reason is Reason.UNREACHABLE
+            assert error.value.reason is Absence.UNREACHABLE
 
     asyncio.run(scenario())
 
@@ -451,7 +451,7 @@ def test_a_dead_gateway_is_tried_once_for_all_devices_behind_it() -> None:
         begun = loop.time()
         meters = [source(made, unit_id=unit) for unit in range(1, 21)]
         results = await asyncio.gather(*(meter.read(Tier.FAST) for meter in meters), return_exceptions=True)
-        assert all(isinstance(found, TransportError) and found.reason is Reason.UNREACHABLE for found in results)
+        assert all(isinstance(found, TransportError) and found.reason is Absence.UNREACHABLE for found in results)
         assert loop.time() - begun < 10 * 0.4, "twenty one after another take 8 s"
         for filler in (*fillers, hole):
             filler.close()
@@ -476,7 +476,7 @@ def test_controllers_of_one_container_fail_apart() -> None:
             reading = await ModbusSource("h/s/c", container, made, system_clock()).read(Tier.FAST)
             assert reading.number("power_w") == pytest.approx(4 * 123_450.0)
             ambient, pump = reading.get("temp_ambient_c"), reading.get("pump_state")
-            assert isinstance(ambient, Missing) and ambient.reason is Reason.TIMED_OUT
-            assert isinstance(pump, Missing) and pump.reason is Reason.UNREACHABLE
+            assert isinstance(ambient, Missing) and ambient.reason is Absence.TIMED_OUT
+            assert isinstance(pump, Missing) and pump.reason is Absence.UNREACHABLE
 
     asyncio.run(scenario())

@@ -177,7 +177,7 @@ def test_relays_of_any_site_are_switched_one_by_one(name: str) -> None:
     profile = load(SWITCHES / f"{name}.toml", sited)
 
     async def scenario() -> list[dict[str, object]]:
-        told: list[dict[str, object]] = []
+        reported: list[dict[str, object]] = []
         first, last = int(profile.parameters.get("first", 0)), int(profile.parameters.get("outputs", 8))
         addresses = range(first, first + (1 if name == "modbus_bits" else last))
         tables = {1: dict.fromkeys(addresses, 0), 3: dict.fromkeys(addresses, 0)}
@@ -188,15 +188,15 @@ def test_relays_of_any_site_are_switched_one_by_one(name: str) -> None:
                 receipt = await ask(port, profile, index, on, group="output")
                 assert isinstance(receipt, Verified), receipt
                 assert receipt.reading.values == {f"output_{index}_state": "on" if on else "off"}
-                told.append(dict((await source.read(Tier.FAST)).values))
+                reported.append(dict((await source.read(Tier.FAST)).values))
             assert isinstance(await ask(port, profile, last + 1, True, group="output"), Unsupported)
             line.close()
-        return told
+        return reported
 
-    told = asyncio.run(scenario())
+    reported = asyncio.run(scenario())
     outputs = int(profile.parameters.get("outputs", 8))
-    assert [set(values) for values in told] == [{f"output_{at}_state" for at in range(1, outputs + 1)}] * 3
-    on = [{key for key, state in values.items() if state == "on"} for values in told]
+    assert [set(values) for values in reported] == [{f"output_{at}_state" for at in range(1, outputs + 1)}] * 3
+    on = [{key for key, state in values.items() if state == "on"} for values in reported]
     assert on == [{"output_2_state"}, {"output_2_state", "output_3_state"}, {"output_3_state"}]
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from kernel.clock import system_clock
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from telemetry.device.codec import encode
 from telemetry.device.profile import Profile, load
 from telemetry.io.broker import EmbeddedBroker
@@ -237,7 +237,7 @@ def test_garbage_and_retained_and_strangers(tmp_path: Path, bitdeer: Profile) ->
                 if readings:
                     break
             found = readings[0].get("power_w")
-            assert isinstance(found, Missing) and found.reason is Reason.MALFORMED
+            assert isinstance(found, Missing) and found.reason is Absence.MALFORMED
             assert feed.topics.counts.retained_passed_over == 1
             assert feed.topics.counts.malformed == 1
         finally:

@@ -11,13 +11,13 @@ import pytest
 from benchmarks.actuation import Bench
 from kernel.clock import system_clock
 from kernel.metric import SCHEMAS
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Receipt, Unknown, Unreachable, Verified
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Intent, Reboot, Sleep, Wake, command
 from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
 from miner_control.fleet.miner import State
-from miner_control.fleet.observed import seen_of
+from miner_control.fleet.observed import observed_of
 from telemetry.collect.collector import Collector
 from telemetry.collect.snapshot import Snapshot
 from telemetry.collect.source import Tier
@@ -61,7 +61,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
         assert all(isinstance(receipt, Verified) for receipt in receipts.values()), receipts
         periods = {"miner": {Tier.FAST: 0.2, Tier.SLOW: 60.0, Tier.DAILY: 600.0}}
         collector = Collector(
-            bench.ports.values(), hear, lambda *told: None, clock, np.random.default_rng(1), periods,
+            bench.ports.values(), hear, lambda *reported: None, clock, np.random.default_rng(1), periods,
             time_out_s=1.0, most_back_off_s=0.3,
         )  # fmt: skip
         task = asyncio.create_task(collector.run())
@@ -72,7 +72,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
 
         def fleet() -> Fleet:
             now_ms = clock.now_ms()
-            return fleet_of(roster, seen_of(roster, snapshot.kind("miner"), now_ms), asked, now_ms, stale_s=2.0)
+            return fleet_of(roster, observed_of(roster, snapshot.kind("miner"), now_ms), asked, now_ms, stale_s=2.0)
 
         def drawing(least_w: float, most_w: float) -> Fleet | None:
             found = fleet()
@@ -92,7 +92,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
     assert (after.state == STATE_CODE[State.UNREACHABLE]).all()
     for device in devices:
         found = snapshot.field(device, "hashrate_hs", now_ms, 60.0)
-        assert isinstance(found, Missing) and found.reason in (Reason.TIMED_OUT, Reason.UNREACHABLE), "never 0 TH/s"
+        assert isinstance(found, Missing) and found.reason in (Absence.TIMED_OUT, Absence.UNREACHABLE), "never 0 TH/s"
 
 
 def test_telemetry_that_stands_still_confirms_nothing(twin: Twin) -> None:
@@ -212,7 +212,7 @@ def test_every_metric_of_a_silent_poll_says_why() -> None:
             port = port_of(where)
             periods = {"miner": {Tier.FAST: 0.1, Tier.SLOW: 60.0, Tier.DAILY: 600.0}}
             collector = Collector(
-                [port], rows.extend, lambda *told: None, system_clock(), np.random.default_rng(1), periods,
+                [port], rows.extend, lambda *reported: None, system_clock(), np.random.default_rng(1), periods,
                 time_out_s=0.4, most_back_off_s=0.2,
             )  # fmt: skip
             task = asyncio.create_task(collector.run())
@@ -221,6 +221,6 @@ def test_every_metric_of_a_silent_poll_says_why() -> None:
         assert rows and all(row.get("state") == "unreachable" for row in rows)
         return [row.get(metric) for row in rows for metric in SCHEMAS["miner"] if metric != "state"]  # type: ignore[misc]
 
-    told = asyncio.run(main())
-    assert all(isinstance(field, Missing) for field in told)
-    assert {field.reason for field in told} <= {Reason.TIMED_OUT, Reason.UNREACHABLE, Reason.NOT_ASKED}
+    reported = asyncio.run(main())
+    assert all(isinstance(field, Missing) for field in reported)
+    assert {field.reason for field in reported} <= {Absence.TIMED_OUT, Absence.UNREACHABLE, Absence.NOT_ASKED}

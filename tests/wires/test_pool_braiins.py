@@ -16,7 +16,7 @@ import pytest
 from kernel.clock import from_iso, system_clock
 from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.ids import business_id, sha256_hex
-from kernel.reading import Reason
+from kernel.reading import Absence
 from tests.servers import free_port
 from treasury.io.pool_braiins import BraiinsPool, parse_payouts, parse_rewards
 from treasury.io.rates_nbk import NationalBank, parse_rate
@@ -79,18 +79,18 @@ def test_the_documented_answers_become_whole_satoshi_with_their_evidence():
         return 200, REWARDS if "rewards" in path else PAYOUTS
 
     with answering(answer) as url:
-        told = asyncio.run(pool(url).read(*DAYS))
-    assert [(reward.day, reward.amount_sat) for reward in told.rewards] == [
+        reported = asyncio.run(pool(url).read(*DAYS))
+    assert [(reward.day, reward.amount_sat) for reward in reported.rewards] == [
         (date(2026, 11, 20), 110_000_001),
         (date(2026, 11, 21), 41_909),
     ]
-    assert [(paid.key, paid.amount_sat, paid.fee_sat) for paid in told.payouts] == [
+    assert [(paid.key, paid.amount_sat, paid.fee_sat) for paid in reported.payouts] == [
         ("beef", 1000, 1),
         ("aa11", 41909, 0),
     ]
-    assert told.payouts[1].at_ms == 1795309200_000
-    assert {paid.evidence for paid in told.payouts} == {sha256_hex(PAYOUTS)}
-    assert told.raw == (REWARDS, PAYOUTS)
+    assert reported.payouts[1].at_ms == 1795309200_000
+    assert {paid.evidence for paid in reported.payouts} == {sha256_hex(PAYOUTS)}
+    assert reported.raw == (REWARDS, PAYOUTS)
     assert asked == [
         ("/accounts/rewards/json/btc?from=2026-11-01&to=2026-11-30", "secret-token"),
         ("/accounts/payouts/json/btc?from=2026-11-01&to=2026-11-30", "secret-token"),
@@ -106,9 +106,10 @@ def test_the_pools_pace_is_kept():
 
 
 @pytest.mark.parametrize(("status", "reason"), [
-    (401, Reason.REFUSED), (404, Reason.REFUSED), (302, Reason.REFUSED), (429, Reason.UNREACHABLE), (503, Reason.UNREACHABLE),
+    (401, Absence.REFUSED), (404, Absence.REFUSED), (302, Absence.REFUSED),
+    (429, Absence.UNREACHABLE), (503, Absence.UNREACHABLE),
 ])  # fmt: skip
-def test_a_refusal_names_the_status_and_never_the_token(status: int, reason: Reason):
+def test_a_refusal_names_the_status_and_never_the_token(status: int, reason: Absence):
     with answering(lambda *_: (status, b"no")) as url, pytest.raises(TransportError) as caught:
         asyncio.run(pool(url).read(*DAYS))
     assert caught.value.reason is reason
@@ -119,7 +120,7 @@ def test_a_refusal_names_the_status_and_never_the_token(status: int, reason: Rea
 def test_nobody_there_is_unreachable():
     with pytest.raises(TransportError) as caught:
         asyncio.run(pool(f"http://127.0.0.1:{free_port()}").read(*DAYS))
-    assert caught.value.reason is Reason.UNREACHABLE
+    assert caught.value.reason is Absence.UNREACHABLE
 
 
 @pytest.mark.parametrize(

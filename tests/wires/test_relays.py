@@ -134,9 +134,9 @@ def test_a_relay_on_a_broker_is_switched_and_believed_when_it_tells(broker: int,
             assert found is not None and found.values[f"output_{index}_state"] == "on"
             return dict(found.values)
 
-    told = asyncio.run(main())
-    power = [value for key, value in told.items() if key.endswith("power_w") and isinstance(value, float)]
-    assert 1850.0 in power, told
+    reported = asyncio.run(main())
+    power = [value for key, value in reported.items() if key.endswith("power_w") and isinstance(value, float)]
+    assert 1850.0 in power, reported
 
 
 def test_a_relay_that_tells_of_its_meter_alone_has_proven_nothing(broker: int) -> None:
@@ -167,8 +167,8 @@ def test_what_one_relay_tells_leaves_the_others_as_they_are(broker: int) -> None
             assert found is not None
             return dict(found.values)
 
-    told = asyncio.run(main())
-    assert [told[f"output_{index}_state"] for index in (1, 2, 3)] == ["on", "off", "on"]
+    reported = asyncio.run(main())
+    assert [reported[f"output_{index}_state"] for index in (1, 2, 3)] == ["on", "off", "on"]
 
 
 def test_a_shelly_over_http_is_asked_with_a_digest() -> None:
@@ -186,8 +186,8 @@ def test_a_shelly_over_http_is_asked_with_a_digest() -> None:
             return "401 Unauthorized", 'Digest qop="auth", realm="shellypro4", nonce="60dc", algorithm=SHA-256', ""
         seen.append(path)
         if path.startswith("/rpc/Shelly.GetStatus"):
-            told = {f"switch:{at}": {"id": at, "output": on, "apower": 900.0 * on} for at, on in outputs.items()}
-            return "200 OK", "", json.dumps(told)
+            reported = {f"switch:{at}": {"id": at, "output": on, "apower": 900.0 * on} for at, on in outputs.items()}
+            return "200 OK", "", json.dumps(reported)
         query = dict(part.split("=") for part in path.partition("?")[2].split("&"))
         at, on = int(query["id"]), query["on"] == "true"
         if at not in outputs:

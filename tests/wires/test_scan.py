@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kernel.clock import cpu_s, system_clock
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from miner_control.inventory.discover import compare, targets
 from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB
 from miner_control.io.scan import scan
@@ -76,7 +76,7 @@ def test_all_are_found_and_none_is_misnamed(street: Street):
     # Others may use the machine as well, and it may be any: what is ours alone is the share above what cannot be saved.
     assert took_s / bare_s < 4.0
 
-    difference = compare(Register(()), asked, found, "hub", "north")
+    difference = compare(AssetRegister(()), asked, found, "hub", "north")
     assert len(difference.new) == len(wanted) and not difference.doubled
     again = compare(difference.register, asked, found, "hub", "north")
     assert (again.new, again.moved, again.swapped, again.gone) == ((), (), (), ())

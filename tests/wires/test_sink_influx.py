@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from kernel.clock import system_clock
-from kernel.reading import MISSING, Reading, Reason
+from kernel.reading import MISSING, Absence, Reading
 from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
@@ -45,7 +45,7 @@ def readings(step: int, now_ms: int) -> list[Reading]:
             "meter",
             at_ms,
             {
-                "power_w": MISSING[Reason.TIMED_OUT] if i == 0 else 1000.0 + i + step / 10,
+                "power_w": MISSING[Absence.TIMED_OUT] if i == 0 else 1000.0 + i + step / 10,
                 "energy_import_wh": 5e9 + step,
                 "serial": 'no "7" \\ x',
             },

@@ -11,7 +11,7 @@ import sunspec2.modbus.client as sunspec_client
 
 from kernel.clock import system_clock
 from kernel.errors import DecodeError
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from telemetry.collect.source import Tier
 from telemetry.device.profile import Profile, load
 from telemetry.io.modbus import Address, ModbusLine
@@ -73,10 +73,10 @@ def test_pysunspec2_reads_the_device_that_our_codec_builds(model: int) -> None:
             assert theirs["sn"] == "SN-77"
             ours = await read_ours(port, made)
             for metric in NAMES:
-                told = ours[metric]
-                assert isinstance(told, float)
-                assert theirs[metric] == pytest.approx(told, rel=1e-6), metric
-                assert told == pytest.approx(VALUES[metric], rel=5e-3), metric
+                reported = ours[metric]
+                assert isinstance(reported, float)
+                assert theirs[metric] == pytest.approx(reported, rel=1e-6), metric
+                assert reported == pytest.approx(VALUES[metric], rel=5e-3), metric
 
     asyncio.run(scenario())
 
@@ -110,7 +110,7 @@ def test_we_read_the_shapes_that_pysunspec2_makes(model: int) -> None:
             for metric, value in expected.items():
                 assert ours[metric] == pytest.approx(value, rel=1e-6), metric
             missing = ours["voltage_l2_v"]
-            assert isinstance(missing, Missing) and missing.reason is Reason.SENTINEL
+            assert isinstance(missing, Missing) and missing.reason is Absence.SENTINEL
 
     asyncio.run(scenario())
 

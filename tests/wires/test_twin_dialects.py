@@ -11,7 +11,7 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.errors import TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import (
@@ -29,7 +29,7 @@ from miner_control.fleet.command import (
 from miner_control.fleet.driver import Access
 from miner_control.fleet.miner import Miner
 from miner_control.health.health import host_of, pools_of
-from miner_control.health.third_party_control import told_schedules
+from miner_control.health.third_party_control import reported_schedules
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from telemetry.collect.source import Tier
 from tests.twins import Twin, running_twin
@@ -179,8 +179,10 @@ def test_locate_pools_and_reboot(twin: Twin, dialect: str) -> None:
         twin.until(miner["device"], "state", "hashing", 20)
     if "SetPools" in able:
         assert twin.truth(miner["device"])["pools"] == [[pool.url, pool.user] for pool in pools]
-        told = Reading(miner["device"], "miner", 1, read_once_it_listens(twin, miner))
-        assert [(host_of(url), user) for url, user in pools_of(told)] == [(host_of(one.url), one.user) for one in pools]
+        reported = Reading(miner["device"], "miner", 1, read_once_it_listens(twin, miner))
+        assert [(host_of(url), user) for url, user in pools_of(reported)] == [
+            (host_of(one.url), one.user) for one in pools
+        ]
 
 
 @pytest.mark.parametrize("dialect", sorted(set(NAMES) - {"avalon", "bitaxe"}))
@@ -208,9 +210,9 @@ def test_a_schedule_of_its_own_is_told_while_it_is_on(twin: Twin, dialect: str, 
     miner = of(twin, dialect)
 
     def hands() -> list[str]:
-        told = told_schedules(asyncio.run(port_of(twin, miner).read(Tier.SLOW)))
-        assert told is not None
-        return [hand.who for hand in told]
+        reported = reported_schedules(asyncio.run(port_of(twin, miner).read(Tier.SLOW)))
+        assert reported is not None
+        return [hand.who for hand in reported]
 
     assert hands() == []
     twin.fault({"device": miner["device"], "faults": ["own_schedule"]})
@@ -224,4 +226,4 @@ def test_a_schedule_of_its_own_is_told_while_it_is_on(twin: Twin, dialect: str, 
 @pytest.mark.parametrize("dialect", ["antminer", "whatsminer", "avalon", "bitaxe"])
 def test_a_firmware_without_schedules_says_nothing_of_them(twin: Twin, dialect: str) -> None:
     found = read(twin, of(twin, dialect))["schedules_json"]
-    assert isinstance(found, Missing) and found.reason is Reason.UNSUPPORTED
+    assert isinstance(found, Missing) and found.reason is Absence.UNSUPPORTED

@@ -9,7 +9,7 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Intent, Sleep, Wake
@@ -146,10 +146,10 @@ def test_an_overheated_miner_is_a_fault_in_every_tier_and_says_so(bench: Bench) 
     for tier in (Tier.FAST, Tier.SLOW, Tier.DAILY):
         reading = bench.read(tier)
         assert reading.get("state") == "fault", (tier, reading.get("state"), reading.get("uptime_s"))
-    told = reading.get("error_text")
+    reported = reading.get("error_text")
     if bench.named.dialect != "auradine":
         # It has no word for it: that it does not sleep, and does not hash, is all that it tells.
-        assert isinstance(told, str) and told, told
+        assert isinstance(reported, str) and reported, reported
 
 
 @each(*FEW)
@@ -157,7 +157,7 @@ def test_silence_is_timed_out_and_a_command_into_it_unknown_or_unreachable(bench
     bench.breaks("hung")
     with pytest.raises(TransportError) as caught:
         bench.read(Tier.FAST, total_s=0.4)
-    assert caught.value.reason is Reason.TIMED_OUT
+    assert caught.value.reason is Absence.TIMED_OUT
     assert isinstance(bench.ask(Sleep(), 0.5, 0.4), Unknown | Unreachable)
     assert bench.truth()["asleep"] is False
 
@@ -168,7 +168,7 @@ def test_no_power_is_unreachable(bench: Bench) -> None:
     doors(bench.miner, opened=False)
     with pytest.raises(TransportError) as caught:
         bench.read(Tier.FAST)
-    assert caught.value.reason is Reason.UNREACHABLE
+    assert caught.value.reason is Absence.UNREACHABLE
     assert isinstance(bench.ask(Sleep()), Unreachable)
     bench.breaks()
     doors(bench.miner, opened=True)

@@ -17,7 +17,7 @@ from kernel.ids import sha256_hex
 from kernel.money import INT64_MAX, decimal_to_int
 from kernel.units import SAT_DECIMALS
 from treasury.io.web import fetch, safe_url
-from treasury.payout import PoolPayout, PoolReward, Told
+from treasury.payout import PoolPayout, PoolRecords, PoolReward
 
 
 class BraiinsPool:
@@ -29,11 +29,11 @@ class BraiinsPool:
         self._url, self._account, self._token, self._name = safe_url(url, "pool"), account, token, name
         self._clock, self._gap_s, self._last_s = clock, gap_s, -1e9
 
-    async def read(self, first: date, last: date) -> Told:
+    async def read(self, first: date, last: date) -> PoolRecords:
         days = {"from": str(first), "to": str(last)}
         rewards = await self._get("/accounts/rewards/json/btc", days)
         payouts = await self._get("/accounts/payouts/json/btc", days)
-        return Told(
+        return PoolRecords(
             tuple(parse_rewards(rewards, self._name, self._account)),
             tuple(parse_payouts(payouts, self._name, self._account)),
             (rewards, payouts),

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kernel.errors import ConfigError, Fault, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 
 TIMEOUT_S = 20.0
 MOST_BYTES = 16 << 20
@@ -59,15 +59,15 @@ async def fetch(
             async for part in reply.aiter_bytes():
                 answer += part
                 if len(answer) > MOST_BYTES:
-                    raise TransportError(Reason.MALFORMED, f"{what}: more than {MOST_BYTES} bytes")
+                    raise TransportError(Absence.MALFORMED, f"{what}: more than {MOST_BYTES} bytes")
             status = reply.status_code
     except httpx.TimeoutException:
-        raise TransportError(Reason.TIMED_OUT, f"{what}: no answer within {TIMEOUT_S:g} s") from None
+        raise TransportError(Absence.TIMED_OUT, f"{what}: no answer within {TIMEOUT_S:g} s") from None
     except httpx.HTTPError as error:
-        raise TransportError(Reason.UNREACHABLE, f"{what}: {type(error).__name__}") from None
+        raise TransportError(Absence.UNREACHABLE, f"{what}: {type(error).__name__}") from None
     if status in (429, 503):
-        raise TransportError(Reason.UNREACHABLE, f"{what}: out of service or too often asked (HTTP {status})")
+        raise TransportError(Absence.UNREACHABLE, f"{what}: out of service or too often asked (HTTP {status})")
     if not 200 <= status < 300:
         text = answer[:200].decode("utf-8", "replace").replace("\n", " ")
-        raise TransportError(Reason.REFUSED, f"{what}: HTTP {status} {text}")
+        raise TransportError(Absence.REFUSED, f"{what}: HTTP {status} {text}")
     return answer

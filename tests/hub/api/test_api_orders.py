@@ -72,11 +72,11 @@ def test_refusals_and_faults(hub: Hub) -> None:
 
 def test_an_answer_about_a_site_says_in_its_head_whether_it_only_observes(hub: Hub) -> None:
     kegoc = hub.client(Role.DISPATCHER)
-    for faults, told in ((frozenset[str](), "false"), (frozenset({"observing"}), "true")):
+    for faults, reported in ((frozenset[str](), "false"), (frozenset({"observing"}), "true")):
         hub.view.faults = faults
         for path in ("orders", "orders/nobody", "status", "availability"):
-            assert kegoc.get(f"/api/v1/sites/alma/{path}").headers[HEADER] == told, path
-        assert kegoc.post(ORDERS, json={}).headers[HEADER] == told, "a fault is an answer too"
+            assert kegoc.get(f"/api/v1/sites/alma/{path}").headers[HEADER] == reported, path
+        assert kegoc.post(ORDERS, json={}).headers[HEADER] == reported, "a fault is an answer too"
         assert kegoc.get("/api/v1/sites/beta/status").headers[HEADER] == "false"
     for other in (
         kegoc.get("/api/v1/sites"),

@@ -68,7 +68,7 @@ def test_the_main_job_was_done(demo: tuple[Path, dict[str, dict[str, object]]]) 
 
 
 def test_its_folder_answers_every_reading_command(demo: tuple[Path, dict[str, dict[str, object]]]) -> None:
-    folder, told = str(demo[0]), {}
+    folder, reported = str(demo[0]), {}
     for argv in (
         ["plan", folder],
         ["miners", "list", folder],
@@ -84,8 +84,8 @@ def test_its_folder_answers_every_reading_command(demo: tuple[Path, dict[str, di
     ):
         table, answer = CliRunner().invoke(app, argv), CliRunner().invoke(app, [*argv, "--json"])
         assert table.exit_code == answer.exit_code == 0, (argv, table.output[-1500:], answer.output[-1500:])
-        told[argv[0]] = json.loads(answer.stdout.splitlines()[-1])
-    assert all(told.values()) and told["replay"]["same"] is True
+        reported[argv[0]] = json.loads(answer.stdout.splitlines()[-1])
+    assert all(reported.values()) and reported["replay"]["same"] is True
 
 
 def test_a_spoilt_report_is_invalid(demo: tuple[Path, dict[str, dict[str, object]]]) -> None:

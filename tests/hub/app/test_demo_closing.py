@@ -41,10 +41,10 @@ def test_what_the_silent_meter_leaves_open_stands_in_the_figures_and_in_the_api(
     async def story(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await with_an_undivided_payout(site, hub)
-            said, polls = list[str](), hub.hub.rooms.collector.counts.ok
+            said, polls = list[str](), hub.hub.components.collector.counts.ok
             from_ms, end_ms = CLOCK.now_ms() - 30_000, await close_period(hub, CLOCK, said.append, patience_s=5.0)
-            assert hub.hub.rooms.collector.counts.ok > polls, "polling goes on"
-            figures = run_figures(hub.wired, hub.hub.rooms.config, Span(from_ms, end_ms), 12)
+            assert hub.hub.components.collector.counts.ok > polls, "polling goes on"
+            figures = run_figures(hub.wired, hub.hub.components.config, Span(from_ms, end_ms), 12)
             ledger, payout = figures["ledger"], figures["payout"]
             assert payout["residual_sat"] > 0
             assert sum(item["amount_sat"] for item in ledger["waiting"]) == payout["residual_sat"]
@@ -55,9 +55,9 @@ def test_what_the_silent_meter_leaves_open_stands_in_the_figures_and_in_the_api(
                 assert any(text.startswith(line) for text in said)
             shown: Any = await asyncio.to_thread(site.api, "GET", "/ledger")
             assert shown["waiting"] == ledger["waiting"]
-            booked = hub.wired.office.ledger.head().size
+            booked = hub.wired.report_store.ledger.head().size
             await asyncio.sleep(12)
-            assert hub.wired.office.ledger.head().size == booked, "later payouts are the next period's"
+            assert hub.wired.report_store.ledger.head().size == booked, "later payouts are the next period's"
 
     with world(tmp_path, miners=12, miner_host="127.83.0.1", payout_every_s=5.0) as site:
         asyncio.run(story(site))
@@ -74,11 +74,11 @@ def test_the_demo_waits_for_the_meter_that_comes_back_and_ends_with_nothing_open
             assert not closing.done()
             await silence(site, False)
             end_ms = await closing
-            figures = run_figures(hub.wired, hub.hub.rooms.config, Span(end_ms - 60_000, end_ms), 12)
+            figures = run_figures(hub.wired, hub.hub.components.config, Span(end_ms - 60_000, end_ms), 12)
             assert said == []
             assert figures["payout"]["residual_sat"] == 0 and figures["payout"]["received_sat"] > 0
             assert figures["ledger"]["waiting"] == [] and figures["ledger"]["held"] == []
-            last = hub.wired.office.ledger.last("payout.received", CLOCK.now_ms() + 1)
+            last = hub.wired.report_store.ledger.last("payout.received", CLOCK.now_ms() + 1)
             assert last is not None and last.body.effective_ms < end_ms  # type: ignore[union-attr]
 
     with world(tmp_path, miners=12, miner_host="127.84.0.1", payout_every_s=5.0) as site:

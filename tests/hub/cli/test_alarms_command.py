@@ -95,10 +95,12 @@ def test_the_live_hub_journals_each_answer(tmp_path: Path) -> None:
 
     async def main() -> None:
         wired = await simulated(config, tmp_path, tmp_path / config.hub.data, spec, clock)
-        rooms, office = wired.hub.rooms, wired.office
-        view = LiveView(wired.hub, office.lines, office.file, office.look, "test", wired.provisions)
+        components, report_store = wired.hub.components, wired.report_store
+        view = LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, "test", wired.provisions)
         rule, scope = "meter-silent", "alatau/north/main"
-        await rooms.recorder.commit("alatau/north", "alarm.changed", {"rule": rule, "scope": scope, "what": "raised"})
+        await components.recorder.commit(
+            "alatau/north", "alarm.changed", {"rule": rule, "scope": scope, "what": "raised"}
+        )
         await view.shelve_alarm("north", rule, scope, "aida", "calibration", clock.now_ms() + 60_000)
         acts: tuple[AlarmAct, ...] = ("unshelve", "out-of-service", "in-service")
         states = []
@@ -110,9 +112,9 @@ def test_the_live_hub_journals_each_answer(tmp_path: Path) -> None:
             await view.set_alarm("north", rule, scope, "aida", "out-of-service", " ")
         with pytest.raises(NotThere):
             await view.set_alarm("north", rule, "alatau/north/f9", "aida", "unshelve", "")
-        told = [event.body["what"] for _, event in rooms.recorder.journal.events(["alarm.changed"])]
-        assert told == ["raised", "shelved", "unshelved", "out_of_service", "in_service"]
-        for close in rooms.closers:
+        reported = [event.body["what"] for _, event in components.recorder.journal.events(["alarm.changed"])]
+        assert reported == ["raised", "shelved", "unshelved", "out_of_service", "in_service"]
+        for close in components.closers:
             close()
 
     run(main(), loop)

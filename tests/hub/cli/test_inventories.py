@@ -44,15 +44,15 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     (tmp_path / "export.csv").write_text(EXPORT, encoding=encoding)
     target = tmp_path / "inventory.csv"
     words = ["miners", "import", str(tmp_path / "export.csv"), "--write", str(target), "--feeder", "f9"]
-    told = run([*words, "--json"], code=1)
-    assert (told["miners"], told["left"], told["groups"]) == (4, 3, {"f1": 2, "f2": 1, "f9": 1})
+    reported = run([*words, "--json"], code=1)
+    assert (reported["miners"], reported["left"], reported["groups"]) == (4, 3, {"f1": 2, "f2": 1, "f9": 1})
     miners = load_register(target, "hub-1", "site-1").miners
     assert [(m.host, m.dialect, m.feeder) for m in miners] == [
         ("10.0.0.5", "luxos", "f1"), ("10.0.0.6", "antminer", "f1"), ("10.0.0.7", "whatsminer", "f2"),
         ("10.0.0.10", "braiins", "f9"),
     ]  # fmt: skip
     assert miners[0].device == "hub-1/site-1/rack-1-07" and miners[1].device == "hub-1/site-1/x2"
-    said = {fault["place"]: fault["problem"] for fault in told["faults"]}
+    said = {fault["place"]: fault["problem"] for fault in reported["faults"]}
     assert "stands already in line 4" in said["line 5"] and "no host" in said["line 6"]
     assert "Perpetuum Mobile" in said["line 7"]
     assert "also tells the feeder, otherwise" in said["column Circuit"] and "not understood" in said["column Стойка"]
@@ -97,8 +97,8 @@ def test_worker_names_against_what_miners_tell(tmp_path: Path) -> None:
     state = empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
     recorder = Recorder(open_journal(tmp_path / "data"), Clock(lambda: T0_MS, lambda: 0.0), state.apply, at_once())
     for device, user in (("m1", "acct.r1x1"), ("m2", "thief.1")):
-        told = {"state": "hashing", "pool_url": "stratum+tcp://p:3333", "pool_user": user}
-        recorder.hear([Reading(f"hub/site/{device}", "miner", T0_MS, told)])
+        reported = {"state": "hashing", "pool_url": "stratum+tcp://p:3333", "pool_user": user}
+        recorder.hear([Reading(f"hub/site/{device}", "miner", T0_MS, reported)])
     placed = facts_body([Fact("hub/site/m3", "position", "30", T0_MS, "a person")], "anna")
     recorder.tell("hub/site", "fact.learnt", placed)
     asyncio.run(recorder.flush())

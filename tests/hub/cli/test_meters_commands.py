@@ -239,5 +239,5 @@ def test_a_passport_of_no_meter_and_a_device_told_two_ways_are_faults(folder: Pa
     )
     with pytest.raises(ConfigError) as caught:
         load(folder / "hub.toml", environment={})
-    told = sorted(fault.place.rpartition(", ")[2] for fault in caught.value.faults)
-    assert told == ["sinks.1.name", "sites.0.meters.0.host", "sites.0.meters.1.topic"]
+    reported = sorted(fault.place.rpartition(", ")[2] for fault in caught.value.faults)
+    assert reported == ["sinks.1.name", "sites.0.meters.0.host", "sites.0.meters.1.topic"]

@@ -92,10 +92,10 @@ def test_all_offers_of_a_site_in_one_answer(folder: Path) -> None:
         energy = [step["energy_mwh"] for step in bid["steps"]]
         assert prices == sorted(prices, reverse=True) and energy == sorted(energy)
     assert {offer["power_w"] for offer in answer["reserve"]} == {10_000.0}
-    told = answer["tomorrow"]
-    assert told["days_of_error"] >= 5 and told["worth"] >= told["worth_unhedged"] - 1e-6
-    assert told["reserve_w"] == pytest.approx([10_000.0] * 6)
-    assert told["imbalance_worst"] >= told["imbalance_mean"]
+    reported = answer["tomorrow"]
+    assert reported["days_of_error"] >= 5 and reported["worth"] >= reported["worth_unhedged"] - 1e-6
+    assert reported["reserve_w"] == pytest.approx([10_000.0] * 6)
+    assert reported["imbalance_worst"] >= reported["imbalance_mean"]
     assert asked(folder, "--reserve-mw", "0.01") == answer, "the same facts give the same offers"
 
 

@@ -66,9 +66,9 @@ def test_an_address_that_is_none_is_told_too() -> None:
 def test_orders_and_states_read_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order = {"id": "o1", "phase": "acting", "start_ms": 1_795_835_884_693, "end_ms": None, "power_w": 1e5}
     monkeypatch.setattr(httpx, "request", lambda *args, **named: httpx.Response(200, json=order))
-    told = CliRunner().invoke(
+    reported = CliRunner().invoke(
         app, ["dispatch", "send", "north", "--power-w", "100000", "--until", "2026-11-28T03:25:00Z"]
     )
-    assert told.exit_code == 0 and "2026-11-28T03:18:04.693Z" in told.output and "1,795" not in told.output
+    assert reported.exit_code == 0 and "2026-11-28T03:18:04.693Z" in reported.output and "1,795" not in reported.output
     wrong = CliRunner().invoke(app, ["miners", "list", str(tmp_path), "--state", "bogus"])
     assert isinstance(wrong.exception, ConfigError) and "hashing" in str(wrong.exception)

@@ -55,10 +55,12 @@ def test_every_fault_is_told_at_once_with_place_and_remedy(tmp_path: Path):
     path.write_text(TEN_FAULTS)
     with pytest.raises(ConfigError) as caught:
         load(path, environment={})
-    told = {fault.place.removeprefix(f"{path}:"): f"{fault.problem}. {fault.remedy}" for fault in caught.value.faults}
-    assert told.keys() == EXPECTED.keys()
+    reported = {
+        fault.place.removeprefix(f"{path}:"): f"{fault.problem}. {fault.remedy}" for fault in caught.value.faults
+    }
+    assert reported.keys() == EXPECTED.keys()
     for place, words in EXPECTED.items():
-        assert words in told[place]
+        assert words in reported[place]
 
 
 GOOD = """\

@@ -283,16 +283,16 @@ class FakeView:
         self._site(site)
         return []
 
-    def campaigns(self, site: str) -> list[dict[str, Any]]:
+    def jobs(self, site: str) -> list[dict[str, Any]]:
         self._site(site)
         return []
 
-    async def propose_campaign(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
+    async def propose_job(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
         self._site(site)
         return {"dry_run": dry, "id": "c-1", "needs_two": False, "preview": []}
 
-    async def answer_campaign(self, site: str, campaign: str, what: str, by: str, why: str) -> dict[str, Any]:
-        raise NotThere(f"no campaign {campaign} at {site}")
+    async def answer_job(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
+        raise NotThere(f"no campaign {job} at {site}")
 
     def learnt(self, site: str) -> list[dict[str, Any]]:
         self._site(site)

@@ -18,7 +18,7 @@ from hub import wiring
 from hub.app.demo_site import write_simulated_site
 from hub.app.virtual_time import VirtualLoop, run
 from hub.config import load
-from hub.control.runtime import Rhythm
+from hub.control.runtime import Periods
 from hub.journal.recorder import at_once
 from hub.state.fold import HubState, SiteState
 from hub.wiring.duties import ground
@@ -26,7 +26,7 @@ from kernel.clock import from_iso, iso, loop_clock
 from kernel.reading import Reading
 from miner_control.control.auxiliary_load import SwitchPort
 from miner_control.fleet.driver import MinerDriver
-from miner_control.inventory.asset_register import Register
+from miner_control.inventory.asset_register import AssetRegister
 from telemetry.collect.source import Source, Tier
 from twin.in_memory import SimulatedMeter, SimulatedSite
 from twin.site import Site
@@ -34,7 +34,7 @@ from twin.spec import TwinSpec
 
 EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")
 KEY = "alatau/north"
-RHYTHM = Rhythm(5.0, 10.0, 30.0, 60.0, 300.0, 5.0, 60.0, 10.0, 3600.0)
+RHYTHM = Periods(5.0, 10.0, 30.0, 60.0, 300.0, 5.0, 60.0, 10.0, 3600.0)
 MODELS = {
     "antminer-s21": 2, "antminer-s19k-pro": 3, "whatsminer-m50s": 3, "whatsminer-m60s": 2, "luxos-s19k-pro": 2,
     "vnish-s21-pro": 2, "braiins-s21-pro": 2, "avalon-a1466": 2, "epic-s19-xp": 1, "auradine-at2880": 1,
@@ -121,7 +121,7 @@ class Commanded:
         )
 
         def devices(
-            site: SiteState, register: Register
+            site: SiteState, register: AssetRegister
         ) -> tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]:
             containers = {one.device: one for one in self.world.containers}
             loads: dict[str, MinerDriver] = {
@@ -147,7 +147,7 @@ class Commanded:
 
     @property
     def state(self) -> HubState:
-        return self.wired.hub.rooms.state  # type: ignore[no-any-return]
+        return self.wired.hub.components.state  # type: ignore[no-any-return]
 
     @property
     def site(self) -> SiteState:
@@ -187,7 +187,7 @@ class Commanded:
 
     def changes(self) -> list[tuple[int, Mapping[str, Any]]]:
         """(instant, body) of every change of an alarm so far."""
-        journal = self.wired.hub.rooms.recorder.journal
+        journal = self.wired.hub.components.recorder.journal
         return [(event.at_ms, event.body) for _, event in journal.events(["alarm.changed"])]
 
     def shown(self) -> list[tuple[int, Mapping[str, Any]]]:

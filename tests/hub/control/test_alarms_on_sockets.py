@@ -30,7 +30,7 @@ async def limited(hub: Running, power_w: float, for_s: float) -> str:
 
 def onto_the_list(hub: Running) -> list[dict[str, Any]]:
     """Changes by which an alarm came onto the operator's list."""
-    journal = hub.wired.hub.rooms.recorder.journal
+    journal = hub.wired.hub.components.recorder.journal
     changes = [dict(event.body) for _, event in journal.events(["alarm.changed"])]
     return [
         body for body in changes

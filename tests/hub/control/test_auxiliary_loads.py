@@ -13,7 +13,7 @@ from hub.app.live import Running, start
 from hub.app.replay import replay_folder
 from hub.config import load
 from hub.control.tick import TickSettings, decide
-from hub.query.auxiliaries import beside_lines
+from hub.query.auxiliaries import auxiliary_lines
 from hub.state.auxiliaries import loads_on
 from hub.state.cooling_loops import loops_at
 from hub.state.situation import Freshness, situation_at
@@ -47,15 +47,15 @@ def with_loads(site: World, text: str = LOADS) -> Any:
     return load(site.config, environment={})
 
 
-def told(hub: Running) -> dict[str, Any]:
-    table = hub.wired.hub.rooms.state.snapshot.kind("container")
+def reported(hub: Running) -> dict[str, Any]:
+    table = hub.wired.hub.components.state.snapshot.kind("container")
     found = [table.reading(device) for device in table.index]
     return dict(found[0].values) if found else {}
 
 
 def said(hub: Running) -> list[tuple[str, Any]]:
     """What was asked and what came of it, in order."""
-    journal = hub.wired.hub.rooms.recorder.journal
+    journal = hub.wired.hub.components.recorder.journal
     return [(event.kind, event.body) for _, event in journal.events(["command.issued", "command.receipt"])]
 
 
@@ -63,18 +63,18 @@ def said(hub: Running) -> list[tuple[str, Any]]:
 def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         async with start(with_loads(site), tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
 
             def counts() -> Any:
                 return hub.view.status("north")["counts"]
 
-            await until("all hash", lambda: counts()["hashing"] == 8 and told(hub).get("pump_state"), 90)
+            await until("all hash", lambda: counts()["hashing"] == 8 and reported(hub).get("pump_state"), 90)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
             order = await hub.view.submit_order(body, by, "test")
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
-            await until("then the pump is off", lambda: told(hub).get("pump_state") == "off", 60)
-            await until("and the cooler", lambda: told(hub).get("fan_state") == "off", 60)
+            await until("then the pump is off", lambda: reported(hub).get("pump_state") == "off", 60)
+            await until("and the cooler", lambda: reported(hub).get("fan_state") == "off", 60)
             first_off = next(
                 i for i, (kind, b) in enumerate(said(hub)) if kind == "command.issued" and b.get("on") is False
             )
@@ -83,7 +83,7 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             await asyncio.sleep(5)  # The miners' minimum off-time at this pace.
             await hub.view.end_order(order["id"], by, "", "test")
             await until("all hash again", lambda: counts()["hashing"] == 8, 90)
-            assert told(hub)["pump_state"] == told(hub)["fan_state"] == "on"
+            assert reported(hub)["pump_state"] == reported(hub)["fan_state"] == "on"
             done = [body for body in reversed(here.receipts) if body["outcome"] == "verified"]
             pumped = max(at for at, body in enumerate(done) if body["device"].endswith("oil-pump") and body["on"])
             woken = [at for at, body in enumerate(done) if body["intent"] in ("Wake", "SetMode")]
@@ -137,7 +137,7 @@ def with_points(folder: Path, loops: str) -> Any:
 def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     serves = 'serves = { feeders = ["f1"] }'
     of = "{ device = %r, point = %r }".replace("%r", '"%s"')
-    told = {
+    reported = {
         "supply": ("rtd", "temp_2_c"),
         "return": ("hk3", "temp_return_c"),
         "ambient": ("hall", "temp_c"),
@@ -145,7 +145,7 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
         "flow": ("yard", "output_2_state"),
         "pressure": ("hk3", "pressure_supply_bar"),
     }
-    named = ", ".join(f"{what} = {of % where}" for what, where in told.items())
+    named = ", ".join(f"{what} = {of % where}" for what, where in reported.items())
     loops = f"""
   {{ name = "dry", {serves}, {named}, pressure_low_bar = 1 }},
   {{ name = "box", {serves}, device = "hk3", supply = {of % ("rtd", "temp_c")} }},
@@ -179,7 +179,7 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
         "named points go before the container's own"
     )
     here = situation_at(state, state.sites[key], now_ms, Freshness(60.0))
-    seen = beside_lines(snapshot, state.sites[key], replace(here, loops=(dry, box)))["loops"]
+    seen = auxiliary_lines(snapshot, state.sites[key], replace(here, loops=(dry, box)))["loops"]
     assert [(one["name"], one["serves"], one["supply_c"]) for one in seen] == [("dry", 4, 22.0), ("box", 4, 31.0)]
     assert "dew point" in seen[0]["holds"] and seen[1]["holds"] == "" and seen[0]["flow_ok"] is True
     hear("switch", "yard", 0.5, output_2_state="off")
@@ -211,7 +211,7 @@ loads = [{ name = "pump", kind = "pump", device = "yard", index = 2, power_w = 2
     assert seen() is None, "is it on?"
     state.snapshot.hear(Reading("alatau/north/yard", "switch", now_ms - 1000, {"output_2_state": "on"}))
     assert seen() == pytest.approx(1.04)
-    assert site.around.beside_w is not None and site.around.beside_w.sum() == pytest.approx(2000.0)
+    assert site.around.auxiliary_w is not None and site.around.auxiliary_w.sum() == pytest.approx(2000.0)
     state.snapshot.hear(Reading("alatau/north/yard", "switch", now_ms - 900, {"output_2_state": "off"}))
     assert seen() == pytest.approx(1.04 + 2_000.0 / 12_000.0)
 
@@ -225,17 +225,17 @@ def test_a_relay_that_speaks_only_when_it_is_switched() -> None:
     def on(after_s: float) -> bool | None:
         return loads_on(snapshot, book, [pump], now_ms + round(after_s * 1000))["pump"]
 
-    def told(state: str, at_s: float) -> None:
+    def reported(state: str, at_s: float) -> None:
         snapshot.hear(Reading("h/s/relay", "switch", now_ms + round(at_s * 1000), {"output_1_state": state}))
 
     assert on(0) is None
     asked = {"device": pump.key, "intent": "SwitchLoad", "id": "1", "on": True}
     book.apply("command.receipt", {**asked, "outcome": "verified", "sampled_ms": now_ms}, now_ms)
-    told("on", 0.5)
+    reported("on", 0.5)
     assert on(1) is True and on(3_600) is True, "silence takes nothing back"
-    told("off", 10)
+    reported("off", 10)
     assert on(11) is False and on(400) is None, "an old word proves nothing, and neither does what it contradicts"
-    told("on", 500)
+    reported("on", 500)
     assert on(501) is True and on(900) is True
 
 

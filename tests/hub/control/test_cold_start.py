@@ -140,17 +140,17 @@ def test_a_site_asleep_in_frost_starts_in_its_order(tmp_path: Path) -> None:
 
 async def cold_start(site: World, broker: int) -> None:
     async with plant_on(broker) as (plant, port), start(configured(site, port), site.folder) as hub:
-        here = hub.wired.hub.rooms.state.sites["alatau/north"]
+        here = hub.wired.hub.components.state.sites["alatau/north"]
         by, awake_s = Authority("control-room", ("alatau/north",)), dict[str, float]()
 
         def truth() -> list[bool]:
-            told = site.control("/truth?all=1")
-            for device, asleep in zip(told["device"], told["asleep"], strict=True):
+            reported = site.control("/truth?all=1")
+            for device, asleep in zip(reported["device"], reported["asleep"], strict=True):
                 if asleep:
                     awake_s.pop(device, None)
                 else:
                     awake_s.setdefault(device, asyncio.get_running_loop().time())
-            return list(told["asleep"])
+            return list(reported["asleep"])
 
         def held_for(word: str) -> bool:
             return any(word in f"{rule}: {why}" for rule, why, _ in (here.tick or {}).get("restraints", ()))
@@ -190,11 +190,11 @@ async def cold_start(site: World, broker: int) -> None:
         woken_ms = [body["at_ms"] for body in done if body["at_ms"] > at_ms["pump"] and "on" not in body]
         assert max(at_ms.values()) < min(woken_ms) and len(woken_ms) == MINERS
 
-        told = await asyncio.to_thread(site.api, "GET", "/sites/north/loads")
-        assert [(one["name"], one["on"], one["output"]) for one in told["loads"]] == [
+        reported = await asyncio.to_thread(site.api, "GET", "/sites/north/loads")
+        assert [(one["name"], one["on"], one["output"]) for one in reported["loads"]] == [
             ("pump", True, "output 1"), ("heater", False, "output 1"),
         ]  # fmt: skip
-        assert told["loops"][0]["holds"] == "" and told["loops"][0]["ambient_c"] == -15.0
+        assert reported["loops"][0]["holds"] == "" and reported["loops"][0]["ambient_c"] == -15.0
 
         # In mild air cooling goes last: all asleep first, then its run-on, then off.
         plant.outside_c = 15.0

@@ -17,7 +17,7 @@ from hub.journal import recorder
 from hub.query.event_text import line
 from hub.query.schema import Feed
 from hub.query.status import duty_feeds
-from hub.wiring import Wired, live
+from hub.wiring import Assembly, live
 from kernel.clock import from_iso, loop_clock, system_clock
 from twin.site import Site
 from twin.spec import TwinSpec
@@ -61,9 +61,9 @@ must_sign = false
 """
 
 
-def view_of(wired: Wired) -> LiveView:
-    office = wired.office
-    return LiveView(wired.hub, office.lines, office.file, office.look, "test", wired.provisions)
+def view_of(wired: Assembly) -> LiveView:
+    report_store = wired.report_store
+    return LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, "test", wired.provisions)
 
 
 def shown(text: str) -> dict[str, float]:
@@ -85,33 +85,33 @@ def test_readings_that_were_lost_are_on_the_record_the_page_and_in_health(
     def down(*_: Any) -> int:
         raise OSError("No space left on device")
 
-    def losses(wired: Wired) -> list[Feed]:
-        return [feed for feed in duty_feeds(wired.hub.rooms, clock.now_ms()) if feed["name"] == "readings_lost"]
+    def losses(wired: Assembly) -> list[Feed]:
+        return [feed for feed in duty_feeds(wired.hub.components, clock.now_ms()) if feed["name"] == "readings_lost"]
 
     async def main() -> None:
         wired = await simulated(config, tmp_path, tmp_path / config.hub.data, spec, clock)
-        rooms, view = wired.hub.rooms, view_of(wired)
+        components, view = wired.hub.components, view_of(wired)
         running = asyncio.create_task(wired.hub.run())
         await asyncio.sleep(600.0)
         assert shown(view.exposition())["readings_lost"] == 0.0
         assert not losses(wired) and view.health()["ok"]
-        append = rooms.recorder.journal.append
-        monkeypatch.setattr(rooms.recorder.journal, "append", down)
+        append = components.recorder.journal.append
+        monkeypatch.setattr(components.recorder.journal, "append", down)
         ticks = wired.hub.ticks
         await asyncio.sleep(1800.0)
         assert wired.hub.ticks == ticks, "nothing is decided meanwhile"
-        monkeypatch.setattr(rooms.recorder.journal, "append", append)
+        monkeypatch.setattr(components.recorder.journal, "append", append)
         await asyncio.sleep(600.0)
-        lost = rooms.recorder.readings_lost
-        assert lost > 0 and rooms.recorder.fault is None
+        lost = components.recorder.readings_lost
+        assert lost > 0 and components.recorder.fault is None
         assert shown(view.exposition())["readings_lost"] == lost
         (feed,) = losses(wired)
         assert feed["state"] == "stale" and f"{lost} since the start" in feed["text"]
         assert view.health()["faults"] == [f"readings lost: {feed['text']}"]
-        told = [event for _, event in rooms.recorder.journal.events(["data.lost"])]
-        assert sum(event.body["grown"]["readings_lost"] for event in told) == lost
-        assert line(told[0])["level"] == "alarm" and "readings_lost +" in line(told[0])["text"]
-        ended = [event for _, event in rooms.recorder.journal.events(["tick.decided"])]
+        reported = [event for _, event in components.recorder.journal.events(["data.lost"])]
+        assert sum(event.body["grown"]["readings_lost"] for event in reported) == lost
+        assert line(reported[0])["level"] == "alarm" and "readings_lost +" in line(reported[0])["text"]
+        ended = [event for _, event in components.recorder.journal.events(["tick.decided"])]
         assert len(ended) < ticks + 15, "a failed tick does not try again at once, nor pile up"
         await asyncio.sleep(3700.0)
         assert not losses(wired) and view.health()["ok"], "an hour after the last loss it is history"
@@ -127,13 +127,13 @@ def test_metrics_show_the_counters_of_every_wire(tmp_path: Path) -> None:
     async def main() -> None:
         config = load(tmp_path / "hub.toml", environment={})
         wired = await live(config, tmp_path, tmp_path / "data")
-        rooms = wired.hub.rooms
-        wiring.orders_by_mqtt(config, tmp_path, view_of(wired), system_clock(), rooms.counters)
-        rooms.subscriptions[0].topics.hear("nobody's", b"{}", False, 0)  # type: ignore[attr-defined]
-        rooms.subscriptions[0].topics.hear("c1MainData", b"\xff", False, 0)  # type: ignore[attr-defined]
-        rooms.subscriptions[1].host.hear("spBv1.0/plant/NDATA/edge9", b"", 0)  # type: ignore[attr-defined]
+        components = wired.hub.components
+        wiring.orders_by_mqtt(config, tmp_path, view_of(wired), system_clock(), components.counters)
+        components.subscriptions[0].topics.hear("nobody's", b"{}", False, 0)  # type: ignore[attr-defined]
+        components.subscriptions[0].topics.hear("c1MainData", b"\xff", False, 0)  # type: ignore[attr-defined]
+        components.subscriptions[1].host.hear("spBv1.0/plant/NDATA/edge9", b"", 0)  # type: ignore[attr-defined]
         found = shown(view_of(wired).exposition())
-        for close in rooms.closers:
+        for close in components.closers:
             close()
         assert found["mqtt_unknown_topic"] >= 1.0 and found["sparkplug_strangers"] == 1.0
         expected = {

@@ -70,8 +70,8 @@ class Story:
 
         def answer(at_s: float, receipt: Any = None) -> None:
             for body in asked:
-                told = receipt or Verified(Reading(body["device"], "miner", EPOCH_MS + round(at_s * 1000), {}), 1.0)
-                self.tell("command.receipt", {**body, **receipt_json(told)}, at_s)
+                reported = receipt or Verified(Reading(body["device"], "miner", EPOCH_MS + round(at_s * 1000), {}), 1.0)
+                self.tell("command.receipt", {**body, **receipt_json(reported)}, at_s)
 
         return answer
 

@@ -45,7 +45,7 @@ def with_generation(site: World) -> Any:
 
 
 def sleeps(hub: Running) -> list[Any]:
-    journal = hub.wired.hub.rooms.recorder.journal
+    journal = hub.wired.hub.components.recorder.journal
     issued = [event.body for _, event in journal.events(["command.issued"])]
     return [body for body in issued if body["intent"] == "Sleep"]
 
@@ -59,7 +59,7 @@ def test_generation_carries_miners_above_the_connection_until_it_is_gone(tmp_pat
     async def main(site: World) -> None:
         config = with_generation(site)
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             factor = here.overhead_factor
             await until("a plan with generation", lambda: here.plan is not None and "generation_w" in here.plan, 60)
             await until("all hash", lambda: hashing(hub) == 8, 60)
@@ -81,7 +81,7 @@ def test_generation_carries_miners_above_the_connection_until_it_is_gone(tmp_pat
             await until("miners sleep", lambda: sleeps(hub), 20)
             await until("the meter obeys", lambda: hub.view.status("north")["power"]["main"]["value"] <= CAP_W, 60)
             assert 0 < len({body["device"] for body in sleeps(hub)}) < 8
-            counted_w = (hub.wired.hub.rooms.state.sites["alatau/north"].tick or {}).get("generation_w", 0.0)
+            counted_w = (hub.wired.hub.components.state.sites["alatau/north"].tick or {}).get("generation_w", 0.0)
             assert counted_w < 0.1 * OWN_W, "what the readings of miners and meter differ by, no more"
         replayed = await asyncio.to_thread(replay_folder, tmp_path)
         assert replayed.difference is None and replayed.commands > 0

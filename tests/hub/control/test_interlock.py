@@ -77,7 +77,7 @@ class Taps:
 
     def beyond_reading(self, device: str) -> set[str]:
         """What was sent to a miner that is no plain read: its first line, or its command."""
-        return {told for request in self.sent[device] if request and (told := _no_read(request))} - {LOGIN}
+        return {reported for request in self.sent[device] if request and (reported := _no_read(request))} - {LOGIN}
 
 
 def _no_read(request: bytes) -> str:
@@ -94,14 +94,14 @@ def _no_read(request: bytes) -> str:
 
 async def heard_of(hub: Running, count: int) -> None:
     """All have told who they are: at once, and not some time in the first half minute."""
-    rooms = hub.wired.hub.rooms
-    table = rooms.state.snapshot.kind("miner")
-    for device in rooms.state.sites["alatau/north"].roster.devices:
-        rooms.collector.ask_soon(device, Tier.DAILY)
+    components = hub.wired.hub.components
+    table = components.state.snapshot.kind("miner")
+    for device in components.state.sites["alatau/north"].roster.devices:
+        components.collector.ask_soon(device, Tier.DAILY)
 
     def named() -> bool:
-        told = [table.reading(device).get("serial") for device in table.index]
-        return sum(isinstance(one, str) for one in told) == count
+        reported = [table.reading(device).get("serial") for device in table.index]
+        return sum(isinstance(one, str) for one in reported) == count
 
     await until("all told who they are", named, 60)
 
@@ -125,20 +125,20 @@ def test_a_site_that_only_observes_is_sent_nothing_but_reads(tmp_path: Path) -> 
         insert(site, "observe_only = true")
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await heard_of(hub, 10)
-            rooms = hub.wired.hub.rooms
-            ready = hub.wired.hub.rooms.health
+            components = hub.wired.hub.components
+            ready = hub.wired.hub.components.health
             await until("the duty that makes tokens beforehand had its turn", lambda: "ready alatau/north" in ready)
-            devices = rooms.state.sites["alatau/north"].roster.devices
+            devices = components.state.sites["alatau/north"].roster.devices
             now_ms = system_clock().now_ms()
             asked = [command(now_ms, device, Sleep(), "test", deadline_s=5.0) for device in devices]
-            receipts = await rooms.actuators["alatau/north"].carry_out(asked)
+            receipts = await components.actuators["alatau/north"].carry_out(asked)
             assert {receipt.text for receipt in receipts.values()} == {
                 "withdrawn before it was sent: north only observes"
             }
             await asyncio.sleep(3.0)
         taps.close()
         assert len(taps.sent) == 10
-        assert not {device: told for device in taps.sent if (told := taps.beyond_reading(device))}
+        assert not {device: reported for device in taps.sent if (reported := taps.beyond_reading(device))}
         truth = await asyncio.to_thread(site.control, "/truth")
         assert truth["writes"] == 0
 
@@ -169,36 +169,36 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
         insert(site, 'not_ours = ["hoster", "acme"]')
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await heard_of(hub, 10)
-            rooms, key = hub.wired.hub.rooms, "alatau/north"
-            here, actuator = rooms.state.sites[key], rooms.actuators[key]
+            components, key = hub.wired.hub.components, "alatau/north"
+            here, actuator = components.state.sites[key], components.actuators[key]
 
             async def locate(device: str) -> object:
                 asked = command(system_clock().now_ms(), f"{key}/{device}", Locate(True), "test", deadline_s=10.0)
                 return (await actuator.carry_out([asked]))[asked.id]
 
-            told = str(getattr(await locate(theirs[0]), "text", ""))
-            assert told.startswith("withdrawn before it was sent: belongs to hoster, who is not_ours at north")
+            reported = str(getattr(await locate(theirs[0]), "text", ""))
+            assert reported.startswith("withdrawn before it was sent: belongs to hoster, who is not_ours at north")
             first = next(row[0] for row in rows[4:] if row not in swapped)
             assert not str(getattr(await locate(first), "text", "")).startswith("withdrawn")
-            told = str(getattr(await locate(swapped[0][0]), "text", ""))
-            assert f"{swapped[1][0]} answers at its address" in told
+            reported = str(getattr(await locate(swapped[0][0]), "text", ""))
+            assert f"{swapped[1][0]} answers at its address" in reported
             shown = hub.view.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}
             await hub.view.places.learn("north", body, "anna")
             await until("the register says so", lambda: not here.roster.ours[here.roster.index[f"{key}/{first}"]])
-            told = str(getattr(await locate(first), "text", ""))
-            assert "belongs to acme" in told and "contract 7, from " in told
+            reported = str(getattr(await locate(first), "text", ""))
+            assert "belongs to acme" in reported and "contract 7, from " in reported
             fleet = hub.view.fleet("north")
             assert all(fleet["power_w"][fleet["devices"].index(device)] > 0 for device in theirs)
         taps.close()
         assert all(not taps.beyond_reading(device) for device in theirs)
         assert any(taps.beyond_reading(device) for device in ours), "the taps see what is more than a read"
-        told = CliRunner().invoke(app, ["miners", "show", str(tmp_path), f"{key}/{first}", "--json"])
-        place = json.loads(told.output)["place"]
+        reported = CliRunner().invoke(app, ["miners", "show", str(tmp_path), f"{key}/{first}", "--json"])
+        place = json.loads(reported.output)["place"]
         assert place["owner"].startswith("acme (contract 7, from ") and place["barred"].startswith("belongs to acme")
-        told = CliRunner().invoke(app, ["miners", "list", str(tmp_path)])
-        assert told.exit_code == 0 and "owner" in told.output and "hoster" in told.output
+        reported = CliRunner().invoke(app, ["miners", "list", str(tmp_path)])
+        assert reported.exit_code == 0 and "owner" in reported.output and "hoster" in reported.output
         state = reading(tmp_path / "data")
         asked = {e.body["device"].rpartition("/")[2] for _, e in state.events(["command.issued"])}
         assert not asked & set(theirs)

@@ -64,7 +64,7 @@ def order(power_w: float, reference: str, start_ms: int | None = None, hours: fl
 
 
 def events(hub: Running, *kinds: str) -> list[tuple[int, Event]]:
-    return list(hub.hub.rooms.recorder.journal.events(list(kinds)))
+    return list(hub.hub.components.recorder.journal.events(list(kinds)))
 
 
 @pytest.mark.timeout(240)
@@ -74,7 +74,7 @@ def test_orders_are_refused_by_every_way_and_every_answer_names_the_fact(tmp_pat
         async with start(observing(site, True), tmp_path) as hub:
             await until("a plan is made", lambda: hub.view.plan("north"), 90)
             await asyncio.to_thread(outside, site)
-            tick = hub.hub.rooms.state.sites[SITE].tick
+            tick = hub.hub.components.state.sites[SITE].tick
             assert tick is not None and "shadow" in tick, "what commanding would do is still valued"
             kinds = [event.kind for _, event in events(hub, "order.received", "order.refused", "order.accepted")]
             assert kinds == ["order.received", "order.refused"] * 3
@@ -109,8 +109,8 @@ def test_orders_are_refused_by_every_way_and_every_answer_names_the_fact(tmp_pat
             assert status in (200, 404), (path, status)
         assert asked >= 11
         assert all(one[FIELD] is True for one in ask(site, "GET", f"{prefix}/orders")[2])
-        told = ask(site, "POST", f"{prefix}/facts", {"dry_run": True, "facts": []})
-        assert told[1] == "true" and told[0] in (200, 422)
+        reported = ask(site, "POST", f"{prefix}/facts", {"dry_run": True, "facts": []})
+        assert reported[1] == "true" and reported[0] in (200, 422)
         sites = ask(site, "GET", "/api/v1/sites")
         assert sites[1] is None and sites[2][0][FIELD] is True
 
@@ -173,7 +173,7 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
     async def commanding_again(site: World) -> None:
         async with start(observing(site, False), tmp_path) as hub:
             await until("a step is taken", lambda: hub.hub.ticks > 1)
-            assert not hub.hub.rooms.state.book.live()
+            assert not hub.hub.components.state.book.live()
             assert not [one for one in hub.view.status("north")["limits"] if one["rule"].startswith("order")]
             await until("some wake by the plan", lambda: hub.view.status("north")["counts"]["hashing"] > 0, 90)
             fresh = await hub.view.submit_order(order(2_000.0, "fresh"), BY, "test")
@@ -192,7 +192,7 @@ def accepted_by_an_older_hub(data: Path) -> str:
     """An order in the journal of a hub that took orders where it only observed, with the breach that it was judged by."""
     now_ms = system_clock().now_ms()
     body = order(2_000.0, "old", now_ms - 120_000)
-    order_id, told = OrderBook({SITE: 1e6}).receive(
+    order_id, reported = OrderBook({SITE: 1e6}).receive(
         read_order(body, BY.who, "rest", now_ms - 120_000), BY, now_ms - 120_000
     )
     breach = {
@@ -201,7 +201,7 @@ def accepted_by_an_older_hub(data: Path) -> str:
     }  # fmt: skip
     with open_journal(data) as journal:
         recorder = Recorder(journal, Clock(lambda: now_ms - 120_000, lambda: 0.0), lambda _: None, at_once())
-        for kind, what in [*told, ("order.verdict", {"id": order_id, **breach})]:
+        for kind, what in [*reported, ("order.verdict", {"id": order_id, **breach})]:
             recorder.tell(SITE, kind, what)
         asyncio.run(recorder.flush(required=True))
     return order_id

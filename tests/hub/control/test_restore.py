@@ -40,7 +40,7 @@ def counts(hub: Running) -> Any:
 
 
 def modes(hub: Running) -> list[Any]:
-    table = hub.hub.rooms.state.snapshot.kind("miner")
+    table = hub.hub.components.state.snapshot.kind("miner")
     return [table.reading(device).values.get("mode") for device in sorted(table.index)]
 
 
@@ -50,9 +50,9 @@ def why(hub: Running) -> str:
 
 def rested_s(hub: Running) -> float:
     """Seconds since the unit that was switched last went to sleep."""
-    rooms = hub.hub.rooms
-    now_ms = rooms.clock.now_ms()
-    asked = rooms.state.sites["alatau/north"].standing.asked(now_ms)
+    components = hub.hub.components
+    now_ms = components.clock.now_ms()
+    asked = components.state.sites["alatau/north"].standing.asked(now_ms)
     return float((now_ms - asked.since_ms).min()) / 1000.0
 
 
@@ -78,7 +78,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             await hub.view.end_order(made["id"], BY, "", "test")
             await all_hash(hub)
             await until("each in the mode it had", lambda: modes(hub) == before, 40)
-            standing = hub.hub.rooms.state.sites["alatau/north"].standing
+            standing = hub.hub.components.state.sites["alatau/north"].standing
             await until("nothing left to restore", lambda: (standing.asked(0).restore < 0).all(), 20)
             issued = [body for _, body in events(hub, "command.issued")]
             assert all(body["restore_mode"] == "normal" for body in issued if body["intent"] == "Sleep")
@@ -90,7 +90,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
 
 
 def events(hub: Running, kind: str) -> list[tuple[int, Any]]:
-    return [(position, event.body) for position, event in hub.hub.rooms.recorder.journal.events([kind])]
+    return [(position, event.body) for position, event in hub.hub.components.recorder.journal.events([kind])]
 
 
 @pytest.mark.timeout(240)

@@ -12,8 +12,8 @@ from hub.api.access import Role
 from hub.config import load
 from hub.control.interlock import bar
 from hub.control.runtime import Hub as RunningHub
-from hub.fleet.condition_monitor import WatchDuty
-from hub.fleet.wake_recovery import StragglerDuty
+from hub.fleet.condition_monitor import ConditionDuty
+from hub.fleet.wake_recovery import WakeRecoveryDuty
 from hub.journal.recorder import Recorder, at_once
 from hub.query.missing_miners import missing
 from hub.state.fold import HubState
@@ -21,12 +21,12 @@ from hub.state.situation import Freshness, SiteSituation, Situations, situation_
 from hub.wiring.state import catalogue, empty_state, folded
 from kernel.clock import Clock
 from kernel.errors import ConfigError
-from kernel.reading import MISSING, Reading, Reason
+from kernel.reading import MISSING, Absence, Reading
 from miner_control.fleet.command import InstallFirmware, Intent, Sleep, Wake, command, command_json
 from miner_control.fleet.envelope import Provenance
 from miner_control.health.health import PoolRule
-from miner_control.learning.batch import lessons_text
-from miner_control.learning.dynamics import Estimate, Learnt
+from miner_control.learning.batch import identification_text
+from miner_control.learning.dynamics import Dynamics, Estimate
 from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.journal import JournalState, JournalUnwritable
@@ -63,7 +63,7 @@ class World:
         self.journal: SqliteJournal = open_journal(folder / "data")
         self.state: HubState = empty_state(load(folder / "hub.toml", environment={}), catalogue())
         self.recorder = Recorder(self.journal, self.clock, self.state.apply, at_once())
-        self.watch = WatchDuty(self.state, self.recorder, self.clock, at_once(), 60.0, 600.0)
+        self.watch = ConditionDuty(self.state, self.recorder, self.clock, at_once(), 60.0, 600.0)
         self.site = self.state.sites["hub/site"]
         self.situations = Situations(self.state, Freshness(60.0))
 
@@ -71,8 +71,8 @@ class World:
         return situation_at(self.state, self.site, now_ms, Freshness(stale_s))
 
     def heard(self, device: str, **values: Any) -> None:
-        told = {"state": "hashing", "mode": "normal", "power_w": 3200.0, "hashrate_hs": 126e12, **values}
-        self.recorder.hear([Reading(f"hub/site/{device}", "miner", self.now_ms, told)])
+        reported = {"state": "hashing", "mode": "normal", "power_w": 3200.0, "hashrate_hs": 126e12, **values}
+        self.recorder.hear([Reading(f"hub/site/{device}", "miner", self.now_ms, reported)])
 
     def round(self, after_s: float = 60.0) -> None:
         asyncio.run(self.recorder.flush())
@@ -138,8 +138,8 @@ def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path
         world.heard("m1")
         world.round()
         assert len(world.events("owner.changed")) == turn, "once may be a brown-out"
-    (told,) = world.events("owner.changed")
-    assert told["hands_off"] and told["owner"] == "another manager" and "undone" in told["words"]
+    (reported,) = world.events("owner.changed")
+    assert reported["hands_off"] and reported["owner"] == "another manager" and "undone" in reported["words"]
     unit = world.site.roster.index["hub/site/m1"]
     assert world.site.standing.asked(world.now_ms).hands_off[unit], "left alone"
     assert list(world.site.hands) == ["hub/site/m1"]
@@ -166,9 +166,9 @@ def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
 def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_restart(
     world: World, tmp_path: Path
 ) -> None:
-    def says(told: Any) -> None:
-        world.heard("m1", schedules_json=told)
-        world.heard("m2", schedules_json=MISSING[Reason.UNSUPPORTED])
+    def says(reported: Any) -> None:
+        world.heard("m1", schedules_json=reported)
+        world.heard("m2", schedules_json=MISSING[Absence.UNSUPPORTED])
         world.round()
 
     says('{"atm":true}')
@@ -177,8 +177,8 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
     assert (seen["scope"], seen["who"]) == ("hub/site/m1", "LuxOS advanced thermal management")
     assert seen["evidence"] == {"atm": True} and list(world.site.hands) == ["hub/site/m1"]
     again = folded(load(tmp_path / "hub.toml", environment={}), world.journal)
-    assert WatchDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
-    says(MISSING[Reason.NOT_REPORTED])
+    assert ConditionDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
+    says(MISSING[Absence.NOT_REPORTED])
     assert world.site.hands and not world.events("hand.gone"), "who does not say has not switched it off"
     says('{"atm":true,"dps":{"enabled":true}}')
     assert len(world.events("hand.seen")) == 2, "another wording"
@@ -216,7 +216,7 @@ def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: Worl
 
 
 def test_a_ticket_of_who_did_not_come_back_is_closed_by_its_hashing_alone(world: World) -> None:
-    ladder = StragglerDuty(world.situations, world.recorder, world.clock, {}, 5.0)
+    ladder = WakeRecoveryDuty(world.situations, world.recorder, world.clock, {}, 5.0)
 
     def look() -> list[str]:
         asyncio.run(world.recorder.flush())
@@ -239,8 +239,8 @@ def test_a_ticket_of_who_did_not_come_back_is_closed_by_its_hashing_alone(world:
 def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> None:
     world = World(tmp_path)
     assumed = world.site.roster.groups[0].envelope
-    learnt = Learnt(ramp_up_s=Estimate(123.0, 1.0, 50), mode_power_w={"normal": Estimate(3333.0, 5.0, 50)})
-    (tmp_path / "learnt.json").write_text(lessons_text({("Whatsminer M50S", "whatsminer"): learnt}))
+    learnt = Dynamics(ramp_up_s=Estimate(123.0, 1.0, 50), mode_power_w={"normal": Estimate(3333.0, 5.0, 50)})
+    (tmp_path / "learnt.json").write_text(identification_text({("Whatsminer M50S", "whatsminer"): learnt}))
     (tmp_path / "hub.toml").write_text(
         SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nlessons = "learnt.json"')
     )
@@ -300,7 +300,7 @@ def test_who_answers_as_another_miner_is_left_alone_until_it_is_itself_again(tmp
     ]
     world = World(tmp_path, inventory="\n".join(named) + "\n")
     asked: list[tuple[str, Tier]] = []
-    world.watch = WatchDuty(
+    world.watch = ConditionDuty(
         world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, ask_soon=lambda *what: asked.append(what)
     )
     for _ in range(2):
@@ -338,7 +338,7 @@ def test_another_party_s_miner_may_hash_where_its_owner_likes(tmp_path: Path) ->
     inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
     world = World(tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]'))
     rule = PoolRule(frozenset({"ours.example:3333"}))
-    world.watch = WatchDuty(world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, lambda site: rule)
+    world.watch = ConditionDuty(world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, lambda site: rule)
     for _ in range(2):
         for device in ("m1", "m2"):
             world.heard(device, pool_url="stratum+tcp://theirs.example:3333", pool_user="x")
@@ -371,7 +371,7 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     class Hands:
         start = sent.extend
 
-    asyncio.run(StragglerDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
+    asyncio.run(WakeRecoveryDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
     asyncio.run(world.recorder.flush())
     steps = len(world.events("straggler.step"))
     assert (steps, len(sent)) == ((1, 1) if not hindrance else (0, 0))
@@ -404,7 +404,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
     hands = SimpleNamespace(start=sent.extend)
     control = SimpleNamespace(stale_after_s=60.0, command_deadline_s=60.0)
     config = SimpleNamespace(control=control, polling=SimpleNamespace(meter_s=1.0))
-    rooms = SimpleNamespace(
+    components = SimpleNamespace(
         config=config,
         clock=world.clock,
         state=world.state,
@@ -415,14 +415,14 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
     )
     monkeypatch.setattr(world.recorder, "flush", refuse)
     with full:
-        asyncio.run(RunningHub(rooms).tick(world.site))  # type: ignore[arg-type]
+        asyncio.run(RunningHub(components).tick(world.site))  # type: ignore[arg-type]
     assert sent == []
 
 
 def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = SimpleNamespace(order=SimpleNamespace(id="o1", scope="hub/site"), ended_ms=T0_MS, accepted_ms=T0_MS - 1)
     monkeypatch.setattr(world.state, "book", SimpleNamespace(entries=lambda: [ended], limits=lambda now_ms: []))
-    ladder = StragglerDuty(world.situations, world.recorder, world.clock, {}, 5.0)
+    ladder = WakeRecoveryDuty(world.situations, world.recorder, world.clock, {}, 5.0)
     world.verified("m1", Wake())
     after_s = world.site.config.ladder.report_after_s
     for late_s, count in ((-30.0, 0), (1.0, 1), (60.0, 1)):
@@ -430,22 +430,22 @@ def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatc
         asyncio.run(ladder.do())
         asyncio.run(world.recorder.flush())
         assert len(world.events("restore.reported")) == count
-    (told,) = world.events("restore.reported")
-    assert (told["order"], told["woken"], told["back"]) == ("o1", 1, 0) and told["missing"][0][
+    (reported,) = world.events("restore.reported")
+    assert (reported["order"], reported["woken"], reported["back"]) == ("o1", 1, 0) and reported["missing"][0][
         "device"
     ] == "hub/site/m1"
 
 
 def test_who_was_away_is_asked_at_once_who_it_is(world: World) -> None:
     asked: list[tuple[str, Tier]] = []
-    world.watch = WatchDuty(
+    world.watch = ConditionDuty(
         world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, ask_soon=lambda *what: asked.append(what)
     )
-    told = {"device": "hub/site/m2", "reason": "unreachable", "detail": ""}
-    world.recorder.tell("hub/site", "source.silent", told)
+    reported = {"device": "hub/site/m2", "reason": "unreachable", "detail": ""}
+    world.recorder.tell("hub/site", "source.silent", reported)
     world.round()
     assert asked == [], "who is away is not asked"
-    world.recorder.tell("hub/site", "source.returned", told)
+    world.recorder.tell("hub/site", "source.returned", reported)
     world.round()
     world.round()
     assert asked == [("hub/site/m2", Tier.DAILY)]

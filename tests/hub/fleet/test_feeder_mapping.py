@@ -22,7 +22,7 @@ from hub.app.simulate import simulated
 from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
-from hub.wiring import Wired
+from hub.wiring import Assembly
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
 from miner_control.inventory.feeder_mapping import Judged, Proof, Rack, judge
@@ -41,7 +41,7 @@ def on_the_wrong_feeder(inventory: Path, rack: str, wrong: str) -> None:
     inventory.write_text("".join(ln.replace(f",{right},", f",{wrong},", 1) if rack in ln else ln for ln in lines))
 
 
-def virtual(folder: Path, live: Callable[[Wired, PlaceDesk], Any]) -> None:
+def virtual(folder: Path, live: Callable[[Assembly, PlaceDesk], Any]) -> None:
     """An hour's hub of 24 miners in virtual time, with meters read each 15 s; rack f2-r02 is written on f1."""
     loop = VirtualLoop()
     clock = loop_clock(EPOCH_MS, loop.time)
@@ -57,7 +57,7 @@ def virtual(folder: Path, live: Callable[[Wired, PlaceDesk], Any]) -> None:
         wired = await simulated(config, folder, folder / config.hub.data, spec, clock)
         running = asyncio.create_task(wired.hub.run())
         await asyncio.sleep(1800.0)
-        await live(wired, PlaceDesk(wired.hub.rooms))
+        await live(wired, PlaceDesk(wired.hub.components))
         wired.hub.stop()
         await running
 
@@ -69,14 +69,14 @@ def virtual(folder: Path, live: Callable[[Wired, PlaceDesk], Any]) -> None:
 async def over(desk: PlaceDesk) -> dict[str, Any]:
     for _ in range(240):
         await asyncio.sleep(60.0)
-        if (told := desk.pulses("north"))["running"] is None:
-            return told
-    pytest.fail(f"still under way: {told}")
+        if (reported := desk.pulses("north"))["running"] is None:
+            return reported
+    pytest.fail(f"still under way: {reported}")
 
 
 def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> None:
-    async def live(wired: Wired, desk: PlaceDesk) -> None:
-        site = wired.hub.rooms.state.sites["alatau/north"]
+    async def live(wired: Assembly, desk: PlaceDesk) -> None:
+        site = wired.hub.components.state.sites["alatau/north"]
         with pytest.raises(ConfigError) as caught:
             await desk.prove("north", {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}, "anna")
         assert [fault.place for fault in caught.value.faults] == ["why", "racks", "racks", "off_s"]
@@ -84,12 +84,12 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         assert begun["running"]["racks"] == ["f1-r01", "f2-r02"]
         with pytest.raises(ConfigError, match="proves other racks already"):
             await desk.prove("north", {"racks": ["f1-r02"]}, "boris")
-        told = await over(desk)
-        right, wrong = told["racks"]
+        reported = await over(desk)
+        right, wrong = reported["racks"]
         assert right["agrees"] is True and right["result"]["feeder"] == "f1" and len(right["devices"]) == 6
         assert wrong["agrees"] is False and (wrong["result"]["declared"], wrong["result"]["feeder"]) == ("f1", "f2")
         assert 0.8 < wrong["result"]["moved_w"] / wrong["result"]["expected_w"] < 1.2
-        (mismatch,) = told["mismatches"]
+        (mismatch,) = reported["mismatches"]
         assert mismatch["rack"] == "f2-r02" and "hangs on f2, the register says f1" in mismatch["problem"]
         assert not site.pulses.held() and len([r for r in site.receipts if r["intent"] == "Sleep"]) == 12
         dry = await desk.apply_pulses("north", "anna", True)
@@ -103,16 +103,16 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
 
 
 def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -> None:
-    async def live(wired: Wired, desk: PlaceDesk) -> None:
-        rooms = wired.hub.rooms
-        site = rooms.state.sites["alatau/north"]
+    async def live(wired: Assembly, desk: PlaceDesk) -> None:
+        components = wired.hub.components
+        site = components.state.sites["alatau/north"]
         await desk.prove("north", {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}, "anna")
         while site.pulses.running is None or site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
-        now_ms = rooms.clock.now_ms()
+        now_ms = components.clock.now_ms()
         body = {"scope": site.key, "power_w": 40_000, "until": iso(now_ms + 1_200_000)}
         order, by = read_order(body, "room", "test", now_ms), Authority("room", (site.key,))
-        await wired.hub.take(rooms.state.book.receive(order, by, now_ms, body)[1], site.key)
+        await wired.hub.take(components.state.book.receive(order, by, now_ms, body)[1], site.key)
         with pytest.raises(ConfigError, match="limited by an order"):
             await desk.prove("north", {"racks": ["f1-r01"]}, "boris")
         await asyncio.sleep(240.0)
@@ -125,18 +125,20 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         while site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
         await desk.stop_proof("north", "anna", "enough")
-        told = await over(desk)
-        assert [one["outcome"] for one in told["racks"]] == ["disturbed", "disturbed"] and not told["mismatches"]
-        assert "stopped by anna: enough" in told["racks"][1]["why"]
+        reported = await over(desk)
+        assert [one["outcome"] for one in reported["racks"]] == ["disturbed", "disturbed"] and not reported[
+            "mismatches"
+        ]
+        assert "stopped by anna: enough" in reported["racks"][1]["why"]
         await asyncio.sleep(2400.0)
-        state = {wired.hub.rooms.state.snapshot.kind("miner").reading(d).get("state") for d in site.roster.devices}
+        state = {wired.hub.components.state.snapshot.kind("miner").reading(d).get("state") for d in site.roster.devices}
         assert "hashing" in state and "asleep" not in state, "nobody stays asleep for a pulse"
 
     virtual(tmp_path, live)
 
 
-def words(told: Judged) -> tuple[str, str]:
-    return told.outcome, told.why
+def words(reported: Judged) -> tuple[str, str]:
+    return reported.outcome, reported.why
 
 
 def test_what_a_pulse_cannot_prove() -> None:
@@ -201,7 +203,7 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
             return json.loads(done.stdout)
 
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] == 12, 60)
 
             async def proven() -> bool:
@@ -213,10 +215,10 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
 
             # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
             assert await proven() or await proven()
-            told = await asyncio.to_thread(cli, 1, "pulses", "north")
-            (rack,) = told["racks"]
-            assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", told
-            assert "hangs on f2, the register says f1" in told["mismatches"][0]["problem"]
+            reported = await asyncio.to_thread(cli, 1, "pulses", "north")
+            (rack,) = reported["racks"]
+            assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", reported
+            assert "hangs on f2, the register says f1" in reported["mismatches"][0]["problem"]
             learnt = await asyncio.to_thread(cli, 0, "pulses", "north", "--apply")
             assert {(one["what"], one["value"]) for one in learnt["learnt"]} == {("feeder", "f2")}
             placed = {m.feeder for m in here.register.miners if m.device in rack["devices"]}

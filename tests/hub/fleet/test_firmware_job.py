@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.app.live import start
-from hub.fleet.firmware_store import ImageShelf
+from hub.fleet.firmware_store import FirmwareStore
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
 from tests.builders.firmware_image import make_image
@@ -24,7 +24,7 @@ def shelve(folder: Path, version: str) -> bytes:
     data = make_image("antminer", version, 300_000)
     file = folder / "image.bin"
     file.write_bytes(data)
-    ImageShelf(folder / "data").add(
+    FirmwareStore(folder / "data").add(
         file, hashlib.sha256(data).hexdigest(), version=version, dialect="antminer", model="*", source="the maker",
         added_ms=system_clock().now_ms(),
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_an_image_goes_out_by_two_persons_stops_at_a_failing_canary_and_comes_ba
         async with start(config, tmp_path) as hub:
             anna, boris = Person(hub, "anna"), Person(hub, "boris")
             await hashing(hub, len(units))
-            table = hub.wired.hub.rooms.state.snapshot.kind("miner")
+            table = hub.wired.hub.components.state.snapshot.kind("miner")
             await until(
                 "each tells its version", lambda: all(table.reading(u).get("firmware") == old for u in units), 60
             )
@@ -60,29 +60,29 @@ def test_an_image_goes_out_by_two_persons_stops_at_a_failing_canary_and_comes_ba
             dry = await anna.ask("POST", "/campaigns", body | {"dry_run": True}, 201)
             assert dry["needs_two"] and f"{len(units)} cannot be restored" in " ".join(dry["preview"])
             shelve(tmp_path, old)
-            told = await anna.ask("POST", "/campaigns", body | {"deadline_s": 10.0}, 201)
-            assert "cannot be restored" not in " ".join(told["preview"])
-            book = hub.wired.hub.rooms.state.sites["alatau/north"].campaigns
-            ((canary,), others) = book.campaigns[told["id"]].plan.waves
+            reported = await anna.ask("POST", "/campaigns", body | {"deadline_s": 10.0}, 201)
+            assert "cannot be restored" not in " ".join(reported["preview"])
+            book = hub.wired.hub.components.state.sites["alatau/north"].jobs
+            ((canary,), others) = book.jobs[reported["id"]].plan.waves
             site.control("/fault", {"device": canary, "faults": ["image_ignored"]})
 
             async def state(*wanted: str) -> Any:
-                found = await anna.state(told["id"])
+                found = await anna.state(reported["id"])
                 return found if found["state"] in wanted else None
 
-            await boris.ask("POST", f"/campaigns/{told['id']}/approve", {})
+            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
             found = await until("it stops", lambda: state("paused"), 90)
             assert found["outcomes"] == {"unknown": 1} and len(others) == len(units) - 1
             assert await _all(run, old), "nobody else was asked after a canary that came back with the old version"
             site.control("/fault", {"device": canary, "faults": []})
-            await anna.ask("POST", f"/campaigns/{told['id']}/retry", {})
-            await anna.ask("POST", f"/campaigns/{told['id']}/resume", {})
+            await anna.ask("POST", f"/campaigns/{reported['id']}/retry", {})
+            await anna.ask("POST", f"/campaigns/{reported['id']}/resume", {})
             await until("all of it", lambda: state("done"), 120)
             assert await _all(run, NEW)
-            await anna.ask("POST", f"/campaigns/{told['id']}/restore", {})
+            await anna.ask("POST", f"/campaigns/{reported['id']}/restore", {})
             await until("back", lambda: _all(run, old), 120)
-        told_of = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("journal*"))
-        assert image[:40] not in told_of and NEW.encode() in told_of
+        reported_of = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("journal*"))
+        assert image[:40] not in reported_of and NEW.encode() in reported_of
 
     with world(tmp_path, miners=4, miner_host="127.78.25.1", models={"antminer-s21": 1.0}) as site:
         asyncio.run(main(site))
@@ -96,10 +96,10 @@ def test_an_image_that_was_changed_on_the_shelf_is_not_taken(tmp_path: Path) -> 
     content = b"image" * 100
     (tmp_path / "image.bin").write_bytes(content)
     named = hashlib.sha256(content).hexdigest()
-    ImageShelf(tmp_path).add(
+    FirmwareStore(tmp_path).add(
         tmp_path / "image.bin", named, version="1", dialect="*", model="*", source="test", added_ms=1
     )
-    assert ImageShelf(tmp_path).take(named) == content
+    assert FirmwareStore(tmp_path).take(named) == content
     (tmp_path / "firmware" / f"{named}.bin").write_bytes(content[:-1] + b"X")
     with pytest.raises(ConfigError, match="is gone or was changed"):
-        ImageShelf(tmp_path).take(named)
+        FirmwareStore(tmp_path).take(named)

@@ -65,8 +65,8 @@ def test_repetitions_floods_and_strangers(tmp_path: Path) -> None:
     for at in range(5_000):
         desk.press(f"00:00:00:00:{at // 256:02x}:{at % 256:02x}", after_ms=0)
     desk.settle()
-    told = [event for _, event in desk.recorder.journal.events(["button.pressed"])]
-    assert len(told) <= 3 + 20 and desk.buttons.dropped > 4_900
+    reported = [event for _, event in desk.recorder.journal.events(["button.pressed"])]
+    assert len(reported) <= 3 + 20 and desk.buttons.dropped > 4_900
     desk.press("aa:00:00:00:00:03", after_ms=10_000)
     desk.settle()
     assert desk.state.buttons.last[0].device == "hub/site/m3", "a person is heard again once it is over"
@@ -131,7 +131,7 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
                 [["rack", "slot", "feeder"], *([f"w{at // 2}", at % 2, f"f{at // 2 + 1}"] for at in range(4))]
             )
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             begun = await asyncio.to_thread(cli, 0, "--slots", str(tmp_path / "slots.csv"))
             assert begun["listening"] and begun["walk"]["next"] == {"rack": "w0", "position": "0", "feeder": "f1"}
             for at, number in enumerate(order):
@@ -143,8 +143,8 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
                     few = await asyncio.to_thread(cli, 1, "--end")
                     assert not few["ended"] and "3 buttons were pressed for 4 slots" in few["faults"][0]["problem"]
                     assert not here.register.facts
-            told = await asyncio.to_thread(cli, 0)
-            assert told["walk"]["next"] is None and told["presses"][0]["device"] == "miner-00003"
+            reported = await asyncio.to_thread(cli, 0)
+            assert reported["walk"]["next"] is None and reported["presses"][0]["device"] == "miner-00003"
             dry = await asyncio.to_thread(cli, 0, "--end", "--dry-run")
             done = await asyncio.to_thread(cli, 0, "--end")
             assert done["ended"] and not dry["ended"] and done["learnt"] == dry["learnt"]

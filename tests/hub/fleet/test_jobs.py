@@ -63,8 +63,8 @@ class Person:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    async def state(self, campaign: str) -> Any:
-        return next(one for one in await self.ask("GET", "/campaigns") if one["id"] == campaign)
+    async def state(self, job: str) -> Any:
+        return next(one for one in await self.ask("GET", "/campaigns") if one["id"] == job)
 
 
 def prepared(site: World) -> Any:
@@ -77,23 +77,23 @@ def prepared(site: World) -> Any:
 
 def receipts(folder: Path, text: str) -> set[str]:
     """Devices of a stopped hub's receipts for pools that say this."""
-    told = reading(folder / "data").events(["command.receipt"])
+    reported = reading(folder / "data").events(["command.receipt"])
     return {
         event.body["device"]
-        for _, event in told
+        for _, event in reported
         if event.body["intent"] == "SetPools" and event.body.get("text") == text
     }
 
 
 async def hashing(hub: Running, count: int) -> None:
     await until("miners hash", lambda: hub.view.status("north")["counts"]["hashing"] >= count, 60)
-    table = hub.wired.hub.rooms.state.snapshot.kind("miner")
+    table = hub.wired.hub.components.state.snapshot.kind("miner")
 
-    def told() -> bool:
+    def reported() -> bool:
         readings = [table.reading(device) for device in table.index]
         return sum(isinstance(reading.get("pool_url"), str) for reading in readings) >= count
 
-    await until("pools told", told)
+    await until("pools told", reported)
 
 
 @pytest.mark.timeout(240)
@@ -112,15 +112,15 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             dry = await anna.ask("POST", "/campaigns", body | {"dry_run": True}, 201)
             assert dry["needs_two"] and dry["preview"][1] == "wave 0: 3 (canary)"
             assert await anna.ask("GET", "/campaigns") == []
-            told = await anna.ask("POST", "/campaigns", body, 201)
-            faults = await anna.ask("POST", f"/campaigns/{told['id']}/approve", {}, 422)
+            reported = await anna.ask("POST", "/campaigns", body, 201)
+            faults = await anna.ask("POST", f"/campaigns/{reported['id']}/approve", {}, 422)
             assert "somebody else" in faults["faults"][0]["problem"]
             await asyncio.sleep(2.5)
-            assert (await anna.state(told["id"]))["state"] == "awaits approval"
-            await boris.ask("POST", f"/campaigns/{told['id']}/approve", {})
+            assert (await anna.state(reported["id"]))["state"] == "awaits approval"
+            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
 
             async def canaries() -> Any:
-                found = await anna.state(told["id"])
+                found = await anna.state(reported["id"])
                 return found if found["outcomes"].get("verified") == 3 else None
 
             await until("the canary is through", canaries, 60)
@@ -128,7 +128,7 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             assert len(changed) >= 3 and all("{" not in user and "x" in user for _, user in changed)
 
             async def on_the_way() -> bool:
-                return bool((await anna.state(told["id"]))["waiting"])
+                return bool((await anna.state(reported["id"]))["waiting"])
 
             await until("a wave is on its way", on_the_way, 60)
         cut_short = receipts(tmp_path, CUT_SHORT)
@@ -137,19 +137,19 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             anna = Person(hub, "anna")
 
             async def done() -> Any:
-                found = await anna.state(told["id"])
+                found = await anna.state(reported["id"])
                 return found if found["state"] == "done" else None
 
             found = await until("it goes on after a restart", done, 90)
             assert found["outcomes"] == {"verified": 12}, repr(found)
-            journal = hub.wired.hub.rooms.recorder.journal
+            journal = hub.wired.hub.components.recorder.journal
             steps = [event.body for _, event in journal.events(["campaign.wave"])]
             again = next(one for one in steps if one["step"].endswith("again"))
             assert set(again["commands"].values()) == cut_short, "and none but those is asked twice"
             assert sum(len(one["commands"]) for one in steps) == 12 + len(cut_short)
             assert found["approved_by"] == "boris" and found["holds"] == 0
             assert all("eu.pool.example" in url for url, _ in await pools_of(site))
-            await anna.ask("POST", f"/campaigns/{told['id']}/restore", {})
+            await anna.ask("POST", f"/campaigns/{reported['id']}/restore", {})
             await until(
                 "each has its old pool", lambda: asyncio.wait_for(_all_old(pools_of(site)), 20), 60,
             )  # fmt: skip
@@ -168,14 +168,14 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
         async with start(config, tmp_path) as hub:
             anna, boris = Person(hub, "anna"), Person(hub, "boris")
             await hashing(hub, 12)
-            rooms = hub.wired.hub.rooms
-            here = rooms.state.sites["alatau/north"]
+            components = hub.wired.hub.components
+            here = components.state.sites["alatau/north"]
             names = [device.rpartition("/")[2] for device in here.roster.devices[:2]]
             asleep = {"name": "repair", "intent": "sleep", "devices": names, "canary": 0, "wave_share": 1.0}
-            told = await anna.ask("POST", "/campaigns", asleep, 201)
+            reported = await anna.ask("POST", "/campaigns", asleep, 201)
 
             async def slept() -> Any:
-                return (await anna.state(told["id"]))["outcomes"].get("verified") == 2
+                return (await anna.state(reported["id"]))["outcomes"].get("verified") == 2
 
             await until("two sleep", slept, 60)
             await asyncio.sleep(6)
@@ -194,8 +194,8 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return (await anna.state(waits["id"]))["state"] == "done"
 
             await until("then it goes", located, 120)
-            await anna.ask("POST", f"/campaigns/{told['id']}/end", {"why": "repaired"})
-            await until("the plan has them again", lambda: not here.campaigns.held())
+            await anna.ask("POST", f"/campaigns/{reported['id']}/end", {"why": "repaired"})
+            await until("the plan has them again", lambda: not here.jobs.held())
 
             stock = [miner.device for miner in hub.wired.registers[here.key].miners if miner.dialect == "braiins"]
             rotate = {
@@ -206,18 +206,18 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 "wave_share": 1.0,
                 "deadline_s": 60.0,
             }
-            told = await anna.ask("POST", "/campaigns", rotate, 201)
-            await boris.ask("POST", f"/campaigns/{told['id']}/approve", {})
+            reported = await anna.ask("POST", "/campaigns", rotate, 201)
+            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
 
             async def rotated() -> Any:
-                found = await anna.state(told["id"])
+                found = await anna.state(reported["id"])
                 return found if found["state"] in ("done", "paused") else None
 
             found = await until("rotated", rotated, 90)
             assert found["outcomes"] == {"accepted": len(stock)}, found
             assert here.credentials == dict.fromkeys(stock, "newer")
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             assert here.credentials == dict.fromkeys(stock, "newer"), "known again from the journal"
             anna = Person(hub, "anna")
             work = {"name": "who", "intent": "locate", "devices": stock, "canary": 0, "wave_share": 1.0}
@@ -229,10 +229,10 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 
             await until("they are heard, and none rests", heard, 90)
-            told = await anna.ask("POST", "/campaigns", work, 201)
+            reported = await anna.ask("POST", "/campaigns", work, 201)
 
             async def opened() -> Any:
-                return (await anna.state(told["id"]))["outcomes"].get("accepted") == len(stock)
+                return (await anna.state(reported["id"]))["outcomes"].get("accepted") == len(stock)
 
             await until("the new password opens them", opened, 60)
         bodies = [str(event.body) for _, event in reading(tmp_path / "data").events(list(KINDS))]
@@ -297,10 +297,10 @@ def test_an_image_enters_the_shelf_only_with_its_hash(tmp_path: Path) -> None:
     listed = run(app, ["firmware", "list", str(tmp_path / "hub.toml"), "--json"])
     assert right in listed.stdout
 
-    from hub.fleet.firmware_store import ImageShelf
+    from hub.fleet.firmware_store import FirmwareStore
 
-    shelf = ImageShelf(tmp_path / "data")
+    shelf = FirmwareStore(tmp_path / "data")
     assert shelf.take(right) == image.read_bytes() and shelf.named(right[:8]).version == "2.0"
     (tmp_path / "data" / "firmware" / f"{right}.bin").write_bytes(b"changed")
     with pytest.raises(ConfigError, match="was changed"):
-        ImageShelf(tmp_path / "data").take(right)
+        FirmwareStore(tmp_path / "data").take(right)

@@ -15,11 +15,11 @@ from hub.app.simulate import EPOCH
 from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
-from hub.control.runtime import Rhythm
-from hub.fleet.condition_monitor import WatchDuty
+from hub.control.runtime import Periods
+from hub.fleet.condition_monitor import ConditionDuty
 from hub.journal.recorder import at_once
 from hub.query.learnt import usual_json
-from hub.wiring import Wired, folded, put_together, reading
+from hub.wiring import Assembly, folded, put_together, reading
 from hub.wiring.duties import ground
 from kernel.clock import from_iso, loop_clock
 from miner_control.health.performance_reference import FIGURES
@@ -33,7 +33,7 @@ SPARSE = {"miner_fast_s = 60.0": "miner_fast_s = 300.0", "meter_s = 30.0": "mete
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Wired, list[str]]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Assembly, list[str]]:
     """A day of nine miners in virtual time. Two wear out, of whom one is mended; one is paid no more.
 
     The hub only observes: all of them hash all day, small ones that find a share in three quarters of an hour too.
@@ -52,9 +52,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Wired, list[s
     world = SimulatedSite(spec, clock)
     large = [unit for unit in world.site.units if unit.model.name == "antminer-s21"]
     worn, mended, unpaid, *_ = large
-    rhythm = Rhythm(60.0, 60.0, 3600.0, 600.0, 3600.0, 3600.0, 600.0, 3600.0, 3600.0)
+    rhythm = Periods(60.0, 60.0, 3600.0, 600.0, 3600.0, 3600.0, 600.0, 3600.0, 3600.0)
 
-    async def main() -> Wired:
+    async def main() -> Assembly:
         base = await ground(config, folder, folder / config.hub.data, clock, at_once(), np.random.default_rng(1))
         wired = put_together(
             base, lambda site, register: ({one.device: one for one in world.miners}, list(world.meters), {}), (),
@@ -62,13 +62,13 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Wired, list[s
         )  # fmt: skip
         running = asyncio.create_task(wired.hub.run())
         await asyncio.sleep(11 * 3600.0)
-        assert wired.hub.rooms.state.sites["alatau/north"].tickets.tickets(closed=True) == [], "a healthy fleet"
+        assert wired.hub.components.state.sites["alatau/north"].tickets.tickets(closed=True) == [], "a healthy fleet"
         for unit, faults in ((worn, {"worn"}), (mended, {"worn"}), (unpaid, {"no_shares"})):
             world.site.set_faults(unit, faults, clock.now_ms())
         await asyncio.sleep(6 * 3600.0)
         world.site.set_faults(mended, set(), clock.now_ms())
         await asyncio.sleep(5 * 3600.0)
-        await wired.hub.rooms.recorder.flush()
+        await wired.hub.components.recorder.flush()
         wired.hub.stop()
         await running
         return wired
@@ -76,9 +76,11 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Wired, list[s
     return folder, run(main(), loop), [unit.place.device for unit in (worn, mended, unpaid)]
 
 
-def test_who_wears_out_is_a_ticket_with_its_evidence_until_it_is_mended(lived: tuple[Path, Wired, list[str]]) -> None:
+def test_who_wears_out_is_a_ticket_with_its_evidence_until_it_is_mended(
+    lived: tuple[Path, Assembly, list[str]],
+) -> None:
     _, wired, (worn, mended, _) = lived
-    site = wired.hub.rooms.state.sites["alatau/north"]
+    site = wired.hub.components.state.sites["alatau/north"]
     found = {one.device: one for one in site.tickets.tickets(closed=True) if one.what == "degrading efficiency"}
     assert set(found) == {worn, mended}
     assert found[worn].open and not found[mended].open and found[worn].times == found[mended].times == 1
@@ -88,32 +90,34 @@ def test_who_wears_out_is_a_ticket_with_its_evidence_until_it_is_mended(lived: t
 
 
 def test_who_is_paid_no_shares_is_a_ticket_though_its_pool_calls_itself_alive(
-    lived: tuple[Path, Wired, list[str]],
+    lived: tuple[Path, Assembly, list[str]],
 ) -> None:
     _, wired, (*_, unpaid) = lived
-    site = wired.hub.rooms.state.sites["alatau/north"]
+    site = wired.hub.components.state.sites["alatau/north"]
     (ticket,) = (one for one in site.tickets.tickets(closed=True) if one.what == "stale pool")
     assert ticket.device == unpaid and ticket.open
     assert ticket.evidence["no_share_s"] >= 900.0 and ticket.evidence["pool_state"] == "alive"
 
 
-def test_nobody_else_is_a_ticket(lived: tuple[Path, Wired, list[str]]) -> None:
+def test_nobody_else_is_a_ticket(lived: tuple[Path, Assembly, list[str]]) -> None:
     _, wired, devices = lived
-    site = wired.hub.rooms.state.sites["alatau/north"]
+    site = wired.hub.components.state.sites["alatau/north"]
     assert {one.device for one in site.tickets.tickets(closed=True)} == set(devices)
 
 
-def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Wired, list[str]]) -> None:
+def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Assembly, list[str]]) -> None:
     folder, wired, (worn, *_) = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
-    (told,) = [event.body for _, event in journal.events(["usual.learnt"])]
-    assert set(told) == {"day_ms", "devices", *FIGURES} and len(told["devices"]) == len(told["j_per_th"]) == 9
-    ours, again = wired.hub.rooms.state.sites["alatau/north"], folded(config, journal)
+    (reported,) = [event.body for _, event in journal.events(["usual.learnt"])]
+    assert (
+        set(reported) == {"day_ms", "devices", *FIGURES} and len(reported["devices"]) == len(reported["j_per_th"]) == 9
+    )
+    ours, again = wired.hub.components.state.sites["alatau/north"], folded(config, journal)
     site = again.sites["alatau/north"]
     assert np.array_equal(site.usual.usual, ours.usual.usual)
-    recorder, clock = wired.hub.rooms.recorder, wired.hub.rooms.clock
-    watch = WatchDuty(again, recorder, clock, at_once(), 600.0, 7200.0)
+    recorder, clock = wired.hub.components.recorder, wired.hub.components.clock
+    watch = ConditionDuty(again, recorder, clock, at_once(), 600.0, 7200.0)
     assert all(watch.look(clock.now_ms()) == [] for _ in range(4)), "not known lately is not mended"
     shown = usual_json(site.usual, site.roster.index[worn], again.snapshot.kind("miner").reading(worn))
     assert shown is not None and shown["days"] == 1

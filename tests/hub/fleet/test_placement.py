@@ -150,13 +150,13 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
         config = load(site.config, environment={})
         words = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] >= 8, 60)
             assert here.register.miners[0].feeder == "f1"
             layout = hub.view.fleet("north")["layout"]
             said = ["feeder=f2", "rack=f2-r09", "slot=7", "phase=1"]
-            told = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
-            assert len(json.loads(told)["learnt"]) == 4
+            reported = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
+            assert len(json.loads(reported)["learnt"]) == 4
             shown = hub.view.miner("north", "miner-00001")
             assert (shown["rack"], shown["position"], shown["feeder"]) == ("f2-r09", "7", "f2")
             assert hub.view.fleet("north")["layout"] != layout, "the page asks for racks again"
@@ -174,11 +174,11 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
             )
             ticks = hub.wired.hub.ticks
             await until("ticks go by it", lambda: hub.wired.hub.ticks > ticks + 2)
-            acted = [e.body for _, e in hub.wired.hub.rooms.recorder.journal.events(["api.acted"])]
+            acted = [e.body for _, e in hub.wired.hub.components.recorder.journal.events(["api.acted"])]
             assert [one["what"] for one in acted if one["who"] == "test"] == ["miner:place"] * 3
             registered = here.register
         async with start(config, tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
             assert here.register == registered
             assert hub.view.miner("north", "miner-00001")["rack"] == "p1"
         replayed = await asyncio.to_thread(replay_folder, tmp_path)

@@ -36,7 +36,7 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
         held = held.replace("[credentials.", f"{loads}\n[credentials.", 1)
         site.config.write_text(held)
         async with start(load(site.config, environment={}), tmp_path) as hub:
-            here = hub.wired.hub.rooms.state.sites["alatau/north"]
+            here = hub.wired.hub.components.state.sites["alatau/north"]
 
             def counts() -> dict[str, int]:
                 return dict(hub.view.status("north")["counts"])

@@ -33,14 +33,14 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
         text = re.sub(r"other_load_share = [\d.]+", "other_load_share = 0.05", site.config.read_text())
         site.config.write_text(text)
         async with start(load(site.config, environment={}), tmp_path) as hub:
-            rooms = hub.hub.rooms
+            components = hub.hub.components
             await until("all hash", lambda: hub.view.status("north")["counts"]["hashing"] == 6, 90)
             until_text = iso(system_clock().now_ms() + 3_600_000)
             body = {"scope": SITE, "power_w": LIMIT_W, "until": until_text, "reference": "D-9", "reason": "line out"}
             await hub.view.submit_order(body, Authority("control-room", (SITE,)), "test")
             await until("obeyed", lambda: (hub.view.status("north")["power"]["main"]["value"] or 1e9) <= LIMIT_W, 60)
             await asyncio.sleep(6)  # The miners' minimum off-time at this pace.
-            here = rooms.state.sites[SITE]
+            here = components.state.sites[SITE]
             looks = 0
             for _ in range(20):
                 free, status = at_once(hub)
@@ -49,13 +49,13 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
                 room_w = max(0.0, LIMIT_W - meter_w)
                 assert max(free["up_w"] + free["locked_up_w"], *free["up_in_w"]) <= room_w
                 assert free["up_w"] == status["available_up_w"]["value"]
-                looks += LIMIT_W - rooms.situations.at(here, rooms.clock.now_ms()).drawn_w > room_w + 3_000.0
+                looks += LIMIT_W - components.situations.at(here, components.clock.now_ms()).drawn_w > room_w + 3_000.0
                 assert free["up_limited_by"] == ["order D-9: line out"]
                 assert status["available_up_w"]["why"] == "order D-9: line out"
                 await asyncio.sleep(0.2)
             assert looks == 20, "what the hub believes would have been offered"
-            told = await asyncio.to_thread(site.api, "GET", "/sites/north/availability")
-            assert told["up_limited_by"] == ["order D-9: line out"]
+            reported = await asyncio.to_thread(site.api, "GET", "/sites/north/availability")
+            assert reported["up_limited_by"] == ["order D-9: line out"]
             offers = await hub.view.offers("north", None)
             slot, (_, status) = offers["availability"][0], at_once(hub)
             assert slot["up_w"] <= max(0.0, LIMIT_W - (status["power"]["main"]["value"] or 0.0)) + 100.0

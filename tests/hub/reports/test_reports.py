@@ -25,7 +25,7 @@ from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.money import Unit
-from kernel.reading import Missing, Reading, ReadingBatch, Reason, batch_of
+from kernel.reading import Absence, Missing, Reading, ReadingBatch, batch_of
 from kernel.span import Span
 from telemetry.energy.series import energy_on_slots
 from tests.builders.samples import samples_of
@@ -43,8 +43,8 @@ def batches(power_w: float = 1_000_000.0, silent_from_s: int = 10**9) -> list[Re
     for second in range(-60, 3 * 3600 + 61, 10):
         silent = second >= silent_from_s
         energy_wh = 5_000_000.0 + power_w * (second + 60) / 3600
-        values = {"energy_import_wh": Missing(Reason.TIMED_OUT) if silent else float(np.floor(energy_wh)),
-                  "power_w": Missing(Reason.TIMED_OUT) if silent else power_w}  # fmt: skip
+        values = {"energy_import_wh": Missing(Absence.TIMED_OUT) if silent else float(np.floor(energy_wh)),
+                  "power_w": Missing(Absence.TIMED_OUT) if silent else power_w}  # fmt: skip
         frame = None if silent else sha256_hex(str(second).encode())
         rows.append(Reading(METER, "meter", START_MS + second * 1000, values, frame))
     return [
@@ -53,19 +53,21 @@ def batches(power_w: float = 1_000_000.0, silent_from_s: int = 10**9) -> list[Re
     ]
 
 
-def figures(told: list[ReadingBatch], *refs: MeterRef) -> list[MeterFigure]:
+def figures(reported: list[ReadingBatch], *refs: MeterRef) -> list[MeterFigure]:
     """Each meter's energy and frames out of batches."""
     slots = hours_of(SPAN)
     frames = {
         ref.device: tuple(
             (int(batch.at_ms[row]), name)
-            for batch in told
+            for batch in reported
             for row, name in sorted(batch.evidence.items())
             if batch.devices[row] == ref.device
         )
         for ref in refs
     }
-    return [MeterFigure(ref, energy_on_slots(samples_of(told, ref.device), slots), frames[ref.device]) for ref in refs]
+    return [
+        MeterFigure(ref, energy_on_slots(samples_of(reported, ref.device), slots), frames[ref.device]) for ref in refs
+    ]
 
 
 def energy_report() -> dict[str, object]:

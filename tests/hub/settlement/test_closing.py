@@ -17,11 +17,11 @@ from hub.journal.recorder import Recorder, at_once
 from hub.metering.energy import Billed, EnergyBook, Unbilled
 from hub.reports.treasury_statement import treasury_statement
 from hub.settlement.duty import SettleDuty, open_text
-from hub.settlement.round import Desk, settle_once
+from hub.settlement.round import SettlementContext, settle_once
 from hub.wiring.duties import ground, settle_duty
 from kernel.clock import iso, system_clock
 from kernel.errors import Fault, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import open_journal
@@ -33,7 +33,7 @@ from treasury.checks import check
 from treasury.io.ledger_sqlite import SqliteLedger, open_ledger
 from treasury.ledger import Outcome, Rejected
 from treasury.open_items import Step
-from treasury.payout import PoolPayout, Told
+from treasury.payout import PoolPayout, PoolRecords
 from treasury.transfer import Transfer
 
 DAY_MS = 86_400_000
@@ -53,12 +53,12 @@ class Pool:
         )
         return self.payouts[-1]
 
-    async def read(self, first: date, last: date) -> Told:
+    async def read(self, first: date, last: date) -> PoolRecords:
         self.asked += 1
         if self.down:
-            raise TransportError(Reason.UNREACHABLE, "pool: nobody is there")
+            raise TransportError(Absence.UNREACHABLE, "pool: nobody is there")
         start_ms = (first - date(1970, 1, 1)).days * DAY_MS
-        return Told((), tuple(paid for paid in self.payouts if paid.at_ms >= start_ms), (b"{}",))
+        return PoolRecords((), tuple(paid for paid in self.payouts if paid.at_ms >= start_ms), (b"{}",))
 
 
 def billed(span: Span) -> Billed:
@@ -83,7 +83,7 @@ async def with_pool(tmp_path: Path, story: Callable[[World, Pool, SqliteLedger, 
 
 
 def test_the_books_close_when_the_late_reading_comes_however_many_rounds_that_takes(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         rounds = 0
 
         def late(span: Span) -> Billed | Unbilled:
@@ -103,7 +103,7 @@ def test_the_books_close_when_the_late_reading_comes_however_many_rounds_that_ta
 
 
 def test_what_stays_open_is_named_with_amount_age_and_the_meter_that_is_awaited(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         def never(span: Span) -> Unbilled:
             world.now_ms += 9_000
             return silent(span)
@@ -133,7 +133,7 @@ def test_what_stays_open_is_named_with_amount_age_and_the_meter_that_is_awaited(
 
 
 def test_a_payout_that_comes_while_the_books_close_is_the_next_periods(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         world.now_ms += 32_000
         first, duty = pool.pay(), SettleDuty(made(), 5.0, lambda: MONDAY_MS)
         closing = list[asyncio.Task[int]]()
@@ -142,7 +142,7 @@ def test_a_payout_that_comes_while_the_books_close_is_the_next_periods(tmp_path:
             # A round of the loop is under way: its answer holds a payout of after the close.
             closing.append(asyncio.create_task(duty.close_books()))
 
-        async def slow_read(first_day: date, last_day: date) -> Told:
+        async def slow_read(first_day: date, last_day: date) -> PoolRecords:
             close_now()
             await asyncio.sleep(0)
             world.now_ms += 3_000
@@ -167,7 +167,7 @@ def test_a_payout_that_comes_while_the_books_close_is_the_next_periods(tmp_path:
 
 
 def test_a_received_payout_is_divided_and_named_while_the_pool_is_down_and_after_a_restart(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         world.now_ms += 32_000
         paid = pool.pay()
         assert [item.payout for item in (await settle_once(made(energy=silent))).waiting] == [paid.id]
@@ -184,7 +184,7 @@ def test_a_received_payout_is_divided_and_named_while_the_pool_is_down_and_after
 
 
 def test_a_receipt_of_another_pool_is_named(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         world.now_ms += 32_000
         paid = pool.pay()
         await settle_once(made(energy=silent))
@@ -198,7 +198,7 @@ def test_a_receipt_of_another_pool_is_named(tmp_path: Path):
 
 
 def test_a_payout_that_waits_longer_than_the_pool_is_asked_again_for_is_not_forgotten(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         world.now_ms += 32_000
         old = pool.pay()
         await settle_once(made(energy=silent))
@@ -214,13 +214,13 @@ def test_a_payout_that_waits_longer_than_the_pool_is_asked_again_for_is_not_forg
 
 
 def test_a_sale_that_fails_is_named_and_made_later_although_the_pool_is_down(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         at = made()
         assert at.venue is not None
         sell = at.venue.sell
 
         async def out_of_service(client_id: Any, amount_sat: int) -> Any:
-            raise TransportError(Reason.UNREACHABLE, "venue: out of service")
+            raise TransportError(Absence.UNREACHABLE, "venue: out of service")
 
         at.venue.sell = out_of_service  # type: ignore[method-assign]
         world.now_ms += 32_000
@@ -260,7 +260,7 @@ class Refusing:
     [("payout.received", Step.RECEIPT), ("waterfall", Step.DIVISION), ("sale", Step.SALE), ("settlement", Step.TENGE)],
 )
 def test_what_the_ledger_refuses_is_open_and_announced_by_nobody(tmp_path: Path, kind: str, step: Step):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         world.now_ms += 32_000
         refusing, paid = Refusing(ledger, kind), pool.pay()
 
@@ -280,7 +280,7 @@ def test_what_the_ledger_refuses_is_open_and_announced_by_nobody(tmp_path: Path,
 
 
 def test_a_round_that_was_cut_short_closes_nothing(tmp_path: Path):
-    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., Desk]) -> None:
+    async def story(world: World, pool: Pool, ledger: SqliteLedger, made: Callable[..., SettlementContext]) -> None:
         at, full = made(), False
 
         async def commit(kind: str, body: Any) -> None:

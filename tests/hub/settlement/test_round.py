@@ -11,7 +11,7 @@ import pytest
 
 from hub.metering.energy import Billed, Unbilled
 from hub.settlement.duty import SettleDuty
-from hub.settlement.round import Desk, Settled, settle_once
+from hub.settlement.round import RoundResult, SettlementContext, settle_once
 from kernel.clock import Clock, from_iso
 from kernel.ids import sha256_hex
 from kernel.span import Span
@@ -56,7 +56,9 @@ class World:
         return (self.now_ms - MONDAY_MS) / 1000 * HASHES_PER_S
 
 
-def desk(world: World, ledger: SqliteLedger, servers: Any, contract: Contract = CONTRACT, **more: Any) -> Desk:
+def desk(
+    world: World, ledger: SqliteLedger, servers: Any, contract: Contract = CONTRACT, **more: Any
+) -> SettlementContext:
     parts: dict[str, Any] = {
         "ledger": ledger,
         "contract": contract,
@@ -72,7 +74,7 @@ def desk(world: World, ledger: SqliteLedger, servers: Any, contract: Contract = 
         "since_ms": MONDAY_MS,
         "said": {body["id"] for kind, body in world.events if kind in ("payout.posted", "sale.posted")},
     }
-    return Desk(**{**parts, **more})
+    return SettlementContext(**{**parts, **more})
 
 
 def silent(span: Span) -> Unbilled:
@@ -87,7 +89,7 @@ def serve(world: World) -> Any:
     )  # fmt: skip
 
 
-async def three_rounds(world: World, ledger: SqliteLedger) -> Settled:
+async def three_rounds(world: World, ledger: SqliteLedger) -> RoundResult:
     servers = await serve(world)
     try:
         for _ in range(3):

@@ -23,7 +23,7 @@ from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
 
 
-def told(state: HubState, config: Config, now_ms: int) -> dict[str, Any]:
+def reported(state: HubState, config: Config, now_ms: int) -> dict[str, Any]:
     """All that a state holds, as plain values."""
     sites = {}
     for key, site in state.sites.items():
@@ -38,7 +38,7 @@ def told(state: HubState, config: Config, now_ms: int) -> dict[str, Any]:
             "receipts": list(site.receipts),
             "log": [event.key for event in site.log],
             "tickets": [asdict(ticket) for ticket in site.tickets.tickets()],
-            "campaigns": [one.status() for one in site.campaigns.campaigns.values()],
+            "campaigns": [one.status() for one in site.jobs.jobs.values()],
             "peak_w": site.peak.highest_w(now_ms),
             "overhead": site.overhead_factor,
             "decided": decide(
@@ -96,7 +96,7 @@ def test_after_a_stop_nothing_is_folded_anew_and_nothing_differs(lived: World, m
     monkeypatch.setattr(HubState, "apply", lambda self, record: (applied.append(record), fold(self, record))[1])
     found = folded(config, journal)
     assert applied == [] and found.position == journal.position() > 50
-    assert told(found, config, now_ms) == told(expected, config, now_ms)
+    assert reported(found, config, now_ms) == reported(expected, config, now_ms)
     site = found.sites["alatau/north"]
     assert found.miners[site.roster.devices[0]] is site.register.miners[0], "what was one thing is one thing"
     assert site.log.maxlen == expected.sites["alatau/north"].log.maxlen
@@ -114,7 +114,7 @@ def test_what_came_after_is_folded_on_top(lived: World) -> None:
     assert half is not None
     checkpoint.write(half, config, path)
     try:
-        assert told(folded(config, journal), config, now_ms) == told(expected, config, now_ms)
+        assert reported(folded(config, journal), config, now_ms) == reported(expected, config, now_ms)
     finally:
         path.write_bytes(kept)
 
@@ -130,7 +130,7 @@ def test_another_configuration_folds_events_alone_again(lived: World, monkeypatc
     found = folded(other, reading(lived.folder / "data"))
     assert decoded and len(decoded) < found.position, "its readings come from the checkpoint"
     assert found.sites["alatau/north"].config.import_cap_w == sites[0].import_cap_w
-    assert told(found, other, now_ms) == told(expected, other, now_ms)
+    assert reported(found, other, now_ms) == reported(expected, other, now_ms)
 
 
 class Bad:
@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_left_unread_and_said(lived: World, what: str, monk
             checkpoint.write(replace(taken, position=taken.position + 1), config, path)
         case "other code":
             checkpoint.write(taken, config, path)
-            monkeypatch.setattr(checkpoint, "_code_print", lambda rooms: "newer")
+            monkeypatch.setattr(checkpoint, "_code_print", lambda components: "newer")
         case "runs code":
             checkpoint.write(replace(taken, rest=pickle.dumps(Bad())), config, path)
         case "builtin":
@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_left_unread_and_said(lived: World, what: str, monk
         with structlog.testing.capture_logs() as logs:
             found = folded(config, reading(data))
         assert [one["event"] for one in logs if one["log_level"] == "warning"] == ["checkpoint left unread"]
-        assert told(found, config, now_ms) == told(expected, config, now_ms)
+        assert reported(found, config, now_ms) == reported(expected, config, now_ms)
         assert not (tmp_path / "made-by-a-checkpoint").exists()
     finally:
         path.write_bytes(kept)

@@ -17,7 +17,7 @@ from hub.cli.app import app
 from hub.config import Config, load
 from hub.journal.recorder import Recorder, at_once
 from hub.metering.energy import EnergyBook
-from hub.reports.store import Office
+from hub.reports.store import ReportStore
 from hub.state.fold import HubState
 from hub.wiring.archive import RetentionDuty, days_of, holds_of, shelves
 from hub.wiring.state import catalogue, folded
@@ -90,9 +90,9 @@ class Kept:
         return sorted(path.stem for path in (self.data / "archive" / "raw" / kind).rglob("*.parquet"))
 
     def report(self, span: Span) -> Path:
-        office = Office(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
+        report_store = ReportStore(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
         book = EnergyBook(ParquetArchive(self.data / "archive", self.journal))
-        return office.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
+        return report_store.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from hub.config import load
 from hub.control.shadow_tick import glimpse
 from hub.market.price_duty import HASHPRICE, MARKET
 from hub.state.curve_body import curve_from_json
-from hub.state.shadow import LONGEST_MS, Glimpse, ShadowBook
+from hub.state.shadow import LONGEST_MS, ShadowBook, ShadowTick
 from hub.wiring import folded, reading
 from kernel.clock import MS_PER_HOUR, from_iso, loop_clock
 from kernel.curve import Curve, known
@@ -38,7 +38,7 @@ def curve(name: str, unit: str, value: float) -> Curve:
     return Curve(name, unit, np.array([NOW_MS]), np.array([NOW_MS + 3_600_000]), np.array([value]), NOW_MS, "test")
 
 
-def tick(book: ShadowBook, at_ms: int, seen: Glimpse, asleep: list[str] | None = None) -> dict[str, object]:
+def tick(book: ShadowBook, at_ms: int, seen: ShadowTick, asleep: list[str] | None = None) -> dict[str, object]:
     changes, no_more = book.differences([(device, {"intent": "Sleep"}, "plan") for device in asleep or []])
     return {"tick_ms": at_ms, "changes": changes, "no_more": no_more, "shadow": seen.to_json()}
 
@@ -59,7 +59,7 @@ def test_a_tick_sees_both_powers_both_hashrates_and_the_prices_of_its_instant() 
 def test_the_book_holds_a_tick_until_the_next_and_counts_by_local_day() -> None:
     who, book = roster([envelope()], 3), ShadowBook(ZONE)
     before_midnight_ms = from_iso("2026-03-02T00:00:00+05:00") - 600_000
-    seen = Glimpse(30_000.0, 10_000.0, 1e15, 0.5e15, 20_000.0, 24_000.0, "")
+    seen = ShadowTick(30_000.0, 10_000.0, 1e15, 0.5e15, 20_000.0, 24_000.0, "")
     m = who.devices[0]
     book.apply(tick(book, before_midnight_ms, seen, [m]), who)
     again = tick(book, before_midnight_ms + 600_000, seen, [m])
@@ -77,11 +77,11 @@ def test_the_book_holds_a_tick_until_the_next_and_counts_by_local_day() -> None:
     assert book.days["2026-03-02"].hours == pytest.approx(1 / 6 + LONGEST_MS / MS_PER_HOUR), (
         "a hub that is down sees nothing"
     )
-    told = book.to_json("KZT")
-    assert told["total"]["hours"] == pytest.approx(sum(line["hours"] for line in told["days"]))
+    reported = book.to_json("KZT")
+    assert reported["total"]["hours"] == pytest.approx(sum(line["hours"] for line in reported["days"]))
     book.apply({"tick_ms": before_midnight_ms + 10**9, "changes": []}, who)
     book.apply(tick(book, before_midnight_ms + 10**9 + 1000, seen), who)
-    assert book.to_json("KZT")["total"] == told["total"], "what was commanded is no shadow"
+    assert book.to_json("KZT")["total"] == reported["total"], "what was commanded is no shadow"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from hub.app.virtual_time import VirtualLoop
 from kernel.clock import system_clock
 from kernel.errors import TransportError
-from kernel.reading import Reading, Reason
+from kernel.reading import Absence, Reading
 from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.control.actuator import SUPERSEDED, Actuator
 from miner_control.control.auxiliary_load import Load, LoadKind
@@ -339,7 +339,7 @@ def test_what_a_command_needs_is_made_beforehand_where_a_driver_can():
 
         async def prepare(self) -> None:
             if self.trait == "dead":
-                raise TransportError(Reason.UNREACHABLE, "refused")
+                raise TransportError(Absence.UNREACHABLE, "refused")
             Able.prepared += 1
 
     async def story(site: Site) -> None:

@@ -2,7 +2,7 @@
 import numpy as np
 
 from hub.app.virtual_time import VirtualLoop
-from kernel.reading import MISSING, Reading, Reason
+from kernel.reading import MISSING, Absence, Reading
 from kernel.receipt import Receipt, Unknown, Unsupported, Verified
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import (
@@ -17,7 +17,7 @@ from miner_control.control.auxiliary_load import (
 from miner_control.fleet.command import SwitchLoad, command
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked
 from miner_control.fleet.miner import State
-from miner_control.fleet.observed import seen_of
+from miner_control.fleet.observed import observed_of
 from telemetry.collect.snapshot import Snapshot
 from tests.miner_control.fleets import NOW_MS, envelope, roster
 from tests.miner_control.miners import clock_of, in_virtual_time
@@ -61,14 +61,14 @@ def test_from_snapshot_to_fleet():
     say(1, NOW_MS - 900, state="hashing", mode="low", power_w=1810.0, hashrate_hs=7e13)
     say(0, NOW_MS - 9000, state="hashing", mode="normal", power_w=3010.0)
     snapshot.hear(
-        Reading("h/s/m00000", "miner", NOW_MS - 500, {"state": "unreachable", "power_w": MISSING[Reason.UNREACHABLE]})
+        Reading("h/s/m00000", "miner", NOW_MS - 500, {"state": "unreachable", "power_w": MISSING[Absence.UNREACHABLE]})
     )
     say(2, NOW_MS - 9000, state="hashing", mode="mystery", power_w=2000.0)
-    sick = {"state": "fault", "power_w": MISSING[Reason.NOT_REPORTED], "hashrate_hs": 0.0}
-    snapshot.hear(Reading("h/s/m00002", "miner", NOW_MS - 500, sick))
+    faulty = {"state": "fault", "power_w": MISSING[Absence.NOT_REPORTED], "hashrate_hs": 0.0}
+    snapshot.hear(Reading("h/s/m00002", "miner", NOW_MS - 500, faulty))
     say(99, NOW_MS, state="hashing", power_w=1.0)
 
-    said = seen_of(who, snapshot.kind("miner"), NOW_MS)
+    said = observed_of(who, snapshot.kind("miner"), NOW_MS)
     codes = [STATE_CODE[s] for s in (State.UNREACHABLE, State.HASHING, State.FAULT, State.ASLEEP, State.UNKNOWN)]
     assert said.state.tolist() == codes
     assert said.mode.tolist() == [1, 0, UNSURE, ASLEEP, UNSURE]
@@ -81,7 +81,7 @@ def test_from_snapshot_to_fleet():
 
 def test_an_empty_snapshot_is_a_silent_fleet():
     who = roster([envelope()], 2)
-    found = fleet_of(who, seen_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
+    found = fleet_of(who, observed_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
     assert not found.can_command.any() and found.power_w.sum() == 6000.0
 
 
@@ -103,11 +103,11 @@ def test_outputs_of_one_pdu_are_commanded_apart_and_proven_by_their_own_read_bac
     loads = [Load(f"socket-{at}", LoadKind.SOCKET, "h/s/pdu", at, "f1", 3000.0, frozenset({"m"})) for at in (1, 2, 3)]
     ports = {load.key: SwitchPort(load, pdu) for load in loads}
     envelopes = {load.key: load.envelope() for load in loads}
-    told: list[str] = []
+    reported: list[str] = []
 
     async def main() -> dict[str, Receipt]:
         hands = Actuator(
-            ports, clock_of(loop), envelopes.__getitem__, lambda asked, receipt, at_ms: told.append(asked.device)
+            ports, clock_of(loop), envelopes.__getitem__, lambda asked, receipt, at_ms: reported.append(asked.device)
         )
         asked = [switch(NOW_MS, load, False, "shed") for load in loads]
         found = await hands.carry_out([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
@@ -117,4 +117,4 @@ def test_outputs_of_one_pdu_are_commanded_apart_and_proven_by_their_own_read_bac
 
     receipts = in_virtual_time(main(), loop)
     assert [type(receipts[load.key]) for load in loads] == [Verified, Verified, Unknown]
-    assert pdu.on == {1: False, 2: False, 3: True} and sorted(told) == sorted(receipts)
+    assert pdu.on == {1: False, 2: False, 3: True} and sorted(reported) == sorted(receipts)

@@ -9,7 +9,7 @@ from kernel.reading import Reading
 from miner_control.control.allocate import Allocation
 from miner_control.control.auxiliary_load import Load, LoadBook, LoadKind, output_state, running_w, shares_w
 from miner_control.control.cold_protection import Loop
-from miner_control.control.cooling_sequence import Tended, tend
+from miner_control.control.cooling_sequence import CoolingResult, tend
 from miner_control.fleet.fleet import ASLEEP, Fleet, Ints
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster, seen
 
@@ -34,7 +34,9 @@ def asked(found: Fleet, units: list[int], mode: int) -> Allocation:
     return Allocation(chosen, np.full(len(units), mode, dtype=np.int64), power_w, 0.0, np.zeros(1))
 
 
-def tended(found: Fleet, proposed: Allocation, on: bool | None, loop: Loop = LOOP, by_plan: bool = True) -> Tended:
+def tended(
+    found: Fleet, proposed: Allocation, on: bool | None, loop: Loop = LOOP, by_plan: bool = True
+) -> CoolingResult:
     marks = np.full(len(proposed.units), by_plan, dtype=np.bool_)
     states = {"pump-1": on, "heater-1": False}
     return tend(found, proposed, [PUMP, HEATER], states, [loop], by_plan=marks)
@@ -43,10 +45,10 @@ def tended(found: Fleet, proposed: Allocation, on: bool | None, loop: Loop = LOO
 @pytest.mark.parametrize("on", [False, None])
 def test_wakes_wait_for_their_cooling_which_is_switched_on(on: bool | None):
     found = standing(3)
-    told = tended(found, asked(found, [0, 1], 1), on)
-    assert len(told.allocation.units) == 0
-    assert [(one.load.name, one.on) for one in told.switchings] == [("pump-1", True)]
-    assert told.restraints[0].rule == "cooling first" and told.restraints[0].units.tolist() == [0, 1]
+    reported = tended(found, asked(found, [0, 1], 1), on)
+    assert len(reported.allocation.units) == 0
+    assert [(one.load.name, one.on) for one in reported.switchings] == [("pump-1", True)]
+    assert reported.restraints[0].rule == "cooling first" and reported.restraints[0].units.tolist() == [0, 1]
     free = tended(found, asked(found, [0, 1], 1), True)
     assert free.allocation.units.tolist() == [0, 1] and free.switchings == () and free.restraints == ()
 
@@ -77,9 +79,9 @@ def test_the_plan_leaves_on_who_keeps_the_loop_warm_and_an_order_does_not():
 
 def test_a_cold_loop_is_warmed_before_anybody_wakes():
     found, cold = standing(6), replace(LOOP, supply_c=8.0)
-    told = tended(found, asked(found, [0], 1), True, cold)
-    assert len(told.allocation.units) == 0 and "pre-warm" in told.restraints[0].reason
-    assert ("heater-1", True) in [(one.load.name, one.on) for one in told.switchings]
+    reported = tended(found, asked(found, [0], 1), True, cold)
+    assert len(reported.allocation.units) == 0 and "pre-warm" in reported.restraints[0].reason
+    assert ("heater-1", True) in [(one.load.name, one.on) for one in reported.switchings]
     warm = tend(
         found,
         asked(found, [0], 1),
@@ -94,10 +96,10 @@ def test_a_cold_loop_is_warmed_before_anybody_wakes():
 
 def test_a_load_that_is_being_switched_is_not_asked_again():
     found = standing(3)
-    told = tend(
+    reported = tend(
         found, asked(found, [0], 1), [PUMP], {"pump-1": None}, [], by_plan=np.ones(1, bool), busy=frozenset({"pump-1"})
     )
-    assert told.switchings == () and len(told.allocation.units) == 0
+    assert reported.switchings == () and len(reported.allocation.units) == 0
 
 
 def test_what_came_of_a_switching_is_remembered():
@@ -122,11 +124,11 @@ def test_what_came_of_a_switching_is_remembered():
 
 def test_outputs_as_makers_tell_them():
     sockets = [{"PDUIndex": "0", "SocketStatus": ["1", "0"]}, {"PDUIndex": "1", "SocketStatus": ["0"]}]
-    told = Reading("h/s/c1", "container", NOW_MS, {"pump_state": "on", "sockets_json": json.dumps(sockets)})
-    assert output_state(told, "pump", 1) is True and output_state(told, "pump", 2) is None
-    assert output_state(told, "fan", 1) is None
-    assert [output_state(told, "pdu01", at) for at in (1, 2, 3)] == [True, False, None]
-    assert output_state(told, "pdu02", 1) is False and output_state(told, "pdu03", 1) is None
+    reported = Reading("h/s/c1", "container", NOW_MS, {"pump_state": "on", "sockets_json": json.dumps(sockets)})
+    assert output_state(reported, "pump", 1) is True and output_state(reported, "pump", 2) is None
+    assert output_state(reported, "fan", 1) is None
+    assert [output_state(reported, "pdu01", at) for at in (1, 2, 3)] == [True, False, None]
+    assert output_state(reported, "pdu02", 1) is False and output_state(reported, "pdu03", 1) is None
 
 
 def test_a_pump_that_must_start_first_is_not_free():
@@ -134,14 +136,17 @@ def test_a_pump_that_must_start_first_is_not_free():
     found = replace(standing(6), settled_w=np.full(6, 20.0))
     proposed = replace(asked(found, [0, 1, 2, 3, 4, 5], 1), power_w=6 * 3000.0)
 
-    def under(most_w: float, on: bool | None) -> Tended:
+    def under(most_w: float, on: bool | None) -> CoolingResult:
         marks, states = np.ones(6, dtype=np.bool_), {"pump-1": on, "heater-1": False}
         return tend(found, proposed, [PUMP, HEATER], states, [LOOP], by_plan=marks, most_w=most_w)
 
-    told = under(11_500.0, False)
-    assert [(one.rule, len(one.units)) for one in told.restraints] == [("room for cooling", 3), ("cooling first", 3)]
-    assert [one.load.name for one in told.switchings] == ["pump-1"]
-    assert told.allocation.power_w <= 11_500.0 - 2000.0
+    reported = under(11_500.0, False)
+    assert [(one.rule, len(one.units)) for one in reported.restraints] == [
+        ("room for cooling", 3),
+        ("cooling first", 3),
+    ]
+    assert [one.load.name for one in reported.switchings] == ["pump-1"]
+    assert reported.allocation.power_w <= 11_500.0 - 2000.0
     none = under(2_000.0, False)
     assert none.switchings == () and len(none.allocation.units) == 0 and none.restraints[0].rule == "room for cooling"
     assert [one.rule for one in under(20_500.0, False).restraints] == ["cooling first"], "room for both"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kernel.reading import MISSING, Field, Reading, Reason
+from kernel.reading import MISSING, Absence, Field, Reading
 from miner_control.control.readback import can_be_seen, shows, tells
 from miner_control.fleet.command import (
     Intent,
@@ -79,7 +79,7 @@ def test_blinking_cannot_be_seen():
     ("intent", "values", "speaks"),
     [
         (POOLS, {"power_w": 3000.0}, False),
-        (POOLS, {"pools_json": MISSING[Reason.NOT_REPORTED]}, False),
+        (POOLS, {"pools_json": MISSING[Absence.NOT_REPORTED]}, False),
         (POOLS, {"pools_json": "[]"}, True),
         (POOLS, {"pool_url": "stratum+tcp://a:1", "pool_user": "x.1"}, False),
         (SetPools(POOLS.pools[:1]), {"pool_url": "stratum+tcp://a:1", "pool_user": "x.1"}, True),

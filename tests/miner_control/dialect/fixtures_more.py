@@ -464,7 +464,7 @@ def asleep() -> dict[str, dict[str, Any]]:
     }
 
 
-def sick() -> dict[str, dict[str, Any]]:
+def faulty() -> dict[str, dict[str, Any]]:
     """Each firmware with a rate of zero that nobody asked for: hours after its start, without a word of sleep."""
     from tests.miner_control.dialect.fixtures import antminer_conf, whatsminer
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kernel.errors import TransportError
-from kernel.reading import Field, Missing, Reason
+from kernel.reading import Absence, Field, Missing
 from kernel.receipt import Receipt
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Intent
@@ -74,7 +74,7 @@ class Play:
 
     def _rpc(self, request: Rpc) -> Any:
         if self.rpc_closed:
-            return TransportError(Reason.UNREACHABLE, "refused")
+            return TransportError(Absence.UNREACHABLE, "refused")
         asked = orjson.loads(request.payload)
         command = str(asked.get("command") or asked.get("cmd") or "")
         if isinstance(asked.get("param"), str) and f"{command} {asked['param']}" in self.table:
@@ -95,7 +95,7 @@ def assert_meant(values: Mapping[str, Any], meant: Mapping[str, Any]) -> None:
     """Each metric is what it should be: a figure, a text, or missing for that reason."""
     for metric, value in meant.items():
         found = values[metric]
-        if isinstance(value, Reason):
+        if isinstance(value, Absence):
             assert isinstance(found, Missing) and found.reason is value, f"{metric} is {found!r}"
         else:
             assert found == (pytest.approx(value) if isinstance(value, float) else value), metric

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.receipt import Accepted, Refused, Unknown, Unsupported
 from miner_control.fleet.command import Locate, Pool, SetMode, SetPools, Sleep, Wake
 from miner_control.fleet.driver import Answer, Http
@@ -80,7 +80,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     ),
     "X5 writes KH/s": (rpc("Antminer X5", **{"GHS 5s": 212.4}), {"hashrate_hs": 212.4 * K}),
     "a unit of its own": (cgi("Antminer Z15", rate_5s=421.3, rate_unit="KSol/s", rate_ideal=420), {"hashrate_hs": 421.3 * K}),
-    "a unit that nobody knows": (cgi("Antminer X", rate_5s=421.3, rate_unit="graphs"), {"hashrate_hs": Reason.NONSENSE}),
+    "a unit that nobody knows": (cgi("Antminer X", rate_5s=421.3, rate_unit="graphs"), {"hashrate_hs": Absence.NONSENSE}),
     "L7 writes MH/s under GHS": (rpc("Antminer L7", **{"GHS 5s": 9529.45, "GHS av": 9301.18}), {"hashrate_hs": 9529.45 * MH}),
     "L7 in GH/s": (rpc("Antminer L7", **{"GHS 5s": 9.53, "total_rateideal": 9.5}), {"hashrate_hs": 9.53 * GH}),
     "L9 with keys in MH/s and the rest in GH/s": (
@@ -93,11 +93,11 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "S9 with its boards at six to eight": (
         rpc("Antminer S9", spoilt=True, **OLD_SIX, **{"GHS 5s": "11,781.40", "GHS av": 11609.55, "frequency": "550"}),
         {"hashrate_hs": 11.7814 * TH, "fan_min_rpm": 3840, "fan_max_rpm": 4920, "boards_hashing": 3, "temp_chip_max_c": 74,
-         "temp_board_max_c": 59, "power_w": Reason.UNSUPPORTED, "hashrate_nominal_hs": 11.8503 * TH},
+         "temp_board_max_c": 59, "power_w": Absence.UNSUPPORTED, "hashrate_nominal_hs": 11.8503 * TH},
     ),
     "watts that cannot be": (
         rpc("Antminer S9 Hiveon", **OLD_SIX, **{"GHS 5s": "11781.40", "chain_power": "34.65 (AB)", "chain_power6": 11.55}),
-        {"power_w": Reason.NONSENSE, "power_source": Reason.NONSENSE, "hashrate_hs": 11.7814 * TH},
+        {"power_w": Absence.NONSENSE, "power_source": Absence.NONSENSE, "hashrate_hs": 11.7814 * TH},
     ),
     "watts in a text": (
         rpc("Antminer T9 Hiveon", **OLD_SIX, **{"GHS 5s": "10600", "chain_power": "1218.3 W (AB)"}), {"power_w": 1218.3},
@@ -111,7 +111,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
             "fan_num": 4, "fan1": 2400, "fan2": 3000, "fan3": 3120, "fan4": 2400, "fan5": 0, "temp_pcb1": "22-53-21-50",
             "temp_chip1": "48-80-49-70", "chain_acn1": 48, "chain_rate1": "54997.0", "freq1": 570, "miner_count": 1}),
         {"hashrate_hs": 54.99701 * TH, "temp_board_max_c": 53, "temp_chip_max_c": 80, "fan_min_rpm": 2400, "frequency_hz": 570e6,
-         "mode": Reason.NOT_REPORTED, "state": "hashing"},
+         "mode": Absence.NOT_REPORTED, "state": "hashing"},
     ),
     "S17+ with sensors by direction": (
         rpc("Antminer S17+", **{"GHS 5s": "70000", "temp_in_pcb_1": "40-41", "temp_out_pcb_1": "55-56",
@@ -123,8 +123,8 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "started just now, its boards and fans not counted": (
         cgi("Antminer S21", elapsed=9, rate_5s=0, rate_avg=0, rate_ideal=0, rate_unit="GH/s", chain_num=0, fan_num=0,
             fan=[], chain=[]),
-        {"state": "ramping", "boards_expected": Reason.NOT_REPORTED, "fan_min_rpm": Reason.NOT_REPORTED, "boards_hashing": 0,
-         "hashrate_nominal_hs": Reason.NOT_REPORTED, "temp_chip_max_c": Reason.NOT_REPORTED, "hashrate_hs": 0.0},
+        {"state": "ramping", "boards_expected": Absence.NOT_REPORTED, "fan_min_rpm": Absence.NOT_REPORTED, "boards_hashing": 0,
+         "hashrate_nominal_hs": Absence.NOT_REPORTED, "temp_chip_max_c": Absence.NOT_REPORTED, "hashrate_hs": 0.0},
     ),
     "S21 with a dead board": (
         cgi("Antminer S21", rate_5s=134_000, rate_unit="GH/s", chain_num=3, fan_num=4, fan=[5000, 5010, 0, 4990],
@@ -136,19 +136,19 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "S21 XP Hyd lists four fans": (
         rpc("Antminer S21 XP Hyd.", **{"GHS 5s": 483979.25, "fan_num": 4, "fan1": 0, "fan2": 0, "fan3": 0, "fan4": 0,
             "temp_chip1": "63-59-56-61", "temp_pcb1": "38-48-47-52", "total_rateideal": 473000.0, "rate_unit": "GH"}),
-        {"fan_min_rpm": Reason.NOT_APPLICABLE, "temp_chip_max_c": 63, "temp_board_max_c": 52, "hashrate_hs": 483.97925 * TH,
-         "temp_inlet_c": Reason.NOT_REPORTED},
+        {"fan_min_rpm": Absence.NOT_APPLICABLE, "temp_chip_max_c": 63, "temp_board_max_c": 52, "hashrate_hs": 483.97925 * TH,
+         "temp_inlet_c": Absence.NOT_REPORTED},
     ),
     "S23 Hyd over the CGI": (
         cgi("Antminer S23 Hyd.", rate_5s=572845.5, rate_avg=576153.9, rate_unit="GH/s", watt=5525, fan=[], fan_num=0,
             chain_num=2, chain=[board(0), board(1, temp_chip=[43, 43, 58, 55])]),
-        {"power_w": 5525, "power_source": "estimate", "hashrate_hs": 572.8455 * TH, "fan_max_rpm": Reason.NOT_APPLICABLE,
+        {"power_w": 5525, "power_source": "estimate", "hashrate_hs": 572.8455 * TH, "fan_max_rpm": Absence.NOT_APPLICABLE,
          "chips_hashing": 168, "temp_chip_max_c": 58, "boards_hashing": 2, "model": "Antminer S23 Hyd."},
     ),
     "S21 Hyd with water among its chips": (
         cgi("Antminer S21 Hyd.", rate_5s=335_000, fan_num=0, chain=[board(0, temp_chip=[31, 42, 0, 0]),
             board(1, temp_chip=["30", "41", "0", 0])]),
-        {"temp_inlet_c": 31, "temp_outlet_c": 42, "temp_chip_max_c": Reason.SENTINEL, "temp_board_max_c": 52},
+        {"temp_inlet_c": 31, "temp_outlet_c": 42, "temp_chip_max_c": Absence.SENTINEL, "temp_board_max_c": 52},
     ),
     "S21+ Hyd with water among its boards": (
         cgi("Antminer S21+ Hyd", rate_5s=319_000, fan_num=0,
@@ -157,9 +157,9 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     ),
     "S19 XP Hyd is read as it stands": (
         cgi("Antminer S19 XP Hyd.", rate_5s=255_000, chain=[board(0, temp_chip=[31, 42, 0, 0])]),
-        {"temp_chip_max_c": 42, "temp_inlet_c": Reason.NOT_REPORTED},
+        {"temp_chip_max_c": 42, "temp_inlet_c": Absence.NOT_REPORTED},
     ),
-    "supply of the CGI tells no watts": (cgi("Antminer S21", rate_5s=200_000, watt=0), {"power_w": Reason.NONSENSE}),
+    "supply of the CGI tells no watts": (cgi("Antminer S21", rate_5s=200_000, watt=0), {"power_w": Absence.NONSENSE}),
     "statistics of the pool behind the figures": (
         Play("antminer", {"stats": {"STATS": [{"Type": "Antminer S15"}, {"GHS 5s": 28000.5, "Elapsed": 99},
                                               {"STATS": 1, "ID": "POOL0", "Elapsed": 98}]}}, joins=False),
@@ -272,12 +272,12 @@ def test_pages_that_refuse_the_password_leave_sleep_and_fault_unknown() -> None:
     values = play.read()
     assert values["state"] == "unknown"
     for metric in ("serial", "mac", "mode"):
-        assert isinstance(values[metric], Missing) and values[metric].reason is Reason.REFUSED
+        assert isinstance(values[metric], Missing) and values[metric].reason is Absence.REFUSED
     play.table["GET /cgi-bin/get_miner_conf.cgi"] = fixtures.antminer_conf("1")
     assert play.read(Tier.FAST)["state"] == "asleep"
     with pytest.raises(TransportError) as caught:
         Play("antminer", dict.fromkeys(PAGES_OF, locked) | table, rpc_closed=True).read()
-    assert caught.value.reason is Reason.REFUSED
+    assert caught.value.reason is Absence.REFUSED
 
 
 # --- Before 2020: the configuration is a form -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kernel.errors import DecodeError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.fleet.command import Intent, Pool, Reboot, SetMode, SetPools, Sleep, Wake
 from telemetry.collect.source import Tier
@@ -46,7 +46,7 @@ HASHES = {
 }
 
 
-def told(*entries: dict[str, Any], summary: dict[str, Any] | None = None, **version: Any) -> Play:
+def reported(*entries: dict[str, Any], summary: dict[str, Any] | None = None, **version: Any) -> Play:
     """Answers to `stats`; `estats` is not known."""
     table = {
         "stats": {"STATUS": fixtures.status(70, "told"), "STATS": list(entries), "id": 1},
@@ -69,20 +69,21 @@ def plain(**sections: str) -> Play:
 ASLEEP_PS = "0 1197 0 0 0 1393 11"
 SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "A741: two controllers of two modules, and figures in the summary only": (
-        told({"ID": "AV70", "MM ID1": A741.format(up=126, temp=38, fan=2550), "MM ID2": A741.format(up=91, temp=43, fan=1440)},
+        reported({"ID": "AV70", "MM ID1": A741.format(up=126, temp=38, fan=2550),
+                  "MM ID2": A741.format(up=91, temp=43, fan=1440)},
              {"ID": "AV71", "MM ID1": A741.format(up=91, temp=40, fan=4440)}, {"STATS": 2, "ID": "POOL0", "Elapsed": 118}),
         {"hashrate_hs": 34.7513121 * TH, "hashrate_window_s": 30, "hashrate_nominal_hs": 20.50944 * TH, "chips_expected": 264,
          "fan_min_rpm": 1440, "fan_max_rpm": 4440, "temp_inlet_c": 43, "temp_chip_max_c": 89, "error_text": "", "model": "741",
-         "hw_errors": 0, "serial": Reason.NOT_REPORTED, "power_w": Reason.NOT_REPORTED, "state": "hashing",
-         "mode": Reason.NOT_REPORTED},
+         "hw_errors": 0, "serial": Absence.NOT_REPORTED, "power_w": Absence.NOT_REPORTED, "state": "hashing",
+         "mode": Absence.NOT_REPORTED},
     ),
     "A1047 with the warnings of every A10": (
-        told({"ID": "AVA100", "MM ID0": A1047.format(supply="1315 174 2288")}, PROD="AvalonMiner 10xx", MAC="aaa5836a0f14"),
+        reported({"ID": "AVA100", "MM ID0": A1047.format(supply="1315 174 2288")}, PROD="AvalonMiner 10xx", MAC="aaa5836a0f14"),
         {"hashrate_hs": 34.7513121 * TH, "power_w": 2288, "power_source": "psu_output", "error_text": "", "uptime_s": 7000,
          "mode": "high", "boards_hashing": 2, "mac": "aa:a5:83:6a:0f:14", "model": "AvalonMiner 10xx", "voltage_v": 13.15},
     ),
     "A1047 without power on its boards": (
-        told({"MM ID0": A1047.format(supply="0 0 0")}, summary=HASHES | {"MHS 30s": 0.0}),
+        reported({"MM ID0": A1047.format(supply="0 0 0")}, summary=HASHES | {"MHS 30s": 0.0}),
         {"state": "stopped", "power_w": 0, "boards_hashing": 0, "hw_errors": 135},
     ),
     "A1126 Pro in text, a fan lost and its supply's seven figures": (
@@ -94,28 +95,28 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
          "pool_user": "w.1", "pool_state": "alive", "shares_accepted": 33, "mac": "b4:a2:eb:3f:00:11"},
     ),
     "A1346 at work": (
-        told({"MM ID0": A1346.format(work="In Work", off=0, now="110778.38", supply="0 1199 1391 225 3126 1393 3348")}),
+        reported({"MM ID0": A1346.format(work="In Work", off=0, now="110778.38", supply="0 1199 1391 225 3126 1393 3348")}),
         {"hashrate_hs": 110.77838 * TH, "power_w": 3348, "model": "1346-110", "voltage_v": 13.91},
     ),
     "A1346 sent to sleep": (
-        told({"MM ID0": A1346.format(work="In Idle", off=6, now="0.00", supply=ASLEEP_PS)}),
-        {"state": "asleep", "hashrate_hs": 0.0, "power_w": 11, "hashrate_window_s": Reason.NOT_APPLICABLE},
+        reported({"MM ID0": A1346.format(work="In Idle", off=6, now="0.00", supply=ASLEEP_PS)}),
+        {"state": "asleep", "hashrate_hs": 0.0, "power_w": 11, "hashrate_window_s": Absence.NOT_APPLICABLE},
     ),
     "A1346 idle by itself": (
-        told({"MM ID0": A1346.format(work="In Idle", off=0, now="0.00", supply="2 1197 0 0 0 1393 11")}),
+        reported({"MM ID0": A1346.format(work="In Idle", off=0, now="0.00", supply="2 1197 0 0 0 1393 11")}),
         {"state": "fault", "error_text": "Work: In Idle; supply: over hot"},
     ),
     "A1566 by its wall power": (
-        told({"MM ID0": A1126.replace("1126Pro-S-64-21072803", "15-194-24102401").replace("3522]", "3522] WALLPOWER[3731]")}),
+        reported({"MM ID0": A1126.replace("1126Pro-S-64-21072803", "15-194-24102401").replace("3522]", "3522] WALLPOWER[3731]")}),
         {"model": "15-194", "power_w": 3522},
     ),
     "Nano 3s, whose supply is another's": (
-        told({"MM ID0": NANO}, PROD="Avalon Nano3s", MODEL="Nano3s", summary={"MHS av": "6676358.98", "Elapsed": "10010"}),
-        {"hashrate_hs": 6.59884 * TH, "power_w": 133, "power_limit_w": 133, "mode": "high", "temp_inlet_c": Reason.SENTINEL,
-         "temp_outlet_c": 65, "temp_chip_max_c": 95, "voltage_v": Reason.NOT_REPORTED, "chips_expected": 12, "state": "hashing"},
+        reported({"MM ID0": NANO}, PROD="Avalon Nano3s", MODEL="Nano3s", summary={"MHS av": "6676358.98", "Elapsed": "10010"}),
+        {"hashrate_hs": 6.59884 * TH, "power_w": 133, "power_limit_w": 133, "mode": "high", "temp_inlet_c": Absence.SENTINEL,
+         "temp_outlet_c": 65, "temp_chip_max_c": 95, "voltage_v": Absence.NOT_REPORTED, "chips_expected": 12, "state": "hashing"},
     ),
     "Q at work, told in two texts": (
-        told({"MM ID0": Q_PARTS.format(work="In Work"),
+        reported({"MM ID0": Q_PARTS.format(work="In Work"),
               "MM ID0:Summary": "'STATS':{" + Q_REST.format(hot=65, fan=3200, supply="0 1209 2349 55 1306 2350 1364", off=0,
                                                             now="70200.00") + "}", "HBinfo": "'HB0':{PVT_T0[ 58 59]}"},
              PROD="Avalon Q", DNA="0123", LVERSION="25052801_14a19a2"),
@@ -123,19 +124,19 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
          "temp_outlet_c": 38, "chips_expected": 160, "firmware": "25052801_14a19a2", "serial": "0123"},
     ),
     "Q asleep, its means standing": (
-        told({"MM ID0:Summary": "'STATS':{" + Q_PARTS.format(work="In Idle")
+        reported({"MM ID0:Summary": "'STATS':{" + Q_PARTS.format(work="In Idle")
               + Q_REST.format(hot=0, fan=0, supply="0 1216 1 0 0 2243 17", now="0.00", off=4) + "}"}),
-        {"state": "asleep", "hashrate_hs": 0.0, "temp_chip_max_c": Reason.SENTINEL, "fan_max_rpm": 0, "power_w": 17,
-         "serial": Reason.NOT_REPORTED},
+        {"state": "asleep", "hashrate_hs": 0.0, "temp_chip_max_c": Absence.SENTINEL, "fan_max_rpm": 0, "power_w": 17,
+         "serial": Absence.NOT_REPORTED},
     ),
     "Q by another word": (
-        told({"MM ID0": Q_PARTS.format(work="Off") + Q_REST.format(hot=0, fan=0, supply=ASLEEP_PS, now="0.00", off=2)}),
+        reported({"MM ID0": Q_PARTS.format(work="Off") + Q_REST.format(hot=0, fan=0, supply=ASLEEP_PS, now="0.00", off=2)}),
         {"state": "asleep"},
     ),
     "by the light statistics alone": (
-        Play("avalon", {"litestats": told({"MM ID0": A1126}).table["stats"]}, joins=False), {"hashrate_hs": 66.55956 * TH},
+        Play("avalon", {"litestats": reported({"MM ID0": A1126}).table["stats"]}, joins=False), {"hashrate_hs": 66.55956 * TH},
     ),
-    "starting": (told({"MM ID0": A1346.format(work="In Init", off=0, now="0.00", supply="0 1199 1391 0 90 1393 100")},
+    "starting": (reported({"MM ID0": A1346.format(work="In Init", off=0, now="0.00", supply="0 1199 1391 0 90 1393 100")},
                       summary={"Elapsed": 9000, "MHS 30s": 0.0}), {"state": "ramping"}),
 }  # fmt: skip
 
@@ -173,11 +174,11 @@ OK, FAILED = "S,When=1,Code=119,Msg=ASC 0 set OK", "E,When=1,Code=120,Msg=ASC 0 
 
 def test_an_a10_is_switched_off_and_booted_again() -> None:
     """It knows no appointments; that its boards have no power is sleep only where it was told here."""
-    play = told({"MM ID0": A1047.format(supply="1315 174 2288")}, summary=HASHES | {"MHS 30s": 0.0})
+    play = reported({"MM ID0": A1047.format(supply="1315 174 2288")}, summary=HASHES | {"MHS 30s": 0.0})
     play.read()
     receipt, sent = commanded(play, Sleep(), "I,When=1,Code=118,Msg=ASC 0 set info: Power off hash now ...")
     assert isinstance(receipt, Accepted) and sent == ["0,hashpower,0"]
-    play.table["stats"] = told({"MM ID0": A1047.format(supply="0 0 0")}).table["stats"]
+    play.table["stats"] = reported({"MM ID0": A1047.format(supply="0 0 0")}).table["stats"]
     assert play.read(Tier.FAST)["state"] == "asleep"
     receipt, sent = commanded(play, Wake(), "I,When=1,Code=118,Msg=ASC 0 set info: reboot")
     assert isinstance(receipt, Accepted) and sent == ["0,reboot,0"]
@@ -185,7 +186,7 @@ def test_an_a10_is_switched_off_and_booted_again() -> None:
 
 
 def test_later_models_are_given_an_appointment() -> None:
-    play = told(
+    play = reported(
         {"MM ID0": A1346.format(work="In Work", off=0, now="110778.38", supply="0 1199 1391 225 3126 1393 3348")}
     )
     play.read()
@@ -200,12 +201,12 @@ def test_later_models_are_given_an_appointment() -> None:
      ("Avalon Q", "super", "0,workmode,set,2"), ("Avalon Q", "eco", "0,workmode,set,0")],
 )  # fmt: skip
 def test_work_modes_by_family(product: str, mode: str, meant: str) -> None:
-    receipt, sent = commanded(told({}, PROD=product), SetMode(mode), OK)
+    receipt, sent = commanded(reported({}, PROD=product), SetMode(mode), OK)
     assert isinstance(receipt, Accepted) and sent == [meant]
 
 
 def test_a_mode_of_another_family_is_not_sent() -> None:
-    receipt, sent = commanded(told({}, PROD="AvalonMiner 1346-110"), SetMode("eco"), OK)
+    receipt, sent = commanded(reported({}, PROD="AvalonMiner 1346-110"), SetMode("eco"), OK)
     assert isinstance(receipt, Unsupported) and not sent
 
 
@@ -217,15 +218,15 @@ def test_a_mode_of_another_family_is_not_sent() -> None:
      ("E,When=1,Code=45,Msg=Access denied to 'ascset' command", False)],
 )  # fmt: skip
 def test_an_echo_of_what_was_asked_is_acceptance(answer: str, taken: bool) -> None:
-    receipt, _ = commanded(told({}, PROD="AvalonMiner 1047"), SetMode("high"), answer)
+    receipt, _ = commanded(reported({}, PROD="AvalonMiner 1047"), SetMode("high"), answer)
     assert isinstance(receipt, Accepted if taken else Refused)
 
 
 def test_reboot_echoed_and_pools_of_old() -> None:
-    receipt, _ = commanded(told({}), Reboot(), "I,When=1,Code=118,Msg=ASC 0 set info: reboot")
+    receipt, _ = commanded(reported({}), Reboot(), "I,When=1,Code=118,Msg=ASC 0 set info: reboot")
     assert isinstance(receipt, Accepted)
     pools = SetPools((Pool("stratum+tcp://n.example:1", "acct.w9", "pw"),))
     said = "I,When=1,Code=118,Msg=ASC 0 set info:\npool success set to stratum+tcp://n.example:1\nPlease reboot miner"
-    receipt, sent = commanded(told({}), pools, said)
+    receipt, sent = commanded(reported({}), pools, said)
     assert isinstance(receipt, Accepted)
     assert sent[-1] == "0,setpool,root,secret,stratum+tcp://n.example:1,acct.w9,pw"

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kernel.errors import TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.whatsminer_token import make_token, opened, sealed
@@ -323,7 +323,7 @@ def test_luxos_lapsed_session_is_renewed_once() -> None:
 
 
 def test_luxos_session_that_could_not_be_handed_back_is_used_again() -> None:
-    play = luxos(logoff=TransportError(Reason.TIMED_OUT, "busy"))
+    play = luxos(logoff=TransportError(Absence.TIMED_OUT, "busy"))
     assert isinstance(play.carry_out(Sleep()), Accepted)
     play.asked.clear()
     assert isinstance(play.carry_out(Wake()), Accepted)

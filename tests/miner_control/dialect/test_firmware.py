@@ -27,7 +27,7 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.driver import Answer, Http, Request, Rpc
 from miner_control.fleet.envelope import Envelope
-from miner_control.jobs.dry_run import Rehearsal, step_text
+from miner_control.jobs.dry_run import DryRun, step_text
 from telemetry.collect.source import Tier
 from tests.miner_control.dialect.play import NOW_MS, Play
 
@@ -181,8 +181,8 @@ def test_braiins_tells_size_and_hash_first() -> None:
     (upload,) = play.asked
     head, _, _ = parts_of(upload)
     assert head.index(b'name="metadata"') < head.index(b'name="data"')
-    told = orjson.loads(head[head.index(b"{") : head.index(b"}") + 1])
-    assert told == {"size": len(IMAGE), "hash": SHA256, "discard_settings": False, "disable_cleanup": False}
+    reported = orjson.loads(head[head.index(b"{") : head.index(b"}") + 1])
+    assert reported == {"size": len(IMAGE), "hash": SHA256, "discard_settings": False, "disable_cleanup": False}
     assert isinstance(upload, Http) and upload.headers["Authorization"] == "Bearer t"
 
 
@@ -200,10 +200,13 @@ def test_braiins_before_the_rest_api_takes_none() -> None:
 
 
 def test_vnish_and_epic_keep_the_settings_and_epic_is_told_the_hash() -> None:
-    for dialect, told in (("vnish", b'name="keep_settings"\r\n\r\ntrue'), ("epic", b'name="keepsettings"\r\n\r\ntrue')):
+    for dialect, reported in (
+        ("vnish", b'name="keep_settings"\r\n\r\ntrue'),
+        ("epic", b'name="keepsettings"\r\n\r\ntrue'),
+    ):
         play = play_of(dialect)
         drive(play, INSTALL)
-        assert told in parts_of(play.asked[-1])[0]
+        assert reported in parts_of(play.asked[-1])[0]
     head = parts_of(play.asked[-1])[0]
     assert f'name="checksum"\r\n\r\n{SHA256}'.encode() in head and b'name="password"\r\n\r\nsecret' in head
     assert b'name="update.zip"; filename="update.zip"' in head
@@ -296,8 +299,8 @@ def test_a_miner_that_went_back_is_read_in_its_makers_dialect_and_else_in_its_ow
         ("Fri Aug 30 2024", "2024", False), (None, "1.3.3", False), ("", "", False), ("1.3.3", "", False),
     ],
 )  # fmt: skip
-def test_a_version_is_named_whole_or_not_at_all(told: object, version: str, is_it: bool) -> None:
-    assert names(told, version) is is_it
+def test_a_version_is_named_whole_or_not_at_all(reported: object, version: str, is_it: bool) -> None:
+    assert names(reported, version) is is_it
 
 
 def reading(**values: Any) -> Reading:
@@ -307,9 +310,9 @@ def reading(**values: Any) -> Reading:
 def test_proof_is_the_version_read_back() -> None:
     envelope = Envelope("M", "F", (), "normal", 20.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
-    def proves(intent: Intent, told: str, was: str | None) -> bool:
+    def proves(intent: Intent, reported: str, was: str | None) -> bool:
         before = None if was is None else reading(firmware=was)
-        return shows(intent, envelope, reading(firmware=told), since_s=1.0, went_dark=True, before=before)
+        return shows(intent, envelope, reading(firmware=reported), since_s=1.0, went_dark=True, before=before)
 
     assert proves(INSTALL, "2.0", "1.0") and not proves(INSTALL, "1.0", "1.0") and not proves(INSTALL, "2.1", "1.0")
     assert proves(RollBackFirmware(), "1.0", "2.0") and not proves(RollBackFirmware(), "2.0", "2.0")
@@ -334,7 +337,7 @@ def test_the_image_stands_in_no_journal_and_no_text() -> None:
 @pytest.mark.parametrize("dialect", ABLE)
 def test_a_dry_run_shows_the_steps_and_not_the_image(dialect: str) -> None:
     large = InstallFirmware("2.0", hashlib.sha256(IMAGE * 800).hexdigest(), IMAGE * 800)
-    play, rehearsal = play_of(dialect), Rehearsal(DIALECTS[dialect])
+    play, rehearsal = play_of(dialect), DryRun(DIALECTS[dialect])
     receipt = play.drive(rehearsal.carry_out(play.access, large, NOW_MS))
     assert isinstance(receipt, Accepted), receipt
     lines = [step_text(step, play.access) for step in rehearsal.steps]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from kernel.errors import DecodeError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.miner import State
 from telemetry.collect.source import Tier
-from tests.miner_control.dialect.fixtures_more import asleep, every, sick
+from tests.miner_control.dialect.fixtures_more import asleep, every, faulty
 from tests.miner_control.dialect.laws import check
 from tests.servers import count
 
@@ -76,7 +76,7 @@ def drop(found: Any, rng: np.random.Generator, share: float) -> Any:
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 def test_zero_without_evidence_of_sleep_is_never_sleep(dialect: str) -> None:
-    answers = sick()[dialect]
+    answers = faulty()[dialect]
     assert DIALECTS[dialect].decode(answers, Tier.DAILY)["state"] == State.FAULT  # type: ignore[attr-defined]
     for seed in range(count(80, 2000)):
         rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_sleep_is_told_and_never_read_as_work(dialect: str) -> None:
     values = DIALECTS[dialect].decode(answers, Tier.DAILY)  # type: ignore[attr-defined]
     assert values["state"] == State.ASLEEP
     window = values["hashrate_window_s"]
-    assert isinstance(window, Missing) and window.reason is Reason.NOT_APPLICABLE
+    assert isinstance(window, Missing) and window.reason is Absence.NOT_APPLICABLE
     for seed in range(count(80, 2000)):
         rng = np.random.default_rng(seed)
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kernel.metric import SCHEMAS
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from miner_control.dialect import DIALECTS
 from telemetry.collect.source import Tier
 from tests.miner_control.dialect.recordings import folder, folders
@@ -17,12 +17,13 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
         "antminer",
         {
             "hashrate_hs": 110.56689 * TH, "hashrate_window_s": 5.0, "hashrate_nominal_hs": 110 * TH,
-            "power_w": Reason.UNSUPPORTED,
+            "power_w": Absence.UNSUPPORTED,
             "uptime_s": 50474, "temp_board_max_c": 73, "temp_chip_max_c": 78, "fan_min_rpm": 5040, "fan_max_rpm": 6000,
             "boards_hashing": 3, "boards_expected": 3, "chips_hashing": 342, "frequency_hz": 525e6, "hw_errors": 562,
             "shares_accepted": 4057, "shares_rejected": 11, "shares_stale": 1, "pool_state": "alive", "state": "hashing",
-            "pool_url": "stratum+tcp://btc.global.luxor.tech:700", "mode": Reason.NOT_REPORTED, "error_text": Reason.NOT_REPORTED,
-            "serial": "THQING0BDJAB024NF", "make": "antminer", "schedules_json": Reason.UNSUPPORTED,
+            "pool_url": "stratum+tcp://btc.global.luxor.tech:700", "mode": Absence.NOT_REPORTED,
+            "error_text": Absence.NOT_REPORTED,
+            "serial": "THQING0BDJAB024NF", "make": "antminer", "schedules_json": Absence.UNSUPPORTED,
         },
     ),
     "whatsminer_v1_api-1.4.0": (
@@ -32,7 +33,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
             "power_source": "psu", "power_limit_w": 3500, "mode": "normal", "state": "hashing", "uptime_s": 10154,
             "temp_board_max_c": 71.5, "temp_chip_max_c": 92.5, "fan_min_rpm": 6450, "fan_max_rpm": 6480, "voltage_v": 11.8,
             "frequency_hz": 648e6, "chips_hashing": 315, "boards_hashing": 3, "firmware": "20210322.22.REL",
-            "mac": "C4:08:28:00:A4:19", "error_text": "", "model": Reason.NOT_REPORTED, "pool_user": "asic-rs.test",
+            "mac": "C4:08:28:00:A4:19", "error_text": "", "model": Absence.NOT_REPORTED, "pool_user": "asic-rs.test",
         },
     ),
     "whatsminer_v2_api-2.0.5": (
@@ -40,7 +41,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "hashrate_hs": 124.5 * TH, "hashrate_window_s": 300.0, "power_w": 3200, "power_limit_w": 3300, "state": "hashing",
             "temp_inlet_c": 28.5, "temp_chip_max_c": 81, "temp_board_max_c": 67, "fan_max_rpm": 5400, "shares_accepted": 5412,
-            "shares_rejected": 0, "hw_errors": Reason.NOT_REPORTED, "firmware": "20230803.11.REL", "mac": "D4:01:02:03:04:05",
+            "shares_rejected": 0, "hw_errors": Absence.NOT_REPORTED, "firmware": "20230803.11.REL", "mac": "D4:01:02:03:04:05",
         },
     ),
     "whatsminer_v3_20251209": (
@@ -50,15 +51,15 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
             "temp_board_max_c": 41.5, "temp_chip_max_c": 82, "temp_inlet_c": 28.5, "fan_min_rpm": 5280, "uptime_s": 50000,
             "boards_hashing": 3, "chips_hashing": 225, "mode": "normal", "state": "hashing", "model": "M60S_VK40",
             "serial": "BTM3CS40HD24083100000000000000000", "mac": "CE:02:01:00:8C:36", "error_text": "",
-            "shares_accepted": Reason.NOT_REPORTED,
+            "shares_accepted": Absence.NOT_REPORTED,
         },
     ),
     "luxos_2025.4.8": (
         "luxos",
         {
             "hashrate_hs": 59.75606 * TH, "hashrate_window_s": 5.0, "hashrate_nominal_hs": 61.9542 * TH, "power_w": 1051,
-            "power_source": "estimate", "power_limit_w": Reason.NOT_REPORTED, "mode": "290MHz", "state": "hashing",
-            "temp_board_max_c": 47, "temp_chip_max_c": Reason.UNSUPPORTED, "fan_min_rpm": 1920, "fan_max_rpm": 2340,
+            "power_source": "estimate", "power_limit_w": Absence.NOT_REPORTED, "mode": "290MHz", "state": "hashing",
+            "temp_board_max_c": 47, "temp_chip_max_c": Absence.UNSUPPORTED, "fan_min_rpm": 1920, "fan_max_rpm": 2340,
             "fan_duty_pct": 20, "boards_hashing": 3, "chips_hashing": 231, "shares_accepted": 1483, "model": "Antminer S19k Pro",
             "serial": "JYZZB0UBDJABF06RB", "mac": "62:f7:5e:b7:10:46", "schedules_json": '{"atm":true}',
         },
@@ -69,7 +70,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
             "hashrate_hs": 141.463565 * TH, "hashrate_window_s": 5.0, "power_w": 3137, "power_source": "estimate",
             "power_limit_w": 3031, "state": "hashing", "temp_board_max_c": 55.5, "temp_chip_max_c": 70.5, "temp_inlet_c": 40,
             "temp_outlet_c": 55.5, "fan_min_rpm": 5874, "fan_duty_pct": 100, "boards_hashing": 3, "chips_hashing": 330,
-            "voltage_v": 12.938265, "shares_rejected": 18, "model": "Antminer S19 XP", "serial": Reason.NOT_REPORTED,
+            "voltage_v": 12.938265, "shares_rejected": 18, "model": "Antminer S19 XP", "serial": Absence.NOT_REPORTED,
             "pool_url": "stratum+tcp://example.pool.com:3333", "pool_state": "alive",
         },
     ),
@@ -84,9 +85,9 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "avalon_q": (
         "avalon",
         {
-            "hashrate_hs": 0.0, "hashrate_window_s": Reason.NOT_APPLICABLE, "state": "asleep", "power_w": 146,
+            "hashrate_hs": 0.0, "hashrate_window_s": Absence.NOT_APPLICABLE, "state": "asleep", "power_w": 146,
             "power_limit_w": 800,
-            "temp_chip_max_c": Reason.SENTINEL, "temp_inlet_c": 26, "fan_max_rpm": 0, "boards_hashing": 0, "boards_expected": 1,
+            "temp_chip_max_c": Absence.SENTINEL, "temp_inlet_c": 26, "fan_max_rpm": 0, "boards_hashing": 0, "boards_expected": 1,
             "chips_expected": 160, "mode": "eco", "model": "Avalon Q", "pool_user": "worker1", "shares_accepted": 890,
         },
     ),
@@ -95,7 +96,7 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "hashrate_hs": 99.365848 * TH, "power_w": 2166.6174, "power_source": "estimate", "state": "hashing",
             "temp_board_max_c": 67,
-            "temp_chip_max_c": Reason.SENTINEL, "fan_min_rpm": 0, "fan_max_rpm": 5971, "boards_hashing": 2, "boards_expected": 3,
+            "temp_chip_max_c": Absence.SENTINEL, "fan_min_rpm": 0, "fan_max_rpm": 5971, "boards_hashing": 2, "boards_expected": 3,
             "model": "AntMiner S19 XP", "pool_state": "alive", "shares_rejected": 2, "mac": "E6:D4:41:51:64:28",
         },
     ),
@@ -112,8 +113,8 @@ WORDS: dict[str, tuple[str, dict[str, Any]]] = {
         "bitaxe",
         {
             "hashrate_hs": 1e12, "power_w": 2.65, "voltage_v": 5.175, "temp_chip_max_c": 59.875, "temp_board_max_c": 78,
-            "fan_max_rpm": 3517, "fan_duty_pct": 35, "state": "hashing", "power_limit_w": Reason.UNSUPPORTED,
-            "pool_state": Reason.NOT_REPORTED, "pool_url": "stratum+tcp://btc.example.pool:3333", "mac": "AA:BB:CC:DD:EE:FF",
+            "fan_max_rpm": 3517, "fan_duty_pct": 35, "state": "hashing", "power_limit_w": Absence.UNSUPPORTED,
+            "pool_state": Absence.NOT_REPORTED, "pool_url": "stratum+tcp://btc.example.pool:3333", "mac": "AA:BB:CC:DD:EE:FF",
         },
     ),
 }  # fmt: skip
@@ -130,7 +131,7 @@ def test_recorded_answers(name: str) -> None:
 
 
 def _is(found: Any, meant: Any) -> bool:
-    if isinstance(meant, Reason):
+    if isinstance(meant, Absence):
         return isinstance(found, Missing) and found.reason is meant
     if isinstance(meant, str):
         return bool(found == meant)

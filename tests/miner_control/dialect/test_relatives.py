@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from kernel.metric import SCHEMAS
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from miner_control.dialect import DIALECTS
 from telemetry.collect.source import Tier
 from tests.miner_control.dialect.fixtures import status
-from tests.miner_control.dialect.fixtures_more import asleep, every, sick
+from tests.miner_control.dialect.fixtures_more import asleep, every, faulty
 from tests.miner_control.dialect.play import Play
 
 SHAPES = [(dialect, index) for dialect, shapes in every().items() for index in range(len(shapes))]
@@ -21,7 +21,7 @@ def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> di
     return found
 
 
-def missing(values: dict[str, Any], metric: str) -> Reason | None:
+def missing(values: dict[str, Any], metric: str) -> Absence | None:
     found = values[metric]
     return found.reason if isinstance(found, Missing) else None
 
@@ -33,7 +33,7 @@ def test_the_daily_poll_says_something_of_every_metric(dialect: str, index: int)
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 def test_so_does_one_that_sleeps_or_is_sick(dialect: str) -> None:
-    for answers in (asleep()[dialect], sick()[dialect]):
+    for answers in (asleep()[dialect], faulty()[dialect]):
         assert set(decode(dialect, answers)) == set(SCHEMAS["miner"])
 
 
@@ -53,7 +53,7 @@ def test_a_faster_tier_never_denies_what_a_slower_one_tells(dialect: str, index:
         "uptime_s",
     }
     values = decode(dialect, kept, Tier.FAST)
-    denied = {name for name in values if missing(values, name) is Reason.NOT_REPORTED}
+    denied = {name for name in values if missing(values, name) is Absence.NOT_REPORTED}
     assert denied <= core
 
 
@@ -95,7 +95,7 @@ def test_a_well_supply_is_no_error() -> None:
 
 def test_liquid_cooling_without_fans_is_not_applicable() -> None:
     values = decode("antminer", stats_of(fan_num=0, fan1=0, fan2=0, fan3=0, fan4=0))
-    assert missing(values, "fan_min_rpm") is missing(values, "fan_max_rpm") is Reason.NOT_APPLICABLE
+    assert missing(values, "fan_min_rpm") is missing(values, "fan_max_rpm") is Absence.NOT_APPLICABLE
 
 
 def test_water_among_the_board_sensors_of_luxos() -> None:
@@ -154,17 +154,17 @@ def test_the_chips_name_is_no_model() -> None:
     plain = nerd(deviceModel=None, boardVersion="601", asicCount=1)
     assert decode("bitaxe", {"system_info": plain})["model"] == "Bitaxe Gamma 601"
     odd = decode("bitaxe", {"system_info": plain | {"boardVersion": "0.11"}})
-    assert missing(odd, "model") is Reason.NOT_REPORTED
+    assert missing(odd, "model") is Absence.NOT_REPORTED
 
 
 def avalon(**brackets: str) -> dict[str, Any]:
-    told = {
+    reported = {
         "Ver": "15-194-24102401_25462b2", "DNA": "020100008c69", "SYSTEMSTATU": "Work: In Work, Hash Board: 3 ",
         "Elapsed": "975", "Temp": "31", "TMax": "78", "TAvg": "70", "Fan1": "4275", "Fan2": "4282", "FanR": "49%",
         "GHSspd": "199241.07", "GHSmm": "201920.42", "GHSavg": "184007.00", "Freq": "345.94", "MGHS": "59459.5 61407.8 0.00",
         "MTmax": "77 78 77", "TA": "480", "SoftOFF": "0", "ECHU": "0 0 0", "ECMM": "0", "MPO": "3515", "WORKMODE": "1",
     } | brackets  # fmt: skip
-    text = " ".join(f"{key}[{value}]" for key, value in told.items())
+    text = " ".join(f"{key}[{value}]" for key, value in reported.items())
     return {"stats": {"STATUS": status(70, "told"), "STATS": [{"STATS": 0, "ID": "AVA100", "MM ID0": text}], "id": 1}}
 
 
@@ -186,7 +186,7 @@ def test_the_serial_number_of_the_supply_is_not_the_miners() -> None:
         "get_psu": {"STATUS": "S", "Code": 131, "Msg": {"name": "P222B", "serial_no": "A1234"}},
         "get_miner_info": {"STATUS": "S", "Code": 131, "Msg": {"mac": "D4:01:02:03:04:05"}},
     }
-    assert missing(decode("whatsminer", answers), "serial") is Reason.NOT_REPORTED
+    assert missing(decode("whatsminer", answers), "serial") is Absence.NOT_REPORTED
 
 
 def test_braiins_before_the_rest_api_tells_its_boards() -> None:
@@ -222,7 +222,7 @@ def test_not_settled_for_hours_is_no_ramp(uptime_s: float, state: str) -> None:
 
 
 def test_a_stock_miner_in_fault_is_asked_what_it_thinks_is_wrong() -> None:
-    answers = sick()["antminer"]
+    answers = faulty()["antminer"]
     checks = [{"type": "temp", "status": "e", "code": "P:1", "msg": "temperature over the limit"}]
     page = {"STATUS": {"STATUS": "S"}, "SUMMARY": [{"elapsed": 7200, "rate_5s": 0, "status": checks}]}
     play = Play("antminer", {**answers, "GET /cgi-bin/summary.cgi": page})

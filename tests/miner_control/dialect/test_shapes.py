@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.cgminer import documents, parse
 from telemetry.collect.source import Tier
@@ -17,7 +17,7 @@ def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> di
     return found
 
 
-def missing(found: Any, reason: Reason) -> bool:
+def missing(found: Any, reason: Absence) -> bool:
     return isinstance(found, Missing) and found.reason is reason
 
 
@@ -45,7 +45,7 @@ def test_antminer_rates_in_any_unit() -> None:
 def test_antminer_watts_and_mode_of_newer_models() -> None:
     values = decode("antminer", fixtures.antminer_cgi(200.0, watt=3500))
     assert (values["power_w"], values["power_source"]) == (3500, "estimate")
-    assert missing(decode("antminer", fixtures.antminer())["power_w"], Reason.UNSUPPORTED)
+    assert missing(decode("antminer", fixtures.antminer())["power_w"], Absence.UNSUPPORTED)
 
 
 def test_antminer_asleep_over_the_cgi() -> None:
@@ -54,7 +54,7 @@ def test_antminer_asleep_over_the_cgi() -> None:
         board |= {"rate_real": 0, "temp_pcb": [0, 0, 0, 0], "temp_chip": [0, 0, 0, 0]}
     values = decode("antminer", shape)
     assert (values["state"], values["mode"], values["power_w"]) == ("asleep", "sleep", 15)
-    assert missing(values["temp_chip_max_c"], Reason.SENTINEL)
+    assert missing(values["temp_chip_max_c"], Absence.SENTINEL)
 
 
 def test_antminer_overheated_is_a_fault_with_its_words() -> None:
@@ -69,7 +69,7 @@ def test_antminer_hydro_has_water_and_no_fans() -> None:
     shape = fixtures.antminer_cgi(250.0, fan_num=0, fan=[])
     shape["stats"]["STATS"][0]["chain"][0] |= {"inlet_temp": 31.0, "outlet_temp": 44.5}
     values = decode("antminer", shape)
-    assert missing(values["fan_min_rpm"], Reason.NOT_APPLICABLE)
+    assert missing(values["fan_min_rpm"], Absence.NOT_APPLICABLE)
     assert (values["temp_inlet_c"], values["temp_outlet_c"]) == (31.0, 44.5)
 
 
@@ -128,7 +128,7 @@ def test_whatsminer_v1_off() -> None:
     refused = {"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "btminer is off"}]}
     values = decode("whatsminer", {"summary": refused, "status": off})
     assert values["state"] == "asleep" and values["firmware"] == "20220919.15.REL"
-    assert missing(values["power_w"], Reason.NOT_REPORTED)
+    assert missing(values["power_w"], Absence.NOT_REPORTED)
 
 
 def test_whatsminer_off_while_its_five_minute_mean_still_stands() -> None:
@@ -156,7 +156,7 @@ def test_whatsminer_hydro() -> None:
     values = decode(
         "whatsminer", fixtures.whatsminer(**{"Liquid Cooling": True, "Fan Speed In": 0, "Fan Speed Out": 0})
     )
-    assert missing(values["fan_max_rpm"], Reason.NOT_APPLICABLE)
+    assert missing(values["fan_max_rpm"], Absence.NOT_APPLICABLE)
 
 
 # --- LuxOS, Braiins, VNish --------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_vnish_states(word: str, rate: float, meant: str) -> None:
 
 def test_vnish_while_it_starts_has_no_miner_object() -> None:
     values = decode("vnish", {"summary": {"miner": None}, "status": {"miner_state": "starting", "miner_state_time": 5}})
-    assert values["state"] == "ramping" and missing(values["power_w"], Reason.NOT_REPORTED)
+    assert values["state"] == "ramping" and missing(values["power_w"], Absence.NOT_REPORTED)
 
 
 def test_vnish_names_failure_and_leaves_the_fee_pool_out() -> None:
@@ -261,7 +261,7 @@ def test_avalon_sensor_that_is_not_there() -> None:
     entry = shape["estats"]["STATS"][0]
     entry["MM ID0"] = entry["MM ID0"].replace("Temp[30]", "ITemp[-273] OTemp[41]")
     values = decode("avalon", shape)
-    assert missing(values["temp_inlet_c"], Reason.SENTINEL) and values["temp_outlet_c"] == 41
+    assert missing(values["temp_inlet_c"], Absence.SENTINEL) and values["temp_outlet_c"] == 41
 
 
 def test_avalon_in_plain_text() -> None:
@@ -301,7 +301,7 @@ def test_epic_password_never_leaves_the_dialect() -> None:
 def test_epic_supply_without_a_meter() -> None:
     shape = fixtures_more.epic()
     shape["summary"]["Power Supply Stats"]["Input Power"] = 0.0
-    assert missing(decode("epic", shape)["power_w"], Reason.SENTINEL)
+    assert missing(decode("epic", shape)["power_w"], Absence.SENTINEL)
 
 
 def test_auradine_states() -> None:
@@ -318,7 +318,7 @@ def test_bitaxe_overheat_and_pause() -> None:
     six = fixtures_more.bitaxe(300.0, miningPaused=True, asicCount=6)
     assert decode("bitaxe", six)["state"] == "asleep", "of six chips they are"
     assert decode("bitaxe", fixtures_more.bitaxe(fan2rpm=-1, temp2=-1))["fan_min_rpm"] == 3500
-    assert missing(decode("bitaxe", fixtures_more.bitaxe(temp=-1))["temp_chip_max_c"], Reason.SENTINEL)
+    assert missing(decode("bitaxe", fixtures_more.bitaxe(temp=-1))["temp_chip_max_c"], Absence.SENTINEL)
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------

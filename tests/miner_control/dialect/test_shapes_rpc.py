@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kernel.errors import DecodeError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Pool, PowerTarget, SetPools, Sleep
@@ -26,7 +26,7 @@ def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> di
     return found
 
 
-def missing(values: dict[str, Any], metric: str) -> Reason | None:
+def missing(values: dict[str, Any], metric: str) -> Absence | None:
     found = values[metric]
     return found.reason if isinstance(found, Missing) else None
 
@@ -54,14 +54,14 @@ def test_luxos_sensors_are_what_their_labels_say() -> None:
     values = decode("luxos", fixtures_more.luxos() | {"temps": s9})
     assert (values["temp_board_max_c"], values["temp_chip_max_c"]) == (63, 79)
     without = {name: answer for name, answer in fixtures_more.luxos().items() if name != "temps"}
-    assert missing(decode("luxos", without), "temp_chip_max_c") is Reason.NOT_REPORTED, (
+    assert missing(decode("luxos", without), "temp_chip_max_c") is Absence.NOT_REPORTED, (
         "nobody was heard, none is denied"
     )
 
 
 def test_luxos_without_fans_answers_without_that_section() -> None:
     fans = {"STATUS": status(202, "0 Fan(s)"), "FANCTRL": [{"MinFans": 0, "PowerOffSpeed": 0}]}
-    assert missing(decode("luxos", fixtures_more.luxos() | {"fans": fans}), "fan_min_rpm") is Reason.NOT_APPLICABLE
+    assert missing(decode("luxos", fixtures_more.luxos() | {"fans": fans}), "fan_min_rpm") is Absence.NOT_APPLICABLE
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_luxos_asks_for_events_where_its_settings_do_not_tell_of_sleep() -> None
 
 def test_luxos_target_that_is_switched_off_is_no_limit() -> None:
     off = fixtures_more.luxos(ActualPowerTarget=3100, IdealPowerTarget=3100, IsPowerTargetEnabled=False, PowerLimit=0)
-    assert missing(decode("luxos", off), "power_limit_w") is Reason.NOT_REPORTED
+    assert missing(decode("luxos", off), "power_limit_w") is Absence.NOT_REPORTED
     on = fixtures_more.luxos(ActualPowerTarget=3050, IdealPowerTarget=3100, IsPowerTargetEnabled=True, PowerLimit=3600)
     assert decode("luxos", on)["power_limit_w"] == 3050
 
@@ -112,7 +112,7 @@ def test_luxos_parts_that_are_refused_are_missing_and_no_more() -> None:
     no = refused(14, "telemetry unavailable")
     values = decode("luxos", fixtures_more.luxos() | {"temps": no, "power": no, "fans": no})
     assert (values["state"], values["boards_hashing"]) == ("hashing", 3)
-    assert missing(values, "power_w") is missing(values, "fan_min_rpm") is Reason.NOT_REPORTED
+    assert missing(values, "power_w") is missing(values, "fan_min_rpm") is Absence.NOT_REPORTED
 
 
 def test_luxos_pools_are_changed_without_a_session() -> None:
@@ -212,7 +212,7 @@ def test_auradine_without_fans_lists_none() -> None:
     values = decode(
         "auradine", fixtures_more.auradine() | {"fan": {"STATUS": status(510, "Total fans: 0"), "Fan": None}}
     )
-    assert missing(values, "fan_min_rpm") is missing(values, "fan_duty_pct") is Reason.NOT_APPLICABLE
+    assert missing(values, "fan_min_rpm") is missing(values, "fan_duty_pct") is Absence.NOT_APPLICABLE
 
 
 def test_auradine_token_that_lapsed_within_a_good_answer_is_renewed_once() -> None:
@@ -248,7 +248,7 @@ def test_bosminer_tells_its_boards_and_what_it_is() -> None:
     boser["version"] = said("VERSION", {"API": "3.7", "BOSer": "boser-buildroot 0.1.0-75912fc7"})
     values = decode("braiins", boser)
     assert (values["frequency_hz"], values["firmware"]) == (267e6, "boser-buildroot 0.1.0-75912fc7")
-    assert missing(values, "model") is Reason.NOT_REPORTED
+    assert missing(values, "model") is Absence.NOT_REPORTED
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_bosminer_states(rate: float, word: str, state: str, error: str) -> None
 def test_bosminer_whose_tuner_is_off_draws_more_than_nothing() -> None:
     off = {"ApproximateMinerPowerConsumption": 0, "PowerLimit": 0, "TunerChainStatus": []}
     values = decode("braiins", bosminer(**off))
-    assert missing(values, "power_w") is Reason.SENTINEL and missing(values, "power_source") is Reason.NOT_REPORTED
-    assert missing(values, "power_limit_w") is Reason.NOT_REPORTED
+    assert missing(values, "power_w") is Absence.SENTINEL and missing(values, "power_source") is Absence.NOT_REPORTED
+    assert missing(values, "power_limit_w") is Absence.NOT_REPORTED
     assert decode("braiins", bosminer(0.0, **off))["power_w"] == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.receipt import Accepted, Refused, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Locate, Pool, PowerTarget, SetMode, SetPools, Sleep
@@ -26,7 +26,7 @@ def decode(dialect: str, answers: dict[str, Any], tier: Tier = Tier.DAILY) -> di
     return found
 
 
-def missing(values: dict[str, Any], metric: str) -> Reason | None:
+def missing(values: dict[str, Any], metric: str) -> Absence | None:
     found = values[metric]
     return found.reason if isinstance(found, Missing) else None
 
@@ -44,7 +44,7 @@ def test_vnish_1_2_0_as_it_was() -> None:
     assert (values["mac"], values["model"], values["firmware"]) == (
         "4E:00:00:00:00:01", "Antminer S19", "Vnish 1.2.0-beta10",
     )  # fmt: skip
-    assert missing(values, "hashrate_nominal_hs") is Reason.NOT_REPORTED
+    assert missing(values, "hashrate_nominal_hs") is Absence.NOT_REPORTED
     board = json.loads(values["boards_json"])[0]
     assert (board["hashrate_hs"], board["power_w"], board["temps_board_c"]) == (31_001e9, 1201, [41])
 
@@ -77,9 +77,9 @@ def test_vnish_that_cannot_read_its_configuration() -> None:
     values = decode("vnish", {"summary": {"miner": miner}, "info": info, "model": model})
     assert (values["state"], values["error_text"]) == ("fault", "1001 Configuration not readable")
     for metric in ("hashrate_nominal_hs", "temp_board_max_c", "temp_chip_max_c"):
-        assert missing(values, metric) is Reason.SENTINEL
+        assert missing(values, metric) is Absence.SENTINEL
     for metric in ("serial", "fan_min_rpm", "boards_hashing", "boards_json", "pool_url", "pools_json"):
-        assert missing(values, metric) is Reason.NOT_REPORTED
+        assert missing(values, metric) is Absence.NOT_REPORTED
     assert (values["boards_expected"], values["chips_expected"]) == (3, 228)
 
 
@@ -173,7 +173,7 @@ def test_axeos_of_other_makers_and_other_years() -> None:
     early = axeos(MACAddr="10:F5:00:00:00:02", macAddr=None, autotune=0, autotune_preset="balance")
     values = decode("bitaxe", early)
     assert values["mac"] == "10:F5:00:00:00:02"
-    assert (missing(values, "serial"), missing(values, "mode")) == (Reason.UNSUPPORTED, Reason.NOT_REPORTED)
+    assert (missing(values, "serial"), missing(values, "mode")) == (Absence.UNSUPPORTED, Absence.NOT_REPORTED)
 
 
 def test_axeos_tells_the_pool_that_it_works_for() -> None:
@@ -260,8 +260,8 @@ def test_axeos_pools_are_saved_and_come_into_use_by_a_restart() -> None:
     body = body_of(play.writes()[0])
     assert (body["fallbackStratumURL"], body["stratumTLS"]) == ("new.example", False), "none but the one that is wanted"
     both = axeos(**{name: value for name, value in body.items() if name in axeos()["system_info"]})
-    told = json.loads(decode("bitaxe", both)["pools_json"])
-    assert [(pool["url"], pool["user"]) for pool in told] == [(first.url, first.user)], "and it tells one"
+    reported = json.loads(decode("bitaxe", both)["pools_json"])
+    assert [(pool["url"], pool["user"]) for pool in reported] == [(first.url, first.user)], "and it tells one"
 
 
 def test_axeos_refuses_pools_that_it_cannot_keep() -> None:
@@ -308,7 +308,7 @@ def test_epic_sensors_are_where_the_board_has_them() -> None:
     play = over_http(shape)
     for tier in (Tier.DAILY, Tier.FAST):
         values = play.read(tier)
-        assert missing(values, "temp_board_max_c") is Reason.UNSUPPORTED
+        assert missing(values, "temp_board_max_c") is Absence.UNSUPPORTED
         assert values["temp_chip_max_c"] == (71.5 if tier is Tier.DAILY else 62)
 
 
@@ -335,7 +335,7 @@ def test_epic_idles_by_its_own_hours() -> None:
     }
     values = decode("epic", shape)
     assert values["state"] == "asleep" and json.loads(values["schedules_json"])["schedule"]["enabled"] is True
-    assert missing(decode("epic", epic()), "schedules_json") is Reason.UNSUPPORTED
+    assert missing(decode("epic", epic()), "schedules_json") is Absence.UNSUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -360,9 +360,9 @@ def test_epic_pools_keep_their_order_whichever_is_in_use() -> None:
                   ("stratum+ssl://b.example:443", "acct.b")]  # fmt: skip
     shape["summary"]["StratumConfigs"] = [{"pool": pool, "login": login} for pool, login in configured]
     values = decode("epic", shape)
-    told = json.loads(values["pools_json"])
-    assert [(pool["url"], pool["user"]) for pool in told] == configured
-    assert [pool["active"] for pool in told] == [False, False, True]
+    reported = json.loads(values["pools_json"])
+    assert [(pool["url"], pool["user"]) for pool in reported] == configured
+    assert [pool["active"] for pool in reported] == [False, False, True]
     assert (values["pool_url"], values["pool_user"]) == ("stratum+ssl://b.example:443", "acct.b")
     shape["summary"]["StratumConfigs"] = configured[:0]
     assert decode("epic", shape)["pool_url"] == "b.example:443", "told by itself"
@@ -386,7 +386,7 @@ def test_pages_that_do_not_let_us_in_say_so(name: str, tier: Tier) -> None:
     play.table = dict.fromkeys(play.table, Answer(b'{"error": "unauthorized"}', 401))
     with pytest.raises(TransportError) as found:
         play.read(tier)
-    assert found.value.reason is Reason.REFUSED and "status 401" in str(found.value)
+    assert found.value.reason is Absence.REFUSED and "status 401" in str(found.value)
 
 
 def test_braiins_whose_password_is_wrong_is_not_taken_for_an_old_one() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.figures import plain
@@ -78,7 +78,7 @@ class Odd(Play):
 
     def _answer(self, request: Request) -> Answer | Exception:
         if self.rng.random() < 0.05:
-            return TransportError(Reason.TIMED_OUT, "busy")
+            return TransportError(Absence.TIMED_OUT, "busy")
         status = STATUSES[int(self.rng.integers(len(STATUSES)))] if isinstance(request, Http) else 0
         return Answer(ODD[int(self.rng.integers(len(ODD)))], status)
 
@@ -111,10 +111,10 @@ def numbers(found: Any, key: str = "") -> Iterator[tuple[str, float]]:
             yield key, number
 
 
-def could_be(told: dict[str, list[float]]) -> np.ndarray:
+def could_be(reported: dict[str, list[float]]) -> np.ndarray:
     """All that may be told: each number in any unit, and the sums of those under one name. Shape [figures], ascending."""
     found = set()
-    for several in told.values():
+    for several in reported.values():
         few = several[:6]
         for size in range(1, len(few) + 1):
             found |= {sum(some) for some in combinations(few, size)}
@@ -122,14 +122,14 @@ def could_be(told: dict[str, list[float]]) -> np.ndarray:
     return np.unique(np.multiply.outer(np.array([0.0, *found]), np.array(SCALES)))
 
 
-def judge(play: Play, told: Any, tier: Tier) -> None:
+def judge(play: Play, reported: Any, tier: Tier) -> None:
     try:
         values = play.read(tier)
     except DecodeError:
         return
     check(values)
     by_name: dict[str, list[float]] = {}
-    for name, number in numbers(told):
+    for name, number in numbers(reported):
         by_name.setdefault(name, []).append(number)
     may_be = could_be(by_name)
     for metric in TAKEN:

@@ -160,8 +160,8 @@ def respelt(found: Any, spell: Callable[[Any], Any]) -> Any:
 def test_another_spelling_is_the_same_figure(spelling: str) -> None:
     for name, play in PLAYS.items():
         table = {
-            command: cgminer.parse(told) if told and isinstance(told, bytes) else told
-            for command, told in play.table.items()
+            command: cgminer.parse(reported) if reported and isinstance(reported, bytes) else reported
+            for command, reported in play.table.items()
         }
         values = Play(play.dialect, respelt(table, SPELLINGS[spelling]), joins=False).read()
         for metric, meant in play.read().items():
@@ -187,7 +187,7 @@ def without_each_key(found: Any) -> Iterator[Any]:
             for less in without_each_key(value):
                 yield ({**found, key: less} if isinstance(found, dict) else [*found[:key], less, *found[key + 1 :]])
         elif isinstance(found, dict) and key not in MEAN_STEPS_IN:
-            yield {name: told for name, told in found.items() if name != key}
+            yield {name: reported for name, reported in found.items() if name != key}
 
 
 def test_what_is_said_of_the_whole_is_whole_or_not_told() -> None:
@@ -195,8 +195,10 @@ def test_what_is_said_of_the_whole_is_whole_or_not_told() -> None:
     another pool worked for because the address of the one was."""
     for name, play in PLAYS.items():
         meant = play.read()
-        for command, told in play.table.items():
-            for less in without_each_key(cgminer.parse(told) if told and isinstance(told, bytes) else told):
+        for command, reported in play.table.items():
+            for less in without_each_key(
+                cgminer.parse(reported) if reported and isinstance(reported, bytes) else reported
+            ):
                 try:
                     values = Play(play.dialect, play.table | {command: less}, joins=False).read()
                 except DecodeError:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from kernel.errors import DecodeError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect.whatsminer_token import make_token, sealed
 from miner_control.fleet.command import PowerPercent, Sleep
@@ -20,9 +20,9 @@ TH = 1e12
 
 
 def v2(devs: list[dict[str, Any]] | None = None, status: Any = None, model: str = "M30S+", **summary: Any) -> Play:
-    told = {"Elapsed": 9000, "Accepted": 33, "Rejected": 1, "Fan Speed In": 4590, "Fan Speed Out": 4560, **summary}
+    reported = {"Elapsed": 9000, "Accepted": 33, "Rejected": 1, "Fan Speed In": 4590, "Fan Speed Out": 4560, **summary}
     table = {
-        "summary": {"STATUS": fixtures.status(11, "Summary"), "SUMMARY": [told], "id": 1},
+        "summary": {"STATUS": fixtures.status(11, "Summary"), "SUMMARY": [reported], "id": 1},
         "devdetails": {"STATUS": fixtures.status(69, "Details"), "DEVDETAILS": [{"Model": model}], "id": 1},
         "pools": fixtures.antminer()["pools"],
     }
@@ -52,12 +52,12 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "M3 without watts, and with a converter's step for volts": (
         v2(**{"MHS av": 11763615.4, "MHS 5s": 12286819.7, "Temperature": 85.5, "freq_avg": 635, "Voltage": 8,
               "Hardware Errors": 394}),
-        {"hashrate_hs": 12.2868197 * TH, "voltage_v": Reason.NONSENSE, "power_w": Reason.NOT_REPORTED, "hw_errors": 394,
-         "temp_board_max_c": 85.5, "frequency_hz": 635e6, "state": "hashing", "temp_chip_max_c": Reason.NOT_REPORTED},
+        {"hashrate_hs": 12.2868197 * TH, "voltage_v": Absence.NONSENSE, "power_w": Absence.NOT_REPORTED, "hw_errors": 394,
+         "temp_board_max_c": 85.5, "frequency_hz": 635e6, "state": "hashing", "temp_chip_max_c": Absence.NOT_REPORTED},
     ),
     "M20S": (
         v2(**{"MHS 5s": 65371302.7, "Voltage": 1170, "Power Current": 258, "Error Code Count": 0, "Temperature": 75.0}),
-        {"voltage_v": 11.7, "error_text": "", "power_w": Reason.NOT_REPORTED, "fan_min_rpm": 4560},
+        {"voltage_v": 11.7, "error_text": "", "power_w": Absence.NOT_REPORTED, "fan_min_rpm": 4560},
     ),
     "summary as a message": (
         Play("whatsminer", {"summary": said(FLAT), "pools": fixtures.antminer()["pools"]}, joins=False),
@@ -72,7 +72,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
         v2(**{"MHS 5s": 69202822.25, "Fan Speed In": 0, "Fan Speed Out": 0, "Env Temp": 54.44, "Power Rate": 43.58, "Power": 2631,
               "Chip Temp Max": 101.25, "Temperature": 55.69, "Factory GHS": 55525, "Power Limit": 2635, "Debug": ""}),
         {"power_w": 2631, "power_limit_w": 2635, "hashrate_nominal_hs": 55.525 * TH, "temp_inlet_c": 54.44, "fan_max_rpm": 0,
-         "error_text": Reason.NOT_REPORTED},
+         "error_text": Absence.NOT_REPORTED},
     ),
     "figures as texts": (
         v2(**{"MHS av": "11763615.45", "Power": "3427 W", "Power Limit": "3600", "Temperature": "71.50", "Power Mode": "Low",
@@ -91,7 +91,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "still climbing by the summary's word": (v2(**{"MHS 1m": 1e7, "Power": 2000, "Upfreq Complete": 0}), {"state": "ramping"}),
     "M66 in oil has no fans": (
         v2(model="M66S_VK30", **{"MHS 1m": 3e8, "Fan Speed In": 0, "Fan Speed Out": 0, "Power": 5500}),
-        {"fan_min_rpm": Reason.NOT_APPLICABLE, "fan_max_rpm": Reason.NOT_APPLICABLE, "model": "M66S_VK30"},
+        {"fan_min_rpm": Absence.NOT_APPLICABLE, "fan_max_rpm": Absence.NOT_APPLICABLE, "model": "M66S_VK30"},
     ),
     "M60 whose fans stand still": (
         v2(model="M60S_VK40", **{"MHS 1m": 1.7e8, "Fan Speed In": 0, "Fan Speed Out": 0}), {"fan_max_rpm": 0},
@@ -99,7 +99,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     "off of old, and silent to summary": (
         Play("whatsminer", {"summary": b"", "status": said({"btmineroff": "true", "Firmware Version": "'20210322.22.REL'"})},
              joins=False),
-        {"state": "asleep", "firmware": "20210322.22.REL", "hashrate_hs": Reason.NOT_REPORTED},
+        {"state": "asleep", "firmware": "20210322.22.REL", "hashrate_hs": Absence.NOT_REPORTED},
     ),
     "off, and the process down": (
         Play("whatsminer", {"summary": said("btminer process is down err", 132), "status": said({"mineroff": "true",
@@ -119,7 +119,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
     ),
     "v3 asleep, its process down": (
         v3({"miner": miner("false"), "error-code": "btminer process is down err"}, rate_th=0.0, power=20.0),
-        {"state": "asleep", "error_text": Reason.NOT_REPORTED},
+        {"state": "asleep", "error_text": Absence.NOT_REPORTED},
     ),
     "v3 whose process died": (
         v3({"error-code": "btminer process is down err"}, rate_th=0.0, power=20.0),
@@ -134,10 +134,10 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
               "board-tempurature": [61, "66.5"]}),
         {"temp_inlet_c": 24.5, "temp_board_max_c": 66.5},
     ),
-    "v3 with a nominal below zero": (v3(**{"factory-hash": -0.003}), {"hashrate_nominal_hs": Reason.NONSENSE}),
+    "v3 with a nominal below zero": (v3(**{"factory-hash": -0.003}), {"hashrate_nominal_hs": Absence.NONSENSE}),
     "v3 cooled by water": (
         v3({"miner": miner("true", **{"eeprom-liquid-cooling": "1-1-1"})}, **{"fan-speed-in": 0, "fan-speed-out": 0}),
-        {"fan_max_rpm": Reason.NOT_APPLICABLE, "model": "M63S++_VL50"},
+        {"fan_max_rpm": Absence.NOT_APPLICABLE, "model": "M63S++_VL50"},
     ),
 }  # fmt: skip
 
@@ -171,13 +171,13 @@ def test_v3_tells_the_random_delay_it_puts_before_starts_and_stops(start: int, s
         "code": 0,
         "msg": {"time-randomized": {"start": start, "stop": stop}, "web-pool": 1},
     }
-    told = orjson.loads(play.read(Tier.SLOW)["schedules_json"])  # type: ignore[arg-type]
-    assert told == {"time_randomized": {"enabled": bool(start or stop), "start": start, "stop": stop}}
-    hands = own_schedules("x", told)
+    reported = orjson.loads(play.read(Tier.SLOW)["schedules_json"])  # type: ignore[arg-type]
+    assert reported == {"time_randomized": {"enabled": bool(start or stop), "start": start, "stop": stop}}
+    hands = own_schedules("x", reported)
     assert [hand.who for hand in hands] == (["Whatsminer's random delay of starts and stops"] if start else [])
     del play.table["get.system.setting"]
     unsaid = play.read(Tier.SLOW)["schedules_json"]
-    assert isinstance(unsaid, Missing) and unsaid.reason is Reason.NOT_REPORTED
+    assert isinstance(unsaid, Missing) and unsaid.reason is Absence.NOT_REPORTED
 
 
 def test_fans_that_are_none_stay_none_in_the_fast_poll() -> None:

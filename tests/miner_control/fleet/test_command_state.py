@@ -31,7 +31,7 @@ from miner_control.fleet.command import (
     intent_json,
     receipt_json,
 )
-from miner_control.fleet.command_state import Standing, mode_of
+from miner_control.fleet.command_state import CommandState, mode_of
 from miner_control.fleet.fleet import ASLEEP, UNSURE, fleet_of, urgent
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 
@@ -42,7 +42,7 @@ class Story:
     """A standing and the events it is told, in order."""
 
     def __init__(self) -> None:
-        self.standing = Standing(roster([envelope()], 2))
+        self.standing = CommandState(roster([envelope()], 2))
         self.seq = 0
 
     def tell(self, kind: str, at_ms: int, body: dict[str, object]) -> None:
@@ -55,8 +55,8 @@ class Story:
         return body
 
     def answer(self, body: dict[str, object], receipt: Receipt, at_ms: int = NOW_MS + 9000) -> None:
-        told = {"id": body["id"], "device": body["device"], "intent": body["intent"], **receipt_json(receipt)}
-        self.tell("command.receipt", at_ms, told)
+        reported = {"id": body["id"], "device": body["device"], "intent": body["intent"], **receipt_json(receipt)}
+        self.tell("command.receipt", at_ms, reported)
 
 
 def test_a_sleep_is_pending_until_its_receipt():
@@ -170,12 +170,12 @@ def test_a_person_may_hold_a_unit():
 
 def test_replaying_the_events_stands_where_the_hub_stood():
     live, events = Story(), []
-    live.standing, kept = Standing(live.standing.roster), live.standing.apply
+    live.standing, kept = CommandState(live.standing.roster), live.standing.apply
     original = live.standing.apply
     live.standing.apply = lambda event: (events.append(event), original(event))  # type: ignore[method-assign]
     live.answer(live.ask(Sleep()), PROOF)
     live.answer(live.ask(Wake(), NOW_MS + 50_000), Unknown("no proof"), NOW_MS + 200_000)
-    again = Standing(live.standing.roster)
+    again = CommandState(live.standing.roster)
     for event in events:
         again.apply(event)
     one, two = live.standing.asked(NOW_MS + 210_000), again.asked(NOW_MS + 210_000)

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from kernel.reading import MISSING, Field, Reading, Reason
-from miner_control.health.health import PoolRule, Usual, examine, host_of, may_be_over
+from kernel.reading import MISSING, Absence, Field, Reading
+from miner_control.health.health import PerformanceReference, PoolRule, examine, host_of, may_be_over
 from tests.miner_control.fleets import envelope
 
 WELL: dict[str, Field] = {
@@ -14,16 +14,16 @@ WELL: dict[str, Field] = {
 }  # fmt: skip
 OURS = {"url": "stratum+tcp://eu.pool.example:3333", "user": "acct.m1"}
 RULE = PoolRule(frozenset({"eu.pool.example:3333"}), "acct.{device}")
-USUAL = Usual(hashrate_hs=100e12, j_per_th=30.0)
+USUAL = PerformanceReference(hashrate_hs=100e12, j_per_th=30.0)
 
 
-def told(usual: Usual = USUAL, **changes: Field) -> list[str]:
+def reported(usual: PerformanceReference = USUAL, **changes: Field) -> list[str]:
     reading = Reading("h/s/m1", "miner", 1, {**WELL, **changes})
     return [finding.what for finding in examine(reading, envelope(), usual, RULE)]
 
 
 def test_a_well_miner_has_no_finding():
-    assert told() == []
+    assert reported() == []
 
 
 @pytest.mark.parametrize(
@@ -42,63 +42,70 @@ def test_a_well_miner_has_no_finding():
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(changes: dict[str, Field], what: list[str]):
-    assert told(**changes) == what
+    assert reported(**changes) == what
 
 
 def test_nothing_is_said_of_what_is_not_told():
-    untold = {name: MISSING[Reason.NOT_REPORTED] for name in WELL if name != "state"}
-    assert told(**untold) == []
+    untold = {name: MISSING[Absence.NOT_REPORTED] for name in WELL if name != "state"}
+    assert reported(**untold) == []
     for state in ("asleep", "ramping", "unreachable", "unknown"):
-        assert told(state=state, hashrate_hs=0.0, power_w=20.0, boards_hashing=0.0) == []
+        assert reported(state=state, hashrate_hs=0.0, power_w=20.0, boards_hashing=0.0) == []
 
 
 def test_no_share_for_long_is_a_stale_pool_whatever_the_pool_says():
-    assert told(Usual(100e12, 30.0, None, 1200.0)) == ["stale pool"]
-    assert told(Usual(100e12, 30.0, None, 800.0)) == []
+    assert reported(PerformanceReference(100e12, 30.0, None, 1200.0)) == ["stale pool"]
+    assert reported(PerformanceReference(100e12, 30.0, None, 800.0)) == []
 
 
 def test_who_finds_its_shares_far_apart_is_given_time():
     seldom: dict[str, Field] = {"shares_accepted": 20.0, "shares_rejected": 0.0, "uptime_s": 50_000.0}
-    assert told(Usual(no_share_s=10_000.0), **seldom) == []
-    assert told(Usual(no_share_s=30_000.0), **seldom) == ["stale pool"]
+    assert reported(PerformanceReference(no_share_s=10_000.0), **seldom) == []
+    assert reported(PerformanceReference(no_share_s=30_000.0), **seldom) == ["stale pool"]
     never: dict[str, Field] = {"shares_accepted": 0.0, "uptime_s": 50_000.0}
-    assert told(Usual(no_share_s=2000.0), **never) == [] and told(Usual(no_share_s=4000.0), **never) == ["stale pool"]
+    assert reported(PerformanceReference(no_share_s=2000.0), **never) == [] and reported(
+        PerformanceReference(no_share_s=4000.0), **never
+    ) == ["stale pool"]
 
 
 def test_efficiency_is_judged_by_what_it_was_lately_and_not_by_one_answer():
     swing: dict[str, Field] = {"hashrate_hs": 90e12, "power_w": 3200.0}
-    assert told(Usual(j_per_th=30.0, lately_j_per_th=30.9), **swing) == []
-    assert told(Usual(j_per_th=30.0), **swing) == [] and told(Usual(lately_j_per_th=40.0), **swing) == []
-    assert told(Usual(j_per_th=30.0, lately_j_per_th=33.0)) == ["degrading efficiency"]
+    assert reported(PerformanceReference(j_per_th=30.0, lately_j_per_th=30.9), **swing) == []
+    assert (
+        reported(PerformanceReference(j_per_th=30.0), **swing) == []
+        and reported(PerformanceReference(lately_j_per_th=40.0), **swing) == []
+    )
+    assert reported(PerformanceReference(j_per_th=30.0, lately_j_per_th=33.0)) == ["degrading efficiency"]
 
 
 def test_usual_is_of_the_normal_mode_and_another_mode_is_judged_by_its_share_of_it():
-    strong = Usual(hashrate_hs=110e12)
+    strong = PerformanceReference(hashrate_hs=110e12)
     low: dict[str, Field] = {"mode": "low", "power_w": 1800.0}
-    assert told(strong, hashrate_hs=110e12 * 0.69, **low) == []
-    assert told(strong, hashrate_hs=110e12 * 0.5, **low) == ["low hashrate"]
-    assert told(strong, hashrate_hs=92e12) == ["low hashrate"], "it can do more than its model"
+    assert reported(strong, hashrate_hs=110e12 * 0.69, **low) == []
+    assert reported(strong, hashrate_hs=110e12 * 0.5, **low) == ["low hashrate"]
+    assert reported(strong, hashrate_hs=92e12) == ["low hashrate"], "it can do more than its model"
 
 
 def test_who_was_weak_from_the_first_day_is_not_well_because_it_is_used_to_it():
-    assert told(Usual(hashrate_hs=60e12, j_per_th=30.0), hashrate_hs=60e12) == ["low hashrate"]
+    assert reported(PerformanceReference(hashrate_hs=60e12, j_per_th=30.0), hashrate_hs=60e12) == ["low hashrate"]
 
 
 @pytest.mark.parametrize(
     ("what", "state", "usual", "over"),
     [
-        ("low hashrate", "hashing", Usual(), True),
-        ("low hashrate", "asleep", Usual(), False),
-        ("wrong pool", "asleep", Usual(), True),
-        ("degrading efficiency", "hashing", Usual(j_per_th=30.0, lately_j_per_th=30.0), True),
-        ("degrading efficiency", "hashing", Usual(j_per_th=30.0), False),
-        ("degrading efficiency", "hashing", Usual(), True),
-        ("stale pool", "hashing", Usual(no_share_s=20.0, shares_rose=True), True),
-        ("stale pool", "hashing", Usual(no_share_s=20.0, shares_rose=False), False),
-        ("stale pool", "hashing", Usual(), True),
+        ("low hashrate", "hashing", PerformanceReference(), True),
+        ("low hashrate", "asleep", PerformanceReference(), False),
+        ("wrong pool", "asleep", PerformanceReference(), True),
+        ("degrading efficiency", "hashing", PerformanceReference(j_per_th=30.0, lately_j_per_th=30.0), True),
+        ("degrading efficiency", "hashing", PerformanceReference(j_per_th=30.0), False),
+        ("degrading efficiency", "hashing", PerformanceReference(), True),
+        ("stale pool", "hashing", PerformanceReference(no_share_s=20.0, shares_rose=True), True),
+        ("stale pool", "hashing", PerformanceReference(no_share_s=20.0, shares_rose=False), False),
+        ("stale pool", "hashing", PerformanceReference(), True),
     ],
 )
-def test_a_finding_is_over_only_where_the_reading_can_tell(what: str, state: str, usual: Usual, over: bool):
+def test_a_finding_is_over_only_where_the_reading_can_tell(
+    what: str, state: str, usual: PerformanceReference, over: bool
+):
     assert may_be_over(what, Reading("h/s/m1", "miner", 1, {**WELL, "state": state}), usual) is over
 
 

@@ -7,15 +7,15 @@ import pytest
 from kernel.reading import Reading
 from kernel.units import MS_PER_DAY
 from miner_control.fleet.fleet import UNSURE, Roster, never_asked
-from miner_control.fleet.observed import Told
-from miner_control.health.health import Usual, degraded
+from miner_control.fleet.observed import UnitValues
+from miner_control.health.health import PerformanceReference, degraded
 from miner_control.health.performance_reference import (
     DAYS_KEPT,
     ENOUGH_SAMPLES,
     FIGURES,
-    Lately,
+    PerformanceReferences,
+    RecentBehaviour,
     Round,
-    UsualBook,
     medians,
     others_factor,
     usuals,
@@ -30,8 +30,8 @@ class Fleet:
 
     def __init__(self) -> None:
         self.who: Roster = roster([envelope()], 3)
-        self.book = UsualBook(self.who.index)
-        self.lately = Lately(self.who, 1800.0)
+        self.book = PerformanceReferences(self.who.index)
+        self.lately = RecentBehaviour(self.who, 1800.0)
         self.now_ms = DAWN_MS
         self.shares = np.full(3, 100.0)
 
@@ -44,12 +44,12 @@ class Fleet:
         said.power_w[:] = self.who.mode_power_w[self.who.group, running] * scale
         said.hashrate_hs[:] = self.who.mode_hashrate_hs[self.who.group, running]
         at_ms, yes = np.full(3, self.now_ms), np.ones(3, dtype=np.bool_)
-        told = {
-            "mode": Told(np.zeros(3), at_ms, yes if named else ~yes),
-            "temp_chip_max_c": Told(np.full(3, 70.0), at_ms, np.array([True, True, False])),
-            "shares_accepted": Told(self.shares.copy(), at_ms, np.array([True, True, False])),
+        reported = {
+            "mode": UnitValues(np.zeros(3), at_ms, yes if named else ~yes),
+            "temp_chip_max_c": UnitValues(np.full(3, 70.0), at_ms, np.array([True, True, False])),
+            "shares_accepted": UnitValues(self.shares.copy(), at_ms, np.array([True, True, False])),
         }
-        return self.lately.look(self.who, said, never_asked(self.who), told, self.book, self.now_ms, 600.0)
+        return self.lately.look(self.who, said, never_asked(self.who), reported, self.book, self.now_ms, 600.0)
 
     def run(self, hours: float, **how: Any) -> Round:
         found = self.round(**how)
@@ -101,7 +101,7 @@ def test_who_runs_little_keeps_its_samples_for_another_day():
 
 
 def test_one_bad_day_changes_nothing_and_half_of_them_do():
-    book = UsualBook({"a": 0})
+    book = PerformanceReferences({"a": 0})
     for day in range(DAYS_KEPT):
         value = 30.0 if day < DAYS_KEPT - 5 else 40.0
         book.apply(
@@ -157,7 +157,7 @@ def test_the_checks_get_none_where_nothing_is_known():
     usual = usuals(fleet.book, fleet.round(), fleet.who.group)
     assert (usual[0].hashrate_hs, usual[0].j_per_th, usual[0].lately_j_per_th) == pytest.approx((1e14, 30.0, 30.0))
     assert usual[2].chip_c is None and usual[2].no_share_s is None and usual[0].no_share_s is not None
-    nothing = usuals(UsualBook(fleet.who.index), Fleet().round(), fleet.who.group)
+    nothing = usuals(PerformanceReferences(fleet.who.index), Fleet().round(), fleet.who.group)
     assert nothing[0].j_per_th is None and nothing[0].lately_j_per_th is None
 
 
@@ -168,7 +168,7 @@ def test_a_hot_week_is_nobodys_wear_and_hides_none():
     def worn(ratio: list[float], group: list[int]) -> list[int]:
         others = others_factor(np.array(ratio, dtype=np.float32), np.array(group))
         usual = [
-            Usual(100e12, 30.0, lately_j_per_th=30.0 * r, others_factor=float(o))
+            PerformanceReference(100e12, 30.0, lately_j_per_th=30.0 * r, others_factor=float(o))
             for r, o in zip(ratio, others, strict=True)
         ]
         readings = [Reading(f"h/s/m{at}", "miner", 1, hashing) for at in range(len(ratio))]

@@ -7,9 +7,9 @@ import pytest
 from kernel.reading import Field, Reading
 from miner_control.fleet.command import Intent, Pool, SetMode, SetPools, Sleep, Wake
 from miner_control.health.third_party_control import (
-    Done,
-    Shadow,
+    ShadowInterval,
     ShadowWorth,
+    VerifiedCommand,
     against,
     container_tactics,
     from_foreign,
@@ -37,7 +37,7 @@ def reading(at_s: int, **values: Field) -> Reading:
     ],
 )
 def test_who_undoes_our_commands_twice_is_named(intent: Intent, against: dict[str, Field]):
-    done = [Done("d", intent, at_s * 1000) for at_s in (100, 2000)]
+    done = [VerifiedCommand("d", intent, at_s * 1000) for at_s in (100, 2000)]
     once = [reading(160, **against), reading(2100, state="unreachable")]
     assert undone(done, once) == []
     (found,) = undone(done, [*once, reading(2200, **against)])
@@ -45,7 +45,11 @@ def test_who_undoes_our_commands_twice_is_named(intent: Intent, against: dict[st
 
 
 def test_what_we_changed_ourselves_or_long_after_is_no_foreign_hand():
-    done = [Done("d", Sleep(), 100_000), Done("d", Wake(), 200_000), Done("d", Sleep(), 3_000_000)]
+    done = [
+        VerifiedCommand("d", Sleep(), 100_000),
+        VerifiedCommand("d", Wake(), 200_000),
+        VerifiedCommand("d", Sleep(), 3_000_000),
+    ]
     seen = [reading(250, state="hashing"), reading(9000, state="hashing")]
     assert undone(done, seen) == []
 
@@ -56,8 +60,8 @@ def test_schedules_of_firmware_and_container_are_named():
         "LuxOS advanced thermal management",
         "the firmware's autotuner",
     ]
-    told = json.dumps([{"name": "price", "enabled": True}, {"name": "heat", "enabled": False}])
-    assert [hand.words for hand in container_tactics(Reading("c1", "container", 1, {"tactics_json": told}))] == [
+    reported = json.dumps([{"name": "price", "enabled": True}, {"name": "heat", "enabled": False}])
+    assert [hand.words for hand in container_tactics(Reading("c1", "container", 1, {"tactics_json": reported}))] == [
         "tactics price are on"
     ]
     by_name = json.dumps({"RunTactics": [{"Price": 0.05}], "StopTactics": []})
@@ -73,7 +77,7 @@ def test_schedules_of_firmware_and_container_are_named():
     assert container_tactics(Reading("c1", "container", 1, {})) is None, "who does not say has not said no"
 
 
-def worth_of(*whiles: Shadow) -> ShadowWorth:
+def worth_of(*whiles: ShadowInterval) -> ShadowWorth:
     found = ShadowWorth()
     for one in whiles:
         found.add(one)
@@ -81,7 +85,7 @@ def worth_of(*whiles: Shadow) -> ShadowWorth:
 
 
 def test_what_commanding_would_have_been_worth():
-    hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
+    hour = ShadowInterval(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
     found = worth_of(hour)
     assert found.not_bought_mwh == pytest.approx(0.8) and found.energy_worth == pytest.approx(24_000.0)
     assert found.not_done_ph_days == pytest.approx(1.0) and found.hashes_worth == pytest.approx(25_000.0)
@@ -91,7 +95,7 @@ def test_what_commanding_would_have_been_worth():
 
 
 def test_what_nobody_could_price_counts_in_energy_and_not_in_money():
-    hour = Shadow(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
+    hour = ShadowInterval(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
     blind = replace(hour, energy_price_per_mwh=None)
     none = worth_of(blind, replace(hour, hash_value_per_ph_day=None))
     assert none.worth is None and none.not_bought_mwh == pytest.approx(1.6) and none.to_json()["energy_worth"] is None

@@ -6,7 +6,7 @@ import numpy as np
 from miner_control.control.auxiliary_load import Load, LoadKind
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet
 from miner_control.fleet.miner import State
-from miner_control.health.wake_recovery import FORGET_S, Budget, Ladder, Step
+from miner_control.health.wake_recovery import FORGET_S, Budget, Recoveries, Step
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster, seen
 
 M0 = "h/s/m00000"
@@ -21,13 +21,13 @@ def stuck(
     return fleet(who, replace(said, state=np.full(count, STATE_CODE[state], dtype=np.int8)))
 
 
-def woken(ladder: Ladder, device: str, at_ms: int = NOW_MS, outcome: str = "verified") -> None:
+def woken(ladder: Recoveries, device: str, at_ms: int = NOW_MS, outcome: str = "verified") -> None:
     ladder.asked({"id": f"{device}{at_ms}", "device": device, "intent": "Wake"}, slept=True)
     body = {"id": f"{device}{at_ms}", "device": device, "intent": "Wake", "outcome": outcome, "text": "said"}
     ladder.heard(body, at_ms)
 
 
-def take(ladder: Ladder, found: Fleet, at_ms: int, sockets: dict[str, Load] | None = None) -> list[Step]:
+def take(ladder: Recoveries, found: Fleet, at_ms: int, sockets: dict[str, Load] | None = None) -> list[Step]:
     steps = ladder.steps(found, at_ms, sockets or {}, np.ones(len(found), dtype=np.bool_))
     for step in steps:
         load = step.command.device if step.rung == "pdu" and step.command else ""
@@ -36,7 +36,7 @@ def take(ladder: Ladder, found: Fleet, at_ms: int, sockets: dict[str, Load] | No
 
 
 def test_a_straggler_climbs_one_rung_at_a_time():
-    ladder = Ladder()
+    ladder = Recoveries()
     woken(ladder, M0)
     sockets = {M0: Load("socket-7", LoadKind.SOCKET, "h/s/pdu-1", 7, "f1", 0.0, frozenset({M0}))}
     found, rungs, at_ms = stuck(), [], NOW_MS
@@ -50,7 +50,7 @@ def test_a_straggler_climbs_one_rung_at_a_time():
 
 
 def test_asked_again_by_others_it_is_as_late_as_it_was():
-    ladder = Ladder()
+    ladder = Recoveries()
     woken(ladder, M0)
     woken(ladder, M0, NOW_MS + 60_000, "unknown")
     assert ladder.climbs[M0].woken_ms == NOW_MS and ladder.climbs[M0].outcome == "unknown"
@@ -59,7 +59,7 @@ def test_asked_again_by_others_it_is_as_late_as_it_was():
 
 
 def test_who_hashes_again_is_off_and_the_silent_are_not_asked():
-    ladder = Ladder()
+    ladder = Recoveries()
     woken(ladder, M0)
     silent = stuck(state=State.UNREACHABLE, age_s=9999.0)
     (step,) = take(ladder, silent, NOW_MS + 200_000)
@@ -72,7 +72,7 @@ def test_who_hashes_again_is_off_and_the_silent_are_not_asked():
 
 def test_a_common_cause_does_not_reboot_the_site():
     found = stuck(40, rungs=("reboot", "ticket"))
-    ladder = Ladder(Budget(reboots_a_day=8, reboots_at_once=5))
+    ladder = Recoveries(Budget(reboots_a_day=8, reboots_at_once=5))
     for device in found.devices:
         woken(ladder, device)
     assert [step.rung for step in take(ladder, found, NOW_MS + 200_000)] == ["reboot"] * 5
@@ -81,7 +81,7 @@ def test_a_common_cause_does_not_reboot_the_site():
 
 
 def test_foreign_units_are_left_alone_and_a_sleep_takes_one_off():
-    found, ladder = stuck(2), Ladder()
+    found, ladder = stuck(2), Recoveries()
     for device in found.devices:
         woken(ladder, device)
     none = np.zeros(2, dtype=np.bool_)
@@ -91,7 +91,7 @@ def test_foreign_units_are_left_alone_and_a_sleep_takes_one_off():
 
 
 def test_a_mode_that_wakes_counts_as_a_wake_and_one_that_does_not_does_not():
-    ladder = Ladder()
+    ladder = Recoveries()
     for device, slept in (("h/s/a", True), ("h/s/b", False)):
         ladder.asked({"id": device, "device": device, "intent": "SetMode"}, slept=slept)
         ladder.heard({"id": device, "device": device, "intent": "SetMode", "outcome": "verified"}, NOW_MS)
@@ -99,7 +99,7 @@ def test_a_mode_that_wakes_counts_as_a_wake_and_one_that_does_not_does_not():
 
 
 def test_the_report_of_who_is_missing():
-    found, ladder = stuck(3), Ladder()
+    found, ladder = stuck(3), Recoveries()
     for at, device in enumerate(found.devices):
         woken(ladder, device, NOW_MS + at)
     assert ladder.missing(found, NOW_MS + 100_000, 600.0) == []
@@ -108,7 +108,7 @@ def test_the_report_of_who_is_missing():
 
 
 def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
-    ladder, ramping = Ladder(), stuck(state=State.RAMPING)
+    ladder, ramping = Recoveries(), stuck(state=State.RAMPING)
     woken(ladder, M0)
     ladder.back(fleet(ramping.roster))
     assert take(ladder, ramping, NOW_MS + 2_000_000) == [] and ladder.woken == {M0: NOW_MS}
@@ -119,7 +119,7 @@ def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
 
 
 def test_who_starts_and_says_so_is_given_twice_the_time():
-    ladder, ramping = Ladder(), stuck(state=State.RAMPING)
+    ladder, ramping = Recoveries(), stuck(state=State.RAMPING)
     woken(ladder, M0)
     assert take(ladder, ramping, NOW_MS + 299_000) == []
     assert [step.rung for step in take(ladder, ramping, NOW_MS + 301_000)] == ["reboot"]

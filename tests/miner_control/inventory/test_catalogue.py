@@ -199,8 +199,8 @@ def test_every_nameplate_and_preset_is_one_that_was_published(catalogue: Catalog
             presets.setdefault(row["model"], []).append((float(row["power_w"]), float(row["ths"])))
     for profile in catalogue.models.values():
         for variant in profile.variants:
-            told = (profile.model, round(variant.hashrate_hs / 1e12, 2), round(variant.power_w))
-            assert told in plates, told
+            reported = (profile.model, round(variant.hashrate_hs / 1e12, 2), round(variant.power_w))
+            assert reported in plates, reported
             for below, above in pairwise(variant.modes):
                 assert below.power_w < above.power_w and below.hashrate_hs < above.hashrate_hs, profile.model
         for mode in (mode for curve in profile.curves for mode in curve.modes):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import ConfigError, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from miner_control.fleet.driver import Answer, Http, Request, Rpc
-from miner_control.inventory.asset_register import Register, inventory_csv, load_register
+from miner_control.inventory.asset_register import AssetRegister, inventory_csv, load_register
 from miner_control.inventory.discover import Difference, Found, compare, targets
 from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB, Identity, identify
 
@@ -56,7 +56,7 @@ def ask(ports: dict[int, int], answers: dict[str, bytes | Exception | Answer]) -
             else:
                 assert isinstance(request, Http) and not request.writes
                 key = f"{request.port} {request.path}"
-            answer = answers.get(key, TransportError(Reason.UNREACHABLE, "hung up"))
+            answer = answers.get(key, TransportError(Absence.UNREACHABLE, "hung up"))
             if isinstance(answer, Exception):
                 request = talk.throw(answer)
             else:
@@ -65,8 +65,8 @@ def ask(ports: dict[int, int], answers: dict[str, bytes | Exception | Answer]) -
         return end.value
 
 
-def version(**told: str) -> bytes:
-    return json.dumps({"STATUS": [{"STATUS": "S"}], "VERSION": [told]}).encode() + b"\0"
+def version(**reported: str) -> bytes:
+    return json.dumps({"STATUS": [{"STATUS": "S"}], "VERSION": [reported]}).encode() + b"\0"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_printer_is_no_miner_and_silence_is_said():
     nothing = {f"80 {path}": Answer(b"<html>", 200) for path in paths}
     assert ask({WEB: 80}, nothing) is None  # type: ignore[arg-type]
     with pytest.raises(TransportError):
-        ask({CGMINER: 4028}, {"4028 version": TransportError(Reason.TIMED_OUT, "mute")})
+        ask({CGMINER: 4028}, {"4028 version": TransportError(Absence.TIMED_OUT, "mute")})
 
 
 RECORDINGS = {
@@ -154,12 +154,14 @@ def miner(host: str, serial: str = "", mac: str = "", model: str = "Antminer S21
     return Found(host, Identity(dialect, "Bitmain", model, "1", (("rpc", 4028),), serial, mac))
 
 
-def scan(register: Register, *found: Found) -> Difference:
+def scan(register: AssetRegister, *found: Found) -> Difference:
     return compare(register, ASKED, found, "hub", "north")
 
 
 def test_a_second_scan_finds_nothing_new_and_a_persons_edits_stay(tmp_path: Path):
-    first = scan(Register(()), miner("10.0.0.1", "S1"), miner("10.0.0.2", "", "aa:00:00:00:00:02"), miner("10.0.0.3"))
+    first = scan(
+        AssetRegister(()), miner("10.0.0.1", "S1"), miner("10.0.0.2", "", "aa:00:00:00:00:02"), miner("10.0.0.3")
+    )
     assert len(first.new) == 3 and len(set(first.new)) == 3
     path = tmp_path / "inventory.csv"
     path.write_text(
@@ -173,7 +175,10 @@ def test_a_second_scan_finds_nothing_new_and_a_persons_edits_stay(tmp_path: Path
 
 def test_moves_swaps_doubles_and_the_gone():
     first = scan(
-        Register(()), miner("10.0.0.1", "S1", "aa:00:00:00:00:01"), miner("10.0.0.2", "S2"), miner("10.0.0.3", "S3")
+        AssetRegister(()),
+        miner("10.0.0.1", "S1", "aa:00:00:00:00:01"),
+        miner("10.0.0.2", "S2"),
+        miner("10.0.0.3", "S3"),
     )
     one, two, three = first.new
     found = scan(
@@ -197,13 +202,15 @@ def test_moves_swaps_doubles_and_the_gone():
 
 
 def test_who_stands_outside_the_ranges_is_not_gone():
-    first = compare(Register(()), targets(["10.1.0.0/24"], ["10.0.0.0/8"]), [miner("10.1.0.1", "S1")], "hub", "north")
+    first = compare(
+        AssetRegister(()), targets(["10.1.0.0/24"], ["10.0.0.0/8"]), [miner("10.1.0.1", "S1")], "hub", "north"
+    )
     assert scan(first.register).gone == ()
 
 
 @pytest.mark.parametrize("names", [("S1", ""), ("", "aa:00:00:00:00:01"), ("S1", "aa:00:00:00:00:01")])
 def test_who_moved_is_known_again_by_either_of_its_names(names: tuple[str, str]):
-    first = scan(Register(()), miner("10.0.0.1", *names))
+    first = scan(AssetRegister(()), miner("10.0.0.1", *names))
     moved = scan(first.register, miner("10.0.0.9", *names))
     assert [key for key, *_ in moved.moved] == list(first.new) and not moved.new
     board = scan(first.register, miner("10.0.0.9", names[0] and "S1", names[1] and "aa:00:00:00:00:77"))
@@ -211,8 +218,8 @@ def test_who_moved_is_known_again_by_either_of_its_names(names: tuple[str, str])
 
 
 def test_a_serial_number_that_two_claim_in_the_register_names_neither():
-    two = scan(Register(()), miner("10.0.0.1"), miner("10.0.0.2")).register.miners
-    twice = Register(tuple(replace(one, serial="S1") for one in two))
+    two = scan(AssetRegister(()), miner("10.0.0.1"), miner("10.0.0.2")).register.miners
+    twice = AssetRegister(tuple(replace(one, serial="S1") for one in two))
     found = scan(twice, miner("10.0.0.9", "S1"))
     assert not found.moved and len(found.new) == 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kernel.clock import system_clock
-from miner_control.inventory.asset_register import Register, register_of
+from miner_control.inventory.asset_register import AssetRegister, register_of
 from miner_control.inventory.position import (
     PlanRow,
     Press,
@@ -20,7 +20,7 @@ from miner_control.inventory.position import (
 from miner_control.io.ip_report import listen
 
 
-def register() -> Register:
+def register() -> AssetRegister:
     rows = [
         {"device": f"m{at}", "model": "Antminer S21", "dialect": "antminer", "host": f"10.0.0.{at}", "feeder": "f1",
          "mac": f"aa:bb:cc:00:00:0{at}"}

@@ -11,7 +11,7 @@ import pytest
 
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, TransportError
-from kernel.reading import Reason
+from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.fleet.command import PowerTarget, Sleep, Wake
 from miner_control.fleet.miner import Miner
@@ -103,7 +103,7 @@ def test_reads_with_its_units() -> None:
 def test_an_empty_answer_is_silence_and_never_mining() -> None:
     with pytest.raises(TransportError) as caught:
         asyncio.run(port(Library(Data())).read(Tier.FAST))
-    assert caught.value.reason is Reason.TIMED_OUT
+    assert caught.value.reason is Absence.TIMED_OUT
 
 
 def test_zero_rate_is_fault_whatever_is_mining_says() -> None:

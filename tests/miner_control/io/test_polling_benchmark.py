@@ -24,11 +24,13 @@ def test_an_antminer_tells_the_same_of_its_boards_by_either_way() -> None:
     asked = b"GET /cgi-bin/stats.cgi HTTP/1.1\r\nAuthorization: Digest username=root\r\n\r\n"
     _, _, body = polling_peer._web(asked).partition(b"\r\n\r\n")
     (board,) = orjson.loads(body)["STATS"]
-    told = polling_peer.ANTMINER["stats"]["STATS"][1]
+    reported = polling_peer.ANTMINER["stats"]["STATS"][1]
     for chain in board["chain"]:
         at = chain["index"] + 1
-        assert told[f"temp_pcb{at}"] == "-".join(map(str, chain["temp_pcb"]))
-        assert told[f"temp_chip{at}"] == "-".join(map(str, chain["temp_chip"]))
-        assert float(told[f"chain_rate{at}"]) == chain["rate_real"] and told[f"chain_acn{at}"] == chain["asic_num"]
-    assert board["rate_5s"] == told["GHS 5s"] and board["fan"] == [told[f"fan{at}"] for at in range(1, 5)]
+        assert reported[f"temp_pcb{at}"] == "-".join(map(str, chain["temp_pcb"]))
+        assert reported[f"temp_chip{at}"] == "-".join(map(str, chain["temp_chip"]))
+        assert (
+            float(reported[f"chain_rate{at}"]) == chain["rate_real"] and reported[f"chain_acn{at}"] == chain["asic_num"]
+        )
+    assert board["rate_5s"] == reported["GHS 5s"] and board["fan"] == [reported[f"fan{at}"] for at in range(1, 5)]
     assert polling_peer._web(asked.replace(b"Authorization", b"X")) == polling_peer.CHALLENGE

@@ -7,11 +7,11 @@ import pytest
 from kernel.errors import ConfigError
 from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from kernel.reading import MISSING, Reading, ReadingBatch, Reason, batch_of
+from kernel.reading import MISSING, Absence, Reading, ReadingBatch, batch_of
 from kernel.receipt import Unknown, Verified
 from miner_control.fleet.command import Command, Intent, Reboot, Sleep, Wake, command, command_json, receipt_json
 from miner_control.fleet.envelope import Provenance
-from miner_control.learning.batch import commands_of, lessons, lessons_text, read_lessons, refined
+from miner_control.learning.batch import commands_of, identification, identification_text, read_identification, refined
 from miner_control.learning.dynamics import Track, episodes
 from miner_control.learning.windows import Followed
 from tests.miner_control.fleets import NOW_MS, envelope
@@ -49,7 +49,7 @@ def day() -> tuple[list[ReadingBatch], list[Event]]:
         rows = []
         for unit in range(UNITS):
             look = machines.look(unit)
-            power = look.power_w if unit != 1 else MISSING[Reason.NOT_REPORTED]
+            power = look.power_w if unit != 1 else MISSING[Absence.NOT_REPORTED]
             values = {"state": look.state, "mode": look.mode, "power_w": power, "hashrate_hs": look.hashrate_hs}
             rows.append(Reading(f"h/s/m{unit}", "miner", now_ms, values))
         batches.append(batch_of("miner", list(SCHEMAS["miner"]), TEXT_METRICS["miner"], rows))
@@ -59,7 +59,7 @@ def day() -> tuple[list[ReadingBatch], list[Event]]:
 def test_from_the_journal_to_the_envelope():
     batches, events = day()
     assert len(commands_of(events)) == 2 * UNITS - 1, "what was not verified teaches nothing"
-    found = lessons(batches, events, {f"h/s/m{unit}": KEY for unit in range(UNITS)})
+    found = identification(batches, events, {f"h/s/m{unit}": KEY for unit in range(UNITS)})
     learnt = found[KEY]
     assert learnt.ramp_up_s and learnt.sleep_w and learnt.mode_power_w and learnt.mode_hashrate_hs
     assert learnt.ramp_up_s.count == UNITS and learnt.sleep_w.count == UNITS - 2
@@ -67,7 +67,7 @@ def test_from_the_journal_to_the_envelope():
     assert learnt.mode_power_w["normal"].value == pytest.approx(MODEL.power_w, rel=0.1)
     assert learnt.mode_hashrate_hs["normal"].value == pytest.approx(MODEL.hashrate_hs, rel=0.1)
 
-    again = read_lessons(lessons_text(found))
+    again = read_identification(identification_text(found))
     assert again == found
     better = refined({KEY: envelope(ramp_up_s=1.0), ("other", "x"): envelope("other")}, again)
     assert better[KEY].ramp_up_s == learnt.ramp_up_s.value and better[KEY].provenance is Provenance.LEARNT
@@ -76,9 +76,9 @@ def test_from_the_journal_to_the_envelope():
 
 def test_a_file_that_cannot_be_read_is_named():
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_lessons("{}")
+        read_identification("{}")
     with pytest.raises(ConfigError, match=r"learnt\[0\]"):
-        read_lessons('{"learnt": [{"model": "m", "ramp_up_s": {"value": "x"}}]}')
+        read_identification('{"learnt": [{"model": "m", "ramp_up_s": {"value": "x"}}]}')
 
 
 def test_a_start_that_a_restart_cut_short_teaches_nothing():

@@ -10,9 +10,9 @@ from miner_control.fleet.command import Locate, Sleep, Wake
 from miner_control.fleet.envelope import Provenance
 from miner_control.learning.dynamics import (
     FULL_SHARE,
+    Dynamics,
     Episode,
     Estimate,
-    Learnt,
     Steady,
     Track,
     episodes,
@@ -50,8 +50,8 @@ def watched(name: str, step_s: int = 5) -> tuple[dict[str, Track], list[tuple[st
     tracks = {}
     for unit, seen in enumerate(looks):
         columns = np.array(seen)
-        told = np.ones(len(seen), dtype=np.bool_)
-        tracks[f"h/s/m{unit}"] = Track(columns[:, 0].astype(np.int64), columns[:, 1], told, columns[:, 2], told)
+        reported = np.ones(len(seen), dtype=np.bool_)
+        tracks[f"h/s/m{unit}"] = Track(columns[:, 0].astype(np.int64), columns[:, 1], reported, columns[:, 2], reported)
     return tracks, commands
 
 
@@ -106,10 +106,10 @@ def test_watts_and_hashes_per_mode_are_learnt_within_ten_per_cent():
         for minute in range(30, 60):
             machines.advance(NOW_MS + at * 3_600_000 + minute * 60_000)
             rows += [(unit, mode, machines.look(unit)) for unit in range(12)]
-    told = np.ones(len(rows), dtype=np.bool_)
+    reported = np.ones(len(rows), dtype=np.bool_)
     steady = Steady(
         ("m", "antminer"), np.array([unit for unit, _, _ in rows]), tuple(mode for _, mode, _ in rows),
-        np.array([look.power_w for *_, look in rows]), told, np.array([look.hashrate_hs for *_, look in rows]), told,
+        np.array([look.power_w for *_, look in rows]), reported, np.array([look.hashrate_hs for *_, look in rows]), reported,
     )  # fmt: skip
     found = learn([], [steady])["m", "antminer"]
     assert found.mode_power_w and found.mode_hashrate_hs
@@ -134,19 +134,19 @@ def test_miners_that_tell_no_power_are_learnt_through_the_meter():
 
 def test_what_did_not_settle_teaches_nothing():
     at_ms = NOW_MS + np.arange(0, 300_000, 5000)
-    told = np.ones(len(at_ms), dtype=np.bool_)
+    reported = np.ones(len(at_ms), dtype=np.bool_)
     rising = np.linspace(0, 60e12, len(at_ms))
-    track = Track(at_ms, np.full(len(at_ms), 3000.0), told, rising, told)
+    track = Track(at_ms, np.full(len(at_ms), 3000.0), reported, rising, reported)
     assert wake_times(Episode(("m", "f"), "d", Wake(), NOW_MS, track)) is None
     assert sleep_times(Episode(("m", "f"), "d", Sleep(), NOW_MS, track)) is None
-    untold = replace(track, has_power=~told, has_hashrate=~told)
+    untold = replace(track, has_power=~reported, has_hashrate=~reported)
     assert sleep_times(Episode(("m", "f"), "d", Sleep(), NOW_MS, untold)) is None
 
 
 def test_other_commands_end_an_episode():
     at_ms = NOW_MS + np.arange(0, 600_000, 5000)
-    told = np.ones(len(at_ms), dtype=np.bool_)
-    track = Track(at_ms, np.full(len(at_ms), 3000.0), told, np.zeros(len(at_ms)), told)
+    reported = np.ones(len(at_ms), dtype=np.bool_)
+    track = Track(at_ms, np.full(len(at_ms), 3000.0), reported, np.zeros(len(at_ms)), reported)
     commands = [("d", Sleep(), NOW_MS + 60_000), ("d", Locate(True), NOW_MS + 120_000), ("e", Sleep(), NOW_MS)]
     found = episodes(commands, {"d": track}, {"d": ("m", "f")})
     assert [(one.sent_ms, len(one.track.at_ms)) for one in found] == [(NOW_MS + 60_000, 13)]
@@ -155,8 +155,8 @@ def test_other_commands_end_an_episode():
 def test_little_or_scattered_evidence_changes_nothing():
     declared = envelope()
     assert estimate([]) is None
-    once = Learnt(ramp_up_s=Estimate(100.0, 0.0, 1))
-    scattered = Learnt(ramp_up_s=Estimate(100.0, 90.0, 9))
+    once = Dynamics(ramp_up_s=Estimate(100.0, 0.0, 1))
+    scattered = Dynamics(ramp_up_s=Estimate(100.0, 90.0, 9))
     assert refine(declared, once) == declared and refine(declared, scattered) == declared
-    crossing = Learnt(mode_power_w={"low": Estimate(9000.0, 1.0, 50)})
+    crossing = Dynamics(mode_power_w={"low": Estimate(9000.0, 1.0, 50)})
     assert refine(declared, crossing).modes == declared.modes

@@ -71,13 +71,13 @@ def test_a_position_is_settled_on_both_sides() -> None:
     """The planned cost of energy equals buying what is short and selling what is over, slot by slot."""
     units, asked = fleet(20)
     buy, sell, megawatts = 90.0, 15.0, 0.045
-    told = [
+    reported = [
         *curves(40.0),
         curve("position/day_ahead", "MW", megawatts, 2, 14),
         curve("price/imbalance_buy", "USD/MWh", buy),
         curve("price/imbalance_sell", "USD/MWh", sell),
     ]
-    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), told, [], NOW)
+    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), reported, [], NOW)
     inside = problem.slots.edges_ms[1:] <= HOURS[14]
     assert len(problem.site.takes) == int(inside.sum())
     for power_w in (0.0, 30_000.0, 45_000.0, 70_000.0):
@@ -101,8 +101,8 @@ def test_a_position_is_settled_on_both_sides() -> None:
 
 def test_coincident_peak_and_generation_reach_the_plan() -> None:
     units, asked = fleet(20)
-    told = [*curves(60.0), curve("price/coincident", "USD/MW", 500.0, 6, 8), curve("generation", "MW", 0.02, 0, 32)]
-    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), told, [], NOW)
+    reported = [*curves(60.0), curve("price/coincident", "USD/MW", 500.0, 6, 8), curve("generation", "MW", 0.02, 0, 32)]
+    problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), reported, [], NOW)
     peak = problem.site.coincident_price_per_w > 0
     assert peak.any() and not peak.all() and problem.site.generation_w.max() == pytest.approx(20_000.0)
     plan = make(problem, why_now="test")

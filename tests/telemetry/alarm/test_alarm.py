@@ -121,8 +121,8 @@ def test_silence_raises_and_a_dead_rack_is_one_alarm(shipped: dict[str, AlarmRul
     assert plant.judge() == []
     plant.now_ms += 181_000
     plant.hear("miner", {name: value for name, value in everybody.items() if int(name[1:]) >= 7})
-    told = plant.judge()
-    assert ("raised", "rack-0") in told and len(told) == 8
+    reported = plant.judge()
+    assert ("raised", "rack-0") in reported and len(reported) == 8
     assert [alarm.scope for alarm in plant.book.alarms()] == ["hub/site/rack-0"], "seven miners are covered"
     assert len(plant.book.alarms(annunciated=False)) == 8
     assert plant.book.roll_up()["hub/site"] == {"critical": 1}
@@ -131,8 +131,8 @@ def test_silence_raises_and_a_dead_rack_is_one_alarm(shipped: dict[str, AlarmRul
     plant.judge()
     plant.now_ms += 61_000
     plant.hear("miner", {name: value for name, value in everybody.items() if int(name[1:]) != 3})
-    told = plant.judge()
-    assert ("cleared", "rack-0") in told and ("unsuppressed", "m3") in told
+    reported = plant.judge()
+    assert ("cleared", "rack-0") in reported and ("unsuppressed", "m3") in reported
     left = {alarm.scope.rpartition("/")[2]: alarm.state for alarm in plant.book.alarms()}
     assert left == {"rack-0": AlarmState.RETURNED, "m3": AlarmState.UNACKNOWLEDGED}
 
@@ -170,11 +170,11 @@ def test_a_curtailed_miner_raises_nothing_and_comes_back_by_itself(shipped: dict
     assert plant.one().state is AlarmState.SUPPRESSED and plant.one().suppressed == "curtailed"
     plant.hear("miner", low)
     assert plant.judge(10.0) == [], "what began under a command has its whole delay once it is over"
-    told = []
+    reported = []
     for _ in range(9):
         plant.hear("miner", low)
-        told.append(plant.judge(100.0))
-    assert told == [[]] * 8 + [[("unsuppressed", "m1")]]
+        reported.append(plant.judge(100.0))
+    assert reported == [[]] * 8 + [[("unsuppressed", "m1")]]
     assert [alarm.state for alarm in plant.book.alarms()] == [AlarmState.UNACKNOWLEDGED]
     for _ in range(5):
         plant.hear("miner", {"m1": {"hashrate_hs": 1e14, "hashrate_nominal_hs": 1e14}})
@@ -215,28 +215,28 @@ def test_shelving_needs_an_end_and_a_reason_and_ends(shipped: dict[str, AlarmRul
 
 def test_rates_are_measured_over_their_window(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["miner-heats-fast"]])  # 0.5 C/s over 20 s
-    told = []
+    reported = []
     for step in range(12):
         plant.hear(
             "miner", {"m1": {"temp_board_max_c": 60.0 + 0.2 * 5 * step}, "m2": {"temp_board_max_c": 60.0 + 5 * step}}
         )
-        told += plant.judge()
+        reported += plant.judge()
         plant.now_ms += 5000
-    assert told == [("raised", "m2")]
+    assert reported == [("raised", "m2")]
 
 
 def test_main_meter_against_the_feeders(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["meters-disagree"]])  # 3 % for 300 s
-    told = []
+    reported = []
     for step in range(80):
         lost = 0.02 if step < 30 else 0.05
         whole = 1e6
         half = whole * (1 - lost) / 2
         plant.hear("meter", {"main": {"power_w": whole}, "f1": {"power_w": half}, "f2": {"power_w": half}})
-        told += [(step, *change) for change in plant.judge()]
+        reported += [(step, *change) for change in plant.judge()]
         plant.now_ms += 10_000
     # What moved within the age of the readings proves nothing: three steps, then the delay.
-    assert told == [(63, "raised", "site")]
+    assert reported == [(63, "raised", "site")]
     assert plant.one().value == pytest.approx(0.05)
 
 

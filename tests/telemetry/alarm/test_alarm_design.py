@@ -27,12 +27,12 @@ def rate_rule(shipped: dict[str, AlarmRule], direction: str, **more: float) -> A
 
 def course(plant: Plant, degrees: list[float], designed: dict[str, set[str]] | None = None) -> list[str]:
     """What the board of m1 tells each 5 s, and what came of it."""
-    told = []
+    reported = []
     for board_c in degrees:
         plant.hear("miner", {"m1": {"temp_board_max_c": board_c}})
-        told += [what for what, _ in plant.judge(0.0, designed)]
+        reported += [what for what, _ in plant.judge(0.0, designed)]
         plant.now_ms += 5000
-    return told
+    return reported
 
 
 HEATING = [30.0 + 4.0 * step for step in range(10)]
@@ -58,8 +58,8 @@ def test_a_board_that_cools_after_a_sleep_is_no_fire(shipped: dict[str, AlarmRul
 def test_a_rate_runs_through_its_delays(shipped: dict[str, AlarmRule]) -> None:
     """Between the ends of two windows the rate is what it was: a delay longer than a judgement would never be over."""
     plant = Plant([rate_rule(shipped, "rising", on_delay_s=30.0)])
-    told = course(plant, [30.0 + 4.0 * step for step in range(20)])
-    assert told == ["raised"]
+    reported = course(plant, [30.0 + 4.0 * step for step in range(20)])
+    assert reported == ["raised"]
 
 
 def test_no_rate_is_measured_across_what_is_excused(shipped: dict[str, AlarmRule]) -> None:
@@ -116,11 +116,11 @@ def test_every_condition_that_compares_must_be_told_which_way(shipped: dict[str,
 
 def silent(plant: Plant, designed: dict[str, set[str]], heard: set[str], seconds: int) -> list[tuple[str, str]]:
     """What is judged each 10 s while some are heard; all of `designed` holds all the time."""
-    told = []
+    reported = []
     for _ in range(seconds // 10):
         plant.hear("miner", {name: {"power_w": 3000.0} for name in heard})
-        told += plant.judge(10.0, designed)
-    return told
+        reported += plant.judge(10.0, designed)
+    return reported
 
 
 def test_a_rack_counts_none_whose_silence_is_designed(shipped: dict[str, AlarmRule]) -> None:
@@ -131,10 +131,10 @@ def test_a_rack_counts_none_whose_silence_is_designed(shipped: dict[str, AlarmRu
 
     plant = Plant(rules)
     silent(plant, {}, everybody, 10)
-    told = silent(plant, {"changing": keys}, set(), 400)
-    assert ("raised", "rack-0") not in told and plant.book.alarms() == []
-    told = silent(plant, {}, set(), 10)
-    assert ("raised", "rack-0") in told, "who has settled and is still silent is missing"
+    reported = silent(plant, {"changing": keys}, set(), 400)
+    assert ("raised", "rack-0") not in reported and plant.book.alarms() == []
+    reported = silent(plant, {}, set(), 10)
+    assert ("raised", "rack-0") in reported, "who has settled and is still silent is missing"
     assert [alarm.scope for alarm in plant.book.alarms()] == ["hub/site/rack-0"]
 
     plant = Plant(rules)
@@ -144,8 +144,8 @@ def test_a_rack_counts_none_whose_silence_is_designed(shipped: dict[str, AlarmRu
     plant = Plant(rules)
     some = {f"hub/site/m{i}" for i in range(6)}
     silent(plant, {}, everybody, 10)
-    told = silent(plant, {"changing": some}, set(), 200)
-    assert ("raised", "rack-0") in told, "the four that nobody commanded are all silent"
+    reported = silent(plant, {"changing": some}, set(), 200)
+    assert ("raised", "rack-0") in reported, "the four that nobody commanded are all silent"
 
 
 def test_what_stands_of_a_rack_is_not_over_because_its_miners_are_commanded(shipped: dict[str, AlarmRule]) -> None:
@@ -160,8 +160,8 @@ def test_what_stands_of_a_rack_is_not_over_because_its_miners_are_commanded(ship
 def test_a_silence_within_a_change_is_over_with_it(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["miner-silent"]])
     silent(plant, {}, {"m1"}, 10)
-    told = silent(plant, {"changing": {M1}}, set(), 300)
-    assert told == [("raised", "m1")] and plant.one().suppressed == "changing"
+    reported = silent(plant, {"changing": {M1}}, set(), 300)
+    assert reported == [("raised", "m1")] and plant.one().suppressed == "changing"
     assert silent(plant, {"changing": {M1}}, {"m1"}, 20) == []
     assert silent(plant, {}, {"m1"}, 60) == [("cleared", "m1")], "it never came onto the list"
     assert plant.book.alarms(annunciated=False) == []
@@ -202,11 +202,11 @@ def test_what_was_on_the_list_keeps_its_acknowledgement_and_its_end(shipped: dic
 
 def test_a_power_factor_at_a_tiny_load_is_not_judged(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["meter-power-factor"]])
-    told = []
+    reported = []
     for power_w in [3_000.0] * 20 + [300_000.0] * 20:
         plant.hear("meter", {"main": {"power_factor": 0.6, "power_w": power_w}})
-        told += [(power_w, what) for what, _ in plant.judge(60.0)]
-    assert told == [(300_000.0, "raised")]
+        reported += [(power_w, what) for what, _ in plant.judge(60.0)]
+    assert reported == [(300_000.0, "raised")]
     for _ in range(40):
         plant.hear("meter", {"main": {"power_factor": 0.99, "power_w": 3_000.0}})
         assert plant.judge(60.0) == [], "nor does it clear"

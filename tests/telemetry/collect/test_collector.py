@@ -9,7 +9,7 @@ import numpy as np
 from hub.app.virtual_time import VirtualLoop, run
 from kernel.clock import Clock, loop_clock
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from telemetry.collect.collector import Collector, Periods
 from telemetry.collect.source import Tier
 
@@ -158,7 +158,7 @@ def test_polls_in_flight_are_bounded() -> None:
 
 def test_a_source_falls_silent_once_is_asked_ever_more_rarely_and_returns_once() -> None:
     def fails(now_s: float) -> Exception | None:
-        return TransportError(Reason.UNREACHABLE, "refused") if 100 <= now_s < 2000 else None
+        return TransportError(Absence.UNREACHABLE, "refused") if 100 <= now_s < 2000 else None
 
     periods: Periods = {"miner": {Tier.FAST: 5.0, Tier.SLOW: 30.0}}
     (device,), heard, collector = collect(lambda clock: [Device(clock, fails=fails)], 3600, periods)
@@ -174,13 +174,13 @@ def test_a_source_falls_silent_once_is_asked_ever_more_rarely_and_returns_once()
     assert gaps[0] < 45 and 55 < gaps[-1] < 65
 
     missed = [r for r in heard.readings if r.values["state"] == "unreachable"]
-    assert len(missed) == collector.counts.failed == collector.counts.reasons[Reason.UNREACHABLE]
-    assert all(r.values["power_w"] == Missing(Reason.UNREACHABLE, "refused") for r in missed)
+    assert len(missed) == collector.counts.failed == collector.counts.reasons[Absence.UNREACHABLE]
+    assert all(r.values["power_w"] == Missing(Absence.UNREACHABLE, "refused") for r in missed)
 
 
 def test_one_lost_answer_is_a_missing_reading_but_no_silence() -> None:
     def fails(now_s: float) -> Exception | None:
-        return TransportError(Reason.TIMED_OUT, "late") if 100 <= now_s < 105 else None
+        return TransportError(Absence.TIMED_OUT, "late") if 100 <= now_s < 105 else None
 
     _, heard, collector = collect(lambda clock: [Device(clock, fails=fails)], 600)
     assert collector.counts.failed == 1
@@ -191,9 +191,9 @@ def test_what_answers_nonsense_is_malformed_not_unreachable() -> None:
     _, heard, _ = collect(lambda clock: [Device(clock, fails=lambda now_s: DecodeError("power", "no number"))], 60)
     assert heard.kinds() == ["source.silent"]
     first = heard.readings[0]
-    assert first.values["state"] == Missing(Reason.MALFORMED)
+    assert first.values["state"] == Missing(Absence.MALFORMED)
     found = first.get("power_w")
-    assert isinstance(found, Missing) and found.reason is Reason.MALFORMED and "no number" in found.detail
+    assert isinstance(found, Missing) and found.reason is Absence.MALFORMED and "no number" in found.detail
 
 
 def test_a_defect_of_one_driver_does_not_end_the_polling_of_others() -> None:
@@ -210,7 +210,7 @@ def test_a_source_that_hangs_times_out_and_lets_its_lane_go_on() -> None:
         return [Device(clock, "hub/site/hangs", takes_s=1e9, lane="line"), Device(clock, lane="line")]
 
     (hangs, good), heard, collector = collect(make, 600, time_out_s=4.0)
-    assert len(hangs.asked) - collector.counts.reasons[Reason.TIMED_OUT] in (0, 1)
+    assert len(hangs.asked) - collector.counts.reasons[Absence.TIMED_OUT] in (0, 1)
     assert heard.kinds() == ["source.silent"] and heard.events[0][2]["reason"] == "timed_out"
     assert len(good.asked) > 90
 
@@ -254,7 +254,7 @@ def test_steps_of_the_clock_change_neither_pace_nor_silence() -> None:
         clock = _stepping(loop, step_ms)
 
         def fails(now_s: float) -> Exception | None:
-            return TransportError(Reason.UNREACHABLE, "refused") if 100 <= now_s < 200 else None
+            return TransportError(Absence.UNREACHABLE, "refused") if 100 <= now_s < 200 else None
 
         device, heard = Device(clock, fails=fails), Heard()
 

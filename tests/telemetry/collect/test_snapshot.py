@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.metric import SCHEMAS
-from kernel.reading import MISSING, Field, Missing, Reading, Reason
+from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.collect.snapshot import Snapshot
 from tests.telemetry.store.journal_cases import T0_MS, batch, miner
 
@@ -38,10 +38,10 @@ def test_missing_says_why_and_the_last_good_value_stays_known() -> None:
     snapshot = Snapshot()
     snapshot.update(batch("miner", [miner(1, T0_MS, 3000.0)]))
     gone = Reading(
-        "hub/site/m00001", "miner", T0_MS + 5000, {"power_w": MISSING[Reason.UNREACHABLE], "state": "unreachable"}
+        "hub/site/m00001", "miner", T0_MS + 5000, {"power_w": MISSING[Absence.UNREACHABLE], "state": "unreachable"}
     )
     snapshot.update(batch("miner", [gone]))
-    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 5000, 60.0) == MISSING[Reason.UNREACHABLE]
+    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 5000, 60.0) == MISSING[Absence.UNREACHABLE]
     values, age_s = snapshot.kind("miner").last_good("power_w", T0_MS + 6000)
     assert values[0] == 3000.0 and age_s[0] == 6.0
     assert snapshot.kind("miner").heard_s(T0_MS + 6000)[0] == 6.0, "a failure to answer is no sign of life"
@@ -49,11 +49,11 @@ def test_missing_says_why_and_the_last_good_value_stays_known() -> None:
 
 def test_stale_never_asked_and_unknown() -> None:
     snapshot = Snapshot([miner(1, T0_MS)])
-    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 61_000, 60.0) == MISSING[Reason.STALE]
-    assert snapshot.field("hub/site/m00001", "fan_max_rpm", T0_MS, 60.0) == MISSING[Reason.NOT_ASKED]
-    assert snapshot.field("hub/site/nobody", "power_w", T0_MS, 60.0) == MISSING[Reason.NOT_ASKED]
+    assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 61_000, 60.0) == MISSING[Absence.STALE]
+    assert snapshot.field("hub/site/m00001", "fan_max_rpm", T0_MS, 60.0) == MISSING[Absence.NOT_ASKED]
+    assert snapshot.field("hub/site/nobody", "power_w", T0_MS, 60.0) == MISSING[Absence.NOT_ASKED]
     values, codes, age_s = snapshot.kind("miner").values("fan_max_rpm", T0_MS)
-    assert len(values) == len(codes) == len(age_s) == 1 and codes[0] == Reason.NOT_ASKED and np.isinf(age_s[0])
+    assert len(values) == len(codes) == len(age_s) == 1 and codes[0] == Absence.NOT_ASKED and np.isinf(age_s[0])
 
 
 def test_a_clock_set_back_hides_nothing_new_and_one_set_forward_ages_nothing() -> None:
@@ -82,7 +82,7 @@ def test_after_a_restart_what_is_dated_ahead_hides_nothing() -> None:
             st.integers(0, 20),
             st.dictionaries(
                 st.sampled_from(["power_w", "state", "fan_max_rpm"]),
-                st.sampled_from([1.0, 2.0, Reason.TIMED_OUT, Reason.NONSENSE]),
+                st.sampled_from([1.0, 2.0, Absence.TIMED_OUT, Absence.NONSENSE]),
             ),
         ),
         max_size=60,
@@ -93,7 +93,7 @@ def test_batches_in_any_cut_say_the_same_as_one_by_one(
     rows: list[tuple[int, int, dict[str, object]]], cut: int
 ) -> None:
     def field(name: str, found: object) -> Field:
-        if isinstance(found, Reason):
+        if isinstance(found, Absence):
             return MISSING[found]
         return f"s{found}" if name == "state" else float(found)  # type: ignore[arg-type]
 

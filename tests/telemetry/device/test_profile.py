@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import ConfigError
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from telemetry.collect.source import Tier
 from telemetry.device.block import Limits, blocks
 from telemetry.device.codec import decode, encode
@@ -132,11 +132,11 @@ def test_absence_is_told_with_its_reason_and_never_becomes_a_number() -> None:
     )
     nan = {1: 0x7FC0, 2: 0, 3: 0x7FC0, 4: 0}
     raw: dict[Any, Any] = {(None, 3, at): word for at, word in {0: 0x8000, 5: 3000, **nan}.items()}
-    raw[(None, 3, 6)] = Missing(Reason.REFUSED, "exception 2")
+    raw[(None, 3, 6)] = Missing(Absence.REFUSED, "exception 2")
     reasons = {m: found.reason for m, found in decode(made, raw, 0).items() if isinstance(found, Missing)}
     assert reasons == {
-        "power_w": Reason.SENTINEL, "frequency_hz": Reason.SENTINEL, "voltage_l1_v": Reason.NONSENSE,
-        "power_factor": Reason.NONSENSE, "current_l1_a": Reason.REFUSED,
+        "power_w": Absence.SENTINEL, "frequency_hz": Absence.SENTINEL, "voltage_l1_v": Absence.NONSENSE,
+        "power_factor": Absence.NONSENSE, "current_l1_a": Absence.REFUSED,
     }  # fmt: skip
 
 

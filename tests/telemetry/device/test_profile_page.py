@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_current() -> None:
-    told = (ROOT / "docs" / "reference" / "profiles.md").read_text(encoding="utf-8")
-    assert told == current(ROOT / "configs" / "profiles"), (
+    reported = (ROOT / "docs" / "reference" / "profiles.md").read_text(encoding="utf-8")
+    assert reported == current(ROOT / "configs" / "profiles"), (
         "run: python -m telemetry.device.profile_page > docs/reference/profiles.md"
     )
 

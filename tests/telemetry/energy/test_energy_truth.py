@@ -95,7 +95,7 @@ def meter(seed: int, span: Span = MONTH) -> Truth:
     wrong = chance.random(seconds + 1) < 0.00002
     wrong[np.concatenate([odd + k for k in range(-4, 5)])] = False
     wrong[[0, -1]] = False
-    told = np.where(wrong, chance.choice([0.0, 4.2e9 * 10], seconds + 1), counts)
+    reported = np.where(wrong, chance.choice([0.0, 4.2e9 * 10], seconds + 1), counts)
     no_count = chance.random(seconds + 1) < 0.001  # the register's own "no value"
     no_count[odd] = False
     no_count[[0, -1]] = False
@@ -103,7 +103,7 @@ def meter(seed: int, span: Span = MONTH) -> Truth:
     at_ms = span.start_ms + chosen * 1000
     samples = Samples(
         at_ms.astype(np.int64),
-        told[chosen],
+        reported[chosen],
         ~no_count[chosen],
         power_w[chosen].astype(np.float64),
         np.ones(len(chosen), dtype=np.bool_),
@@ -168,9 +168,9 @@ def test_what_a_gap_holds_is_known_as_a_sum() -> None:
         edges = np.flatnonzero(np.diff(np.concatenate(([0], bridged.astype(int), [0]))))
         for first, last in edges.reshape(-1, 2):
             span = Slots(np.array([slots.edges_ms[first], slots.edges_ms[last]], dtype=np.int64))
-            told = on_slots(pieces, span).total_wh()
+            reported = on_slots(pieces, span).total_wh()
             allowed = truth.resolution_wh * (1 + 2 * odd_in(truth, span)[0]) + 2 * 2.9e6 * 3 / 3600
-            assert abs(told - truth.true_wh(span)[0]) <= allowed, (seed, first)
+            assert abs(reported - truth.true_wh(span)[0]) <= allowed, (seed, first)
 
 
 def test_coverage_is_the_share_of_time_heard() -> None:
@@ -184,7 +184,7 @@ def test_coverage_is_the_share_of_time_heard() -> None:
         expected = near[: len(slots) * 3600].reshape(len(slots), 3600).mean(axis=1)
         clean = odd_in(truth, slots) == 0
         assert np.abs(energy.coverage - expected)[clean].max() < 0.003, seed
-        assert (energy.told[clean] > 0.9999).all()
+        assert (energy.reported[clean] > 0.9999).all()
 
 
 def test_any_range_of_days_adds_up_to_the_same_sums() -> None:

@@ -10,18 +10,18 @@ T0, HOUR = 1_767_225_600_000, 3_600_000
 DAYS = even_slots(Span(T0, T0 + 10 * 24 * HOUR), 3600)
 
 
-def energy(wh: np.ndarray, told: np.ndarray | None = None, slots: Slots = DAYS) -> SlotEnergy:
+def energy(wh: np.ndarray, reported: np.ndarray | None = None, slots: Slots = DAYS) -> SlotEnergy:
     by_basis = np.zeros((3, len(slots)), dtype=np.int64)
     by_basis[0] = np.rint(wh * 1e6)
-    full = np.ones(len(slots)) if told is None else told
+    full = np.ones(len(slots)) if reported is None else reported
     return SlotEnergy(slots, by_basis, full, full, ())
 
 
 def test_losses_per_slot_and_together() -> None:
     whole = np.full(240, 1000.0)
-    told = np.ones(240)
-    told[5] = 0.5
-    found = losses({"main": energy(whole)}, {"f1": energy(whole * 0.6), "f2": energy(whole * 0.38, told)})
+    reported = np.ones(240)
+    reported[5] = 0.5
+    found = losses({"main": energy(whole)}, {"f1": energy(whole * 0.6), "f2": energy(whole * 0.38, reported)})
     assert found.loss_share[0] == pytest.approx(0.02) and found.total_share() == pytest.approx(0.02)
     assert not found.judged[5] and found.missing[5] == ("f2",) and found.missing[4] == ()
     nothing = losses({"main": energy(whole * 0)}, {"f1": energy(whole * 0)})

@@ -40,10 +40,10 @@ def test_a_figure_over_the_replacement_is_whole_and_prints_what_it_rests_on() ->
     energy = energy_on_slots(samples, even_slots(day, 3600), passport.terms(most_w=1e6), passport.changes())
     found = figure(passport.device, energy, passport)
     assert found.energy_wh == 24 * 60 * 4000 and found.coverage == 1.0 and found.fit
-    told = found.to_json()
-    assert [one["serial"] for one in told["passport"]["meters"]] == ["A-100200", "A-200300"]
-    assert told["passport"]["seals"] == ["S-0001", "S-0002"] and told["passport"]["unfit"] == []
-    assert told["fit_for_billing"] is True
+    reported = found.to_json()
+    assert [one["serial"] for one in reported["passport"]["meters"]] == ["A-100200", "A-200300"]
+    assert reported["passport"]["seals"] == ["S-0001", "S-0002"] and reported["passport"]["unfit"] == []
+    assert reported["fit_for_billing"] is True
     assert figure(passport.device, energy, None).fit is False
 
 

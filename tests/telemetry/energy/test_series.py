@@ -47,7 +47,7 @@ def test_a_gap_is_bridged_by_the_counter_and_said() -> None:
     energy = energy_on_slots(samples, even_slots(hours(3), 3600))
     assert energy.total_wh() == 1800.0
     assert energy.coverage.tolist() == [0.5, 0.0, 0.5]
-    assert energy.told.tolist() == [1.0, 1.0, 1.0]
+    assert energy.reported.tolist() == [1.0, 1.0, 1.0]
     assert energy.by_basis_uwh[Basis.INTEGRAL].sum() == 0, "never by a mean of power"
     assert energy.basis(1) == "bridged"
 
@@ -72,7 +72,7 @@ def test_a_reset_in_a_gap_leaves_the_gap_missing_not_guessed() -> None:
     at = [0.0, 60.0, 3000.0, 3060.0]
     energy = energy_on_slots(made(at, [9000.0, 9020.0, 100.0, 120.0], [1200.0] * 4), even_slots(hours(1), 3600))
     assert energy.total_wh() == 40.0
-    assert energy.told[0] == pytest.approx(120 / 3600)
+    assert energy.reported[0] == pytest.approx(120 / 3600)
 
 
 def test_single_wrong_counts_are_left_out() -> None:
@@ -98,7 +98,7 @@ def test_a_replaced_meter_is_counted_by_its_act() -> None:
     energy = energy_on_slots(minutely(counts), even_slots(hours(1), 3600), changes=[act])
     assert energy.total_wh() == 60.0 and [o.what for o in energy.oddities] == ["replaced"]
     unknown = energy_on_slots(minutely(counts), even_slots(hours(1), 3600), RegisterTerms(most_w=1e4))
-    assert unknown.total_wh() == 59.0 and unknown.told[0] < 1.0
+    assert unknown.total_wh() == 59.0 and unknown.reported[0] < 1.0
 
 
 def test_a_jump_that_nothing_explains_is_no_consumption() -> None:
@@ -126,8 +126,8 @@ def test_history_told_late_is_sorted_in() -> None:
 
 def test_a_clock_set_back_loses_no_energy() -> None:
     true_s = np.arange(0, 4 * 3600 + 1, 60)
-    told_s = np.where(true_s > 2 * 3600, true_s - 3600, true_s)
-    samples = made(told_s.tolist(), (true_s / 60.0).tolist())
+    reported_s = np.where(true_s > 2 * 3600, true_s - 3600, true_s)
+    samples = made(reported_s.tolist(), (true_s / 60.0).tolist())
     energy = energy_on_slots(samples, even_slots(hours(3), 3600), RegisterTerms(most_w=100.0))
     assert energy.total_wh() == 240.0
     assert [o.what for o in energy.oddities] == ["clock"]
@@ -135,17 +135,17 @@ def test_a_clock_set_back_loses_no_energy() -> None:
 
 def test_a_clock_set_forward_loses_no_energy() -> None:
     true_s = np.arange(0, 3 * 3600 + 1, 60)
-    told_s = np.where(true_s > 3600, true_s + 3600, true_s)
-    energy = energy_on_slots(made(told_s.tolist(), (true_s / 60.0).tolist()), even_slots(hours(4), 3600))
+    reported_s = np.where(true_s > 3600, true_s + 3600, true_s)
+    energy = energy_on_slots(made(reported_s.tolist(), (true_s / 60.0).tolist()), even_slots(hours(4), 3600))
     assert energy.total_wh() == 180.0
     assert energy.coverage[1] < 0.05
 
 
 def test_nothing_heard_is_missing() -> None:
     energy = energy_on_slots(made([], []), even_slots(hours(2), 3600))
-    assert energy.energy_wh.tolist() == [0.0, 0.0] and energy.told.tolist() == [0.0, 0.0]
+    assert energy.energy_wh.tolist() == [0.0, 0.0] and energy.reported.tolist() == [0.0, 0.0]
     one = energy_on_slots(made([10.0], [5.0]), even_slots(hours(1), 3600))
-    assert one.told[0] == 0.0 and one.basis(0) == "missing"
+    assert one.reported[0] == 0.0 and one.basis(0) == "missing"
 
 
 def test_four_quadrants_are_four_registers() -> None:

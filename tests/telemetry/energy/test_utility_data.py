@@ -75,8 +75,8 @@ def test_every_wrong_line_is_named_and_nothing_is_taken() -> None:
     )
     with pytest.raises(ConfigError) as refused:
         read_metered(text, ALMATY, "may.csv")
-    told = [str(fault) for fault in refused.value.faults]
-    assert len(told) == 6
+    reported = [str(fault) for fault in refused.value.faults]
+    assert len(reported) == 6
     for number, word in (
         (3, "Ввод-9"),
         (4, "is not as"),
@@ -85,7 +85,7 @@ def test_every_wrong_line_is_named_and_nothing_is_taken() -> None:
         (7, "no edge"),
         (8, "twice"),
     ):
-        assert any(f"may.csv line {number}" in one and word in one for one in told), word
+        assert any(f"may.csv line {number}" in one and word in one for one in reported), word
     with pytest.raises(ConfigError, match="no column"):
         read_metered("a;b\n1;2\n", ALMATY)
     with pytest.raises(ConfigError, match="no interval"):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from kernel.reading import MISSING, Reading, Reason
+from kernel.reading import MISSING, Absence, Reading
 from kernel.span import Span, even_slots
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal, read_journal
@@ -51,7 +51,7 @@ def test_closed_hours_are_sealed_sorted_and_the_rest_is_read_from_the_journal(
     devices, at_ms = table["device"].cast("string").to_pylist(), table["at_ms"].to_pylist()
     assert list(zip(devices, at_ms, strict=True)) == sorted(zip(devices, at_ms, strict=True))
     assert table["power_w"].null_count == 60
-    assert set(table["power_w.code"].drop_null().to_pylist()) == {int(Reason.UNREACHABLE)}
+    assert set(table["power_w.code"].drop_null().to_pylist()) == {int(Absence.UNREACHABLE)}
 
     after = archive.readings("miner", DAY)
     assert after.num_rows == 450 and after.to_pylist() == before.to_pylist()
@@ -162,7 +162,7 @@ def test_a_gap_wider_than_the_range_is_bridged_from_outside_it(tmp_path: Path, j
 
 def test_missing_values_never_become_numbers(tmp_path: Path, journal: SqliteJournal) -> None:
     archive = ParquetArchive(tmp_path / "archive", journal)
-    row = Reading("hub/site/m1", "miner", T0_MS, {"power_w": MISSING[Reason.TIMED_OUT], "state": "unreachable"})
+    row = Reading("hub/site/m1", "miner", T0_MS, {"power_w": MISSING[Absence.TIMED_OUT], "state": "unreachable"})
     journal.append([batch("miner", [row])], [])
     for _ in range(2):
         (found,) = archive.readings("miner", DAY, metrics=["power_w", "hashrate_hs", "state"]).to_pylist()
@@ -215,7 +215,7 @@ def test_a_file_half_written_is_never_seen(
 def test_steps_of_the_clock_lose_and_block_nothing(tmp_path: Path, journal: SqliteJournal) -> None:
     """An hour forward, an hour back, and one reading dated years ahead: all is found, and the journal can be trimmed."""
     archive = ParquetArchive(tmp_path / "archive", journal)
-    told = []
+    reported = []
     for minute in range(0, 300):
         wrong_ms = HOUR if 60 <= minute < 120 else -HOUR if 180 <= minute < 240 else 0
         if minute == 150:
@@ -223,13 +223,13 @@ def test_steps_of_the_clock_lose_and_block_nothing(tmp_path: Path, journal: Sqli
         at_ms = T0_MS + 2 * HOUR + minute * 60_000 + wrong_ms
         rows = [miner(1, at_ms, float(minute)), miner(2, T0_MS + 2 * HOUR + minute * 60_000, float(minute))]
         journal.append([batch("miner", rows)], [])
-        told += [float(minute)] * 2
+        reported += [float(minute)] * 2
     ever = Span(T0_MS - 24 * HOUR, T0_MS + 11 * 365 * 24 * HOUR)
     archive.seal(T0_MS + 9 * HOUR)
     assert archive.sealed_position() == 300
     journal.trim(archive.sealed_position())
     found = archive.query("SELECT power_w FROM miner", ever)["power_w"].to_pylist()
-    assert sorted(found) == sorted(told)
+    assert sorted(found) == sorted(reported)
 
 
 def test_what_may_be_trimmed_by_age(tmp_path: Path, journal: SqliteJournal) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
-from kernel.reading import MISSING, Reading, ReadingBatch, Reason
+from kernel.reading import MISSING, Absence, Reading, ReadingBatch
 from telemetry.io.journal_schema import FILE_NAME
 from telemetry.io.journal_sqlite import open_journal, read_journal
 from telemetry.store.journal import JournalState, JournalUnwritable
@@ -27,7 +27,7 @@ def test_what_is_appended_is_found_again_in_order(tmp_path: Path) -> None:
     assert isinstance(first, ReadingBatch) and isinstance(second, ReadingBatch)
     assert list(first.readings()) == list(miners.readings())
     assert second.reading(0).values["energy_import_wh"] == 12_345_678_901.0
-    assert first.reading(1).get("power_w") == MISSING[Reason.UNREACHABLE]
+    assert first.reading(1).get("power_w") == MISSING[Absence.UNREACHABLE]
     assert [record.content for record in found[2:]] == [event(1), event(2), event(3)]
     assert [record.position for record in journal.records(after=2, until=4)] == [3, 4]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kernel.event import Event
 from kernel.metric import SCHEMAS, TEXT_METRICS
-from kernel.reading import MISSING, Field, Reading, ReadingBatch, Reason, batch_of
+from kernel.reading import MISSING, Absence, Field, Reading, ReadingBatch, batch_of
 
 T0_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
@@ -15,7 +15,7 @@ def batch(kind: str, readings: Sequence[Reading]) -> ReadingBatch:
 
 
 def miner(index: int, at_ms: int, power_w: float | None = 3000.0, state: str = "hashing") -> Reading:
-    power: Field = MISSING[Reason.UNREACHABLE] if power_w is None else power_w
+    power: Field = MISSING[Absence.UNREACHABLE] if power_w is None else power_w
     return Reading(f"hub/site/m{index:05d}", "miner", at_ms, {"power_w": power, "state": state, "hashrate_hs": 1e14})
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kernel.clock import Clock
-from kernel.reading import MISSING, Reading, ReadingBatch, Reason
+from kernel.reading import MISSING, Absence, Reading, ReadingBatch
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.line_protocol import lines
 from telemetry.io.marks_sqlite import SqliteMarks
@@ -144,8 +144,8 @@ def test_what_the_journal_let_go_of_is_said(tmp_path: Path, journal: SqliteJourn
 def test_lines_are_the_ones_of_the_protocol() -> None:
     rows = [
         Reading("hub/site/m1", "miner", T0_MS, {"power_w": 3250.5, "state": "hashing", "error_text": 'a "b" \\ c\nd'}),
-        Reading("hub/site/m2", "miner", T0_MS + 1, {"power_w": MISSING[Reason.TIMED_OUT], "state": "unreachable"}),
-        Reading("hub/site/m3", "miner", T0_MS + 2, {"power_w": MISSING[Reason.TIMED_OUT]}),
+        Reading("hub/site/m2", "miner", T0_MS + 1, {"power_w": MISSING[Absence.TIMED_OUT], "state": "unreachable"}),
+        Reading("hub/site/m3", "miner", T0_MS + 2, {"power_w": MISSING[Absence.TIMED_OUT]}),
         Reading("hub/other/m4", "miner", T0_MS + 3, {"hashrate_hs": 1.1e14, "uptime_s": 5.0}),
     ]
     assert lines(batch("miner", rows)).decode().splitlines() == [

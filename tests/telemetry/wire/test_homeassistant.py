@@ -4,7 +4,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.reading import MISSING, Reading, Reason
+from kernel.reading import MISSING, Absence, Reading
 from telemetry.collect.snapshot import Snapshot
 from telemetry.wire.exposition import Figure, exposition
 from telemetry.wire.homeassistant import Announced, Topics, _plain, discovery_post, state_post
@@ -15,7 +15,7 @@ METER = Reading(
     "hub/site/main.1",
     "meter",
     T0_MS,
-    {"power_w": 1250.5, "energy_import_wh": 5e9, "frequency_hz": MISSING[Reason.TIMED_OUT], "serial": "A-1"},
+    {"power_w": 1250.5, "energy_import_wh": 5e9, "frequency_hz": MISSING[Absence.TIMED_OUT], "serial": "A-1"},
 )
 
 

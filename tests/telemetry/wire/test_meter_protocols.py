@@ -83,10 +83,10 @@ CE301 = {
 
 @pytest.mark.parametrize("frame", CE301)
 def test_iec_61107_answers_of_a_ce301_with_their_check_bytes(frame: bytes) -> None:
-    name, told = CE301[frame]
+    name, reported = CE301[frame]
     assert iec61107.judge_message(frame) == Whole(frame)
-    assert iec61107.values(frame, name) == told
-    assert iec61107.answer(name, told) == frame
+    assert iec61107.values(frame, name) == reported
+    assert iec61107.answer(name, reported) == frame
     for cut in range(len(frame)):
         assert isinstance(iec61107.judge_message(frame[:cut]), Incomplete)
     with_parity = bytes(byte | 0x80 if byte.bit_count() % 2 else byte for byte in frame)

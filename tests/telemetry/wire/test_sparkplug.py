@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import ConfigError
-from kernel.reading import Missing, Reading, Reason
+from kernel.reading import Absence, Missing, Reading
 from telemetry.collect.snapshot import Snapshot
 from telemetry.device.profile import load
 from telemetry.wire.sparkplug import (
@@ -88,12 +88,12 @@ def test_the_life_of_an_edge_node_with_aliases_signs_nulls_and_death() -> None:
     assert birth.number("reactive_var") == -1200.0 and birth.get("serial") == "SN-1"
     assert birth.number("energy_import_wh") == float(9_007_199_254_740_993)
     null = birth.get("frequency_hz")
-    assert isinstance(null, Missing) and null.reason is Reason.SENTINEL
+    assert isinstance(null, Missing) and null.reason is Absence.SENTINEL
     (data,) = tell(made, "DDATA", foreign("DDATA"), T0 + 1000)
     assert dict(data.values) == {"power_w": -42.25, "reactive_var": -5.0} and data.at_ms == T0 + 1000
     (gone,) = tell(made, "NDEATH", foreign("NDEATH"), T0 + 5000)
     assert set(gone.values) == set(PROFILE.metrics())
-    assert all(isinstance(found, Missing) and found.reason is Reason.UNREACHABLE for found in gone.values.values())
+    assert all(isinstance(found, Missing) and found.reason is Absence.UNREACHABLE for found in gone.values.values())
 
 
 def test_historical_values_never_overwrite_the_latest() -> None:
@@ -185,8 +185,8 @@ metrics = st.builds(
 
 
 @given(st.lists(metrics, max_size=5), st.none() | st.integers(0, 2**63), st.none() | st.integers(0, 255))
-def test_payloads_round_trip(told: list[Metric], stamp: int | None, seq: int | None) -> None:
-    payload = Payload(tuple(told), stamp, seq)
+def test_payloads_round_trip(reported: list[Metric], stamp: int | None, seq: int | None) -> None:
+    payload = Payload(tuple(reported), stamp, seq)
     assert decode_payload(encode_payload(payload)) == payload
 
 

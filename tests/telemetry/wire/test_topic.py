@@ -9,7 +9,7 @@ import pytest
 
 from kernel.errors import ConfigError
 from kernel.metric import SCHEMAS
-from kernel.reading import Missing, Reason
+from kernel.reading import Absence, Missing
 from telemetry.device.codec import encode
 from telemetry.device.profile import load
 from telemetry.wire.topic import Channel, Topics
@@ -48,12 +48,12 @@ def test_retained_messages_are_of_unknown_age_and_passed_over_unless_wanted() ->
 
 def test_numbers_told_oddly_are_malformed_never_guessed() -> None:
     topics = Topics([Channel("h/s/c1", BITDEER, "c1")])
-    for told in ("nan", "inf", "1_000", "0x10", "", " ", "12,5", None, True, [], {}, 12.5):
-        payload = orjson.dumps({"PowerData": {"TotalPower": told}})
+    for reported in ("nan", "inf", "1_000", "0x10", "", " ", "12,5", None, True, [], {}, 12.5):
+        payload = orjson.dumps({"PowerData": {"TotalPower": reported}})
         (reading,) = topics.hear("c1MainData", payload, False, 0)
         found = reading.get("power_w")
-        assert isinstance(found, Missing), f"{told!r} became {found!r}"
-        assert found.reason in (Reason.MALFORMED, Reason.NOT_REPORTED)
+        assert isinstance(found, Missing), f"{reported!r} became {found!r}"
+        assert found.reason in (Absence.MALFORMED, Absence.NOT_REPORTED)
 
 
 def spoil(payload: bytes, rng: np.random.Generator) -> bytes:
@@ -78,14 +78,14 @@ def test_garbage_payloads_and_topics_are_counted_and_named() -> None:
     documents = {BITDEER.documents[name][0].replace("{id}", "c1"): doc for name, doc in encode(BITDEER, VALUES).items()}
     names = sorted(documents)
     schema = SCHEMAS["container"]
-    cases, told = count(10_000, 10_000), 0
+    cases, reported = count(10_000, 10_000), 0
     for _ in range(cases):
         topic = names[int(rng.integers(0, 4))]
         payload = spoil(orjson.dumps(documents[topic]), rng)
         if rng.random() < 0.2:
             topic = rng.bytes(int(rng.integers(0, 40))).decode("latin-1")
         for reading in topics.hear(topic, payload, False, 0):
-            told += 1
+            reported += 1
             for metric, found in reading.values.items():
                 bounds = schema[metric]
                 if isinstance(found, float):
@@ -93,10 +93,10 @@ def test_garbage_payloads_and_topics_are_counted_and_named() -> None:
                     assert bounds.high is None or found <= bounds.high
                 else:
                     assert isinstance(found, str) or found.reason in (
-                        Reason.MALFORMED, Reason.NOT_REPORTED, Reason.NONSENSE
+                        Absence.MALFORMED, Absence.NOT_REPORTED, Absence.NONSENSE
                     )  # fmt: skip
     counts = topics.counts
-    assert counts.messages == cases and counts.messages == told + counts.unknown_topic
+    assert counts.messages == cases and counts.messages == reported + counts.unknown_topic
     assert counts.unknown_topic > 1000 and counts.malformed > 3000
 
 
@@ -106,4 +106,4 @@ def test_a_devices_own_last_will_makes_it_unreachable() -> None:
     assert topics.hear("c1/status", b"online", True, 5) == [] and topics.counts.unknown_topic == 0
     (gone,) = topics.hear("c1/status", b"offline", True, 9)
     assert set(gone.values) == set(BITDEER.metrics()) and gone.at_ms == 9
-    assert all(isinstance(found, Missing) and found.reason is Reason.UNREACHABLE for found in gone.values.values())
+    assert all(isinstance(found, Missing) and found.reason is Absence.UNREACHABLE for found in gone.values.values())

@@ -235,7 +235,7 @@ def test_a_wrong_transaction_id_is_skipped_and_the_device_counts_as_silent() -> 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "reported"),
     [
         (lambda frame: frame[:6] + b"\x09" + frame[7:], "unit 9 answered for unit 1"),
         (lambda frame: frame[:7] + b"\x04" + frame[8:], "function 4 answered for 3"),

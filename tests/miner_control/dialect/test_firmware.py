@@ -291,7 +291,7 @@ def test_a_miner_that_went_back_is_read_in_its_makers_dialect_and_else_in_its_ow
 
 
 @pytest.mark.parametrize(
-    ("told", "version", "is_it"),
+    ("reported", "version", "is_it"),
     [
         ("1.3.3", "1.3.3", True), ("Vnish 1.3.3", "1.3.3", True), ("v2.14.0", "2.14.0", True), ("2.14.0", "V2.14.0", True),
         ("'20251209.16.Rel'", "20251209.16.Rel", True), ("Fri Aug 30 2024", "Fri Aug 30 2024", True),

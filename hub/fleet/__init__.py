@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on the fleet beside the control loop: jobs, condition, recovery, positions, firmware, identification."""
+"""Fleet work outside the control loop: jobs, condition monitoring, wake recovery, positions, firmware, identification."""

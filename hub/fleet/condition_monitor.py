@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches over the miners beside the control loop: sick ones become tickets, foreign hands are named and not fought.
+"""Condition monitoring: opens tickets for faulty miners, detects control by other systems.
 
-A command of ours that was verified and is found undone, with nothing of ours under way, is a sighting; twice on one miner
-is somebody else's hand (`miner_control.health.third_party_control`). Such a miner is left alone (`owner.changed`) until a
-person releases it. A container that runs tactics of its own, or a firmware whose own schedule is on, is named
-(`hand.seen`), once for each wording, until it is switched off (`hand.gone`).
-
-What is usual of each miner is told once a day (`usual.learnt`): the checks compare with it.
+- A verified command of the hub that is found undone, with no command under way, is one observation. Two on the same miner
+  mean control by another system (`miner_control.health.third_party_control`): the hub leaves that miner alone
+  (`owner.changed`) until a person releases it.
+- A container that runs tactics of its own, or a firmware with its own schedule enabled, is recorded as control by a third
+  party, once per text, until it is switched off there. It is never overridden.
+- The performance reference of each miner, against which the checks compare, is recorded once a day.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,17 +38,20 @@ from miner_control.inventory.asset_register import AssetRegister
 from miner_control.learning.batch import SETTLED_S
 from telemetry.collect.source import Tier
 
-SIGHT_MS = MS_PER_DAY
-"""Sightings older than this prove nothing about today."""
+OBSERVATION_MS = MS_PER_DAY
+"""Observations older than this are discarded."""
 
 SETTLED_MS = MS_PER_HOUR
-"""Who has hashed for so long told everything since, whatever is asked how seldom."""
+"""After hashing for this long, a miner has reported every metric since, even those polled rarely."""
 
-Told = list[tuple[str, str, dict[str, Any]]]
+Findings = list[tuple[str, str, dict[str, Any]]]
 
 
 class ConditionDuty:
-    """One round each `every_s`; `fresh_s`: how old a reading may be to be examined; `pools`: which are ours at a site."""
+    """Examines all sites every `every_s`.
+
+    `fresh_s` is the greatest age of a reading that is examined; `pools` gives the pools that a site may use.
+    """
 
     name = "watch"
 
@@ -66,41 +69,41 @@ class ConditionDuty:
         self.every_s = every_s
         self._pools, self._ask_soon = pools, ask_soon
         self._silent: set[str] = set()
-        self._strangers: set[str] = set()
+        self._mismatched: set[str] = set()
         self._ours: dict[str, tuple[AssetRegister, PoolRule | None]] = {}
         self._state, self._recorder, self._clock, self._offload = state, recorder, clock, offload
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
-        self._lately = {
+        self._recent = {
             key: RecentBehaviour(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()
         }
         self._hashing_ms: dict[str, int] = {}
-        self._sighted: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}
+        self._undone_seen: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}
 
     async def do(self) -> None:
-        """One round; what it found is told, and folded with the next record."""
+        """One round; findings are journalled and folded with the next record."""
         for site, kind, body in await self._offload(self.look, self._clock.now_ms()):
             self._recorder.tell(site, kind, body)
         silent = {
             device for site in self._state.sites.values() for device in site.silent if device in site.roster.index
         }
-        # Who was away may be another by now, and who is another may be itself again: neither waits for its daily poll.
-        for device in sorted((self._silent - silent) | self._strangers):
+        # A miner that was silent may have been swapped, and a swapped one put back: neither waits for its daily poll.
+        for device in sorted((self._silent - silent) | self._mismatched):
             self._ask_soon(device, Tier.DAILY)
         self._silent = silent
 
-    def look(self, now_ms: int) -> Told:
-        """(site, event kind, body) of everything that is new."""
-        reported: Told = []
+    def look(self, now_ms: int) -> Findings:
+        """(site, event kind, body) of each change since the last round."""
+        reported: Findings = []
         for site in self._state.sites.values():
             readings = self._readings(site, now_ms)
             usual = self._usual(site, now_ms)
             reported += [(site.key, kind, body) for kind, body in self._faulty(site, readings, usual)]
-            if (day := self._lately[site.key].day(site.roster, now_ms)) is not None:
+            if (day := self._recent[site.key].day(site.roster, now_ms)) is not None:
                 reported.append((site.key, "usual.learnt", day))
             reported += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
-            reported += [(site.key, "owner.changed", body) for body in self._mistaken(site, readings)]
-            reported += [(site.key, kind, body) for kind, body in self._acting(site, readings)]
+            reported += [(site.key, "owner.changed", body) for body in self._swapped(site, readings)]
+            reported += [(site.key, kind, body) for kind, body in self._third_parties(site, readings)]
         return reported
 
     def _readings(self, site: SiteState, now_ms: int) -> dict[str, Reading]:
@@ -109,14 +112,14 @@ class ConditionDuty:
         return {device: reading for device, reading in found.items() if now_ms - reading.at_ms <= self._fresh_ms}
 
     def _usual(self, site: SiteState, now_ms: int) -> list[PerformanceReference]:
-        """What is usual of each unit, with what this round adds to it."""
+        """Performance reference of each unit, with the samples of this round."""
         roster, table = site.roster, self._state.snapshot.kind("miner")
         seen, asked = observed_of(roster, table, now_ms), site.standing.asked(now_ms)
         reported = {
             name: reported_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")
         }
         fresh_s = self._fresh_ms / 1000
-        look = self._lately[site.key].look(roster, seen, asked, reported, site.usual, now_ms, fresh_s)
+        look = self._recent[site.key].look(roster, seen, asked, reported, site.usual, now_ms, fresh_s)
         return usuals(site.usual, look, roster.group)
 
     def _faulty(
@@ -127,10 +130,10 @@ class ConditionDuty:
         ours, index = self._pool_rule(site), site.roster.index
         for device, reading in readings.items():
             group = int(site.roster.group[index[device]])
-            # Whose miner it is not ours to command may hash where its owner likes.
+            # A miner of another owner may use any pool.
             rule = ours if site.roster.ours[index[device]] else None
             findings += examine(reading, site.roster.groups[group].envelope, usual[index[device]], rule)
-        findings += self._strange(site, readings)
+        findings += self._mismatches(site, readings)
         over = frozenset(
             (one.device, one.what)
             for one in site.tickets.tickets()
@@ -138,8 +141,8 @@ class ConditionDuty:
         )
         return self._rounds[site.key].judge(site.tickets, findings, over)
 
-    def _strange(self, site: SiteState, readings: Mapping[str, Reading]) -> list[HealthFinding]:
-        """Who is not the one that the register means."""
+    def _mismatches(self, site: SiteState, readings: Mapping[str, Reading]) -> list[HealthFinding]:
+        """Findings for devices that do not match the asset register."""
         found = []
         for device, reading in readings.items():
             other = stranger_at(self._state, site, device)
@@ -147,16 +150,16 @@ class ConditionDuty:
                 reported = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
                 remedy = "Scan the network and correct the inventory, or give it its address back"
                 found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **reported}))
-        theirs = {device for device in self._strangers if device.startswith(f"{site.key}/")}
-        self._strangers = (self._strangers - theirs) | {one.device for one in found}
+        theirs = {device for device in self._mismatched if device.startswith(f"{site.key}/")}
+        self._mismatched = (self._mismatched - theirs) | {one.device for one in found}
         return found
 
-    def _mistaken(self, site: SiteState, readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
-        """Miners at whose address another miner of the register answers are left alone, until they are themselves again."""
+    def _swapped(self, site: SiteState, readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
+        """Excludes a miner while another registered miner answers at its address."""
         reported = []
         for device in readings:
             held = site.hands.get(device)
-            other = stranger_at(self._state, site, device) if device in self._strangers else None
+            other = stranger_at(self._state, site, device) if device in self._mismatched else None
             if other is not None and other.device and held is None:
                 body = {
                     "hands_off": True,
@@ -172,21 +175,21 @@ class ConditionDuty:
         return reported
 
     def _evidence(self, reading: Reading) -> Reading:
-        """What may be judged of a reading: of one that hashes, what it told since it was first seen to hash."""
+        """The part of a reading that may be judged: of a hashing miner, what it reported since it was first seen to hash."""
         device, uptime_s = reading.device, reading.number("uptime_s")
         if reading.get("state") != State.HASHING.value:
             self._hashing_ms.pop(device, None)
             return reading
         since_ms = self._hashing_ms.setdefault(device, reading.at_ms)
         if uptime_s is not None and reading.at_ms - uptime_s * 1000.0 > since_ms:
-            # It restarted between two rounds.
+            # The miner restarted between two rounds.
             since_ms = self._hashing_ms[device] = reading.at_ms
         if reading.at_ms - since_ms > SETTLED_MS:
             return reading
         return evidence(self._state.snapshot.kind("miner"), device, since_ms)
 
     def _pool_rule(self, site: SiteState) -> PoolRule | None:
-        """Which pools and workers are ours; made again when miners stand elsewhere, for workers are named by place."""
+        """Allowed pools and workers; made anew when positions change, since worker names contain the position."""
         held = self._ours.get(site.key)
         if held is None or held[0] is not site.register:
             held = self._ours[site.key] = (site.register, self._pools(site.config))
@@ -205,27 +208,27 @@ class ConditionDuty:
             done = VerifiedCommand(device, intent_from_json(body), int(body["at_ms"]))
             if not done.verified_ms < reading.at_ms <= done.verified_ms + UNDONE_S * 1000:
                 continue
-            sighted = self._sighted.setdefault(device, {})
+            observed = self._undone_seen.setdefault(device, {})
             if against(done.intent, reading):
-                sighted[done.verified_ms] = (done, reading)
-            for at_ms in [at_ms for at_ms in sighted if now_ms - at_ms > SIGHT_MS]:
-                del sighted[at_ms]
-            hands = undone([one for one, _ in sighted.values()], [seen for _, seen in sighted.values()])
-            if hands and not asked.hands_off[unit]:
-                (hand,) = hands
-                del self._sighted[device]
+                observed[done.verified_ms] = (done, reading)
+            for at_ms in [at_ms for at_ms in observed if now_ms - at_ms > OBSERVATION_MS]:
+                del observed[at_ms]
+            parties = undone([one for one, _ in observed.values()], [seen for _, seen in observed.values()])
+            if parties and not asked.hands_off[unit]:
+                (party,) = parties
+                del self._undone_seen[device]
                 found.append(
                     {
-                        "device": device, "hands_off": True, "owner": hand.who, "words": hand.words,
-                        "evidence": dict(hand.evidence), "by": "hub",
+                        "device": device, "hands_off": True, "owner": party.who, "words": party.words,
+                        "evidence": dict(party.evidence), "by": "hub",
                     }
                 )  # fmt: skip
         return found
 
-    def _acting(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
-        """Firmwares and containers that act by rules of their own: new, otherwise, or no more.
+    def _third_parties(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+        """Changes of control by firmware schedules and container tactics.
 
-        Who does not say stays as it is known.
+        A device that does not report its schedules keeps its last known state.
         """
         table = self._state.snapshot.kind("container")
         containers = [table.reading(device) for device in table.index if device.startswith(f"{site.key}/")]
@@ -234,15 +237,15 @@ class ConditionDuty:
         ]
         reported += [(one.device, container_tactics(one)) for one in containers]
         found: list[tuple[str, dict[str, Any]]] = []
-        for scope, hands in reported:
+        for scope, parties in reported:
             before = site.hands.get(scope)
-            if hands is None or (before is not None and before.kind != "hand.seen"):
+            if parties is None or (before is not None and before.kind != "hand.seen"):
                 continue
-            words = "; ".join(hand.words for hand in hands)
-            who = ", ".join(dict.fromkeys(hand.who for hand in hands))
-            if hands and (before is None or before.body["words"] != words):
-                evidence = {name: value for hand in hands for name, value in hand.evidence.items()}
-                found.append(("hand.seen", {"scope": scope, "who": who, "words": words, "evidence": evidence}))
-            elif not hands and before is not None:
+            text = "; ".join(party.words for party in parties)
+            who = ", ".join(dict.fromkeys(party.who for party in parties))
+            if parties and (before is None or before.body["words"] != text):
+                evidence = {name: value for party in parties for name, value in party.evidence.items()}
+                found.append(("hand.seen", {"scope": scope, "who": who, "words": text, "evidence": evidence}))
+            elif not parties and before is not None:
                 found.append(("hand.gone", {name: before.body[name] for name in ("scope", "who", "words")}))
         return found

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shelf of firmware images: a folder of the hub, each image with its manifest, known by the SHA-256 of its bytes.
+"""Store of firmware images: a folder of the hub, one manifest per image, keyed by the SHA-256 of its bytes.
 
-An image enters only with the hash that its maker publishes, and is hashed again each time it is taken.
+An image is accepted only with the hash that its maker publishes, and is hashed again at each use.
 """
 
 import json
@@ -19,7 +19,7 @@ KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One firmware image: what a miner tells once it runs it, and which firmware and models (patterns) it is for."""
+    """One firmware image: the version a miner reports once it runs it, and the firmware and models (patterns) it fits."""
 
     version: str
     sha256: str
@@ -31,8 +31,7 @@ class Image:
 
 
 class FirmwareStore:
-    """The images of a data folder. Bytes of the few images taken last stay in memory: a wave takes the same ones again, and
-    all who are sent an image share it."""
+    """Images of a data folder. Bytes of the few images used last stay in memory and are shared by all uploads of a wave."""
 
     def __init__(self, data: Path) -> None:
         self._folder = data / "firmware"
@@ -41,7 +40,7 @@ class FirmwareStore:
     def add(
         self, file: Path, sha256: str, *, version: str, dialect: str, model: str, source: str, added_ms: int
     ) -> Image:
-        """Take a file in. Raises ConfigError where it is not what was named: unreadable, too large, another hash."""
+        """Add a file. Raises ConfigError: unreadable, too large, or its hash differs from the one given."""
         try:
             size = file.stat().st_size
             content = file.read_bytes() if size <= LARGEST_BYTES else b""
@@ -62,12 +61,12 @@ class FirmwareStore:
         return image
 
     def images(self) -> list[Image]:
-        """All images, the newest first."""
+        """All images, newest first."""
         found = [Image(**json.loads(path.read_text(encoding="utf-8"))) for path in self._folder.glob("*.json")]
         return sorted(found, key=lambda image: (-image.added_ms, image.version))
 
     def named(self, version: str) -> Image:
-        """The image of a version, or of the beginning of its hash. Raises ConfigError where there is none, or several."""
+        """Image by version or by the beginning of its hash. Raises ConfigError: none, or several, match."""
         found = [one for one in self.images() if one.version == version or one.sha256.startswith(version.lower())]
         if len(found) == 1:
             return found[0]
@@ -75,7 +74,7 @@ class FirmwareStore:
         raise ConfigError([Fault(f"firmware {version}", problem, "See `mining-hub firmware list`; name its hash")])
 
     def take(self, sha256: str) -> bytes:
-        """The bytes of an image. Raises ConfigError where the file is gone or is not what it was."""
+        """Bytes of an image. Raises ConfigError: the file is missing or its hash has changed."""
         if sha256 in self._taken:
             self._taken.move_to_end(sha256)
             return self._taken[sha256]

@@ -99,7 +99,7 @@ def slots_asked(site: SiteState, body: Mapping[str, Any]) -> list[Slot]:
         if feeder not in feeders:
             faults.append(Fault(f"slots.{at}", f"no feeder {feeder[:40]!r}", f"Write one of: {', '.join(feeders)}"))
         if (rack, position) in {slot[:2] for slot in found}:
-            faults.append(Fault(f"slots.{at}", f"{rack}/{position} stands twice", "Commissioning along each slot once"))
+            faults.append(Fault(f"slots.{at}", f"{rack}/{position} stands twice", "Walk along each slot once"))
         found.append((rack, position, feeder))
     if faults:
         raise ConfigError(faults)

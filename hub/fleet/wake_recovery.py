@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stragglers of a running hub: the ladder's steps as commands and tickets, and a report after each restore.
+"""Recovery after a failed wake: next steps as commands and tickets, and a report after each restore.
 
-No step is taken while an order limits the site, on a site that only observes, or on a unit that somebody else has.
+No step is taken while an order limits the site, on an observe-only site, or on a unit under other control.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ REMEDY = "Look at its display and cables; check fuse, fans and control board; sw
 
 
 def sockets_of(site: SiteState) -> dict[str, Load]:
-    """Sockets that feed one miner alone, by that miner: the ones that may be cycled for it."""
+    """Switchable sockets that feed exactly one miner, by that miner: candidates for a power cycle."""
     single = [load for load in site.around.loads if load.kind is LoadKind.SOCKET and len(load.feeds) == 1]
     return {next(iter(load.feeds)): load for load in single}
 
 
 def eligible(site: SiteState) -> Bools:
-    """Units that the ladder may touch: ours, in nobody else's hands and held by no campaign and no pulse."""
+    """Mask of units open to recovery: owned, under no other control, held by no job and no feeder mapping, shape [N]."""
     found = site.roster.ours & ~site.standing.held
     for device in site.kept_apart():
         found[site.roster.index[device]] = False
@@ -38,7 +38,7 @@ def eligible(site: SiteState) -> Bools:
 
 
 class WakeRecoveryDuty:
-    """Looks at all sites each `every_s`."""
+    """Takes recovery steps on all sites every `every_s`."""
 
     name = "stragglers"
 
@@ -55,7 +55,7 @@ class WakeRecoveryDuty:
         self._recorder, self._clock, self._actuators = recorder, clock, actuators
 
     async def do(self) -> None:
-        """One turn: reports that are due, sockets that are to be closed again, tickets that are over, next steps."""
+        """One turn: due reports, sockets to close again, tickets to close, next steps."""
         now_ms = self._clock.now_ms()
         for site in self._state.sites.values():
             part = site.config.ladder
@@ -77,7 +77,7 @@ class WakeRecoveryDuty:
                 await self._recorder.flush(required=True)
                 self._actuators[site.key].start(asked)
 
-    # ---- the ladder ----
+    # ---- recovery steps ----
 
     def _climb(self, site: SiteState, fleet: Fleet, now_ms: int) -> list[Command]:
         sockets, asked = sockets_of(site), []
@@ -91,12 +91,12 @@ class WakeRecoveryDuty:
                 self._open_ticket(site, fleet, step.device, step.words)
         return asked
 
-    def _open_ticket(self, site: SiteState, fleet: Fleet, device: str, words: str) -> None:
+    def _open_ticket(self, site: SiteState, fleet: Fleet, device: str, text: str) -> None:
         climb = site.ladder.climbs[device]
         envelope = site.envelope(device)
         evidence = {"woken_ms": climb.woken_ms, "wake": climb.outcome, "said": climb.words, "tried": list(climb.tried)}
         body = {
-            "device": device, "what": WHAT, "words": words, "remedy": REMEDY, "evidence": evidence,
+            "device": device, "what": WHAT, "words": text, "remedy": REMEDY, "evidence": evidence,
             "loss_hs": envelope.mode(envelope.normal).hashrate_hs,
         }  # fmt: skip
         if not site.tickets.is_open((device, WHAT)):
@@ -110,7 +110,7 @@ class WakeRecoveryDuty:
                 self._recorder.tell(site.key, "ticket.closed", body)
 
     def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:
-        """Sockets that were opened for a power cycle: closed again after `OFF_S`, whatever came of the opening."""
+        """Commands that close sockets opened for a power cycle, `OFF_S` later, whatever the outcome of the opening."""
         asked, off_ms = [], OFF_S * 1000 / site.config.pace
         for key, device in site.ladder.cycling.items():
             load = site.around.by_key.get(key)
@@ -124,7 +124,7 @@ class WakeRecoveryDuty:
     # ---- the report after a restore ----
 
     def _due(self, site: SiteState, now_ms: int) -> list[tuple[str, int]]:
-        """(order, ended_ms) of the site's orders that ended `report_after_s` ago and were not reported."""
+        """(order, ended_ms) of orders of the site that ended `report_after_s` ago and have no restore report yet."""
         after_ms = round(site.config.ladder.report_after_s * 1000 / site.config.pace)
         return [
             (entry.order.id, entry.ended_ms)

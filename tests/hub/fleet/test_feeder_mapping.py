@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hub.api.live_placement import PlaceDesk
 from typer.testing import CliRunner
 
 from grid.order import read_order
 from grid.order_book import Authority
-from hub.api.live_placement import PlaceDesk
 from hub.app.demo_site import write_simulated_site
 from hub.app.live import start
 from hub.app.replay import replay_folder
@@ -204,14 +204,14 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
 
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.components.state.sites["alatau/north"]
-            await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] == 12, 60)
+            await until("they hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 12, 60)
 
             async def proven() -> bool:
                 await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
                 assert here.pulses.running is not None
                 await until("it is held", here.pulses.held)
                 await until("the meters spoke", lambda: here.pulses.running is None, 120)
-                return str(hub.view.places.pulses("north")["racks"][0]["outcome"]) == "judged"
+                return str(hub.ports.feeder_mapping.status("north")["racks"][0]["outcome"]) == "judged"
 
             # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
             assert await proven() or await proven()

@@ -74,9 +74,13 @@ class FakeHub:
     def ports(self) -> Ports:
         """The ports of the API over this hub; what it has nothing of is empty, for a known site."""
         nothing: Any = self._nothing
+        absent = dict.fromkeys(
+            ("answer", "apply", "begin", "cancel", "end", "propose", "record", "start", "stop"), self._absent
+        )
         empty = SimpleNamespace(
+            **absent,
             tickets=nothing, missing=nothing, restores=nothing, third_parties=nothing, learnt=nothing, jobs=nothing,
-            facts=nothing, loads=nothing, walk=nothing, status=nothing, answer=self._absent,
+            facts=nothing, loads=self._object, walk=self._object, status=self._object,
         )  # fmt: skip
         reports = SimpleNamespace(
             lines=self.reports, look=lambda: self.ledger(), file=lambda report, form: (f"{report}.{form}", b'{"a": 1}')
@@ -103,8 +107,12 @@ class FakeHub:
         self._site(site)
         return []
 
-    async def _absent(self, site: str, *_: Any) -> list[Any]:
+    async def _absent(self, site: str, *_: Any) -> dict[str, Any]:
         raise NotFound(f"nothing of that name at {site}")
+
+    def _object(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {}
 
     def key(self, site: str) -> str:
         self._site(site)

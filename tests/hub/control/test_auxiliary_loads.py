@@ -81,7 +81,7 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             slept = [i for i, (kind, b) in enumerate(said(hub)) if kind == "command.receipt" and b["intent"] == "Sleep"]
             assert slept[7] < first_off, "cooling is not shed with the miners"
             await asyncio.sleep(5)  # The miners' minimum off-time at this pace.
-            await hub.messages.end_order(order["id"], by, "", "test")
+            await hub.messages.end_order(order["id"], by, "")
             await until("all hash again", lambda: counts()["hashing"] == 8, 90)
             assert reported(hub)["pump_state"] == reported(hub)["fan_state"] == "on"
             done = [body for body in reversed(here.receipts) if body["outcome"] == "verified"]

@@ -170,7 +170,7 @@ async def cold_start(site: World, broker: int) -> None:
         # The loop cools below what a start needs, damp air comes in, the pump fails. Then the order lifts.
         plant.supply_c, plant.humidity_pct, plant.pump = 12.0, 85.0, False
         await asyncio.sleep(2.0)  # What is left of the miners' shortest rest at this pace.
-        await hub.messages.end_order(order, by, "", "test")
+        await hub.messages.end_order(order, by, "")
         await until("the pump is first", lambda: plant.said[:1] == [("pump", True)], 40)
         await until("then the loop is warmed", lambda: plant.heater, 40)
         assert all(truth()) and held_for("pre-warm first")

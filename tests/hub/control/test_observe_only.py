@@ -166,7 +166,7 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
             assert REFUSED in line_of(hub, now)["ended"] and REFUSED in line_of(hub, later)["ended"]
             await hub.hub.watch_orders()
             assert {line_of(hub, one)["outcome"] for one in (now, later)} <= {"complied", "open"}
-            changed = await hub.messages.change_order(later, {"power_w": 1_000.0}, BY, "test")
+            changed = await hub.messages.change_order(later, {"power_w": 1_000.0}, BY)
             assert changed["power_w"] == 2_000.0
             await asyncio.sleep(6)  # The miners' minimum off-time at this pace.
 

@@ -75,7 +75,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             if prices:
                 for feed in (site.folder / "feeds").iterdir():
                     feed.write_text("the feed has died")
-            await hub.messages.end_order(made["id"], BY, "", "test")
+            await hub.messages.end_order(made["id"], BY, "")
             await all_hash(hub)
             await until("each in the mode it had", lambda: modes(hub) == before, 40)
             standing = hub.hub.components.state.sites["alatau/north"].standing
@@ -128,7 +128,7 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
                 "words": "on the bench",
             }
             await hub.ports.journal.record("owner.changed", taken, "north")
-            await hub.messages.end_order(made["id"], BY, "", "test")
+            await hub.messages.end_order(made["id"], BY, "")
             await until("the others hash", lambda: counts(hub)["hashing"] == 2, 60)
             await until("it is named", lambda: "1 held back (miner-00002): a person" in why(hub), 20)
             await hub.ports.journal.record("owner.changed", {**taken, "owner": "hub", "hands_off": False}, "north")

@@ -49,7 +49,7 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
             await asyncio.sleep(4)  # The miners' minimum off-time at this pace.
             for name, faults in (("miner-00003", ["hung"]), ("miner-00005", ["refused"])):
                 await asyncio.to_thread(site.control, "/fault", {"device": f"alatau/north/{name}", "faults": faults})
-            await hub.messages.end_order(order["id"], by, "", "test")
+            await hub.messages.end_order(order["id"], by, "")
             # A miner that did not obey rests for 60 s, and for 120 s where it failed twice: on a slow machine it may.
             await until("the cycle cures the hung one", lambda: counts()["hashing"] == 7, 240)
             steps = [event.body for event in here.log if event.kind == "straggler.step"]

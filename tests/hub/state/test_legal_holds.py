@@ -198,7 +198,7 @@ def test_holds_over_the_api_by_role_by_name_with_every_fault(tmp_path: Path) -> 
 
     faults = regulator.post("/api/v1/archive/holds", json={"until": "soon", "kinds": ["mines"]})
     assert faults.status_code == 422
-    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds"]
+    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds.0"]
     backwards = regulator.post("/api/v1/archive/holds", json=asked | {"until": iso(T0_MS - 1000)})
     assert backwards.json()["faults"][0]["place"] == "until"
 
@@ -228,7 +228,7 @@ def test_a_hold_is_set_and_released_from_the_command_line_of_a_serving_hub(tmp_p
         done = json.loads(call(Role.ADMIN, "release", "hold-1", "--why", "over").stdout)
         assert done["released_by"] == "a-admin" and view.holds.standing() == []
         wrong = call(Role.ADMIN, "hold", *span, "--why", " ", "--kind", "mines").exception
-        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds"]
+        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds.0"]
         absent = call(Role.ADMIN, "release", "hold-7", "--why", "x").exception
         assert isinstance(absent, ConfigError) and "hold-7" in str(absent)
 

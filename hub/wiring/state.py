@@ -14,6 +14,7 @@ from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
 from hub.state.fold import HubState, SiteState, meters_of, places_of
+from hub.wiring.plugins import DialectPorts
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -54,7 +55,7 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
     """The site's inventory; feeders that the site does not have are faults."""
     if site.inventory is None:
         return NO_MINERS
-    register = load_register(site.inventory, config.hub.name, site.name)
+    register = load_register(site.inventory, config.hub.name, site.name, dialects=DialectPorts())
     feeders = {feeder.name for feeder in site.feeders}
     wrong = sorted({miner.feeder for miner in register.miners} - feeders)
     if wrong:

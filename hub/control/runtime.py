@@ -100,6 +100,8 @@ class Components:
     wiring: str = "live"
     rhythm: Periods = Periods()
     health: dict[str, TaskHealth] = field(default_factory=dict)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by an act of a person or a dispatcher: each is decided against the result of the one before."""
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
 

@@ -182,14 +182,14 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             assert not str(getattr(await locate(first), "text", "")).startswith("withdrawn")
             reported = str(getattr(await locate(swapped[0][0]), "text", ""))
             assert f"{swapped[1][0]} answers at its address" in reported
-            shown = hub.view.miner("north", theirs[0])
+            shown = hub.ports.fleet.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}
-            await hub.view.places.learn("north", body, "anna")
+            await hub.ports.assets.record("north", body, "anna")
             await until("the register says so", lambda: not here.roster.ours[here.roster.index[f"{key}/{first}"]])
             reported = str(getattr(await locate(first), "text", ""))
             assert "belongs to acme" in reported and "contract 7, from " in reported
-            fleet = hub.view.fleet("north")
+            fleet = hub.ports.fleet.fleet("north")
             assert all(fleet["power_w"][fleet["devices"].index(device)] > 0 for device in theirs)
         taps.close()
         assert all(not taps.beyond_reading(device) for device in theirs)

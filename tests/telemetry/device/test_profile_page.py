@@ -4,9 +4,9 @@
 from pathlib import Path
 
 from telemetry.device.codec import decode
+from telemetry.device.frames import frame_words
 from telemetry.device.profile import Checked, catalogue, load
 from telemetry.device.profile_page import current
-from tests.builders.registers import frame_words
 
 ROOT = Path(__file__).parents[3]
 

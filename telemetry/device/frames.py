@@ -14,20 +14,20 @@ from telemetry.device.profile import Profile
 REGISTER_WIRES = ("modbus", "sunspec")
 
 
-def frame_words(frames: Sequence[Mapping[str, Any]]) -> dict[Word, int | Missing]:
-    """Words of register frames: {function, address, hex, unit_id?}. Raises KeyError, ValueError."""
-    words: dict[Word, int | Missing] = {}
+def frame_registers(frames: Sequence[Mapping[str, Any]]) -> dict[Word, int | Missing]:
+    """Registers of frames: {function, address, hex, unit_id?}. Raises KeyError, ValueError."""
+    found: dict[Word, int | Missing] = {}
     for frame in frames:
         data = bytes.fromhex(frame["hex"])
         registers = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-        words |= words_of(frame.get("unit_id"), frame["function"], frame["address"], registers)
-    return words
+        found |= words_of(frame.get("unit_id"), frame["function"], frame["address"], registers)
+    return found
 
 
 def raw_of(profile: Profile, raw: Mapping[str, Any]) -> Mapping[Any, Any]:
     """A frame in the form that `decode` reads. Raises KeyError, ValueError."""
     if profile.wire in REGISTER_WIRES:
-        return frame_words(raw["registers"])
+        return frame_registers(raw["registers"])
     if profile.wire == "mercury":
         return {name: bytes.fromhex(text) for name, text in raw["answers"].items()}
     answers: Mapping[Any, Any] = raw.get("answers", raw)

@@ -90,7 +90,7 @@ def skeleton(kind: Kind, name: str) -> dict[Path, str]:
     """Texts by path below the folder; the file to edit comes first, its test second."""
     distribution = f"mining-hub-{name}-{kind}"
     module = distribution.replace("-", "_")
-    words = {
+    fields = {
         "name": name,
         "distribution": distribution,
         "module": module,
@@ -100,7 +100,7 @@ def skeleton(kind: Kind, name: str) -> dict[Path, str]:
 
     def text(template: str) -> str:
         place = files("hub.cli") / "skeletons" / kind.value / f"{template}.txt"
-        return Template(place.read_text(encoding="utf-8")).substitute(words)
+        return Template(place.read_text(encoding="utf-8")).substitute(fields)
 
     if kind is Kind.METER:
         test = f"test_{name.replace('-', '_')}.py"

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
+from hub.wiring.contained import Contained
 from kernel.errors import ConfigError, Fault
 
 T = TypeVar("T")
@@ -38,10 +39,18 @@ class Offer:
 
 
 class Named(Mapping[str, T]):
-    """A table of implementations of one port. `fault_of` judges what an entry point gave: "" where it fits."""
+    """A table of implementations of one port. `fault_of` judges what an entry point gave: "" where it fits. `contained` are
+    the methods of the values themselves whose errors must not end the hub."""
 
-    def __init__(self, what: str, group: str, shipped: Mapping[str, T], fault_of: Callable[[Any], str]) -> None:
-        self.what, self.group = what, group
+    def __init__(
+        self,
+        what: str,
+        group: str,
+        shipped: Mapping[str, T],
+        fault_of: Callable[[Any], str],
+        contained: tuple[str, ...] = (),
+    ) -> None:
+        self.what, self.group, self._contained = what, group, contained
         self._shipped, self._fault_of = dict(shipped), fault_of
         self._loaded: dict[str, T] = {}
 
@@ -107,7 +116,7 @@ class Named(Mapping[str, T]):
         wrong = self._fault_of(found)
         if wrong:
             raise ConfigError([Fault(self.group, f"{name!r} of {offer.origin} does not fit: {wrong}", remedy)])
-        made: T = found
+        made: T = Contained(found, self._contained, offer.origin) if self._contained else found
         return made
 
 
@@ -138,7 +147,8 @@ class Maker(Generic[S, T]):
         wrong = lacks(made, self.methods)
         if wrong:
             raise ConfigError([Fault(place, f"{self.table.what} {name!r} of {origin} does not fit: {wrong}", remedy)])
-        return made
+        contained: T = Contained(made, self.methods, origin)  # type: ignore[assignment]
+        return contained
 
 
 def lacks(value: Any, methods: tuple[str, ...]) -> str:

@@ -104,15 +104,20 @@ def _mqtt(sink: SinkSettings) -> Sink:
     )
 
 
+DIALECT_METHODS = ("read", "carry_out", "prepare", "supports")
+
+
 def _unfit_dialect(value: Any) -> str:
-    return lacks(value, ("read", "carry_out", "prepare", "supports"))
+    return lacks(value, DIALECT_METHODS)
 
 
 def _unfit_report(value: Any) -> str:
     return "" if isinstance(value, ReportKind) else "it is no hub.reports.kind.ReportKind"
 
 
-DIALECTS: Named[Dialect] = Named("dialect", "mining_hub.dialects", SHIPPED_DIALECTS, _unfit_dialect)
+DIALECTS: Named[Dialect] = Named(
+    "dialect", "mining_hub.dialects", SHIPPED_DIALECTS, _unfit_dialect, contained=DIALECT_METHODS
+)
 
 POOLS: Named[Callable[[PoolSettings], PoolFeed]] = Named(
     "pool", "mining_hub.pools", {"braiins": _braiins}, not_callable

@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 from hub.cli.app import app
 from hub.config import load
 from hub.wiring import empty_state
+from hub.wiring.contained import Contained
 from hub.wiring.named import Maker, Named, installed, lacks
 from hub.wiring.plugins import DIALECTS, POOLS, REPORTS, DialectPorts, PoolSettings, check_kinds, pool_of
 from hub.wiring.state import catalogue
 from kernel.clock import system_clock
-from kernel.errors import ConfigError
+from kernel.errors import ConfigError, DecodeError, TransportError
+from kernel.reading import Absence
+from telemetry.store.sink import SinkDown
 from tests.builders.distribution import installed_distribution
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,7 +126,11 @@ async def main():
     await asyncio.sleep(3600)
     entries = [entry.body for entry in wired.report_store.ledger.entries()]
     paid = [body for body in entries if getattr(body, "kind", "") == "payout.received"]
-    print(json.dumps([[one.amount, one.effective_ms - epoch_ms, one.debit, one.note] for one in paid]))
+    print(json.dumps({
+        "paid": [[one.amount, one.effective_ms - epoch_ms] for one in paid],
+        "faults": wired.report_store.open_items()[1],
+        "ticks": wired.hub.ticks,
+    }))
     wired.hub.stop()
     await running
 
@@ -144,8 +151,25 @@ def test_a_simulated_hub_settles_with_the_pool_of_an_installed_distribution(tmp_
     (tmp_path / "site").mkdir()
     done = run_with(plugin, "-c", SIMULATED, str(tmp_path / "site"))
     assert done.returncode == 0, done.stdout + done.stderr
-    ((amount, after_ms, *_),) = json.loads(done.stdout.splitlines()[-1])
-    assert (amount, after_ms) == (250_000, 900_000)
+    assert json.loads(done.stdout.splitlines()[-1])["paid"] == [[250_000, 900_000]]
+
+
+def test_a_plug_in_that_fails_while_the_hub_runs_is_a_fault_of_its_feed_and_control_goes_on(
+    tmp_path: Path,
+) -> None:
+    source = (
+        "class Acme:\n    def __init__(self, settings): ...\n"
+        "    async def read(self, first, last):\n        raise KeyError('btc')\n"
+    )
+    plugin = installed_distribution(
+        tmp_path / "lib", "acme-pool", "[mining_hub.pools]\nacme = acme_pool:Acme\n", source
+    )
+    (tmp_path / "site").mkdir()
+    done = run_with(plugin, "-c", SIMULATED, str(tmp_path / "site"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["paid"] == [] and found["ticks"] > 20
+    assert any("acme-pool 1.0" in text and "KeyError" in text for text in found["faults"]), found["faults"]
 
 
 def test_the_command_lists_each_name_with_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,3 +279,32 @@ def test_what_ships_fails_as_it_is_and_a_plug_in_by_name(tmp_path: Path, monkeyp
     settings = PoolSettings("https://pool.example", "hub", "", "rash", system_clock())
     with pytest.raises(ConfigError, match=r"pool 'rash' of rash 1.0 could not be made: KeyError"):
         pool_of("rash", "money.pool_kind", settings)
+
+
+def test_errors_of_a_plug_in_name_it_and_those_of_its_port_pass(tmp_path: Path) -> None:
+    class Odd:
+        name = "odd"
+
+        def read(self, access: object, tier: object, now_ms: int) -> Any:
+            answer = yield "request"
+            return answer["absent"]
+
+        def send(self, batch: object) -> None:
+            raise SinkDown("away")
+
+        def poll(self, now_ms: int) -> Any:
+            return [now_ms][1]
+
+    odd = Contained(Odd(), ("read", "send", "poll"), "odd 1.0")
+    talk = odd.read(None, None, 0)
+    assert next(talk) == "request" and odd.name == "odd"
+    with pytest.raises(DecodeError, match=r"odd 1.0.*KeyError"):
+        talk.send({})
+    with pytest.raises(DecodeError, match=r"odd 1.0.*IndexError"):
+        odd.poll(0)
+    with pytest.raises(SinkDown):
+        odd.send(None)
+    talk = odd.read(None, None, 0)
+    next(talk)
+    with pytest.raises(TransportError):
+        talk.throw(TransportError(Absence.TIMED_OUT, "late"))

@@ -116,8 +116,9 @@ class Named(Mapping[str, T]):
         wrong = self._fault_of(found)
         if wrong:
             raise ConfigError([Fault(self.group, f"{name!r} of {offer.origin} does not fit: {wrong}", remedy)])
-        made: T = Contained(found, self._contained, offer.origin) if self._contained else found
-        return made
+        made: Any = Contained(found, self._contained, offer.origin) if self._contained else found
+        given: T = made
+        return given
 
 
 S = TypeVar("S")

@@ -17,6 +17,8 @@ from hub.cli.app import app
 from hub.config import Config, load
 from hub.journal.recorder import Recorder, at_once
 from hub.metering.energy import EnergyBook
+from hub.reports import site_energy
+from hub.reports.kind import ReportSources
 from hub.reports.store import ReportStore
 from hub.state.fold import HubState
 from hub.wiring.archive import RetentionDuty, days_of, holds_of, shelves
@@ -92,7 +94,9 @@ class Kept:
     def report(self, span: Span) -> Path:
         report_store = ReportStore(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
         book = EnergyBook(ParquetArchive(self.data / "archive", self.journal))
-        return report_store.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
+        site, position = self.state().sites["hub/site"], self.journal.position()
+        sources = ReportSources("hub", report_store.ledger, book, site, position)
+        return report_store.make(site_energy.KIND, sources, span).json
 
 
 @pytest.fixture

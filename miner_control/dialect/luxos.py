@@ -73,7 +73,7 @@ class LuxOS:
         """Takes the session; it is kept for the next command and lapses by itself on the miner."""
         yield from self._session(access)
 
-    def give_back(self, access: Access) -> Generator[Request, Answer, None]:
+    def release_session(self, access: Access) -> Generator[Request, Answer, None]:
         """The session that was taken beforehand, so that the next hub need not wait until it lapses."""
         held = access.memory.get("session")
         if isinstance(held, str):

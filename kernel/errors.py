@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four errors of the house. Outcomes of commands are not errors: they are receipts (`kernel.receipt`)."""
+"""Errors shared by all packages. Outcomes of commands are not errors: they are receipts (`kernel.receipt`)."""
 
 from dataclasses import dataclass
 
@@ -45,6 +45,10 @@ class DecodeError(Exception):
         self.place = place
         self.text = text
         super().__init__(f"{place}: {text}")
+
+
+class NotFound(LookupError):
+    """A site, miner, order, report or other thing that was named does not exist."""
 
 
 class BrokenInvariant(Exception):

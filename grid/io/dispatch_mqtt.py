@@ -50,13 +50,9 @@ class OrderPort(Protocol):
 
     async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]: ...
 
-    async def change_order(
-        self, order: str, body: Mapping[str, Any], by: Authority, channel: str
-    ) -> Mapping[str, Any]: ...
+    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]: ...
 
-    async def end_order(
-        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
-    ) -> Mapping[str, Any]: ...
+    async def end_order(self, order: str, by: Authority, why: str, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
 
 def topics(root: str) -> list[str]:
@@ -119,9 +115,9 @@ class DispatchMqtt:
         if not isinstance(asked, str) or ("change" in body and "end" in body):
             raise ConfigError([Fault("message", "change or end must name one order", "Send the id as a text")])
         if "change" in body:
-            return await self._desk.change_order(asked, body, by, "mqtt")
+            return await self._desk.change_order(asked, body, by)
         why = body.get("why", "")
-        return await self._desk.end_order(asked, by, why if isinstance(why, str) else "", "mqtt", body)
+        return await self._desk.end_order(asked, by, why if isinstance(why, str) else "", body)
 
     async def _reply(self, who: str, answer: dict[str, Any]) -> None:
         payload = json.dumps(answer | {"at_ms": self._clock.now_ms()}).encode()

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API of legal holds, `/api/v1/archive/holds`: who holds which readings and why; each change by name, with a reason."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import EVERY_SITE, Principal
+from hub.api.body import object_of, texts_of
 from hub.api.guard import Need
-from hub.api.routes import object_of, texts_of
-from hub.query.schema import NotThere
+from hub.api.ports import ports_of
 from hub.state.legal_holds import HoldBook, read_hold
+from kernel.errors import NotFound
 
 router = APIRouter(prefix="/api/v1/archive")
 HOLD_SCHEMA = {
@@ -44,19 +45,10 @@ RELEASE_SCHEMA = {
 }
 
 
-class Held(Protocol):
-    """What these routes ask of the hub."""
-
-    @property
-    def holds(self) -> HoldBook:
-        """The holds as the journal tells them."""
-
-
 def _book(request: Request, by: Principal) -> HoldBook:
-    view: Held = request.app.state.view
     if EVERY_SITE not in by.sites:
-        raise NotThere("holds are of the whole hub; your key is for some of its sites")
-    return view.holds
+        raise NotFound("holds are of the whole hub; your key is for some of its sites")
+    return ports_of(request).holds
 
 
 @router.get("/holds")
@@ -72,7 +64,7 @@ async def hold(request: Request, by: Principal = Depends(Need("archive:hold"))) 
     asked = read_hold(await object_of(request))
     async with request.app.state.holding:
         body = book.add(asked, by.who)
-        await request.app.state.view.record("hold.added", body, None)
+        await ports_of(request).journal.record("hold.added", body, None)
     return _line(book, str(body["id"]))
 
 
@@ -85,8 +77,8 @@ async def release(request: Request, hold_id: str, by: Principal = Depends(Need("
         try:
             body = book.release(hold_id, by.who, why)
         except KeyError:
-            raise NotThere(f"no hold {hold_id[:60]!r}") from None
-        await request.app.state.view.record("hold.released", body, None)
+            raise NotFound(f"no hold {hold_id[:60]!r}") from None
+        await ports_of(request).journal.record("hold.released", body, None)
     return _line(book, hold_id)
 
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from hub.api.access import Access, Principal, Throttle
 from hub.api.audit import Audit
-from hub.query.schema import NotThere
 from kernel.clock import Clock
+from kernel.errors import NotFound
 
 COOKIE = "mh_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -92,7 +92,7 @@ class Need:
         if site is not None:
             observing: bool | None = request.app.state.sites().get(site)
             if observing is None:
-                raise NotThere(f"no site {site!r}")
+                raise NotFound(f"no site {site!r}")
             request.state.observe_only = observing  # The shell puts it into the answer's head, whatever the answer is.
         return found
 

@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import Principal
+from hub.api.body import SITE, object_of, of_site, texts_of
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of, of_site, texts_of, view_of
+from hub.api.ports import ports_of
 
 router = APIRouter(prefix="/api/v1")
 
@@ -41,7 +42,7 @@ PROPOSAL_SCHEMA = {
 @router.get(SITE + "/campaigns")
 async def jobs(request: Request, site: str, by: Principal = Depends(Need("campaign:read"))) -> list[dict[str, Any]]:
     """All bulk work of the site, newest first."""
-    return view_of(request).jobs(site)
+    return ports_of(request).jobs.jobs(site)
 
 
 @router.post(SITE + "/campaigns", status_code=201, openapi_extra=PROPOSAL_SCHEMA)
@@ -49,7 +50,7 @@ async def propose(request: Request, site: str, by: Principal = Depends(Need("cam
     """Ask many miners for one thing, canary first. `dry_run` only tells who would be asked, in which waves."""
     body = await object_of(request)
     dry = body.get("dry_run") is True
-    reported = await view_of(request).propose_job(site, body, by.who, dry)
+    reported = await ports_of(request).jobs.propose(site, body, by.who, dry)
     detail = {"campaign": reported["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
     return of_site(request, reported)
@@ -76,7 +77,7 @@ async def _answer(
     request: Request, site: str, job: str, what: str, by: Principal, body: dict[str, Any]
 ) -> dict[str, Any]:
     (why,) = texts_of(body, "why") if "why" in body else ("",)
-    reported = await view_of(request).answer_job(site, job, what, by.who, why)
+    reported = await ports_of(request).jobs.answer(site, job, what, by.who, why)
     detail = {"campaign": job, "why": why}
     await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, reported["state"], detail)
     return of_site(request, reported)

@@ -5,9 +5,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from hub.api.access import Principal
+from hub.api.body import SITE, object_of
 from hub.api.guard import Need
-from hub.api.routes import SITE, key_of, object_of, view_of
-from hub.query.schema import NotThere, OrderLine
+from hub.api.ports import ports_of
+from hub.query.schema import OrderLine
 
 router = APIRouter(prefix="/api/v1")
 
@@ -62,21 +63,13 @@ CHANGE_SCHEMA = {
 @router.get(SITE + "/orders")
 async def orders(request: Request, site: str, by: Principal = Depends(Need("order:read"))) -> list[OrderLine]:
     """Newest first."""
-    return view_of(request).orders(site)
-
-
-def _order_of(request: Request, site: str, order: str) -> OrderLine:
-    """An order of this site and no other. Raises NotThere."""
-    for line in view_of(request).orders(site):
-        if line["id"] == order:
-            return line
-    raise NotThere(f"no order {order[:60]!r} at {site}")
+    return ports_of(request).orders.orders(site)
 
 
 @router.get(SITE + "/orders/{order}")
 async def order(request: Request, site: str, order: str, by: Principal = Depends(Need("order:read"))) -> OrderLine:
     """One order, its phase and the meter's word on it."""
-    return _order_of(request, site, order)
+    return ports_of(request).orders.order(site, order)
 
 
 @router.post(
@@ -88,10 +81,11 @@ async def order(request: Request, site: str, order: str, by: Principal = Depends
 )
 async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
     """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
-    view, body = view_of(request), await object_of(request)
-    key = key_of(view, site)
+    ports, body = ports_of(request), await object_of(request)
+    key = ports.sites.key(site)
     body.setdefault("scope", key)
-    line = await view.submit_order(body, by.authority(key), "rest" if by.way == "key" else "console")
+    channel = "rest" if by.way == "key" else "console"
+    line = ports.orders.line(await ports.order_desk.submit(body, by.authority(key), channel))
     refused = line["phase"] == "refused"
     detail = {"order": line["id"], "power_w": line["power_w"], "until_ms": line["end_ms"]}
     await request.app.state.guard.audit.acted(by, "order:send", site, line["phase"], detail)
@@ -103,9 +97,10 @@ async def change_order(
     request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
 ) -> OrderLine:
     """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
-    view, body = view_of(request), await object_of(request)
-    _order_of(request, site, order)
-    line = await view.change_order(order, body, by.authority(key_of(view, site)), "rest")
+    ports, body = ports_of(request), await object_of(request)
+    ports.orders.order(site, order)
+    entry = await ports.order_desk.change(order, body, by.authority(ports.sites.key(site)))
+    line = ports.orders.line(entry)
     await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
     return line
 
@@ -119,8 +114,8 @@ async def end_order(
     by: Principal = Depends(Need("order:end")),
 ) -> OrderLine:
     """End it: released, or cancelled before its start. Ending an ended one changes nothing."""
-    view = view_of(request)
-    _order_of(request, site, order)
-    line = await view.end_order(order, by.authority(key_of(view, site)), why, "rest" if by.way == "key" else "console")
+    ports = ports_of(request)
+    ports.orders.order(site, order)
+    line = ports.orders.line(await ports.order_desk.end(order, by.authority(ports.sites.key(site)), why))
     await request.app.state.guard.audit.acted(by, "order:end", site, line["phase"], {"order": order})
     return line

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Query, Request
 
 from hub.api.access import Principal
+from hub.api.body import SITE, object_of, of_site, texts_of
 from hub.api.guard import Need
-from hub.api.routes import SITE, object_of, of_site, texts_of
-from hub.api.view import PlaceDesk
+from hub.api.ports import ports_of
 
 router = APIRouter(prefix="/api/v1")
 
@@ -55,11 +55,6 @@ PROOF_SCHEMA = _body(
 )
 
 
-def _places(request: Request) -> PlaceDesk:
-    places: PlaceDesk = request.app.state.view.places
-    return places
-
-
 @router.get(SITE + "/facts")
 async def facts(
     request: Request,
@@ -68,20 +63,20 @@ async def facts(
     by: Principal = Depends(Need("fleet:read")),
 ) -> list[dict[str, Any]]:
     """What was learnt of where miners stand and whose they are, oldest first: what held last month is still known."""
-    return _places(request).facts(site, device)
+    return ports_of(request).assets.facts(site, device)
 
 
 @router.get(SITE + "/loads")
 async def loads(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """Pumps, fans, heaters, sockets and contactors as they are now, and the loops with what holds wakes back."""
-    return of_site(request, _places(request).around(site))
+    return of_site(request, ports_of(request).auxiliaries.loads(site))
 
 
 @router.post(SITE + "/facts", openapi_extra=FACTS_SCHEMA)
 async def learn(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Say where miners stand: all of it or, where anything of it is wrong, nothing. It holds from the next control step."""
     body = await object_of(request)
-    reported = await _places(request).learn(site, body, by.who)
+    reported = await ports_of(request).assets.record(site, body, by.who)
     detail = {"facts": len(reported["learnt"]), "source": body.get("source", ""), "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return of_site(request, reported)
@@ -90,14 +85,14 @@ async def learn(request: Request, site: str, by: Principal = Depends(Need("miner
 @router.get(SITE + "/walk")
 async def walk(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """The walk under way, where the next press belongs, and the last IP-report buttons pressed."""
-    return of_site(request, _places(request).walk(site))
+    return of_site(request, ports_of(request).commissioning.walk(site))
 
 
 @router.post(SITE + "/walk", status_code=201, openapi_extra=WALK_SCHEMA)
 async def begin_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Begin to walk along slots and press the IP-report button at each."""
     body = await object_of(request)
-    reported = await _places(request).begin_walk(site, body, by.who)
+    reported = await ports_of(request).commissioning.begin(site, body, by.who)
     await request.app.state.guard.audit.acted(
         by, "miner:place", site, "walk begun", {"slots": reported["walk"]["slots"]}
     )
@@ -111,7 +106,7 @@ async def end_walk(request: Request, site: str, by: Principal = Depends(Need("mi
     `dry_run` only tells it.
     """
     body = await object_of(request)
-    reported = await _places(request).end_walk(site, by.who, body.get("dry_run") is True)
+    reported = await ports_of(request).commissioning.end(site, by.who, body.get("dry_run") is True)
     outcome = "walk ended" if reported["ended"] else "walk goes on"
     detail = {"facts": len(reported["learnt"]), "faults": len(reported["faults"]), "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, outcome, detail)
@@ -121,7 +116,7 @@ async def end_walk(request: Request, site: str, by: Principal = Depends(Need("mi
 @router.post(SITE + "/walk/cancel")
 async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Forget what was pressed."""
-    reported = await _places(request).cancel_walk(site, by.who)
+    reported = await ports_of(request).commissioning.cancel(site, by.who)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
     return of_site(request, reported)
 
@@ -129,14 +124,14 @@ async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need(
 @router.get(SITE + "/pulses")
 async def pulses(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
     """The racks under proof, the newest word of the meters on each, and every mismatch with the register."""
-    return of_site(request, _places(request).pulses(site))
+    return of_site(request, ports_of(request).feeder_mapping.status(site))
 
 
 @router.post(SITE + "/pulses", status_code=201, openapi_extra=PROOF_SCHEMA)
 async def prove(request: Request, site: str, by: Principal = Depends(Need("miner:prove"))) -> dict[str, Any]:
     """Prove racks against their feeders' meters: one after the other sleeps for a while and is woken again."""
     body = await object_of(request)
-    reported = await _places(request).prove(site, body, by.who)
+    reported = await ports_of(request).feeder_mapping.start(site, body, by.who)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "begun", {"racks": body.get("racks")})
     return of_site(request, reported)
 
@@ -146,7 +141,7 @@ async def stop(request: Request, site: str, by: Principal = Depends(Need("miner:
     """No further rack; the one that sleeps is woken."""
     body = await object_of(request)
     (why,) = texts_of(body, "why") if "why" in body else ("",)
-    reported = await _places(request).stop_proof(site, by.who, why)
+    reported = await ports_of(request).feeder_mapping.stop(site, by.who, why)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "stopped", {"why": why})
     return of_site(request, reported)
 
@@ -155,7 +150,7 @@ async def stop(request: Request, site: str, by: Principal = Depends(Need("miner:
 async def apply(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Take in as facts which feeders were proven by pulse. `dry_run` only tells them."""
     body = await object_of(request)
-    reported = await _places(request).apply_pulses(site, by.who, body.get("dry_run") is True)
+    reported = await ports_of(request).feeder_mapping.apply(site, by.who, body.get("dry_run") is True)
     detail = {"facts": len(reported["learnt"]), "source": "rack pulse", "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return of_site(request, reported)

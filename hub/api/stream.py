@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hub.api.access import Principal
-from hub.api.view import HubView
+from hub.api.ports import Ports
 from hub.query.schema import Fleet, Status
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ TEMP_UNKNOWN = 255
 class Render(Protocol):
     """Gives the page's pieces as HTML: name to text, with the permission that each needs."""
 
-    def pieces(self, view: HubView, site: str, status: Status) -> Mapping[str, tuple[str, str]]: ...
+    def pieces(self, ports: Ports, site: str, status: Status) -> Mapping[str, tuple[str, str]]: ...
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class Channel:
 class Streams:
     """All streams of a hub."""
 
-    def __init__(self, view: HubView, render: Render, pace_s: float) -> None:
-        self._view, self.render, self._pace_s = view, render, pace_s
+    def __init__(self, ports: Ports, render: Render, pace_s: float) -> None:
+        self._ports, self.render, self._pace_s = ports, render, pace_s
         self._channels: dict[str, Channel] = {}
         self._version = 0
         self._closed = False
@@ -106,11 +106,11 @@ class Streams:
     def _look(self, site: str, channel: Channel) -> None:
         """One look at the hub: all parts from one status. A fault in one look is told on the page and in the log."""
         try:
-            status = self._view.status(site)
-            for name, (permission, html) in self.render.pieces(self._view, site, status).items():
+            status = self._ports.sites.status(site)
+            for name, (permission, html) in self.render.pieces(self._ports, site, status).items():
                 self._put(channel, f"piece {name}", permission, "piece", {"name": name, "html": html})
-            self._put(channel, "heat", "fleet:read", "heat", heat(self._view.fleet(site)))
-            self._put(channel, "now", "site:read", "now", _now(status, self._view.plan(site)))
+            self._put(channel, "heat", "fleet:read", "heat", heat(self._ports.fleet.fleet(site)))
+            self._put(channel, "now", "site:read", "now", _now(status, self._ports.plans.plan(site)))
         except Exception as error:  # the page must say that it is blind, whatever made it so
             text = f"{type(error).__name__}: the hub could not be read"
             log.exception("the page of %s could not be made", site)

@@ -13,7 +13,8 @@ from typing import Any
 
 from hub import __version__, wiring
 from hub.api.access import Access, Role
-from hub.api.live_view import LiveView
+from hub.api.order_messages import OrderMessages
+from hub.api.ports import Ports, ports
 from hub.api.shell import LOOPBACK
 from hub.app.web import close_streams, create_app
 from hub.config import Config
@@ -29,7 +30,8 @@ class Running:
     """What the command line, the demo and tests hold of a running hub."""
 
     wired: wiring.Assembly
-    view: LiveView
+    ports: Ports
+    messages: OrderMessages
     access: Access
     url: str
     link: str
@@ -69,13 +71,13 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     url = f"http://{authority(host, port)}"
     clock = wired.hub.components.clock
     access = Access(data, clock)
-    report_store = wired.report_store
-    view = LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, __version__, wired.provisions)
-    app = create_app(view, access, clock, hosts=(*LOOPBACK, host))
+    made = ports(wired.hub, wired.report_store, wired.provisions, __version__)
+    messages = OrderMessages(made.order_desk, made.orders)
+    app = create_app(made, access, clock, hosts=(*LOOPBACK, host))
     async with contextlib.AsyncExitStack() as stack:
         for opened in [
             *wired.opened,
-            *wiring.orders_by_mqtt(config, folder, view, clock, wired.hub.components.counters),
+            *wiring.orders_by_mqtt(config, folder, messages, clock, wired.hub.components.counters),
         ]:
             await opened.start()
             stack.push_async_callback(opened.stop)
@@ -83,7 +85,7 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
         loops = asyncio.create_task(wired.hub.run())
         door = asyncio.create_task(_serve(app, address, stopping))
         link = f"{url}/enter?token={access.link()}"
-        running = Running(wired, view, access, url, link)
+        running = Running(wired, made, messages, access, url, link)
 
         async def end() -> None:
             await close_streams(app)

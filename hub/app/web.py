@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web application of a hub: API, page and stream around one `HubView`.
+"""The web application of a hub: API, page and stream around the `Ports` of a hub.
 
-    app = create_app(view, access, clock)
+    app = create_app(ports, access, clock)
     uvicorn.run(app, host="127.0.0.1", port=8787)
 
 Every route has exactly one permission (`Need`) or stands in `PUBLIC`; anything else does not start.
@@ -17,59 +17,53 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from hub.api import archive, jobs, learning, orders, placement, routes
+from hub.api import alarms, archive, fleet, jobs, orders, placement, plans, reports, sites
 from hub.api.access import Access, Principal
 from hub.api.audit import Audit
 from hub.api.guard import Guard, Need
+from hub.api.ports import Ports
 from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
-from hub.api.view import HubView
 from hub.console import page
-from hub.query.schema import NotThere
 from kernel.clock import Clock
-from kernel.errors import BrokenInvariant, ConfigError
+from kernel.errors import BrokenInvariant, ConfigError, NotFound
 
 PUBLIC = frozenset({"/healthz", "/enter", "/static"})
 
 
 def create_app(
-    view: HubView, access: Access, clock: Clock, *, hosts: Sequence[str] = LOOPBACK, pace_s: float = 1.0
+    ports: Ports, access: Access, clock: Clock, *, hosts: Sequence[str] = LOOPBACK, pace_s: float = 1.0
 ) -> App:
     """The ASGI application. `hosts`: the names it answers to; `pace_s`: how often the page's stream looks."""
     app = FastAPI(title="mining-hub", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.view = view
-    app.state.guard = Guard(access, Audit(view.record), clock)
+    app.state.ports = ports
+    app.state.guard = Guard(access, Audit(ports.journal.record), clock)
     app.state.holding = asyncio.Lock()
-    app.state.streams = Streams(view, page.Renderer(), pace_s)
-    app.state.sites = lambda: {info["site"]: info["observe_only"] for info in view.sites()}
+    app.state.streams = Streams(ports, page.Renderer(), pace_s)
+    app.state.sites = lambda: {info["site"]: info["observe_only"] for info in ports.sites.sites()}
 
     @app.exception_handler(ConfigError)
     async def unreadable(_request: Request, error: ConfigError) -> JSONResponse:
         faults = [{"place": f.place, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
         return JSONResponse({"faults": faults}, 422)
 
-    @app.exception_handler(NotThere)
-    async def absent(_request: Request, error: NotThere) -> JSONResponse:
+    @app.exception_handler(NotFound)
+    async def absent(_request: Request, error: NotFound) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:
         """Alive, for supervisors: nothing about the site."""
         return PlainTextResponse(
-            "ok\n" if view.health().get("ok") else "not ok\n", 200 if view.health().get("ok") else 503
+            "ok\n" if ports.health.health().get("ok") else "not ok\n", 200 if ports.health.health().get("ok") else 503
         )
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
     async def schema(_by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:
         return get_openapi(title=app.title, version="1", routes=app.routes)
 
-    app.include_router(routes.router)
-    app.include_router(orders.router)
-    app.include_router(archive.router)
-    app.include_router(jobs.router)
-    app.include_router(learning.router)
-    app.include_router(placement.router)
-    app.include_router(page.router)
+    for subject in (sites, fleet, plans, alarms, orders, jobs, placement, archive, reports, page):
+        app.include_router(subject.router)
     app.mount("/static", page.static_files())
     bare = [path for _, path, permission in permissions(app) if permission is None and path not in PUBLIC]
     if bare:

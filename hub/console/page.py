@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from hub.api.access import IDLE_S, Principal
 from hub.api.guard import COOKIE, Need
-from hub.api.view import HubView
+from hub.api.ports import Ports, ports_of
 from hub.console import words
 from hub.query.schema import STATE_CODES, SiteInfo, Status
 
@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 router = APIRouter(include_in_schema=False)
 
-Facts = Callable[[HubView, str, Status], dict[str, Any]]
+Facts = Callable[[Ports, str, Status], dict[str, Any]]
 """What a piece shows beside the status: asked of the view for this piece alone."""
 
 
-def _nothing(_view: HubView, _site: str, _status: Status) -> dict[str, Any]:
+def _nothing(_ports: Ports, _site: str, _status: Status) -> dict[str, Any]:
     return {}
 
 
-def _plan(view: HubView, site: str, status: Status) -> dict[str, Any]:
-    plan = view.plan(site)
+def _plan(ports: Ports, site: str, status: Status) -> dict[str, Any]:
+    plan = ports.plans.plan(site)
     return {"plan": plan, "plan_slots": words.plan_slots(plan, status["as_of_ms"], PLAN_SLOTS)}
 
 
-def _racks(view: HubView, site: str, _status: Status) -> dict[str, Any]:
-    return {"racks": words.racks(view.fleet(site)), "state_codes": STATE_CODES}
+def _racks(ports: Ports, site: str, _status: Status) -> dict[str, Any]:
+    return {"racks": words.racks(ports.fleet.fleet(site)), "state_codes": STATE_CODES}
 
 
 PLAN_SLOTS = 16
@@ -51,15 +51,15 @@ PIECES: Mapping[str, tuple[str, Facts]] = {
     "tiles": ("site:read", _nothing),
     "limits": ("site:read", _nothing),
     "feeds": ("site:read", _nothing),
-    "orders": ("order:read", lambda view, site, _: {"orders": view.orders(site)[:20]}),
-    "alarms": ("alarm:read", lambda view, site, _: {"alarms": words.alarm_groups(view.alarms(site), 12)}),
-    "availability": ("availability:read", lambda view, site, _: {"availability": view.availability(site)}),
+    "orders": ("order:read", lambda ports, site, _: {"orders": ports.orders.orders(site)[:20]}),
+    "alarms": ("alarm:read", lambda ports, site, _: {"alarms": words.alarm_groups(ports.alarms.alarms(site), 12)}),
+    "availability": ("availability:read", lambda ports, site, _: {"availability": ports.plans.availability(site)}),
     "plan": ("plan:read", _plan),
-    "log": ("log:read", lambda view, site, _: {"log": words.rolled_up(view.log(site, 500), 30)}),
-    "commands": ("fleet:read", lambda view, site, _: {"commands": words.grouped(view.receipts(site, 500), 14)}),
+    "log": ("log:read", lambda ports, site, _: {"log": words.rolled_up(ports.alarms.log(site, 500), 30)}),
+    "commands": ("fleet:read", lambda ports, site, _: {"commands": words.grouped(ports.fleet.receipts(site, 500), 14)}),
     "racks": ("fleet:read", _racks),
-    "ledger": ("ledger:read", lambda view, _site, _: {"ledger": view.ledger()}),
-    "reports": ("report:read", lambda view, site, _: {"reports": view.reports(site)[:20]}),
+    "ledger": ("ledger:read", lambda ports, _site, _: {"ledger": ports.reports.look()}),
+    "reports": ("report:read", lambda ports, site, _: {"reports": ports.reports.lines(site)[:20]}),
 }
 """Each piece of the page (`templates/piece_*.html`): the permission that it needs, and its facts."""
 
@@ -83,25 +83,25 @@ class Renderer:
         self._env.filters.update(words.FILTERS)
         self._broken: set[str] = set()
 
-    def pieces(self, view: HubView, site: str, status: Status) -> dict[str, tuple[str, str]]:
+    def pieces(self, ports: Ports, site: str, status: Status) -> dict[str, tuple[str, str]]:
         """All pieces as (permission, HTML), from one status."""
-        info = next(info for info in view.sites() if info["site"] == site)
-        return {name: (need, self._piece(name, view, info, status)) for name, (need, _) in PIECES.items()}
+        info = next(info for info in ports.sites.sites() if info["site"] == site)
+        return {name: (need, self._piece(name, ports, info, status)) for name, (need, _) in PIECES.items()}
 
-    def page(self, view: HubView, site: str, by: Principal, sites: list[SiteInfo]) -> str:
+    def page(self, ports: Ports, site: str, by: Principal, sites: list[SiteInfo]) -> str:
         """The whole page for somebody: the pieces that the role may see."""
-        status = view.status(site)
-        info = next(info for info in view.sites() if info["site"] == site)
+        status = ports.sites.status(site)
+        info = next(info for info in ports.sites.sites() if info["site"] == site)
         may = [name for name, (need, _) in PIECES.items() if by.may(need, site)]
-        shown = {name: self._piece(name, view, info, status) for name in may}
+        shown = {name: self._piece(name, ports, info, status) for name in may}
         facts = {"site": info, "zone": info["zone"], "currency": info["currency"], "status": status}
         return self._env.get_template("page.html").render(facts | {"shown": shown, "by": by, "sites": sites})
 
-    def _piece(self, name: str, view: HubView, info: SiteInfo, status: Status) -> str:
+    def _piece(self, name: str, ports: Ports, info: SiteInfo, status: Status) -> str:
         """One piece. What breaks it breaks no other: the piece says so, and the log has it once."""
         facts: dict[str, Any] = {"site": info, "zone": info["zone"], "currency": info["currency"], "status": status}
         try:
-            facts |= PIECES[name][1](view, info["site"], status)
+            facts |= PIECES[name][1](ports, info["site"], status)
             html = self._env.get_template(f"piece_{name}.html").render(facts)
         except Exception as error:  # whatever it is, the other pieces stay
             if name not in self._broken:
@@ -119,8 +119,8 @@ class Renderer:
 @router.get("/")
 async def home(request: Request, by: Principal = Depends(Need("site:read"))) -> Response:
     """To the first site that the asker may see."""
-    view: HubView = request.app.state.view
-    mine = [info["site"] for info in view.sites() if by.covers(info["site"])]
+    ports = ports_of(request)
+    mine = [info["site"] for info in ports.sites.sites() if by.covers(info["site"])]
     if not mine:
         return HTMLResponse(request.app.state.streams.render.door("Your key is for no site of this hub."), 403)
     return RedirectResponse(f"/sites/{quote(mine[0])}", 303)
@@ -129,10 +129,10 @@ async def home(request: Request, by: Principal = Depends(Need("site:read"))) -> 
 @router.get("/sites/{site}")
 async def show(request: Request, site: str, by: Principal = Depends(Need("site:read"))) -> HTMLResponse:
     """The page of a site."""
-    view: HubView = request.app.state.view
+    ports = ports_of(request)
     renderer: Renderer = request.app.state.streams.render
-    mine = [info for info in view.sites() if by.covers(info["site"])]
-    return HTMLResponse(renderer.page(view, site, by, mine))
+    mine = [info for info in ports.sites.sites() if by.covers(info["site"])]
+    return HTMLResponse(renderer.page(ports, site, by, mine))
 
 
 @router.get("/sites/{site}/stream")

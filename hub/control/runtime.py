@@ -20,6 +20,7 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
+from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.site_generation import awaits_meter
@@ -100,6 +101,8 @@ class Components:
     wiring: str = "live"
     rhythm: Periods = Periods()
     health: dict[str, TaskHealth] = field(default_factory=dict)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by an act of a person or a dispatcher: each is decided against the result of the one before."""
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
 
@@ -215,18 +218,16 @@ class Hub:
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
         components.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
-        for made in decided.commands:
-            components.recorder.tell(site.key, "command.issued", command_json(made))
         try:
-            await components.recorder.flush(required=True)
+            issued = await issue(components.recorder, site.key, decided.commands)
         except OSError:
             # They stay queued and are journalled later; none of them leaves.
             for made in decided.commands:
                 self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
             raise
         self.ticks += 1
-        if decided.commands:
-            components.actuators[site.key].start(decided.commands)
+        if issued.commands:
+            components.actuators[site.key].start(issued)
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from hub.control.runtime import Components
 from hub.state.fold import SiteState
 from hub.state.situation import SiteSituation
 from miner_control.control.auxiliary_load import Load, output_metrics
@@ -46,3 +47,16 @@ def _load(snapshot: Snapshot, site: SiteState, load: Load, on: bool | None) -> d
         "measured_w": None if measured is None else measured.number(f"output_{load.index}_power_w"),
         "serves": len(load.feeds),
     }
+
+
+class AuxiliaryReads:
+    """Answers from memory. Raises NotFound for an unknown site."""
+
+    def __init__(self, components: Components) -> None:
+        self._components = components
+
+    def loads(self, site: str) -> dict[str, Any]:
+        """`as_of_ms, loads, loops`."""
+        here = self._components.state.site(site)
+        now = self._components.situations.at(here, self._components.clock.now_ms())
+        return auxiliary_lines(self._components.state.snapshot, here, now)

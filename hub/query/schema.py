@@ -263,9 +263,6 @@ class EventLine(TypedDict):
     text: str
 
 
-AlarmAct = Literal["unshelve", "out-of-service", "in-service"]
-
-
 class AlarmLine(TypedDict):
     """One alarm that is not simply normal. `state`: unacknowledged, acknowledged, returned, shelved, suppressed, out of
     service (ISA-18.2); `action` is what a person shall do; `who` and `why` of the acknowledgement or shelf."""
@@ -281,7 +278,3 @@ class AlarmLine(TypedDict):
     who: str
     why: str
     shelved_until_ms: int | None
-
-
-class NotThere(LookupError):
-    """No such site, order or report: the API answers 404 with the text."""

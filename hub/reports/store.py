@@ -8,7 +8,7 @@ import orjson
 
 from hub.metering.energy import EnergyBook
 from hub.query.schema import Ledger as LedgerLook
-from hub.query.schema import NotThere, ReportLine
+from hub.query.schema import ReportLine
 from hub.reports.sign import report_key
 from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
@@ -16,6 +16,7 @@ from hub.reports.write import ReportFiles, write_report
 from hub.settlement.duty import OpenPayout
 from hub.state.fold import SiteState
 from kernel.clock import Clock
+from kernel.errors import NotFound
 from kernel.ids import sha256_hex
 from kernel.span import Span
 from treasury.checks import check
@@ -101,12 +102,12 @@ class ReportStore:
         return sorted(found, key=lambda line: (line["made_ms"], line["id"]), reverse=True)
 
     def file(self, report: str, form: str) -> tuple[str, bytes]:
-        """(file name, bytes). Raises NotThere; a name that is no plain file name is none."""
+        """(file name, bytes). Raises NotFound; a name that is no plain file name is none."""
         if form not in FORMS or Path(report).name != report:
-            raise NotThere(f"no report {report!r} as {form!r}")
+            raise NotFound(f"no report {report!r} as {form!r}")
         path = self.reports / f"{report}.{form}"
         if not path.is_file():
-            raise NotThere(f"no report {report!r} as {form!r}")
+            raise NotFound(f"no report {report!r} as {form!r}")
         return path.name, path.read_bytes()
 
 

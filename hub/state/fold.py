@@ -24,6 +24,7 @@ from hub.state.shadow import ShadowBook
 from hub.state.tickets import TicketBook
 from hub.state.trace import MonthPeak, Trace
 from kernel.curve import Curve
+from kernel.errors import NotFound
 from kernel.event import Event
 from kernel.ids import device_key
 from kernel.reading import ReadingBatch
@@ -205,6 +206,13 @@ class HubState:
         """Every miner as it stands now, by device key: one mapping for all who ask, changed in place."""
         self.reports: list[Event] = []
         self.last_payout: Event | None = None
+
+    def site(self, name: str) -> SiteState:
+        """The site of a short name. Raises NotFound."""
+        for site in self.sites.values():
+            if site.config.name == name:
+                return site
+        raise NotFound(f"no site {name!r}")
 
     def apply(self, record: Record) -> None:
         """Take in one record. Records come in order of position; one that is already held changes nothing."""

@@ -31,6 +31,7 @@ from miner_control.fleet.command import (
     WITHDRAWN,
     Command,
     InstallFirmware,
+    Journalled,
     Reboot,
     RollBackFirmware,
 )
@@ -121,17 +122,13 @@ class Actuator:
         self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, commands: Iterable[Command]) -> dict[UUID, "asyncio.Future[Receipt]"]:
+    def start(self, issued: Journalled) -> dict[UUID, "asyncio.Future[Receipt]"]:
         """Start commands without waiting, urgent ones first; the futures hold their last receipts."""
         found = {}
-        for command in sorted(commands, key=lambda each: each.priority):
+        for command in sorted(issued.commands, key=lambda each: each.priority):
             known = self._known.get(command.id)
             found[command.id] = self._begin(command) if known is None else known
         return found
-
-    async def carry_out(self, commands: Iterable[Command]) -> dict[UUID, Receipt]:
-        """Start commands and wait for every last receipt."""
-        return {key: await future for key, future in self.start(commands).items()}
 
     def observe(self, readings: Iterable[Reading]) -> None:
         """Accept readings of ordinary polls, which count as evidence too."""

@@ -62,7 +62,7 @@ class Auradine:
                     raise
         if not answers:
             answers[commands[0]] = yield from _page(access, commands[0])
-        left = [command for command in commands if not auradine_answers.tells(answers, command)]
+        left = [command for command in commands if not auradine_answers.has_section(answers, command)]
         lost: TransportError | None = None
         if left and ("http" in access.ports or "rpc" not in access.ports):
             reported, lost = yield from _pages(access, left)
@@ -151,7 +151,7 @@ def _pages(
             continue
         except TransportError as error:
             return found, error
-        if auradine_answers.tells({command: page}, command):
+        if auradine_answers.has_section({command: page}, command):
             found[command] = page
     return found, None
 

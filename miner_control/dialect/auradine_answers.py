@@ -46,7 +46,7 @@ _LED_FAULTS = {
 _LED_NORMAL = ("normal", "locate", "")
 
 
-def tells(answers: Mapping[str, Any], command: str) -> bool:
+def has_section(answers: Mapping[str, Any], command: str) -> bool:
     """Whether the answer to a command holds its section: one interface refuses what the other reports."""
     document = answers.get(command)
     return isinstance(document, Mapping) and _SECTIONS[command] in document
@@ -129,7 +129,7 @@ def _heat(values: Values, answers: Mapping[str, Any], reported: Mapping[str, lis
         "temp_chip_max_c",
         (sensor.get("Temperature") for group in boards for sensor in entries(group.get("ChipTemp"))),
     )
-    if not reported["fan"] and tells(answers, "fan"):
+    if not reported["fan"] and has_section(answers, "fan"):
         # Hydro and immersion models list none.
         values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
     else:

@@ -5,7 +5,7 @@ Intents come from the capability files; their wire form is described here. The p
 from the same rows (`python -m miner_control.inventory.dialect_matrix > docs/reference/dialects.md`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -92,15 +92,15 @@ _BACK: Mapping[str, str] = {
 }
 
 
-def dialect_matrix(folder: Path | None = None) -> list[dict[str, Any]]:
-    """One row for each firmware and range of versions; every row has the same columns. `folder` holds capability files.
+def dialect_matrix(capability_files: Iterable[Path] | None = None) -> list[dict[str, Any]]:
+    """One row for each firmware and range of versions; every row has the same columns. Without files: those shipped.
 
     Raises ConfigError where a capability file has faults, KeyError where one names an unknown dialect.
     """
-    if folder is None:
+    if capability_files is None:
         with as_file(files("configs") / "profiles" / "firmware") as place:
-            return dialect_matrix(place)
-    return [_row(capability) for editions in load_capabilities(folder).values() for capability in editions]
+            return dialect_matrix(sorted(place.glob("*.toml")))
+    return [_row(capability) for editions in load_capabilities(capability_files).values() for capability in editions]
 
 
 def _row(can: Capability) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Fits:
     dialect: str = "*"
     model: str = "*"
 
-    def why_not(self, firmware: str, model: str) -> str:
+    def unfit_reason(self, firmware: str, model: str) -> str:
         if not fnmatch.fnmatchcase(firmware, self.dialect):
             return f"{firmware} is not {self.dialect}"
         return "" if fnmatch.fnmatchcase(model, self.model) else f"is no {self.model}"
@@ -184,8 +184,8 @@ def plan_job(
 
 def _why_not(fleet: Fleet, unit: int, intent: Intent, fits: Fits, elsewhere: bool) -> str:
     envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
-    if stranger := fits.why_not(envelope.firmware, envelope.model):
-        return stranger
+    if reason := fits.unfit_reason(envelope.firmware, envelope.model):
+        return reason
     if type(intent).__name__ not in envelope.commands:
         return f"{envelope.firmware} has no {type(intent).__name__}"
     if not fleet.roster.ours[unit] or elsewhere:

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from grid.io.dispatch_mqtt import topics as order_topics
-from hub.api.live_view import LiveView
 from hub.config import MqttSinkPart
 from hub.config.models import Mqtt
 from hub.control.counters import actuator_figures, poll_figures, recorder_figures, tick_figures
+from hub.query.health import HealthReads
 from kernel.clock import from_iso
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Reading, batch_of
@@ -149,9 +149,12 @@ def prometheus() -> dict[str, Any]:
         lambda: tick_figures(1),
         lambda: actuator_figures(actuators),
     ]
-    components = SimpleNamespace(counters=counters, state=SimpleNamespace(snapshot=Snapshot(), sites={SITE: observed}))
-    view: Any = SimpleNamespace(_hub=SimpleNamespace(components=components), _now=lambda: AT_MS)
-    text = exposition(snapshot, AT_MS) + LiveView.exposition(view)
+    components: Any = SimpleNamespace(
+        clock=SimpleNamespace(now_ms=lambda: AT_MS),
+        counters=counters,
+        state=SimpleNamespace(snapshot=Snapshot(), sites={SITE: observed}),
+    )
+    text = exposition(snapshot, AT_MS) + HealthReads(components, "test").exposition()
     kept = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
     return {"series": sorted(kept), "types": sorted(line for line in text.splitlines() if line.startswith("# TYPE"))}
 

@@ -20,7 +20,7 @@ DISPATCHER = Authority("control-room", ("alatau/north",))
 
 
 def feed(hub: Running, name: str) -> Any:
-    return next((line for line in hub.view.status("north")["feeds"] if line["name"] == name), None)
+    return next((line for line in hub.ports.sites.status("north")["feeds"] if line["name"] == name), None)
 
 
 def is_state(hub: Running, name: str, *states: str) -> Any:
@@ -30,16 +30,16 @@ def is_state(hub: Running, name: str, *states: str) -> Any:
 
 async def limit(hub: Running, power_w: float = 60_000.0) -> None:
     body = {"scope": "alatau/north", "power_w": power_w, "until": iso(system_clock().now_ms() + 3_600_000)}
-    line = await hub.view.submit_order(body, DISPATCHER, "test")
+    line = await hub.messages.submit_order(body, DISPATCHER, "test")
     assert line["phase"] != "refused", line
 
 
 def cap(hub: Running) -> float | None:
-    return hub.view.status("north")["cap_w"]
+    return hub.ports.sites.status("north")["cap_w"]
 
 
 def meter_w(hub: Running) -> float | None:
-    return hub.view.status("north")["power"]["main"]["value"]
+    return hub.ports.sites.status("north")["power"]["main"]["value"]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def times(said: list[Any], event: str, what: str) -> int:
 
 
 async def planned(hub: Running) -> Any:
-    return await until("a plan", lambda: hub.view.plan("north"))
+    return await until("a plan", lambda: hub.ports.plans.plan("north"))
 
 
 @pytest.mark.timeout(300)
@@ -82,7 +82,7 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await until(
-                "meter and miners", lambda: meter_w(hub) and hub.view.status("north")["counts"]["hashing"] >= 22
+                "meter and miners", lambda: meter_w(hub) and hub.ports.sites.status("north")["counts"]["hashing"] >= 22
             )
             await limit(hub)
             await until("obeyed", lambda: (meter_w(hub) or 1e9) <= 60_000.0, 60)
@@ -93,7 +93,7 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
             line = await until("meter dead on the page", lambda: is_state(hub, "meters", "dead"))
             assert main_meter in line["text"]
             await until("no stale value shown as live", lambda: meter_w(hub) is None)
-            status = hub.view.status("north")
+            status = hub.ports.sites.status("north")
             assert status["power"]["main"]["value"] is None and status["power"]["main"]["why"]
             assert status["power"]["best"]["source"] != "main meter"
             assert cap(hub) == 60_000.0
@@ -106,8 +106,10 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
 
             half = [miner["device"] for miner in site.ready["miners"]][::2]
             await asyncio.to_thread(site.control, "/fault", {"devices": half, "faults": ["hung"]})
-            await until("half silent on the page", lambda: hub.view.status("north")["counts"]["unreachable"] >= 11, 90)
-            counts = hub.view.status("north")["counts"]
+            await until(
+                "half silent on the page", lambda: hub.ports.sites.status("north")["counts"]["unreachable"] >= 11, 90
+            )
+            counts = hub.ports.sites.status("north")["counts"]
             assert counts["asleep"] + counts["unreachable"] + counts["hashing"] <= counts["total"]
             line = feed(hub, "miners")
             assert line["state"] in ("stale", "dead"), (line, counts)
@@ -116,7 +118,7 @@ def test_a_dead_meter_and_half_the_miners_silent(tmp_path: Path, said: list[Any]
             truth = await asyncio.to_thread(site.control, "/truth")
             assert truth["miners_power_w"] <= 60_000.0
             await asyncio.to_thread(site.control, "/fault", {"devices": half, "faults": []})
-            await until("all heard again", lambda: hub.view.status("north")["counts"]["unreachable"] == 0, 150)
+            await until("all heard again", lambda: hub.ports.sites.status("north")["counts"]["unreachable"] == 0, 150)
 
     with world(tmp_path, miners=24, miner_host="127.79.0.1") as site:
         asyncio.run(main(site))
@@ -135,10 +137,10 @@ def test_the_price_feed_dies_and_comes_back(tmp_path: Path, said: list[Any]) -> 
             )
             line = await until("a spoilt file is refused", lambda: is_state(hub, "price", "refused"))
             assert "last good curve holds" in line["text"]
-            plan = hub.view.plan("north")
+            plan = hub.ports.plans.plan("north")
             assert plan is not None
             await limit(hub)
-            await until("planned again on what it knows", lambda: hub.view.plan("north")["id"] != plan["id"])
+            await until("planned again on what it knows", lambda: hub.ports.plans.plan("north")["id"] != plan["id"])
             assert cap(hub) == 60_000.0
             file.write_text(good.replace("# source: make-believe", "# source: make-believe again"))
             await until("a good file is taken", lambda: is_state(hub, "price", "ok"))
@@ -153,11 +155,11 @@ def test_no_price_at_all_still_obeys(tmp_path: Path, said: list[Any]) -> None:
         for file in (tmp_path / "feeds").glob("*.csv"):
             file.unlink()
         async with start(load(site.config, environment={}), tmp_path) as hub:
-            await until("miners", lambda: meter_w(hub) and hub.view.status("north")["counts"]["hashing"] >= 11)
+            await until("miners", lambda: meter_w(hub) and hub.ports.sites.status("north")["counts"]["hashing"] >= 11)
             assert is_state(hub, "price", "dead")
             await limit(hub, 25_000.0)
             await until("obeyed without a plan", lambda: (meter_w(hub) or 1e9) <= 25_000.0, 60)
-            assert hub.view.plan("north") is None
+            assert hub.ports.plans.plan("north") is None
 
     with world(tmp_path, miners=12, miner_host="127.81.0.1") as site:
         asyncio.run(main(site))

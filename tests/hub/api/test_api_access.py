@@ -17,7 +17,7 @@ from hub.api.shell import MOST_BYTES, Shell
 from hub.app.web import PUBLIC, create_app, permissions
 from kernel.clock import Clock, iso, system_clock
 from kernel.errors import BrokenInvariant, ConfigError
-from tests.hub.console.fake_view import FakeView
+from tests.builders.fake_hub import FakeHub
 
 BASE = "http://127.0.0.1:8787"
 
@@ -27,9 +27,9 @@ class Hub:
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.clock = clock or system_clock()
-        self.view = FakeView(self.clock, miners=80)
+        self.view = FakeHub(self.clock, miners=80)
         self.access = Access(folder, self.clock)
-        self.shell = create_app(self.view, self.access, self.clock)
+        self.shell = create_app(self.view.ports(), self.access, self.clock)
         assert isinstance(self.shell, Shell)
         assert isinstance(self.shell._app, FastAPI)
         self.app = self.shell._app
@@ -67,7 +67,7 @@ def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
         "report": "r-alma",
         "form": "json",
         "hold_id": "hold-9",
-        "campaign": "nobody",
+        "job": "nobody",
         "act": "pause",
     }
     for method, path, permission in permissions(app):
@@ -105,15 +105,15 @@ def test_permissions_of_one_path_differ_by_method(hub: Hub) -> None:
 
 
 def test_a_route_without_a_permission_does_not_start(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hub.api import routes
+    from hub.api import sites
 
-    before = list(routes.router.routes)
-    routes.router.add_api_route("/naked", lambda: {"a": 1})
+    before = list(sites.router.routes)
+    sites.router.add_api_route("/naked", lambda: {"a": 1})
     try:
         with pytest.raises(BrokenInvariant, match="naked"):
-            create_app(hub.view, hub.access, hub.clock)
+            create_app(hub.view.ports(), hub.access, hub.clock)
     finally:
-        routes.router.routes[:] = before
+        sites.router.routes[:] = before
 
 
 def test_another_site_is_denied_and_a_missing_one_is_not_found(hub: Hub) -> None:

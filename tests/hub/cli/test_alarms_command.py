@@ -9,18 +9,18 @@ import pytest
 from typer.testing import CliRunner
 
 from hub.api.access import Role
-from hub.api.live_view import LiveView
+from hub.api.ports import ports
 from hub.app.demo_site import write_simulated_site
 from hub.app.simulate import simulate, simulated
 from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
-from hub.query.schema import AlarmAct, NotThere
+from hub.control.alarm_desk import AlarmAct
 from hub.wiring.state import alarm_rules
 from kernel.clock import from_iso, loop_clock, system_clock
-from kernel.errors import ConfigError
+from kernel.errors import ConfigError, NotFound
 from telemetry.alarm.rule import Rate
-from tests.hub.console.fake_view import FakeView
+from tests.builders.fake_hub import FakeHub
 from tests.hub.console.page_server import serving
 from twin.site import Site
 from twin.spec import TwinSpec
@@ -46,7 +46,7 @@ def test_what_stands_what_watches_and_how_good_it_is(tmp_path: Path) -> None:
 
 
 def test_an_alarm_is_answered_through_the_hub_with_who_and_why(tmp_path: Path) -> None:
-    view = FakeView(system_clock(), miners=10)
+    view = FakeHub(system_clock(), miners=10)
     with serving(view, tmp_path) as (url, access):
         key = access.add_key("aida", Role.OPERATOR, ["*"])
         site = view.sites()[0]["site"]
@@ -95,23 +95,23 @@ def test_the_live_hub_journals_each_answer(tmp_path: Path) -> None:
 
     async def main() -> None:
         wired = await simulated(config, tmp_path, tmp_path / config.hub.data, spec, clock)
-        components, report_store = wired.hub.components, wired.report_store
-        view = LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, "test", wired.provisions)
+        components = wired.hub.components
+        made = ports(wired.hub, wired.report_store, wired.provisions, "test")
         rule, scope = "meter-silent", "alatau/north/main"
         await components.recorder.commit(
             "alatau/north", "alarm.changed", {"rule": rule, "scope": scope, "what": "raised"}
         )
-        await view.shelve_alarm("north", rule, scope, "aida", "calibration", clock.now_ms() + 60_000)
+        await made.alarm_desk.shelve("north", rule, scope, "aida", "calibration", clock.now_ms() + 60_000)
         acts: tuple[AlarmAct, ...] = ("unshelve", "out-of-service", "in-service")
         states = []
         for act in acts:
-            await view.set_alarm("north", rule, scope, "aida", act, "in the laboratory")
-            states.append(view.alarms("north")[0]["state"])
+            await made.alarm_desk.set("north", rule, scope, "aida", act, "in the laboratory")
+            states.append(made.alarms.alarms("north")[0]["state"])
         assert states == ["unacknowledged", "out_of_service", "unacknowledged"]
         with pytest.raises(ConfigError):
-            await view.set_alarm("north", rule, scope, "aida", "out-of-service", " ")
-        with pytest.raises(NotThere):
-            await view.set_alarm("north", rule, "alatau/north/f9", "aida", "unshelve", "")
+            await made.alarm_desk.set("north", rule, scope, "aida", "out-of-service", " ")
+        with pytest.raises(NotFound):
+            await made.alarm_desk.set("north", rule, "alatau/north/f9", "aida", "unshelve", "")
         reported = [event.body["what"] for _, event in components.recorder.journal.events(["alarm.changed"])]
         assert reported == ["raised", "shelved", "unshelved", "out_of_service", "in_service"]
         for close in components.closers:

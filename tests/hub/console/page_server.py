@@ -12,19 +12,18 @@ from pathlib import Path
 import uvicorn
 
 from hub.api.access import Access
-from hub.api.view import HubView
 from hub.app.web import create_app
 from kernel.clock import system_clock
-from tests.hub.console.fake_view import FakeView
+from tests.builders.fake_hub import FakeHub
 from tests.servers import free_port, wait_port
 
 
 @contextlib.contextmanager
-def serving(view: HubView, folder: Path) -> Iterator[tuple[str, Access]]:
+def serving(hub: FakeHub, folder: Path) -> Iterator[tuple[str, Access]]:
     """(base URL, access) of a server in a thread, for the length of a test."""
     clock, port = system_clock(), free_port()
     access = Access(folder, clock)
-    app = create_app(view, access, clock)
+    app = create_app(hub.ports(), access, clock)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=1
     )
@@ -41,7 +40,7 @@ def serving(view: HubView, folder: Path) -> Iterator[tuple[str, Access]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        fake = FakeView(system_clock(), faults=frozenset(sys.argv[1:]))
+        fake = FakeHub(system_clock(), faults=frozenset(sys.argv[1:]))
         with serving(fake, Path(scratch)) as (url, keys):
             print(f"{url}/enter?token={keys.link()}", flush=True)
             threading.Event().wait()

@@ -17,8 +17,8 @@ from selenium.webdriver.common.keys import Keys
 
 from hub.api.access import Access, Role
 from kernel.clock import system_clock
+from tests.builders.fake_hub import FakeHub
 from tests.hub.console.browser import browser, whole_page
-from tests.hub.console.fake_view import FakeView
 from tests.hub.console.page_server import serving
 
 COLOURS = """const map = document.getElementById("heat");
@@ -27,12 +27,12 @@ FAULTS = frozenset({"price", "meter", "broker", "miners", "pool", "ledger"})
 
 
 @pytest.fixture
-def view() -> FakeView:
-    return FakeView(system_clock(), miners=400)
+def view() -> FakeHub:
+    return FakeHub(system_clock(), miners=400)
 
 
 @pytest.fixture
-def server(view: FakeView, tmp_path: Path) -> Iterator[tuple[str, Access]]:
+def server(view: FakeHub, tmp_path: Path) -> Iterator[tuple[str, Access]]:
     with serving(view, tmp_path / "hub") as found:
         yield found
 
@@ -83,7 +83,7 @@ def test_every_width_and_theme(server: tuple[str, Access], tmp_path: Path, width
 
 
 @pytest.mark.server("chromium")
-def test_live_stale_and_back(view: FakeView, server: tuple[str, Access], tmp_path: Path) -> None:
+def test_live_stale_and_back(view: FakeHub, server: tuple[str, Access], tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as driver:
         enter(driver, server)
         first = driver.find_element(By.ID, "asof").text
@@ -116,7 +116,7 @@ def test_live_stale_and_back(view: FakeView, server: tuple[str, Access], tmp_pat
 
 
 @pytest.mark.server("chromium")
-def test_a_server_that_goes_is_said_within_its_time(view: FakeView, tmp_path: Path) -> None:
+def test_a_server_that_goes_is_said_within_its_time(view: FakeHub, tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as driver:
         with serving(view, tmp_path / "hub") as server:
             enter(driver, server)
@@ -128,7 +128,7 @@ def test_a_server_that_goes_is_said_within_its_time(view: FakeView, tmp_path: Pa
 
 
 @pytest.mark.server("chromium")
-def test_an_order_from_click_to_end_by_the_keyboard(view: FakeView, server: tuple[str, Access], tmp_path: Path) -> None:
+def test_an_order_from_click_to_end_by_the_keyboard(view: FakeHub, server: tuple[str, Access], tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as driver:
         enter(driver, server)
         driver.find_element(By.ID, "order-new").send_keys(Keys.ENTER)
@@ -202,7 +202,7 @@ def test_the_map_by_keyboard_and_a_miner(server: tuple[str, Access], tmp_path: P
 
 
 @pytest.mark.server("chromium")
-def test_a_role_sees_its_own_page(view: FakeView, server: tuple[str, Access], tmp_path: Path) -> None:
+def test_a_role_sees_its_own_page(view: FakeHub, server: tuple[str, Access], tmp_path: Path) -> None:
     with browser(tmp_path / "profile", 390) as driver:
         enter(driver, server, Role.REGULATOR)
         assert not driver.find_elements(By.ID, "heat") and not driver.find_elements(By.ID, "order-new")

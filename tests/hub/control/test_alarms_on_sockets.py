@@ -20,12 +20,12 @@ MINERS = 10
 
 
 def counts(hub: Running) -> dict[str, int]:
-    return hub.view.status("north")["counts"]  # type: ignore[no-any-return]
+    return hub.ports.sites.status("north")["counts"]  # type: ignore[no-any-return]
 
 
 async def limited(hub: Running, power_w: float, for_s: float) -> str:
     body = {"scope": "alatau/north", "power_w": power_w, "until": iso(system_clock().now_ms() + round(for_s * 1000))}
-    return str((await hub.view.submit_order(body, BY, "test"))["id"])
+    return str((await hub.messages.submit_order(body, BY, "test"))["id"])
 
 
 def onto_the_list(hub: Running) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def onto_the_list(hub: Running) -> list[dict[str, Any]]:
 
 def quiet(hub: Running) -> None:
     assert onto_the_list(hub) == []
-    assert hub.view.alarms("north") == []
+    assert hub.ports.alarms.alarms("north") == []
 
 
 @pytest.mark.timeout(240)
@@ -87,7 +87,7 @@ def test_shed_wakes_and_lower_modes_at_real_pace_raise_no_alarm(tmp_path: Path) 
             await asyncio.sleep(2400.0)
             assert counts(hub)["asleep"] == 0
             quiet(hub)
-            drawn_w = hub.view.status("north")["power"]["best"]["value"]
+            drawn_w = hub.ports.sites.status("north")["power"]["best"]["value"]
             await limited(hub, 0.85 * drawn_w, 1500.0)
             await asyncio.sleep(1600.0)
             quiet(hub)

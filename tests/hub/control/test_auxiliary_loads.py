@@ -66,12 +66,12 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             here = hub.wired.hub.components.state.sites["alatau/north"]
 
             def counts() -> Any:
-                return hub.view.status("north")["counts"]
+                return hub.ports.sites.status("north")["counts"]
 
             await until("all hash", lambda: counts()["hashing"] == 8 and reported(hub).get("pump_state"), 90)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.view.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by, "test")
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
             await until("then the pump is off", lambda: reported(hub).get("pump_state") == "off", 60)
             await until("and the cooler", lambda: reported(hub).get("fan_state") == "off", 60)
@@ -81,7 +81,7 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             slept = [i for i, (kind, b) in enumerate(said(hub)) if kind == "command.receipt" and b["intent"] == "Sleep"]
             assert slept[7] < first_off, "cooling is not shed with the miners"
             await asyncio.sleep(5)  # The miners' minimum off-time at this pace.
-            await hub.view.end_order(order["id"], by, "", "test")
+            await hub.messages.end_order(order["id"], by, "")
             await until("all hash again", lambda: counts()["hashing"] == 8, 90)
             assert reported(hub)["pump_state"] == reported(hub)["fan_state"] == "on"
             done = [body for body in reversed(here.receipts) if body["outcome"] == "verified"]

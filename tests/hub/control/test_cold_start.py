@@ -157,7 +157,7 @@ async def cold_start(site: World, broker: int) -> None:
 
         async def all_asleep() -> str:
             body = {"scope": "alatau/north", "power_w": 2_500.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.view.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by, "test")
             await until("all sleep", lambda: all(truth()) and counts(hub)["asleep"] == MINERS, 60)
             return str(order["id"])
 
@@ -170,7 +170,7 @@ async def cold_start(site: World, broker: int) -> None:
         # The loop cools below what a start needs, damp air comes in, the pump fails. Then the order lifts.
         plant.supply_c, plant.humidity_pct, plant.pump = 12.0, 85.0, False
         await asyncio.sleep(2.0)  # What is left of the miners' shortest rest at this pace.
-        await hub.view.end_order(order, by, "", "test")
+        await hub.messages.end_order(order, by, "")
         await until("the pump is first", lambda: plant.said[:1] == [("pump", True)], 40)
         await until("then the loop is warmed", lambda: plant.heater, 40)
         assert all(truth()) and held_for("pre-warm first")
@@ -210,4 +210,4 @@ async def cold_start(site: World, broker: int) -> None:
 
 
 def counts(hub: Running) -> Any:
-    return hub.view.status("north")["counts"]
+    return hub.ports.sites.status("north")["counts"]

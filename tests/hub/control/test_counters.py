@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from hub import wiring
-from hub.api.live_view import LiveView
+from hub.api.order_messages import OrderMessages
 from hub.app.demo_site import write_simulated_site
 from hub.app.simulate import simulated
 from hub.app.virtual_time import VirtualLoop, run
 from hub.config import load
+from hub.control.order_desk import OrderDesk
 from hub.journal import recorder
 from hub.query.event_text import line
+from hub.query.health import HealthReads
+from hub.query.orders import OrderReads
 from hub.query.schema import Feed
 from hub.query.status import duty_feeds
 from hub.wiring import Assembly, live
@@ -61,9 +64,8 @@ must_sign = false
 """
 
 
-def view_of(wired: Assembly) -> LiveView:
-    report_store = wired.report_store
-    return LiveView(wired.hub, report_store.lines, report_store.file, report_store.look, "test", wired.provisions)
+def view_of(wired: Assembly) -> HealthReads:
+    return HealthReads(wired.hub.components, "test")
 
 
 def shown(text: str) -> dict[str, float]:
@@ -128,7 +130,8 @@ def test_metrics_show_the_counters_of_every_wire(tmp_path: Path) -> None:
         config = load(tmp_path / "hub.toml", environment={})
         wired = await live(config, tmp_path, tmp_path / "data")
         components = wired.hub.components
-        wiring.orders_by_mqtt(config, tmp_path, view_of(wired), system_clock(), components.counters)
+        desk = OrderMessages(OrderDesk(wired.hub), OrderReads(components))
+        wiring.orders_by_mqtt(config, tmp_path, desk, system_clock(), components.counters)
         components.subscriptions[0].topics.hear("nobody's", b"{}", False, 0)  # type: ignore[attr-defined]
         components.subscriptions[0].topics.hear("c1MainData", b"\xff", False, 0)  # type: ignore[attr-defined]
         components.subscriptions[1].host.hear("spBv1.0/plant/NDATA/edge9", b"", 0)  # type: ignore[attr-defined]

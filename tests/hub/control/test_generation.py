@@ -51,7 +51,7 @@ def sleeps(hub: Running) -> list[Any]:
 
 
 def hashing(hub: Running) -> int:
-    return int(hub.view.status("north")["counts"]["hashing"])
+    return int(hub.ports.sites.status("north")["counts"]["hashing"])
 
 
 @pytest.mark.timeout(300)
@@ -66,7 +66,7 @@ def test_generation_carries_miners_above_the_connection_until_it_is_gone(tmp_pat
             assert here.plan is not None
             assert here.plan["power_w"][0] + here.plan["generation_w"][0] > CAP_W > here.plan["power_w"][0]
             for _ in range(20):
-                power = hub.view.status("north")["power"]
+                power = hub.ports.sites.status("north")["power"]
                 assert hashing(hub) == 8 and power["main"]["value"] < CAP_W < power["miners"]["value"]
                 assert power["gap_pct"] is None, "a net meter says nothing about losses"
                 await asyncio.sleep(1.0)
@@ -79,7 +79,9 @@ def test_generation_carries_miners_above_the_connection_until_it_is_gone(tmp_pat
             )
             site.control("/fault", {"service": True, "faults": ["generation_off"]})
             await until("miners sleep", lambda: sleeps(hub), 20)
-            await until("the meter obeys", lambda: hub.view.status("north")["power"]["main"]["value"] <= CAP_W, 60)
+            await until(
+                "the meter obeys", lambda: hub.ports.sites.status("north")["power"]["main"]["value"] <= CAP_W, 60
+            )
             assert 0 < len({body["device"] for body in sleeps(hub)}) < 8
             counted_w = (hub.wired.hub.components.state.sites["alatau/north"].tick or {}).get("generation_w", 0.0)
             assert counted_w < 0.1 * OWN_W, "what the readings of miners and meter differ by, no more"

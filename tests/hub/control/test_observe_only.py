@@ -72,7 +72,7 @@ def test_orders_are_refused_by_every_way_and_every_answer_names_the_fact(tmp_pat
     async def main(site: World) -> None:
         site.config.write_text(site.config.read_text() + DISPATCHER)
         async with start(observing(site, True), tmp_path) as hub:
-            await until("a plan is made", lambda: hub.view.plan("north"), 90)
+            await until("a plan is made", lambda: hub.ports.plans.plan("north"), 90)
             await asyncio.to_thread(outside, site)
             tick = hub.hub.components.state.sites[SITE].tick
             assert tick is not None and "shadow" in tick, "what commanding would do is still valued"
@@ -146,11 +146,11 @@ def test_orders_are_refused_by_every_way_and_every_answer_names_the_fact(tmp_pat
 def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_later(tmp_path: Path) -> None:
     async def commanding(site: World) -> tuple[str, str]:
         async with start(observing(site, False), tmp_path) as hub:
-            await until("all hash", lambda: hub.view.status("north")["counts"]["hashing"] == 6, 90)
-            assert hub.view.availability("north")["observe_only"] is False
+            await until("all hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 6, 90)
+            assert hub.ports.plans.availability("north")["observe_only"] is False
             later_ms = system_clock().now_ms() + HOUR_MS
-            now = await hub.view.submit_order(order(2_000.0, "now"), BY, "test")
-            later = await hub.view.submit_order(order(2_000.0, "later", later_ms), BY, "test")
+            now = await hub.messages.submit_order(order(2_000.0, "now"), BY, "test")
+            later = await hub.messages.submit_order(order(2_000.0, "later", later_ms), BY, "test")
             assert now["phase"] == later["phase"] == "accepted"
             await until("the meter shows it", lambda: line_of(hub, now["id"])["phase"] == "holding", 60)
             return now["id"], later["id"]
@@ -166,7 +166,7 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
             assert REFUSED in line_of(hub, now)["ended"] and REFUSED in line_of(hub, later)["ended"]
             await hub.hub.watch_orders()
             assert {line_of(hub, one)["outcome"] for one in (now, later)} <= {"complied", "open"}
-            changed = await hub.view.change_order(later, {"power_w": 1_000.0}, BY, "test")
+            changed = await hub.messages.change_order(later, {"power_w": 1_000.0}, BY)
             assert changed["power_w"] == 2_000.0
             await asyncio.sleep(6)  # The miners' minimum off-time at this pace.
 
@@ -174,13 +174,13 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
         async with start(observing(site, False), tmp_path) as hub:
             await until("a step is taken", lambda: hub.hub.ticks > 1)
             assert not hub.hub.components.state.book.live()
-            assert not [one for one in hub.view.status("north")["limits"] if one["rule"].startswith("order")]
-            await until("some wake by the plan", lambda: hub.view.status("north")["counts"]["hashing"] > 0, 90)
-            fresh = await hub.view.submit_order(order(2_000.0, "fresh"), BY, "test")
+            assert not [one for one in hub.ports.sites.status("north")["limits"] if one["rule"].startswith("order")]
+            await until("some wake by the plan", lambda: hub.ports.sites.status("north")["counts"]["hashing"] > 0, 90)
+            fresh = await hub.messages.submit_order(order(2_000.0, "fresh"), BY, "test")
             assert fresh["phase"] == "accepted" and fresh["observe_only"] is False
 
     def line_of(hub: Running, one: str) -> Any:
-        return next(line for line in hub.view.orders("north") if line["id"] == one)
+        return next(line for line in hub.ports.orders.orders("north") if line["id"] == one)
 
     with world(tmp_path, miners=6, miner_host="127.78.42.1", feeders=1, models={"antminer-s21": 1}, pace=160.0) as site:
         now, later = asyncio.run(commanding(site))
@@ -216,7 +216,7 @@ def test_an_order_that_an_older_hub_accepted_while_it_observed_is_not_carried_ou
     async def commanding(site: World, old: str) -> None:
         async with start(observing(site, False), tmp_path) as hub:
             await until("a step is taken", lambda: hub.hub.ticks > 1)
-            found = next(line for line in hub.view.orders("north") if line["id"] == old)
+            found = next(line for line in hub.ports.orders.orders("north") if line["id"] == old)
             assert found["phase"] == "released" and "while its site only observed" in found["ended"]
             assert found["outcome"] == "not_counted", "the site only observed: nothing was breached"
             ended, begun = events(hub, "order.ended")[-1][0], events(hub, "hub.started")[-1][0]

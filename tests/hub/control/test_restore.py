@@ -36,7 +36,7 @@ def order(power_w: float, for_s: float = 3_600.0) -> dict[str, Any]:
 
 
 def counts(hub: Running) -> Any:
-    return hub.view.status("north")["counts"]
+    return hub.ports.sites.status("north")["counts"]
 
 
 def modes(hub: Running) -> list[Any]:
@@ -45,7 +45,7 @@ def modes(hub: Running) -> list[Any]:
 
 
 def why(hub: Running) -> str:
-    return hub.view.status("north")["why"]["text"]
+    return hub.ports.sites.status("north")["why"]["text"]
 
 
 def rested_s(hub: Running) -> float:
@@ -68,14 +68,14 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             await all_hash(hub)
             before = modes(hub)
             if prices:
-                await until("a plan", lambda: hub.view.plan("north"), 30)
-            made = await hub.view.submit_order(order(ALL_ASLEEP_W), BY, "test")
+                await until("a plan", lambda: hub.ports.plans.plan("north"), 30)
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             await until("no unit is within its minimum off-time", lambda: rested_s(hub) > MIN_OFF_S + 0.5, 40)
             if prices:
                 for feed in (site.folder / "feeds").iterdir():
                     feed.write_text("the feed has died")
-            await hub.view.end_order(made["id"], BY, "", "test")
+            await hub.messages.end_order(made["id"], BY, "")
             await all_hash(hub)
             await until("each in the mode it had", lambda: modes(hub) == before, 40)
             standing = hub.hub.components.state.sites["alatau/north"].standing
@@ -119,7 +119,7 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            made = await hub.view.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             taken = {
                 "device": "alatau/north/miner-00002",
@@ -127,11 +127,11 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
                 "hands_off": True,
                 "words": "on the bench",
             }
-            await hub.view.record("owner.changed", taken, "north")
-            await hub.view.end_order(made["id"], BY, "", "test")
+            await hub.ports.journal.record("owner.changed", taken, "north")
+            await hub.messages.end_order(made["id"], BY, "")
             await until("the others hash", lambda: counts(hub)["hashing"] == 2, 60)
             await until("it is named", lambda: "1 held back (miner-00002): a person" in why(hub), 20)
-            await hub.view.record("owner.changed", {**taken, "owner": "hub", "hands_off": False}, "north")
+            await hub.ports.journal.record("owner.changed", {**taken, "owner": "hub", "hands_off": False}, "north")
             await all_hash(hub)
 
     with three(tmp_path, "127.78.33.1") as site:
@@ -147,9 +147,9 @@ def test_a_site_that_only_observes_has_nothing_to_come_back_from(tmp_path: Path)
         )
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            answer = await hub.view.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            answer = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
             assert answer["phase"] == "refused" and "only observes" in answer["refused"] and answer["observe_only"]
-            free = hub.view.availability("north")
+            free = hub.ports.plans.availability("north")
             assert (free["down_w"], free["up_w"], free["excluded"][0]["reason"]) == (0.0, 0.0, "the site only observes")
             await asyncio.sleep(5)
             assert counts(hub)["hashing"] == 3 and not events(hub, "command.issued")

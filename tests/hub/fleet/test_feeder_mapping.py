@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from grid.order import read_order
 from grid.order_book import Authority
-from hub.api.live_placement import PlaceDesk
 from hub.app.demo_site import write_simulated_site
 from hub.app.live import start
 from hub.app.replay import replay_folder
@@ -22,6 +21,8 @@ from hub.app.simulate import simulated
 from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
+from hub.fleet.asset_desk import AssetDesk
+from hub.fleet.feeder_mapping_desk import FeederMappingDesk
 from hub.wiring import Assembly
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
@@ -41,7 +42,7 @@ def on_the_wrong_feeder(inventory: Path, rack: str, wrong: str) -> None:
     inventory.write_text("".join(ln.replace(f",{right},", f",{wrong},", 1) if rack in ln else ln for ln in lines))
 
 
-def virtual(folder: Path, live: Callable[[Assembly, PlaceDesk], Any]) -> None:
+def virtual(folder: Path, live: Callable[[Assembly, FeederMappingDesk], Any]) -> None:
     """An hour's hub of 24 miners in virtual time, with meters read each 15 s; rack f2-r02 is written on f1."""
     loop = VirtualLoop()
     clock = loop_clock(EPOCH_MS, loop.time)
@@ -57,7 +58,7 @@ def virtual(folder: Path, live: Callable[[Assembly, PlaceDesk], Any]) -> None:
         wired = await simulated(config, folder, folder / config.hub.data, spec, clock)
         running = asyncio.create_task(wired.hub.run())
         await asyncio.sleep(1800.0)
-        await live(wired, PlaceDesk(wired.hub.components))
+        await live(wired, FeederMappingDesk(wired.hub.components, AssetDesk(wired.hub.components)))
         wired.hub.stop()
         await running
 
@@ -66,24 +67,24 @@ def virtual(folder: Path, live: Callable[[Assembly, PlaceDesk], Any]) -> None:
     assert replayed.difference is None and replayed.ticks > 50
 
 
-async def over(desk: PlaceDesk) -> dict[str, Any]:
+async def over(desk: FeederMappingDesk) -> dict[str, Any]:
     for _ in range(240):
         await asyncio.sleep(60.0)
-        if (reported := desk.pulses("north"))["running"] is None:
+        if (reported := desk.status("north"))["running"] is None:
             return reported
     pytest.fail(f"still under way: {reported}")
 
 
 def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> None:
-    async def live(wired: Assembly, desk: PlaceDesk) -> None:
+    async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         site = wired.hub.components.state.sites["alatau/north"]
         with pytest.raises(ConfigError) as caught:
-            await desk.prove("north", {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}, "anna")
+            await desk.start("north", {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}, "anna")
         assert [fault.place for fault in caught.value.faults] == ["why", "racks", "racks", "off_s"]
-        begun = await desk.prove("north", {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}, "anna")
+        begun = await desk.start("north", {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}, "anna")
         assert begun["running"]["racks"] == ["f1-r01", "f2-r02"]
         with pytest.raises(ConfigError, match="proves other racks already"):
-            await desk.prove("north", {"racks": ["f1-r02"]}, "boris")
+            await desk.start("north", {"racks": ["f1-r02"]}, "boris")
         reported = await over(desk)
         right, wrong = reported["racks"]
         assert right["agrees"] is True and right["result"]["feeder"] == "f1" and len(right["devices"]) == 6
@@ -92,8 +93,8 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         (mismatch,) = reported["mismatches"]
         assert mismatch["rack"] == "f2-r02" and "is on f2, the register has f1" in mismatch["problem"]
         assert not site.pulses.held() and len([r for r in site.receipts if r["intent"] == "Sleep"]) == 12
-        dry = await desk.apply_pulses("north", "anna", True)
-        learnt = await desk.apply_pulses("north", "anna", False)
+        dry = await desk.apply("north", "anna", True)
+        learnt = await desk.apply("north", "anna", False)
         assert dry["learnt"] == learnt["learnt"] and len(learnt["learnt"]) == 12
         assert {m.feeder for m in site.register.miners if m.rack == "f2-r02"} == {"f2"}
         assert {fact.source for fact in site.register.facts} == {"rack pulse"}
@@ -103,10 +104,10 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
 
 
 def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -> None:
-    async def live(wired: Assembly, desk: PlaceDesk) -> None:
+    async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         components = wired.hub.components
         site = components.state.sites["alatau/north"]
-        await desk.prove("north", {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}, "anna")
+        await desk.start("north", {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}, "anna")
         while site.pulses.running is None or site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
         now_ms = components.clock.now_ms()
@@ -114,7 +115,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         order, by = read_order(body, "room", "test", now_ms), Authority("room", (site.key,))
         await wired.hub.take(components.state.book.receive(order, by, now_ms, body)[1], site.key)
         with pytest.raises(ConfigError, match="limited by an order"):
-            await desk.prove("north", {"racks": ["f1-r01"]}, "boris")
+            await desk.start("north", {"racks": ["f1-r01"]}, "boris")
         await asyncio.sleep(240.0)
         assert site.pulses.running is not None and not site.pulses.held()
         (first,) = site.pulses.running.done
@@ -124,7 +125,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         assert site.pulses.running.now is None, "no further rack while the order holds"
         while site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
-        await desk.stop_proof("north", "anna", "enough")
+        await desk.stop("north", "anna", "enough")
         reported = await over(desk)
         assert [one["outcome"] for one in reported["racks"]] == ["disturbed", "disturbed"] and not reported[
             "mismatches"
@@ -204,14 +205,14 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
 
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.components.state.sites["alatau/north"]
-            await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] == 12, 60)
+            await until("they hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 12, 60)
 
             async def proven() -> bool:
                 await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
                 assert here.pulses.running is not None
                 await until("it is held", here.pulses.held)
                 await until("the meters spoke", lambda: here.pulses.running is None, 120)
-                return str(hub.view.places.pulses("north")["racks"][0]["outcome"]) == "judged"
+                return str(hub.ports.feeder_mapping.status("north")["racks"][0]["outcome"]) == "judged"
 
             # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
             assert await proven() or await proven()

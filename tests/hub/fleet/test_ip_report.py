@@ -137,7 +137,7 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
             for at, number in enumerate(order):
                 key = f"alatau/north/miner-{number:05d}"
                 await asyncio.to_thread(site.control, "/press", {"device": key, "port": port})
-                heard = lambda at=at: hub.view.places.walk("north")["walk"]["pressed"] == at + 1  # noqa: E731
+                heard = lambda at=at: hub.ports.commissioning.walk("north")["walk"]["pressed"] == at + 1  # noqa: E731
                 await until("it is heard", heard, 10)
                 if at == 2:
                     few = await asyncio.to_thread(cli, 1, "--end")

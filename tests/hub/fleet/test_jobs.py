@@ -86,7 +86,7 @@ def receipts(folder: Path, text: str) -> set[str]:
 
 
 async def hashing(hub: Running, count: int) -> None:
-    await until("miners hash", lambda: hub.view.status("north")["counts"]["hashing"] >= count, 60)
+    await until("miners hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] >= count, 60)
     table = hub.wired.hub.components.state.snapshot.kind("miner")
 
     def reported() -> bool:
@@ -224,7 +224,10 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
 
             def heard() -> bool:
                 # What was under way when the hub stopped is unknown, and such a unit rests for a minute.
-                counts, asked = hub.view.status("north")["counts"], here.standing.commanded(system_clock().now_ms())
+                counts, asked = (
+                    hub.ports.sites.status("north")["counts"],
+                    here.standing.commanded(system_clock().now_ms()),
+                )
                 rests = any(asked.excluded[here.roster.index[device]] for device in stock)
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 

@@ -151,15 +151,15 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
         words = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.components.state.sites["alatau/north"]
-            await until("they hash", lambda: hub.view.status("north")["counts"]["hashing"] >= 8, 60)
+            await until("they hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] >= 8, 60)
             assert here.register.miners[0].feeder == "f1"
-            layout = hub.view.fleet("north")["layout"]
+            layout = hub.ports.fleet.fleet("north")["layout"]
             said = ["feeder=f2", "rack=f2-r09", "slot=7", "phase=1"]
             reported = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
             assert len(json.loads(reported)["learnt"]) == 4
-            shown = hub.view.miner("north", "miner-00001")
+            shown = hub.ports.fleet.miner("north", "miner-00001")
             assert (shown["rack"], shown["position"], shown["feeder"]) == ("f2-r09", "7", "f2")
-            assert hub.view.fleet("north")["layout"] != layout, "the page asks for racks again"
+            assert hub.ports.fleet.fleet("north")["layout"] != layout, "the page asks for racks again"
             again = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
             assert json.loads(again) == {"dry_run": False, "known": 4, "learnt": [], "observe_only": False}
             (tmp_path / "plan.csv").write_text("first,slots,rack,feeder\n127.78.31.1,4,p1,f1\n127.78.31.5,3,p2,f2\n")
@@ -180,7 +180,7 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.components.state.sites["alatau/north"]
             assert here.register == registered
-            assert hub.view.miner("north", "miner-00001")["rack"] == "p1"
+            assert hub.ports.fleet.miner("north", "miner-00001")["rack"] == "p1"
         replayed = await asyncio.to_thread(replay_folder, tmp_path)
         assert replayed.difference is None and replayed.ticks > 3
         history = json.loads(run(["miners", "facts", str(tmp_path), "--device", "miner-00001", "--json"]))["facts"]

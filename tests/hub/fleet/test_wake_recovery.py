@@ -39,17 +39,17 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
             here = hub.wired.hub.components.state.sites["alatau/north"]
 
             def counts() -> dict[str, int]:
-                return dict(hub.view.status("north")["counts"])
+                return dict(hub.ports.sites.status("north")["counts"])
 
             await until("all hash", lambda: counts()["hashing"] == 8, 60)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.view.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by, "test")
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
             await asyncio.sleep(4)  # The miners' minimum off-time at this pace.
             for name, faults in (("miner-00003", ["hung"]), ("miner-00005", ["refused"])):
                 await asyncio.to_thread(site.control, "/fault", {"device": f"alatau/north/{name}", "faults": faults})
-            await hub.view.end_order(order["id"], by, "", "test")
+            await hub.messages.end_order(order["id"], by, "")
             # A miner that did not obey rests for 60 s, and for 120 s where it failed twice: on a slow machine it may.
             await until("the cycle cures the hung one", lambda: counts()["hashing"] == 7, 240)
             steps = [event.body for event in here.log if event.kind == "straggler.step"]
@@ -62,7 +62,7 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
                 )
 
             await until("the dead one is a ticket", ticket, 60)
-            report = await until("the report", lambda: hub.view.restores("north"), 60)
+            report = await until("the report", lambda: hub.ports.fleet.restores("north"), 60)
             missing = [row["device"][-5:] for row in report[0]["missing"]]
             assert "00005" in missing and set(missing) <= {"00003", "00005"}, report
             assert report[0]["woken"] == 8 and report[0]["back"] == 8 - len(missing)

@@ -22,7 +22,7 @@ LIMIT_W = 24_000.0
 
 def at_once(hub: Running) -> tuple[dict[str, Any], Any]:
     """Availability and status of one instant."""
-    return hub.view.availability("north"), hub.view.status("north")
+    return hub.ports.plans.availability("north"), hub.ports.sites.status("north")
 
 
 @pytest.mark.timeout(300)
@@ -34,11 +34,13 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
         site.config.write_text(text)
         async with start(load(site.config, environment={}), tmp_path) as hub:
             components = hub.hub.components
-            await until("all hash", lambda: hub.view.status("north")["counts"]["hashing"] == 6, 90)
+            await until("all hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 6, 90)
             until_text = iso(system_clock().now_ms() + 3_600_000)
             body = {"scope": SITE, "power_w": LIMIT_W, "until": until_text, "reference": "D-9", "reason": "line out"}
-            await hub.view.submit_order(body, Authority("control-room", (SITE,)), "test")
-            await until("obeyed", lambda: (hub.view.status("north")["power"]["main"]["value"] or 1e9) <= LIMIT_W, 60)
+            await hub.messages.submit_order(body, Authority("control-room", (SITE,)), "test")
+            await until(
+                "obeyed", lambda: (hub.ports.sites.status("north")["power"]["main"]["value"] or 1e9) <= LIMIT_W, 60
+            )
             await asyncio.sleep(6)  # The miners' minimum off-time at this pace.
             here = components.state.sites[SITE]
             looks = 0
@@ -56,7 +58,7 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
             assert looks == 20, "what the hub believes would have been offered"
             reported = await asyncio.to_thread(site.api, "GET", "/sites/north/availability")
             assert reported["up_limited_by"] == ["order D-9: line out"]
-            offers = await hub.view.offers("north", None)
+            offers = await hub.ports.plans.offers("north", None)
             slot, (_, status) = offers["availability"][0], at_once(hub)
             assert slot["up_w"] <= max(0.0, LIMIT_W - (status["power"]["main"]["value"] or 0.0)) + 100.0
 
@@ -67,7 +69,7 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
             assert free["up_w"] == free["locked_up_w"] == 0.0 and not any(free["up_in_w"])
             assert STALE in free["up_limited_by"] and STALE in status["available_up_w"]["why"]
             assert free["down_w"] + free["locked_down_w"] > 0.0 or status["counts"]["hashing"] == 0
-            slot = (await hub.view.offers("north", None))["availability"][0]
+            slot = (await hub.ports.plans.offers("north", None))["availability"][0]
             assert slot["up_w"] == 0.0 and STALE in slot["why_not_more"]
 
     losses = Losses(transformer_fixed_w=20_000.0)

@@ -25,7 +25,7 @@ from kernel.reading import Absence
 from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import open_journal
-from tests.hub.console.fake_view import FakeView
+from tests.builders.fake_hub import FakeHub
 from tests.hub.settlement.test_round import CONTRACT, MONDAY_MS, ROOT, World, desk, serve, silent
 from tests.hub.state.test_legal_holds import SITE
 from tests.telemetry.store.journal_cases import T0_MS, batch, meter
@@ -309,9 +309,9 @@ def test_a_round_that_was_cut_short_closes_nothing(tmp_path: Path):
 
 
 def test_the_page_lists_open_payouts_with_amount_age_and_reason():
-    view = FakeView(system_clock(), miners=10)
+    view = FakeHub(system_clock(), miners=10)
     view.faults = view.faults | {"pool"}
-    (_, html) = Renderer().pieces(view, "alma", view.status("alma"))["ledger"]
+    (_, html) = Renderer().pieces(view.ports(), "alma", view.status("alma"))["ledger"]
     text = html.replace("\u202f", " ")
     for part in (
         "1 304 sat",
@@ -322,7 +322,7 @@ def test_the_page_lists_open_payouts_with_amount_age_and_reason():
     ):
         assert part in text, text
     view.faults = view.faults - {"pool"}
-    assert "Open payout" not in Renderer().pieces(view, "alma", view.status("alma"))["ledger"][1]
+    assert "Open payout" not in Renderer().pieces(view.ports(), "alma", view.status("alma"))["ledger"][1]
 
 
 def test_mining_is_settled_from_the_first_reading_that_archive_or_journal_holds(tmp_path: Path):

@@ -66,10 +66,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), folder) as hub:
-            await until("miners hash", lambda: hub.view.status("north")["counts"]["hashing"] >= 15, 60)
+            await until("miners hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] >= 15, 60)
             body = {"power_w": 30_000.0, "until": iso(system_clock().now_ms() + 600_000), "reference": "test"}
             await asyncio.to_thread(site.api, "POST", "/sites/north/orders", body)
-            await until("it is obeyed", lambda: hub.view.status("north")["counts"]["asleep"] >= 3, 60)
+            await until("it is obeyed", lambda: hub.ports.sites.status("north")["counts"]["asleep"] >= 3, 60)
 
     with world(folder, miners=16, miner_host="127.78.90.1") as site:
         asyncio.run(main(site))

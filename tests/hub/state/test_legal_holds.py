@@ -27,8 +27,8 @@ from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.retention import Hold
+from tests.builders.fake_hub import FakeHub
 from tests.hub.api.test_api_access import Hub
-from tests.hub.console.fake_view import FakeView
 from tests.hub.console.page_server import serving
 from tests.telemetry.store.journal_cases import T0_MS, batch, meter, miner
 from treasury.io.ledger_sqlite import open_ledger
@@ -213,7 +213,7 @@ def test_holds_over_the_api_by_role_by_name_with_every_fault(tmp_path: Path) -> 
 
 
 def test_a_hold_is_set_and_released_from_the_command_line_of_a_serving_hub(tmp_path: Path) -> None:
-    run, view = CliRunner(), FakeView(system_clock(), miners=10)
+    run, view = CliRunner(), FakeHub(system_clock(), miners=10)
     with serving(view, tmp_path) as (url, access):
         keys = {role: access.add_key(f"a-{role}", role, ["*"]) for role in (Role.TREASURY, Role.ADMIN)}
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub that is not one: a plausible site whose faults can be switched on. Orders go through a real book."""
+"""Fake hub behind the ports of the API: a plausible site with faults that are switched on; orders pass a real book."""
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from grid.availability import Headroom, Units, available
 from grid.limit import Limit, Priority, cap_at
 from grid.order import read_change, read_order
 from grid.order_book import Authority, Happening, OrderBook
+from hub.api.ports import Ports
 from hub.query.schema import (
     STATE_CODES,
     AlarmLine,
@@ -23,7 +26,6 @@ from hub.query.schema import (
     Ledger,
     LimitLine,
     Measure,
-    NotThere,
     OrderLine,
     ReceiptLine,
     ReportLine,
@@ -33,6 +35,7 @@ from hub.query.schema import (
 )
 from hub.state.legal_holds import HoldBook
 from kernel.clock import Clock
+from kernel.errors import NotFound
 from kernel.event import KINDS, Event
 from kernel.span import Span
 from telemetry.alarm.alarm import AlarmBook
@@ -48,52 +51,7 @@ def measure(value: float | None, source: str, age_s: float | None = 1.0, why: st
     return {"value": value, "source": source, "age_s": age_s, "why": why}
 
 
-class FakePlaces:
-    """A register with nothing in it."""
-
-    def __init__(self, known: Callable[[str], None]) -> None:
-        self._known = known
-
-    def facts(self, site: str, device: str | None) -> list[dict[str, Any]]:
-        self._known(site)
-        return []
-
-    async def learn(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        self._known(site)
-        return {"dry_run": False, "known": 0, "learnt": []}
-
-    def around(self, site: str) -> dict[str, Any]:
-        self._known(site)
-        return {"as_of_ms": 0, "loads": [], "loops": []}
-
-    def walk(self, site: str) -> dict[str, Any]:
-        self._known(site)
-        return {"listening": False, "walk": None, "presses": []}
-
-    async def begin_walk(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        return self.walk(site)
-
-    async def end_walk(self, site: str, by: str, dry: bool) -> dict[str, Any]:
-        raise NotThere(f"no walk is under way at {site}")
-
-    async def cancel_walk(self, site: str, by: str) -> dict[str, Any]:
-        raise NotThere(f"no walk is under way at {site}")
-
-    def pulses(self, site: str) -> dict[str, Any]:
-        self._known(site)
-        return {"running": None, "racks": [], "mismatches": []}
-
-    async def prove(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
-        return self.pulses(site)
-
-    async def stop_proof(self, site: str, by: str, why: str) -> dict[str, Any]:
-        raise NotThere(f"no rack is proven at {site}")
-
-    async def apply_pulses(self, site: str, by: str, dry: bool) -> dict[str, Any]:
-        return await self.learn(site, {}, by)
-
-
-class FakeView:
+class FakeHub:
     """`faults` holds any of: price, meter, broker, miners, pool, ledger, observing."""
 
     def __init__(self, clock: Clock, miners: int = 1000, faults: frozenset[str] = frozenset()) -> None:
@@ -101,7 +59,6 @@ class FakeView:
         self.book = OrderBook({KEY: CAP_W, "h1/beta": 1e6})
         self.events: list[Event] = []
         self.holds = HoldBook()
-        self.places = FakePlaces(self._site)
         self.rng = np.random.default_rng(7)
         self.miners = miners
         self.states = self.rng.choice([1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 4], size=miners)
@@ -114,9 +71,74 @@ class FakeView:
         for rule, scope in (("meter-silent", f"{KEY}/meter-f2"), ("container-supply-hot", f"{KEY}/container-1")):
             self.alarm_book.apply({"rule": rule, "scope": scope, "what": "raised", "value": 47.5}, self.started_ms)
 
+    def ports(self) -> Ports:
+        """The ports of the API over this hub; what it has nothing of is empty, for a known site."""
+        nothing: Any = self._nothing
+        absent = dict.fromkeys(
+            ("answer", "apply", "begin", "cancel", "end", "propose", "record", "start", "stop"), self._absent
+        )
+        empty = SimpleNamespace(
+            **absent,
+            tickets=nothing, missing=nothing, restores=nothing, third_parties=nothing, learnt=nothing, jobs=nothing,
+            facts=nothing, loads=self._object, walk=self._object, status=self._object,
+        )  # fmt: skip
+        reports = SimpleNamespace(
+            lines=self.reports, look=lambda: self.ledger(), file=lambda report, form: (f"{report}.{form}", b'{"a": 1}')
+        )
+        health = SimpleNamespace(
+            health=self.health, exposition=lambda: "# HELP mining_hub_control_ticks Control steps taken.\n"
+        )
+        made: dict[str, Any] = {
+            "sites": SimpleNamespace(sites=self.sites, status=lambda site: self.status(site), key=self.key),
+            "fleet": SimpleNamespace(**{**vars(empty), "fleet": self.fleet, "miner": self.miner, "receipts": self.receipts}),
+            "plans": SimpleNamespace(
+                plan=self.plan, series=self.series, availability=self.availability, explain=self.explain,
+                offers=self.offers, shadow=self.shadow,
+            ),
+            "orders": SimpleNamespace(orders=self.orders, order=self.order, line=self._line),
+            "order_desk": SimpleNamespace(submit=self.submit, change=self.change, end=self.end),
+            "alarms": SimpleNamespace(alarms=self.alarms, log=self.log),
+            "alarm_desk": SimpleNamespace(acknowledge=self.acknowledge, shelve=self.shelve, set=self.set),
+            "reports": reports, "health": health, "holds": self.holds, "journal": SimpleNamespace(record=self.record),
+        }  # fmt: skip
+        return Ports(**{field.name: made.get(field.name, empty) for field in fields(Ports)})
+
+    def _nothing(self, site: str, *_: Any) -> list[Any]:
+        self._site(site)
+        return []
+
+    async def _absent(self, site: str, *_: Any) -> dict[str, Any]:
+        raise NotFound(f"nothing of that name at {site}")
+
+    def _object(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {}
+
+    def key(self, site: str) -> str:
+        self._site(site)
+        return f"h1/{site}"
+
+    def order(self, site: str, order: str) -> OrderLine:
+        found = [line for line in self.orders(site) if line["id"] == order]
+        if not found:
+            raise NotFound(f"no order {order!r} at {site}")
+        return found[0]
+
+    def shadow(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {"currency": "KZT", "days": [], "total": {}, "unpriced": ""}
+
+    async def explain(self, site: str) -> dict[str, Any]:
+        self._site(site)
+        return {"site": site, "groups": [], "what_if": []}
+
+    async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
+        self._site(site)
+        return {"site": site, "availability": [], "bids": [], "reserve": [] if reserve_w is None else [reserve_w]}
+
     def _site(self, site: str) -> None:
         if site not in ("alma", "beta"):
-            raise NotThere(f"no site {site!r}")
+            raise NotFound(f"no site {site!r}")
 
     def sites(self) -> list[SiteInfo]:
         alma: SiteInfo = {
@@ -130,7 +152,7 @@ class FakeView:
         return [alma, beta]
 
     def power_w(self, at_ms: int) -> float:
-        """What the make-believe site draws."""
+        """What the simulated site draws."""
         hours = at_ms / 3_600_000
         free_w = 2.9e6 + 0.35e6 * math.sin(hours / 24 * 2 * math.pi) + 0.02e6 * math.sin(at_ms / 7000)
         cap = cap_at(self._limits(at_ms), KEY, at_ms)
@@ -241,7 +263,7 @@ class FakeView:
     def miner(self, site: str, device: str) -> dict[str, Any]:
         self._site(site)
         if not device.startswith("m") or not device[1:].isdigit() or int(device[1:]) >= self.miners:
-            raise NotThere(f"no miner {device!r}")
+            raise NotFound(f"no miner {device!r}")
         return {
             "device": f"{KEY}/{device}", "model": "Antminer S19j Pro", "rack": "rack-01", "state": "hashing", "mode": "normal",
             "at_ms": self.clock.now_ms(), "values": {"power_w": 3421.0, "temp_board_max_c": {"missing": "not reported"}},
@@ -266,49 +288,6 @@ class FakeView:
             "price_at_ms": edges, "price_per_mwh": [21_000 + 9_000 * math.sin(at / 9e6) for at in edges],
             "limit_at_ms": edges, "limit_w": [cap.power_w if cap else None for cap in caps],
         }  # fmt: skip
-
-    def tickets(self, site: str, closed: bool) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    def missing(self, site: str, after_s: float) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    def restores(self, site: str) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    def hands(self, site: str) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    def jobs(self, site: str) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    async def propose_job(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
-        self._site(site)
-        return {"dry_run": dry, "id": "c-1", "needs_two": False, "preview": []}
-
-    async def answer_job(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
-        raise NotThere(f"no campaign {job} at {site}")
-
-    def learnt(self, site: str) -> list[dict[str, Any]]:
-        self._site(site)
-        return []
-
-    def shadow(self, site: str) -> dict[str, Any]:
-        self._site(site)
-        return {"currency": "KZT", "days": [], "total": {}, "unpriced": ""}
-
-    async def explain(self, site: str) -> dict[str, Any]:
-        self._site(site)
-        return {"site": site, "groups": [], "what_if": []}
-
-    async def offers(self, site: str, reserve_w: float | None) -> dict[str, Any]:
-        self._site(site)
-        return {"site": site, "availability": [], "bids": [], "reserve": [] if reserve_w is None else [reserve_w]}
 
     def plan(self, site: str) -> dict[str, Any] | None:
         self._site(site)
@@ -400,12 +379,6 @@ class FakeView:
             }
         ]  # fmt: skip
 
-    def report_file(self, report: str, form: str) -> tuple[str, bytes]:
-        return f"{report}.{form}", b'{"a": 1}'
-
-    def exposition(self) -> str:
-        return "# HELP mining_hub_control_ticks Control steps taken.\nmining_hub_control_ticks 1\n"
-
     def health(self) -> dict[str, Any]:
         return {"ok": True, "version": "0.1.0", "as_of_ms": self.clock.now_ms(), "faults": []}
 
@@ -423,27 +396,26 @@ class FakeView:
     def _line(self, order: str) -> OrderLine:
         entry = self.book.get(order)
         if entry is None:
-            raise NotThere(f"no order {order!r}")
+            raise NotFound(f"no order {order!r}")
         return {**entry.to_json(), "observe_only": "observing" in self.faults}  # type: ignore[return-value,typeddict-item]
 
-    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> OrderLine:
+    async def submit(self, body: Mapping[str, Any], by: Authority, channel: str) -> str:
         now_ms = self.clock.now_ms()
         order, happenings = self.book.receive(read_order(body, by.who, channel, now_ms), by, now_ms, body)
         self._say(happenings, "alma")
         self._say(self.book.tick(now_ms, {}), "alma")
-        return self._line(order)
+        self._line(order)
+        return order
 
-    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> OrderLine:
+    async def change(self, order: str, body: Mapping[str, Any], by: Authority) -> str:
         self._line(order)
         self._say(self.book.change(order, read_change(body), by, self.clock.now_ms(), body), "alma")
-        return self._line(order)
+        return order
 
-    async def end_order(
-        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
-    ) -> OrderLine:
+    async def end(self, order: str, by: Authority, why: str, body: Mapping[str, Any] | None = None) -> str:
         self._line(order)
         self._say(self.book.end(order, by, why, self.clock.now_ms(), body), "alma")
-        return self._line(order)
+        return order
 
     def alarms(self, site: str) -> list[AlarmLine]:
         self._site(site)
@@ -459,19 +431,19 @@ class FakeView:
         ]  # fmt: skip
         return lines if site == "alma" else []
 
-    async def acknowledge_alarm(self, site: str, rule: str, scope: str, who: str) -> None:
+    async def acknowledge(self, site: str, rule: str, scope: str, who: str) -> None:
         try:
             changes = self.alarm_book.acknowledge(rule, scope, who)
         except KeyError:
-            raise NotThere(f"no such alarm at {scope}") from None
+            raise NotFound(f"no such alarm at {scope}") from None
         for change in changes:
             self.alarm_book.apply(change, self.clock.now_ms())
 
-    async def shelve_alarm(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
+    async def shelve(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
         for change in self.alarm_book.shelve(rule, scope, who, why, until_ms, self.clock.now_ms()):
             self.alarm_book.apply(change, self.clock.now_ms())
 
-    async def set_alarm(self, site: str, rule: str, scope: str, who: str, what: str, why: str) -> None:
+    async def set(self, site: str, rule: str, scope: str, who: str, what: str, why: str) -> None:
         book = self.alarm_book
         changes = (
             book.out_of_service(rule, scope, who, why)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of the fleet: miners as columns, one miner, tickets, missing miners, commands, control by other systems."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from hub.api.access import Principal
+from hub.api.body import SITE, object_of, of_site, texts_of
+from hub.api.guard import Need
+from hub.api.ports import ports_of
+from hub.query.schema import Fleet, ReceiptLine
+from kernel.errors import NotFound
+
+router = APIRouter(prefix="/api/v1")
+
+
+@router.get(SITE + "/fleet", response_model=Fleet)
+async def fleet(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> Response:
+    """Every miner as columns; states by code (`hub.query.schema.STATE_CODES`)."""
+    return JSONResponse(ports_of(request).fleet.fleet(site))
+
+
+@router.get(SITE + "/miners/{device}")
+async def miner(
+    request: Request, site: str, device: str, by: Principal = Depends(Need("fleet:read"))
+) -> dict[str, Any]:
+    """One miner: its values or why one is missing, and its commands."""
+    return ports_of(request).fleet.miner(site, device)
+
+
+@router.get(SITE + "/tickets")
+async def tickets(
+    request: Request, site: str, closed: bool = False, by: Principal = Depends(Need("fleet:read"))
+) -> list[dict[str, Any]]:
+    """Work tickets of faulty miners, costliest first; `closed`: also those that are over."""
+    return ports_of(request).fleet.tickets(site, closed)
+
+
+@router.get(SITE + "/missing")
+async def missing(
+    request: Request,
+    site: str,
+    after_s: float = Query(1200.0, ge=0, le=864_000),
+    by: Principal = Depends(Need("fleet:read")),
+) -> list[dict[str, Any]]:
+    """Miners commanded to wake `after_s` ago that do not hash: outcome of the wake, and its cost."""
+    return ports_of(request).fleet.missing(site, after_s)
+
+
+@router.get(SITE + "/restores")
+async def restores(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
+    """Per ended order: miners woken, miners back, miners missing and the steps tried."""
+    return ports_of(request).fleet.restores(site)
+
+
+@router.get(SITE + "/hands")
+async def third_parties(
+    request: Request, site: str, by: Principal = Depends(Need("fleet:read"))
+) -> list[dict[str, Any]]:
+    """Control by other systems: miners that are left alone, containers with tactics of their own."""
+    return ports_of(request).fleet.third_parties(site)
+
+
+@router.post(SITE + "/miners/{device}/release")
+async def release(
+    request: Request, site: str, device: str, by: Principal = Depends(Need("miner:release"))
+) -> dict[str, Any]:
+    """Take back a miner that was left to another control system: the hub commands it again."""
+    ports, body = ports_of(request), await object_of(request)
+    (why,) = texts_of(body, "why")
+    key = f"{ports.sites.key(site)}/{device}"
+    if key not in {party["scope"] for party in ports.fleet.third_parties(site)}:
+        raise NotFound(f"{device} is under no other control")
+    reported = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
+    await ports.journal.record("owner.changed", reported, site)
+    await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
+    return of_site(request, reported)
+
+
+@router.get(SITE + "/receipts")
+async def receipts(
+    request: Request, site: str, count: int = Query(100, ge=1, le=1000), by: Principal = Depends(Need("fleet:read"))
+) -> list[ReceiptLine]:
+    """Newest commands with their receipts."""
+    return ports_of(request).fleet.receipts(site, count)

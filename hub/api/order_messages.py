@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders over MQTT as `grid.io.dispatch_mqtt` passes them on: to the order desk, answered as they are shown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from grid.order_book import Authority
+from hub.control.order_desk import OrderDesk
+from hub.query.orders import OrderReads
+
+
+class OrderMessages:
+    """`grid.io.dispatch_mqtt.OrderPort` over the order desk."""
+
+    def __init__(self, desk: OrderDesk, orders: OrderReads) -> None:
+        self._desk, self._orders = desk, orders
+
+    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+        """As `OrderDesk.submit`."""
+        return self._orders.line(await self._desk.submit(body, by, channel))
+
+    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]:
+        """As `OrderDesk.change`."""
+        return self._orders.line(await self._desk.change(order, body, by))
+
+    async def end_order(
+        self, order: str, by: Authority, why: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """As `OrderDesk.end`."""
+        return self._orders.line(await self._desk.end(order, by, why, body))

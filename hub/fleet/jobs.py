@@ -91,7 +91,7 @@ def proposed(
         prior_images=_images_now(state, devices, provisions) if isinstance(intent, InstallFirmware) else None,
         fits=fits,
         elsewhere=frozenset(site.roster.devices[unit] for unit in np.flatnonzero(site.standing.held).tolist()),
-        asked_by=by,
+        requested_by=by,
     )
 
 
@@ -131,7 +131,7 @@ def refusal(job: Job, what: str, by: str) -> str:
     if what == "approved":
         if not job.plan.needs_two:
             return "needs no second person"
-        return "was asked by the same person: somebody else must approve it" if by == job.plan.asked_by else ""
+        return "was asked by the same person: somebody else must approve it" if by == job.plan.requested_by else ""
     if what == "retry" and not job.failed():
         return "has no failures to ask again"
     return ""

@@ -223,8 +223,11 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
 
             def heard() -> bool:
                 # What was under way when the hub stopped is unknown, and such a unit rests for a minute.
-                counts, asked = hub.ports.sites.status("north")["counts"], here.standing.asked(system_clock().now_ms())
-                rests = any(asked.hands_off[here.roster.index[device]] for device in stock)
+                counts, asked = (
+                    hub.ports.sites.status("north")["counts"],
+                    here.standing.commanded(system_clock().now_ms()),
+                )
+                rests = any(asked.excluded[here.roster.index[device]] for device in stock)
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 
             await until("they are heard, and none rests", heard, 90)

@@ -11,6 +11,7 @@ from hub.api.guard import Need
 from hub.api.ports import ports_of
 from hub.state.legal_holds import HoldBook, read_hold
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
 router = APIRouter(prefix="/api/v1/archive")
 HOLD_SCHEMA = {
@@ -64,7 +65,7 @@ async def hold(request: Request, by: Principal = Depends(Need("archive:hold"))) 
     asked = read_hold(await object_of(request))
     async with request.app.state.holding:
         body = book.add(asked, by.who)
-        await ports_of(request).journal.record("hold.added", body, None)
+        await ports_of(request).journal.record(EventKind.HOLD_ADDED, body, None)
     return _line(book, str(body["id"]))
 
 
@@ -78,7 +79,7 @@ async def release(request: Request, hold_id: str, by: Principal = Depends(Need("
             body = book.release(hold_id, by.who, why)
         except KeyError:
             raise NotFound(f"no hold {hold_id[:60]!r}") from None
-        await ports_of(request).journal.record("hold.released", body, None)
+        await ports_of(request).journal.record(EventKind.HOLD_RELEASED, body, None)
     return _line(book, hold_id)
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each miner usually does in its normal mode, and what it has been doing lately: columns over the units of a site.
 
-`PerformanceReferences` is the fold of `usual.learnt`, one body a day: the day's medians of each unit that ran steadily long
-enough. What is usual is the median over the days that are held, so one bad day changes nothing, and a miner that is worse for
-good is usual again after half of them. `RecentBehaviour` is what the rounds of a running hub saw since: the samples that
-become the next body, the efficiency of the last rounds, and since when the count of accepted shares stands. A restart loses
-it: at most one day of many, and a few rounds in which nothing is said of efficiency or shares.
+`PerformanceReferences` is the fold of `performance.updated`, one body a day: the day's medians of each unit that ran
+steadily long enough. What is usual is the median over the days that are held, so one bad day changes nothing, and a
+miner that is worse for good is usual again after half of them. `RecentBehaviour` is what the rounds of a running hub
+saw since: the samples that become the next body, the efficiency of the last rounds, and since when the count of
+accepted shares stands. A restart loses it: at most one day of many, and a few rounds in which nothing is said of
+efficiency or shares.
 """
 
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class PerformanceReferences:
         self._medians: tuple[int, Column] = (0, self._days[0].copy())
 
     def apply(self, body: Mapping[str, Any]) -> None:
-        """Take an event `usual.learnt`; units that are not here any more change nothing."""
+        """Take an event `performance.updated`; units that are not here any more change nothing."""
         units = np.array([self._index.get(device, -1) for device in body["devices"]], dtype=np.int64)
         known = units >= 0
         values = np.array([body[name] for name in FIGURES], dtype=np.float32)[:, known]
@@ -175,7 +176,7 @@ class RecentBehaviour:
         return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
 
     def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
-        """The body of `usual.learnt` when a UTC day is over: the medians of who has enough samples, which start anew.
+        """The body of `performance.updated` when a UTC day is over: the medians of who has enough samples, which start anew.
 
         Who ran too little keeps its samples for another day. None where there is nothing to tell.
         """

@@ -4,7 +4,7 @@
 A straggler is given time first (its ramp-up and a margin). Then each rung is tried once, with as much time again: ask once
 more, reboot, cycle its PDU socket, and at last a ticket for a person. Budgets bound reboots and power cycles per day and at
 once, so that a common cause (pool, network) does not end in a site of rebooting miners. It is a fold over
-`command.issued`, `command.receipt` and `straggler.step`; `steps` says what follows and changes nothing.
+`command.issued`, `command.receipt` and `wake_recovery.step`; `steps` says what follows and changes nothing.
 """
 
 from collections import Counter
@@ -111,7 +111,7 @@ class Recoveries:
         self.climbs[device] = replace(climb, outcome=outcome, words=words, tried_ms=tried_ms)
 
     def tried(self, body: Mapping[str, Any], at_ms: int) -> None:
-        """A rung was tried (`straggler.step`)."""
+        """A rung was tried (`wake_recovery.step`)."""
         device, rung = str(body["device"]), str(body["rung"])
         climb = self.climbs.get(device, Recovery(device, at_ms))
         self.climbs[device] = replace(climb, tried=(*climb.tried, rung), tried_ms=at_ms)

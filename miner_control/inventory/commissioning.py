@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks along racks, pressing the IP-report button at each slot: begun by somebody, followed by presses, ended with facts.
 
-All of it is a fold over events (`walk.begun`, `button.pressed`, `walk.ended`), so that a restart in the middle loses no press.
+All of it is a fold over events (`commissioning.begun`, `button.pressed`, `commissioning.ended`), so that a restart in the
+middle loses no press.
 """
 
 from collections import deque
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kernel.event import EventKind
 from miner_control.inventory.position import Press
 
 KEPT: Final = 200
@@ -73,14 +75,14 @@ class ButtonBook:
 
     def apply(self, kind: str, site: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event. A press of a miner that nobody knows belongs to every walk: it may be of any."""
-        if kind == "button.pressed":
+        if kind == EventKind.BUTTON_PRESSED:
             heard = AssignedPress.from_json(body)
             self.last.appendleft(heard)
             for key, walk in self.walks.items():
                 if not heard.device or key == site:
                     walk.take(heard.press)
-        elif kind == "walk.begun":
+        elif kind == EventKind.COMMISSIONING_BEGUN:
             slots = tuple((str(rack), str(position), str(feeder)) for rack, position, feeder in body["slots"])
             self.walks[site] = Commissioning(str(body["by"]), at_ms, slots)
-        elif kind == "walk.ended":
+        elif kind == EventKind.COMMISSIONING_ENDED:
             self.walks.pop(site, None)

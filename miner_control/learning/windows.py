@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from miner_control.fleet.command import Intent, PowerPercent, PowerTarget, SetMode, Sleep, Wake, intent_from_json
 from miner_control.fleet.command_state import NOTHING_HAPPENED
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Codes, Commanded, Ints, Observed, Roster
@@ -50,7 +50,7 @@ class Followed:
     def apply(self, event: Event) -> None:
         """Take `command.issued` and `command.receipt` in their order."""
         body, device = event.body, str(event.body["device"])
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             self._issued[device] = str(body["id"]), int(body["issued_ms"])
             if body["intent"] == "Reboot":
                 # What was cut short by a restart is no ramp to learn from: it would only be too short.
@@ -187,12 +187,12 @@ class IdentificationBook:
         return any(_sure(one) and _moved(one, before.get(name)) for name, one in _flat(self.learnt(key)).items())
 
     def body(self, key: Key) -> dict[str, Any]:
-        """The event `dynamics.learnt` of a model: the estimates, and the values that they rest on."""
+        """The event `dynamics.identified` of a model: the estimates, and the values that they rest on."""
         held = {**self._times.get(key, {}), **self._modes.get(key, {})}
         return {**learnt_json(key, self.learnt(key)), "held": held}
 
     def apply(self, body: Mapping[str, Any]) -> Key:
-        """Take an event `dynamics.learnt`: what it tells is what is told now. Returns the model and firmware."""
+        """Take an event `dynamics.identified`: what it tells is what is told now. Returns the model and firmware."""
         key, learnt = learnt_of(body)
         self.reported[key] = learnt
         held = body["held"]

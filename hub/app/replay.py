@@ -65,7 +65,7 @@ def replay_folder(folder: Path) -> Replayed:
 
 def replay(config: Config, journal: Journal) -> Replayed:
     """Replay a journal under the configuration it was lived with."""
-    state = empty_state(config, catalogue())
+    state = empty_state(config, catalogue(config.folder))
     settings, freshness = TickSettings.of(config, tariff_of(config)), Freshness.of(config)
     waiting: dict[int, list[tuple[int, Event]]] = {}
     for position, event in journal.events([EventKind.TICK_DECIDED]):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hub.cli import commissioning, feeder_mapping, field, inventories, learnt, placement, plans, tickets
-from hub.cli.folder import last_ms, opened, say_observing
+from hub.cli.folder import SiteFolder, last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
 from kernel.units import HS_PER_THS
 
@@ -179,11 +179,12 @@ def _worded(name: str, value: Any) -> Any:
     return f"{value / HS_PER_THS:,.2f} TH/s" if name.endswith("_hs") and isinstance(value, int | float) else value
 
 
-def miners_dialects(json: Json = False) -> None:
+def miners_dialects(folder: SiteFolder = Path(), json: Json = False) -> None:
     """What each firmware speaks and can do."""
+    from hub.config.lookup import listed
     from miner_control.inventory.dialect_matrix import dialect_matrix
 
-    rows = dialect_matrix()
+    rows = dialect_matrix(listed(folder, "profiles/firmware"))
     if json:
         put_json({"dialects": rows})
         return

@@ -32,10 +32,11 @@ Config = Annotated[Path, typer.Argument(help="The hub's TOML file.")]
 def config_check(path: Config, json: Json = False) -> None:
     """Every fault of the configuration and its inventories at once. Exit code 2 where there is one."""
     from hub.config import load
-    from hub.wiring import catalogue, empty_state, passports_of
+    from hub.wiring import catalogue, check_profiles, empty_state, passports_of
 
     config = load(path)
-    state = empty_state(config, catalogue())
+    state = empty_state(config, catalogue(config.folder))
+    check_profiles(config)
     passports_of(config)
     miners = sum(len(site.roster) for site in state.sites.values())
     if json:

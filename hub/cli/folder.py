@@ -3,12 +3,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from hub.cli.output import say
 
 if TYPE_CHECKING:
     from hub.state.fold import SiteState
+
+SiteFolder = Annotated[
+    Path, typer.Option("--folder", help="The folder that holds hub.toml: its files go before the shipped ones.")
+]
 
 
 def opened(folder: Path):  # type: ignore[no-untyped-def]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.folder import opened, table_text
+from hub.cli.folder import SiteFolder, opened, table_text
 from hub.cli.output import put_json, put_table, say
 from hub.cli.placement import put_file
 
@@ -30,6 +30,7 @@ def take_in(
     feeder: Annotated[str, typer.Option(help="The feeder of lines that name none.")] = "unassigned",
     hub: Annotated[str, typer.Option()] = "hub-1",
     site: Annotated[str, typer.Option()] = "site-1",
+    folder: SiteFolder = Path(),
     json: Json = False,
 ) -> None:
     """Another system's inventory as ours. Exit code 1 where lines did not fit: each is named, and none is lost."""
@@ -38,7 +39,7 @@ def take_in(
     from miner_control.inventory.asset_register import inventory_csv
     from miner_control.inventory.import_inventory import imported, left_csv
 
-    models = catalogue()
+    models = catalogue(folder)
     found = imported(table_text(export), export.name, hub, site, lambda text: models.find(text) is not None, feeder)
     if write is not None:
         if write.exists() and not replace:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hub.cli.folder import SiteFolder
 from hub.cli.output import put_json, put_table
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
@@ -19,7 +20,8 @@ def add_to(app: typer.Typer) -> None:
 
 def rules(
     key: Annotated[str, typer.Argument(help="One rule, such as kz.mining_fee.rate; without it: all in force.")] = "",
-    place: Annotated[str, typer.Option(help="A file of configs/jurisdictions by its name.")] = "kazakhstan",
+    place: Annotated[str, typer.Option(help="A file of jurisdictions/ by its name.")] = "kazakhstan",
+    folder: SiteFolder = Path(),
     file: Annotated[Path | None, typer.Option(help="Your own file instead.")] = None,
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Without it: today there.")] = None,
     json: Json = False,
@@ -27,11 +29,11 @@ def rules(
     """Rates, shares and deadlines in force on a day, what is unknown, and what a report may use only as a draft."""
     from zoneinfo import ZoneInfo
 
-    from hub.config import CONFIGS
+    from hub.config.lookup import look_up
     from kernel.clock import system_clock, to_datetime
     from treasury.rules import load_rules
 
-    found = load_rules(file or CONFIGS / "jurisdictions" / f"{place}.toml")
+    found = load_rules(file or look_up(folder, f"jurisdictions/{place}.toml"))
     on = day.date() if day else to_datetime(system_clock().now_ms()).astimezone(ZoneInfo(found.zone)).date()
     shown = [found.on(key, on)] if key else [rule for rule in found.rules if rule.holds(on)]
     unknown, draft = found.unknown(), found.unconfirmed(on)

@@ -53,10 +53,11 @@ def bill(folder: Folder, start: From, end: Until, meter: Meter = None, json: Jso
 def import_file(
     folder: Folder,
     file: Annotated[Path, typer.Argument(help="The CSV file of the metering system.")],
-    layout: Annotated[Path, typer.Option(help="How it is written: a TOML file.")],
+    layout: Annotated[Path, typer.Option(help="How it is written: a TOML file, or its path in the site's folder.")],
     json: Json = False,
 ) -> None:
     """Take in the utility's figures: all of a file or, with every fault told, nothing. The same again changes nothing."""
+    from hub.config.lookup import look_up
     from hub.metering.utility_data import load_layout
     from hub.wiring import reading_billing
     from kernel.clock import system_clock
@@ -65,7 +66,8 @@ def import_file(
     from telemetry.energy.utility_data import read_metered
 
     config, _, _, refs = opened(folder)
-    part, plan = load_layout(layout, config.hub.name, refs)
+    place = layout if layout.is_file() else look_up(folder, layout)
+    part, plan = load_layout(place, config.hub.name, refs)
     try:
         raw = file.read_bytes()
         text = raw.decode(part.encoding)

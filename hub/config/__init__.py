@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from hub.config.faults import cross_faults, fault_of, is_echo, placed
+from hub.config.lookup import CONFIGS
 from hub.config.models import Config, Credential, MqttSinkPart, Prices, Site, StoreSink
-from hub.config.types import CONFIGS
 from kernel.errors import ConfigError, Fault
 
 __all__ = ["CONFIGS", "Config", "Credential", "MqttSinkPart", "Prices", "Site", "StoreSink", "load", "secret"]

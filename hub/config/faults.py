@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hub.config.lookup import listed, places
 from hub.config.models import Config
-from hub.config.types import CONFIGS
 from kernel.errors import Fault
 
 
@@ -41,8 +41,8 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
                 text = "energy of a generation meter is not billed"
                 yield Fault(f"{here}.billing", text, "Leave it out: billed is what the main meter draws")
             profile = meter.get("profile")
-            if isinstance(profile, str) and not _profile_exists(profile, "meters"):
-                yield Fault(f"{here}.profile", f"no profile {profile!r}", _nearest(profile, _profiles("meters")))
+            if isinstance(profile, str):
+                yield from _profile_faults(folder, "meters", profile, f"{here}.profile")
         mains = [m for m in site.get("meters", []) if isinstance(m, dict) and m.get("role") == "main"]
         if len(mains) > 1:
             yield Fault(f"{place}.meters", f"{len(mains)} main meters", "Mark one as main; the others are sub meters")
@@ -51,8 +51,8 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
                 ways = [way for way in ("host", "topic", "sparkplug") if device.get(way)]
                 here = f"{place}.{kind}.{number}"
                 profile = device.get("profile")
-                if kind != "meters" and isinstance(profile, str) and not _profile_exists(profile, kind):
-                    yield Fault(f"{here}.profile", f"no profile {profile!r}", _nearest(profile, _profiles(kind)))
+                if kind != "meters" and isinstance(profile, str):
+                    yield from _profile_faults(folder, kind, profile, f"{here}.profile")
                 if not ways:
                     example = 'Add host = "192.0.2.10", or topic or sparkplug where it speaks unasked'
                     yield Fault(f"{here}.host", "is missing", example)
@@ -85,12 +85,12 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
             yield Fault(f"sinks.{number}.token_env", f"{env} is not set", "Set it in the environment of the hub")
 
 
-def _profiles(folder: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIGS / "profiles" / folder).glob("*.toml"))
-
-
-def _profile_exists(name: str, folder: str) -> bool:
-    return (CONFIGS / "profiles" / folder / f"{name}.toml").is_file()
+def _profile_faults(folder: Path, kind: str, name: str, place: str) -> Iterator[Fault]:
+    """A device profile that stands neither in the site's folder nor among those shipped."""
+    known = [path.stem for path in listed(folder, f"profiles/{kind}")]
+    if name not in known:
+        looked = " and ".join(str(one) for one in places(folder, f"profiles/{kind}/{name}.toml"))
+        yield Fault(place, f"no profile {name!r}: looked for {looked}", _nearest(name, known))
 
 
 def _nearest(name: str, known: list[str]) -> str:

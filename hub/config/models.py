@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from hub.config.devices import Container, Device, LoadPart, LoopPart, Meter, SwitchPart
-from hub.config.types import Existing, Name, Part, Port, Seconds, Watts, Zone
+from hub.config.lookup import look_up
+from hub.config.types import Existing, Located, Name, Part, Port, Seconds, Watts, Zone
 from kernel.units import S_PER_DAY
 
 
@@ -91,7 +92,7 @@ class ReserveProduct(Part):
     block_h: Literal[1, 2, 4, 6, 8, 12, 24] = 4
 
 
-class Site(Part):
+class Site(Located):
     """One site of the hub: its operator, zone, connection and devices."""
 
     name: Name
@@ -136,6 +137,10 @@ class Site(Part):
             *(("sensors", one) for one in self.sensors),
             *(("switches", one) for one in self.switches),
         )
+
+    def profile_file(self, kind: str, device: Device) -> Path:
+        """The profile of a device; `kind` as given by `devices`. Raises ConfigError naming the places looked at."""
+        return look_up(self.folder, f"profiles/{kind}/{device.profile}.toml")
 
 
 class Credential(Part):
@@ -346,7 +351,7 @@ class HubPart(Part):
     journal_days: float = Field(default=40.0, ge=1)
 
 
-class Config(Part):
+class Config(Located):
     """Everything that the hub is told before it starts."""
 
     hub: HubPart

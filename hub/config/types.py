@@ -3,12 +3,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+from hub.config.lookup import not_found, places
 
 
 def _name(text: str) -> str:
@@ -26,11 +26,11 @@ def _zone(text: str) -> str:
 
 
 def _existing(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path())
-    for place in (folder / path, CONFIGS / path):
+    folder = (info.context or {}).get("folder")
+    for place in places(folder, path):
         if place.exists():
-            return Path(place).resolve()
-    raise ValueError(f"no such file: looked for {folder / path} and configs/{path}")
+            return place.resolve()
+    raise ValueError(not_found(folder, path))
 
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -45,3 +45,17 @@ class Part(BaseModel):
     """One table of the configuration: unknown keys are faults, values do not change after the start."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Located(Part):
+    """A table that knows the folder of its `hub.toml`, where data files are looked up first."""
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        self._folder = (context or {}).get("folder")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of `hub.toml`; None where the table was made without a file."""
+        return self._folder

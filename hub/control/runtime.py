@@ -20,6 +20,7 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
+from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.site_generation import awaits_meter
@@ -218,18 +219,16 @@ class Hub:
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
         components.recorder.emit(site.key, EventKind.TICK_DECIDED, decided.body, TICK_VERSION)
-        for made in decided.commands:
-            components.recorder.emit(site.key, EventKind.COMMAND_ISSUED, command_json(made))
         try:
-            await components.recorder.flush(required=True)
+            issued = await issue(components.recorder, site.key, decided.commands)
         except OSError:
             # They stay queued and are journalled later; none of them leaves.
             for made in decided.commands:
                 self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
             raise
         self.ticks += 1
-        if decided.commands:
-            components.actuators[site.key].start(decided.commands)
+        if issued.commands:
+            components.actuators[site.key].start(issued)
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""

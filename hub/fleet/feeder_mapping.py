@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.situation import Situations, ordered
@@ -21,7 +22,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import Sleep, Wake, command, command_json
+from miner_control.fleet.command import Sleep, Wake, command
 from miner_control.fleet.fleet import ASLEEP, Fleet
 from miner_control.inventory.asset_register import Fact
 from miner_control.inventory.feeder_mapping import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
@@ -256,10 +257,7 @@ class FeederMappingDuty:
         asked = {str(one.id): one.device for one in made}
         body = {"id": proof.id, "step": step, "commands": asked, **more}
         self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
-        for one in made:
-            self._recorder.emit(site.key, EventKind.COMMAND_ISSUED, command_json(one))
-        await self._recorder.flush(required=True)
-        self._actuators[site.key].start(made)
+        self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
     async def _step(self, site: SiteState, proof: Proof, step: str, more: Mapping[str, Any]) -> None:
         await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})

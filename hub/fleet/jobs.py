@@ -13,6 +13,7 @@ import numpy as np
 
 from hub.config.observe_only import no_commands
 from hub.fleet.provisioning import Provisions
+from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.situation import SiteSituation, Situations, ordered
@@ -21,7 +22,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, command_json, deadline_of
+from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, deadline_of
 from miner_control.health.health import PoolRule, host_of, pools_of
 from miner_control.jobs.job import Job, Wave
 from miner_control.jobs.job_plan import JobPlan, Rollout, plan_job
@@ -207,10 +208,7 @@ class JobDuty:
             return
         asked = {str(one.id): one.device for one in armed}
         self._recorder.emit(site.key, EventKind.JOB_WAVE, {**named, "step": due.step, "commands": asked})
-        for one in armed:
-            self._recorder.emit(site.key, EventKind.COMMAND_ISSUED, command_json(one))
-        await self._recorder.flush(required=True)
-        self._actuators[site.key].start(armed)
+        self._actuators[site.key].start(await issue(self._recorder, site.key, armed))
 
     async def _arm(self, intent: Intent) -> Intent:
         return await self._offload(self._provisions.armed, intent)

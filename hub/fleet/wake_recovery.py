@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import SiteState
 from hub.state.situation import Situations
@@ -17,7 +18,7 @@ from kernel.event import EventKind
 from kernel.units import MS_PER_HOUR
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, LoadKind, switch
-from miner_control.fleet.command import Command, command_json
+from miner_control.fleet.command import Command
 from miner_control.fleet.fleet import Bools, Fleet
 from miner_control.health.wake_recovery import OFF_S, WHAT
 
@@ -72,11 +73,8 @@ class WakeRecoveryDuty:
                 asked = self._close_sockets(site, now_ms)
                 if not now.under_order:
                     asked += self._climb(site, fleet, now_ms)
-            for one in asked:
-                self._recorder.emit(site.key, EventKind.COMMAND_ISSUED, command_json(one))
             if asked:
-                await self._recorder.flush(required=True)
-                self._actuators[site.key].start(asked)
+                self._actuators[site.key].start(await issue(self._recorder, site.key, asked))
 
     # ---- recovery steps ----
 

@@ -23,7 +23,8 @@ from zoneinfo import ZoneInfo
 import structlog
 import zstandard
 
-from hub.config import CONFIGS, Config
+from hub.config import Config
+from hub.config.lookup import data_files
 from hub.journal.recorder import Offload
 from hub.state.fold import HubState
 from hub.state.trace import MonthPeak, Trace
@@ -198,9 +199,8 @@ def _print(config: Config) -> str:
     and every file that it names."""
     found = hashlib.sha256(_code_print(_ROOMS).encode())
     found.update(config.model_dump_json().encode())
-    shipped = sorted(path for path in CONFIGS.rglob("*") if path.is_file())
-    for path in [*shipped, *sorted(set(_files(config.model_dump())))]:
-        found.update(path.read_bytes())
+    for path in [*data_files(config.folder), *sorted(set(_files(config.model_dump())))]:
+        found.update(path.name.encode() + b"\0" + path.read_bytes())  # an empty file of the site replaces a shipped one
     return found.hexdigest()
 
 

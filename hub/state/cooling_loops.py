@@ -7,7 +7,6 @@ from typing import Final
 
 from hub.config.devices import LoopPart, PointPart
 from hub.config.models import Site
-from hub.config.types import CONFIGS
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from miner_control.control.cold_protection import Loop
@@ -67,7 +66,7 @@ def _is_reported(place: str, what: str, point: PointPart, site: Site, faults: li
         return False
     folder, part = parts[point.device]
     try:
-        profile = load_profile(CONFIGS / "profiles" / folder / f"{part.profile}.toml", part.parameters)
+        profile = load_profile(site.profile_file(folder, part), part.parameters)
     except ConfigError as error:
         faults += error.faults
         return False

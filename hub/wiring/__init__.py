@@ -59,6 +59,7 @@ from hub.wiring.duties import ReadyDuty, Stores, ground, price_duty, settle_duty
 from hub.wiring.keeping import keeping
 from hub.wiring.state import (
     catalogue,
+    check_profiles,
     empty_state,
     exported,
     folded,
@@ -283,6 +284,7 @@ def orders_by_mqtt(
 __all__ = [
     "Assembly",
     "catalogue",
+    "check_profiles",
     "empty_state",
     "exported",
     "folded",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from hub.config import CONFIGS, Config, Credential, Site, secret
+from hub.config import Config, Credential, Site, secret
 from hub.config.devices import Device
 from hub.control.interlock import bar
 from hub.state.fold import HubState, SiteState
@@ -27,6 +27,7 @@ from miner_control.fleet.driver import MinerDriver
 from miner_control.inventory.asset_register import AssetRegister
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from telemetry.collect.source import Source, Tier
+from telemetry.device.profile import Profile
 from telemetry.device.profile import load as load_profile
 from telemetry.io.devices import Lines, Place
 from telemetry.io.http_source import HttpSwitch
@@ -38,9 +39,9 @@ from telemetry.wire.sparkplug_host import SparkplugChannel
 from telemetry.wire.topic import Channel
 
 
-def profile_path(folder: str, name: str) -> Path:
-    """The file of a device profile that ships with the hub."""
-    return CONFIGS / "profiles" / folder / f"{name}.toml"
+def profile_of(site: Site, kind: str, part: Device) -> Profile:
+    """The profile of a configured device, with what the site fills in. Raises ConfigError with every fault of the file."""
+    return load_profile(site.profile_file(kind, part), part.parameters)
 
 
 def credential(config: Config, name: str, folder: Path) -> tuple[str, str]:
@@ -75,7 +76,7 @@ def polled_sources(
     for kind, part in site.devices():
         if not part.host:
             continue
-        profile = load_profile(profile_path(kind, part.profile), part.parameters)
+        profile = profile_of(site, kind, part)
         place = place_of(config, part, folder)
         device = device_key(config.hub.name, site.name, part.name)
         sources.append(lines.source(device, profile, place, clock, keep=keep if part.billing else None))
@@ -96,7 +97,7 @@ def switch_ports(
     faults: list[Fault] = []
     for load in site.around.loads:
         kind, part = parts[load.device]
-        profile = load_profile(profile_path(kind, part.profile), part.parameters)
+        profile = profile_of(site.config, kind, part)
         group = load.group or load.kind.value
         switching: Switching | None = None
         if part.host and group in profile.switches:
@@ -140,9 +141,9 @@ def feeds_of(
         for kind, part in site.devices():
             key = device_key(config.hub.name, site.name, part.name)
             if part.topic:
-                topics.append(Channel(key, load_profile(profile_path(kind, part.profile), part.parameters), part.topic))
+                topics.append(Channel(key, profile_of(site, kind, part), part.topic))
             elif part.sparkplug is not None:
-                edge, profile = part.sparkplug, load_profile(profile_path(kind, part.profile), part.parameters)
+                edge, profile = part.sparkplug, profile_of(site, kind, part)
                 nodes.append(SparkplugChannel(key, profile, edge.group, edge.node, edge.device))
     broker = broker_of(config, folder)
     feeds: list[MqttFeed | SparkplugFeed] = []

@@ -13,7 +13,8 @@ from grid.hashprice import load_subsidies
 from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
-from hub.config import CONFIGS, Config, secret
+from hub.config import Config, secret
+from hub.config.lookup import look_up
 from hub.control.runtime import Duty
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import PriceDuty
@@ -21,7 +22,7 @@ from hub.metering.energy import EnergyBook
 from hub.settlement.duty import SettleDuty
 from hub.settlement.round import SettlementContext, posted_ids
 from hub.state.fold import HubState
-from hub.wiring.state import catalogue, empty_state, folded, passports_of, register_of_site
+from hub.wiring.state import catalogue, check_profiles, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
 from kernel.event import EventKind
 from miner_control.control.actuator import Actuator
@@ -63,9 +64,10 @@ async def ground(
     config: Config, folder: Path, data: Path, clock: Clock, offload: Offload, rng: np.random.Generator
 ) -> Stores:
     """Open the stores of a data folder and fold what they hold. Raises ConfigError before anything is started."""
-    models = catalogue()
+    models = catalogue(config.folder)
     registers = {f"{config.hub.name}/{site.name}": register_of_site(config, site) for site in config.sites}
     empty_state(config, models)
+    check_profiles(config)
     passports = passports_of(config)
     journal = open_journal(data)
     ledger = open_ledger(data / "ledger.sqlite")
@@ -76,7 +78,7 @@ async def ground(
 
 def price_duty(base: Stores, recorder: Recorder, every_s: float) -> Duty:
     """The price folder, with the subsidy's dated data."""
-    path = CONFIGS / "tariffs" / "bitcoin_subsidy.toml"
+    path = look_up(base.folder, "tariffs/bitcoin_subsidy.toml")
     text = path.read_text(encoding="utf-8")
     prices = PriceFolder(base.folder / base.config.prices.folder)
     subsidies, block_s = load_subsidies(text, path.name), float(tomllib.loads(text)["block_s"])

@@ -8,12 +8,14 @@ from pathlib import Path
 import structlog
 
 from grid.order_book import OrderBook
-from hub.config import CONFIGS, Config, Site
+from hub.config import Config, Site
+from hub.config.lookup import listed
 from hub.config.observe_only import no_orders
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
 from hub.state.fold import HubState, SiteState, meters_of, places_of
+from hub.wiring.devices import profile_of
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -45,9 +47,22 @@ NO_MINERS = AssetRegister(())
 SAY_EACH_S = 10.0
 
 
-def catalogue() -> Catalogue:
-    """All known models and firmware capabilities."""
-    return load_catalogue(CONFIGS / "profiles" / "miners", CONFIGS / "profiles" / "firmware")
+def catalogue(folder: Path | None = None) -> Catalogue:
+    """All known models and firmware capabilities: those in the folder of `hub.toml`, then those shipped."""
+    return load_catalogue(listed(folder, "profiles/miners"), listed(folder, "profiles/firmware"))
+
+
+def check_profiles(config: Config) -> None:
+    """Read the profile of every device. Raises ConfigError with the faults of all of them."""
+    faults: list[Fault] = []
+    for site in config.sites:
+        for kind, part in site.devices():
+            try:
+                profile_of(site, kind, part)
+            except ConfigError as error:
+                faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        raise ConfigError(faults)
 
 
 def register_of_site(config: Config, site: Site) -> AssetRegister:
@@ -101,12 +116,18 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         except ConfigError as error:
             faults += error.faults
         except KeyError as error:
-            faults.append(Fault(f"{site.inventory}", str(error.args[0]), "Use models of configs/profiles/miners"))
+            faults.append(
+                Fault(
+                    f"{site.inventory}",
+                    str(error.args[0]),
+                    "Use models of profiles/miners: shipped, or in the site's folder",
+                )
+            )
     if faults:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    rules = alarm_rules(max((site.pace for site in config.sites), default=1.0))
+    rules = alarm_rules(max((site.pace for site in config.sites), default=1.0), config.folder)
     observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
     book = OrderBook(capacity, observing=observing)
     return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))
@@ -157,9 +178,12 @@ def reading_billing(data: Path) -> BillingStore:
     return BillingStore(data / "billing.sqlite")
 
 
-def alarm_rules(pace: float = 1.0) -> list[AlarmRule]:
-    """The rules that ship with the hub. `pace`: a make-believe site that lives faster also heats faster when all is well."""
-    rules = load_rules(sorted((CONFIGS / "alarms").glob("*.toml")))
+def alarm_rules(pace: float = 1.0, folder: Path | None = None) -> list[AlarmRule]:
+    """The rules of the site's folder and those shipped; a file of the site replaces the shipped one of its name.
+
+    `pace`: rates of change are multiplied by it (simulated sites that run faster).
+    """
+    rules = load_rules(listed(folder, "alarms"))
     return [
         replace(rule, when=replace(rule.when, per_s=rule.when.per_s * pace)) if isinstance(rule.when, Rate) else rule
         for rule in rules
@@ -183,7 +207,7 @@ def standing_places(sites: Sequence[SiteState]) -> Places:
 
 def folded(config: Config, journal: Journal, models: Catalogue | None = None) -> HubState:
     """The state that a journal tells, from its checkpoint on where one fits."""
-    state = empty_state(config, models or catalogue())
+    state = empty_state(config, models or catalogue(config.folder))
     if isinstance(journal, SqliteJournal):
         state = resumed(config, journal, journal.path.with_name(FILE_NAME), state)
     clock, whole = system_clock(), journal.position()

@@ -29,7 +29,16 @@ from kernel.reading import Absence, Reading
 from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
 from miner_control.control.inrush import Gate, Inrush, power_rise_w
 from miner_control.control.readback import can_be_seen, shows, tells, tier_of
-from miner_control.fleet.command import CUT_SHORT, WITHDRAWN, WORK, Command, InstallFirmware, Reboot, RollBackFirmware
+from miner_control.fleet.command import (
+    CUT_SHORT,
+    WITHDRAWN,
+    WORK,
+    Command,
+    InstallFirmware,
+    Journalled,
+    Reboot,
+    RollBackFirmware,
+)
 from miner_control.fleet.driver import Borrowing, Explaining, MinerDriver, Preparing
 from miner_control.fleet.envelope import Envelope
 from telemetry.collect.source import Tier
@@ -116,17 +125,13 @@ class Actuator:
         self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, commands: Iterable[Command]) -> dict[UUID, "asyncio.Future[Receipt]"]:
-        """Set out on commands without waiting, the urgent ones first; the futures hold their last receipts."""
+    def start(self, issued: Journalled) -> dict[UUID, "asyncio.Future[Receipt]"]:
+        """Send commands without waiting, the most urgent first; the futures hold their last receipts."""
         found = {}
-        for command in sorted(commands, key=lambda asked: asked.priority):
+        for command in sorted(issued.commands, key=lambda asked: asked.priority):
             known = self._known.get(command.id)
             found[command.id] = self._begin(command) if known is None else known
         return found
-
-    async def carry_out(self, commands: Iterable[Command]) -> dict[UUID, Receipt]:
-        """Set out and wait for every last receipt."""
-        return {key: await future for key, future in self.start(commands).items()}
 
     def observe(self, readings: Iterable[Reading]) -> None:
         """Ordinary polls are evidence too: hand their readings in as they come."""

@@ -182,6 +182,17 @@ class Command:
     restore_mode: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Journalled:
+    """Commands that the journal holds: all that an actuator accepts.
+
+    In the product it is made by `hub.journal.issue.issue` alone, as the result of the durable write
+    (`tests/architecture/test_issue.py`).
+    """
+
+    commands: tuple[Command, ...]
+
+
 def command(
     tick_ms: int,
     device: str,

@@ -9,7 +9,7 @@ is learnt.
 import fnmatch
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -166,11 +166,11 @@ def read_toml(path: Path, faults: list[Fault]) -> Mapping[str, Any] | None:
     return None
 
 
-def load_capabilities(folder: Path) -> dict[str, tuple[Capability, ...]]:
+def load_capabilities(files: Iterable[Path]) -> dict[str, tuple[Capability, ...]]:
     """Capabilities by dialect, in the order of their files. Raises ConfigError with every fault of every file."""
     faults: list[Fault] = []
     found: dict[str, tuple[Capability, ...]] = {}
-    for path in sorted(folder.glob("*.toml")):
+    for path in files:
         document = read_toml(path, faults)
         if document is not None:
             editions = _editions(path.name, document, faults)

@@ -93,7 +93,7 @@ class Catalogue:
         """The envelope of a model under a firmware. KeyError says which of the two is not declared."""
         found = self.find(model)
         if found is None:
-            raise KeyError(f"no profile for model {model!r}: add one to configs/profiles/miners")
+            raise KeyError(f"no profile for model {model!r}: add one to profiles/miners in the site's folder")
         return _envelope(model, *found, self.capability(dialect, version))
 
     def envelopes(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Envelope]:
@@ -104,7 +104,13 @@ class Catalogue:
             try:
                 found[model, dialect] = self.envelope(model, dialect)
             except KeyError as error:
-                faults.append(Fault(f"{model} with {dialect}", str(error.args[0]), "Declare it in configs/profiles"))
+                faults.append(
+                    Fault(
+                        f"{model} with {dialect}",
+                        str(error.args[0]),
+                        "Declare it in profiles/miners or profiles/firmware of the site's folder",
+                    )
+                )
         if faults:
             raise ConfigError(faults)
         return found
@@ -209,11 +215,11 @@ def _thin(modes: tuple[Mode, ...], normal: Mode) -> tuple[Mode, ...]:
     return tuple(rising[at] for at in sorted(chosen))
 
 
-def load_catalogue(models: Path, firmwares: Path) -> Catalogue:
-    """Read both folders. Raises ConfigError with every fault of every file, each with file and key."""
+def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path]) -> Catalogue:
+    """Read the files of models and of firmware. Raises ConfigError with every fault of every file, each with file and key."""
     faults: list[Fault] = []
     profiles: dict[str, ModelProfile] = {}
-    for path in sorted(models.glob("*.toml")):
+    for path in models:
         document = read_toml(path, faults)
         profile = _profile(path.name, document, faults) if document is not None else None
         if profile is None:

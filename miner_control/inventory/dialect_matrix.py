@@ -6,7 +6,7 @@ What can be asked comes from the capability files; how it is said on the wire st
 docs/reference/dialects.md`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,15 @@ _BACK: Mapping[str, str] = {
 }
 
 
-def dialect_matrix(folder: Path | None = None) -> list[dict[str, Any]]:
-    """One row for each firmware and range of versions; every row has the same columns. `folder` holds capability files.
+def dialect_matrix(capability_files: Iterable[Path] | None = None) -> list[dict[str, Any]]:
+    """One row for each firmware and range of versions; every row has the same columns. Without files: those shipped.
 
     Raises ConfigError where a capability file is at fault, KeyError where one names no dialect of ours.
     """
-    if folder is None:
+    if capability_files is None:
         with as_file(files("configs") / "profiles" / "firmware") as place:
-            return dialect_matrix(place)
-    return [_row(capability) for editions in load_capabilities(folder).values() for capability in editions]
+            return dialect_matrix(sorted(place.glob("*.toml")))
+    return [_row(capability) for editions in load_capabilities(capability_files).values() for capability in editions]
 
 
 def _row(can: Capability) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def imported(
             wrong[line].append(fault)
     for line, row in enumerate(rows, start=2):
         if row.get("model") and not knows_model(row["model"]):
-            remedy = "Write it as the maker does, or add it to configs/profiles/miners"
+            remedy = "Write it as the maker does, or add it to profiles/miners in the site's folder"
             wrong[line].append(Fault(f"line {line}", f"no model {row['model']!r} is known", remedy))
     register = AssetRegister(())
     while True:

@@ -21,6 +21,7 @@ from miner_control.fleet.observed import observed_of
 from telemetry.collect.collector import Collector
 from telemetry.collect.snapshot import Snapshot
 from telemetry.collect.source import Tier
+from tests.builders.commands import carry_out, journalled
 from tests.hub_site import until
 from tests.miner_control.fleets import envelope
 from tests.twins import Twin, running_twin
@@ -157,7 +158,7 @@ def test_the_limit_of_commands_in_flight_is_kept() -> None:
                 in_flight=3, watch_in_flight=1,
             )  # fmt: skip
             asked = [command(1, device, Wake(), "test", deadline_s=20.0) for device in ports]
-            actuator.start(asked)
+            actuator.start(journalled(asked))
             await until("each was sent its write", lambda: sum(b"GET" not in data[:3] for data in where.heard) == 12)
             await actuator.close()
             return len(where.heard)
@@ -186,7 +187,7 @@ def test_a_lost_reply_sends_nothing_twice(intent: Intent) -> None:
                 {"h/s/m1": port}, system_clock(), lambda device: envelope(),
                 lambda asked, receipt, at_ms: receipts.append(receipt),
             )  # fmt: skip
-            await actuator.carry_out([command(1, "h/s/m1", intent, "test", deadline_s=3.0)])
+            await carry_out(actuator, journalled([command(1, "h/s/m1", intent, "test", deadline_s=3.0)]))
             return receipts[0]
 
     receipt = asyncio.run(main())

@@ -369,7 +369,9 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     sent: list[Any] = []
 
     class Hands:
-        start = sent.extend
+        @staticmethod
+        def start(issued: Any) -> None:
+            sent.extend(issued.commands)
 
     asyncio.run(WakeRecoveryDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
     asyncio.run(world.recorder.flush())
@@ -401,7 +403,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
         if required:
             raise JournalUnwritable(JournalState.FULL, "no space left on the device")
 
-    hands = SimpleNamespace(start=sent.extend)
+    hands = SimpleNamespace(start=lambda issued: sent.extend(issued.commands))
     control = SimpleNamespace(stale_after_s=60.0, command_deadline_s=60.0)
     config = SimpleNamespace(control=control, polling=SimpleNamespace(meter_s=1.0))
     components = SimpleNamespace(

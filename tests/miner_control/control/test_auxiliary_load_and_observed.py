@@ -19,6 +19,7 @@ from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, neve
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 from telemetry.collect.snapshot import Snapshot
+from tests.builders.commands import carry_out, journalled
 from tests.miner_control.fleets import NOW_MS, envelope, roster
 from tests.miner_control.miners import clock_of, in_virtual_time
 
@@ -110,7 +111,9 @@ def test_outputs_of_one_pdu_are_commanded_apart_and_proven_by_their_own_read_bac
             ports, clock_of(loop), envelopes.__getitem__, lambda asked, receipt, at_ms: reported.append(asked.device)
         )
         asked = [switch(NOW_MS, load, False, "shed") for load in loads]
-        found = await hands.carry_out([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
+        found = await carry_out(
+            hands, journalled([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
+        )
         wrong = await ports[loads[0].key].carry_out(SwitchLoad(2, False), 1.0)
         assert isinstance(wrong, Unsupported)
         return {one.device: found[one.id] for one in asked}

@@ -22,7 +22,7 @@ PROFILES = Path(__file__).resolve().parents[3] / "configs" / "profiles"
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(PROFILES / "miners", PROFILES / "firmware")
+    return load_catalogue(sorted((PROFILES / "miners").glob("*.toml")), sorted((PROFILES / "firmware").glob("*.toml")))
 
 
 def test_at_least_a_hundred_models_each_with_source_and_tier(catalogue: Catalogue):
@@ -115,7 +115,7 @@ def test_all_faults_at_once(tmp_path: Path):
         '[versions.dynamics]\nsleep_w = {value = 1.0, provenance = "guessed"}\n'
     )
     with pytest.raises(ConfigError) as caught:
-        load_catalogue(models, firmwares)
+        load_catalogue(sorted(models.glob("*.toml")), firmwares.glob("*.toml"))
     text = str(caught.value)
     for part in (
         "a.toml model", "a.toml unit", "a.toml source_url", "a.toml checked", "a.toml variants[0] power_w",
@@ -142,7 +142,7 @@ def test_the_generator(tmp_path: Path):
         "Acme,Rig X+,LuxOS 1,default,3000,100,500,s,captured\n"
     )
     assert write(models, curves, folder) == 1
-    found = load_catalogue(folder, PROFILES / "firmware").models["rigx+"]
+    found = load_catalogue(folder.glob("*.toml"), (PROFILES / "firmware").glob("*.toml")).models["rigx+"]
     assert (folder / "rig-x-plus.toml").exists() and slug("Rig X+") == "rig-x-plus"
     assert [mode.name for mode in found.variant().modes] == ["low", "normal"]
     assert [mode.name for mode in found.curves[0].modes] == ["300MHz", "default"]

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from hub.journal.recorder import Recorder
+from kernel.event import EventKind
 from miner_control.fleet.command import Command, Journalled, command_json
 
 
@@ -13,6 +14,6 @@ async def issue(recorder: Recorder, site: str, commands: Sequence[Command]) -> J
     Raises OSError where the journal cannot be written: the events stay queued, and nothing may leave.
     """
     for one in commands:
-        recorder.tell(site, "command.issued", command_json(one))
+        recorder.emit(site, EventKind.COMMAND_ISSUED, command_json(one))
     await recorder.flush(required=True)
     return Journalled(tuple(commands))

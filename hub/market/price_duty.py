@@ -16,6 +16,7 @@ from hub.state.fold import HubState
 from kernel.clock import Clock
 from kernel.curve import Curve, known
 from kernel.errors import Fault
+from kernel.event import EventKind
 
 MARKET = "price/day_ahead"
 REAL_TIME = "price/real_time"
@@ -78,14 +79,14 @@ class PriceDuty:
                 body = {"name": file.name, "file": file.path.name, "refused": why, "evidence": evidence}
                 said = self._state.refused.get(file.path.name)
                 if said is None or dict(said.body) != body:
-                    self._recorder.tell(self._site, "price.curve", body)
+                    self._recorder.emit(self._site, EventKind.PRICE_CURVE, body)
                 continue
             held = known(self._state.all_curves(), file.curve.name, now_ms)
             again = held is not None and held.known_at_ms == file.curve.known_at_ms and held.evidence == evidence
             if again and file.path.name not in self._state.refused:
                 continue
             body = {**curve_to_json(file.curve), "file": file.path.name, "evidence": evidence}
-            self._recorder.tell(self._site, "price.curve", body)
+            self._recorder.emit(self._site, EventKind.PRICE_CURVE, body)
         if found:
             await self._recorder.flush(required=True)
             await self._derive(now_ms)
@@ -110,4 +111,4 @@ class PriceDuty:
             return
         held = known(self._state.all_curves(), HASHPRICE, now_ms)
         if held is None or held.known_at_ms != made.known_at_ms:
-            await self._recorder.commit(self._site, "price.curve", curve_to_json(made))
+            await self._recorder.commit(self._site, EventKind.PRICE_CURVE, curve_to_json(made))

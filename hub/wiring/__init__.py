@@ -135,7 +135,7 @@ def put_together(
         actuators[site.key] = actuator_of(site, drivers | loads, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
-        recorder.hear(readings)
+        recorder.enqueue(readings)
         for actuator in actuators.values():
             if actuator.under_way:
                 actuator.observe(readings)
@@ -143,7 +143,7 @@ def put_together(
     collector = Collector(
         sources,
         hear,
-        recorder.tell,
+        recorder.emit,
         clock,
         base.rng,
         periods(config),

@@ -16,7 +16,7 @@ from grid.order_entry import LIVE, OVER, Phase
 from grid.signature import sign
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError
-from kernel.event import KINDS, Event
+from kernel.event import Event, EventKind
 from tests.servers import count
 
 NOW_MS = from_iso("2026-01-05T10:00:00Z")
@@ -48,7 +48,7 @@ class Desk:
 
     def say(self, happenings: list[Happening], at_ms: int) -> None:
         for kind, body in happenings:
-            assert kind in KINDS
+            assert isinstance(kind, EventKind)
             event = Event(kind, 1, "alma", "dispatch", len(self.journal) + 1, at_ms, json.loads(json.dumps(body)))
             self.journal.append(event)
             self.book.apply(event)

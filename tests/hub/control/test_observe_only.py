@@ -202,7 +202,7 @@ def accepted_by_an_older_hub(data: Path) -> str:
     with open_journal(data) as journal:
         recorder = Recorder(journal, Clock(lambda: now_ms - 120_000, lambda: 0.0), lambda _: None, at_once())
         for kind, what in [*reported, ("order.verdict", {"id": order_id, **breach})]:
-            recorder.tell(SITE, kind, what)
+            recorder.emit(SITE, kind, what)
         asyncio.run(recorder.flush(required=True))
     return order_id
 

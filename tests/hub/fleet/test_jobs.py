@@ -16,7 +16,6 @@ from hub.config import load
 from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
-from kernel.event import KINDS
 from miner_control.fleet.command import CUT_SHORT
 from tests.hub_site import World, until, world
 
@@ -142,7 +141,7 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             found = await until("it goes on after a restart", done, 90)
             assert found["outcomes"] == {"verified": 12}, repr(found)
             journal = hub.wired.hub.components.recorder.journal
-            steps = [event.body for _, event in journal.events(["campaign.wave"])]
+            steps = [event.body for _, event in journal.events(["job.wave"])]
             again = next(one for one in steps if one["step"].endswith("again"))
             assert set(again["commands"].values()) == cut_short, "and none but those is asked twice"
             assert sum(len(one["commands"]) for one in steps) == 12 + len(cut_short)
@@ -237,7 +236,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return (await anna.state(reported["id"]))["outcomes"].get("accepted") == len(stock)
 
             await until("the new password opens them", opened, 60)
-        bodies = [str(event.body) for _, event in reading(tmp_path / "data").events(list(KINDS))]
+        bodies = [str(event.body) for _, event in reading(tmp_path / "data").events(None)]
         assert any("newer" in body for body in bodies) and not any("a newer secret" in body for body in bodies)
 
     with world(tmp_path, miners=12, miner_host="127.78.21.1", models=models()) as site:

@@ -69,7 +69,7 @@ def learn(state: HubState, *rows: tuple[str, str, str], at_ms: int = T0_MS) -> N
     asked = [{"device": device, "what": what, "value": value} for device, what, value in rows]
     body = facts_body(facts_asked(site, state.sites, read(FactsRequest, {"facts": asked}), at_ms), "anna")
     assert facts_of(json.loads(json.dumps(body))) == facts_of(body)
-    event = Event("fact.learnt", 1, "hub/site", "hub", state.position + 1, at_ms, body)
+    event = Event("asset.fact_recorded", 1, "hub/site", "hub", state.position + 1, at_ms, body)
     state.apply(Record(state.position + 1, event))
 
 

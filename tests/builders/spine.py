@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from grid.order import read_order
 from grid.order_book import Authority
 from hub.config import load
@@ -180,6 +182,14 @@ class Spine:
 
     def at(self, now_ms: int | None = None) -> SiteSituation:
         return self.situations.at(self.site, self.now_ms if now_ms is None else now_ms)
+
+    def excluded(self) -> list[int]:
+        """Numbers of the units that a person, another owner, a job or a failed command keeps from being commanded."""
+        return np.flatnonzero(self.at().asked.excluded).tolist()
+
+    def returning(self) -> list[int]:
+        """Numbers of the units that have a mode to return to."""
+        return np.flatnonzero(self.at().asked.restore >= 0).tolist()
 
     def decide(self) -> TickResult:
         """The control step as it would be now; nothing is journalled."""

@@ -182,6 +182,15 @@ def test_what_a_limit_lowered_returns_after_it_and_what_the_plan_lowered_stays()
     assert planned.asked() and {one.restore_mode for one in planned.decide().commands} == {""}
 
 
+def test_a_raise_below_a_limit_has_nothing_to_return_to() -> None:
+    spine = sleeping()
+    spine.plan(24_000.0)
+    spine.order(12_000.0)
+    result = spine.decide()
+    assert result.body["rule"] == Rule.LIMIT and result.commands
+    assert {(type(one.intent), one.restore_mode) for one in result.commands} == {(Wake, "")}
+
+
 def test_units_that_are_back_are_named_once_and_forgotten() -> None:
     spine = running()
     spine.order(12_000.0, 600.0)
@@ -294,8 +303,8 @@ def test_the_same_state_and_instant_give_the_same_bytes_and_name_their_position(
 def test_deciding_leaves_state_and_situation_as_they_are() -> None:
     spine = running()
     spine.order(12_000.0)
-    before = spine.site.standing.asked(T0_MS)
+    before = spine.site.standing.commanded(T0_MS)
     spine.decide()
-    after = spine.site.standing.asked(T0_MS)
+    after = spine.site.standing.commanded(T0_MS)
     for name in ("mode", "until_ms", "restore", "starts_used"):
         assert np.array_equal(getattr(before, name), getattr(after, name))

@@ -3,7 +3,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from grid.limit import Priority
@@ -24,10 +23,20 @@ def test_a_record_counts_once() -> None:
     spine.say("tick.decided", tick(1.2))
     spine.say("clock.stepped", {"seconds": 0.0}, site="hub")
     site, log = spine.site, len(spine.site.log)
-    once = (site.issued, site.overhead_factor, site.standing.asked(T0_MS).starts_used.tolist(), spine.state.position)
+    once = (
+        site.issued,
+        site.overhead_factor,
+        site.standing.commanded(T0_MS).starts_used.tolist(),
+        spine.state.position,
+    )
     for record in spine.journal.held:
         spine.state.apply(record)
-    again = (site.issued, site.overhead_factor, site.standing.asked(T0_MS).starts_used.tolist(), spine.state.position)
+    again = (
+        site.issued,
+        site.overhead_factor,
+        site.standing.commanded(T0_MS).starts_used.tolist(),
+        spine.state.position,
+    )
     assert once == again and once[0] == 1 and once[2][0] == 1 and len(site.log) == log
 
 
@@ -120,7 +129,7 @@ def test_a_takeover_is_held_until_it_is_released() -> None:
     spine = Spine()
     spine.hear()
     spine.say("owner.changed", {"device": unit(2), "hands_off": True, "owner": "vendor", "why": "undid us twice"})
-    assert bool(spine.at().asked.hands_off[2]) and not bool(spine.at().fleet.can_command[2]) and spine.site.hands
+    assert spine.excluded() == [2] and not bool(spine.at().fleet.can_command[2]) and spine.site.hands
     spine.say("owner.changed", {"device": unit(2), "hands_off": False, "owner": "", "why": "released"})
     assert bool(spine.at().fleet.can_command[2]) and not spine.site.hands
 
@@ -151,9 +160,9 @@ def test_a_tick_ends_the_return_of_the_units_that_it_names() -> None:
     spine = Spine()
     for at in (0, 1):
         spine.say("command.issued", command_json(command(T0_MS, unit(at), Sleep(), "limit", restore_mode="normal")))
-    assert np.flatnonzero(spine.at().asked.restore >= 0).tolist() == [0, 1]
+    assert spine.returning() == [0, 1]
     spine.say("tick.decided", tick(None, restored=[unit(0)]))
-    assert np.flatnonzero(spine.at().asked.restore >= 0).tolist() == [1]
+    assert spine.returning() == [1]
 
 
 def test_events_of_another_site_change_nothing_here() -> None:

@@ -91,13 +91,13 @@ def test_units_of_a_job_are_left_alone_unless_an_order_holds_now(monkeypatch: py
     spine = Spine()
     spine.hear()
     monkeypatch.setattr(spine.site, "jobs", SimpleNamespace(held=lambda: frozenset({unit(1), "hub/site/gone"})))
-    assert np.flatnonzero(spine.at().asked.hands_off).tolist() == [1] and not spine.at().under_order
+    assert spine.excluded() == [1] and not spine.at().under_order
     spine.order(20_000.0, 600.0, after_s=60.0)
-    assert bool(spine.at().asked.hands_off[1]), "the order has not begun"
+    assert spine.excluded() == [1], "the order has not begun"
     spine.later(60.0)
-    assert spine.at().under_order and not bool(spine.at().asked.hands_off.any())
+    assert spine.at().under_order and spine.excluded() == []
     spine.later(600.0)
-    assert not spine.at().under_order and bool(spine.at().asked.hands_off[1])
+    assert not spine.at().under_order and spine.excluded() == [1]
 
 
 def test_limits_are_those_of_this_site_and_its_feeders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from miner_control.control.allocate import Allocation
 from miner_control.control.guard import Guarded, Heat, guard
-from miner_control.fleet.fleet import ASLEEP, Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.fleet import ASLEEP, Fleet, fleet_of, never_commanded, roster_of
 from tests.miner_control.fleets import NOW_MS, envelope, miner, roster, seen
 
 LOW, NORMAL, HIGH = 0, 1, 2
@@ -31,7 +31,7 @@ def heat(fleet: Fleet, chip_c: dict[int, float]) -> Heat:
 
 def fleet(size: int = 4, mode: int = NORMAL, age_s: float = 1.0, **traits: object) -> Fleet:
     who = roster([envelope(**traits)], size)
-    return fleet_of(who, seen(who, mode=mode, age_s=age_s), never_asked(who), NOW_MS)
+    return fleet_of(who, seen(who, mode=mode, age_s=age_s), never_commanded(who), NOW_MS)
 
 
 def result(guarded: Guarded) -> dict[int, int]:
@@ -87,7 +87,7 @@ def test_a_temperature_that_is_not_known_is_no_heat() -> None:
 def test_a_foreign_owner_s_miner_is_not_put_to_sleep() -> None:
     miners = [miner(at, owner="hoster" if at == 1 else "") for at in range(3)]
     who = roster_of(miners, {("m", "antminer"): envelope()}, not_ours=["hoster"])
-    found = fleet_of(who, seen(who), never_asked(who), NOW_MS)
+    found = fleet_of(who, seen(who), never_commanded(who), NOW_MS)
     passed = guard(found, proposal({}, found), heat=heat(found, {0: 130.0, 1: 130.0}))
     assert result(passed) == {0: ASLEEP}
 
@@ -123,7 +123,7 @@ def test_heat_wakes_nobody() -> None:
 def test_a_pending_command_is_what_it_is_measured_against() -> None:
     """A unit whose sleep is under way is asleep for the guard: waking it is a raise, leaving it is none."""
     who = roster([envelope()], 2)
-    asked = never_asked(who)
+    asked = never_commanded(who)
     asked.mode[0], asked.until_ms[0] = ASLEEP, NOW_MS + 60_000
     found = fleet_of(who, seen(who), asked, NOW_MS)
     assert found.wanted.tolist() == [ASLEEP, NORMAL]

@@ -28,9 +28,9 @@ from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.event import EventKind
-from kernel.receipt import HubCause, Receipt, Unknown, Unreachable
+from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import CUT_SHORT, WITHDRAWN, Command, command_json, receipt_json
+from miner_control.fleet.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Subscription
 
@@ -219,13 +219,7 @@ class Hub:
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
         components.recorder.emit(site.key, EventKind.TICK_DECIDED, decided.body, TICK_VERSION)
-        try:
-            issued = await issue(components.recorder, site.key, decided.commands)
-        except OSError:
-            # They stay queued and are journalled later; none of them leaves.
-            for made in decided.commands:
-                self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
-            raise
+        issued = await issue(components.recorder, site.key, decided.commands)
         self.ticks += 1
         if issued.commands:
             components.actuators[site.key].start(issued)

@@ -24,8 +24,8 @@ from hub.wiring import reading
 from kernel.clock import Clock, iso, system_clock
 from kernel.event import Event
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.dispatcher import Dispatcher
 from tests.hub_site import World, until, world
-from tests.wires.test_dispatch_mqtt import Dispatcher
 
 SITE = "alatau/north"
 BY = Authority("control-room", (SITE,))

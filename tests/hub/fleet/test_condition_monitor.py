@@ -30,7 +30,7 @@ from miner_control.learning.dynamics import Dynamics, Estimate
 from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.journal import JournalState, JournalUnwritable
-from tests.hub.api.test_api_access import Hub
+from tests.builders.api import Hub
 from tests.telemetry.store.journal_cases import T0_MS
 
 SITE = """

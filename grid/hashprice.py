@@ -7,7 +7,6 @@ since a block takes difficulty * 2^32 hashes on average. The subsidy comes by bl
 (`configs/tariffs/bitcoin_subsidy.toml`), never from a constant here.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import parse_toml
 from kernel.units import HASHES_PER_DIFFICULTY, S_PER_DAY, SAT_PER_BTC
 
 
@@ -29,13 +29,13 @@ class Subsidy:
     source: str
 
 
-def load_subsidies(text: str, place: str) -> list[Subsidy]:
-    """The editions of a subsidy file, sorted by height. Raises ConfigError with all faults."""
-    faults, found = [], []
-    try:
-        rows = tomllib.loads(text).get("subsidy", [])
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(place, f"is not TOML: {error}", "Mend the file")]) from None
+def load_subsidies(text: str, place: str) -> tuple[list[Subsidy], float]:
+    """(editions of a subsidy file by rising height, mean seconds between blocks). Raises ConfigError with all faults."""
+    faults, found = list[Fault](), list[Subsidy]()
+    tables = parse_toml(text, place)
+    rows, block_s = tables.get("subsidy", []), tables.get("block_s")
+    if isinstance(block_s, bool) or not isinstance(block_s, int | float) or block_s <= 0:
+        faults.append(Fault(f"{place}: block_s", "must be a number of seconds above 0", "Write block_s = 600"))
     for index, row in enumerate(rows):
         where = f"{place}: subsidy[{index}]"
         height, sat, source = row.get("height_from"), row.get("subsidy_sat"), row.get("source")
@@ -51,7 +51,7 @@ def load_subsidies(text: str, place: str) -> list[Subsidy]:
         faults.append(Fault(place, "heights do not rise", "Sort by height_from, each once"))
     if faults:
         raise ConfigError(faults)
-    return found
+    return found, float(block_s or 0)
 
 
 def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:

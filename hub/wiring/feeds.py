@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feeds of curves by the kind that `[[feeds]]` names: one row each."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field
+
+from grid.curve_feed import CurveFeed
+from grid.hashprice import load_subsidies
+from grid.io.price_file import PriceFolder
+from hub.config import Config
+from hub.config.lookup import look_up
+from hub.config.models import FeedPart
+from hub.config.types import Part
+from hub.market.hashprice_feed import HashpriceFeed
+from hub.market.price_duty import OUTSIDE, ConfiguredFeed, faults_of
+from kernel.curve import Curve, known
+from kernel.errors import ConfigError, Fault
+from kernel.toml_model import checked, nearest, within
+
+M = TypeVar("M", bound=BaseModel)
+
+Latest = Callable[[str, int], Curve | None]
+"""The newest curve of a name that was known at an instant (ms); None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """One table of `[[feeds]]` with what a feed may need: the folder of `hub.toml`, and the curves of the other feeds."""
+
+    part: FeedPart
+    folder: Path
+    latest: Latest
+
+
+class FolderOptions(Part):
+    """Options of a `csv_folder`: its path from the folder of `hub.toml`."""
+
+    path: Path = Field(examples=["feeds"])
+
+
+class HashpriceOptions(Part):
+    """Options of `hashprice`: the dated block subsidies."""
+
+    subsidies: Path = Path("tariffs/bitcoin_subsidy.toml")
+
+
+def options_of(settings: FeedSettings, model: type[M]) -> M:
+    """The options of a feed as the model of its kind. Raises ConfigError with every fault, at places such as `options.path`."""
+    options, faults = checked(model, settings.part.options)
+    if options is None:
+        raise ConfigError(within("options.", faults))
+    return options
+
+
+def _csv_folder(settings: FeedSettings) -> CurveFeed:
+    return PriceFolder(settings.folder / options_of(settings, FolderOptions).path)
+
+
+def _hashprice(settings: FeedSettings) -> CurveFeed:
+    path = look_up(settings.folder, options_of(settings, HashpriceOptions).subsidies)
+    return HashpriceFeed(settings.latest, *load_subsidies(path.read_text(encoding="utf-8"), path.name))
+
+
+FEEDS: Mapping[str, Callable[[FeedSettings], CurveFeed]] = {
+    "csv_folder": _csv_folder,
+    "hashprice": _hashprice,
+}
+
+
+def configured_feeds(config: Config, folder: Path, latest: Latest) -> list[ConfiguredFeed]:
+    """The feeds of the configuration, in their order. Raises ConfigError with the faults of all of them."""
+    feeds: list[ConfiguredFeed] = []
+    faults: list[Fault] = []
+    for number, part in enumerate(config.feeds):
+        place = f"feeds.{number}."
+        make = FEEDS.get(part.kind)
+        if make is None:
+            faults.append(Fault(f"{place}kind", f"no kind of feed {part.kind!r}", nearest(part.kind, sorted(FEEDS))))
+            continue
+        try:
+            feeds.append(ConfiguredFeed(part.name, part.curve, make(FeedSettings(part, folder, latest))))
+        except ConfigError as error:
+            faults += within(place, error.faults)
+    if faults:
+        raise ConfigError(faults)
+    return feeds
+
+
+def check_feeds(config: Config, folder: Path) -> None:
+    """Make every feed once, ask none. Raises ConfigError with the faults of all of them."""
+    configured_feeds(config, folder, lambda name, now_ms: None)
+
+
+def poll_once(config: Config, folder: Path, now_ms: int) -> Iterator[tuple[str, list[Fault], list[str]]]:
+    """(feed, faults, curves given) of each feed, asked once in their order. Raises ConfigError where one cannot be made."""
+    curves: list[Curve] = []
+
+    def latest(name: str, at_ms: int) -> Curve | None:
+        return known(curves, name, at_ms)
+
+    for feed in configured_feeds(config, folder, latest):
+        try:
+            found = feed.source.poll(now_ms)
+        except OUTSIDE as error:
+            yield feed.name, [Fault(f"feed {feed.name}", str(error), "Check its source")], []
+            continue
+        faults = [fault for one in found for fault in (one.faults or faults_of(feed, one.curve, config.prices, now_ms))]
+        given = [one.curve for one in found if one.curve is not None]
+        curves += given
+        yield feed.name, faults, sorted({curve.name for curve in given})

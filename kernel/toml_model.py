@@ -53,6 +53,24 @@ def checked(
         return None, [_fault(item, model) for item in items if not _follows(item, items)]
 
 
+def tables_in(raw: Mapping[str, Any], key: str, place: str, faults: list[Fault]) -> list[Mapping[str, Any]]:
+    """The tables of `[[key]]`, empty where there are none; what is no list of tables is a fault at `place`."""
+    found = raw.get(key, [])
+    if isinstance(found, list) and all(isinstance(one, Mapping) for one in found):
+        return found
+    faults.append(Fault(place, f"{key} is no list of tables", f"Write each as a [[{key}]] table"))
+    return []
+
+
+def table_in(raw: Mapping[str, Any], key: str, place: str, faults: list[Fault]) -> Mapping[str, Any]:
+    """The table `[key]`, empty where there is none; anything else is a fault at `place`."""
+    found = raw.get(key, {})
+    if isinstance(found, Mapping):
+        return found
+    faults.append(Fault(place, f"{key} is no table", f"Write a [{key}] table"))
+    return {}
+
+
 def within(place: str, faults: Sequence[Fault]) -> list[Fault]:
     """The same faults with their place inside another: a key of a file, a table of a list."""
     return [Fault(f"{place}{fault.place}", fault.problem, fault.remedy) for fault in faults]

@@ -130,7 +130,7 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
         "# A make-believe site. What stands here is what an operator writes for a real one.",
         f'[hub]\nname = "{spec.hub}"\ndata = "data"\nport = {port}\n',
         f'[[sites]]\nname = "{spec.site}"\noperator = "Make-believe Mining LLP"\nzone = "{ZONE}"',
-        f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\nsimulated_speed = {spec.pace}",
+        f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\nsimulated_speed_factor = {spec.pace}",
         'inventory = "inventory.csv"\ninrush_w_per_s = 400000.0',
         f"passports = {write_passports(folder, ready, now_ms)}\n",
     ]

@@ -105,7 +105,7 @@ class Site(Located):
     observe_only: bool = False
     third_party_owners: tuple[str, ...] = ()
     """Owners (of the inventory, or entered since) whose miners here are polled and counted as load, and never commanded."""
-    simulated_speed: float = Field(default=1.0, ge=1.0, le=1000.0)
+    simulated_speed_factor: float = Field(default=1.0, ge=1.0, le=1000.0)
     """Simulated sites only: their miners change this many times faster, and envelopes' times are divided by it."""
     inventory: Existing | None = None
     feeders: tuple[Feeder, ...] = Field(min_length=1)

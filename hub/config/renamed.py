@@ -19,7 +19,7 @@ from kernel.toml_model import parse_toml, placed, read_text
 HUB: Final[Mapping[str, str]] = {
     "sites[].lessons": "sites[].identification",
     "sites[].not_ours": "sites[].third_party_owners",
-    "sites[].pace": "sites[].simulated_speed",
+    "sites[].pace": "sites[].simulated_speed_factor",
     "sites[].heat_least_w": "sites[].heat_min_w",
     "sites[].weather.cold_least_w": "sites[].weather.cold_min_w",
     "sites[].transformer.most_load_share": "sites[].transformer.max_load_share",

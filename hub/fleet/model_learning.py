@@ -43,9 +43,12 @@ class _SiteModel:
 
     def __init__(self, site: SiteState) -> None:
         self.book: IdentificationBook = site.identification.copy()
-        self.followed = Followed(LONGEST_S / site.config.simulated_speed)
+        self.followed = Followed(LONGEST_S / site.config.simulated_speed_factor)
         self.steadiness = Steadiness.of(site.roster)
-        self.settled_s, self.calm_s = SETTLED_S / site.config.simulated_speed, CALM_S / site.config.simulated_speed
+        self.settled_s, self.calm_s = (
+            SETTLED_S / site.config.simulated_speed_factor,
+            CALM_S / site.config.simulated_speed_factor,
+        )
         self.listened_ms: dict[tuple[Key, bool], int] = {}
         self.heard: Counter[tuple[Key, bool]] = Counter()
         self.rows, self.feeder = FeederRows(), site.roster.feeder

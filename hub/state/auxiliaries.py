@@ -78,7 +78,9 @@ def around(site: Site, key: str, register: AssetRegister, index: Mapping[str, in
     faults += check_loads(loads)
     if faults:
         raise ConfigError(faults)
-    return Auxiliaries(tuple(loads), tuple(loops), _auxiliary_w(loads, index), site.run_on_s / site.simulated_speed)
+    return Auxiliaries(
+        tuple(loads), tuple(loops), _auxiliary_w(loads, index), site.run_on_s / site.simulated_speed_factor
+    )
 
 
 def moved(before: Auxiliaries, site: Site, register: AssetRegister, index: Mapping[str, int]) -> Auxiliaries:

@@ -21,6 +21,7 @@ from hub.wiring.feeds import configured_feeds
 from hub.wiring.state import catalogue, check_profiles, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
 from kernel.curve import Curve, known
+from kernel.toml_model import read_text
 from miner_control.control.actuator import Actuator
 from miner_control.inventory.asset_register import AssetRegister
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
@@ -36,7 +37,7 @@ from treasury.ledger import Ledger
 def tariff_of(config: Config) -> Tariff | None:
     """The tariff that the configuration names."""
     path = config.planning.tariff
-    return load_tariff(path.read_text(encoding="utf-8"), path.name) if path else None
+    return load_tariff(read_text(path, "Give the path of a tariff"), path.name) if path else None
 
 
 @dataclass(frozen=True, slots=True)

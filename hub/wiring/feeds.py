@@ -19,7 +19,7 @@ from hub.market.hashprice_feed import HashpriceFeed
 from hub.market.price_duty import OUTSIDE, ConfiguredFeed, faults_of
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
-from kernel.toml_model import checked, nearest, within
+from kernel.toml_model import checked, nearest, read_text, within
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -62,7 +62,7 @@ def _csv_folder(settings: FeedSettings) -> CurveFeed:
 
 def _hashprice(settings: FeedSettings) -> CurveFeed:
     path = look_up(settings.folder, options_of(settings, HashpriceOptions).subsidies)
-    return HashpriceFeed(settings.latest, *load_subsidies(path.read_text(encoding="utf-8"), path.name))
+    return HashpriceFeed(settings.latest, *load_subsidies(read_text(path), str(path)))
 
 
 FEEDS: Mapping[str, Callable[[FeedSettings], CurveFeed]] = {

@@ -83,7 +83,9 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
 def site_state(config: Config, site: Site, register: AssetRegister, models: Catalogue) -> SiteState:
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
-    envelopes = {pair: _paced(envelope, site.simulated_speed) for pair, envelope in models.envelopes(pairs).items()}
+    envelopes = {
+        pair: _paced(envelope, site.simulated_speed_factor) for pair, envelope in models.envelopes(pairs).items()
+    }
     if site.identification is not None:
         envelopes = refined(
             envelopes, read_identification(site.identification.read_text(encoding="utf-8"), site.identification.name)
@@ -129,7 +131,7 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    rules = alarm_rules(max((site.simulated_speed for site in config.sites), default=1.0), config.folder)
+    rules = alarm_rules(max((site.simulated_speed_factor for site in config.sites), default=1.0), config.folder)
     observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
     book = OrderBook(capacity, observing=observing)
     return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))

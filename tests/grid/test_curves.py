@@ -75,7 +75,10 @@ def test_subsidy_file_and_the_curve_over_a_halving() -> None:
     assert hashprice_curve(apart, price, reward, source="test", currency="USD") is None
     with pytest.raises(ConfigError) as caught:
         load_subsidies("block_s = 0\n[[subsidy]]\nheight_from = -1\n[[subsidy]]\nheight_from=1\nsubsidy_sat=5\n", "x")
-    assert len(caught.value.faults) == 3 and "block_s" in caught.value.faults[0].place
+    assert [fault.place for fault in caught.value.faults] == [
+        "x:1, block_s", "x, block_s_source", "x:3, subsidy.0.height_from", "x:2, subsidy.0.subsidy_sat", "x:2, subsidy.0.source",
+        "x:4, subsidy.1.source",
+    ]  # fmt: skip
 
 
 GOOD = """# name: price/day_ahead

@@ -70,7 +70,7 @@ def test_each_former_key_is_refused_with_line_name_and_remedy(tmp_path: Path) ->
         "sites.0.ladder.reboots_a_day": 15, "sites.0.ladder.cycles_at_once": 15, "sites.0.loops": 19,
         "sites.0.loops.0.low_c": 21, "sites.0.loops.1.high_c": 26, "prices.folder": 30,
     }  # fmt: skip
-    assert "simulated_speed" in found["sites.0.pace"].problem
+    assert "simulated_speed_factor" in found["sites.0.pace"].problem
     assert all(f"mining-hub config migrate {path} --write" in fault.remedy for fault in found.values())
 
 
@@ -81,7 +81,11 @@ def test_a_file_is_rewritten_once_with_comments_and_layout(tmp_path: Path) -> No
     before = path.read_bytes()
 
     code, out, _ = command("config", "migrate", str(path))
-    assert code == 0 and "-pace   =   2.0        # twice" in out and "+simulated_speed   =   2.0        # twice" in out
+    assert (
+        code == 0
+        and "-pace   =   2.0        # twice" in out
+        and "+simulated_speed_factor   =   2.0        # twice" in out
+    )
     assert path.read_bytes() == before and not (tmp_path / "hub.toml.bak").exists(), "a dry run writes nothing"
 
     code, out, text = command("config", "migrate", str(path), "--write", "--json")
@@ -90,14 +94,14 @@ def test_a_file_is_rewritten_once_with_comments_and_layout(tmp_path: Path) -> No
     after = path.read_bytes().decode()
     assert after.count("\r\n") == after.count("\n")
     for line in (
-        "# a hub of before", "simulated_speed   =   2.0        # twice", '  "hoster",           # pace = 9',
+        "# a hub of before", "simulated_speed_factor   =   2.0        # twice", '  "hoster",           # pace = 9',
         "wake_recovery = { reboots_per_day = 7, power_cycles_at_once = 1 }", "weather.cold_min_w = 1_000.0",
         "inet_min_c = 10.0".replace("inet", "inlet"), "inlet_max_c = 50.0", "# where they are",
         "options = { path = 'feeds of \"today\"' } # CSV files",
     ):  # fmt: skip
         assert f"{line}\r\n" in after, line
     config = load(path, environment={})
-    assert config.sites[0].simulated_speed == 2.0 and config.sites[0].wake_recovery.reboots_per_day == 7
+    assert config.sites[0].simulated_speed_factor == 2.0 and config.sites[0].wake_recovery.reboots_per_day == 7
     assert [feed.kind for feed in config.feeds] == ["csv_folder", "hashprice"]
 
     code, out, _ = command("config", "migrate", str(path), "--write", "--json")
@@ -106,8 +110,8 @@ def test_a_file_is_rewritten_once_with_comments_and_layout(tmp_path: Path) -> No
 
 
 def test_two_names_of_one_key_are_left_to_the_operator(tmp_path: Path) -> None:
-    both = FORMER.replace("pace   =", "simulated_speed = 3.0\npace   =")
-    with pytest.raises(ConfigError, match="stands next to simulated_speed"):
+    both = FORMER.replace("pace   =", "simulated_speed_factor = 3.0\npace   =")
+    with pytest.raises(ConfigError, match="stands next to simulated_speed_factor"):
         migrated(both, "hub.toml")
 
 

@@ -29,7 +29,7 @@ from kernel.reading import Reading
 from kernel.receipt import Receipt, Refused, Unknown, Unreachable, Verified
 from miner_control.control.actuator import Actuator
 from miner_control.dialect import DIALECTS
-from miner_control.fleet.command import Command, Intent, Sleep, Wake, command
+from miner_control.fleet.command import Command, Intent, Journalled, Sleep, Wake, command
 from miner_control.fleet.driver import Access, MinerDriver
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.miner import Miner
@@ -173,7 +173,7 @@ class Bench:
             command(now_ms, device, intent, "benchmark", deadline_s=deadline_s, priority=priority) for device in devices
         ]
         self.order_s = time.monotonic()
-        await self.actuator.carry_out(asked)
+        await asyncio.gather(*self.actuator.start(Journalled(tuple(asked))).values())
         return dict(self.receipts)
 
 

@@ -20,6 +20,7 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
+from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import FeedHealth
 from hub.state.fold import HubState, SiteState
@@ -220,18 +221,16 @@ class Hub:
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
         components.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
-        for made in decided.commands:
-            components.recorder.tell(site.key, "command.issued", command_json(made))
         try:
-            await components.recorder.flush(required=True)
+            issued = await issue(components.recorder, site.key, decided.commands)
         except OSError:
             # They stay queued and are journalled later; none of them leaves.
             for made in decided.commands:
                 self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
             raise
         self.ticks += 1
-        if decided.commands:
-            components.actuators[site.key].start(decided.commands)
+        if issued.commands:
+            components.actuators[site.key].start(issued)
 
     async def _answer_orphans(self) -> None:
         """Commands that a killed hub left without a receipt get one: whether they were done, nobody knows."""

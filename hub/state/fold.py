@@ -302,9 +302,9 @@ class HubState:
             site.shadow.apply(body, site.roster)
         elif kind in ("command.issued", "command.receipt", "owner.changed"):
             if kind == "command.issued":
-                site.ladder.asked(body, site.standing.slept(str(body["device"])))
+                site.ladder.issued(body, site.standing.slept(str(body["device"])))
             elif kind == "command.receipt":
-                site.ladder.heard(body, event.at_ms)
+                site.ladder.received(body, event.at_ms)
             site.standing.apply(event)
             if kind != "owner.changed":
                 site.changing.apply(kind, body, event.at_ms, site.roster, site.around.by_key)

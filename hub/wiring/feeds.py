@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feeds of curves by the kind that `[[feeds]]` names: one row each."""
+"""Feeds of curves by the kind that `[[feeds]]` names: one row each; entry points of `mining_hub.feeds` add rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +17,10 @@ from hub.config.models import FeedPart
 from hub.config.types import Part
 from hub.market.hashprice_feed import HashpriceFeed
 from hub.market.price_duty import OUTSIDE, ConfiguredFeed, faults_of
+from hub.wiring.named import Maker, Named, not_callable
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, Fault
-from kernel.toml_model import checked, nearest, read_text, within
+from kernel.toml_model import checked, read_text, within
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -65,10 +66,11 @@ def _hashprice(settings: FeedSettings) -> CurveFeed:
     return HashpriceFeed(settings.latest, *load_subsidies(read_text(path), str(path)))
 
 
-FEEDS: Mapping[str, Callable[[FeedSettings], CurveFeed]] = {
-    "csv_folder": _csv_folder,
-    "hashprice": _hashprice,
-}
+FEEDS: Named[Callable[[FeedSettings], CurveFeed]] = Named(
+    "feed", "mining_hub.feeds", {"csv_folder": _csv_folder, "hashprice": _hashprice}, not_callable
+)
+
+feed_of = Maker(FEEDS, ("poll",)).make
 
 
 def configured_feeds(config: Config, folder: Path, latest: Latest) -> list[ConfiguredFeed]:
@@ -77,14 +79,12 @@ def configured_feeds(config: Config, folder: Path, latest: Latest) -> list[Confi
     faults: list[Fault] = []
     for number, part in enumerate(config.feeds):
         place = f"feeds.{number}."
-        make = FEEDS.get(part.kind)
-        if make is None:
-            faults.append(Fault(f"{place}kind", f"no kind of feed {part.kind!r}", nearest(part.kind, sorted(FEEDS))))
-            continue
         try:
-            feeds.append(ConfiguredFeed(part.name, part.curve, make(FeedSettings(part, folder, latest))))
+            made = feed_of(part.kind, "kind", FeedSettings(part, folder, latest))
         except ConfigError as error:
             faults += within(place, error.faults)
+        else:
+            feeds.append(ConfiguredFeed(part.name, part.curve, made))
     if faults:
         raise ConfigError(faults)
     return feeds

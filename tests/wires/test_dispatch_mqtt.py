@@ -53,13 +53,13 @@ class Desk:
         self._say(happenings)
         return self._line(order_id)
 
-    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+    async def change_order(self, order: str, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]:
         self._line(order)
         self._say(self.book.change(order, read_change(body), by, CLOCK.now_ms(), body))
         return self._line(order)
 
     async def end_order(
-        self, order: str, by: Authority, why: str, channel: str, body: Mapping[str, Any] | None = None
+        self, order: str, by: Authority, why: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         self._line(order)
         self._say(self.book.end(order, by, why, CLOCK.now_ms(), body))

@@ -27,6 +27,7 @@ from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_socket import MinerPort
 from miner_control.jobs.dry_run import DryRun, step_text
 from telemetry.collect.source import Tier
+from tests.builders.commands import carry_out, journalled
 from tests.builders.firmware_image import make_image
 from tests.miner_control.miners import clock_of, in_virtual_time
 from tests.servers import count
@@ -88,7 +89,7 @@ class Hands:
         asked = [
             command(self._tick, device, intent, "test", deadline_s=deadline_s) for device, intent in intents.items()
         ]
-        receipts = await self.actuator.carry_out(asked)
+        receipts = await carry_out(self.actuator, journalled(asked))
         return {one.device: receipts[one.id] for one in asked}
 
     async def order_until_heard(self, intents: dict[str, Intent]) -> dict[str, Receipt]:
@@ -97,7 +98,7 @@ class Hands:
         unheard = {
             device: intents[device]
             for device, receipt in receipts.items()
-            if isinstance(receipt, Unknown) and "nobody has answered since" in receipt.text
+            if isinstance(receipt, Unknown) and "no answer since" in receipt.text
         }
         return receipts | (await self.order(unheard, 30.0) if unheard else {})
 
@@ -180,7 +181,7 @@ def test_faults_of_an_image_are_never_taken_for_success(twin: Twin) -> None:
         for found, word in ((refused, "signature"), (corrupt, "checksum"), (other, "luxos"), (unproven, "agreed on")):
             one = found[dialect]
             assert isinstance(one, Refused) and word in one.text, (dialect, word, one)
-        for found, word in ((ignored, old[dialect]), (deaf, old[dialect]), (bricked, "nobody has answered since")):
+        for found, word in ((ignored, old[dialect]), (deaf, old[dialect]), (bricked, "no answer since")):
             one = found[dialect]
             assert isinstance(one, Unknown) and word in one.text, (dialect, word, one)
         assert not twin.truth(units[dialect])["board_up"]
@@ -262,7 +263,7 @@ def test_four_uploads_at_once_and_no_more() -> None:
         )
         actuator = Actuator(drivers, clock, lambda device: envelope, lambda *reported: None)
         asked = [command(1, device, of("antminer"), "test", deadline_s=100.0) for device in drivers]
-        receipts = await actuator.carry_out(asked)
+        receipts = await carry_out(actuator, journalled(asked))
         return list(receipts.values()), max(seen)
 
     receipts, most = in_virtual_time(main(), loop)
@@ -363,10 +364,10 @@ def test_a_shed_goes_before_an_image_on_its_way(tmp_path: Path) -> None:
 
         async def main(hands: Hands) -> tuple[Receipt, Receipt]:
             image = command(1, unit, of("antminer", size=64 << 20), "campaign")
-            begun = hands.actuator.start([image])[image.id]
+            begun = hands.actuator.start(journalled([image]))[image.id]
             await asyncio.sleep(0.02)
             shed = command(2, unit, Sleep(), "shed", deadline_s=20.0, priority=0)
-            receipts = await hands.actuator.carry_out([shed])
+            receipts = await carry_out(hands.actuator, journalled([shed]))
             return await begun, receipts[shed.id]
 
         image, shed = play(twin, main)

@@ -15,12 +15,13 @@ from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Receipt, Unknown, Unreachable, Verified
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Intent, Reboot, Sleep, Wake, command
-from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_commanded, roster_of
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 from telemetry.collect.collector import Collector
 from telemetry.collect.snapshot import Snapshot
 from telemetry.collect.source import Tier
+from tests.builders.commands import carry_out, journalled
 from tests.hub_site import until
 from tests.miner_control.fleets import envelope
 from tests.twins import Twin, running_twin
@@ -67,7 +68,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
         task = asyncio.create_task(collector.run())
         miners = [bench.ports[device].miner for device in devices]
         roster = roster_of(miners, {(m.model, m.dialect): bench.envelopes[m.device] for m in miners})
-        nobody = never_asked(roster)
+        nobody = never_commanded(roster)
         asked = replace(nobody, put_to_sleep=np.ones(3, dtype=np.bool_))
 
         def fleet() -> Fleet:
@@ -157,7 +158,7 @@ def test_the_limit_of_commands_in_flight_is_kept() -> None:
                 in_flight=3, watch_in_flight=1,
             )  # fmt: skip
             asked = [command(1, device, Wake(), "test", deadline_s=20.0) for device in ports]
-            actuator.start(asked)
+            actuator.start(journalled(asked))
             await until("each was sent its write", lambda: sum(b"GET" not in data[:3] for data in where.heard) == 12)
             await actuator.close()
             return len(where.heard)
@@ -186,7 +187,7 @@ def test_a_lost_reply_sends_nothing_twice(intent: Intent) -> None:
                 {"h/s/m1": port}, system_clock(), lambda device: envelope(),
                 lambda asked, receipt, at_ms: receipts.append(receipt),
             )  # fmt: skip
-            await actuator.carry_out([command(1, "h/s/m1", intent, "test", deadline_s=3.0)])
+            await carry_out(actuator, journalled([command(1, "h/s/m1", intent, "test", deadline_s=3.0)]))
             return receipts[0]
 
     receipt = asyncio.run(main())

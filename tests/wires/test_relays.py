@@ -23,6 +23,7 @@ from telemetry.io.http_source import HttpSource, HttpSwitch
 from telemetry.io.mqtt import Broker, MqttFeed, MqttLink
 from telemetry.io.mqtt_switch import MqttSwitch
 from telemetry.wire.topic import Channel
+from tests.builders.commands import carry_out, journalled
 from tests.builders.mqtt import connected
 from tests.servers import free_port, mosquitto
 
@@ -112,7 +113,7 @@ async def site(
 
 async def switch(actuator: Actuator, index: int, on: bool, deadline_s: float = 10.0) -> Receipt:
     asked = command(system_clock().now_ms(), pump(index).key, SwitchLoad(index, on), "test", deadline_s=deadline_s)
-    return (await actuator.carry_out([asked]))[asked.id]
+    return (await carry_out(actuator, journalled([asked])))[asked.id]
 
 
 @pytest.fixture(scope="module")

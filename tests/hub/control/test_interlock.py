@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 from hub.app.live import Running, start
 from hub.cli.app import app
 from hub.config import load
+from hub.fleet.placement import FactsRequest
 from hub.wiring import reading
 from kernel.clock import system_clock
 from miner_control.fleet.command import Locate, Sleep, command
 from telemetry.collect.source import Tier
+from tests.builders.commands import carry_out, journalled
+from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from twin.models import MODELS
 
@@ -131,7 +134,7 @@ def test_a_site_that_only_observes_is_sent_nothing_but_reads(tmp_path: Path) -> 
             devices = components.state.sites["alatau/north"].roster.devices
             now_ms = system_clock().now_ms()
             asked = [command(now_ms, device, Sleep(), "test", deadline_s=5.0) for device in devices]
-            receipts = await components.actuators["alatau/north"].carry_out(asked)
+            receipts = await carry_out(components.actuators["alatau/north"], journalled(asked))
             assert {receipt.text for receipt in receipts.values()} == {
                 "withdrawn before it was sent: north only observes"
             }
@@ -174,7 +177,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
 
             async def locate(device: str) -> object:
                 asked = command(system_clock().now_ms(), f"{key}/{device}", Locate(True), "test", deadline_s=10.0)
-                return (await actuator.carry_out([asked]))[asked.id]
+                return (await carry_out(actuator, journalled([asked])))[asked.id]
 
             reported = str(getattr(await locate(theirs[0]), "text", ""))
             assert reported.startswith(
@@ -187,7 +190,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             shown = hub.ports.fleet.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}
-            await hub.ports.assets.record("north", body, "anna")
+            await hub.ports.assets.record("north", read(FactsRequest, body), "anna")
             await until("the register says so", lambda: not here.roster.ours[here.roster.index[f"{key}/{first}"]])
             reported = str(getattr(await locate(first), "text", ""))
             assert "belongs to acme" in reported and "contract 7, from " in reported

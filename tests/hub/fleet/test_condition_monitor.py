@@ -141,13 +141,13 @@ def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path
     (reported,) = world.events("owner.changed")
     assert reported["hands_off"] and reported["owner"] == "another manager" and "undone" in reported["words"]
     unit = world.site.roster.index["hub/site/m1"]
-    assert world.site.standing.asked(world.now_ms).hands_off[unit], "left alone"
+    assert world.site.standing.commanded(world.now_ms).excluded[unit], "left alone"
     assert list(world.site.hands) == ["hub/site/m1"]
     world.round()
     assert len(world.events("owner.changed")) == 1, "said once"
     world.recorder.tell("hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": False, "owner": "the hub"})
     asyncio.run(world.recorder.flush())
-    assert not world.site.standing.asked(world.now_ms + 10_000_000).hands_off[unit] and not world.site.hands
+    assert not world.site.standing.commanded(world.now_ms + 10_000_000).excluded[unit] and not world.site.hands
 
 
 def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
@@ -371,7 +371,9 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     sent: list[Any] = []
 
     class Hands:
-        start = sent.extend
+        @staticmethod
+        def start(issued: Any) -> None:
+            sent.extend(issued.commands)
 
     asyncio.run(WakeRecoveryDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
     asyncio.run(world.recorder.flush())
@@ -403,7 +405,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
         if required:
             raise JournalUnwritable(JournalState.FULL, "no space left on the device")
 
-    hands = SimpleNamespace(start=sent.extend)
+    hands = SimpleNamespace(start=lambda issued: sent.extend(issued.commands))
     control = SimpleNamespace(stale_after_s=60.0, command_deadline_s=60.0)
     config = SimpleNamespace(control=control, polling=SimpleNamespace(meter_s=1.0))
     components = SimpleNamespace(

@@ -33,6 +33,7 @@ from miner_control.fleet.command import (
     command,
 )
 from telemetry.collect.source import Tier
+from tests.builders.commands import carry_out, journalled
 from tests.miner_control.fleets import envelope
 from tests.miner_control.miners import EPOCH_MS, FakeMiner, clock_of, in_virtual_time
 
@@ -67,7 +68,7 @@ def play(traits: list[str], story: Callable[[Site], Awaitable[None]], **options:
 
 def outcome(trait: str, intent: Intent, deadline_s: float = 120.0) -> tuple[Receipt, FakeMiner]:
     async def story(site: Site) -> None:
-        await site.actuator.carry_out([site.ask(0, intent, deadline_s=deadline_s)])
+        await carry_out(site.actuator, journalled([site.ask(0, intent, deadline_s=deadline_s)]))
 
     site = play([trait], story)
     assert len(site.receipts) == 1, "one last receipt each"
@@ -136,8 +137,10 @@ def test_what_cannot_be_seen_stays_accepted_and_what_cannot_be_done_is_not_sent(
 def test_the_same_command_twice_is_the_same_command():
     async def story(site: Site) -> None:
         asked = site.ask(0, Reboot())
-        first, second = await asyncio.gather(site.actuator.carry_out([asked]), site.actuator.carry_out([asked]))
-        third = await site.actuator.carry_out([asked])
+        first, second = await asyncio.gather(
+            carry_out(site.actuator, journalled([asked])), carry_out(site.actuator, journalled([asked]))
+        )
+        third = await carry_out(site.actuator, journalled([asked]))
         assert first == second == third
 
     site = play(["obeys"], story)
@@ -150,10 +153,10 @@ def test_a_shed_overtakes_wakes_that_wait_for_the_inrush():
         for miner in site.miners.values():
             miner.state, miner.power_w = "asleep", 20.0
         wakes = [site.ask(at, Wake()) for at in range(50)]
-        site.actuator.start(wakes)
+        site.actuator.start(journalled(wakes))
         await asyncio.sleep(10.0)
         sheds = [site.ask(at, Sleep(), EPOCH_MS + 10_000, priority=0) for at in range(25, 50)]
-        await site.actuator.carry_out(sheds)
+        await carry_out(site.actuator, journalled(sheds))
         assert site.miners["h/s/m49"]._now_s() < 30.0
 
     site = play(["obeys"] * 50, story, inrush_w_per_s=3000.0)
@@ -172,7 +175,9 @@ def test_wakes_and_reboots_keep_the_inrush_limit(intent: Intent):
     async def story(site: Site) -> None:
         for miner in site.miners.values():
             miner.state, miner.power_w = "asleep", 20.0
-        await site.actuator.carry_out([site.ask(at, intent, deadline_s=300.0) for at in range(len(site.miners))])
+        await carry_out(
+            site.actuator, journalled([site.ask(at, intent, deadline_s=300.0) for at in range(len(site.miners))])
+        )
 
     site = play(["obeys"] * 30, story, inrush_w_per_s=6000.0)
     times = sorted(miner.writes[0][0] for miner in site.miners.values())
@@ -190,7 +195,9 @@ def test_a_row_that_comes_back_together_is_woken_under_the_inrush_limit():
     async def story(site: Site) -> None:
         for miner in site.miners.values():
             miner.state, miner.power_w = "asleep", 20.0
-        await site.actuator.carry_out([site.ask(at, Wake(), deadline_s=300.0) for at in range(len(site.miners))])
+        await carry_out(
+            site.actuator, journalled([site.ask(at, Wake(), deadline_s=300.0) for at in range(len(site.miners))])
+        )
 
     site = play(["dead for a minute"] * 150, story, inrush_w_per_s=6000.0)
     times = sorted(miner.writes[0][0] for miner in site.miners.values())
@@ -204,7 +211,9 @@ def test_a_row_that_comes_back_together_is_woken_under_the_inrush_limit():
 
 def test_the_dead_do_not_delay_the_living():
     async def story(site: Site) -> None:
-        await site.actuator.carry_out([site.ask(at, Sleep(), deadline_s=60.0, priority=0) for at in range(400)])
+        await carry_out(
+            site.actuator, journalled([site.ask(at, Sleep(), deadline_s=60.0, priority=0) for at in range(400)])
+        )
 
     site = play(["dead"] * 200 + ["obeys"] * 200, story, in_flight=20, watch_in_flight=10)
     last_s = max(miner.writes[0][0] for miner in site.miners.values() if miner.writes)
@@ -221,13 +230,13 @@ def test_those_who_are_asked_again_do_not_delay_fresh_waves(intent: Intent):
     async def story(site: Site) -> None:
         for miner in site.miners.values():
             miner.answer_s = 2.0 if miner.trait == "dead" else 0.1
-        site.actuator.start([site.ask(at, intent, deadline_s=600.0) for at in range(20)])
+        site.actuator.start(journalled([site.ask(at, intent, deadline_s=600.0) for at in range(20)]))
         await asyncio.sleep(100.0)
         for at in range(20, 40):
             await asyncio.sleep(7.0)
             made = site.ask(at, intent, EPOCH_MS + at)
             asked_s[made.device] = site.miners[made.device]._now_s()
-            site.actuator.start([made])
+            site.actuator.start(journalled([made]))
         await asyncio.sleep(20.0)
 
     site = play(["dead"] * 20 + ["obeys"] * 20, story, in_flight=2, watch_in_flight=4, inrush_w_per_s=3000.0)
@@ -237,9 +246,9 @@ def test_those_who_are_asked_again_do_not_delay_fresh_waves(intent: Intent):
 
 def test_a_newer_command_replaces_the_older_one():
     async def story(site: Site) -> None:
-        site.actuator.start([site.ask(0, Sleep())])
+        site.actuator.start(journalled([site.ask(0, Sleep())]))
         await asyncio.sleep(1.0)
-        await site.actuator.carry_out([site.ask(0, SetMode("low"), EPOCH_MS + 1000)])
+        await carry_out(site.actuator, journalled([site.ask(0, SetMode("low"), EPOCH_MS + 1000)]))
 
     site = play(["obeys"], story)
     assert [type(receipt) for _, receipt in site.receipts] == [Unknown, Verified]
@@ -249,7 +258,7 @@ def test_a_newer_command_replaces_the_older_one():
 def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
     async def story(site: Site) -> None:
         site.miners["h/s/m1"].answer_s = 3600.0
-        site.actuator.start([site.ask(at, Sleep()) for at in range(3)])
+        site.actuator.start(journalled([site.ask(at, Sleep()) for at in range(3)]))
         await asyncio.sleep(0.05)
         begun_s = site.miners["h/s/m0"]._now_s()
         await site.actuator.close()
@@ -266,7 +275,7 @@ def test_a_stop_lets_exchanges_end_and_waits_for_none_for_long():
 def test_ordinary_polls_are_evidence():
     async def story(site: Site) -> None:
         miner = site.miners["h/s/m0"]
-        future = site.actuator.start([site.ask(0, Sleep())]).popitem()[1]
+        future = site.actuator.start(journalled([site.ask(0, Sleep())])).popitem()[1]
         for _ in range(40):
             await asyncio.sleep(0.5)
             site.actuator.observe([await miner.read(None)])  # type: ignore[arg-type]
@@ -280,7 +289,7 @@ def test_ordinary_polls_are_evidence():
 def test_a_poll_from_before_the_answer_proves_nothing_however_late_it_is_handed_in():
     async def story(site: Site) -> None:
         asleep = {"state": "asleep", "power_w": 20.0}
-        future = site.actuator.start([site.ask(0, Sleep(), deadline_s=20.0)]).popitem()[1]
+        future = site.actuator.start(journalled([site.ask(0, Sleep(), deadline_s=20.0)])).popitem()[1]
         await asyncio.sleep(1.0)
         for at_ms in (EPOCH_MS - 5000, EPOCH_MS + 50, EPOCH_MS + 100):
             site.actuator.observe([Reading("h/s/m0", "miner", at_ms, asleep)])
@@ -298,7 +307,7 @@ def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_pro
 
     async def story(site: Site) -> None:
         miner = site.miners["h/s/m0"]
-        future = site.actuator.start([site.ask(0, pools, deadline_s=60.0)]).popitem()[1]
+        future = site.actuator.start(journalled([site.ask(0, pools, deadline_s=60.0)])).popitem()[1]
         while not future.done():
             await asyncio.sleep(0.5)
             site.actuator.observe([await miner.read(Tier.FAST)])
@@ -310,7 +319,7 @@ def test_polls_that_do_not_speak_of_the_effect_neither_prove_it_nor_keep_its_pro
 def test_abort_takes_back_what_was_not_sent():
     async def story(site: Site) -> None:
         asked = [site.ask(at, Sleep()) for at in range(10)]
-        site.actuator.start(asked)
+        site.actuator.start(journalled(asked))
         await asyncio.sleep(0.15)
         assert site.actuator.withdraw({str(one.id) for one in asked[:2]}) == 0, "these have left"
         assert site.actuator.withdraw({str(asked[9].id)}) == 1
@@ -325,7 +334,7 @@ def test_abort_takes_back_what_was_not_sent():
 @pytest.mark.parametrize("sent", [False, True])
 def test_a_stopping_hub_says_what_it_left_behind(sent: bool):
     async def story(site: Site) -> None:
-        site.actuator.start([site.ask(0, Sleep(), deadline_s=600.0)])
+        site.actuator.start(journalled([site.ask(0, Sleep(), deadline_s=600.0)]))
         if sent:
             await asyncio.sleep(2.0)
 
@@ -360,7 +369,7 @@ def test_a_defect_in_a_driver_loses_no_command(place: str):
 
     async def story(site: Site) -> None:
         setattr(site.miners["h/s/m0"], place, explode)
-        await site.actuator.carry_out([site.ask(0, Sleep()), site.ask(1, Sleep())])
+        await carry_out(site.actuator, journalled([site.ask(0, Sleep()), site.ask(1, Sleep())]))
 
     site = play(["obeys", "obeys"], story)
     outcomes = {asked.device: receipt for asked, receipt in site.receipts}
@@ -449,7 +458,7 @@ def test_a_miner_that_refuses_to_restart_takes_no_room_and_a_silent_one_only_for
             asked = [
                 site.ask(at, Reboot(), deadline_s=60.0) for at, m in enumerate(site.miners.values()) if m.trait == trait
             ]
-            await site.actuator.carry_out(asked)
+            await carry_out(site.actuator, journalled(asked))
             took_s[trait] = asyncio.get_running_loop().time() - began_s
 
     took_s: dict[str, float] = {}
@@ -463,9 +472,9 @@ def test_images_that_wait_for_a_free_upload_keep_no_room_from_a_reboot():
 
     async def story(site: Site) -> None:
         image = InstallFirmware("2.0", "0" * 64, b"x")
-        site.actuator.start([site.ask(at, image, deadline_s=60.0) for at in range(20)])
+        site.actuator.start(journalled([site.ask(at, image, deadline_s=60.0) for at in range(20)]))
         await asyncio.sleep(1.0)
-        await site.actuator.carry_out([site.ask(20, Reboot(), deadline_s=60.0)])
+        await carry_out(site.actuator, journalled([site.ask(20, Reboot(), deadline_s=60.0)]))
         rebooted_s.append(asyncio.get_running_loop().time())
 
     rebooted_s: list[float] = []
@@ -511,8 +520,12 @@ def test_a_pump_that_starts_takes_its_turn():
     """Two pumps of 50 kW under 20 kW/s: the second starts when the first has been let in."""
 
     async def story(site: Site) -> None:
-        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, True), deadline_s=5.0) for at in range(2)])
-        await site.actuator.carry_out([site.ask(at, SwitchLoad(1, False), deadline_s=5.0) for at in range(2)])
+        await carry_out(
+            site.actuator, journalled([site.ask(at, SwitchLoad(1, True), deadline_s=5.0) for at in range(2)])
+        )
+        await carry_out(
+            site.actuator, journalled([site.ask(at, SwitchLoad(1, False), deadline_s=5.0) for at in range(2)])
+        )
 
     loop = VirtualLoop()
     site = Site(["obeys"] * 2, loop, inrush_w_per_s=20_000.0)

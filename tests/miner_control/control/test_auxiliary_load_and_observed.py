@@ -15,10 +15,11 @@ from miner_control.control.auxiliary_load import (
     switch,
 )
 from miner_control.fleet.command import SwitchLoad, command
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_commanded
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 from telemetry.collect.snapshot import Snapshot
+from tests.builders.commands import carry_out, journalled
 from tests.miner_control.fleets import NOW_MS, envelope, roster
 from tests.miner_control.miners import clock_of, in_virtual_time
 
@@ -73,7 +74,7 @@ def test_from_snapshot_to_fleet():
     assert said.state.tolist() == codes
     assert said.mode.tolist() == [1, 0, UNSURE, ASLEEP, UNSURE]
     assert said.has_power.tolist() == [True, True, False, True, False]
-    found = fleet_of(who, said, never_asked(who), NOW_MS)
+    found = fleet_of(who, said, never_commanded(who), NOW_MS)
     assert found.power_w.tolist() == [3010.0, 1810.0, 3000.0, 18.0, 3000.0]
     assert found.fresh.tolist() == [True, True, True, True, False]
     np.testing.assert_array_equal(found.counts()[0], [1, 1, 3, 0])
@@ -81,7 +82,7 @@ def test_from_snapshot_to_fleet():
 
 def test_an_empty_snapshot_is_a_silent_fleet():
     who = roster([envelope()], 2)
-    found = fleet_of(who, observed_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
+    found = fleet_of(who, observed_of(who, Snapshot().kind("miner"), NOW_MS), never_commanded(who), NOW_MS)
     assert not found.can_command.any() and found.power_w.sum() == 6000.0
 
 
@@ -110,7 +111,9 @@ def test_outputs_of_one_pdu_are_commanded_apart_and_proven_by_their_own_read_bac
             ports, clock_of(loop), envelopes.__getitem__, lambda asked, receipt, at_ms: reported.append(asked.device)
         )
         asked = [switch(NOW_MS, load, False, "shed") for load in loads]
-        found = await hands.carry_out([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
+        found = await carry_out(
+            hands, journalled([*asked, command(NOW_MS, loads[0].key, SwitchLoad(1, False), "shed")])
+        )
         wrong = await ports[loads[0].key].carry_out(SwitchLoad(2, False), 1.0)
         assert isinstance(wrong, Unsupported)
         return {one.device: found[one.id] for one in asked}

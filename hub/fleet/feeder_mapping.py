@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from pydantic import Field, field_validator
 
+from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
@@ -35,28 +37,40 @@ READY_S: Final = 1800.0
 OFF_RANGE_S: Final = (5.0, 1800.0)
 MOST_RACKS: Final = 500
 PRIORITY: Final = 7
-_KEYS: Final = ("racks", "off_s")
 
 
-def proof_asked(state: HubState, site: SiteState, body: Mapping[str, Any], by: str, now_ms: int) -> dict[str, Any]:
-    """The body of `pulse.asked` that a request `racks`, `off_s` makes. Raises ConfigError with every fault."""
-    racks, off_s = body.get("racks"), body.get("off_s", OFF_S)
-    faults = [Fault(key[:40], "is not understood", f"Use {', '.join(_KEYS)}") for key in body if key not in _KEYS]
+class ProofRequest(Request):
+    """Racks that are to be proven, one after the other."""
+
+    racks: list[Word] = Field(
+        min_length=1, max_length=MOST_RACKS, description=f"Name 1 to {MOST_RACKS} racks of the inventory, each once"
+    )
+    off_s: float = Field(
+        default=OFF_S, strict=False, ge=OFF_RANGE_S[0], le=OFF_RANGE_S[1],
+        description=f"Give seconds of {OFF_RANGE_S[0]:.0f} to {OFF_RANGE_S[1]:.0f}: how long each rack sleeps",
+    )  # fmt: skip
+
+    @field_validator("racks")
+    @classmethod
+    def _once(cls, racks: list[str]) -> list[str]:
+        if len(set(racks)) < len(racks):
+            raise ValueError("names one twice")
+        return racks
+
+
+def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
+    """The body of `pulse.asked` for a request. Raises ConfigError with every fault."""
+    racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
-    if not isinstance(racks, list) or not 0 < len(racks) <= MOST_RACKS or not all(isinstance(r, str) for r in racks):
-        faults.append(Fault("racks", "is no list of racks", f"Name 1 to {MOST_RACKS} of the inventory"))
-        racks = []
-    strange = [rack for rack in racks if rack not in known]
-    faults += [Fault("racks", f"no rack {r[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}") for r in strange]
-    if len(set(racks)) < len(racks):
-        faults.append(Fault("racks", "name one twice", "Name each once"))
-    low_s, high_s = OFF_RANGE_S
-    if isinstance(off_s, bool) or not isinstance(off_s, int | float) or not low_s <= off_s <= high_s:
-        faults.append(Fault("off_s", f"is no number of {low_s:.0f} to {high_s:.0f}", "Give seconds"))
+    faults = [
+        Fault("racks", f"no rack {rack[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}")
+        for rack in racks
+        if rack not in known
+    ]
     for load in site.around.loads:
         # Cooling that serves nobody else would be off when its miners are to wake.
         alone = [r for r in racks if load.feeds and all(state.miners[device].rack == r for device in load.feeds)]
-        if alone and isinstance(off_s, int | float) and off_s > site.around.run_on_s / 2:
+        if alone and off_s > site.around.run_on_s / 2:
             problem = (
                 f"is too long for rack {alone[0]}: {load.name} stops {site.around.run_on_s:.0f} s after it fell asleep"
             )
@@ -65,7 +79,7 @@ def proof_asked(state: HubState, site: SiteState, body: Mapping[str, Any], by: s
     if faults:
         raise ConfigError(faults)
     made = str(business_id(now_ms, "proof", site.key, *racks))[-12:]
-    return {"id": made, "by": by, "racks": racks, "off_s": float(off_s)}
+    return {"id": made, "by": by, "racks": racks, "off_s": off_s}
 
 
 def _hindered(state: HubState, site: SiteState, now_ms: int) -> list[tuple[str, str]]:

@@ -22,11 +22,13 @@ from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
 from hub.fleet.asset_desk import AssetDesk
+from hub.fleet.feeder_mapping import ProofRequest
 from hub.fleet.feeder_mapping_desk import FeederMappingDesk
 from hub.wiring import Assembly
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
 from miner_control.inventory.feeder_mapping import Judged, Proof, Rack, judge
+from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from twin.site import Site
 from twin.spec import TwinSpec
@@ -79,12 +81,14 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
     async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         site = wired.hub.components.state.sites["alatau/north"]
         with pytest.raises(ConfigError) as caught:
-            await desk.start("north", {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}, "anna")
-        assert [fault.place for fault in caught.value.faults] == ["why", "racks", "racks", "off_s"]
-        begun = await desk.start("north", {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}, "anna")
+            await desk.start(
+                "north", read(ProofRequest, {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}), "anna"
+            )
+        assert [fault.place for fault in caught.value.faults] == ["racks", "off_s", "why"]
+        begun = await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}), "anna")
         assert begun["running"]["racks"] == ["f1-r01", "f2-r02"]
         with pytest.raises(ConfigError, match="proves other racks already"):
-            await desk.start("north", {"racks": ["f1-r02"]}, "boris")
+            await desk.start("north", read(ProofRequest, {"racks": ["f1-r02"]}), "boris")
         reported = await over(desk)
         right, wrong = reported["racks"]
         assert right["agrees"] is True and right["result"]["feeder"] == "f1" and len(right["devices"]) == 6
@@ -107,7 +111,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
     async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         components = wired.hub.components
         site = components.state.sites["alatau/north"]
-        await desk.start("north", {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}, "anna")
+        await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}), "anna")
         while site.pulses.running is None or site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
         now_ms = components.clock.now_ms()
@@ -115,7 +119,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         order, by = read_order(body, "room", "test", now_ms), Authority("room", (site.key,))
         await wired.hub.take(components.state.book.receive(order, by, now_ms, body)[1], site.key)
         with pytest.raises(ConfigError, match="limited by an order"):
-            await desk.start("north", {"racks": ["f1-r01"]}, "boris")
+            await desk.start("north", read(ProofRequest, {"racks": ["f1-r01"]}), "boris")
         await asyncio.sleep(240.0)
         assert site.pulses.running is not None and not site.pulses.held()
         (first,) = site.pulses.running.done

@@ -100,7 +100,7 @@ async def heard_of(hub: Running, count: int) -> None:
     components = hub.wired.hub.components
     table = components.state.snapshot.kind("miner")
     for device in components.state.sites["alatau/north"].roster.devices:
-        components.collector.ask_soon(device, Tier.DAILY)
+        components.collector.poll_soon(device, Tier.DAILY)
 
     def named() -> bool:
         reported = [table.reading(device).get("serial") for device in table.index]

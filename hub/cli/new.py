@@ -8,7 +8,6 @@ it is.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -19,6 +18,7 @@ from hub.cli.output import put_json, say
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 METERS = Path("profiles", "meters")
+SKELETONS = Path(__file__).with_name("skeletons")
 
 
 class Kind(StrEnum):
@@ -99,7 +99,7 @@ def skeleton(kind: Kind, name: str) -> dict[Path, str]:
     }
 
     def text(template: str) -> str:
-        place = files("hub.cli") / "skeletons" / kind.value / f"{template}.txt"
+        place = SKELETONS / kind.value / f"{template}.txt"
         return Template(place.read_text(encoding="utf-8")).substitute(fields)
 
     if kind is Kind.METER:

@@ -26,10 +26,11 @@ class Kind(StrEnum):
 
     METER = "meter"
     DIALECT = "dialect"
+    FEED = "feed"
     REPORT = "report"
 
 
-OBJECTS: Mapping[Kind, str] = {Kind.DIALECT: "DIALECT", Kind.REPORT: "KIND"}
+OBJECTS: Mapping[Kind, str] = {Kind.DIALECT: "DIALECT", Kind.FEED: "feed", Kind.REPORT: "KIND"}
 """What the entry point names in the module."""
 
 NEXT: Mapping[Kind, str] = {
@@ -42,6 +43,10 @@ NEXT: Mapping[Kind, str] = {
         "Next: edit {files[0]} (paths, keys, units) and {files[2]} (what the firmware can do); replace the answers in"
         " {files[1]} by recorded ones. Then: pip install -e {folder}; copy {files[2]} to profiles/firmware/ of the site's"
         ' folder; write "{name}" as the dialect in the inventory.'
+    ),
+    Kind.FEED: (
+        "Next: edit {files[0]}: where the prices come from and how they are read. Then: pip install -e {folder}; add"
+        ' [[feeds]] with kind = "{name}" to hub.toml.'
     ),
     Kind.REPORT: (
         "Next: edit {files[0]}: document and table. Then: pip install -e {folder}; mining-hub report make FOLDER {name}"

@@ -46,7 +46,7 @@ def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,
-        heat_w=site.config.heat_least_w,
+        heat_w=site.config.heat_min_w,
         blocks=tuple(blocks),
         reserve_down=held.get("down"),
         reserve_up=held.get("up"),

@@ -22,6 +22,7 @@ from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
+from hub.market.price_duty import FeedHealth
 from hub.state.fold import HubState, SiteState
 from hub.state.site_generation import awaits_meter
 from hub.state.situation import Situations
@@ -105,6 +106,8 @@ class Components:
     """Held by an act of a person or a dispatcher: each is decided against the result of the one before."""
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
+    feeds: Mapping[str, FeedHealth] = field(default_factory=dict)
+    """State of each configured feed of curves, by its name."""
 
 
 class Hub:

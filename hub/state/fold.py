@@ -108,8 +108,10 @@ class SiteState:
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
         self.shadow = ShadowBook(ZoneInfo(self.config.zone))
-        part = self.config.ladder
-        budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
+        part = self.config.wake_recovery
+        budget = Budget(
+            part.reboots_per_day, part.reboots_at_once, part.power_cycles_per_day, part.power_cycles_at_once
+        )
         self.ladder = Recoveries(budget, part.margin_factor)
         self.usual = PerformanceReferences(self.roster.index)
         self.changing = Changing(len(self.roster))
@@ -138,7 +140,7 @@ class SiteState:
         pairs = [(old, new) for old, new in zip(before.miners, self.register.miners, strict=True) if new is not old]
         elsewhere = any(old.feeder != new.feeder or old.owner != new.owner for old, new in pairs)
         if elsewhere or before.phases != self.register.phases:
-            phases, not_ours = self.register.phases, self.config.not_ours
+            phases, not_ours = self.register.phases, self.config.third_party_owners
             self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases, not_ours=not_ours)
         if pairs:
             self.around = moved(self.around, self.config, self.register, self.roster.index)
@@ -351,7 +353,7 @@ class HubState:
         curve = curve_from_json(body)
         held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
         self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-CURVES_KEPT:]
-        self.refused.pop(str(body.get("file")), None)
+        self.refused.pop(str(body.get("file", body["name"])), None)
 
     def _learn_overhead(self, site: SiteState, body: Mapping[str, Any]) -> None:
         """Meter over miners, learnt slowly and only from steady ticks: cooling, cables, transformer."""

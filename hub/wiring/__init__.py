@@ -161,7 +161,8 @@ def put_together(
     }
     settling = settle_duty(base, recorder)
     report_store = ReportStore(base.ledger, base.data, clock, None if settling is None else settling.open_items)
-    duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
+    feeds = price_duty(base, recorder, rhythm.feeds_s)
+    duties: list[Duty] = [feeds, *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
@@ -197,6 +198,7 @@ def put_together(
             health={} if board is None else board,
             counters=parts,
             losses=losses,
+            feeds=feeds.health,
         )
     )
     made.append(hub)

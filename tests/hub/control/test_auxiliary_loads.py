@@ -37,7 +37,9 @@ loads = [
   { name = "oil-pump", kind = "pump", device = "container-1", power_w = 2000, serves = { feeders = ["f1"] } },
   { name = "dry-cooler", kind = "fan", device = "container-1", power_w = 900, serves = { feeders = ["f1"] } },
 ]
-loops = [{ name = "tank", device = "container-1", serves = { feeders = ["f1"] }, low_c = 5, keep_c = -30 }]
+cooling_loops = [
+  { name = "tank", device = "container-1", serves = { feeders = ["f1"] }, inlet_min_c = 5, frost_protection_c = -30 },
+]
 """
 
 
@@ -104,7 +106,7 @@ loads = [
   { name = "p", kind = "pump", device = "nobody", serves = { racks = ["r99"] } },
   { name = "q", kind = "fan", device = "container-1", serves = {} },
 ]
-loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }]
+cooling_loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }]
 """
     with world(tmp_path, miners=8, miner_host="127.78.25.1", feeders=1) as site:
         config = with_loads(site, text)
@@ -122,7 +124,7 @@ sensors = [
   { name = "hall", profile = "zigbee2mqtt_climate", topic = "zigbee2mqtt/hall" },
 ]
 switches = [{ name = "yard", profile = "modbus_contactors", host = "192.0.2.3", parameters = { outputs = 2 } }]
-loops = [%s]
+cooling_loops = [%s]
 """
 
 
@@ -147,7 +149,7 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     }
     named = ", ".join(f"{what} = {of % where}" for what, where in reported.items())
     loops = f"""
-  {{ name = "dry", {serves}, {named}, pressure_low_bar = 1 }},
+  {{ name = "dry", {serves}, {named}, pressure_min_bar = 1 }},
   {{ name = "box", {serves}, device = "hk3", supply = {of % ("rtd", "temp_c")} }},
 """
     state = with_points(tmp_path, loops)

@@ -41,7 +41,7 @@ loads = [
   {{ name = "pump", kind = "pump", device = "relay", power_w = 1500, serves = {{ feeders = ["f1"] }} }},
   {{ name = "heater", kind = "heater", device = "coil", power_w = 3000, serves = {{ feeders = ["f1"] }} }},
 ]
-[[sites.loops]]
+[[sites.cooling_loops]]
 name = "loop"
 serves = {{ feeders = ["f1"] }}
 supply = {{ device = "rtd", point = "temp_c" }}
@@ -49,8 +49,8 @@ ambient = {{ device = "rtd", point = "temp_2_c" }}
 room = {{ device = "hall", point = "temp_c" }}
 humidity = {{ device = "hall", point = "humidity_pct" }}
 flow = {{ device = "relay", point = "output_1_state" }}
-low_c = 20
-keep_c = 5
+inlet_min_c = 20
+frost_protection_c = 5
 """
 
 
@@ -112,9 +112,9 @@ async def plant_on(broker: int) -> AsyncIterator[tuple[Plant, int]]:
 def configured(site: World, port: int) -> Any:
     text = site.config.read_text().replace("inrush_w_per_s = 400000.0", f"inrush_w_per_s = {INRUSH_W_PER_S}")
     text = text.replace("tick_s = 2.0", "tick_s = 0.5")
-    head, loops = SITE.format(port=port).split("[[sites.loops]]")
+    head, loops = SITE.format(port=port).split("[[sites.cooling_loops]]")
     text = text.replace('inventory = "inventory.csv"', f'inventory = "inventory.csv"{head}', 1)
-    site.config.write_text(text.replace("[[sites.feeders]]", f"[[sites.loops]]{loops}\n[[sites.feeders]]", 1))
+    site.config.write_text(text.replace("[[sites.feeders]]", f"[[sites.cooling_loops]]{loops}\n[[sites.feeders]]", 1))
     return load(site.config, environment={})
 
 

@@ -169,7 +169,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             swapped[0][column], swapped[1][column] = swapped[1][column], swapped[0][column]
         inventory.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
         theirs, ours = [row[0] for row in rows[:4]], [row[0] for row in rows[4:]]
-        insert(site, 'not_ours = ["hoster", "acme"]')
+        insert(site, 'third_party_owners = ["hoster", "acme"]')
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await heard_of(hub, 10)
             components, key = hub.wired.hub.components, "alatau/north"
@@ -180,7 +180,9 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
                 return (await carry_out(actuator, journalled([asked])))[asked.id]
 
             reported = str(getattr(await locate(theirs[0]), "text", ""))
-            assert reported.startswith("withdrawn before it was sent: belongs to hoster, who is not_ours at north")
+            assert reported.startswith(
+                "withdrawn before it was sent: belongs to hoster, of the third_party_owners of north"
+            )
             first = next(row[0] for row in rows[4:] if row not in swapped)
             assert not str(getattr(await locate(first), "text", "")).startswith("withdrawn")
             reported = str(getattr(await locate(swapped[0][0]), "text", ""))

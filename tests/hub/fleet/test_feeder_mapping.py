@@ -151,7 +151,7 @@ def test_what_a_pulse_cannot_prove() -> None:
     devices = tuple(f"h/s/m{at}" for at in range(4))
 
     def asked(**more: Any) -> Rack:
-        rack = Rack("r1", "f1", devices, {"begun": 0}, 12_000.0, asked=devices, slept=set(devices))
+        rack = Rack("r1", "f1", devices, {"begun": 0}, 12_000.0, commanded=devices, slept=set(devices))
         for name, value in more.items():
             setattr(rack, name, value)
         return rack

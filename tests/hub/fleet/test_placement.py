@@ -38,7 +38,7 @@ zone = "Asia/Almaty"
 import_cap_w = 4e6
 inventory = "inventory.csv"
 loads = [{ name = "p", kind = "pump", device = "c1", serves = { racks = ["r1"] } }]
-loops = [{ name = "t", device = "c1", serves = { feeders = ["f1"] } }]
+cooling_loops = [{ name = "t", device = "c1", serves = { feeders = ["f1"] } }]
 [[sites.feeders]]
 name = "f1"
 cap_w = 2e6

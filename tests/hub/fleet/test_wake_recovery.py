@@ -14,7 +14,7 @@ from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
 
 LADDER = """
-ladder = { report_after_s = 6000.0, margin_factor = 4 }
+wake_recovery = { report_after_s = 6000.0, margin_factor = 4 }
 
 [[sites.loads]]
 name = "plug-3"

@@ -12,6 +12,7 @@ from hub.api.guard import Need
 from hub.api.ports import ports_of
 from hub.query.schema import Fleet, ReceiptLine
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
 router = APIRouter(prefix="/api/v1")
 
@@ -73,7 +74,7 @@ async def release(
     if key not in {party["scope"] for party in ports.fleet.third_parties(site)}:
         raise NotFound(f"{device} is under no other control")
     reported = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
-    await ports.journal.record("owner.changed", reported, site)
+    await ports.journal.record(EventKind.OWNER_CHANGED, reported, site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
     return of_site(request, reported)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from hub.control.runtime import Components
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
 from telemetry.alarm.alarm import AlarmBook
 
 AlarmAct = Literal["unshelve", "out-of-service", "in-service"]
@@ -48,4 +49,4 @@ class AlarmDesk:
             except ValueError as error:
                 raise ConfigError([Fault("alarm", str(error), "Give a reason, and a time within its bounds")]) from None
             for body in changes:
-                await self._components.recorder.commit(key, "alarm.changed", body)
+                await self._components.recorder.commit(key, EventKind.ALARM_CHANGED, body)

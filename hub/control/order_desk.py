@@ -9,6 +9,7 @@ from grid.order_book import Authority, Happening
 from grid.order_entry import Entry
 from hub.control.runtime import Hub, site_of
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
 
 class OrderDesk:
@@ -58,6 +59,6 @@ class OrderDesk:
         return entry
 
     async def _take(self, order: str, happenings: Sequence[Happening]) -> Entry:
-        scopes = [body["order"]["scope"] for kind, body in happenings if kind == "order.received"]
+        scopes = [body["order"]["scope"] for kind, body in happenings if kind == EventKind.ORDER_RECEIVED]
         await self._hub.take(happenings, site_of(scopes[0] if scopes else self._entry(order).order.scope))
         return self._entry(order)

@@ -17,6 +17,7 @@ from hub.state.fold import HubState, SiteState
 from hub.state.situation import SiteSituation, Situations, planned_limits, transformer_of
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
+from kernel.event import EventKind
 from kernel.span import local_day
 from kernel.units import MS_PER_HOUR, WH_PER_MWH
 from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
@@ -179,7 +180,7 @@ class PlanDuty:
         self.last = plan
         reported = tomorrow(config, site, problem, curves, now_ms)
         body = plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
-        await self._recorder.commit(site.key, "plan.made", body)
+        await self._recorder.commit(site.key, EventKind.PLAN_MADE, body)
 
 
 def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, memory: Memory) -> Plan:

@@ -8,6 +8,7 @@ from hub.control.runtime import Components
 from hub.fleet.placement import FactsRequest, fact_line, facts_asked
 from hub.state.fold import SiteState
 from kernel.errors import NotFound
+from kernel.event import EventKind
 from miner_control.inventory.asset_register import Fact, facts_body
 
 
@@ -39,5 +40,5 @@ class AssetDesk:
         """Journal those facts of one source that are new, unless `dry`. The caller holds `Components.turn`."""
         news = here.register.learn(facts).facts[len(here.register.facts) :]
         if news and not dry:
-            await self._components.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
+            await self._components.recorder.commit(here.key, EventKind.ASSET_FACT_RECORDED, facts_body(news, by))
         return {"dry_run": dry, "known": len(facts) - len(news), "learnt": [fact_line(fact) for fact in news]}

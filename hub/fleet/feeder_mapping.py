@@ -21,6 +21,7 @@ from hub.state.fold import HubState, SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, Wake, command
@@ -68,7 +69,7 @@ class ProofRequest(Request):
 
 
 def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
-    """The body of `pulse.asked` for a request. Raises ConfigError with every fault."""
+    """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
     faults = [
@@ -199,7 +200,7 @@ class FeederMappingDuty:
         name = proof.next_rack
         if name is None:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
-            await self._recorder.commit(site.key, "pulse.ended", body)
+            await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_ENDED, body)
             return
         waited_s = (
             (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.simulated_speed_factor
@@ -280,14 +281,14 @@ class FeederMappingDuty:
         ]
         asked = {str(one.id): one.device for one in made}
         body = {"id": proof.id, "step": step, "commands": asked, **more}
-        self._recorder.tell(site.key, "pulse.step", body)
+        self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
         self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
     async def _step(self, site: SiteState, proof: FeederMappingRun, step: str, more: Mapping[str, Any]) -> None:
-        await self._recorder.commit(site.key, "pulse.step", {"id": proof.id, "step": step, **more})
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
     async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
-        await self._recorder.commit(site.key, "pulse.judged", {"id": proof.id, **judged.to_json()})
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, {"id": proof.id, **judged.to_json()})
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

@@ -7,6 +7,7 @@ from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.feeder_mapping import ProofRequest, proof_asked, proven_facts, pulse_lines
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
 
 class FeederMappingDesk:
@@ -24,7 +25,7 @@ class FeederMappingDesk:
         here = self._state.site(site)
         async with self._components.turn:
             asked = proof_asked(self._state, here, request, by, self._components.clock.now_ms())
-            await self._components.recorder.commit(here.key, "pulse.asked", asked)
+            await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_REQUESTED, asked)
         return pulse_lines(here)
 
     async def stop(self, site: str, by: str, why: str) -> dict[str, Any]:
@@ -34,7 +35,7 @@ class FeederMappingDesk:
             if here.pulses.running is None:
                 raise NotFound(f"no rack is proven at {site}")
             body = {"id": here.pulses.running.id, "step": "stopped", "by": by, "why": why}
-            await self._components.recorder.commit(here.key, "pulse.step", body)
+            await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_STEP, body)
         return pulse_lines(here)
 
     async def apply(self, site: str, by: str, dry: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from miner_control.inventory.asset_register import AssetRegister
 from miner_control.inventory.commissioning import AssignedPress, Commissioning, Slot
 from miner_control.inventory.position import Press
@@ -64,7 +65,7 @@ class Buttons:
         self._last_ms = {mac: at for mac, at in self._last_ms.items() if press.at_ms - at < AGAIN_MS}
         self._last_ms[press.mac] = press.at_ms
         site, device = self._whose(press)
-        self._recorder.tell(site, "button.pressed", AssignedPress(press, device).to_json())
+        self._recorder.emit(site, EventKind.BUTTON_PRESSED, AssignedPress(press, device).to_json())
 
     def figures(self) -> list[Figure]:
         """Counter of what was not taken in."""

@@ -7,6 +7,7 @@ from hub.control.runtime import Components
 from hub.fleet.jobs import ACTS, JobRequest, proposed, refusal
 from hub.fleet.provisioning import Provisions
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
 
 
 class JobDesk:
@@ -29,7 +30,7 @@ class JobDesk:
         now = components.situations.at(here, components.clock.now_ms())
         plan = await components.offload(proposed, self._state, here, self._provisions, request, by, now)
         if not request.dry_run:
-            await components.recorder.commit(here.key, "campaign.proposed", plan.to_json())
+            await components.recorder.commit(here.key, EventKind.JOB_PROPOSED, plan.to_json())
         return {"dry_run": request.dry_run, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
 
     async def answer(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
@@ -47,5 +48,5 @@ class JobDesk:
             if problem := refusal(found, what, by):
                 raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
             body = {"id": job, "name": found.plan.name, "what": what, "by": by, "why": why}
-            await self._components.recorder.commit(here.key, "campaign.changed", body)
+            await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, body)
         return found.status()

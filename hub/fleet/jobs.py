@@ -21,6 +21,7 @@ from hub.state.fold import HubState, SiteState
 from hub.state.situation import SiteSituation, Situations, ordered
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, deadline_of
@@ -184,10 +185,10 @@ class JobDuty:
                 due = "; ".join(f"{fault.place} {fault.problem}" for fault in error.faults)
         if isinstance(due, str):
             reported = {**named, "what": "paused", "by": "hub", "why": due}
-            await self._recorder.commit(site.key, "campaign.changed", reported)
+            await self._recorder.commit(site.key, EventKind.JOB_CHANGED, reported)
             return
         asked = {str(one.id): one.device for one in armed}
-        self._recorder.tell(site.key, "campaign.wave", {**named, "step": due.step, "commands": asked})
+        self._recorder.emit(site.key, EventKind.JOB_WAVE, {**named, "step": due.step, "commands": asked})
         self._actuators[site.key].start(await issue(self._recorder, site.key, armed))
 
     async def _arm(self, intent: Intent) -> Intent:

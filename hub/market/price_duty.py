@@ -20,6 +20,7 @@ from hub.state.fold import HubState
 from kernel.clock import Clock
 from kernel.curve import Curve, known
 from kernel.errors import ConfigError, DecodeError, Fault, TransportError
+from kernel.event import EventKind
 from kernel.units import MS_PER_S
 
 MARKET = "price/day_ahead"
@@ -133,7 +134,7 @@ class PriceDuty:
             body = {"name": found.name, **origin, "refused": why, "evidence": evidence}
             before = self._state.refused.get(key)
             if before is None or dict(before.body) != body:
-                self._recorder.tell(self._site, "price.curve", body)
+                self._recorder.emit(self._site, EventKind.PRICE_CURVE, body)
             return
         health.refused.pop(key, None)
         health.given.add(found.curve.name)
@@ -143,4 +144,4 @@ class PriceDuty:
             return
         if origin:
             origin = {**origin, "evidence": evidence}
-        self._recorder.tell(self._site, "price.curve", {**curve_to_json(found.curve), **origin})
+        self._recorder.emit(self._site, EventKind.PRICE_CURVE, {**curve_to_json(found.curve), **origin})

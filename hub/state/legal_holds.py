@@ -16,6 +16,7 @@ from hub.config.request import Instant, Request, Text
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.metric import SCHEMAS
 from kernel.span import Span
 from telemetry.store.retention import Hold
@@ -89,11 +90,11 @@ class HoldBook:
 
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Take in `hold.added` or `hold.released`."""
-        if kind == "hold.added":
+        if kind == EventKind.HOLD_ADDED:
             span = Span(int(body["start_ms"]), int(body["end_ms"]))
             hold = Hold(span, str(body["cited_by"]), str(body["why"]), frozenset(body["kinds"]))
             self._holds[str(body["id"])] = StandingHold(str(body["id"]), hold, str(body["by"]), at_ms)
-        elif kind == "hold.released":
+        elif kind == EventKind.HOLD_RELEASED:
             entry = self._holds[str(body["id"])]
             self._holds[entry.id] = StandingHold(
                 entry.id, entry.hold, entry.by, entry.since_ms, str(body["by"]), str(body["why"]), at_ms

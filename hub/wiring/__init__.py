@@ -79,6 +79,7 @@ from miner_control.inventory.asset_register import AssetRegister
 from miner_control.io.miner_socket import Exchanges
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Source, Subscription
+from telemetry.io.arrow import use_system_memory
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.devices import Lines
 from telemetry.io.mqtt import MqttFeed, MqttLink
@@ -135,7 +136,7 @@ def put_together(
         actuators[site.key] = actuator_of(site, drivers | loads, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
-        recorder.hear(readings)
+        recorder.enqueue(readings)
         for actuator in actuators.values():
             if actuator.under_way:
                 actuator.observe(readings)
@@ -143,7 +144,7 @@ def put_together(
     collector = Collector(
         sources,
         hear,
-        recorder.tell,
+        recorder.emit,
         clock,
         base.rng,
         periods(config),
@@ -209,6 +210,7 @@ def put_together(
 async def live(config: Config, folder: Path, data: Path) -> Assembly:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
     clock = system_clock()
+    use_system_memory()  # docs/decisions/0019
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, TaskHealth] = {}

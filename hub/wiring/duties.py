@@ -30,6 +30,7 @@ from hub.wiring.plugins import (
 from hub.wiring.state import catalogue, check_profiles, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
 from kernel.curve import Curve, known
+from kernel.event import EventKind
 from kernel.toml_model import read_text
 from miner_control.control.actuator import Actuator
 from miner_control.inventory.asset_register import AssetRegister
@@ -99,7 +100,7 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
     contract = load_contract(money.contract)
     token = secret(money.pool_token_env, money.pool_token_file, base.folder) or ""
     venues = [edition.sale.venue for edition in contract.editions if edition.sale is not None]
-    posted = [event.body for _, event in base.journal.events(["payout.posted", "sale.posted"])]
+    posted = [event.body for _, event in base.journal.events([EventKind.PAYOUT_POSTED, EventKind.SALE_POSTED])]
     mains = [site.main for site in base.state.sites.values() if site.main]
 
     def begin() -> int | None:
@@ -107,7 +108,7 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
         found = [first_ms for device in mains if (first_ms := base.book.archive.first_ms(device)) is not None]
         return min(found, default=None)
 
-    async def commit(kind: str, body: Mapping[str, Any]) -> object:
+    async def commit(kind: EventKind, body: Mapping[str, Any]) -> object:
         return await recorder.commit(hub, kind, body)
 
     desk = SettlementContext(

@@ -285,7 +285,7 @@ def facts_toml(register: AssetRegister) -> str:
 
 
 def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
-    """The body of an event `fact.learnt`: facts of one source, with the person that entered them."""
+    """The body of an event `asset.fact_recorded`: facts of one source, with the person that entered them."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
 

@@ -25,13 +25,14 @@ import numpy as np
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
+from kernel.event import EventKind
 from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.collect.source import Source, Tier
 
 Hear = Callable[[Sequence[Reading]], None]
 """Takes readings in the order they came, several at a time."""
 
-Tell = Callable[[str, str, Mapping[str, Any]], object]
+Emit = Callable[[str, EventKind, Mapping[str, Any]], object]
 """Takes an event: site (`hub/site`), kind, body."""
 
 Periods = Mapping[str, Mapping[Tier, float]]
@@ -98,13 +99,13 @@ class _Asked:
 
 
 class Collector:
-    """Polls sources until cancelled. `hear` and `tell` are called in the event loop and must not block."""
+    """Polls sources until cancelled. `hear` and `emit` are called in the event loop and must not block."""
 
     def __init__(
         self,
         sources: Iterable[Source],
         hear: Hear,
-        tell: Tell,
+        emit: Emit,
         clock: Clock,
         rng: np.random.Generator,
         periods: Periods,
@@ -118,7 +119,7 @@ class Collector:
         spread_s: float = 30.0,
     ) -> None:
         self.counts = Counts()
-        self._hear, self._tell, self._clock, self._periods = hear, tell, clock, periods
+        self._hear, self._emit, self._clock, self._periods = hear, emit, clock, periods
         self._at_once, self._time_out_s, self._most_back_off_s = at_once, time_out_s, most_back_off_s
         self._silent_after, self._tick_s, self._spread_s = silent_after, tick_s, spread_s
         # Drawn once: a random number per poll would cost more than the rest of its scheduling.
@@ -311,7 +312,7 @@ class Collector:
     def _returned(self, asked: _Asked) -> None:
         if asked.reported:
             silent_s = self._clock.monotonic_s() - asked.failing_since_s
-            self._tell(asked.site, "source.returned", {"device": asked.source.device, "silent_s": silent_s})
+            self._emit(asked.site, EventKind.SOURCE_RETURNED, {"device": asked.source.device, "silent_s": silent_s})
         asked.failures, asked.reported = 0, False
 
     def _failed(self, poll: _Poll, reason: Absence, text: str) -> None:
@@ -328,7 +329,7 @@ class Collector:
         if asked.failures >= self._silent_after and not asked.reported:
             asked.reported = True
             body = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
-            self._tell(asked.site, "source.silent", body)
+            self._emit(asked.site, EventKind.SOURCE_SILENT, body)
         pause_s = min(poll.period_s * 2.0 ** min(asked.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
         poll.turn_s = self._clock.monotonic_s() + pause_s - poll.period_s
         self._again(poll)

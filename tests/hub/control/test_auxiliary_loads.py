@@ -27,6 +27,7 @@ from telemetry.collect.snapshot import Snapshot
 from telemetry.device.profile import load as load_profile
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
+from tests.builders.commands_of_a_hub import commands_of
 from tests.hub_site import World, until, world
 from tests.servers import free_port
 
@@ -55,12 +56,6 @@ def reported(hub: Running) -> dict[str, Any]:
     return dict(found[0].values) if found else {}
 
 
-def said(hub: Running) -> list[tuple[str, Any]]:
-    """What was asked and what came of it, in order."""
-    journal = hub.wired.hub.components.recorder.journal
-    return [(event.kind, event.body) for _, event in journal.events(["command.issued", "command.receipt"])]
-
-
 @pytest.mark.timeout(240)
 def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
     async def main(site: World) -> None:
@@ -78,9 +73,13 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             await until("then the pump is off", lambda: reported(hub).get("pump_state") == "off", 60)
             await until("and the cooler", lambda: reported(hub).get("fan_state") == "off", 60)
             first_off = next(
-                i for i, (kind, b) in enumerate(said(hub)) if kind == "command.issued" and b.get("on") is False
+                i for i, (kind, b) in enumerate(commands_of(hub)) if kind == "command.issued" and b.get("on") is False
             )
-            slept = [i for i, (kind, b) in enumerate(said(hub)) if kind == "command.receipt" and b["intent"] == "Sleep"]
+            slept = [
+                i
+                for i, (kind, b) in enumerate(commands_of(hub))
+                if kind == "command.receipt" and b["intent"] == "Sleep"
+            ]
             assert slept[7] < first_off, "cooling is not shed with the miners"
             await asyncio.sleep(5)  # The miners' minimum off-time at this pace.
             await hub.messages.end_order(order["id"], by, "")

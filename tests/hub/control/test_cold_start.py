@@ -20,8 +20,8 @@ from hub.cli.app import app
 from hub.config import load
 from kernel.clock import iso, system_clock
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.commands_of_a_hub import commands_of
 from tests.builders.mqtt import connected
-from tests.hub.control.test_auxiliary_loads import said
 from tests.hub_site import World, until, world
 from tests.servers import mosquitto
 from tests.wires.modbus_servers import answer_frame, raw_server
@@ -201,7 +201,7 @@ async def cold_start(site: World, broker: int) -> None:
         await asyncio.sleep(6.0)  # The miners' shortest time on at this pace.
         await all_asleep()
         await until("the pump is last", lambda: not plant.pump, 40)
-        order_of = list(enumerate(said(hub)))
+        order_of = list(enumerate(commands_of(hub)))
         slept = max(at for at, (kind, body) in order_of if kind == "command.receipt" and body["intent"] == "Sleep")
         off = max(at for at, (kind, body) in order_of if kind == "command.issued" and body["device"].endswith("pump"))
         assert slept < off, "cooling is not shed with the miners"

@@ -110,7 +110,7 @@ def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Ass
     folder, wired, (worn, *_) = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
-    (reported,) = [event.body for _, event in journal.events(["usual.learnt"])]
+    (reported,) = [event.body for _, event in journal.events(["performance.updated"])]
     assert (
         set(reported) == {"day_ms", "devices", *FIGURES} and len(reported["devices"]) == len(reported["j_per_th"]) == 9
     )

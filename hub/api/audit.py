@@ -21,7 +21,8 @@ class Audit:
         self._record = record
 
     async def entered(self, by: Principal, address: str) -> None:
-        await self._record(EventKind.ACCESS_ENTERED, {"who": by.who, "role": str(by.role), "from": address}, None)
+        body = {"who": by.who, "role": str(by.role), "from": address}
+        await self._record(EventKind.ACCESS_ENTERED, by.actor.on(body), None)
 
     async def denied(self, who: str, asked: str, permission: str, why: str, address: str, site: str | None) -> None:
         body = {"who": who, "asked": asked, "permission": permission, "why": why, "from": address}
@@ -29,8 +30,8 @@ class Audit:
 
     async def acted(self, by: Principal, what: str, site: str, outcome: str, detail: Mapping[str, Any]) -> None:
         body = {"who": by.who, "role": str(by.role), "way": by.way, "what": what, "outcome": outcome, **detail}
-        await self._record(EventKind.API_ACTED, body, site)
+        await self._record(EventKind.API_ACTED, by.actor.on(body), site)
 
     async def pulled(self, by: Principal, site: str, report: str, form: str, sha256: str) -> None:
         body = {"who": by.who, "role": str(by.role), "report": report, "form": form, "sha256": sha256}
-        await self._record(EventKind.REPORT_PULLED, body, site)
+        await self._record(EventKind.REPORT_PULLED, by.actor.on(body), site)

@@ -167,7 +167,7 @@ def put_together(
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
-    pools, soon = provisions.pool_rule, collector.ask_soon
+    pools, soon = provisions.pool_rule, collector.poll_soon
     duties.append(ConditionDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
     duties.append(WakeRecoveryDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
     duties.append(JobDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))

@@ -44,9 +44,9 @@ class Desk:
             raise LookupError(f"no order {order_id}")
         return entry.to_json()
 
-    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+    async def submit_order(self, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]:
         now_ms = CLOCK.now_ms()
-        order_id, happenings = self.book.receive(read_order(body, by.who, channel, now_ms), by, now_ms, body)
+        order_id, happenings = self.book.receive(read_order(body, by.who, "mqtt", now_ms), by, now_ms, body)
         self._say(happenings)
         return self._line(order_id)
 

@@ -68,7 +68,7 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             await until("all hash", lambda: counts()["hashing"] == 8 and reported(hub).get("pump_state"), 90)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.messages.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by)
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
             await until("then the pump is off", lambda: reported(hub).get("pump_state") == "off", 60)
             await until("and the cooler", lambda: reported(hub).get("fan_state") == "off", 60)

@@ -157,7 +157,7 @@ async def cold_start(site: World, broker: int) -> None:
 
         async def all_asleep() -> str:
             body = {"scope": "alatau/north", "power_w": 2_500.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.messages.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by)
             await until("all sleep", lambda: all(truth()) and counts(hub)["asleep"] == MINERS, 60)
             return str(order["id"])
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may see and do what: keys, roles, one-time links, sessions. Denied unless a role says otherwise; no default password.
 
-A key is 256 random bits, shown once; only its HMAC-SHA256 under the hub's pepper is kept (`access.json`, mode 600, beside
+A key is 256 random bits, shown once; only its HMAC-SHA256 under the hub's pepper is kept (`access.json`, mode 600, next to
 the pepper). A person on the hub's own machine enters by a one-time link printed on the terminal.
 """
 

@@ -9,7 +9,7 @@ from hub.api.access import Principal
 from hub.api.body import SITE
 from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
-from hub.config.request import Request, Text, Word
+from hub.config.request import Request, ShortText, Text
 from hub.control.alarm_desk import AlarmAct
 from hub.query.schema import AlarmLine
 from kernel.errors import NotFound
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 class AlarmPlace(Request):
     """An alarm by its rule, at one place or wherever the rule stands."""
 
-    rule: Word = Field(description="Name the rule")
-    scope: Word | None = Field(default=None, description="Name one place; without it: every place of the rule")
+    rule: ShortText = Field(description="Name the rule")
+    scope: ShortText | None = Field(default=None, description="Name one place; without it: every place of the rule")
 
 
 class Shelving(AlarmPlace):

@@ -72,7 +72,7 @@ async def orders(request: Request, site: str, by: Principal = Depends(Need("orde
 
 @router.get(SITE + "/orders/{order}")
 async def order(request: Request, site: str, order: str, by: Principal = Depends(Need("order:read"))) -> OrderLine:
-    """One order, its phase and the meter's word on it."""
+    """One order, its phase and its verdict by meter."""
     return ports_of(request).orders.order(site, order)
 
 

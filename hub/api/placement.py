@@ -88,7 +88,7 @@ async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need(
 
 @router.get(SITE + "/pulses")
 async def pulses(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> dict[str, Any]:
-    """The racks under proof, the newest word of the meters on each, and every mismatch with the register."""
+    """Racks under proof, the newest result of each by the meters, and every mismatch with the register."""
     return of_site(request, ports_of(request).feeder_mapping.status(site))
 
 

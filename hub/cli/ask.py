@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that read a hub's folder, beside a running hub or without one: plan, miners, reports, ledger."""
+"""Commands that read a hub's folder, with or without a running hub: plan, miners, reports, ledger."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,7 +114,7 @@ def miners_show(
     device: Annotated[str, typer.Argument(help="hub/site/device, or its name where no other site has one so named.")],
     json: Json = False,
 ) -> None:
-    """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
+    """Last values of one miner, its capabilities and its performance reference, as far as they are known."""
     from hub.config.observe_only import marked
     from hub.control.interlock import place_line
     from hub.query.learnt import envelope_json, usual_json
@@ -145,7 +145,7 @@ def miners_show(
         return
     put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
     plain = [(name, _worded(name, value)) for name, value in values.items() if not _listed(value)]
-    put_table(f"{key}, last word {at or 'never'}", ("metric", "value"), plain)
+    put_table(f"{key}, last reading {at or 'never'}", ("metric", "value"), plain)
     for name, value in values.items():
         if rows := _listed(value):
             columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -161,8 +161,8 @@ def miners_show(
         put_table(title, ("what", "usual", "now"), lines)
 
 
-def _is_named(key: str, said: str) -> bool:
-    return said in (key, key.rpartition("/")[2])
+def _is_named(key: str, name: str) -> bool:
+    return name in (key, key.rpartition("/")[2])
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
@@ -193,9 +193,9 @@ def miners_dialects(folder: SiteFolder = Path(), json: Json = False) -> None:
     from shutil import get_terminal_size
 
     # What each can do stands below its name: as many side by side as the terminal is wide.
-    beside = max(1, (get_terminal_size().columns - 26) // 22)
-    for at in range(0, len(rows), beside):
-        some = rows[at : at + beside]
+    columns = max(1, (get_terminal_size().columns - 26) // 22)
+    for at in range(0, len(rows), columns):
+        some = rows[at : at + columns]
         lines = [
             [name.replace("_", " "), *(_short(row[name]) for row in some)] for name in rows[0] if name != "dialect"
         ]

@@ -47,7 +47,7 @@ def pulses(
     url: Url = HERE,
     json: Json = False,
 ) -> None:
-    """What the meters said of each rack. Exit code 1 where a rack hangs elsewhere than the register says."""
+    """Result of each rack by the meters. Exit code 1 where a rack hangs elsewhere than the register says."""
     reported = ask_hub("GET", url, key, f"/sites/{site}/pulses")
     if apply:
         show_learnt(ask_hub("POST", url, key, f"/sites/{site}/pulses/apply", {}), json)

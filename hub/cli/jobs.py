@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 _HELP = {
-    "approve": "The second person's word, where two are needed. One's own vote never counts.",
+    "approve": "Approval by a second person, where two are needed. An own vote never counts.",
     "pause": "No further wave; what was sent takes its course.",
     "resume": "Go on with the next wave, whatever the last one brought: a person has looked.",
     "retry": "Ask those that failed once more, and no others.",

@@ -32,7 +32,7 @@ def add_to(miners: typer.Typer) -> None:
 def place(
     site: Site,
     device: Annotated[str, typer.Argument(help="The miner's name within the site.")],
-    said: Annotated[
+    given: Annotated[
         list[str],
         typer.Argument(help="feeder=f2 rack=r3 slot=7 phase=0 owner=acme container=c1; nothing after = for unknown."),
     ],
@@ -46,16 +46,16 @@ def place(
     """Say where a miner stands, as facts from now or an earlier day on. The running hub goes by it at once."""
     from kernel.errors import ConfigError, Fault
 
-    if wrong := [pair for pair in said if "=" not in pair]:
+    if wrong := [pair for pair in given if "=" not in pair]:
         raise ConfigError([Fault(pair, "says nothing", "Write what=value, such as rack=r3") for pair in wrong])
     dated = {} if since is None else {"from": since}
-    rows = [{"device": device, "what": what, "value": value, **dated} for what, _, value in map(_split, said)]
+    rows = [{"device": device, "what": what, "value": value, **dated} for what, _, value in map(_split, given)]
     body = {"facts": rows, "source": source, "dry_run": dry_run}
     show_learnt(ask_hub("POST", url, key, f"/sites/{site}/facts", body), json)
 
 
 def loads(folder: Folder, json: Json = False) -> None:
-    """Pumps, fans, heaters, sockets and contactors as they were told last, and the loops with what holds wakes back."""
+    """Pumps, fans, heaters, sockets and contactors with their last states, and the loops with their wake interlocks."""
     from hub.cli.folder import last_ms
     from hub.query.auxiliaries import auxiliary_lines
     from hub.state.situation import Freshness, situation_at
@@ -170,7 +170,7 @@ def site_of_folder(folder: Path, name: str | None) -> Any:
     found = [site for site in state.sites.values() if name is None or site.config.name == name]
     if len(found) != 1:
         known = ", ".join(site.config.name for site in state.sites.values())
-        raise ConfigError([Fault("site", "no such site" if name else "is not said", f"Name one of: {known}")])
+        raise ConfigError([Fault("site", "no such site" if name else "is missing", f"Name one of: {known}")])
     return found[0]
 
 

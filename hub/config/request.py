@@ -43,7 +43,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 """A text of 1 to 500 characters."""
 Instant = Annotated[str, AfterValidator(_instant)]
 """An RFC 3339 instant with its offset, kept as it was written."""
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 class Request(BaseModel):

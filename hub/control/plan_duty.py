@@ -157,7 +157,7 @@ class PlanDuty:
         self._feeder = site.roster.feeder
 
     async def do(self) -> None:
-        """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
+        """Plan if something asks for it. Raises ConfigError where a curve is missing: reported once, tried again."""
         site, state, config, now_ms = self._site, self._state, self._config, self._clock.now_ms()
         if site.pulses.watching:
             return  # A rack sleeps for its pulse: a plan made now would count it as gone.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import structlog
 from pydantic import AfterValidator, Field
 
-from hub.config.request import Request, Word
+from hub.config.request import Request, ShortText
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
 from hub.state.site import SiteState
@@ -38,11 +38,11 @@ def _slot_text(text: str) -> str:
     return text
 
 
-SlotText = Annotated[Word, AfterValidator(_slot_text)]
+SlotText = Annotated[ShortText, AfterValidator(_slot_text)]
 
 
 class Buttons:
-    """What the listener hands presses to."""
+    """Receiver of button presses."""
 
     def __init__(self, state: HubState, recorder: Recorder, clock: Clock) -> None:
         self._state, self._recorder, self._clock = state, recorder, clock
@@ -97,7 +97,7 @@ class SlotRow(Request):
 
     rack: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
     position: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
-    feeder: Word = Field(description="Name a feeder of the site")
+    feeder: ShortText = Field(description="Name a feeder of the site")
 
 
 class WalkRequest(Request):

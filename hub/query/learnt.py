@@ -76,9 +76,9 @@ def envelope_json(envelope: Envelope) -> dict[str, Any]:
 
 
 def usual_json(book: PerformanceReferences, unit: int, now: Reading | None) -> dict[str, Any] | None:
-    """What a miner is usually like in its normal mode, beside what it told last; None where nothing is known yet.
+    """Performance reference of a miner in its normal mode with its last values; None where nothing is known yet.
 
-    `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `usual` and `now` (None where it is not told).
+    `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `usual` and `now` (None where it is not reported).
     """
     found, days = book.of(unit)
     if not days:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Legal holds: which readings may not be deleted, on whose word, since when; a fold of the journal's `hold.*` events.
+"""Legal holds: which readings may not be deleted, by whose decision, since when; a fold of the journal's `hold.*` events.
 
-Two kinds stand beside each other. A report's hold is set by the hub for the span that the report rests on, and nobody
+There are two kinds. A report's hold is set by the hub for the span that the report rests on, and nobody
 releases it: what a report cites is never deleted. A person's hold (a dispute, an audit) is set and released by name, with
 a reason, and both stay in the journal. Settlement holds the meters' readings as a whole, for every payout divides by them.
 """

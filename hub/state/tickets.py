@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work tickets of sick miners: opened once with the evidence, closed when cured, opened again on relapse.
+"""Work tickets of faulty miners: opened once with the evidence, closed when cured, opened again on relapse.
 
 The book is a fold of `ticket.opened` and `ticket.closed`. A finding must be seen twice in a row before a ticket is opened,
 and be gone twice in a row from a miner that speaks before it is closed: a single odd answer sends nobody out.
@@ -35,7 +35,7 @@ class TicketOpened(TicketClosed):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One thing wrong with one miner; `times` it was opened; `loss_hs` what it costs, where that can be said."""
+    """One thing wrong with one miner; `times` it was opened; `loss_hs` what it costs, where it is known."""
 
     device: str
     what: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The composition root: the one room that knows every other, and the only one that imports `*.io`.
 
-`live` talks to devices, `simulated` to make-believe ones behind the same ports in virtual time; both give the same `Hub`.
-`folded` builds the state that a journal tells, for restart, replay and whoever only reads.
+`live` talks to devices, `simulated` to simulated ones behind the same ports in virtual time; both give the same `Hub`.
+`folded` builds the state that a journal tells, for restart, replay and reading.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Assembly:
 
 
 Devices = Callable[[SiteState, AssetRegister], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
-"""The miners of a site by device key, its other sources, and the loads beside the miners by device key."""
+"""The miners of a site by device key, its other sources, and the auxiliary loads by device key."""
 
 
 def put_together(

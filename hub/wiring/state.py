@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state that a journal tells: for a start, a restart, a replay, and for whoever only reads."""
+"""The state that a journal tells: for start, restart, replay and reading."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,15 +103,15 @@ def site_state(config: Config, site: Site, register: AssetRegister, models: Cata
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
     overhead = 1.0 + site.other_load_share
-    beside = around(site, key, register, roster.index)
+    auxiliaries = around(site, key, register, roster.index)
     return SiteState(
         site, key, envelopes, CommandState(roster), register, main, feeders, overhead, starts_cap=starts_cap,
-        around=beside, load_book=LoadBook(load.key for load in beside.loads),
+        around=auxiliaries, load_book=LoadBook(load.key for load in auxiliaries.loads),
     )  # fmt: skip
 
 
 def _paced(envelope: Envelope, pace: float) -> Envelope:
-    """An envelope whose times are those of a make-believe site that lives faster."""
+    """An envelope whose times are those of a simulated site that lives faster."""
     if pace == 1.0:
         return envelope
     times = ("ramp_up_s", "ramp_down_s", "start_lost_s", "min_on_s", "min_off_s", "random_start_delay_s")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hub.api.access import Role
 from hub.config.observe_only import HEADER
-from hub.console.words import money, plan_slots, power, when
+from hub.console.text import money, plan_slots, power, when
 from kernel.clock import from_iso, iso
 from tests.builders.api import Hub, ask
 from tests.servers import count

@@ -40,11 +40,7 @@ HUB: Final[Mapping[str, str]] = {
 FIRMWARE: Final[Mapping[str, str]] = {"versions[].ladder": "versions[].recovery_steps"}
 """In `profiles/firmware`."""
 
-ALARMS: Final[Mapping[str, str]] = {
-    "rule[].when.least": "rule[].when.min_devices",
-    "rule[].when.load_least": "rule[].when.load_min",
-    "rule[].when.of.load_least": "rule[].when.of.load_min",
-}
+ALARMS: Final[Mapping[str, str]] = {"rule[].when.least": "rule[].when.min_devices"}
 """In `alarms`."""
 
 FOLDER: Final = "prices.folder"

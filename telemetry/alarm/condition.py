@@ -148,7 +148,7 @@ def _of_device(
     if isinstance(when, Threshold):
         if when.load_metric:
             load, load_usable = _numbers(table, when.load_metric, rule, now_ms)
-            usable &= load_usable & (load >= when.load_min)
+            usable &= load_usable & (load >= when.load_least)
         if when.high is not None:
             return usable & (values > when.high), usable & (values <= when.high - when.hysteresis), values
         assert when.low is not None

@@ -7,6 +7,7 @@ import pytest
 
 from hub.config import Config, load
 from kernel.errors import ConfigError
+from tests.builders.config_text import GOOD
 from tests.builders.faulty_config import TEN_FAULTS
 
 EXPECTED = {
@@ -35,20 +36,6 @@ def test_every_fault_is_told_at_once_with_place_and_remedy(tmp_path: Path):
     assert reported.keys() == EXPECTED.keys()
     for place, words in EXPECTED.items():
         assert words in reported[place]
-
-
-GOOD = """\
-[hub]
-name = "alatau"
-[[sites]]
-name = "north"
-operator = "North Mining LLP"
-zone = "Asia/Almaty"
-import_cap_w = 4e6
-[[sites.feeders]]
-name = "f1"
-cap_w = 1e6
-"""
 
 
 def test_environment_and_flags_overlay_the_file(tmp_path: Path):

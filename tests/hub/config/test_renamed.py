@@ -16,7 +16,7 @@ from hub.config.lookup import CONFIGS
 from hub.config.renamed import HUB, migrated, refused
 from hub.wiring import catalogue, empty_state
 from kernel.errors import ConfigError
-from tests.hub.config.test_config import GOOD
+from tests.builders.config_text import GOOD
 
 FORMER = """\
 # a hub of before
@@ -149,7 +149,6 @@ def test_what_ships_holds_no_former_key() -> None:
     [
         ("profiles/firmware", "antminer.toml", "ladder", "recovery_steps"),
         ("alarms", "miners.toml", "least", "min_devices"),
-        ("alarms", "meters.toml", "load_least", "load_min"),
     ],
 )
 def test_a_former_key_in_a_file_of_the_site_is_refused_and_renamed(

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from hub.api.access import Principal
-from hub.api.body import SITE, object_of, of_site, texts_of
-from hub.api.guard import Need
+from hub.api.body import SITE, Why, of_site
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.query.schema import Fleet, ReceiptLine
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 @router.get(SITE + "/fleet", response_model=Fleet)
@@ -65,16 +66,15 @@ async def third_parties(
 
 @router.post(SITE + "/miners/{device}/release")
 async def release(
-    request: Request, site: str, device: str, by: Principal = Depends(Need("miner:release"))
+    request: Request, site: str, device: str, body: Why, by: Principal = Depends(Need("miner:release"))
 ) -> dict[str, Any]:
     """Take back a miner that was left to another control system: the hub commands it again."""
-    ports, body = ports_of(request), await object_of(request)
-    (why,) = texts_of(body, "why")
+    ports, why = ports_of(request), body.why
     key = f"{ports.sites.key(site)}/{device}"
     if key not in {party["scope"] for party in ports.fleet.third_parties(site)}:
         raise NotFound(f"{device} is under no other control")
     reported = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
-    await ports.journal.record("owner.changed", reported, site)
+    await ports.journal.record(EventKind.OWNER_CHANGED, by.actor.on(reported), site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
     return of_site(request, reported)
 

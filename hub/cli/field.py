@@ -47,12 +47,15 @@ def scan(
     json: Json = False,
 ) -> None:
     """Ask a network who its miners are, and show the difference with the inventory. Nothing is written to any miner."""
+    from hub.wiring.plugins import DialectPorts
     from hub.wiring.scan import scan_network
     from miner_control.inventory.asset_register import AssetRegister, inventory_csv, load_register
     from miner_control.inventory.discover import compare, targets
 
     asked = targets(ranges, allow)
-    known = load_register(inventory, hub, site) if inventory is not None and inventory.exists() else AssetRegister(())
+    known = AssetRegister(())
+    if inventory is not None and inventory.exists():
+        known = load_register(inventory, hub, site, dialects=DialectPorts())
     with typer.progressbar(length=len(asked), label=f"{len(asked)} addresses", file=_stderr()) as bar:
         shown = 0
 

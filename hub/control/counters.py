@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hub.journal.recorder import Recorder
 from kernel.clock import MS_PER_HOUR, Clock
+from kernel.event import EventKind
 from miner_control.control.actuator import Actuator
 from telemetry.collect.collector import Counts
 from telemetry.wire.exposition import Figure
@@ -109,7 +110,7 @@ class LossDuty:
                 grown[name] = since_start - before
                 self._board[name] = Loss(since_start, text, now_ms)
         if grown:
-            self._recorder.tell(self._hub, "data.lost", {"grown": grown})
+            self._recorder.emit(self._hub, EventKind.DATA_LOST, {"grown": grown})
 
 
 def _losses(parts: Sequence[Counters]) -> Mapping[str, tuple[int, str]]:

@@ -18,6 +18,7 @@ from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.tickets import Rounds
 from kernel.clock import Clock
+from kernel.event import EventKind
 from kernel.reading import Reading
 from kernel.units import MS_PER_DAY, MS_PER_HOUR
 from miner_control.fleet.command import intent_from_json
@@ -44,7 +45,7 @@ OBSERVATION_MS = MS_PER_DAY
 SETTLED_MS = MS_PER_HOUR
 """After hashing for this long, a miner has reported every metric since, even those polled rarely."""
 
-Findings = list[tuple[str, str, dict[str, Any]]]
+Findings = list[tuple[str, EventKind, dict[str, Any]]]
 
 
 class ConditionDuty:
@@ -75,7 +76,8 @@ class ConditionDuty:
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
         self._recent = {
-            key: RecentBehaviour(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()
+            key: RecentBehaviour(site.roster, SETTLED_S / site.config.simulated_speed_factor)
+            for key, site in state.sites.items()
         }
         self._hashing_ms: dict[str, int] = {}
         self._undone_seen: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}
@@ -83,7 +85,7 @@ class ConditionDuty:
     async def do(self) -> None:
         """One round; findings are journalled and folded with the next record."""
         for site, kind, body in await self._offload(self.look, self._clock.now_ms()):
-            self._recorder.tell(site, kind, body)
+            self._recorder.emit(site, kind, body)
         silent = {
             device for site in self._state.sites.values() for device in site.silent if device in site.roster.index
         }
@@ -100,9 +102,9 @@ class ConditionDuty:
             usual = self._usual(site, now_ms)
             reported += [(site.key, kind, body) for kind, body in self._faulty(site, readings, usual)]
             if (day := self._recent[site.key].day(site.roster, now_ms)) is not None:
-                reported.append((site.key, "usual.learnt", day))
-            reported += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
-            reported += [(site.key, "owner.changed", body) for body in self._swapped(site, readings)]
+                reported.append((site.key, EventKind.PERFORMANCE_UPDATED, day))
+            reported += [(site.key, EventKind.OWNER_CHANGED, body) for body in self._undone(site, readings, now_ms)]
+            reported += [(site.key, EventKind.OWNER_CHANGED, body) for body in self._swapped(site, readings)]
             reported += [(site.key, kind, body) for kind, body in self._third_parties(site, readings)]
         return reported
 
@@ -124,7 +126,7 @@ class ConditionDuty:
 
     def _faulty(
         self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[PerformanceReference]
-    ) -> list[tuple[str, dict[str, Any]]]:
+    ) -> list[tuple[EventKind, dict[str, Any]]]:
         findings: list[HealthFinding] = []
         readings = {device: self._evidence(reading) for device, reading in readings.items()}
         ours, index = self._pool_rule(site), site.roster.index
@@ -225,7 +227,9 @@ class ConditionDuty:
                 )  # fmt: skip
         return found
 
-    def _third_parties(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+    def _third_parties(
+        self, site: SiteState, readings: Mapping[str, Reading]
+    ) -> list[tuple[EventKind, dict[str, Any]]]:
         """Changes of control by firmware schedules and container tactics.
 
         A device that does not report its schedules keeps its last known state.
@@ -236,16 +240,20 @@ class ConditionDuty:
             (one.device, reported_schedules(one)) for one in readings.values() if "schedules_json" in one.values
         ]
         reported += [(one.device, container_tactics(one)) for one in containers]
-        found: list[tuple[str, dict[str, Any]]] = []
+        found: list[tuple[EventKind, dict[str, Any]]] = []
         for scope, parties in reported:
             before = site.hands.get(scope)
-            if parties is None or (before is not None and before.kind != "hand.seen"):
+            if parties is None or (before is not None and before.kind != EventKind.THIRD_PARTY_DETECTED):
                 continue
             text = "; ".join(party.text for party in parties)
             who = ", ".join(dict.fromkeys(party.who for party in parties))
             if parties and (before is None or before.body["words"] != text):
                 evidence = {name: value for party in parties for name, value in party.evidence.items()}
-                found.append(("hand.seen", {"scope": scope, "who": who, "words": text, "evidence": evidence}))
+                found.append(
+                    (EventKind.THIRD_PARTY_DETECTED, {"scope": scope, "who": who, "words": text, "evidence": evidence})
+                )
             elif not parties and before is not None:
-                found.append(("hand.gone", {name: before.body[name] for name in ("scope", "who", "words")}))
+                found.append(
+                    (EventKind.THIRD_PARTY_CLEARED, {name: before.body[name] for name in ("scope", "who", "words")})
+                )
         return found

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from pydantic import Field, field_validator
 
+from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState, SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, Wake, command
@@ -44,28 +47,40 @@ READY_S: Final = 1800.0
 OFF_RANGE_S: Final = (5.0, 1800.0)
 MOST_RACKS: Final = 500
 PRIORITY: Final = 7
-_KEYS: Final = ("racks", "off_s")
 
 
-def proof_asked(state: HubState, site: SiteState, body: Mapping[str, Any], by: str, now_ms: int) -> dict[str, Any]:
-    """The body of `pulse.asked` that a request `racks`, `off_s` makes. Raises ConfigError with every fault."""
-    racks, off_s = body.get("racks"), body.get("off_s", OFF_S)
-    faults = [Fault(key[:40], "is not understood", f"Use {', '.join(_KEYS)}") for key in body if key not in _KEYS]
+class ProofRequest(Request):
+    """Racks that are to be proven, one after the other."""
+
+    racks: list[Word] = Field(
+        min_length=1, max_length=MOST_RACKS, description=f"Name 1 to {MOST_RACKS} racks of the inventory, each once"
+    )
+    off_s: float = Field(
+        default=OFF_S, strict=False, ge=OFF_RANGE_S[0], le=OFF_RANGE_S[1],
+        description=f"Give seconds of {OFF_RANGE_S[0]:.0f} to {OFF_RANGE_S[1]:.0f}: how long each rack sleeps",
+    )  # fmt: skip
+
+    @field_validator("racks")
+    @classmethod
+    def _once(cls, racks: list[str]) -> list[str]:
+        if len(set(racks)) < len(racks):
+            raise ValueError("names one twice")
+        return racks
+
+
+def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
+    """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
+    racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
-    if not isinstance(racks, list) or not 0 < len(racks) <= MOST_RACKS or not all(isinstance(r, str) for r in racks):
-        faults.append(Fault("racks", "is no list of racks", f"Name 1 to {MOST_RACKS} of the inventory"))
-        racks = []
-    strange = [rack for rack in racks if rack not in known]
-    faults += [Fault("racks", f"no rack {r[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}") for r in strange]
-    if len(set(racks)) < len(racks):
-        faults.append(Fault("racks", "name one twice", "Name each once"))
-    low_s, high_s = OFF_RANGE_S
-    if isinstance(off_s, bool) or not isinstance(off_s, int | float) or not low_s <= off_s <= high_s:
-        faults.append(Fault("off_s", f"is no number of {low_s:.0f} to {high_s:.0f}", "Give seconds"))
+    faults = [
+        Fault("racks", f"no rack {rack[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}")
+        for rack in racks
+        if rack not in known
+    ]
     for load in site.around.loads:
         # Cooling that serves nobody else would be off when its miners are to wake.
         alone = [r for r in racks if load.feeds and all(state.miners[device].rack == r for device in load.feeds)]
-        if alone and isinstance(off_s, int | float) and off_s > site.around.run_on_s / 2:
+        if alone and off_s > site.around.run_on_s / 2:
             problem = (
                 f"is too long for rack {alone[0]}: {load.name} stops {site.around.run_on_s:.0f} s after it fell asleep"
             )
@@ -74,7 +89,7 @@ def proof_asked(state: HubState, site: SiteState, body: Mapping[str, Any], by: s
     if faults:
         raise ConfigError(faults)
     made = str(business_id(now_ms, "proof", site.key, *racks))[-12:]
-    return {"id": made, "by": by, "racks": racks, "off_s": float(off_s)}
+    return {"id": made, "by": by, "racks": racks, "off_s": off_s}
 
 
 def _hindered(state: HubState, site: SiteState, now_ms: int) -> list[tuple[str, str]]:
@@ -185,9 +200,11 @@ class FeederMappingDuty:
         name = proof.next_rack
         if name is None:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
-            await self._recorder.commit(site.key, "pulse.ended", body)
+            await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_ENDED, body)
             return
-        waited_s = (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.pace
+        waited_s = (
+            (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.simulated_speed_factor
+        )
         if waited_s < REST_S:
             return
         here = [miner for miner in site.register.miners if miner.rack == name]
@@ -197,7 +214,7 @@ class FeederMappingDuty:
         whole_w = float(fleet.power_w[np.array(units, dtype=np.int64)].sum())
         if not chosen or drop_w(fleet, chosen) < LEAST_SHARE * whole_w:
             since_ms = proof.done[-1].at_ms if proof.done else proof.requested_ms
-            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.pace < READY_S:
+            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.simulated_speed_factor < READY_S:
                 return
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
             await self._say(site, proof, Judged(name, "skipped", why, fleet.now_ms, (), None))
@@ -264,14 +281,14 @@ class FeederMappingDuty:
         ]
         asked = {str(one.id): one.device for one in made}
         body = {"id": proof.id, "step": step, "commands": asked, **more}
-        self._recorder.tell(site.key, "pulse.step", body)
+        self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
         self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
     async def _step(self, site: SiteState, proof: FeederMappingRun, step: str, more: Mapping[str, Any]) -> None:
-        await self._recorder.commit(site.key, "pulse.step", {"id": proof.id, "step": step, **more})
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
     async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
-        await self._recorder.commit(site.key, "pulse.judged", {"id": proof.id, **judged.to_json()})
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, {"id": proof.id, **judged.to_json()})
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 from hub.query.schema import EventLine
 from kernel.event import Event
+from kernel.event import EventKind as Kind
 from kernel.units import W_PER_MW
 
 Level = Literal["info", "warning", "alarm"]
 
 _LEVEL: Mapping[str, Level] = {
-    "source.silent": "warning",
-    "order.refused": "warning",
-    "access.denied": "warning",
-    "clock.stepped": "alarm",
-    "data.lost": "alarm",
+    Kind.SOURCE_SILENT: "warning",
+    Kind.ORDER_REFUSED: "warning",
+    Kind.ACCESS_DENIED: "warning",
+    Kind.CLOCK_STEPPED: "alarm",
+    Kind.DATA_LOST: "alarm",
 }
 
 
@@ -57,48 +58,48 @@ def _pulse(body: Mapping[str, Any]) -> str:
 
 
 _TEXT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "hub.started": lambda b: f"the hub started ({b.get('wiring')})",
-    "hub.stopped": lambda b: "the hub stopped in order",
-    "clock.stepped": lambda b: f"the system's clock stepped by {float(b.get('seconds', 0)):.1f} s",
-    "data.lost": lambda b: "lost: " + ", ".join(f"{name} +{count}" for name, count in sorted(b["grown"].items())),
-    "source.silent": lambda b: f"{_name(b)} is silent: {b.get('reason', '')} {b.get('detail', '')}".rstrip(),
-    "source.returned": lambda b: f"{_name(b)} answers again",
-    "order.received": lambda b: _received(b["order"]),
-    "order.accepted": lambda b: "order accepted",
-    "order.refused": lambda b: f"order refused: {b.get('why')}",
-    "order.phase": lambda b: f"order {b.get('phase')}" + (f" at {_mw(b['power_w'])} by the meter" if "power_w" in b else ""),
-    "order.changed": lambda b: f"order changed by {b.get('who')}" if b.get("accepted") else f"change refused: {b.get('why')}",
-    "order.ended": lambda b: f"order ended: {b.get('why')}",
-    "order.verdict": lambda b: f"verdict by the meter: {b.get('outcome')}, {b.get('why')}",
-    "price.curve": lambda b: f"{b.get('file')} refused: {b['refused']}" if "refused" in b else f"{b.get('name')} is new",
-    "plan.made": lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
-    "owner.changed": lambda b: f"{_name(b)} now belongs to {b.get('owner')}" + (f": {b['words']}" if b.get("words") else ""),
-    "hand.seen": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')}, {b.get('words')}",
-    "hand.gone": lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')} is off",
-    "dynamics.learnt": lambda b: f"learnt of {b.get('model')} under {b.get('firmware')}",
-    "fact.learnt": lambda b: f"{len(b.get('facts', ()))} facts of where miners stand, by {b.get('source')} ({b.get('by')})",
-    "button.pressed": lambda b: f"IP-report button of {_name(b) or b.get('mac')} at {b.get('host')}",
-    "walk.begun": lambda b: f"{b.get('by')} walks along {len(b.get('slots', ()))} slots and presses buttons",
-    "walk.ended": lambda b: f"the walk along the slots {b.get('why')} by {b.get('by')}",
-    "pulse.asked": lambda b: f"{len(b.get('racks', ()))} racks to be proven by pulse, asked by {b.get('by')}",
-    "pulse.step": lambda b: f"pulse: {b.get('step')} {b.get('rack') or b.get('why') or ''}".rstrip(),
-    "pulse.judged": lambda b: _pulse(b),
-    "pulse.ended": lambda b: f"pulses ended: {b.get('why')}",
-    "campaign.proposed": lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
-    "campaign.changed": lambda b: _job(b),
-    "campaign.wave": lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",
-    "straggler.step": lambda b: f"{_name(b)} {b.get('words')}",
-    "restore.reported": lambda b: _restored(b),
-    "ticket.opened": lambda b: f"ticket: {_name(b)}: {b.get('words')}; {b.get('remedy')}",
-    "ticket.closed": lambda b: f"ticket closed: {_name(b)}: {b.get('words')}",
-    "payout.posted": lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",
-    "hold.added": lambda b: f"readings are held by {b.get('by')}: {b.get('cited_by') or b.get('why')}",
-    "hold.released": lambda b: f"hold {b.get('id')} released by {b.get('by')}: {b.get('why')}",
-    "archive.deleted": lambda b: f"{b.get('files')} archive files deleted ({b.get('rule')})",
-    "report.made": lambda b: f"report {b.get('kind')} made and signed",
-    "report.pulled": lambda b: f"report {b.get('id', b.get('report'))} pulled by {b.get('who')}",
-    "alarm.changed": lambda b: _alarm(b),
-    "operator.note": lambda b: str(b.get("text", "")),
+    Kind.HUB_STARTED: lambda b: f"the hub started ({b.get('wiring')})",
+    Kind.HUB_STOPPED: lambda b: "the hub stopped in order",
+    Kind.CLOCK_STEPPED: lambda b: f"the system's clock stepped by {float(b.get('seconds', 0)):.1f} s",
+    Kind.DATA_LOST: lambda b: "lost: " + ", ".join(f"{name} +{count}" for name, count in sorted(b["grown"].items())),
+    Kind.SOURCE_SILENT: lambda b: f"{_name(b)} is silent: {b.get('reason', '')} {b.get('detail', '')}".rstrip(),
+    Kind.SOURCE_RETURNED: lambda b: f"{_name(b)} answers again",
+    Kind.ORDER_RECEIVED: lambda b: _received(b["order"]),
+    Kind.ORDER_ACCEPTED: lambda b: "order accepted",
+    Kind.ORDER_REFUSED: lambda b: f"order refused: {b.get('why')}",
+    Kind.ORDER_PHASE: lambda b: f"order {b.get('phase')}" + (f" at {_mw(b['power_w'])} by the meter" if "power_w" in b else ""),
+    Kind.ORDER_CHANGED: lambda b: f"order changed by {b.get('who')}" if b.get("accepted") else f"change refused: {b.get('why')}",
+    Kind.ORDER_ENDED: lambda b: f"order ended: {b.get('why')}",
+    Kind.ORDER_VERDICT: lambda b: f"verdict by the meter: {b.get('outcome')}, {b.get('why')}",
+    Kind.PRICE_CURVE: lambda b: f"{b.get('file')} refused: {b['refused']}" if "refused" in b else f"{b.get('name')} is new",
+    Kind.PLAN_MADE: lambda b: f"plan made ({b.get('method')}, {b.get('status')}): {b.get('why_now')}",
+    Kind.OWNER_CHANGED: lambda b: f"{_name(b)} now belongs to {b.get('owner')}" + (f": {b['words']}" if b.get("words") else ""),
+    Kind.THIRD_PARTY_DETECTED: lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')}, {b.get('words')}",
+    Kind.THIRD_PARTY_CLEARED: lambda b: f"{str(b.get('scope')).rpartition('/')[2]}: {b.get('who')} is off",
+    Kind.DYNAMICS_IDENTIFIED: lambda b: f"learnt of {b.get('model')} under {b.get('firmware')}",
+    Kind.ASSET_FACT_RECORDED: lambda b: f"{len(b.get('facts', ()))} facts of miners, by {b.get('source')} ({b.get('by')})",
+    Kind.BUTTON_PRESSED: lambda b: f"IP-report button of {_name(b) or b.get('mac')} at {b.get('host')}",
+    Kind.COMMISSIONING_BEGUN: lambda b: f"{b.get('by')} walks along {len(b.get('slots', ()))} slots and presses buttons",
+    Kind.COMMISSIONING_ENDED: lambda b: f"the walk along the slots {b.get('why')} by {b.get('by')}",
+    Kind.FEEDER_MAPPING_REQUESTED: lambda b: f"{len(b.get('racks', ()))} racks to be proven by pulse, asked by {b.get('by')}",
+    Kind.FEEDER_MAPPING_STEP: lambda b: f"pulse: {b.get('step')} {b.get('rack') or b.get('why') or ''}".rstrip(),
+    Kind.FEEDER_MAPPING_JUDGED: lambda b: _pulse(b),
+    Kind.FEEDER_MAPPING_ENDED: lambda b: f"pulses ended: {b.get('why')}",
+    Kind.JOB_PROPOSED: lambda b: f"campaign {b.get('name')} proposed by {b.get('by')}",
+    Kind.JOB_CHANGED: lambda b: _job(b),
+    Kind.JOB_WAVE: lambda b: f"campaign {b.get('name')}, {b.get('step')}: {len(b.get('commands', ()))} miners asked",
+    Kind.WAKE_RECOVERY_STEP: lambda b: f"{_name(b)} {b.get('words')}",
+    Kind.WAKE_RECOVERY_REPORTED: lambda b: _restored(b),
+    Kind.TICKET_OPENED: lambda b: f"ticket: {_name(b)}: {b.get('words')}; {b.get('remedy')}",
+    Kind.TICKET_CLOSED: lambda b: f"ticket closed: {_name(b)}: {b.get('words')}",
+    Kind.PAYOUT_POSTED: lambda b: f"payout of {b.get('received_sat', b.get('amount'))} sat in the ledger",
+    Kind.HOLD_ADDED: lambda b: f"readings are held by {b.get('by')}: {b.get('cited_by') or b.get('why')}",
+    Kind.HOLD_RELEASED: lambda b: f"hold {b.get('id')} released by {b.get('by')}: {b.get('why')}",
+    Kind.ARCHIVE_DELETED: lambda b: f"{b.get('files')} archive files deleted ({b.get('rule')})",
+    Kind.REPORT_MADE: lambda b: f"report {b.get('kind')} made and signed",
+    Kind.REPORT_PULLED: lambda b: f"report {b.get('id', b.get('report'))} pulled by {b.get('who')}",
+    Kind.ALARM_CHANGED: lambda b: _alarm(b),
+    Kind.OPERATOR_NOTE: lambda b: str(b.get("text", "")),
 }  # fmt: skip
 
 
@@ -107,8 +108,8 @@ def line(event: Event) -> EventLine:
     words = _TEXT.get(event.kind)
     text = words(event.body) if words else event.kind
     level: Level = _LEVEL.get(event.kind, "info")
-    if event.kind == "order.verdict" and event.body.get("outcome") == "breached":
+    if event.kind == Kind.ORDER_VERDICT and event.body.get("outcome") == "breached":
         level = "alarm"
-    if event.kind == "alarm.changed" and event.body.get("what") == "raised" and not event.body.get("suppressed"):
+    if event.kind == Kind.ALARM_CHANGED and event.body.get("what") == "raised" and not event.body.get("suppressed"):
         level = "alarm" if event.body.get("priority") in ("critical", "high") else "warning"
     return {"at_ms": event.at_ms, "kind": event.kind, "level": level, "text": text}

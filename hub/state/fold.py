@@ -25,7 +25,7 @@ from hub.state.tickets import TicketBook
 from hub.state.trace import MonthPeak, Trace
 from kernel.curve import Curve
 from kernel.errors import NotFound
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.ids import device_key
 from kernel.reading import ReadingBatch
 from kernel.span import Span
@@ -108,8 +108,10 @@ class SiteState:
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
         self.shadow = ShadowBook(ZoneInfo(self.config.zone))
-        part = self.config.ladder
-        budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
+        part = self.config.wake_recovery
+        budget = Budget(
+            part.reboots_per_day, part.reboots_at_once, part.power_cycles_per_day, part.power_cycles_at_once
+        )
         self.ladder = Recoveries(budget, part.margin_factor)
         self.usual = PerformanceReferences(self.roster.index)
         self.changing = Changing(len(self.roster))
@@ -127,18 +129,18 @@ class SiteState:
         return self.roster.envelope(self.roster.index[device])
 
     def learn(self, body: Mapping[str, Any]) -> None:
-        """Take an event `dynamics.learnt`: from here on the envelopes say what was learnt well enough."""
+        """Take an event `dynamics.identified`: from here on the envelopes say what was learnt well enough."""
         self.identification.apply(body)
         self.standing.roster = with_envelopes(self.roster, self._known())
 
     def place(self, body: Mapping[str, Any]) -> list[Miner]:
-        """Take an event `fact.learnt`: from here on its miners stand where it says, in the same order of units. Returns
+        """Take an event `asset.fact_recorded`: from here on its miners stand where it says, in the same order of units. Returns
         those that stand elsewhere now."""
         before, self.register = self.register, self.register.learn(facts_of(body))
         pairs = [(old, new) for old, new in zip(before.miners, self.register.miners, strict=True) if new is not old]
         elsewhere = any(old.feeder != new.feeder or old.owner != new.owner for old, new in pairs)
         if elsewhere or before.phases != self.register.phases:
-            phases, not_ours = self.register.phases, self.config.not_ours
+            phases, not_ours = self.register.phases, self.config.third_party_owners
             self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases, not_ours=not_ours)
         if pairs:
             self.around = moved(self.around, self.config, self.register, self.roster.index)
@@ -178,8 +180,9 @@ class SiteState:
 
 
 _LOGGED = (
-    "hub.", "clock.", "source.", "order.", "plan.made", "owner.", "hand.", "ticket.", "campaign.", "straggler.", "restore.",
-    "alarm.", "payout.", "report.", "operator.", "dynamics.", "fact.", "pulse.", "button.", "walk.", "access.denied",
+    "hub.", "clock.", "source.", "order.", "plan.", "owner.", "third_party.", "ticket.", "job.", "wake_recovery.",
+    "alarm.", "payout.", "report.", "operator.", "dynamics.", "asset.", "feeder_mapping.", "button.", "commissioning.",
+    EventKind.ACCESS_DENIED,
 )  # fmt: skip
 
 
@@ -245,20 +248,20 @@ class HubState:
         site = self.sites.get(event.site)
         if kind.startswith("order."):
             self.book.apply(event)
-        elif kind == "price.curve":
+        elif kind == EventKind.PRICE_CURVE:
             self._curve(event)
-        elif kind == "alarm.changed":
+        elif kind == EventKind.ALARM_CHANGED:
             self.alarms.apply(body, event.at_ms)
         elif kind.startswith("hold."):
             self.holds.apply(kind, body, event.at_ms)
-        elif kind.startswith(("button.", "walk.")):
+        elif kind.startswith(("button.", "commissioning.")):
             self.buttons.apply(kind, event.site, body, event.at_ms)
-        elif kind == "clock.stepped":
+        elif kind == EventKind.CLOCK_STEPPED:
             self.snapshot.clock_stepped(float(body["seconds"]))
-        elif kind == "hub.started":
+        elif kind == EventKind.HUB_STARTED:
             self.book.restarted()
-        elif kind in ("report.made", "payout.posted"):
-            if kind == "report.made":
+        elif kind in (EventKind.REPORT_MADE, EventKind.PAYOUT_POSTED):
+            if kind == EventKind.REPORT_MADE:
                 self.reports.append(event)
             else:
                 self.last_payout = event
@@ -266,55 +269,55 @@ class HubState:
             return
         if kind.startswith(_LOGGED):
             site.log.appendleft(event)
-        if kind == "source.silent":
+        if kind == EventKind.SOURCE_SILENT:
             site.silent[str(body["device"])] = event
-        elif kind == "source.returned":
+        elif kind == EventKind.SOURCE_RETURNED:
             site.silent.pop(str(body["device"]), None)
         elif kind.startswith("ticket."):
             site.tickets.apply(kind, body, event.at_ms)
-        elif kind.startswith("campaign."):
+        elif kind.startswith("job."):
             site.jobs.apply(kind, body, event.at_ms)
-        elif kind.startswith("pulse."):
+        elif kind.startswith("feeder_mapping."):
             site.pulses.apply(kind, body, event.at_ms)
-        elif kind == "dynamics.learnt":
+        elif kind == EventKind.DYNAMICS_IDENTIFIED:
             site.learn(body)
-        elif kind == "usual.learnt":
+        elif kind == EventKind.PERFORMANCE_UPDATED:
             site.usual.apply(body)
-        elif kind == "fact.learnt":
+        elif kind == EventKind.ASSET_FACT_RECORDED:
             self._moved(site, site.place(body))
-        elif kind == "straggler.step":
+        elif kind == EventKind.WAKE_RECOVERY_STEP:
             site.ladder.tried(body, event.at_ms)
-        elif kind == "restore.reported":
+        elif kind == EventKind.WAKE_RECOVERY_REPORTED:
             site.restores[str(body["order"])] = body
-        elif kind == "hand.seen":
+        elif kind == EventKind.THIRD_PARTY_DETECTED:
             site.hands[str(body["scope"])] = event
-        elif kind == "hand.gone":
+        elif kind == EventKind.THIRD_PARTY_CLEARED:
             site.hands.pop(str(body["scope"]), None)
-        elif kind == "plan.made":
+        elif kind == EventKind.PLAN_MADE:
             site.plan, site.schedule = body, Schedule.from_json(body)
-        elif kind == "tick.decided":
+        elif kind == EventKind.TICK_DECIDED:
             site.tick = body
             site.standing.restored(body.get("restored", ()))
             self.book.stepped(site.key, int(body["tick_ms"]), observing="shadow" in body)
             self._learn_overhead(site, body)
             site.shadow.apply(body, site.roster)
-        elif kind in ("command.issued", "command.receipt", "owner.changed"):
-            if kind == "command.issued":
+        elif kind in (EventKind.COMMAND_ISSUED, EventKind.COMMAND_RECEIPT, EventKind.OWNER_CHANGED):
+            if kind == EventKind.COMMAND_ISSUED:
                 site.ladder.issued(body, site.standing.slept(str(body["device"])))
-            elif kind == "command.receipt":
+            elif kind == EventKind.COMMAND_RECEIPT:
                 site.ladder.received(body, event.at_ms)
             site.standing.apply(event)
-            if kind != "owner.changed":
+            if kind != EventKind.OWNER_CHANGED:
                 site.changing.apply(kind, body, event.at_ms, site.roster, site.around.by_key)
                 site.load_book.apply(kind, body, event.at_ms)
                 if site.load_book.on(str(body["device"]))[0]:
                     site.ladder.closed(str(body["device"]), event.at_ms)
-            if kind == "owner.changed":
+            if kind == EventKind.OWNER_CHANGED:
                 self._owner(site, event)
-            elif kind == "command.issued":
+            elif kind == EventKind.COMMAND_ISSUED:
                 site.issued += 1
                 site.unanswered[str(body["id"])] = body
-            elif kind == "command.receipt":
+            elif kind == EventKind.COMMAND_RECEIPT:
                 site.unanswered.pop(str(body["id"]), None)
                 site.jobs.apply(kind, body, event.at_ms)
                 site.pulses.apply(kind, body, event.at_ms)
@@ -351,7 +354,7 @@ class HubState:
         curve = curve_from_json(body)
         held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
         self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-CURVES_KEPT:]
-        self.refused.pop(str(body.get("file")), None)
+        self.refused.pop(str(body.get("file", body["name"])), None)
 
     def _learn_overhead(self, site: SiteState, body: Mapping[str, Any]) -> None:
         """Meter over miners, learnt slowly and only from steady ticks: cooling, cables, transformer."""

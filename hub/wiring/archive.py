@@ -16,6 +16,7 @@ from hub.state.fold import HubState
 from hub.state.legal_holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.span import Span
 from telemetry.io.archive_files import deleted, keep_within
 from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
@@ -75,7 +76,7 @@ class RetentionDuty:
         for report, hold in (await self._offload(cited, self._data / "reports")).items():
             body = self._state.holds.cite(report, hold)
             if body is not None:
-                await self._recorder.commit(hub, "hold.added", body)
+                await self._recorder.commit(hub, EventKind.HOLD_ADDED, body)
         stones = await self._offload(self._delete, holds_of(self._config, self._state))
         for rule, group in groupby(sorted(stones, key=_rule_and_root), key=_rule_and_root):
             gone = list(group)
@@ -86,7 +87,7 @@ class RetentionDuty:
                 "first": gone[0].path,
                 "last": gone[-1].path,
             }
-            await self._recorder.commit(hub, "archive.deleted", body)
+            await self._recorder.commit(hub, EventKind.ARCHIVE_DELETED, body)
 
     def _delete(self, holds: Sequence[Hold]) -> list[Tombstone]:
         folder = self._data / "archive"

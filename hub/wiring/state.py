@@ -16,6 +16,7 @@ from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
 from hub.state.fold import HubState, SiteState, meters_of, places_of
 from hub.wiring.devices import profile_of
+from hub.wiring.plugins import DialectPorts
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -31,6 +32,8 @@ from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import AlarmRule, Rate, load_rules
 from telemetry.collect.snapshot import Snapshot
+from telemetry.device.frames import frame_faults
+from telemetry.device.profile import load as load_profile
 from telemetry.energy.passport import Passport, load_passport
 from telemetry.io.archive_files import export, export_rollup
 from telemetry.io.archive_parquet import ParquetArchive
@@ -53,14 +56,17 @@ def catalogue(folder: Path | None = None) -> Catalogue:
 
 
 def check_profiles(config: Config) -> None:
-    """Read the profile of every device. Raises ConfigError with the faults of all of them."""
+    """Read the profile of every device, with its frames. Raises ConfigError with the faults of all of them."""
     faults: list[Fault] = []
     for site in config.sites:
         for kind, part in site.devices():
             try:
                 profile_of(site, kind, part)
+                # The frames are of the device as its maker describes it, without this site's ratios.
+                found = frame_faults(load_profile(site.profile_file(kind, part)))
             except ConfigError as error:
-                faults += [fault for fault in error.faults if fault not in faults]
+                found = error.faults
+            faults += [fault for fault in found if fault not in faults]
     if faults:
         raise ConfigError(faults)
 
@@ -69,7 +75,7 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
     """The site's inventory; feeders that the site does not have are faults."""
     if site.inventory is None:
         return NO_MINERS
-    register = load_register(site.inventory, config.hub.name, site.name)
+    register = load_register(site.inventory, config.hub.name, site.name, dialects=DialectPorts())
     feeders = {feeder.name for feeder in site.feeders}
     wrong = sorted({miner.feeder for miner in register.miners} - feeders)
     if wrong:
@@ -83,10 +89,14 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
 def site_state(config: Config, site: Site, register: AssetRegister, models: Catalogue) -> SiteState:
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
-    envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
-    if site.lessons is not None:
-        envelopes = refined(envelopes, read_identification(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
-    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.not_ours)
+    envelopes = {
+        pair: _paced(envelope, site.simulated_speed_factor) for pair, envelope in models.envelopes(pairs).items()
+    }
+    if site.identification is not None:
+        envelopes = refined(
+            envelopes, read_identification(site.identification.read_text(encoding="utf-8"), site.identification.name)
+        )
+    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.third_party_owners)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
@@ -127,7 +137,7 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    rules = alarm_rules(max((site.pace for site in config.sites), default=1.0), config.folder)
+    rules = alarm_rules(max((site.simulated_speed_factor for site in config.sites), default=1.0), config.folder)
     observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
     book = OrderBook(capacity, observing=observing)
     return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Performance reference per miner (median over days) and recent behaviour, as columns of a site.
 
-`PerformanceReferences` is the fold of `usual.learnt`, one body a day: medians of the day, for units that ran steadily long
+`PerformanceReferences` is the fold of `performance.updated`, one body a day: medians of the day, for units that ran steadily long
 enough. The reference is the median over the days held, so one bad day changes nothing, and a lasting change becomes the
 reference after half of them. `RecentBehaviour` holds what a running hub observed since: the samples of the next body, the
 efficiency of the last rounds, and the time since the last accepted share. A restart loses it: at most one day of many, and a
@@ -53,7 +53,7 @@ class PerformanceReferences:
         self._medians: tuple[int, Column] = (0, self._days[0].copy())
 
     def apply(self, body: Mapping[str, Any]) -> None:
-        """Apply an event `usual.learnt`; units that are no longer in the roster change nothing."""
+        """Apply an event `performance.updated`; units that are no longer in the roster change nothing."""
         units = np.array([self._index.get(device, -1) for device in body["devices"]], dtype=np.int64)
         known = units >= 0
         values = np.array([body[name] for name in FIGURES], dtype=np.float32)[:, known]
@@ -175,7 +175,7 @@ class RecentBehaviour:
         return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
 
     def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
-        """The body of `usual.learnt` when a UTC day is over: medians of the units with enough samples, which start anew.
+        """The body of `performance.updated` when a UTC day is over: medians of the units with enough samples, which start anew.
 
         Units that ran too little keep their samples for another day. None where no unit has enough.
         """

@@ -7,7 +7,6 @@ facts: past ones are kept, because energy and money are settled on them.
 
 import csv
 import io
-import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from kernel.address import plain_address
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.toml_model import parse_toml, tables_in
 from miner_control.fleet.miner import Miner
 from miner_control.inventory.spreadsheet import decoded, kept, rows_of
 
@@ -28,7 +28,10 @@ _PLACES: Final = ("feeder", "rack", "position", "owner")
 FACTS: Final = ("site", "container", "rack", "position", "feeder", "phase", "owner")
 """Kinds of fact. Site and container are kept and shown; the others also change the hub's decisions."""
 _REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
-DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
+Ports = tuple[tuple[str, int], ...]
+"""(rpc or http, number) of each port of a miner."""
+
+DEFAULT_PORTS: Final[Mapping[str, Ports]] = {
     "antminer": (("rpc", 4028), ("http", 80)),
     "whatsminer": (("rpc", 4028),),
     "whatsminer_v3": (("rpc", 4433),),
@@ -112,23 +115,30 @@ def _with_newest(miner: Miner, newest: Mapping[tuple[str, str], Fact]) -> Miner:
     )
 
 
-def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = None) -> AssetRegister:
+def load_register(
+    path: Path,
+    hub: str,
+    site: str,
+    *,
+    facts_at_ms: int | None = None,
+    dialects: Mapping[str, Ports] = DEFAULT_PORTS,
+) -> AssetRegister:
     """Read an inventory (`.csv`, or `.toml` with `[[miners]]` and `[[facts]]`). Raises ConfigError with every fault.
 
     `device` in the file is the last part of the key. With `facts_at_ms` each place in the file becomes a fact from then on.
     """
     text = decoded(path.read_bytes())
     if path.suffix == ".toml":
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Fault(path.name, f"is no TOML: {error}", "Correct the line named")]) from None
-        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(document.get("miners", []))]
-        dated = document.get("facts", [])
+        document, faults = parse_toml(text, path.name), list[Fault]()
+        miners = tables_in(document, "miners", path.name, faults)
+        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(miners)]
+        dated = tables_in(document, "facts", path.name, faults)
+        if faults:
+            raise ConfigError(faults)
     else:
         rows = [(f"{path.name}:{at}", row) for at, row in enumerate(rows_of(text), start=2)]
         dated = []
-    return register_of(rows, hub, site, dated=dated, facts_at_ms=facts_at_ms, place=path.name)
+    return register_of(rows, hub, site, dated=dated, facts_at_ms=facts_at_ms, place=path.name, dialects=dialects)
 
 
 def register_of(
@@ -139,14 +149,17 @@ def register_of(
     dated: Sequence[Mapping[str, Any]] = (),
     facts_at_ms: int | None = None,
     place: str = "inventory",
+    dialects: Mapping[str, Ports] = DEFAULT_PORTS,
 ) -> AssetRegister:
-    """A register from (place, row) pairs. Raises ConfigError with every fault of every row."""
+    """A register from (place, row) pairs; `dialects` are those known, with their usual ports.
+
+    Raises ConfigError with every fault of every row."""
     faults: list[Fault] = []
     miners: list[Miner] = []
     phases: dict[str, int] = {}
     seen: dict[str, str] = {}
     for where, row in rows:
-        miner = _miner(where, row, hub, site, faults)
+        miner = _miner(where, row, hub, site, dialects, faults)
         if miner is None:
             continue
         for what, value in (("device", miner.device), ("address", _address(miner)), ("serial", miner.serial)):
@@ -177,7 +190,9 @@ def _address(miner: Miner) -> str:
     return f"{miner.host} {','.join(str(port) for _, port in miner.ports)}"
 
 
-def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list[Fault]) -> Miner | None:
+def _miner(
+    where: str, row: Mapping[str, Any], hub: str, site: str, dialects: Mapping[str, Ports], faults: list[Fault]
+) -> Miner | None:
     before = len(faults)
     unknown = sorted(set(map(str, row)) - set(COLUMNS))
     if unknown:
@@ -190,17 +205,15 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
             key = device_key(hub, site, text["device"])
         except ValueError as error:
             faults.append(Fault(f"{where} device", str(error), "Rename it"))
-    if text["dialect"] and text["dialect"] not in DEFAULT_PORTS:
-        faults.append(
-            Fault(f"{where} dialect", f"{text['dialect']!r} is none", f"Use one of {', '.join(DEFAULT_PORTS)}")
-        )
+    if text["dialect"] and text["dialect"] not in dialects:
+        faults.append(Fault(f"{where} dialect", f"{text['dialect']!r} is none", f"Use one of {', '.join(dialects)}"))
     try:
         host = plain_address(text["host"]) if text["host"] else ""
     except ValueError:
         # A host name would need a look-up at each poll, which delays every other miner.
         host, remedy = "", "Write 10.0.0.5 or fd00::5; names are not looked up"
         faults.append(Fault(f"{where} host", f"{text['host'][:60]!r} is no address", remedy))
-    ports = _ports(f"{where} ports", row.get("ports"), text["dialect"], faults)
+    ports = _ports(f"{where} ports", row.get("ports"), dialects.get(text["dialect"], ()), faults)
     if len(faults) > before:
         return None
     return Miner(
@@ -219,10 +232,10 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
     )
 
 
-def _ports(where: str, found: Any, dialect: str, faults: list[Fault]) -> tuple[tuple[str, int], ...]:
+def _ports(where: str, found: Any, usual: Ports, faults: list[Fault]) -> Ports:
     """Ports as `rpc=4028 http=80` in CSV, as a table in TOML; the dialect's own where nothing is given."""
     if not found:
-        return DEFAULT_PORTS.get(dialect, ())
+        return usual
     pairs = list(found.items()) if isinstance(found, Mapping) else [p.partition("=")[::2] for p in str(found).split()]
     ports = []
     for name, number in pairs:
@@ -272,7 +285,7 @@ def facts_toml(register: AssetRegister) -> str:
 
 
 def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
-    """The body of an event `fact.learnt`: facts of one source, with the person that entered them."""
+    """The body of an event `asset.fact_recorded`: facts of one source, with the person that entered them."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
 

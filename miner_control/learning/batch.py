@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.reading import Column, ReadingBatch
 from miner_control.fleet.command import Intent, intent_from_json
 from miner_control.fleet.envelope import Envelope
@@ -71,9 +71,9 @@ def commands_of(events: Iterable[Event]) -> list[tuple[str, Intent, int]]:
     found = []
     for event in events:
         body = event.body
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             asked[str(body["id"])] = (str(body["device"]), intent_from_json(body), int(body["issued_ms"]))
-        elif event.kind == "command.receipt" and body.get("outcome") == "verified" and str(body["id"]) in asked:
+        elif event.kind == EventKind.COMMAND_RECEIPT and body.get("outcome") == "verified" and str(body["id"]) in asked:
             device, intent, issued_ms = asked[str(body["id"])]
             found.append((device, intent, sent_ms(body, issued_ms)))
     return found

@@ -17,6 +17,8 @@ from hub.cli.app import app
 from hub.config import Config, load
 from hub.journal.recorder import Recorder, at_once
 from hub.metering.energy import EnergyBook
+from hub.reports import site_energy
+from hub.reports.kind import ReportSources
 from hub.reports.store import ReportStore
 from hub.state.fold import HubState
 from hub.wiring.archive import RetentionDuty, days_of, holds_of, shelves
@@ -27,33 +29,15 @@ from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.retention import Hold
+from tests.builders.api import Hub
 from tests.builders.fake_hub import FakeHub
-from tests.hub.api.test_api_access import Hub
+from tests.builders.site_files import SITE
 from tests.hub.console.page_server import serving
 from tests.telemetry.store.journal_cases import T0_MS, batch, meter, miner
 from treasury.io.ledger_sqlite import open_ledger
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 LATER_MS = T0_MS + 100 * DAY_MS
-SITE = """
-[hub]
-name = "hub"
-[[sites]]
-name = "site"
-operator = "North Mining LLP"
-zone = "Asia/Almaty"
-import_cap_w = 4e6
-[[sites.feeders]]
-name = "f1"
-cap_w = 2e6
-[[sites.meters]]
-name = "meter-1"
-role = "main"
-profile = "schneider_iem3000"
-host = "192.0.2.10"
-[retention]
-raw = { meter = 62, miner = 30 }
-"""
 
 
 models = functools.cache(catalogue)
@@ -92,7 +76,9 @@ class Kept:
     def report(self, span: Span) -> Path:
         report_store = ReportStore(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
         book = EnergyBook(ParquetArchive(self.data / "archive", self.journal))
-        return report_store.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
+        site, position = self.state().sites["hub/site"], self.journal.position()
+        sources = ReportSources("hub", report_store.ledger, book, site, position)
+        return report_store.make(site_energy.KIND, sources, span).json
 
 
 @pytest.fixture
@@ -198,7 +184,7 @@ def test_holds_over_the_api_by_role_by_name_with_every_fault(tmp_path: Path) -> 
 
     faults = regulator.post("/api/v1/archive/holds", json={"until": "soon", "kinds": ["mines"]})
     assert faults.status_code == 422
-    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds"]
+    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds.0"]
     backwards = regulator.post("/api/v1/archive/holds", json=asked | {"until": iso(T0_MS - 1000)})
     assert backwards.json()["faults"][0]["place"] == "until"
 
@@ -228,7 +214,7 @@ def test_a_hold_is_set_and_released_from_the_command_line_of_a_serving_hub(tmp_p
         done = json.loads(call(Role.ADMIN, "release", "hold-1", "--why", "over").stdout)
         assert done["released_by"] == "a-admin" and view.holds.standing() == []
         wrong = call(Role.ADMIN, "hold", *span, "--why", " ", "--kind", "mines").exception
-        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds"]
+        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds.0"]
         absent = call(Role.ADMIN, "release", "hold-7", "--why", "x").exception
         assert isinstance(absent, ConfigError) and "hold-7" in str(absent)
 

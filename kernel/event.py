@@ -88,6 +88,11 @@ ALIASES: Final[Mapping[str, EventKind]] = {
 }
 """Former names of kinds, as older journals have them. Stored bytes are never rewritten; a name is mapped when it is read."""
 
+FORMER: Final[Mapping[EventKind, tuple[str, ...]]] = {
+    kind: tuple(name for name, now in ALIASES.items() if now is kind) for kind in EventKind
+}
+"""The former names of each kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -17,7 +17,8 @@ from pydantic import Field, field_validator
 from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
@@ -37,6 +38,7 @@ from miner_control.inventory.feeder_mapping import (
     is_back,
     judge,
 )
+from miner_control.inventory.inventory_events import FeederMappingJudged, FeederMappingRequested
 from miner_control.inventory.position import facts_of_pulses, mismatches
 
 OFF_S: Final = 60.0
@@ -68,7 +70,9 @@ class ProofRequest(Request):
         return racks
 
 
-def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
+def proof_asked(
+    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
+) -> FeederMappingRequested:
     """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
@@ -288,7 +292,8 @@ class FeederMappingDuty:
         await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
     async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
-        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, {"id": proof.id, **judged.to_json()})
+        body: FeederMappingJudged = {"id": proof.id, **judged.to_json()}
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, body)
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

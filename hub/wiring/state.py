@@ -11,10 +11,12 @@ from grid.order_book import OrderBook
 from hub.config import Config, Site
 from hub.config.lookup import listed
 from hub.config.observe_only import no_orders
+from hub.config.renamed import current
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
-from hub.state.fold import HubState, SiteState, meters_of, places_of
+from hub.state.fold import HubState
+from hub.state.site import SiteState, meters_of, places_of
 from hub.wiring.devices import profile_of
 from hub.wiring.plugins import DialectPorts
 from kernel.clock import system_clock
@@ -52,7 +54,7 @@ SAY_EACH_S = 10.0
 
 def catalogue(folder: Path | None = None) -> Catalogue:
     """All known models and firmware capabilities: those in the folder of `hub.toml`, then those shipped."""
-    return load_catalogue(listed(folder, "profiles/miners"), listed(folder, "profiles/firmware"))
+    return load_catalogue(listed(folder, "profiles/miners"), current(listed(folder, "profiles/firmware")))
 
 
 def check_profiles(config: Config) -> None:
@@ -193,7 +195,7 @@ def alarm_rules(pace: float = 1.0, folder: Path | None = None) -> list[AlarmRule
 
     `pace`: rates of change are multiplied by it (simulated sites that run faster).
     """
-    rules = load_rules(listed(folder, "alarms"))
+    rules = load_rules(current(listed(folder, "alarms")))
     return [
         replace(rule, when=replace(rule.when, per_s=rule.when.per_s * pace)) if isinstance(rule.when, Rate) else rule
         for rule in rules

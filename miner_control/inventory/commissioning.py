@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commissioning by IP-report buttons: slots of racks in order, and the buttons pressed at them.
 
-All of it is a fold over events (`commissioning.begun`, `button.pressed`, `commissioning.ended`),
-so that a restart in between loses no press.
+All of it is a fold over events (`commissioning.begun`, `button.pressed`, `commissioning.ended`), so that a restart in
+between loses no press.
 """
 
 from collections import deque
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kernel.event import EventKind
+from miner_control.inventory.inventory_events import ButtonPressed
 from miner_control.inventory.position import Press
 
 KEPT: Final = 200
@@ -29,7 +30,7 @@ class AssignedPress:
     press: Press
     device: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ButtonPressed:
         """As the body of `button.pressed`."""
         return {
             "device": self.device, "host": self.press.host, "mac": self.press.mac, "pressed_ms": self.press.at_ms,

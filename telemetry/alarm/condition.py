@@ -148,7 +148,7 @@ def _of_device(
     if isinstance(when, Threshold):
         if when.load_metric:
             load, load_usable = _numbers(table, when.load_metric, rule, now_ms)
-            usable &= load_usable & (load >= when.load_least)
+            usable &= load_usable & (load >= when.load_min)
         if when.high is not None:
             return usable & (values > when.high), usable & (values <= when.high - when.hysteresis), values
         assert when.low is not None
@@ -197,7 +197,7 @@ def _pattern(rule: AlarmRule, when: Pattern, table: KindTable, places: Places, n
         size = np.bincount(rows[of], minlength=len(scopes))
         hit = np.bincount(rows[of & raises], minlength=len(scopes))
         share = np.divide(hit, size, out=np.zeros(len(scopes)), where=size > 0)
-        return (share >= when.share) & (hit >= when.least), share
+        return (share >= when.share) & (hit >= when.min_devices), share
 
     placed = rows >= 0
     raised, share = over(placed & ~changing)

@@ -36,7 +36,7 @@ GROUPS = ("rack", "feeder", "site")
 class Threshold:
     """Raises above `high` or below `low`; clears `hysteresis` inside the limit.
 
-    With `load_metric`: evaluated only where that metric of the same device is at least `load_least` (a power factor has no
+    With `load_metric`: evaluated only where that metric of the same device is at least `load_min` (a power factor has no
     meaning for a load that is switched off).
     """
 
@@ -45,7 +45,7 @@ class Threshold:
     low: float | None = None
     hysteresis: float = 0.0
     load_metric: str = ""
-    load_least: float = 0.0
+    load_min: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,11 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Raises for a group (rack, feeder, site) where at least `share` and `least` of its devices meet a condition."""
+    """Raises for a group (rack, feeder, site) where at least `share` and `min_devices` of its devices meet a condition."""
 
     group: str
     share: float
-    least: int
+    min_devices: int
     of: "Threshold | InState | Stale | Difference"
 
 
@@ -265,8 +265,8 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
     numbers = {name: given[name] for name in ("per_s", "window_s") if shape is Rate and name in given}
     wrong = [name for name, value in numbers.items() if not isinstance(value, int | float) or value <= 0]
     faults += [Fault(f"{place} when", f"{name} is {given[name]!r}", "Give a number above 0") for name in wrong]
-    if shape is Threshold and ("load_metric" in given) != ("load_least" in given):
-        faults.append(Fault(f"{place} when", "load_metric and load_least go together", "Give both, or neither"))
+    if shape is Threshold and ("load_metric" in given) != ("load_min" in given):
+        faults.append(Fault(f"{place} when", "load_metric and load_min go together", "Give both, or neither"))
     for metric in ("metric", "reference", "load_metric"):
         if metric in given and given[metric] not in SCHEMAS[kind]:
             faults.append(Fault(f"{place} when", f"{kind} has no metric {given[metric]!r}", "See kernel.metric"))

@@ -179,7 +179,9 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
     again = folded(load(tmp_path / "hub.toml", environment={}), world.journal)
     assert ConditionDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
     says(MISSING[Absence.NOT_REPORTED])
-    assert world.site.hands and not world.events("third_party.cleared"), "who does not say has not switched it off"
+    assert world.site.third_parties and not world.events("third_party.cleared"), (
+        "who does not say has not switched it off"
+    )
     says('{"atm":true,"dps":{"enabled":true}}')
     assert len(world.events("third_party.detected")) == 2, "another wording"
     says('{"atm":false,"dps":{"enabled":false}}')

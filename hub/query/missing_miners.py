@@ -8,7 +8,7 @@ from hub.state.situation import SiteSituation
 
 
 def missing(site: SiteState, now: SiteSituation, after_s: float) -> list[dict[str, Any]]:
-    """Costliest first (`miner_control.health.wake_recovery.Ladder.missing`). A unit in a later sleep is not missing; a
+    """Costliest first (`miner_control.health.wake_recovery.Recoveries.missing`). A unit in a later sleep is not missing; a
     silent one is."""
     return site.ladder.missing(now.fleet, now.now_ms, after_s)
 

@@ -19,6 +19,7 @@ from hub.api.shell import LOOPBACK
 from hub.app.web import close_streams, create_app
 from hub.config import Config
 from hub.control.runtime import Hub
+from hub.journal.payloads import ReportMade
 from hub.reports.verify import verify_report
 from kernel.address import authority
 from kernel.errors import ConfigError, Fault
@@ -49,7 +50,7 @@ class Running:
         for site in components.state.sites.values():
             made[site.key] = await components.offload(report_store.energy, self.wired.book, site, span, position)
         for scope, files in made.items():
-            await components.recorder.commit(scope, EventKind.REPORT_MADE, {"id": files.id, "sha256": files.sha256})
+            await components.recorder.commit(scope, EventKind.REPORT_MADE, ReportMade(id=files.id, sha256=files.sha256))
         energy = made[next(iter(components.state.sites))]
         return str(energy.json), verify_report(energy.json).signature
 

@@ -2,15 +2,15 @@
 """Alarm desk: acknowledgement, shelving and service state of alarms, journalled."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from hub.control.runtime import Components
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
-from telemetry.alarm.alarm import AlarmBook
+from telemetry.alarm.alarm import AlarmBook, AlarmChanged
 
 AlarmAct = Literal["unshelve", "out-of-service", "in-service"]
-Change = Callable[[AlarmBook], list[dict[str, Any]]]
+Change = Callable[[AlarmBook], list[AlarmChanged]]
 
 
 class AlarmDesk:

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from hub.control.tick import LOADED_SHARE
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from miner_control.control.auxiliary_load import COOLING, FEEDING, LoadKind
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Commanded, Observed
 from miner_control.fleet.miner import State

@@ -10,7 +10,8 @@ import math
 from typing import Final
 
 from hub.config.observe_only import no_commands
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from kernel.clock import iso
 from miner_control.inventory.identity import Stranger, stranger
 

@@ -13,7 +13,8 @@ from grid.tariff import Tariff
 from hub.config import Config, Site
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import HASHPRICE, MARKET, REAL_TIME
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation, Situations, planned_limits, transformer_of
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
@@ -21,7 +22,7 @@ from kernel.event import EventKind
 from kernel.span import local_day
 from kernel.units import MS_PER_HOUR, WH_PER_MWH
 from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
-from scheduling.plan import Plan
+from scheduling.plan import Plan, PlanMade
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem.build_problem import SiteNumbers, problem_of
 from scheduling.problem.contracts import Held, TakeBlock
@@ -179,7 +180,9 @@ class PlanDuty:
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
         reported = tomorrow(config, site, problem, curves, now_ms)
-        body = plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
+        body: PlanMade = (
+            plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
+        )
         await self._recorder.commit(site.key, EventKind.PLAN_MADE, body)
 
 

@@ -21,8 +21,10 @@ from hub.config import Config
 from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.issue import issue
+from hub.journal.payloads import ClockStepped, HubStarted, HubStopped
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.site_generation import awaits_meter
 from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
@@ -126,7 +128,7 @@ class Hub:
         now_ms = components.clock.now_ms()
         hub = components.config.hub.name
         await components.recorder.commit(
-            hub, EventKind.HUB_STARTED, {"wiring": components.wiring, "position": components.recorder.position}
+            hub, EventKind.HUB_STARTED, HubStarted(wiring=components.wiring, position=components.recorder.position)
         )
         await self._answer_orphans()
         # Before the first control step: an order that is not carried out here must not move anything once.
@@ -149,7 +151,7 @@ class Hub:
         finally:
             for actuator in components.actuators.values():
                 await actuator.close()
-            components.recorder.emit(hub, EventKind.HUB_STOPPED, {"ticks": self.ticks})
+            components.recorder.emit(hub, EventKind.HUB_STOPPED, HubStopped(ticks=self.ticks))
             await components.recorder.flush()
             for close in components.closers:
                 close()
@@ -257,7 +259,7 @@ class Hub:
             if abs(stepped_s) > CLOCK_TOLERANCE_S:
                 log.warning("the system's clock stepped", seconds=round(stepped_s, 3))
                 self.components.recorder.emit(
-                    self.components.config.hub.name, EventKind.CLOCK_STEPPED, {"seconds": stepped_s}
+                    self.components.config.hub.name, EventKind.CLOCK_STEPPED, ClockStepped(seconds=stepped_s)
                 )
 
     # ---- orders ----

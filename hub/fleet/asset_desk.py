@@ -6,7 +6,7 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.placement import fact_line, facts_asked
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from kernel.errors import NotFound
 from kernel.event import EventKind
 from miner_control.inventory.asset_register import Fact, facts_body

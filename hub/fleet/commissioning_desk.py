@@ -9,6 +9,7 @@ from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.ip_report import slots_asked, walk_lines
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
+from miner_control.inventory.inventory_events import CommissioningBegun, CommissioningEnded
 from miner_control.inventory.position import by_presses
 
 
@@ -31,7 +32,9 @@ class CommissioningDesk:
             if here.key in self._state.buttons.walks:
                 raise ConfigError([Fault("walk", "is under way", "End or cancel it first")])
             slots = [list(slot) for slot in slots_asked(here, body)]
-            await self._components.recorder.commit(here.key, EventKind.COMMISSIONING_BEGUN, {"by": by, "slots": slots})
+            await self._components.recorder.commit(
+                here.key, EventKind.COMMISSIONING_BEGUN, CommissioningBegun(by=by, slots=slots)
+            )
         return self.walk(site)
 
     async def end(self, site: str, by: str, dry: bool) -> dict[str, Any]:
@@ -46,7 +49,7 @@ class CommissioningDesk:
             recorded = await self._assets.take(here, facts, by, dry)
             if ended:
                 await self._components.recorder.commit(
-                    here.key, EventKind.COMMISSIONING_ENDED, {"by": by, "why": "ended"}
+                    here.key, EventKind.COMMISSIONING_ENDED, CommissioningEnded(by=by, why="ended")
                 )
         lines = [{"place": fault.place, "problem": fault.problem, "remedy": fault.remedy} for fault in faults]
         return {**recorded, "faults": lines, "ended": ended}
@@ -58,7 +61,7 @@ class CommissioningDesk:
             if here.key not in self._state.buttons.walks:
                 raise NotFound(f"no walk is under way at {site}")
             await self._components.recorder.commit(
-                here.key, EventKind.COMMISSIONING_ENDED, {"by": by, "why": "cancelled"}
+                here.key, EventKind.COMMISSIONING_ENDED, CommissioningEnded(by=by, why="cancelled")
             )
         return self.walk(site)
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
@@ -26,6 +27,7 @@ from miner_control.fleet.command import Sleep, Wake, command
 from miner_control.fleet.fleet import ASLEEP, Fleet
 from miner_control.inventory.asset_register import Fact
 from miner_control.inventory.feeder_mapping import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
+from miner_control.inventory.inventory_events import FeederMappingJudged, FeederMappingRequested
 from miner_control.inventory.position import facts_of_pulses, mismatches
 
 OFF_S: Final = 60.0
@@ -39,7 +41,9 @@ PRIORITY: Final = 7
 _KEYS: Final = ("racks", "off_s")
 
 
-def proof_asked(state: HubState, site: SiteState, body: Mapping[str, Any], by: str, now_ms: int) -> dict[str, Any]:
+def proof_asked(
+    state: HubState, site: SiteState, body: Mapping[str, Any], by: str, now_ms: int
+) -> FeederMappingRequested:
     """The body of `feeder_mapping.requested` that a request `racks`, `off_s` makes. Raises ConfigError with every fault."""
     racks, off_s = body.get("racks"), body.get("off_s", OFF_S)
     faults = [Fault(key[:40], "is not understood", f"Use {', '.join(_KEYS)}") for key in body if key not in _KEYS]
@@ -263,7 +267,8 @@ class FeederMappingDuty:
         await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
     async def _say(self, site: SiteState, proof: Proof, judged: Judged) -> None:
-        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, {"id": proof.id, **judged.to_json()})
+        body: FeederMappingJudged = {"id": proof.id, **judged.to_json()}
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, body)
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.feeder_mapping import proof_asked, proven_facts, pulse_lines
 from kernel.errors import NotFound
 from kernel.event import EventKind
+from miner_control.inventory.inventory_events import FeederMappingStep
 
 
 class FeederMappingDesk:
@@ -35,7 +36,7 @@ class FeederMappingDesk:
         async with self._components.turn:
             if here.pulses.running is None:
                 raise NotFound(f"no rack is proven at {site}")
-            body = {"id": here.pulses.running.id, "step": "stopped", "by": by, "why": why}
+            body: FeederMappingStep = {"id": here.pulses.running.id, "step": "stopped", "by": by, "why": why}
             await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_STEP, body)
         return pulse_lines(here)
 

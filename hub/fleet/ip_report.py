@@ -11,7 +11,8 @@ from typing import Any, Final
 import structlog
 
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
 from kernel.event import EventKind

@@ -9,6 +9,7 @@ from hub.fleet.jobs import ACTS, proposed, refusal
 from hub.fleet.provisioning import Provisions
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
+from miner_control.jobs.job_events import JobChanged
 
 
 class JobDesk:
@@ -48,6 +49,6 @@ class JobDesk:
                 raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
             if problem := refusal(found, what, by):
                 raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
-            body = {"id": job, "name": found.plan.name, "what": what, "by": by, "why": why}
-            await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, body)
+            changed: JobChanged = {"id": job, "name": found.plan.name, "what": what, "by": by, "why": why}
+            await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, changed)
         return found.status()

@@ -9,12 +9,12 @@ the archive, until the model is known well; then once a day again. What became s
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Situations
 from kernel.clock import Clock
 from kernel.event import EventKind
@@ -22,7 +22,7 @@ from kernel.span import Span
 from kernel.units import MS_PER_DAY
 from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
-from miner_control.learning.batch import SETTLED_S
+from miner_control.learning.batch import SETTLED_S, DynamicsIdentified
 from miner_control.learning.dynamics import Episode, Key, Track
 from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Stretch, steady_round
 from telemetry.store.archive import Archive
@@ -97,7 +97,7 @@ class LearningDuty:
         site_model.rows.look(site.roster, seen, asked, meters_w, now_ms, self._fresh_s, site_model.calm_s)
         return [*steady_round(site.roster, seen, steady), *site_model.rows.solve(site.roster)]
 
-    def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, dict[str, Any]]]:
+    def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, DynamicsIdentified]]:
         events = self._recorder.journal.events([EventKind.COMMAND_ISSUED, EventKind.COMMAND_RECEIPT], self._after)
         for position, event in islice(events, EVENTS_A_TURN):
             self._after = position

@@ -5,14 +5,14 @@ No step is taken while an order limits the site, on an observe-only site, or on 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Situations
+from hub.state.tickets import TicketClosed, TicketOpened
 from kernel.clock import Clock
 from kernel.event import EventKind
 from kernel.units import MS_PER_HOUR
@@ -20,6 +20,7 @@ from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, LoadKind, switch
 from miner_control.fleet.command import Command
 from miner_control.fleet.fleet import Bools, Fleet
+from miner_control.health.health_events import WakeRecoveryReported, WakeRecoveryStep
 from miner_control.health.wake_recovery import OFF_S, WHAT
 
 REMEDY = "Look at its display and cables; check fuse, fans and control board; swap it if it stays dead"
@@ -82,7 +83,7 @@ class WakeRecoveryDuty:
         sockets, asked = sockets_of(site), []
         for step in site.ladder.steps(fleet, now_ms, sockets, eligible(site)):
             load = sockets[step.device].key if step.rung == "pdu" else ""
-            body = {"device": step.device, "rung": step.rung, "words": step.words, "load": load}
+            body: WakeRecoveryStep = {"device": step.device, "rung": step.rung, "words": step.words, "load": load}
             self._recorder.emit(site.key, EventKind.WAKE_RECOVERY_STEP, body)
             if step.command is not None:
                 asked.append(step.command)
@@ -94,7 +95,7 @@ class WakeRecoveryDuty:
         climb = site.ladder.climbs[device]
         envelope = site.envelope(device)
         evidence = {"woken_ms": climb.woken_ms, "wake": climb.outcome, "said": climb.words, "tried": list(climb.tried)}
-        body = {
+        body: TicketOpened = {
             "device": device, "what": WHAT, "words": text, "remedy": REMEDY, "evidence": evidence,
             "loss_hs": envelope.mode(envelope.normal).hashrate_hs,
         }  # fmt: skip
@@ -105,7 +106,7 @@ class WakeRecoveryDuty:
         for ticket in site.tickets.tickets():
             unit = site.roster.index.get(ticket.device)
             if ticket.what == WHAT and unit is not None and fleet.fresh[unit] and fleet.hashrate_hs[unit] > 0:
-                body = {"device": ticket.device, "what": WHAT, "words": ticket.words}
+                body: TicketClosed = {"device": ticket.device, "what": WHAT, "words": ticket.words}
                 self._recorder.emit(site.key, EventKind.TICKET_CLOSED, body)
 
     def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:
@@ -139,7 +140,7 @@ class WakeRecoveryDuty:
         for order, ended_ms in self._due(site, now_ms):
             woken = [device for device, at_ms in site.ladder.woken.items() if at_ms >= ended_ms]
             missing = site.ladder.missing(fleet, now_ms, 0.0, since_ms=ended_ms)
-            body: dict[str, Any] = {
+            body: WakeRecoveryReported = {
                 "order": order, "ended_ms": ended_ms, "after_s": (now_ms - ended_ms) / 1000.0, "woken": len(woken),
                 "back": len(woken) - len(missing), "missing": missing, "lost_hs": sum(row["lost_hs"] for row in missing),
             }  # fmt: skip

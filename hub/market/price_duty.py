@@ -11,7 +11,7 @@ from grid.hashprice import Subsidy, hashprice_curve, reward_curve
 from grid.price_plausibility import PriceRules, check
 from hub.config import Prices
 from hub.journal.recorder import Offload, Recorder
-from hub.state.curve_body import curve_to_json
+from hub.state.curve_body import PriceCurve, curve_to_json
 from hub.state.fold import HubState
 from kernel.clock import Clock
 from kernel.curve import Curve, known
@@ -76,16 +76,16 @@ class PriceDuty:
                 faults += check(file.curve, self._rules(file.curve), now_ms)
             if faults or file.curve is None:
                 why = "; ".join(str(fault) for fault in faults)
-                body = {"name": file.name, "file": file.path.name, "refused": why, "evidence": evidence}
+                refused: PriceCurve = {"name": file.name, "file": file.path.name, "refused": why, "evidence": evidence}
                 said = self._state.refused.get(file.path.name)
-                if said is None or dict(said.body) != body:
-                    self._recorder.emit(self._site, EventKind.PRICE_CURVE, body)
+                if said is None or dict(said.body) != refused:
+                    self._recorder.emit(self._site, EventKind.PRICE_CURVE, refused)
                 continue
             held = known(self._state.all_curves(), file.curve.name, now_ms)
             again = held is not None and held.known_at_ms == file.curve.known_at_ms and held.evidence == evidence
             if again and file.path.name not in self._state.refused:
                 continue
-            body = {**curve_to_json(file.curve), "file": file.path.name, "evidence": evidence}
+            body: PriceCurve = {**curve_to_json(file.curve), "file": file.path.name, "evidence": evidence}
             self._recorder.emit(self._site, EventKind.PRICE_CURVE, body)
         if found:
             await self._recorder.flush(required=True)

@@ -14,7 +14,7 @@ from grid.limit import Limit, cap_at
 from hub.config.observe_only import WHY
 from hub.control.runtime import Components
 from hub.query.schema import Counts, Feed, LimitLine, Measure, Power, Why
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.site_generation import generation_meters
 from hub.state.situation import SiteSituation
 from kernel.clock import MS_PER_S

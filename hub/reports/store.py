@@ -14,7 +14,7 @@ from hub.reports.site_energy import hours_of, site_energy
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.write import ReportFiles, write_report
 from hub.settlement.duty import OpenPayout
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from kernel.clock import Clock
 from kernel.errors import NotFound
 from kernel.ids import sha256_hex

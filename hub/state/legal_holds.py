@@ -8,7 +8,7 @@ a reason, and both stay in the journal. Settlement holds the meters' readings as
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
@@ -29,6 +29,26 @@ CITED_KINDS: Mapping[str, frozenset[str] | None] = {
 SETTLEMENT = Hold(
     ALL_TIME, "settlement", "each payout is divided by the billing meters' energy of its span", frozenset({"meter"})
 )
+
+
+class HoldAdded(TypedDict):
+    """Payload of `hold.added`. No `kinds`: readings of every kind."""
+
+    id: str
+    start_ms: int
+    end_ms: int
+    kinds: list[str]
+    cited_by: str
+    why: str
+    by: str
+
+
+class HoldReleased(TypedDict):
+    """Payload of `hold.released`."""
+
+    id: str
+    by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +87,16 @@ class HoldBook:
         """What holds now."""
         return [entry.hold for entry in self._holds.values() if entry.released_ms is None]
 
-    def add(self, hold: Hold, by: str) -> dict[str, Any]:
+    def add(self, hold: Hold, by: str) -> HoldAdded:
         """The body of a person's `hold.added`; its id is the next free one."""
         number = 1 + sum(entry.by != HUB for entry in self._holds.values())
         return _body(f"hold-{number}", hold, by)
 
-    def cite(self, report: str, hold: Hold) -> dict[str, Any] | None:
+    def cite(self, report: str, hold: Hold) -> HoldAdded | None:
         """The body of a report's `hold.added`, or None where it stands already."""
         return None if report in self._holds else _body(report, hold, HUB)
 
-    def release(self, hold_id: str, by: str, why: str) -> dict[str, Any]:
+    def release(self, hold_id: str, by: str, why: str) -> HoldReleased:
         """The body of `hold.released`. Raises KeyError where there is none, ConfigError where it may not be released."""
         entry = self._holds[hold_id]
         if entry.by == HUB:
@@ -98,7 +118,7 @@ class HoldBook:
             )
 
 
-def _body(hold_id: str, hold: Hold, by: str) -> dict[str, Any]:
+def _body(hold_id: str, hold: Hold, by: str) -> HoldAdded:
     return {
         "id": hold_id, "start_ms": hold.span.start_ms, "end_ms": hold.span.end_ms, "kinds": sorted(hold.kinds),
         "cited_by": hold.cited_by, "why": hold.why, "by": by,

@@ -7,7 +7,7 @@ and be gone twice in a row from a miner that speaks before it is closed: a singl
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from kernel.event import EventKind
 from miner_control.health.health import HealthFinding
@@ -15,6 +15,22 @@ from miner_control.health.wake_recovery import WHAT
 
 TWICE: Final = 2
 Key = tuple[str, str]
+
+
+class TicketClosed(TypedDict):
+    """Payload of `ticket.closed`."""
+
+    device: str
+    what: str
+    words: str
+
+
+class TicketOpened(TicketClosed):
+    """Payload of `ticket.opened`."""
+
+    remedy: str
+    evidence: dict[str, Any]
+    loss_hs: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +98,11 @@ class Rounds:
 
     def judge(
         self, book: TicketBook, findings: Iterable[HealthFinding], over: frozenset[Key]
-    ) -> list[tuple[EventKind, dict[str, Any]]]:
+    ) -> list[tuple[EventKind, TicketOpened | TicketClosed]]:
         """The events of one round. `over`: what is not found any more on a fresh reading that can tell. Who did
         not come back is judged by the ladder."""
         now = {(one.device, one.what): one for one in findings}
-        reported: list[tuple[EventKind, dict[str, Any]]] = []
+        reported: list[tuple[EventKind, TicketOpened | TicketClosed]] = []
         self._seen = {key: self._seen.get(key, 0) + 1 for key in now}
         for key, one in now.items():
             self._gone.pop(key, None)

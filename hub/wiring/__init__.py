@@ -40,7 +40,7 @@ from hub.metering.energy import EnergyBook
 from hub.reports.store import ReportStore
 from hub.settlement.duty import SettleDuty
 from hub.state.checkpoint import FILE_NAME, CheckpointDuty
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from hub.config import Config
+from hub.journal.payloads import ArchiveDeleted
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState
 from hub.state.legal_holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
@@ -74,13 +75,13 @@ class RetentionDuty:
         """One round. Raises ConfigError where a report cannot be read; then nothing is deleted."""
         hub = self._config.hub.name
         for report, hold in (await self._offload(cited, self._data / "reports")).items():
-            body = self._state.holds.cite(report, hold)
-            if body is not None:
-                await self._recorder.commit(hub, EventKind.HOLD_ADDED, body)
+            held = self._state.holds.cite(report, hold)
+            if held is not None:
+                await self._recorder.commit(hub, EventKind.HOLD_ADDED, held)
         stones = await self._offload(self._delete, holds_of(self._config, self._state))
         for rule, group in groupby(sorted(stones, key=_rule_and_root), key=_rule_and_root):
             gone = list(group)
-            body = {
+            body: ArchiveDeleted = {
                 "rule": rule[0],
                 "merkle_root": rule[1],
                 "files": len(gone),

@@ -14,7 +14,8 @@ from hub.config.observe_only import no_orders
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
-from hub.state.fold import HubState, SiteState, meters_of, places_of
+from hub.state.fold import HubState
+from hub.state.site import SiteState, meters_of, places_of
 from hub.wiring.devices import profile_of
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault

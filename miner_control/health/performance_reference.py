@@ -23,6 +23,7 @@ from miner_control.fleet.fleet import STATE_CODE, Bools, Commanded, Floats, Ints
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import UnitValues
 from miner_control.health.health import PerformanceReference
+from miner_control.health.health_events import PerformanceUpdated
 from miner_control.learning.windows import Steadiness
 
 FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
@@ -175,7 +176,7 @@ class RecentBehaviour:
         stood_s = np.maximum(0, self._shares_ms - since_ms) / 1000.0
         return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
 
-    def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
+    def day(self, roster: Roster, now_ms: int) -> PerformanceUpdated | None:
         """The body of `performance.updated` when a UTC day is over: the medians of who has enough samples, which start anew.
 
         Who ran too little keeps its samples for another day. None where there is nothing to tell.
@@ -189,10 +190,11 @@ class RecentBehaviour:
         held = np.arange(SAMPLES)[:, None, None] < np.minimum(self._sampled[units], SAMPLES)
         found = medians(np.where(held, self._samples[:, :, units], np.float32(np.nan)))
         self._sampled[units] = 0
-        columns = {
-            name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)
+        columns = {name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)}
+        return {
+            "day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()],
+            "hashrate_hs": columns["hashrate_hs"], "j_per_th": columns["j_per_th"], "chip_c": columns["chip_c"],
         }  # fmt: skip
-        return {"day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()], **columns}
 
 
 def usuals(book: PerformanceReferences, seen: Round, group: Ints) -> list[PerformanceReference]:

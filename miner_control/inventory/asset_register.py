@@ -19,6 +19,7 @@ from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from miner_control.fleet.miner import Miner
+from miner_control.inventory.inventory_events import AssetFactRecorded
 from miner_control.inventory.spreadsheet import decoded, kept, rows_of
 
 COLUMNS: Final = (
@@ -272,7 +273,7 @@ def facts_toml(register: AssetRegister) -> str:
     return "\n".join(parts)
 
 
-def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
+def facts_body(facts: Sequence[Fact], by: str) -> AssetFactRecorded:
     """The body of an event `asset.fact_recorded`: facts of one source, that somebody asked to be taken in together."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}

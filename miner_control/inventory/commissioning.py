@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kernel.event import EventKind
+from miner_control.inventory.inventory_events import ButtonPressed
 from miner_control.inventory.position import Press
 
 KEPT: Final = 200
@@ -29,7 +30,7 @@ class AssignedPress:
     press: Press
     device: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ButtonPressed:
         """As the body of `button.pressed`."""
         return {
             "device": self.device, "host": self.press.host, "mac": self.press.mac, "pressed_ms": self.press.at_ms,

@@ -16,6 +16,7 @@ import numpy as np
 from kernel.event import EventKind
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Fleet, Floats
 from miner_control.fleet.miner import State
+from miner_control.inventory.inventory_events import RackJudged
 from miner_control.inventory.position import PulseResult, judge_pulse
 
 LEAST_SHARE: Final = 0.6
@@ -37,7 +38,7 @@ class Judged:
     devices: tuple[str, ...]
     result: PulseResult | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RackJudged:
         """As the body of `feeder_mapping.judged`."""
         reported = None if self.result is None else asdict(self.result)
         return {

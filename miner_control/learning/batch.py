@@ -8,7 +8,7 @@ The file (JSON) keeps every estimate with its spread and count; `refined` puts t
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -141,7 +141,26 @@ def identification_text(found: Mapping[Key, Dynamics]) -> str:
     return json.dumps({"version": 1, "learnt": listed}, indent=1) + "\n"
 
 
-def learnt_json(key: Key, learnt: Dynamics) -> dict[str, Any]:
+class IdentifiedDynamics(TypedDict):
+    """Estimates of one model under a firmware; each: value, spread, count, confidence."""
+
+    model: str
+    firmware: str
+    ramp_up_s: NotRequired[dict[str, Any]]
+    ramp_down_s: NotRequired[dict[str, Any]]
+    start_lost_s: NotRequired[dict[str, Any]]
+    sleep_w: NotRequired[dict[str, Any]]
+    mode_power_w: NotRequired[dict[str, dict[str, Any]]]
+    mode_hashrate_hs: NotRequired[dict[str, dict[str, Any]]]
+
+
+class DynamicsIdentified(IdentifiedDynamics):
+    """Payload of `dynamics.identified`. `held`: the values that the estimates rest on."""
+
+    held: dict[str, list[Any]]
+
+
+def learnt_json(key: Key, learnt: Dynamics) -> IdentifiedDynamics:
     """What was learnt of one model under a firmware, as JSON values."""
     entry: dict[str, Any] = {"model": key[0], "firmware": key[1]}
     for name in TIMES:
@@ -152,7 +171,7 @@ def learnt_json(key: Key, learnt: Dynamics) -> dict[str, Any]:
         modes: Mapping[str, Estimate] | None = getattr(learnt, name)
         if modes:
             entry[name] = {mode: _reported(one) for mode, one in modes.items()}
-    return entry
+    return cast(IdentifiedDynamics, entry)
 
 
 def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Dynamics]:

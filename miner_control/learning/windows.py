@@ -18,7 +18,7 @@ from miner_control.fleet.command import Intent, PowerPercent, PowerTarget, SetMo
 from miner_control.fleet.command_state import NOTHING_HAPPENED
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Codes, Commanded, Ints, Observed, Roster
 from miner_control.fleet.miner import State
-from miner_control.learning.batch import MODES, TIMES, learnt_json, learnt_of, sent_ms
+from miner_control.learning.batch import MODES, TIMES, DynamicsIdentified, learnt_json, learnt_of, sent_ms
 from miner_control.learning.dynamics import SURE, Dynamics, Episode, Estimate, Key, deeds, estimate
 
 KEPT: Final = 32
@@ -186,9 +186,9 @@ class IdentificationBook:
         before = _flat(self.reported.get(key, Dynamics()))
         return any(_sure(one) and _moved(one, before.get(name)) for name, one in _flat(self.learnt(key)).items())
 
-    def body(self, key: Key) -> dict[str, Any]:
+    def body(self, key: Key) -> DynamicsIdentified:
         """The event `dynamics.identified` of a model: the estimates, and the values that they rest on."""
-        held = {**self._times.get(key, {}), **self._modes.get(key, {})}
+        held: dict[str, list[Any]] = {**self._times.get(key, {}), **self._modes.get(key, {})}
         return {**learnt_json(key, self.learnt(key)), "held": held}
 
     def apply(self, body: Mapping[str, Any]) -> Key:

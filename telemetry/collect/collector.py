@@ -19,7 +19,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -31,6 +31,22 @@ from telemetry.collect.source import Source, Tier
 
 Hear = Callable[[Sequence[Reading]], None]
 """Takes readings in the order they came, several at a time."""
+
+
+class SourceSilent(TypedDict):
+    """Payload of `source.silent`. `reason`: a `kernel.reading.Absence` in small letters."""
+
+    device: str
+    reason: str
+    text: str
+
+
+class SourceReturned(TypedDict):
+    """Payload of `source.returned`."""
+
+    device: str
+    silent_s: float
+
 
 Emit = Callable[[str, EventKind, Mapping[str, Any]], object]
 """Takes an event: site (`hub/site`), kind, body."""
@@ -312,7 +328,8 @@ class Collector:
     def _returned(self, asked: _Asked) -> None:
         if asked.reported:
             silent_s = self._clock.monotonic_s() - asked.failing_since_s
-            self._emit(asked.site, EventKind.SOURCE_RETURNED, {"device": asked.source.device, "silent_s": silent_s})
+            returned: SourceReturned = {"device": asked.source.device, "silent_s": silent_s}
+            self._emit(asked.site, EventKind.SOURCE_RETURNED, returned)
         asked.failures, asked.reported = 0, False
 
     def _failed(self, poll: _Poll, reason: Absence, text: str) -> None:
@@ -328,8 +345,8 @@ class Collector:
         self._heard.append(_silence(asked.source, poll.metrics, reason, text, now_ms))
         if asked.failures >= self._silent_after and not asked.reported:
             asked.reported = True
-            body = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
-            self._emit(asked.site, EventKind.SOURCE_SILENT, body)
+            silent: SourceSilent = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
+            self._emit(asked.site, EventKind.SOURCE_SILENT, silent)
         pause_s = min(poll.period_s * 2.0 ** min(asked.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
         poll.turn_s = self._clock.monotonic_s() + pause_s - poll.period_s
         self._again(poll)

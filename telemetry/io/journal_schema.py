@@ -39,6 +39,9 @@ INSERT INTO mark VALUES (0, 0);
 CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+EVERY_EVENT = "SELECT * FROM event WHERE position>? ORDER BY position"
+EVENTS_OF = "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position"
+
 PAGE_BYTES = 8192
 
 _STATES = {

@@ -25,6 +25,8 @@ from kernel.ids import sha256_hex
 from kernel.reading import Reading, ReadingBatch
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_schema import (
+    EVENTS_OF,
+    EVERY_EVENT,
     FILE_NAME,
     PAGE_BYTES,
     REMEDIES,
@@ -231,15 +233,11 @@ class SqliteJournal:
                     event = events.fetchone()
 
     def events(self, kinds: Iterable[str] | None, after: int = 0) -> Iterator[tuple[int, Event]]:
-        wanted = None if kinds is None else orjson.dumps(stored_names(kinds)).decode()
+        query, given = (
+            (EVERY_EVENT, ()) if kinds is None else (EVENTS_OF, (orjson.dumps(stored_names(kinds)).decode(),))
+        )
         with self._reading() as found:
-            if wanted is None:
-                rows = found.execute("SELECT * FROM event WHERE position>? ORDER BY position", (after,))
-            else:
-                rows = found.execute(
-                    "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position",
-                    (wanted, after),
-                )
+            rows = found.execute(query, (*given, after))
             for row in rows:
                 yield row[0], event_of(row)
 

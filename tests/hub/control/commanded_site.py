@@ -20,7 +20,8 @@ from hub.app.virtual_time import VirtualLoop, run
 from hub.config import load
 from hub.control.runtime import Periods
 from hub.journal.recorder import at_once
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.wiring.duties import ground
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.reading import Reading

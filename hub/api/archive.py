@@ -6,44 +6,14 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import EVERY_SITE, Principal
-from hub.api.body import object_of, texts_of
+from hub.api.body import Why
 from hub.api.guard import Need
 from hub.api.ports import ports_of
-from hub.state.legal_holds import HoldBook, read_hold
+from hub.state.legal_holds import HoldBook, HoldRequest
 from kernel.errors import NotFound
 from kernel.event import EventKind
 
 router = APIRouter(prefix="/api/v1/archive")
-HOLD_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["from", "until", "why"],
-                    "properties": {
-                        "from": {"type": "string", "format": "date-time"},
-                        "until": {"type": "string", "format": "date-time"},
-                        "why": {"type": "string"},
-                        "cited_by": {"type": "string", "description": "the paper or the case"},
-                        "kinds": {"type": "array", "items": {"type": "string"}, "description": "without it: all"},
-                    },
-                }
-            }
-        },
-    }
-}
-RELEASE_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object", "required": ["why"], "properties": {"why": {"type": "string"}}}
-            }
-        },
-    }
-}
 
 
 def _book(request: Request, by: Principal) -> HoldBook:
@@ -58,28 +28,28 @@ async def holds(request: Request, by: Principal = Depends(Need("archive:read")))
     return [entry.to_json() for entry in _book(request, by).entries()]
 
 
-@router.post("/holds", openapi_extra=HOLD_SCHEMA, status_code=201)
-async def hold(request: Request, by: Principal = Depends(Need("archive:hold"))) -> dict[str, Any]:
+@router.post("/holds", status_code=201)
+async def hold(request: Request, body: HoldRequest, by: Principal = Depends(Need("archive:hold"))) -> dict[str, Any]:
     """Keep readings of a span from deletion until it is released."""
     book = _book(request, by)
-    asked = read_hold(await object_of(request))
     async with request.app.state.holding:
-        body = book.add(asked, by.who)
-        await ports_of(request).journal.record(EventKind.HOLD_ADDED, body, None)
-    return _line(book, str(body["id"]))
+        event = book.add(body.hold(), by.who)
+        await ports_of(request).journal.record(EventKind.HOLD_ADDED, event, None)
+    return _line(book, str(event["id"]))
 
 
-@router.post("/holds/{hold_id}/release", openapi_extra=RELEASE_SCHEMA)
-async def release(request: Request, hold_id: str, by: Principal = Depends(Need("archive:release"))) -> dict[str, Any]:
+@router.post("/holds/{hold_id}/release")
+async def release(
+    request: Request, hold_id: str, body: Why, by: Principal = Depends(Need("archive:release"))
+) -> dict[str, Any]:
     """Let go of a person's hold, for a reason. A report's hold is never released."""
     book = _book(request, by)
-    (why,) = texts_of(await object_of(request), "why")
     async with request.app.state.holding:
         try:
-            body = book.release(hold_id, by.who, why)
+            event = book.release(hold_id, by.who, body.why)
         except KeyError:
             raise NotFound(f"no hold {hold_id[:60]!r}") from None
-        await ports_of(request).journal.record(EventKind.HOLD_RELEASED, body, None)
+        await ports_of(request).journal.record(EventKind.HOLD_RELEASED, event, None)
     return _line(book, hold_id)
 
 

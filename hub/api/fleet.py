@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from hub.api.access import Principal
-from hub.api.body import SITE, object_of, of_site, texts_of
+from hub.api.body import SITE, Why, of_site
 from hub.api.guard import Need
 from hub.api.ports import ports_of
 from hub.query.schema import Fleet, ReceiptLine
@@ -67,11 +67,10 @@ async def third_parties(
 
 @router.post(SITE + "/miners/{device}/release")
 async def release(
-    request: Request, site: str, device: str, by: Principal = Depends(Need("miner:release"))
+    request: Request, site: str, device: str, body: Why, by: Principal = Depends(Need("miner:release"))
 ) -> dict[str, Any]:
     """Take back a miner that was left to another control system: the hub commands it again."""
-    ports, body = ports_of(request), await object_of(request)
-    (why,) = texts_of(body, "why")
+    ports, why = ports_of(request), body.why
     key = f"{ports.sites.key(site)}/{device}"
     if key not in {party["scope"] for party in ports.fleet.third_parties(site)}:
         raise NotFound(f"{device} is under no other control")

@@ -6,37 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import Principal
-from hub.api.body import SITE, object_of, of_site, texts_of
+from hub.api.body import SITE, MaybeWhy, of_site
 from hub.api.guard import Need
 from hub.api.ports import ports_of
+from hub.fleet.jobs import JobRequest
 
 router = APIRouter(prefix="/api/v1")
-
-PROPOSAL_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["name", "intent"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "intent": {"type": "string", "description": "sleep, mode=low, pools=main, firmware=1.2.3 ..."},
-                        "devices": {"type": "array", "items": {"type": "string"}},
-                        "where": {"type": "object", "description": "patterns of rack, model, feeder, firmware, state"},
-                        "canary": {"type": "integer", "minimum": 0},
-                        "wave_share": {"type": "number"},
-                        "failure_share": {"type": "number"},
-                        "gap_s": {"type": "number"},
-                        "deadline_s": {"type": "number"},
-                        "dry_run": {"type": "boolean"},
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.get(SITE + "/campaigns")
@@ -45,13 +20,13 @@ async def jobs(request: Request, site: str, by: Principal = Depends(Need("campai
     return ports_of(request).jobs.jobs(site)
 
 
-@router.post(SITE + "/campaigns", status_code=201, openapi_extra=PROPOSAL_SCHEMA)
-async def propose(request: Request, site: str, by: Principal = Depends(Need("campaign:run"))) -> dict[str, Any]:
-    """Ask many miners for one thing, canary first. `dry_run` only tells who would be asked, in which waves."""
-    body = await object_of(request)
-    dry = body.get("dry_run") is True
-    reported = await ports_of(request).jobs.propose(site, body, by.who, dry)
-    detail = {"campaign": reported["id"], "name": body.get("name"), "intent": body.get("intent"), "dry_run": dry}
+@router.post(SITE + "/campaigns", status_code=201)
+async def propose(
+    request: Request, site: str, body: JobRequest, by: Principal = Depends(Need("campaign:run"))
+) -> dict[str, Any]:
+    """Command one thing of many miners, canary first. `dry_run` only shows the miners and the waves."""
+    reported = await ports_of(request).jobs.propose(site, body, by.who)
+    detail = {"campaign": reported["id"], "name": body.name, "intent": body.intent, "dry_run": body.dry_run}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
     return of_site(request, reported)
 
@@ -60,23 +35,20 @@ async def propose(request: Request, site: str, by: Principal = Depends(Need("cam
 async def approve(
     request: Request, site: str, job: str, by: Principal = Depends(Need("campaign:approve"))
 ) -> dict[str, Any]:
-    """The second person's word. One's own proposal cannot be approved."""
-    return await _answer(request, site, job, "approved", by, {})
+    """Approval by a second person. An own proposal cannot be approved."""
+    return await _answer(request, site, job, "approved", by, "")
 
 
 @router.post(SITE + "/campaigns/{job}/{act}")
 async def act(
-    request: Request, site: str, job: str, act: str, by: Principal = Depends(Need("campaign:run"))
+    request: Request, site: str, job: str, act: str, body: MaybeWhy, by: Principal = Depends(Need("campaign:run"))
 ) -> dict[str, Any]:
     """`pause`, `resume`, `retry` (failures only), `restore` (to what each miner was), `end` (let go of what it holds)."""
-    words = {"pause": "paused", "resume": "resumed", "end": "ended"}
-    return await _answer(request, site, job, words.get(act, act), by, await object_of(request))
+    acts = {"pause": "paused", "resume": "resumed", "end": "ended"}
+    return await _answer(request, site, job, acts.get(act, act), by, body.why or "")
 
 
-async def _answer(
-    request: Request, site: str, job: str, what: str, by: Principal, body: dict[str, Any]
-) -> dict[str, Any]:
-    (why,) = texts_of(body, "why") if "why" in body else ("",)
+async def _answer(request: Request, site: str, job: str, what: str, by: Principal, why: str) -> dict[str, Any]:
     reported = await ports_of(request).jobs.answer(site, job, what, by.who, why)
     detail = {"campaign": job, "why": why}
     await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, reported["state"], detail)

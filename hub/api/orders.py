@@ -1,63 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API's orders, `/api/v1/sites/{site}/orders`: read, sent, changed, ended."""
 
+from typing import Annotated, Any
+
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hub.api.access import Principal
-from hub.api.body import SITE, object_of
+from hub.api.body import SITE
 from hub.api.guard import Need
 from hub.api.ports import ports_of
 from hub.query.schema import OrderLine
 
 router = APIRouter(prefix="/api/v1")
 
-ORDER_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["power_w", "until"],
-                    "properties": {
-                        "scope": {"type": "string", "description": "hub/site, or a feeder of it; default: the site"},
-                        "power_w": {"type": "number", "minimum": 0},
-                        "from": {"type": "string", "format": "date-time"},
-                        "until": {"type": "string", "format": "date-time"},
-                        "reference": {"type": "string"},
-                        "reason": {"type": "string"},
-                        "emergency": {"type": "boolean"},
-                        "issued": {"type": "string", "format": "date-time"},
-                        "expires": {"type": "string", "format": "date-time"},
-                        "nonce": {"type": "string"},
-                        "signature": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
+
+def _text(description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": description})
 
 
-CHANGE_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "minProperties": 1,
-                    "properties": {
-                        "power_w": {"type": "number", "minimum": 0},
-                        "until": {"type": "string", "format": "date-time"},
-                        "reason": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
+def _instant(description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "format": "date-time", "description": description})
+
+
+class OrderBody(BaseModel):
+    """An order; read and checked as one by `grid.order.read_order`, which MQTT shares, and signed as it was sent."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    scope: Annotated[Any, _text("hub/site, or a feeder of it; default: the site")] = None
+    power_w: Annotated[
+        Any, WithJsonSchema({"type": "number", "minimum": 0, "description": "greatest power drawn, W"})
+    ] = None
+    start: Annotated[Any, _instant("start; default: now")] = Field(default=None, alias="from")
+    until: Annotated[Any, _instant("end; required")] = None
+    reference: Annotated[Any, _text("reference of the sender: the same reference is the same order")] = None
+    reason: Annotated[Any, _text("reason for people")] = None
+    emergency: Annotated[Any, WithJsonSchema({"type": "boolean"})] = None
+    issued: Annotated[Any, _instant("instant of a signed message")] = None
+    expires: Annotated[Any, _instant("instant after which it must not be accepted")] = None
+    nonce: Annotated[Any, _text("nonce of a signed message")] = None
+    signature: Annotated[Any, _text("Ed25519 signature")] = None
+
+    def sent(self) -> dict[str, Any]:
+        """The object as it was sent: a signature is over these fields and no others."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
+
+
+class ChangeBody(BaseModel):
+    """A change of an order, any of its fields; checked by `grid.order.read_change`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra={"minProperties": 1})
+
+    power_w: Annotated[
+        Any, WithJsonSchema({"type": "number", "minimum": 0, "description": "greatest power drawn, W"})
+    ] = None
+    until: Annotated[Any, _instant("new end")] = None
+    reason: Annotated[Any, _text("new reason")] = None
+
+    def sent(self) -> dict[str, Any]:
+        """The object as it was sent."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 @router.get(SITE + "/orders")
@@ -77,29 +81,30 @@ async def order(request: Request, site: str, order: str, by: Principal = Depends
     status_code=201,
     response_model=OrderLine,
     responses={409: {"model": OrderLine, "description": "refused, with the reason"}},
-    openapi_extra=ORDER_SCHEMA,
 )
-async def send_order(request: Request, site: str, by: Principal = Depends(Need("order:send"))) -> Response:
+async def send_order(
+    request: Request, site: str, body: OrderBody, by: Principal = Depends(Need("order:send"))
+) -> Response:
     """Give an order. 201 when accepted (the same order again is the same order), 409 when refused with the reason."""
-    ports, body = ports_of(request), await object_of(request)
+    ports, sent = ports_of(request), body.sent()
     key = ports.sites.key(site)
-    body.setdefault("scope", key)
+    sent.setdefault("scope", key)
     channel = "rest" if by.way == "key" else "console"
-    line = ports.orders.line(await ports.order_desk.submit(body, by.authority(key), channel))
+    line = ports.orders.line(await ports.order_desk.submit(sent, by.authority(key), channel))
     refused = line["phase"] == "refused"
     detail = {"order": line["id"], "power_w": line["power_w"], "until_ms": line["end_ms"]}
     await request.app.state.guard.audit.acted(by, "order:send", site, line["phase"], detail)
     return JSONResponse(line, 409 if refused else 201)
 
 
-@router.patch(SITE + "/orders/{order}", openapi_extra=CHANGE_SCHEMA)
+@router.patch(SITE + "/orders/{order}")
 async def change_order(
-    request: Request, site: str, order: str, by: Principal = Depends(Need("order:send"))
+    request: Request, site: str, order: str, body: ChangeBody, by: Principal = Depends(Need("order:send"))
 ) -> OrderLine:
     """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
-    ports, body = ports_of(request), await object_of(request)
+    ports = ports_of(request)
     ports.orders.order(site, order)
-    entry = await ports.order_desk.change(order, body, by.authority(ports.sites.key(site)))
+    entry = await ports.order_desk.change(order, body.sent(), by.authority(ports.sites.key(site)))
     line = ports.orders.line(entry)
     await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
     return line

@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from hub.app.web import close_streams, create_app
 from hub.config import Config
 from hub.control.runtime import Hub
 from hub.journal.payloads import ReportMade
+from hub.reports import site_energy, treasury_statement
+from hub.reports.kind import ReportSources
 from hub.reports.verify import verify_report
+from hub.wiring.plugins import REPORTS
 from kernel.address import authority
 from kernel.errors import ConfigError, Fault
 from kernel.event import EventKind
@@ -46,13 +49,15 @@ class Running:
         """Make the energy and treasury reports of a span; the first one's path, and what its signature is worth."""
         components, report_store = self.hub.components, self.wired.report_store
         hub, position = components.config.hub.name, components.recorder.position
-        made = {hub: await components.offload(report_store.statement, hub, span)}
+        sources = ReportSources(hub, report_store.ledger, self.wired.book, position=position)
+        made = {hub: await components.offload(report_store.make, treasury_statement.KIND, sources, span)}
         for site in components.state.sites.values():
-            made[site.key] = await components.offload(report_store.energy, self.wired.book, site, span, position)
+            of_site = replace(sources, site=site)
+            made[site.key] = await components.offload(report_store.make, site_energy.KIND, of_site, span)
         for scope, files in made.items():
             await components.recorder.commit(scope, EventKind.REPORT_MADE, ReportMade(id=files.id, sha256=files.sha256))
         energy = made[next(iter(components.state.sites))]
-        return str(energy.json), verify_report(energy.json).signature
+        return str(energy.json), verify_report(energy.json, REPORTS).signature
 
     def access_key(self, who: str, role: str) -> str:
         """A key of one day for a role; its text exists here alone."""

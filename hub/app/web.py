@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
@@ -24,6 +25,7 @@ from hub.api.guard import Guard, Need
 from hub.api.ports import Ports
 from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
+from hub.config.request import request_faults
 from hub.console import page
 from kernel.clock import Clock
 from kernel.errors import BrokenInvariant, ConfigError, NotFound
@@ -46,6 +48,14 @@ def create_app(
     async def unreadable(_request: Request, error: ConfigError) -> JSONResponse:
         faults = [{"place": f.place, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
         return JSONResponse({"faults": faults}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Every fault of a body or of a query at once, in the form of `unreadable`."""
+        field = getattr(request.scope.get("route"), "body_field", None)
+        model = field.field_info.annotation if field is not None else None
+        errors = [{**one, "loc": tuple(one["loc"])[1:]} for one in error.errors()]
+        return await unreadable(request, ConfigError(request_faults(errors, model)))
 
     @app.exception_handler(NotFound)
     async def absent(_request: Request, error: NotFound) -> JSONResponse:

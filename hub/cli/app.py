@@ -3,7 +3,7 @@
 
 import typer
 
-from hub.cli import act, alarms, archive, ask, care, jobs, meters, rules, run, study
+from hub.cli import act, alarms, archive, ask, care, jobs, meters, new, rules, run, study
 
 app = typer.Typer(
     name="mining-hub",
@@ -23,3 +23,4 @@ archive.add_to(app)
 meters.add_to(app)
 rules.add_to(app)
 study.add_to(app)
+new.add_to(app)

@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(miners, name="miners")
     report = typer.Typer(help="Make, list and verify signed reports.", no_args_is_help=True, rich_markup_mode=None)
     report.command("list")(report_list)
+    report.command("make")(report_make)
     report.command("energy")(report_energy)
     report.command("statement")(report_statement)
     report.command("verify")(report_verify)
@@ -247,29 +248,49 @@ def report_energy(
     json: Json = False,
 ) -> None:
     """Energy of a site by its meters, hour by hour: JSON, CSV and signature."""
-    from hub.reports.store import ReportStore
-    from hub.wiring import reading_book, reading_ledger
-    from kernel.clock import system_clock
-    from kernel.errors import ConfigError, Fault
+    from hub.reports.site_energy import REPORT
 
-    config, journal, state = opened(folder)
-    key = f"{config.hub.name}/{site}"
-    if key not in state.sites:
-        raise ConfigError([Fault(site, "no such site", f"Write one of: {', '.join(s.name for s in config.sites)}")])
-    data = folder / config.hub.data
-    report_store, book = ReportStore(reading_ledger(data), data, system_clock()), reading_book(config, data, journal)
-    made = report_store.energy(book, state.sites[key], _span(start, end), journal.position())
-    _made(made, json)
+    _made(_make(folder, REPORT, start, end, site), json)
 
 
 def report_statement(folder: Folder, start: From, end: Until, json: Json = False) -> None:
     """The treasury's statement of a period, from the ledger alone: JSON, CSV and signature."""
-    from hub.reports.store import ReportStore
-    from kernel.clock import system_clock
+    from hub.reports.treasury_statement import REPORT
 
-    config, ledger = _ledger(folder)
-    made = ReportStore(ledger, folder / config.hub.data, system_clock()).statement(config.hub.name, _span(start, end))
-    _made(made, json)
+    _made(_make(folder, REPORT, start, end), json)
+
+
+def report_make(
+    folder: Folder,
+    kind: Annotated[str, typer.Argument(help="The report's name; `mining-hub plugins` lists them.")],
+    start: From,
+    end: Until,
+    site: Annotated[str | None, typer.Option(help="The site's name, for a report of one site.")] = None,
+    json: Json = False,
+) -> None:
+    """A report of any kind, a plug-in's too: JSON, CSV and signature."""
+    _made(_make(folder, kind, start, end, site), json)
+
+
+def _make(folder: Path, kind: str, start: str, end: str, site: str | None = None) -> Any:
+    from hub.reports.kind import ReportSources
+    from hub.reports.store import ReportStore
+    from hub.wiring import reading_book, reading_ledger
+    from hub.wiring.plugins import REPORTS
+    from kernel.clock import system_clock
+    from kernel.errors import ConfigError, Fault
+
+    report = REPORTS.find(kind, "report")
+    config, journal, state = opened(folder)
+    names = ", ".join(one.name for one in config.sites)
+    of_site = state.sites.get(f"{config.hub.name}/{site}") if site is not None else None
+    if of_site is None and (site is not None or report.scope == "site"):
+        problem = "no such site" if site is not None else f"{kind} is a report of one site"
+        raise ConfigError([Fault(site or "--site", problem, f"Write one of: {names}")])
+    data = folder / config.hub.data
+    ledger, book = reading_ledger(data), reading_book(config, data, journal)
+    sources = ReportSources(config.hub.name, ledger, book, of_site, journal.position())
+    return ReportStore(ledger, data, system_clock()).make(report, sources, _span(start, end))
 
 
 def _made(made: Any, json: bool) -> None:
@@ -286,8 +307,9 @@ def report_verify(
 ) -> None:
     """Check a report's bytes against its signature. Exit code 1 where they do not fit."""
     from hub.reports.verify import verify_report
+    from hub.wiring.plugins import REPORTS
 
-    verdict = verify_report(path, key)
+    verdict = verify_report(path, REPORTS, key)
     if json:
         put_json(
             {

@@ -2,6 +2,7 @@
 """Commands that look after a hub: check a configuration, examine a folder, manage keys."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     access.command("revoke")(access_revoke)
     app.add_typer(access, name="access")
     app.command("doctor")(doctor)
+    app.command("plugins")(plugins)
     app.command("link")(link)
 
 
@@ -33,8 +35,10 @@ def config_check(path: Config, json: Json = False) -> None:
     """Every fault of the configuration and its inventories at once. Exit code 2 where there is one."""
     from hub.config import load
     from hub.wiring import catalogue, check_profiles, empty_state, passports_of
+    from hub.wiring.plugins import check_kinds
 
     config = load(path)
+    check_kinds(config)
     state = empty_state(config, catalogue(config.folder))
     check_profiles(config)
     passports_of(config)
@@ -59,6 +63,34 @@ def doctor(path: Config, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def plugins(json: Json = False) -> None:
+    """Dialects, feeds, pools, rates, venues, report kinds and sinks by name, and the distribution that brings each. Exit code 1
+    where one cannot be used."""
+    from hub.wiring.plugins import TABLES, unreadable
+
+    rows = [row for table in TABLES for row in table.rows()]
+    if json:
+        put_json({"plugins": [asdict(row) for row in rows], "unreadable": list(unreadable())})
+    else:
+        put_table("Plug-ins", ("what", "name", "of", "fault"), [(r.what, r.name, r.origin, r.fault) for r in rows])
+        for text in unreadable():
+            say(text)
+    if unreadable() or any(row.fault for row in rows):
+        raise typer.Exit(1)
+
+
+def _plugins() -> Iterator[tuple[str, bool, str]]:
+    """A line for each name that an installed distribution gives."""
+    from hub.wiring.named import SHIPPED
+    from hub.wiring.plugins import TABLES, unreadable
+
+    for row in (row for table in TABLES for row in table.rows()):
+        if row.origin != SHIPPED:
+            yield f"{row.what} {row.name}", not row.fault, row.fault or f"plug-in of {row.origin}"
+    for text in unreadable():
+        yield "plug-in", False, text
+
+
 def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ignore[no-untyped-def]
     import shutil
 
@@ -79,6 +111,7 @@ def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ig
         local,
         config.hub.host if local else f"{config.hub.host}: reachable from outside; put TLS before it",
     )
+    yield from _plugins()
     if not data.exists():
         yield "data", True, "nothing yet: the hub has not run"
         return

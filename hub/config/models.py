@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from hub.config.devices import Container, Device, LoadPart, LoopPart, Meter, SwitchPart
 from hub.config.lookup import look_up
@@ -258,24 +258,28 @@ class Control(Part):
 
 
 class Money(Part):
-    """Pool, rate feed, venue and the contract that divides what is mined. Without a pool nothing is settled."""
+    """Pool, rate feed, venue and the contract that divides what is mined. Without a pool nothing is settled. A `kind` is one
+    that ships or a plug-in's (`mining-hub plugins`)."""
 
     contract: Existing | None = None
+    pool_kind: str = "braiins"
     pool_url: str | None = None
     pool_account: str = "hub"
     pool_token_env: str | None = None
     pool_token_file: Path | None = None
+    rates_kind: str = "nbk"
     rates_url: str | None = None
+    venue_kind: str = "http"
     venue_url: str | None = None
     settle_every_s: Seconds = 600.0
 
 
 class StoreSink(Part):
     """A store that all readings are forwarded to: InfluxDB 2 (`influx`), InfluxDB 1 (`influx1`), VictoriaMetrics
-    (`victoria`). `texts` is for stores that keep them."""
+    (`victoria`), or a plug-in's kind."""
 
     name: Name
-    kind: Literal["influx", "influx1", "victoria"]
+    kind: str = Field(min_length=1, examples=["influx"])
     url: str = Field(examples=["http://127.0.0.1:8086"])
     org: str = "mining-hub"
     bucket: str = "mining-hub"
@@ -296,6 +300,12 @@ class MqttSinkPart(Part):
     prefix: str = "mining-hub"
     discovery: str = "homeassistant"
     every_s: Seconds = 2.0
+
+
+def _sink_model(table: Any) -> str:
+    """Which model reads a table of `sinks`: MQTT has keys of its own, every other kind those of a store."""
+    kind = table.get("kind") if isinstance(table, Mapping) else getattr(table, "kind", None)
+    return "mqtt" if kind == "mqtt" else "store"
 
 
 class Billing(Part):
@@ -365,7 +375,12 @@ class Config(Located):
     planning: Planning = Planning()
     control: Control = Control()
     money: Money = Money()
-    sinks: tuple[Annotated[StoreSink | MqttSinkPart, Field(discriminator="kind")], ...] = ()
+    sinks: tuple[
+        Annotated[
+            Annotated[MqttSinkPart, Tag("mqtt")] | Annotated[StoreSink, Tag("store")], Discriminator(_sink_model)
+        ],
+        ...,
+    ] = ()
     billing: Billing = Billing()
     retention: Retention = Retention()
     ip_report: IpReport = IpReport()

@@ -32,7 +32,9 @@ def designed_at(state: HubState, now_ms: int) -> Sets:
     found: Sets = {"curtailed": set(), "asleep": set(), "starting": set(), "changing": set()}
     table = state.snapshot.kind("miner")
     for site in state.sites.values():
-        _miners_and_meters(found, site, observed_of(site.roster, table, now_ms), site.standing.asked(now_ms), now_ms)
+        _miners_and_meters(
+            found, site, observed_of(site.roster, table, now_ms), site.standing.commanded(now_ms), now_ms
+        )
         _cooling(found, site, now_ms)
     return found
 
@@ -47,7 +49,7 @@ def _miners_and_meters(found: Sets, site: SiteState, seen: Observed, asked: Comm
     wanted = np.where(asked.mode != UNSURE, asked.mode, np.where(was_set >= 0, was_set, normal))
     # A unit that reports its normal mode, or hashes though we put it to sleep, with nothing under way: not our will any more.
     # Where a mode is asked for in watts its name says nothing.
-    in_watts = np.array([one.envelope.asked_in_watts for one in roster.groups], dtype=np.bool_)[roster.group]
+    in_watts = np.array([one.envelope.commanded_in_watts for one in roster.groups], dtype=np.bool_)[roster.group]
     lowered = (wanted < normal) & (changing | in_watts | (asked.mode != UNSURE) | (seen.mode < normal))
     on = np.isin(seen.state, _ON) & ~changing
     slept = asleep | (asked.put_to_sleep & ~on) | (wanted == ASLEEP)

@@ -13,7 +13,7 @@ from hub.config.observe_only import no_commands
 from hub.state.fold import HubState
 from hub.state.site import FOREVER, SiteState
 from kernel.clock import iso
-from miner_control.inventory.identity import Stranger, stranger
+from miner_control.inventory.identity import IdentityMismatch, identity_mismatch
 
 
 def bar(state: HubState, site: SiteState, device: str) -> str:
@@ -22,11 +22,11 @@ def bar(state: HubState, site: SiteState, device: str) -> str:
         return no_commands(site.config)
     if why := foreign_owner(site, device):
         return why
-    found = stranger_at(state, site, device)
-    return found.words if found is not None and found.device else ""
+    found = identity_mismatch_at(state, site, device)
+    return found.text if found is not None and found.device else ""
 
 
-def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | None:
+def identity_mismatch_at(state: HubState, site: SiteState, device: str) -> IdentityMismatch | None:
     """Who answers in the place of a miner, by what it told last of its serial number and MAC; None where it is the one."""
     unit = site.roster.index.get(device)
     if unit is None:
@@ -34,7 +34,7 @@ def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | Non
     table = state.snapshot.kind("miner")
     reported = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
     serial, mac = (text if isinstance(text, str) and text else None for text in reported)
-    return stranger(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
+    return identity_mismatch(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
 
 
 def foreign_owner(site: SiteState, device: str) -> str:

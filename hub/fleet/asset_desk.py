@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asset desk: dated facts on position, feeder and owner of miners, and the auxiliary loads of a site."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hub.control.runtime import Components
-from hub.fleet.placement import fact_line, facts_asked
+from hub.fleet.placement import FactsRequest, fact_line, facts_asked
 from hub.state.site import SiteState
 from kernel.errors import NotFound
 from kernel.event import EventKind
@@ -26,15 +26,15 @@ class AssetDesk:
         found = [fact for fact in here.register.facts if device is None or fact.device == f"{here.key}/{device}"]
         return [fact_line(fact) for fact in sorted(found, key=lambda fact: (fact.from_ms, fact.device, fact.what))]
 
-    async def record(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+    async def record(self, site: str, request: FactsRequest, by: str) -> dict[str, Any]:
         """Record facts (`hub.fleet.placement.facts_asked`) unless `dry_run`: `dry_run, known, learnt`.
 
         Raises ConfigError with every fault; then nothing is recorded.
         """
         here = self._state.site(site)
         async with self._components.turn:
-            asked = facts_asked(here, self._state.sites, body, self._components.clock.now_ms())
-            return await self.take(here, asked, by, body.get("dry_run") is True)
+            asked = facts_asked(here, self._state.sites, request, self._components.clock.now_ms())
+            return await self.take(here, asked, by, request.dry_run)
 
     async def take(self, here: SiteState, facts: Sequence[Fact], by: str, dry: bool) -> dict[str, Any]:
         """Journal those facts of one source that are new, unless `dry`. The caller holds `Components.turn`."""

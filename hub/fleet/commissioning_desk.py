@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commissioning by IP-report buttons: a walk along slots, from its beginning to the recorded positions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.ip_report import slots_asked, walk_lines
+from hub.fleet.ip_report import WalkRequest, slots_asked, walk_lines
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
 from miner_control.inventory.inventory_events import CommissioningBegun, CommissioningEnded
@@ -23,7 +22,7 @@ class CommissioningDesk:
         """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
         return walk_lines(self._state, self._state.site(site), self._listens)
 
-    async def begin(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+    async def begin(self, site: str, request: WalkRequest, by: str) -> dict[str, Any]:
         """Begin a walk along slots (`hub.fleet.ip_report.slots_asked`); as `walk`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:
@@ -31,10 +30,9 @@ class CommissioningDesk:
                 raise ConfigError([Fault("ip_report.listen", "is not set: no button is heard", "Set it in hub.toml")])
             if here.key in self._state.buttons.walks:
                 raise ConfigError([Fault("walk", "is under way", "End or cancel it first")])
-            slots = [list(slot) for slot in slots_asked(here, body)]
-            await self._components.recorder.commit(
-                here.key, EventKind.COMMISSIONING_BEGUN, CommissioningBegun(by=by, slots=slots)
-            )
+            slots = [list(slot) for slot in slots_asked(here, request)]
+            begun = CommissioningBegun(by=by, slots=slots)
+            await self._components.recorder.commit(here.key, EventKind.COMMISSIONING_BEGUN, begun)
         return self.walk(site)
 
     async def end(self, site: str, by: str, dry: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hub.config import Site
-from hub.control.interlock import stranger_at
+from hub.control.interlock import identity_mismatch_at
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState
 from hub.state.site import SiteState
@@ -29,7 +29,7 @@ from miner_control.fleet.miner import State
 from miner_control.fleet.observed import evidence, observed_of, reported_of
 from miner_control.health.health import ANOTHER, HealthFinding, PerformanceReference, PoolRule, examine, may_be_over
 from miner_control.health.health_events import ThirdPartyCleared, ThirdPartyDetected
-from miner_control.health.performance_reference import RecentBehaviour, usuals
+from miner_control.health.performance_reference import RecentBehaviour, performance_references
 from miner_control.health.third_party_control import (
     UNDONE_S,
     VerifiedCommand,
@@ -118,13 +118,13 @@ class ConditionDuty:
     def _usual(self, site: SiteState, now_ms: int) -> list[PerformanceReference]:
         """Performance reference of each unit, with the samples of this round."""
         roster, table = site.roster, self._state.snapshot.kind("miner")
-        seen, asked = observed_of(roster, table, now_ms), site.standing.asked(now_ms)
+        seen, asked = observed_of(roster, table, now_ms), site.standing.commanded(now_ms)
         reported = {
             name: reported_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")
         }
         fresh_s = self._fresh_ms / 1000
         look = self._recent[site.key].look(roster, seen, asked, reported, site.usual, now_ms, fresh_s)
-        return usuals(site.usual, look, roster.group)
+        return performance_references(site.usual, look, roster.group)
 
     def _faulty(
         self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[PerformanceReference]
@@ -149,11 +149,11 @@ class ConditionDuty:
         """Findings for devices that do not match the asset register."""
         found = []
         for device, reading in readings.items():
-            other = stranger_at(self._state, site, device)
+            other = identity_mismatch_at(self._state, site, device)
             if other is not None:
                 reported = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
                 remedy = "Scan the network and correct the inventory, or give it its address back"
-                found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **reported}))
+                found.append(HealthFinding(device, ANOTHER, other.text, remedy, {"at_ms": reading.at_ms, **reported}))
         theirs = {device for device in self._mismatched if device.startswith(f"{site.key}/")}
         self._mismatched = (self._mismatched - theirs) | {one.device for one in found}
         return found
@@ -163,10 +163,10 @@ class ConditionDuty:
         reported: list[OwnerChanged] = []
         for device in readings:
             held = site.third_parties.get(device)
-            other = stranger_at(self._state, site, device) if device in self._mismatched else None
+            other = identity_mismatch_at(self._state, site, device) if device in self._mismatched else None
             if other is not None and other.device and held is None:
                 body: OwnerChanged = {
-                    "device": device, "hands_off": True, "owner": ANOTHER, "words": other.words,
+                    "device": device, "hands_off": True, "owner": ANOTHER, "words": other.text,
                     "evidence": {"answers": other.device}, "by": "hub",
                 }  # fmt: skip
             elif held is not None and held.body.get("owner") == ANOTHER and (other is None or not other.device):
@@ -199,7 +199,7 @@ class ConditionDuty:
         return held[1]
 
     def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[OwnerChanged]:
-        asked = site.standing.asked(now_ms)
+        asked = site.standing.commanded(now_ms)
         newest: dict[str, dict[str, Any]] = {}
         for body in list(site.receipts):
             newest.setdefault(str(body["device"]), body)
@@ -217,12 +217,12 @@ class ConditionDuty:
             for at_ms in [at_ms for at_ms in observed if now_ms - at_ms > OBSERVATION_MS]:
                 del observed[at_ms]
             parties = undone([one for one, _ in observed.values()], [seen for _, seen in observed.values()])
-            if parties and not asked.hands_off[unit]:
+            if parties and not asked.excluded[unit]:
                 (party,) = parties
                 del self._undone_seen[device]
                 found.append(
                     {
-                        "device": device, "hands_off": True, "owner": party.who, "words": party.words,
+                        "device": device, "hands_off": True, "owner": party.who, "words": party.text,
                         "evidence": dict(party.evidence), "by": "hub",
                     }
                 )  # fmt: skip
@@ -246,7 +246,7 @@ class ConditionDuty:
             before = site.third_parties.get(scope)
             if parties is None or (before is not None and before.kind != EventKind.THIRD_PARTY_DETECTED):
                 continue
-            text = "; ".join(party.words for party in parties)
+            text = "; ".join(party.text for party in parties)
             who = ", ".join(dict.fromkeys(party.who for party in parties))
             if parties and (before is None or before.body["words"] != text):
                 shown = {name: value for party in parties for name, value in party.evidence.items()}

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from pydantic import Field, field_validator
 
+from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
@@ -26,7 +28,16 @@ from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, Wake, command
 from miner_control.fleet.fleet import ASLEEP, Fleet
 from miner_control.inventory.asset_register import Fact
-from miner_control.inventory.feeder_mapping import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
+from miner_control.inventory.feeder_mapping import (
+    LEAST_SHARE,
+    FeederMappingRun,
+    Judged,
+    Rack,
+    can_pulse,
+    drop_w,
+    is_back,
+    judge,
+)
 from miner_control.inventory.inventory_events import FeederMappingJudged, FeederMappingRequested
 from miner_control.inventory.position import facts_of_pulses, mismatches
 
@@ -38,30 +49,42 @@ READY_S: Final = 1800.0
 OFF_RANGE_S: Final = (5.0, 1800.0)
 MOST_RACKS: Final = 500
 PRIORITY: Final = 7
-_KEYS: Final = ("racks", "off_s")
+
+
+class ProofRequest(Request):
+    """Racks that are to be proven, one after the other."""
+
+    racks: list[Word] = Field(
+        min_length=1, max_length=MOST_RACKS, description=f"Name 1 to {MOST_RACKS} racks of the inventory, each once"
+    )
+    off_s: float = Field(
+        default=OFF_S, strict=False, ge=OFF_RANGE_S[0], le=OFF_RANGE_S[1],
+        description=f"Give seconds of {OFF_RANGE_S[0]:.0f} to {OFF_RANGE_S[1]:.0f}: how long each rack sleeps",
+    )  # fmt: skip
+
+    @field_validator("racks")
+    @classmethod
+    def _once(cls, racks: list[str]) -> list[str]:
+        if len(set(racks)) < len(racks):
+            raise ValueError("names one twice")
+        return racks
 
 
 def proof_asked(
-    state: HubState, site: SiteState, body: Mapping[str, Any], by: str, now_ms: int
+    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
 ) -> FeederMappingRequested:
-    """The body of `feeder_mapping.requested` that a request `racks`, `off_s` makes. Raises ConfigError with every fault."""
-    racks, off_s = body.get("racks"), body.get("off_s", OFF_S)
-    faults = [Fault(key[:40], "is not understood", f"Use {', '.join(_KEYS)}") for key in body if key not in _KEYS]
+    """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
+    racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
-    if not isinstance(racks, list) or not 0 < len(racks) <= MOST_RACKS or not all(isinstance(r, str) for r in racks):
-        faults.append(Fault("racks", "is no list of racks", f"Name 1 to {MOST_RACKS} of the inventory"))
-        racks = []
-    strange = [rack for rack in racks if rack not in known]
-    faults += [Fault("racks", f"no rack {r[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}") for r in strange]
-    if len(set(racks)) < len(racks):
-        faults.append(Fault("racks", "name one twice", "Name each once"))
-    low_s, high_s = OFF_RANGE_S
-    if isinstance(off_s, bool) or not isinstance(off_s, int | float) or not low_s <= off_s <= high_s:
-        faults.append(Fault("off_s", f"is no number of {low_s:.0f} to {high_s:.0f}", "Give seconds"))
+    faults = [
+        Fault("racks", f"no rack {rack[:40]!r}", f"Known: {', '.join(known[:20]) or 'none'}")
+        for rack in racks
+        if rack not in known
+    ]
     for load in site.around.loads:
         # Cooling that serves nobody else would be off when its miners are to wake.
         alone = [r for r in racks if load.feeds and all(state.miners[device].rack == r for device in load.feeds)]
-        if alone and isinstance(off_s, int | float) and off_s > site.around.run_on_s / 2:
+        if alone and off_s > site.around.run_on_s / 2:
             problem = (
                 f"is too long for rack {alone[0]}: {load.name} stops {site.around.run_on_s:.0f} s after it fell asleep"
             )
@@ -70,7 +93,7 @@ def proof_asked(
     if faults:
         raise ConfigError(faults)
     made = str(business_id(now_ms, "proof", site.key, *racks))[-12:]
-    return {"id": made, "by": by, "racks": racks, "off_s": float(off_s)}
+    return {"id": made, "by": by, "racks": racks, "off_s": off_s}
 
 
 def _hindered(state: HubState, site: SiteState, now_ms: int) -> list[tuple[str, str]]:
@@ -151,7 +174,7 @@ class FeederMappingDuty:
             if site.pulses.running is not None:
                 await self._turn(site, site.pulses.running)
 
-    async def _turn(self, site: SiteState, proof: Proof) -> None:
+    async def _turn(self, site: SiteState, proof: FeederMappingRun) -> None:
         now_ms, rack = self._clock.now_ms(), proof.now
         if ordered(self._state, site, now_ms):
             if rack is not None and not rack.spoilt:
@@ -168,16 +191,16 @@ class FeederMappingDuty:
         elif rack.step == "begun":
             await self._lay_down(site, proof, rack, fleet)
         elif rack.step == "asleep":
-            paces = _paces(fleet, _units(fleet, rack.asked))
+            paces = _paces(fleet, _units(fleet, rack.commanded))
             off_ms = max(round(proof.off_s * MS_PER_S), paces.off_ms)
-            if rack.spoilt or now_ms - rack.heard_ms >= paces.down_ms + off_ms:
+            if rack.spoilt or now_ms - rack.received_ms >= paces.down_ms + off_ms:
                 await self._wake(site, proof, rack, fleet)
         elif rack.step == "woken":
             await self._await_back(site, proof, rack, fleet)
         elif now_ms - rack.at_ms["back"] >= proof.off_s * MS_PER_S:
             await self._judge(site, proof, rack, fleet)
 
-    async def _next(self, site: SiteState, proof: Proof, fleet: Fleet) -> None:
+    async def _next(self, site: SiteState, proof: FeederMappingRun, fleet: Fleet) -> None:
         name = proof.next_rack
         if name is None:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
@@ -192,7 +215,7 @@ class FeederMappingDuty:
         chosen = [unit for unit in units if able[unit]]
         whole_w = float(fleet.power_w[np.array(units, dtype=np.int64)].sum())
         if not chosen or drop_w(fleet, chosen) < LEAST_SHARE * whole_w:
-            since_ms = proof.done[-1].at_ms if proof.done else proof.asked_ms
+            since_ms = proof.done[-1].at_ms if proof.done else proof.requested_ms
             if (fleet.now_ms - since_ms) / MS_PER_S * site.config.pace < READY_S:
                 return
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
@@ -201,7 +224,7 @@ class FeederMappingDuty:
         reported = {"rack": name, "declared": Counter(miner.feeder for miner in here).most_common(1)[0][0]}
         await self._step(site, proof, "begun", {**reported, "devices": [fleet.devices[unit] for unit in chosen]})
 
-    async def _lay_down(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _lay_down(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         if rack.spoilt:
             await self._judge(site, proof, rack, fleet)
             return
@@ -215,14 +238,14 @@ class FeederMappingDuty:
             return
         await self._send(site, proof, rack, "asleep", awake, fleet, {"expected_w": drop_w(fleet, awake)})
 
-    async def _wake(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
-        asleep = [unit for unit in _units(fleet, rack.asked) if fleet.mode[unit] == ASLEEP]
+    async def _wake(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
+        asleep = [unit for unit in _units(fleet, rack.commanded) if fleet.mode[unit] == ASLEEP]
         await self._send(site, proof, rack, "woken", asleep, fleet, {})
 
-    async def _await_back(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _await_back(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         """Watched again once all hash; one that does not come back is waited for no longer than twice its ramp."""
-        units = _units(fleet, rack.asked)
-        late = fleet.now_ms - rack.heard_ms >= 2 * _paces(fleet, units).up_ms + round(
+        units = _units(fleet, rack.commanded)
+        late = fleet.now_ms - rack.received_ms >= 2 * _paces(fleet, units).up_ms + round(
             self._situations.freshness.miner_s * MS_PER_S
         )
         if rack.spoilt:
@@ -230,13 +253,13 @@ class FeederMappingDuty:
         elif late or is_back(fleet, units, rack.expected_w):
             await self._step(site, proof, "back", {})
 
-    async def _judge(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _judge(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         feeders = sorted(site.feeder_meters)
         if rack.spoilt:
             await self._say(site, proof, judge(rack, feeders, [], [], [], fleet.now_ms))
             return
         at_ms, traces = rack.at_ms, [self._state.traces[site.feeder_meters[name]] for name in feeders]
-        down_ms = _paces(fleet, _units(fleet, rack.asked)).down_ms
+        down_ms = _paces(fleet, _units(fleet, rack.commanded)).down_ms
         slept_ms = at_ms["woken"] - max(round(proof.off_s * MS_PER_S), 1)
         during_ms = max(slept_ms, at_ms["asleep"] + down_ms)
         spans = ((at_ms["begun"], at_ms["asleep"]), (during_ms, at_ms["woken"]), (at_ms["back"], fleet.now_ms + 1))
@@ -246,7 +269,7 @@ class FeederMappingDuty:
     async def _send(
         self,
         site: SiteState,
-        proof: Proof,
+        proof: FeederMappingRun,
         rack: Rack,
         step: str,
         units: Sequence[int],
@@ -263,10 +286,10 @@ class FeederMappingDuty:
         self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
         self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
-    async def _step(self, site: SiteState, proof: Proof, step: str, more: Mapping[str, Any]) -> None:
+    async def _step(self, site: SiteState, proof: FeederMappingRun, step: str, more: Mapping[str, Any]) -> None:
         await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
-    async def _say(self, site: SiteState, proof: Proof, judged: Judged) -> None:
+    async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
         body: FeederMappingJudged = {"id": proof.id, **judged.to_json()}
         await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, body)
 

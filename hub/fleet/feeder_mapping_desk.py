@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Feeder mapping as persons start, stop and apply it: racks proven against their feeders' meters."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.feeder_mapping import proof_asked, proven_facts, pulse_lines
+from hub.fleet.feeder_mapping import ProofRequest, proof_asked, proven_facts, pulse_lines
 from kernel.errors import NotFound
 from kernel.event import EventKind
 from miner_control.inventory.inventory_events import FeederMappingStep
@@ -22,11 +21,11 @@ class FeederMappingDesk:
         """`running, racks, mismatches` (`hub.fleet.feeder_mapping.pulse_lines`)."""
         return pulse_lines(self._state.site(site))
 
-    async def start(self, site: str, body: Mapping[str, Any], by: str) -> dict[str, Any]:
+    async def start(self, site: str, request: ProofRequest, by: str) -> dict[str, Any]:
         """Begin to prove racks (`hub.fleet.feeder_mapping.proof_asked`); as `status`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:
-            asked = proof_asked(self._state, here, body, by, self._components.clock.now_ms())
+            asked = proof_asked(self._state, here, request, by, self._components.clock.now_ms())
             await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_REQUESTED, asked)
         return pulse_lines(here)
 

@@ -5,11 +5,12 @@ Anybody in the miners' network can send such datagrams: a press repeated at once
 is not taken in.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import structlog
+from pydantic import AfterValidator, Field
 
+from hub.config.request import Request, Word
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
 from hub.state.site import SiteState
@@ -29,6 +30,15 @@ BURST: Final = 20.0
 PER_S: Final = 2.0
 MOST_SLOTS: Final = 2_000
 MOST_CHARS: Final = 64
+
+
+def _slot_text(text: str) -> str:
+    if "/" in text or not text.isprintable() or len(text) > MOST_CHARS:
+        raise ValueError("cannot be written so")
+    return text
+
+
+SlotText = Annotated[Word, AfterValidator(_slot_text)]
 
 
 class Buttons:
@@ -82,27 +92,32 @@ class Buttons:
         return held[1], held[2]
 
 
-def slots_asked(site: SiteState, body: Mapping[str, Any]) -> list[Slot]:
-    """The slots of a request `slots: [{rack, position, feeder}]`, in their order. Raises ConfigError with every fault."""
-    rows, faults, found = body.get("slots"), list[Fault](), list[Slot]()
-    if not isinstance(rows, list) or not 0 < len(rows) <= MOST_SLOTS:
-        raise ConfigError([Fault("slots", "is no list of slots", f"Give 1 to {MOST_SLOTS}, in the order of the walk")])
+class SlotRow(Request):
+    """One slot of a walk."""
+
+    rack: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
+    position: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
+    feeder: Word = Field(description="Name a feeder of the site")
+
+
+class WalkRequest(Request):
+    """Slots in the order in which a person walks along them."""
+
+    slots: list[SlotRow] = Field(
+        min_length=1, max_length=MOST_SLOTS, description=f"Give 1 to {MOST_SLOTS}, in the order of the walk"
+    )
+
+
+def slots_asked(site: SiteState, request: WalkRequest) -> list[Slot]:
+    """The slots of a request, in their order. Raises ConfigError with every fault."""
+    faults, found = list[Fault](), list[Slot]()
     feeders = sorted(feeder.name for feeder in site.config.feeders)
-    for at, row in enumerate(rows):
-        reported = [row.get(key) for key in ("rack", "position", "feeder")] if isinstance(row, dict) else []
-        rack, position, feeder = (str(one).strip() for one in reported) if len(reported) == 3 else ("", "", "")
-        if any(not isinstance(one, str) for one in reported) or not rack or not position:
-            faults.append(Fault(f"slots.{at}", "lacks rack, position or feeder as texts", "Give all three"))
-            continue
-        if any(len(one) > MOST_CHARS or "/" in one or not one.isprintable() for one in (rack, position)):
-            faults.append(
-                Fault(f"slots.{at}", "cannot be written so", f"Use at most {MOST_CHARS} characters without /")
-            )
-        if feeder not in feeders:
-            faults.append(Fault(f"slots.{at}", f"no feeder {feeder[:40]!r}", f"Write one of: {', '.join(feeders)}"))
-        if (rack, position) in {slot[:2] for slot in found}:
-            faults.append(Fault(f"slots.{at}", f"{rack}/{position} stands twice", "Walk along each slot once"))
-        found.append((rack, position, feeder))
+    for at, row in enumerate(request.slots):
+        if row.feeder not in feeders:
+            faults.append(Fault(f"slots.{at}", f"no feeder {row.feeder[:40]!r}", f"Write one of: {', '.join(feeders)}"))
+        if (row.rack, row.position) in {slot[:2] for slot in found}:
+            faults.append(Fault(f"slots.{at}", f"{row.rack}/{row.position} stands twice", "Walk along each slot once"))
+        found.append((row.rack, row.position, row.feeder))
     if faults:
         raise ConfigError(faults)
     return found

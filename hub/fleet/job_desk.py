@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Job desk: bulk work as it is proposed, approved, paused, retried, restored and ended by persons."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from hub.control.runtime import Components
-from hub.fleet.jobs import ACTS, proposed, refusal
+from hub.fleet.jobs import ACTS, JobRequest, proposed, refusal
 from hub.fleet.provisioning import Provisions
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
@@ -23,17 +22,17 @@ class JobDesk:
         held = self._state.site(site).jobs.jobs.values()
         return [one.status() for one in sorted(held, key=lambda one: -one.proposed_ms)]
 
-    async def propose(self, site: str, body: Mapping[str, Any], by: str, dry: bool) -> dict[str, Any]:
-        """Plan bulk work (`hub.fleet.jobs.proposed`) and, unless `dry`, journal it: `dry_run, id, needs_two, preview`.
+    async def propose(self, site: str, request: JobRequest, by: str) -> dict[str, Any]:
+        """Plan bulk work (`hub.fleet.jobs.proposed`) and, unless `dry_run`, journal it: `dry_run, id, needs_two, preview`.
 
         Raises ConfigError with every fault.
         """
         here, components = self._state.site(site), self._components
         now = components.situations.at(here, components.clock.now_ms())
-        plan = await components.offload(proposed, self._state, here, self._provisions, body, by, now)
-        if not dry:
+        plan = await components.offload(proposed, self._state, here, self._provisions, request, by, now)
+        if not request.dry_run:
             await components.recorder.commit(here.key, EventKind.JOB_PROPOSED, plan.to_json())
-        return {"dry_run": dry, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
+        return {"dry_run": request.dry_run, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
 
     async def answer(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
         """Approve, pause, resume, retry, restore or end; returns the status.

@@ -7,11 +7,13 @@ wave leaves; what an operator holds is commanded all the same where an order nee
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from hub.config.observe_only import no_commands
+from hub.config.request import Request, Word
 from hub.fleet.provisioning import Provisions
 from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
@@ -35,93 +37,72 @@ DEADLINE_S = 300.0
 ACTS = ("paused", "resumed", "retry", "restore", "ended")
 
 
+class JobRequest(Request):
+    """Bulk work as a person asks for it."""
+
+    name: Word = Field(description="Give 1 to 100 characters")
+    intent: Word = Field(description="Give sleep, mode=low, pools=NAME, firmware=VERSION ... in 1 to 100 characters")
+    devices: list[str] | None = Field(default=None, min_length=1, description='Give ["m00001", "m00002"], or where')
+    where: dict[Literal["rack", "model", "feeder", "firmware", "state"], str] | None = Field(
+        default=None, description=f"Patterns of {', '.join(WHERE)}; {{}} is every miner"
+    )
+    canary: int | None = Field(default=None, strict=True, ge=0, description="Give a whole number of miners")
+    wave_share: float | None = Field(default=None, gt=0, le=1, description="Give 0.2 for a fifth")
+    failure_share: float | None = Field(default=None, ge=0, le=1, description="Give 0.2 for a fifth")
+    gap_s: float | None = Field(default=None, ge=0, description="Give seconds")
+    deadline_s: float | None = Field(default=None, ge=10, le=86_400, description="Give seconds of 10 to 86400")
+    dry_run: bool = Field(default=False, description="true: only show the waves")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "JobRequest":
+        if (self.devices is None) == (self.where is None):
+            raise ValueError("give devices or where, one of both")
+        return self
+
+    def rollout(self) -> Rollout:
+        """The rollout, with defaults for what is not given."""
+        given = {name: value for name in ROLLOUT if (value := getattr(self, name)) is not None}
+        return replace(Rollout(), **given)
+
+
 def proposed(
     state: HubState,
     site: SiteState,
     provisions: Provisions,
-    body: Mapping[str, Any],
+    request: JobRequest,
     by: str,
     now: SiteSituation,
 ) -> JobPlan:
-    """The plan that a request makes: `name`, `intent`, `devices` or `where`, rollout, `deadline_s`.
-
-    Raises ConfigError with every fault; nothing is remembered of it.
-    """
-    faults = _unknown_keys(body)
+    """The plan of a request. Raises ConfigError with every fault; nothing is kept of it."""
     if site.config.observe_only:
-        faults.append(Fault("observe_only", no_commands(site.config), "Command nothing there, or take it over"))
-    name, text = body.get("name"), body.get("intent")
-    faults += [
-        Fault(key, "is missing or no text", "Write 1 to 100 characters")
-        for key, found in (("name", name), ("intent", text))
-        if not isinstance(found, str) or not 0 < len(found.strip()) <= 100
-    ]
-    rollout = _rollout(body, faults)
-    deadline_s = body.get("deadline_s")
-    if deadline_s is not None and not _is_deadline(deadline_s):
-        faults.append(Fault("deadline_s", "is no number of 10 to 86400", "Give seconds"))
-    devices = _devices(site, provisions, body, now, faults)
-    if faults:
-        raise ConfigError(faults)
-    intent, fits = provisions.intent(str(text))
+        raise ConfigError([Fault("observe_only", no_commands(site.config), "Command nothing there, or take it over")])
+    devices = _devices(site, provisions, request, now)
+    name, deadline_s = request.name, request.deadline_s
+    intent, fits = provisions.intent(request.intent)
     provisions.armed(intent)
     rule = provisions.pool_rule(site.config)
     return plan_job(
-        str(name).strip(),
+        name,
         now.fleet,
         devices,
         intent,
-        job_id=str(business_id(now.now_ms, "campaign", site.key, str(name)))[-12:],
-        rollout=rollout,
-        deadline_s=max(DEADLINE_S, deadline_of(intent)) if deadline_s is None else float(deadline_s),
+        job_id=str(business_id(now.now_ms, "campaign", site.key, name))[-12:],
+        rollout=request.rollout(),
+        deadline_s=max(DEADLINE_S, deadline_of(intent)) if deadline_s is None else deadline_s,
         pools=rule,
         prior_pools=_pools_now(state, devices, rule) if isinstance(intent, SetPools) else None,
         prior_images=_images_now(state, devices, provisions) if isinstance(intent, InstallFirmware) else None,
         fits=fits,
         elsewhere=frozenset(site.roster.devices[unit] for unit in np.flatnonzero(site.standing.held).tolist()),
-        asked_by=by,
+        requested_by=by,
     )
 
 
-def _is_deadline(found: object) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and 10 <= found <= 86_400
-
-
-def _unknown_keys(body: Mapping[str, Any]) -> list[Fault]:
-    known = ("name", "intent", "devices", "where", "deadline_s", "dry_run", *ROLLOUT)
-    return [Fault(key[:60], "is not understood", f"Use {', '.join(known)}") for key in body if key not in known]
-
-
-def _rollout(body: Mapping[str, Any], faults: list[Fault]) -> Rollout:
-    given: dict[str, Any] = {}
-    for key in ROLLOUT:
-        if key in body:
-            value = body[key]
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                faults.append(Fault(key, "is no number of at least 0", "Give a number, or leave it out"))
-            elif key.endswith("_share") and not (value <= 1 and (value > 0 or key != "wave_share")):
-                faults.append(Fault(key, "is no share above 0 and at most 1", "Write 0.2 for a fifth"))
-            else:
-                given[key] = int(value) if key == "canary" else float(value)
-    return replace(Rollout(), **given)
-
-
-def _devices(
-    site: SiteState, provisions: Provisions, body: Mapping[str, Any], now: SiteSituation, faults: list[Fault]
-) -> list[str]:
-    """Those named, or those of the site that fit `where`; one of both."""
-    listed, where = body.get("devices"), body.get("where")
-    if (listed is None) == (where is None):
-        faults.append(Fault("devices", "and where: give one of both", 'Name devices, or where = {"rack": "r01"}'))
-        return []
-    if listed is not None:
-        if not isinstance(listed, list) or not listed or not all(isinstance(one, str) for one in listed):
-            faults.append(Fault("devices", "is no list of names", 'Write ["m00001", "m00002"]'))
-            return []
-        return [one if one.startswith(f"{site.key}/") else f"{site.key}/{one}" for one in listed]
-    if not isinstance(where, dict) or not all(key in WHERE and isinstance(v, str) for key, v in where.items()):
-        faults.append(Fault("where", "is not understood", f"Use {', '.join(WHERE)} with texts; {{}} is every miner"))
-        return []
+def _devices(site: SiteState, provisions: Provisions, request: JobRequest, now: SiteSituation) -> list[str]:
+    """Keys of the named miners, or of those of the site that fit `where`."""
+    if request.devices is not None:
+        return [one if one.startswith(f"{site.key}/") else f"{site.key}/{one}" for one in request.devices]
+    where: dict[str, str] = dict((request.where or {}).items())
     return [device for device in site.roster.devices if provisions.stands(device, now.fleet, where)]
 
 
@@ -153,7 +134,7 @@ def refusal(job: Job, what: str, by: str) -> str:
     if what == "approved":
         if not job.plan.needs_two:
             return "needs no second person"
-        return "was asked by the same person: somebody else must approve it" if by == job.plan.asked_by else ""
+        return "was asked by the same person: somebody else must approve it" if by == job.plan.requested_by else ""
     if what == "retry" and not job.failed():
         return "has no failures to ask again"
     return ""

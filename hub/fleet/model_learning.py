@@ -24,7 +24,7 @@ from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
 from miner_control.learning.batch import SETTLED_S, DynamicsIdentified
 from miner_control.learning.dynamics import Episode, Key, Track
-from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Stretch, steady_round
+from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Window, steady_round
 from telemetry.store.archive import Archive
 
 LONGEST_S: Final = 3600.0
@@ -108,7 +108,7 @@ class LearningDuty:
             site_model = self._pupils[key]
             site_model.book.take_round(rounds[key])
             site_model.book.take(self._episodes(site, site_model, now_ms))
-            for model in site_model.book.news():
+            for model in site_model.book.reportable():
                 body = site_model.book.body(model)
                 site_model.book.apply(body)
                 reported.append((key, body))
@@ -128,7 +128,7 @@ class LearningDuty:
             if one.device in tracks
         ]
 
-    def _chosen(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[tuple[Stretch, Key]]:
+    def _chosen(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[tuple[Window, Key]]:
         """A few of the stretches that are over, the newest of each model and kind, and none from long before them."""
         over = site_model.followed.over(now_ms)
         taken: Counter[tuple[Key, bool]] = Counter()
@@ -141,7 +141,7 @@ class LearningDuty:
             if not taken[kind]:
                 # What is still untold after many stretches is not told by this model, or too seldom.
                 enough = site_model.heard[kind] >= STRETCHES_A_TURN
-                known = site_model.book.is_known(key, _FIGURES[kind[1]], untold_too=enough)
+                known = site_model.book.is_known(key, _FIGURES[kind[1]], unreported_too=enough)
                 if known and now_ms - site_model.listened_ms.get(kind, 0) < AGAIN_MS:
                     continue
                 site_model.listened_ms[kind] = now_ms
@@ -169,7 +169,7 @@ def tracks_between(archive: Archive, span: Span, devices: Sequence[str]) -> dict
     return found
 
 
-def _cut(track: Track, one: Stretch, before_ms: int) -> Track:
+def _cut(track: Track, one: Window, before_ms: int) -> Track:
     first, last = np.searchsorted(track.at_ms, [one.sent_ms, one.end_ms])
     start = max(0, int(first) - 1)
     if start < first and track.at_ms[start] < one.sent_ms - before_ms:

@@ -4,6 +4,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import Field
+
+from hub.config.request import Instant, Request, Word
 from hub.fleet.ip_report import MOST_CHARS
 from hub.state.site import SiteState
 from kernel.clock import from_iso, iso
@@ -12,53 +15,57 @@ from miner_control.inventory.asset_register import FACTS, Fact
 
 BY_HAND: Final = "a person"
 _ALIASES: Final = {"slot": "position"}
-_KEYS: Final = ("device", "what", "value", "from")
 
 
-def facts_asked(site: SiteState, sites: Mapping[str, SiteState], body: Mapping[str, Any], now_ms: int) -> list[Fact]:
-    """The facts of a request `facts: [{device, what, value, from}]`, `source`. `device` is a name within the site; without
-    `from` (RFC 3339) a fact holds from `now_ms` on. Raises ConfigError with every fault: of the whole only all or nothing.
-    """
-    rows, source = body.get("facts"), body.get("source", BY_HAND)
+class FactRow(Request):
+    """One fact of a miner."""
+
+    device: Word = Field(description="Give the miner's name within the site")
+    what: Word = Field(description=f"Give one of: {', '.join(FACTS)} (slot: position)")
+    value: str = Field(description="Give a text")
+    start: Instant | None = Field(default=None, alias="from", description="Write 2026-03-02T00:00:00+05:00")
+
+
+class FactsRequest(Request):
+    """Facts of one source; without `from` a fact holds from now on."""
+
+    facts: list[FactRow] = Field(min_length=1, description='Give [{"device": "m1", "what": "rack", "value": "r3"}]')
+    source: str = Field(
+        default=BY_HAND,
+        min_length=1,
+        max_length=MOST_CHARS,
+        description=f"Give 1 to {MOST_CHARS} characters, or leave it out",
+    )
+    dry_run: bool = Field(default=False, description="true: only show the result")
+
+
+def facts_asked(site: SiteState, sites: Mapping[str, SiteState], request: FactsRequest, now_ms: int) -> list[Fact]:
+    """Facts of a request against the site. Raises ConfigError with every fault: all facts are taken, or none."""
     faults: list[Fault] = []
-    if not isinstance(source, str) or not 0 < len(source) <= MOST_CHARS:
-        faults.append(Fault("source", "is no text", f"Write 1 to {MOST_CHARS} characters, or leave it out"))
-    if not isinstance(rows, list) or not rows:
-        faults.append(Fault("facts", "is no list of facts", 'Send [{"device": "m1", "what": "rack", "value": "r3"}]'))
-        rows = []
-    found = [_fact(f"facts.{at}", row, site, sites, str(source), now_ms, faults) for at, row in enumerate(rows)]
+    found = [
+        _fact(f"facts.{at}", row, site, sites, request.source, now_ms, faults) for at, row in enumerate(request.facts)
+    ]
     if faults:
         raise ConfigError(faults)
-    return [fact for fact in found if fact is not None]
+    return found
 
 
 def _fact(
     place: str,
-    row: Any,
+    row: FactRow,
     site: SiteState,
     sites: Mapping[str, SiteState],
     source: str,
     now_ms: int,
     faults: list[Fault],
-) -> Fact | None:
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in _KEYS[:3]):
-        faults.append(Fault(place, "lacks device, what or value as texts", "Give all three"))
-        return None
-    if strange := sorted(set(row) - set(_KEYS)):
-        faults.append(Fault(place, f"has unknown {', '.join(map(str, strange))}", f"Use {', '.join(_KEYS)}"))
-    device, value = f"{site.key}/{row['device']}", str(row["value"]).strip()
-    what = str(_ALIASES.get(row["what"], row["what"]))
+) -> Fact:
+    device, value, what = f"{site.key}/{row.device}", row.value.strip(), str(_ALIASES.get(row.what, row.what))
     if device not in site.roster.index:
-        faults.append(Fault(f"{place}.device", f"no miner {row['device'][:60]!r}", "See `mining-hub miners list`"))
+        faults.append(Fault(f"{place}.device", f"no miner {row.device[:60]!r}", "See `mining-hub miners list`"))
     faults += [Fault(f"{place}.{key}", problem, remedy) for key, problem, remedy in _wrong(what, value, site, sites)]
-    from_ms = now_ms
-    if row.get("from") is not None:
-        try:
-            from_ms = from_iso(str(row["from"]))
-        except ValueError as error:
-            faults.append(Fault(f"{place}.from", str(error), "Write 2026-03-02T00:00:00+05:00"))
-        if not 0 < from_ms <= now_ms:
-            faults.append(Fault(f"{place}.from", "is not in the past", "Say it when it holds"))
+    from_ms = now_ms if row.start is None else from_iso(row.start)
+    if not 0 < from_ms <= now_ms:
+        faults.append(Fault(f"{place}.from", "is not in the past", "Record it when it holds"))
     return Fact(device, what, value, from_ms, source)
 
 

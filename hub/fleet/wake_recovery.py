@@ -62,7 +62,7 @@ class WakeRecoveryDuty:
         now_ms = self._clock.now_ms()
         for site in self._state.sites.values():
             part = site.config.ladder
-            if not site.ladder.climbs and not site.ladder.cycling and not self._due(site, now_ms):
+            if not site.ladder.recoveries and not site.ladder.cycling and not self._due(site, now_ms):
                 continue
             now = self._situations.at(site, now_ms)
             fleet = now.fleet
@@ -82,19 +82,19 @@ class WakeRecoveryDuty:
     def _climb(self, site: SiteState, fleet: Fleet, now_ms: int) -> list[Command]:
         sockets, asked = sockets_of(site), []
         for step in site.ladder.steps(fleet, now_ms, sockets, eligible(site)):
-            load = sockets[step.device].key if step.rung == "pdu" else ""
-            body: WakeRecoveryStep = {"device": step.device, "rung": step.rung, "words": step.words, "load": load}
+            load = sockets[step.device].key if step.kind == "pdu" else ""
+            body: WakeRecoveryStep = {"device": step.device, "rung": step.kind, "words": step.text, "load": load}
             self._recorder.emit(site.key, EventKind.WAKE_RECOVERY_STEP, body)
             if step.command is not None:
                 asked.append(step.command)
             else:
-                self._open_ticket(site, fleet, step.device, step.words)
+                self._open_ticket(site, fleet, step.device, step.text)
         return asked
 
     def _open_ticket(self, site: SiteState, fleet: Fleet, device: str, text: str) -> None:
-        climb = site.ladder.climbs[device]
+        climb = site.ladder.recoveries[device]
         envelope = site.envelope(device)
-        evidence = {"woken_ms": climb.woken_ms, "wake": climb.outcome, "said": climb.words, "tried": list(climb.tried)}
+        evidence = {"woken_ms": climb.woken_ms, "wake": climb.outcome, "said": climb.text, "tried": list(climb.tried)}
         body: TicketOpened = {
             "device": device, "what": WHAT, "words": text, "remedy": REMEDY, "evidence": evidence,
             "loss_hs": envelope.mode(envelope.normal).hashrate_hs,
@@ -115,7 +115,7 @@ class WakeRecoveryDuty:
         for key, device in site.ladder.cycling.items():
             load = site.around.by_key.get(key)
             on, shown_ms = site.load_book.on(key)
-            opened_ms = site.ladder.climbs[device].tried_ms if device in site.ladder.climbs else shown_ms
+            opened_ms = site.ladder.recoveries[device].tried_ms if device in site.ladder.recoveries else shown_ms
             waited = now_ms - max(shown_ms, opened_ms) >= off_ms
             if load is not None and on is not True and waited and not site.load_book.pending(key, now_ms):
                 asked.append(switch(now_ms, load, True, f"{device}: its power cycle ends", priority=6))

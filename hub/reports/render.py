@@ -4,19 +4,12 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import rfc8785
 
-from hub.reports import site_energy, treasury_statement
-
-Table = Callable[[Mapping[str, Any]], tuple[Sequence[str], list[list[Any]]]]
-
-TABLES: Mapping[str, Table] = {
-    site_energy.REPORT: site_energy.table,
-    treasury_statement.REPORT: treasury_statement.table,
-}
+from hub.reports.kind import Table
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -29,10 +22,10 @@ def as_json(document: Mapping[str, Any]) -> bytes:
         raise ValueError(f"{error}: a figure beyond 2^53 has no exact JSON number") from None
 
 
-def as_csv(document: Mapping[str, Any]) -> bytes:
-    """The report's table. A text that a spreadsheet would run as a formula is led by an apostrophe."""
+def as_csv(document: Mapping[str, Any], table: Table) -> bytes:
+    """The report as its kind's table. A text that a spreadsheet would run as a formula is led by an apostrophe."""
     # Through the JSON, so that a number is written as the JSON writes it (1, not 1.0).
-    columns, rows = TABLES[str(document["report"])](json.loads(as_json(document)))
+    columns, rows = table(json.loads(as_json(document)))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hub.metering.energy import MeterFigure, unfit_text
+from hub.reports.kind import ReportKind, ReportSources, period_json
 from kernel.clock import MS_PER_HOUR, iso
 from kernel.span import Slots, Span
 from kernel.units import UWH_PER_WH
@@ -53,12 +54,7 @@ def site_energy(figures: Sequence[MeterFigure], span: Span, site: str, position:
         "report": REPORT,
         "version": VERSION,
         "site": site,
-        "period": {
-            "start_ms": span.start_ms,
-            "end_ms": span.end_ms,
-            "start": iso(span.start_ms),
-            "end": iso(span.end_ms),
-        },
+        "period": period_json(span),
         "journal_position": position,
         "draft": False,
         "unit": "Wh",
@@ -116,3 +112,15 @@ def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[Any]]]:
         for hour in part["hours"]
     ]
     return COLUMNS, rows
+
+
+def build(sources: ReportSources, span: Span) -> dict[str, Any]:
+    """The document of a site; `sources` hold its state and the energy of its meters."""
+    site, book = sources.site, sources.book
+    if site is None or book is None:
+        raise ValueError(f"{REPORT} is of one site, with the energy of its meters")
+    slots = hours_of(span)
+    return site_energy([book.figure(ref, slots) for ref in site.meter_refs()], span, site.key, sources.position)
+
+
+KIND = ReportKind(REPORT, "site", "Energy of each meter of a site by the hour.", build, table)

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import orjson
 
-from hub.metering.energy import EnergyBook
 from hub.query.schema import Ledger as LedgerLook
 from hub.query.schema import ReportLine
+from hub.reports.kind import ReportKind, ReportSources
 from hub.reports.sign import report_key
-from hub.reports.site_energy import hours_of, site_energy
-from hub.reports.treasury_statement import treasury_statement
 from hub.reports.write import ReportFiles, write_report
 from hub.settlement.duty import OpenPayout
-from hub.state.site import SiteState
 from kernel.clock import Clock
 from kernel.errors import NotFound
 from kernel.ids import sha256_hex
@@ -64,17 +61,9 @@ class ReportStore:
             ],
         }
 
-    def energy(self, book: EnergyBook, site: SiteState, span: Span, position: int) -> ReportFiles:
-        """The site's energy report of a span, signed and written. `position` is the journal's."""
-        slots = hours_of(span)
-        figures = [book.figure(ref, slots) for ref in site.meter_refs()]
-        document = site_energy(figures, span, site.key, position)
-        return write_report(document, self.reports, report_key(self._keys))
-
-    def statement(self, hub: str, span: Span) -> ReportFiles:
-        """The treasury's statement of a span: from the ledger alone, signed, written."""
-        document = treasury_statement(self.ledger, span, hub)
-        return write_report(document, self.reports, report_key(self._keys))
+    def make(self, kind: ReportKind, sources: ReportSources, span: Span) -> ReportFiles:
+        """A report of a span, built, signed and written."""
+        return write_report(kind.build(sources, span), self.reports, report_key(self._keys), kind.table)
 
     def lines(self, site: str) -> list[ReportLine]:
         """The reports of a site, and those of the whole hub, newest first."""

@@ -8,6 +8,7 @@ head fixes every transfer that the statement rests on: the same ledger up to tha
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hub.reports.kind import ReportKind, ReportSources, period_json
 from kernel.clock import iso
 from kernel.span import Span
 from treasury.account import Balance
@@ -50,12 +51,7 @@ def treasury_statement(ledger: Ledger, span: Span, hub: str, head: Head | None =
         "version": VERSION,
         "site": "",
         "hub": hub,
-        "period": {
-            "start_ms": span.start_ms,
-            "end_ms": span.end_ms,
-            "start": iso(span.start_ms),
-            "end": iso(span.end_ms),
-        },
+        "period": period_json(span),
         "draft": False,
         "head": {"size": head.size, "chain": head.chain.hex()},
         "balanced": all(sums["debits"] == sums["credits"] for sums in units.values()),
@@ -76,3 +72,11 @@ def treasury_statement(ledger: Ledger, span: Span, hub: str, head: Head | None =
 def table(document: Mapping[str, Any]) -> tuple[Sequence[str], list[list[Any]]]:
     """The report as one table: a line for each account."""
     return COLUMNS, [[line[name] for name in COLUMNS] for line in document["accounts"]]
+
+
+def build(sources: ReportSources, span: Span) -> dict[str, Any]:
+    """The document of the hub's ledger up to its end."""
+    return treasury_statement(sources.ledger, span, sources.hub)
+
+
+KIND = ReportKind(REPORT, "hub", "The treasury over a period, from the ledger alone.", build, table)

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import rfc8785
 
+from hub.reports.kind import ReportKind
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import ALGORITHM, key_id, public_key_of, signature_holds
+from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
 
 
@@ -25,9 +27,10 @@ class Verdict:
     files: tuple[str, ...] = ()
 
 
-def verify_report(path: Path, public_key: Path | None = None) -> Verdict:
+def verify_report(path: Path, kinds: Mapping[str, ReportKind], public_key: Path | None = None) -> Verdict:
     """Judge a report by any one of its files (.json, .csv, .sig). Never raises on the report's own content.
 
+    `kinds` are those whose table is known.
     `public_key` is the hub's report.pub as the reader got it. Raises ConfigError where that is no key.
     """
     brought = public_key_of(public_key) if public_key is not None else None
@@ -48,14 +51,14 @@ def verify_report(path: Path, public_key: Path | None = None) -> Verdict:
     body = rfc8785.dumps({"alg": ALGORITHM, "files": files, "key_id": named})
     if not signature_holds(public, signature, body):
         return Verdict("invalid", "the signature does not hold: the manifest was changed", named)
-    problem = _files_problem(stem, files)
+    problem = _files_problem(stem, files, kinds)
     if problem:
         return Verdict("invalid", problem, named, brought is not None)
     reason = f"all of {', '.join(sorted(files))} as signed"
     return Verdict("valid", reason, named, brought is not None, tuple(sorted(files)))
 
 
-def _files_problem(stem: Path, files: Mapping[str, str]) -> str | None:
+def _files_problem(stem: Path, files: Mapping[str, str], kinds: Mapping[str, ReportKind]) -> str | None:
     for form in (".json", ".csv"):
         if f"{stem.name}{form}" not in files:
             return f"the signature does not name {stem.name}{form}"
@@ -69,16 +72,16 @@ def _files_problem(stem: Path, files: Mapping[str, str]) -> str | None:
         if sha256_hex(content) != digest:
             return f"{name} was changed after it was signed"
     raw = (stem.parent / f"{stem.name}.json").read_bytes()
-    return _form_problem(raw, (stem.parent / f"{stem.name}.csv").read_bytes())
+    return _form_problem(raw, (stem.parent / f"{stem.name}.csv").read_bytes(), kinds)
 
 
-def _form_problem(raw: bytes, table: bytes) -> str | None:
+def _form_problem(raw: bytes, table: bytes, kinds: Mapping[str, ReportKind]) -> str | None:
     try:
         document: dict[str, Any] = json.loads(raw)
         if as_json(document) != raw:
             return "the JSON is not canonical"
-        if as_csv(document) != table:
+        if as_csv(document, kinds[str(document["report"])].table) != table:
             return "the CSV is not what the JSON says"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, ConfigError):
         return "the JSON is not a report of a known kind"
     return None

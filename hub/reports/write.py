@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hub.reports.kind import Table
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import Key, sign
 from kernel.clock import to_datetime
@@ -38,7 +39,7 @@ def report_name(document: Mapping[str, Any]) -> str:
     return f"{document['report']}_{scope}_{days}"
 
 
-def write_report(document: Mapping[str, Any], folder: Path, key: Key) -> ReportFiles:
+def write_report(document: Mapping[str, Any], folder: Path, key: Key, table: Table) -> ReportFiles:
     """Render, sign and write. Each file appears whole; the signature comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     name, number, previous = report_name(document), 1, None
@@ -51,11 +52,11 @@ def write_report(document: Mapping[str, Any], folder: Path, key: Key) -> ReportF
         if stands is None or stands == content:
             break
         previous, number = sha256_hex(stands), number + 1
-    table = as_csv(body)
-    files = {f"{stem}.json": content, f"{stem}.csv": table}
+    rows = as_csv(body, table)
+    files = {f"{stem}.json": content, f"{stem}.csv": rows}
     paths = (path, folder / f"{stem}.csv", folder / f"{stem}.sig")
     fresh = not paths[2].exists()
-    for each, data in zip(paths, (content, table, sign(files, key)), strict=True):
+    for each, data in zip(paths, (content, rows, sign(files, key)), strict=True):
         if not each.exists():
             _whole(each, data)
     return ReportFiles(stem, *paths, sha256_hex(content), fresh)

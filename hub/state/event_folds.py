@@ -117,9 +117,9 @@ def _overhead(site: SiteState, event: Event) -> None:
 def _recovery(site: SiteState, event: Event) -> None:
     match event.kind:
         case EventKind.COMMAND_ISSUED:
-            site.ladder.asked(event.body, site.standing.slept(str(event.body["device"])))
+            site.ladder.issued(event.body, site.standing.slept(str(event.body["device"])))
         case EventKind.COMMAND_RECEIPT:
-            site.ladder.heard(event.body, event.at_ms)
+            site.ladder.received(event.body, event.at_ms)
         case EventKind.WAKE_RECOVERY_STEP:
             site.ladder.tried(event.body, event.at_ms)
         case EventKind.WAKE_RECOVERY_REPORTED:

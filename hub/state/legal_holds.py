@@ -8,8 +8,11 @@ a reason, and both stay in the journal. Settlement holds the meters' readings as
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from hub.config.request import Instant, Request, Text
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
@@ -143,34 +146,36 @@ def hold_of_report(name: str, document: Mapping[str, Any]) -> Hold | None:
     )
 
 
-def read_hold(body: Mapping[str, Any]) -> Hold:
-    """What somebody asks to be held: `from`, `until` (RFC 3339), `why`, optional `cited_by` and `kinds`.
-
-    Raises ConfigError with every fault.
-    """
-    faults: list[Fault] = []
-    at_ms = [_instant(body, name, faults) for name in ("from", "until")]
-    why, cited_by = body.get("why"), body.get("cited_by", "")
-    if not isinstance(why, str) or not 1 <= len(why.strip()) <= 500:
-        faults.append(Fault("why", "is missing or too long", "Say in 1 to 500 characters why it is held"))
-    if not isinstance(cited_by, str) or len(cited_by) > 200:
-        faults.append(Fault("cited_by", "is no text of up to 200 characters", "Name the paper or the case"))
-    kinds = body.get("kinds", [])
-    if not isinstance(kinds, list) or any(not isinstance(kind, str) or kind not in SCHEMAS for kind in kinds):
-        faults.append(Fault("kinds", "names a kind that is none", f"A list of: {', '.join(sorted(SCHEMAS))}"))
-    if not faults and at_ms[1] <= at_ms[0]:
-        faults.append(Fault("until", "does not lie after from", "Correct one of them"))
-    if faults:
-        raise ConfigError(faults)
-    return Hold(Span(*at_ms), str(cited_by).strip(), str(why).strip(), frozenset(kinds))
+def _kind(text: str) -> str:
+    if text not in SCHEMAS:
+        raise ValueError("is no kind of readings")
+    return text
 
 
-def _instant(body: Mapping[str, Any], name: str, faults: list[Fault]) -> int:
-    try:
-        return from_iso(str(body[name]))
-    except (KeyError, ValueError):
-        faults.append(Fault(name, "is missing or no RFC 3339 instant with offset", "Such as 2026-01-01T00:00:00+05:00"))
-        return 0
+Kind = Annotated[str, AfterValidator(_kind)]
+
+
+class HoldRequest(Request):
+    """Readings that are to be kept from deletion."""
+
+    start: Instant = Field(alias="from", description="Write an instant such as 2026-01-01T00:00:00+05:00")
+    until: Instant = Field(description="Write an instant such as 2026-01-01T00:00:00+05:00")
+    why: Text = Field(description="Give the reason in 1 to 500 characters")
+    cited_by: str = Field(default="", max_length=200, description="Name the paper or the case, in up to 200 characters")
+    kinds: tuple[Kind, ...] = Field(default=(), description=f"A list of: {', '.join(sorted(SCHEMAS))}; without it: all")
+
+    @field_validator("until")
+    @classmethod
+    def _after(cls, until: str, info: ValidationInfo) -> str:
+        start = info.data.get("start")
+        if start is not None and from_iso(until) <= from_iso(start):
+            raise ValueError("does not lie after from")
+        return until
+
+    def hold(self) -> Hold:
+        """The hold that is asked for."""
+        span = Span(from_iso(self.start), from_iso(self.until))
+        return Hold(span, self.cited_by.strip(), self.why, frozenset(self.kinds))
 
 
 def holders(path_span: Span, kind: str, holds: Iterable[Hold]) -> list[str]:

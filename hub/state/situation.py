@@ -124,13 +124,13 @@ def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Fresh
     """The site as the state shows it. The same state and instant, the same value."""
     seen, asked = (
         _read_only(observed_of(site.roster, state.snapshot.kind("miner"), now_ms)),
-        site.standing.asked(now_ms),
+        site.standing.commanded(now_ms),
     )
     under_order = ordered(state, site, now_ms)
     apart = site.kept_apart()
     if apart and not under_order:
         units = [site.roster.index[device] for device in apart if device in site.roster.index]
-        asked.hands_off[units] = True
+        asked.excluded[units] = True
     asked = _read_only(asked)
     fleet = fleet_of(site.roster, seen, asked, now_ms, stale_s=freshness.miner_s, starts_cap=site.starts_cap)
     fleet = _read_only(fleet)

@@ -113,7 +113,7 @@ class Rounds:
                         {
                             "device": one.device,
                             "what": one.what,
-                            "words": one.words,
+                            "words": one.text,
                             "remedy": one.remedy,
                             "evidence": dict(one.evidence),
                             "loss_hs": one.loss_hs,

@@ -16,7 +16,7 @@ import numpy as np
 from grid.io.dispatch_mqtt import DispatchMqtt, topics
 from grid.io.dispatch_mqtt import OrderPort as DispatchDesk
 from grid.order_book import Authority
-from hub.config import Config
+from hub.config import Config, MqttSinkPart
 from hub.control.alarm_duty import AlarmDuty
 from hub.control.counters import (
     Counters,
@@ -229,7 +229,7 @@ async def live(config: Config, folder: Path, data: Path) -> Assembly:
         base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=closers, board=board, counters=counters
     )
     wired.checkpoint = checkpoint
-    republishes = any(sink.kind == "mqtt" and sink.host is None for sink in config.sinks)
+    republishes = any(isinstance(sink, MqttSinkPart) and sink.host is None for sink in config.sinks)
     if config.mqtt.embedded and (feeds or config.dispatchers or republishes):
         wired.opened.append(EmbeddedBroker(config.mqtt.port))
     wired.opened += [Feed(feed) for feed in feeds]

@@ -12,6 +12,7 @@ from hub.config.devices import Device
 from hub.control.interlock import bar
 from hub.state.fold import HubState
 from hub.state.site import SiteState
+from hub.wiring.plugins import DIALECTS
 from kernel.address import authority
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
@@ -21,7 +22,6 @@ from kernel.receipt import Receipt
 from kernel.units import S_PER_DAY
 from miner_control.control.actuator import Actuator
 from miner_control.control.auxiliary_load import Load, Switching, SwitchPort, output_metrics
-from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Command
 from miner_control.fleet.driver import Access as DeviceAccess
 from miner_control.fleet.driver import MinerDriver
@@ -59,7 +59,8 @@ def miner_ports(
     for miner in register.miners:
         account, password = credential(config, site.credentials.get(miner.device, miner.credential), folder)
         access = DeviceAccess(account, password, dict(miner.ports))
-        ports[miner.device] = MinerPort(miner, DIALECTS[miner.dialect], access, clock, exchanges)
+        dialect = DIALECTS.find(miner.dialect, f"miner {miner.device}")
+        ports[miner.device] = MinerPort(miner, dialect, access, clock, exchanges)
     return ports
 
 

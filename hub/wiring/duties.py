@@ -22,6 +22,15 @@ from hub.metering.energy import EnergyBook
 from hub.settlement.duty import SettleDuty
 from hub.settlement.round import SettlementContext, posted_ids
 from hub.state.fold import HubState
+from hub.wiring.plugins import (
+    PoolSettings,
+    RatesSettings,
+    VenueSettings,
+    check_kinds,
+    pool_of,
+    rates_of,
+    venue_of,
+)
 from hub.wiring.state import catalogue, check_profiles, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
 from kernel.event import EventKind
@@ -31,9 +40,6 @@ from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.io.seal import ApartArchive
 from treasury.contract import load_contract
 from treasury.io.ledger_sqlite import open_ledger
-from treasury.io.pool_braiins import BraiinsPool
-from treasury.io.rates_nbk import NationalBank
-from treasury.io.venue_http import VenueHttp
 from treasury.ledger import Ledger
 
 
@@ -64,6 +70,7 @@ async def ground(
     config: Config, folder: Path, data: Path, clock: Clock, offload: Offload, rng: np.random.Generator
 ) -> Stores:
     """Open the stores of a data folder and fold what they hold. Raises ConfigError before anything is started."""
+    check_kinds(config)
     models = catalogue(config.folder)
     registers = {f"{config.hub.name}/{site.name}": register_of_site(config, site) for site in config.sites}
     empty_state(config, models)
@@ -118,9 +125,17 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
     desk = SettlementContext(
         ledger=base.ledger,
         contract=contract,
-        pool=BraiinsPool(money.pool_url, money.pool_account, token, clock),
-        rates=NationalBank(money.rates_url) if money.rates_url else None,
-        venue=VenueHttp(money.venue_url, venues[0]) if money.venue_url and venues else None,
+        pool=pool_of(
+            money.pool_kind,
+            "money.pool_kind",
+            PoolSettings(money.pool_url, money.pool_account, token, contract.pool, clock),
+        ),
+        rates=rates_of(money.rates_kind, "money.rates_kind", RatesSettings(money.rates_url))
+        if money.rates_url
+        else None,
+        venue=venue_of(money.venue_kind, "money.venue_kind", VenueSettings(money.venue_url, venues[0]))
+        if money.venue_url and venues
+        else None,
         keep=base.journal.keep,
         commit=commit,
         energy=lambda span: base.book.billed(mains, span),

@@ -6,23 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub import __version__
-from hub.config import Config, StoreSink, secret
+from hub.config import Config, MqttSinkPart, StoreSink, secret
 from hub.control.counters import Counters
 from hub.control.runtime import Duty
 from hub.journal.recorder import Offload
 from hub.metering.billing_duty import BillingDuty
 from hub.wiring.devices import credential
 from hub.wiring.duties import Stores
+from hub.wiring.plugins import SinkSettings, sink_of
 from kernel.units import MS_PER_DAY
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.billing_sqlite import BillingStore
 from telemetry.io.marks_sqlite import SqliteMarks
-from telemetry.io.mqtt import tls_context
-from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
-from telemetry.io.sink_mqtt import MqttSink
 from telemetry.store.sink import Aside, Forwarder, Sink
-from telemetry.wire.homeassistant import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +71,11 @@ def keeping(base: Stores) -> Kept:
     """The configured sinks, the archive that trims the journal behind them, billed energy."""
     config, kept = base.config, Kept()
     forwarders: list[Forwarder] = []
-    for part in config.sinks:
-        sink = _sink(part, config, base.folder)
-        if isinstance(sink, MqttSink):
-            kept.closers.append(sink.close)
+    for number, part in enumerate(config.sinks):
+        sink = _sink(part, number, config, base.folder)
+        close = getattr(sink, "close", None)
+        if callable(close):
+            kept.closers.append(close)
         forwarder = Forwarder(base.journal, sink, SqliteMarks(base.data / "sinks.sqlite"), base.clock)
         forwarders.append(forwarder)
         kept.counters.append(forwarder.figures)
@@ -115,25 +112,12 @@ def set_aside(config: Config, data: Path) -> list[tuple[Aside, list[str]]]:
         marks.close()
 
 
-def _sink(part: Any, config: Config, folder: Path) -> Sink:
+def _sink(part: StoreSink | MqttSinkPart, number: int, config: Config, folder: Path) -> Sink:
+    token = account = password = ""
     if isinstance(part, StoreSink):
         token = secret(part.token_env, part.token_file, folder) or ""
-        if part.kind == "influx1":
-            return InfluxV1Sink(part.name, part.url, database=part.bucket)
-        texts = part.kind == "influx"
-        return InfluxSink(part.name, part.url, org=part.org, bucket=part.bucket, token=token, texts=texts)
-    ours = part.host is None
-    name = config.mqtt.credential if ours else part.credential
-    account, password = credential(config, name, folder) if name else ("", "")
-    ca = config.mqtt.tls_ca if ours else part.tls_ca
-    return MqttSink(
-        part.name,
-        config.mqtt.host if ours else part.host,
-        config.mqtt.port if ours else part.port,
-        version=__version__,
-        protocol=3 if ours and config.mqtt.embedded else 5,
-        topics=Topics(part.prefix, part.discovery),
-        account=account,
-        password=password,
-        tls=None if ca is None else tls_context(str(ca)),
-    )
+    else:
+        name = config.mqtt.credential if part.host is None else part.credential
+        account, password = credential(config, name, folder) if name else ("", "")
+    settings = SinkSettings(part, token, account, password, config, folder)
+    return sink_of(part.kind, f"sinks.{number}.kind", settings)

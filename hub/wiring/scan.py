@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hub.config import Config
 from hub.wiring.devices import credential
+from hub.wiring.plugins import DIALECTS
 from kernel.clock import system_clock
 from kernel.receipt import Receipt
-from miner_control.dialect import DIALECTS
 from miner_control.fleet.command import Intent
 from miner_control.fleet.driver import Access
 from miner_control.fleet.miner import Miner
@@ -36,7 +36,7 @@ def dry_run_of(config: Config, folder: Path, miner: Miner, intent: Intent) -> tu
     async def play() -> tuple[Sequence[str], Receipt]:
         account, password = credential(config, miner.credential, folder)
         access = Access(account, password, dict(miner.ports))
-        dialect = DryRun(DIALECTS[miner.dialect])
+        dialect = DryRun(DIALECTS.find(miner.dialect, f"miner {miner.device}"))
         exchanges = Exchanges()
         try:
             receipt = await MinerPort(miner, dialect, access, system_clock(), exchanges).carry_out(intent, 30.0)

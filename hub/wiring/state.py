@@ -17,6 +17,7 @@ from hub.state.checkpoint import FILE_NAME, resumed
 from hub.state.fold import HubState
 from hub.state.site import SiteState, meters_of, places_of
 from hub.wiring.devices import profile_of
+from hub.wiring.plugins import DialectPorts
 from kernel.clock import system_clock
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
@@ -32,6 +33,8 @@ from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import AlarmRule, Rate, load_rules
 from telemetry.collect.snapshot import Snapshot
+from telemetry.device.frames import frame_faults
+from telemetry.device.profile import load as load_profile
 from telemetry.energy.passport import Passport, load_passport
 from telemetry.io.archive_files import export, export_rollup
 from telemetry.io.archive_parquet import ParquetArchive
@@ -54,14 +57,17 @@ def catalogue(folder: Path | None = None) -> Catalogue:
 
 
 def check_profiles(config: Config) -> None:
-    """Read the profile of every device. Raises ConfigError with the faults of all of them."""
+    """Read the profile of every device, with its frames. Raises ConfigError with the faults of all of them."""
     faults: list[Fault] = []
     for site in config.sites:
         for kind, part in site.devices():
             try:
                 profile_of(site, kind, part)
+                # The frames are of the device as its maker describes it, without this site's ratios.
+                found = frame_faults(load_profile(site.profile_file(kind, part)))
             except ConfigError as error:
-                faults += [fault for fault in error.faults if fault not in faults]
+                found = error.faults
+            faults += [fault for fault in found if fault not in faults]
     if faults:
         raise ConfigError(faults)
 
@@ -70,7 +76,7 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
     """The site's inventory; feeders that the site does not have are faults."""
     if site.inventory is None:
         return NO_MINERS
-    register = load_register(site.inventory, config.hub.name, site.name)
+    register = load_register(site.inventory, config.hub.name, site.name, dialects=DialectPorts())
     feeders = {feeder.name for feeder in site.feeders}
     wrong = sorted({miner.feeder for miner in register.miners} - feeders)
     if wrong:

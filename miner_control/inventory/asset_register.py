@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which miner is which, where it stands and whose it is: an inventory file to Miners, and dated facts of each.
+"""Asset register: miners with position, feeder and owner from an inventory file, as dated facts.
 
-The inventory is CSV or TOML that a person can edit; every fault is named at once. Position, feeder and owner are dated
-facts: what held yesterday is still known tomorrow, because energy and money are settled on it.
+The inventory is CSV or TOML that a person can edit; every fault is reported at once. Position, feeder and owner are dated
+facts: past ones are kept, because energy and money are settled on them.
 """
 
 import csv
@@ -27,9 +27,12 @@ COLUMNS: Final = (
 )  # fmt: skip
 _PLACES: Final = ("feeder", "rack", "position", "owner")
 FACTS: Final = ("site", "container", "rack", "position", "feeder", "phase", "owner")
-"""What a fact may be of. Site and container are kept and shown; the others also change what the hub does."""
+"""Kinds of fact. Site and container are kept and shown; the others also change the hub's decisions."""
 _REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
-DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
+Ports = tuple[tuple[str, int], ...]
+"""(rpc or http, number) of each port of a miner."""
+
+DEFAULT_PORTS: Final[Mapping[str, Ports]] = {
     "antminer": (("rpc", 4028), ("http", 80)),
     "whatsminer": (("rpc", 4028),),
     "whatsminer_v3": (("rpc", 4433),),
@@ -47,8 +50,7 @@ DEFAULT_PORTS: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
 class Fact:
     """One dated fact of a device: `what` (site, container, rack, position, feeder, phase, owner) is `value` from `from_ms` on.
 
-    `source` says who says so: inventory, address plan, IP-report button, rack pulse, a person. An empty `value` says that it
-    is known no longer.
+    `source`: inventory, address plan, IP-report button, rack pulse, a person. An empty `value`: no longer known.
     """
 
     device: str
@@ -60,21 +62,21 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class AssetRegister:
-    """The miners of a site, their phases, and the dated facts of where they stood and whose they were."""
+    """The miners of a site, their phases, and the dated facts of position and owner."""
 
     miners: tuple[Miner, ...]
     phases: Mapping[str, int] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
 
     def at(self, device: str, what: str, at_ms: int) -> Fact | None:
-        """The fact that held at an instant: the latest one from before it (of two of one instant the one learnt last); None
-        where nothing was known."""
+        """The fact valid at an instant: the latest from at or before it (of two from the same instant, the one learnt last);
+        None where nothing was known."""
         held = [f for f in reversed(self.facts) if f.device == device and f.what == what and f.from_ms <= at_ms]
         return max(held, key=lambda fact: fact.from_ms, default=None)
 
     def learn(self, facts: Iterable[Fact]) -> "AssetRegister":
-        """The register with more facts; miners take the newest feeder, rack, position and owner. What is known already
-        (same device, what and value as held then) is not repeated."""
+        """The register with more facts; miners take the newest feeder, rack, position and owner. A known fact (same device,
+        `what` and value as valid then) is not repeated."""
         facts, kept = list(facts), list(self.facts)
         named = {fact.device for fact in facts}
         known: dict[tuple[str, str], list[Fact]] = {}
@@ -114,7 +116,14 @@ def _with_newest(miner: Miner, newest: Mapping[tuple[str, str], Fact]) -> Miner:
     )
 
 
-def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = None) -> AssetRegister:
+def load_register(
+    path: Path,
+    hub: str,
+    site: str,
+    *,
+    facts_at_ms: int | None = None,
+    dialects: Mapping[str, Ports] = DEFAULT_PORTS,
+) -> AssetRegister:
     """Read an inventory (`.csv`, or `.toml` with `[[miners]]` and `[[facts]]`). Raises ConfigError with every fault.
 
     `device` in the file is the last part of the key. With `facts_at_ms` each place in the file becomes a fact from then on.
@@ -130,7 +139,7 @@ def load_register(path: Path, hub: str, site: str, *, facts_at_ms: int | None = 
     else:
         rows = [(f"{path.name}:{at}", row) for at, row in enumerate(rows_of(text), start=2)]
         dated = []
-    return register_of(rows, hub, site, dated=dated, facts_at_ms=facts_at_ms, place=path.name)
+    return register_of(rows, hub, site, dated=dated, facts_at_ms=facts_at_ms, place=path.name, dialects=dialects)
 
 
 def register_of(
@@ -141,14 +150,17 @@ def register_of(
     dated: Sequence[Mapping[str, Any]] = (),
     facts_at_ms: int | None = None,
     place: str = "inventory",
+    dialects: Mapping[str, Ports] = DEFAULT_PORTS,
 ) -> AssetRegister:
-    """A register from (place, row) pairs. Raises ConfigError with every fault of every row."""
+    """A register from (place, row) pairs; `dialects` are those known, with their usual ports.
+
+    Raises ConfigError with every fault of every row."""
     faults: list[Fault] = []
     miners: list[Miner] = []
     phases: dict[str, int] = {}
     seen: dict[str, str] = {}
     for where, row in rows:
-        miner = _miner(where, row, hub, site, faults)
+        miner = _miner(where, row, hub, site, dialects, faults)
         if miner is None:
             continue
         for what, value in (("device", miner.device), ("address", _address(miner)), ("serial", miner.serial)):
@@ -179,7 +191,9 @@ def _address(miner: Miner) -> str:
     return f"{miner.host} {','.join(str(port) for _, port in miner.ports)}"
 
 
-def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list[Fault]) -> Miner | None:
+def _miner(
+    where: str, row: Mapping[str, Any], hub: str, site: str, dialects: Mapping[str, Ports], faults: list[Fault]
+) -> Miner | None:
     before = len(faults)
     unknown = sorted(set(map(str, row)) - set(COLUMNS))
     if unknown:
@@ -192,17 +206,15 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
             key = device_key(hub, site, text["device"])
         except ValueError as error:
             faults.append(Fault(f"{where} device", str(error), "Rename it"))
-    if text["dialect"] and text["dialect"] not in DEFAULT_PORTS:
-        faults.append(
-            Fault(f"{where} dialect", f"{text['dialect']!r} is none", f"Use one of {', '.join(DEFAULT_PORTS)}")
-        )
+    if text["dialect"] and text["dialect"] not in dialects:
+        faults.append(Fault(f"{where} dialect", f"{text['dialect']!r} is none", f"Use one of {', '.join(dialects)}"))
     try:
         host = plain_address(text["host"]) if text["host"] else ""
     except ValueError:
-        # A name would have to be looked up at each poll, while every other miner waits.
+        # A host name would need a look-up at each poll, which delays every other miner.
         host, remedy = "", "Write 10.0.0.5 or fd00::5; names are not looked up"
         faults.append(Fault(f"{where} host", f"{text['host'][:60]!r} is no address", remedy))
-    ports = _ports(f"{where} ports", row.get("ports"), text["dialect"], faults)
+    ports = _ports(f"{where} ports", row.get("ports"), dialects.get(text["dialect"], ()), faults)
     if len(faults) > before:
         return None
     return Miner(
@@ -221,10 +233,10 @@ def _miner(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list
     )
 
 
-def _ports(where: str, found: Any, dialect: str, faults: list[Fault]) -> tuple[tuple[str, int], ...]:
-    """Ports as `rpc=4028 http=80` in CSV, as a table in TOML; the dialect's own where nothing is written."""
+def _ports(where: str, found: Any, usual: Ports, faults: list[Fault]) -> Ports:
+    """Ports as `rpc=4028 http=80` in CSV, as a table in TOML; the dialect's own where nothing is given."""
     if not found:
-        return DEFAULT_PORTS.get(dialect, ())
+        return usual
     pairs = list(found.items()) if isinstance(found, Mapping) else [p.partition("=")[::2] for p in str(found).split()]
     ports = []
     for name, number in pairs:
@@ -250,7 +262,7 @@ def _fact(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list[
 
 
 def inventory_csv(register: AssetRegister) -> str:
-    """The register as the CSV a person edits; `load_register` reads it back."""
+    """The register as CSV for editing; `load_register` reads it back."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -274,7 +286,7 @@ def facts_toml(register: AssetRegister) -> str:
 
 
 def facts_body(facts: Sequence[Fact], by: str) -> AssetFactRecorded:
-    """The body of an event `asset.fact_recorded`: facts of one source, that somebody asked to be taken in together."""
+    """The body of an event `asset.fact_recorded`: facts of one source, with the person that entered them."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of miners and what each can do under each firmware: profiles in `configs/profiles/miners/` to Envelopes.
+"""Catalogue of miner models: profiles in `configs/profiles/miners/` and firmware capabilities, joined to envelopes.
 
-A model profile holds what the maker (or a named list) publishes: nameplate per variant, modes, operating curves by firmware.
-An Envelope joins it with the firmware's `Capability`. Where a curve of that very model and firmware is known it gives the
-modes; else the shares of the firmware's modes on the nameplate, marked assumed as they are there.
+A model profile holds published figures of the maker (or of a named list): nameplate per variant, modes, operating curves by
+firmware. An envelope joins it with the firmware's `Capability`. A curve of that very model and firmware gives the modes;
+without one, the shares of the firmware's modes on the nameplate do, marked assumed as they are there.
 """
 
 import re
@@ -22,7 +22,7 @@ _MOST_MODES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One nameplate of a model (25 C inlet, at the wall); `modes` are those its maker publishes with figures."""
+    """One nameplate of a model (25 C inlet, at the wall); `modes` are those published by its maker with figures."""
 
     name: str
     power_w: float
@@ -35,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class OperatingCurve:
-    """Presets of one firmware on one model, by rising power; `certainty` says whose watts they are."""
+    """Presets of one firmware on one model, by rising power; `certainty` gives the origin of the watts."""
 
     dialect: str
     firmware: str
@@ -46,7 +46,7 @@ class OperatingCurve:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """A model as its maker sells it."""
+    """A model as sold by its maker."""
 
     make: str
     model: str
@@ -61,7 +61,7 @@ class ModelProfile:
     inlet_high_c: float | None
 
     def variant(self, name: str = "") -> Variant:
-        """The variant of a name; the default for ""; KeyError names the ones there are."""
+        """The variant of a name; the default for "". Raises KeyError that lists the existing names."""
         for variant in self.variants:
             if variant.name == (name or self.default):
                 return variant
@@ -76,21 +76,22 @@ class Catalogue:
     firmwares: Mapping[str, tuple[Capability, ...]]
 
     def find(self, text: str) -> tuple[ModelProfile, Variant] | None:
-        """The profile a name means, as written by people and by miners: `Antminer S19j Pro 104`, `WhatsMiner M30S++ VH60`.
+        """The profile of a name as written by people and by miners: `Antminer S19j Pro 104`, `WhatsMiner M30S++ VH60`.
 
         Case, maker, board suffix and punctuation do not matter; None where no model fits.
         """
         return _find(self.models, text)
 
     def capability(self, dialect: str, version: str = "") -> Capability:
-        """What a firmware can in a version. KeyError where the dialect is not declared, or no range holds the version."""
+        """Capability of a firmware in a version. Raises KeyError where the dialect is not declared, or no range holds the
+        version."""
         for edition in self.firmwares[dialect]:
             if edition.holds(version):
                 return edition
         raise KeyError(f"{dialect} {version!r} lies in no declared range of versions")
 
     def envelope(self, model: str, dialect: str, version: str = "") -> Envelope:
-        """The envelope of a model under a firmware. KeyError says which of the two is not declared."""
+        """The envelope of a model under a firmware. Raises KeyError that names the undeclared one."""
         found = self.find(model)
         if found is None:
             raise KeyError(f"no profile for model {model!r}: add one to profiles/miners in the site's folder")
@@ -164,15 +165,15 @@ def _envelope(model: str, profile: ModelProfile, variant: Variant, can: Capabili
         provenance=provenance,
         random_start_delay_s=can.random_start_delay_s,
         wakes_into_any_mode=can.wakes_into_any_mode,
-        ladder=can.ladder,
+        recovery_steps=can.recovery_steps,
     )
 
 
 def _modes(profile: ModelProfile, variant: Variant, can: Capability) -> tuple[tuple[Mode, ...], str, Provenance]:
-    """(modes by rising power, the normal one, how sure): a curve of this firmware, else the firmware's modes.
+    """(modes by rising power, name of the normal one, provenance): a curve of this firmware, else the firmware's modes.
 
-    A mode that the firmware cannot be asked for is left out, even where its maker publishes figures; where it can, those
-    figures stand before the firmware's assumed shares.
+    A mode that the firmware cannot be commanded to is left out, even where its maker publishes figures; where it can,
+    those figures replace the firmware's assumed shares.
     """
     stock = Mode("normal", variant.power_w, variant.hashrate_hs)
     curves = [curve for curve in profile.curves if curve.dialect == can.dialect and len(curve.modes) > 1]

@@ -58,7 +58,8 @@ from miner_control.fleet.command import (
 from miner_control.fleet.miner import State
 from miner_control.health import health
 from miner_control.health.health import ANOTHER
-from miner_control.health.wake_recovery import RUNGS, WHAT
+from miner_control.health.wake_recovery import STEPS as RECOVERY_STEPS
+from miner_control.health.wake_recovery import WHAT
 from miner_control.inventory.asset_register import FACTS
 from miner_control.inventory.feeder_mapping import STEPS
 from miner_control.jobs.job import AGAIN
@@ -210,7 +211,7 @@ def words() -> dict[str, Any]:
         "tickets": sorted({*findings, ANOTHER, WHAT}),
         "facts": list(FACTS),
         "loads": [kind.value for kind in LoadKind],
-        "wake_recovery": list(RUNGS),
+        "wake_recovery": list(RECOVERY_STEPS),
         "rack_proof": list(STEPS),
         "again": AGAIN,
         "roles": [role.value for role in Role],

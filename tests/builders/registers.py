@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modbus registers for tests: of the frames in a profile's `[checked]` table, and of a whole SunSpec device."""
+"""Modbus registers of a whole SunSpec device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from kernel.reading import Field, Missing
+from kernel.reading import Field
 from telemetry.device.codec import encode
-from telemetry.device.codec_registers import Word, words_of
 from telemetry.device.profile import Profile
 from telemetry.wire.sunspec import END, MARK
 
 _MODEL_LENGTH: Mapping[int, int] = {201: 105, 202: 105, 203: 105, 204: 105, 211: 124, 212: 124, 213: 124, 214: 124}
 _COMMON_LENGTH = 66
-
-
-def frame_words(frames: Sequence[Mapping[str, Any]]) -> dict[Word, int | Missing]:
-    """Words of the register frames in a `[checked]` table: {function, address, hex, unit_id?}."""
-    words: dict[Word, int | Missing] = {}
-    for frame in frames:
-        data = bytes.fromhex(frame["hex"])
-        registers = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-        words |= words_of(frame.get("unit_id"), frame["function"], frame["address"], registers)
-    return words
 
 
 def device_words(profile: Profile, values: Mapping[str, Field], serial: str, base: int = 40000) -> dict[int, int]:

@@ -2,7 +2,7 @@
 """Laws of every device profile: what is encoded decodes to itself; frames decode to what their table says; honesty."""
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from kernel.metric import SCHEMAS
 from kernel.reading import Absence, Field, Missing
 from telemetry.device.block import registers_of
 from telemetry.device.codec import decode, encode
+from telemetry.device.frames import frame_faults
 from telemetry.device.point import REGISTER_TYPES, Point, Register
 from telemetry.device.profile import Checked, Profile, catalogue
 from telemetry.device.scale import to_raw_number
-from tests.builders.registers import frame_words
 from tests.servers import count
 
 PROFILES = catalogue(Path(__file__).parents[2] / "configs" / "profiles")
@@ -105,27 +105,31 @@ def test_nothing_encoded_is_nothing_decoded(name: str) -> None:
         assert isinstance(found, Missing) and found.reason is Absence.NOT_REPORTED
 
 
-def frame_raw(profile: Profile, raw: Mapping[str, Any]) -> Any:
-    """The raw form of a `[checked]` frame."""
-    if profile.wire in ("modbus", "sunspec"):
-        return frame_words(raw["registers"])
-    if profile.wire == "mercury":
-        return {name: bytes.fromhex(text) for name, text in raw["answers"].items()}
-    return raw.get("answers", raw)
+@pytest.mark.parametrize("name", sorted(name for name, p in PROFILES.items() if p.check.frames))
+def test_frames_decode_to_what_their_table_says(name: str) -> None:
+    assert frame_faults(PROFILES[name]) == []
 
 
 @pytest.mark.parametrize("name", sorted(name for name, p in PROFILES.items() if p.check.frames))
-def test_frames_decode_to_what_their_table_says(name: str) -> None:
+def test_a_frame_that_says_otherwise_is_found(name: str) -> None:
     profile = PROFILES[name]
-    for frame in profile.check.frames:
-        found = decode(profile, frame_raw(profile, frame.raw), 0)
-        for metric, expected in frame.expect.items():
-            reported = found[metric]
-            if isinstance(expected, str):
-                assert reported == expected, metric
-            else:
-                assert isinstance(reported, float), f"{metric}: {reported}"
-                assert math.isclose(reported, expected, rel_tol=1e-6, abs_tol=1e-9), f"{metric}: {reported}"
+    frames = [
+        replace(frame, expect={key: _other(value) for key, value in frame.expect.items()})
+        for frame in profile.check.frames
+    ]
+    wrong = replace(profile, check=replace(profile.check, frames=tuple(frames)))
+    assert len(frame_faults(wrong)) == sum(len(frame.expect) for frame in frames)
+
+
+def _other(value: float | str) -> float | str:
+    return f"{value}x" if isinstance(value, str) else value * 1.001 + 0.001
+
+
+def test_a_frame_that_cannot_be_read_is_a_fault() -> None:
+    profile = next(one for one in PROFILES.values() if one.check.frames and one.wire == "sunspec")
+    torn = replace(profile.check.frames[0], raw={"registers": [{"function": 3, "address": 0, "hex": "0g"}]})
+    (fault,) = frame_faults(replace(profile, check=replace(profile.check, frames=(torn,))))
+    assert "cannot be read" in fault.problem
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

@@ -320,7 +320,7 @@ async def learnt(life: Life) -> None:
     site, snapshot = life.rooms.state.sites[NORTH], life.rooms.state.snapshot
     roster, table, now_ms = site.roster, snapshot.kind("miner"), life.clock.now_ms()
     lately = Lately(roster, 0.0)
-    asked: Asked = site.standing.asked(now_ms)
+    asked: Asked = site.standing.commanded(now_ms)
     asked.since_ms[:] = asked.proven_ms[:] = 0
     for hour in range(0, 26):
         at_ms = now_ms - (25 - hour) * 3_600_000

@@ -22,6 +22,7 @@ from hub.journal.recorder import Recorder, at_once
 from hub.reports.verify import verify_report
 from hub.state.checkpoint import FILE_NAME, resumed, taken, write
 from hub.wiring import catalogue, empty_state
+from hub.wiring.plugins import REPORTS
 from kernel.clock import Clock
 from kernel.event import Event, EventKind
 from telemetry.io.journal_sqlite import open_journal
@@ -164,7 +165,7 @@ def test_the_verifier_that_stands_alone_finds_ledger_and_reports_valid(
     assert verify.main(["journal", str(rows), "--statement", str(statement)]) == 0, capsys.readouterr().out
     for report in (statement, energy):
         assert verify.main(["report", str(report), "--key", str(key)]) == 0, capsys.readouterr().out
-        verdict = verify_report(report, key)
+        verdict = verify_report(report, REPORTS, key)
         assert (verdict.signature, verdict.trusted) == ("valid", True), verdict.reason
 
 

@@ -25,8 +25,8 @@ from miner_control.fleet.fleet import (
     Fleet,
     Observed,
     fleet_of,
-    never_asked,
-    never_seen,
+    never_commanded,
+    never_observed,
     roster_of,
 )
 from miner_control.fleet.miner import Miner
@@ -59,14 +59,14 @@ def fleet(units: int = 20, *, asleep: int = 0, silent: int = 0) -> tuple[Fleet, 
     ]
     table = {("new", "stock"): envelope("new", 3500.0, 234.0), ("old", "stock"): envelope("old", 3250.0, 104.0)}
     roster = roster_of(miners, table)
-    seen: Observed = never_seen(roster)
+    seen: Observed = never_observed(roster)
     state = np.full(units, STATE_CODE["hashing"], dtype=np.int8)
     state[:asleep] = STATE_CODE["asleep"]
     mode = np.where(np.arange(units) < asleep, -1, 1).astype(np.int8)
     at_ms = np.where(np.arange(units) >= units - silent, 0, NOW - 1000)
     power = np.where(mode < 0, 25.0, roster.mode_power_w[roster.group, -2:].min(axis=1, initial=1e9))
     seen = replace(seen, at_ms=at_ms, state=state, mode=mode, power_w=power, has_power=np.ones(units, dtype=bool))
-    asked = never_asked(roster)
+    asked = never_commanded(roster)
     return fleet_of(roster, seen, asked, NOW), asked
 
 

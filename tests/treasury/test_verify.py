@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub.reports.sign import report_key
-from hub.reports.treasury_statement import treasury_statement
+from hub.reports.treasury_statement import table, treasury_statement
 from hub.reports.write import ReportFiles, write_report
 from kernel.money import Unit
 from kernel.span import Span
@@ -44,7 +44,7 @@ def books(tmp_path: Path) -> tuple[Path, ReportFiles]:
     document = treasury_statement(ledger, Span(T0 + 5_000, T0 + 15_000), "hub-1")
     folder = tmp_path / "empty"
     folder.mkdir()
-    written = write_report(document, folder, report_key(tmp_path / "keys"))
+    written = write_report(document, folder, report_key(tmp_path / "keys"), table)
     shutil.copy(tmp_path / "keys" / "report.pub", folder)
     (folder / "journal.json").write_text(json.dumps({"transfers": list(journal_rows(ledger))}))
     ledger.close()

@@ -55,7 +55,7 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     said = {fault["place"]: fault["problem"] for fault in reported["faults"]}
     assert "stands already in line 4" in said["line 5"] and "no host" in said["line 6"]
     assert "Perpetuum Mobile" in said["line 7"]
-    assert "also tells the feeder, otherwise" in said["column Circuit"] and "not understood" in said["column Стойка"]
+    assert "also gives the feeder, different" in said["column Circuit"] and "not understood" in said["column Стойка"]
     left = list(csv.DictReader((tmp_path / "inventory.left.csv").open(encoding="utf-8")))
     assert [row["SN"] for row in left] == ["X4", "X5", "X6"] and all(row["fault"] for row in left)
     assert [row["Стойка"] for row in left] == ["10", "11", "12"], "what is not understood stays with its line"

@@ -111,7 +111,7 @@ loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }
     with pytest.raises(ConfigError) as caught:
         empty_state(config, catalogue())
     said = str(caught.value)
-    for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools nobody"):
+    for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools no miner"):
         assert word in said, word
 
 

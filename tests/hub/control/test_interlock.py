@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from hub.app.live import Running, start
 from hub.cli.app import app
 from hub.config import load
+from hub.fleet.placement import FactsRequest
 from hub.wiring import reading
 from kernel.clock import system_clock
 from miner_control.fleet.command import Locate, Sleep, command
 from telemetry.collect.source import Tier
 from tests.builders.commands import carry_out, journalled
+from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from twin.models import MODELS
 
@@ -186,7 +188,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             shown = hub.ports.fleet.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}
-            await hub.ports.assets.record("north", body, "anna")
+            await hub.ports.assets.record("north", read(FactsRequest, body), "anna")
             await until("the register says so", lambda: not here.roster.ours[here.roster.index[f"{key}/{first}"]])
             reported = str(getattr(await locate(first), "text", ""))
             assert "belongs to acme" in reported and "contract 7, from " in reported

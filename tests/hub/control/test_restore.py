@@ -52,7 +52,7 @@ def rested_s(hub: Running) -> float:
     """Seconds since the unit that was switched last went to sleep."""
     components = hub.hub.components
     now_ms = components.clock.now_ms()
-    asked = components.state.sites["alatau/north"].standing.asked(now_ms)
+    asked = components.state.sites["alatau/north"].standing.commanded(now_ms)
     return float((now_ms - asked.since_ms).min()) / 1000.0
 
 
@@ -79,7 +79,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             await all_hash(hub)
             await until("each in the mode it had", lambda: modes(hub) == before, 40)
             standing = hub.hub.components.state.sites["alatau/north"].standing
-            await until("nothing left to restore", lambda: (standing.asked(0).restore < 0).all(), 20)
+            await until("nothing left to restore", lambda: (standing.commanded(0).restore < 0).all(), 20)
             issued = [body for _, body in events(hub, "command.issued")]
             assert all(body["restore_mode"] == "normal" for body in issued if body["intent"] == "Sleep")
         replayed = await asyncio.to_thread(replay_folder, tmp_path)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hub.app.live import start
 from hub.cli.app import app
 from hub.config import load
-from hub.fleet.ip_report import Buttons, slots_asked, walk_lines
+from hub.fleet.ip_report import Buttons, WalkRequest, slots_asked, walk_lines
 from hub.journal.recorder import Recorder, at_once
 from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state, folded
@@ -22,6 +22,7 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError
 from miner_control.inventory.position import Press
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.requests import read
 from tests.hub.fleet.test_placement import INVENTORY, SITE
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS
@@ -97,15 +98,21 @@ def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
     rows: list[Any] = [
         {"rack": "r1", "position": "1", "feeder": "f1"},
         {"rack": "r1", "position": "1", "feeder": "f1"},
+        {"rack": "r2", "position": "3", "feeder": "f9"},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        slots_asked(site, read(WalkRequest, {"slots": rows}))
+    assert [fault.place for fault in caught.value.faults] == ["slots.1", "slots.2"]
+    odd: list[Any] = [
         {"rack": "r1", "position": 2, "feeder": "f1"},
-        {"rack": "a/b", "position": "3", "feeder": "f9"},
+        {"rack": "a/b", "position": "3", "feeder": "f1"},
         "r1",
     ]
     with pytest.raises(ConfigError) as caught:
-        slots_asked(site, {"slots": rows})
-    assert [fault.place for fault in caught.value.faults] == ["slots.1", "slots.2", "slots.3", "slots.3", "slots.4"]
-    with pytest.raises(ConfigError, match="no list of slots"):
-        slots_asked(site, {"slots": []})
+        read(WalkRequest, {"slots": odd})
+    assert [fault.place for fault in caught.value.faults] == ["slots.0.position", "slots.1.rack", "slots.2"]
+    with pytest.raises(ConfigError, match="slots: is empty"):
+        read(WalkRequest, {"slots": []})
 
 
 @pytest.mark.timeout(120)

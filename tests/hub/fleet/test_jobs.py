@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from hub.app.live import Running, start
 from hub.cli.app import app
 from hub.config import load
-from hub.state.situation import Freshness, situation_at
 from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
@@ -223,8 +222,11 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
 
             def heard() -> bool:
                 # What was under way when the hub stopped is unknown, and such a unit rests for a minute.
-                counts, asked = hub.ports.sites.status("north")["counts"], here.standing.asked(system_clock().now_ms())
-                rests = any(asked.hands_off[here.roster.index[device]] for device in stock)
+                counts, asked = (
+                    hub.ports.sites.status("north")["counts"],
+                    here.standing.commanded(system_clock().now_ms()),
+                )
+                rests = any(asked.excluded[here.roster.index[device]] for device in stock)
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 
             await until("they are heard, and none rests", heard, 90)
@@ -242,19 +244,16 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
 
 
 def test_bad_proposals_are_told_all_at_once(tmp_path: Path) -> None:
-    from hub.fleet.jobs import proposed
+    from hub.fleet.jobs import JobRequest
     from hub.fleet.provisioning import Provisions
-    from hub.wiring.state import catalogue, empty_state
+    from tests.builders.requests import read
 
     with world(tmp_path, miners=12, miner_host="127.78.22.1") as site:
         config = prepared(site)
-    state = empty_state(config, catalogue())
-    here = state.sites["alatau/north"]
     provisions = Provisions(config, tmp_path, tmp_path / "data", {})
     body = {"name": "", "intent": 7, "devices": "all", "wave_share": 0, "deadline_s": 1, "colour": "red"}
-    now = situation_at(state, here, 1_800_000_000_000, Freshness(30.0))
     with pytest.raises(ConfigError) as caught:
-        proposed(state, here, provisions, body, "anna", now)
+        read(JobRequest, body)
     assert sorted(fault.place for fault in caught.value.faults) == [
         "colour", "deadline_s", "devices", "intent", "name", "wave_share",
     ]  # fmt: skip

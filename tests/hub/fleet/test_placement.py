@@ -14,7 +14,7 @@ from hub.app.live import start
 from hub.app.replay import replay_folder
 from hub.cli.app import app
 from hub.config import load
-from hub.fleet.placement import facts_asked
+from hub.fleet.placement import FactsRequest, facts_asked
 from hub.fleet.provisioning import Provisions
 from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state
@@ -24,6 +24,7 @@ from kernel.event import Event
 from miner_control.inventory.asset_register import facts_body, facts_of, load_register
 from miner_control.inventory.position import read_plan
 from telemetry.store.journal import Record
+from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS
 
@@ -66,7 +67,7 @@ def state(tmp_path: Path) -> HubState:
 def learn(state: HubState, *rows: tuple[str, str, str], at_ms: int = T0_MS) -> None:
     site = state.sites["hub/site"]
     asked = [{"device": device, "what": what, "value": value} for device, what, value in rows]
-    body = facts_body(facts_asked(site, state.sites, {"facts": asked}, at_ms), "anna")
+    body = facts_body(facts_asked(site, state.sites, read(FactsRequest, {"facts": asked}), at_ms), "anna")
     assert facts_of(json.loads(json.dumps(body))) == facts_of(body)
     event = Event("asset.fact_recorded", 1, "hub/site", "hub", state.position + 1, at_ms, body)
     state.apply(Record(state.position + 1, event))
@@ -110,19 +111,26 @@ def test_all_faults_of_a_request_are_told_and_nothing_is_taken(state: HubState) 
         {"device": "m1", "what": "phase", "value": "3"},
         {"device": "m1", "what": "rack", "value": "a/b"},
         {"device": "m1", "what": "rack", "value": "r1", "from": iso(T0_MS + 60_000)},
-        {"device": "m1", "what": "rack", "value": "r1", "from": "yesterday"},
         {"device": "m1", "what": "site", "value": "elsewhere"},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        facts_asked(site, state.sites, read(FactsRequest, {"facts": rows}), T0_MS)
+    assert [fault.place for fault in caught.value.faults] == [
+        "facts.0.device", "facts.1.what", "facts.2.value", "facts.3.value", "facts.4.value", "facts.5.from", "facts.6.value",
+    ]  # fmt: skip
+    odd: list[Any] = [
+        {"device": "m1", "what": "rack", "value": "r1", "from": "yesterday"},
         {"device": "m1", "what": "rack"},
         {"device": "m1", "what": "rack", "value": "r1", "since": "x"},
     ]
     with pytest.raises(ConfigError) as caught:
-        facts_asked(site, state.sites, {"facts": rows, "source": ""}, T0_MS)
+        read(FactsRequest, {"facts": odd, "source": ""})
     assert [fault.place for fault in caught.value.faults] == [
-        "source", "facts.0.device", "facts.1.what", "facts.2.value", "facts.3.value", "facts.4.value", "facts.5.from",
-        "facts.6.from", "facts.7.value", "facts.8", "facts.9",
+        "facts.0.from", "facts.1.value", "facts.2.since", "source",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="no list of facts"):
-        facts_asked(site, state.sites, {}, T0_MS)
+    assert "Use device, what, value, from" in caught.value.faults[2].remedy
+    with pytest.raises(ConfigError, match="facts: is missing"):
+        read(FactsRequest, {})
 
 
 def test_a_plan_of_addresses_is_read_with_all_its_faults() -> None:

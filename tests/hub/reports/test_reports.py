@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from hub.metering.energy import MeterFigure
+from hub.reports import treasury_statement as statement_kind
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import Key, report_key
-from hub.reports.site_energy import hours_of, site_energy
+from hub.reports.site_energy import hours_of, site_energy, table
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.verify import verify_report
 from hub.reports.write import ReportFiles, write_report
 from hub.state.meter import MeterRef
+from hub.wiring.plugins import REPORTS
 from kernel.clock import MS_PER_HOUR, from_iso
 from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
@@ -97,7 +99,7 @@ def test_a_silent_meter_gives_no_zero_and_the_report_says_so():
     assert hours[1]["told"] < 1
     assert (hours[3]["energy_wh"], hours[3]["basis"], hours[3]["frames_sha256"]) == (None, "missing", None)
     assert report["incomplete"] == [METER, "hub-1/site-1/x"]
-    assert b"missing" in as_csv(report)
+    assert b"missing" in as_csv(report, table)
 
 
 @pytest.fixture
@@ -107,14 +109,14 @@ def key(tmp_path: Path) -> Key:
 
 @pytest.fixture
 def written(tmp_path: Path, key: Key) -> ReportFiles:
-    return write_report(energy_report(), tmp_path / "reports", key)
+    return write_report(energy_report(), tmp_path / "reports", key, table)
 
 
 def test_a_report_verifies_by_any_of_its_files_and_with_the_key_brought(tmp_path: Path, written: ReportFiles, key: Key):
     for path in (written.json, written.csv, written.sig):
-        verdict = verify_report(path, tmp_path / "keys" / "report.pub")
+        verdict = verify_report(path, REPORTS, tmp_path / "keys" / "report.pub")
         assert (verdict.signature, verdict.trusted, verdict.key_id) == ("valid", True, key.id), verdict.reason
-    assert not verify_report(written.json).trusted
+    assert not verify_report(written.json, REPORTS).trusted
 
 
 def test_the_key_is_the_hubs_alone_and_stays(tmp_path: Path, key: Key):
@@ -125,7 +127,7 @@ def test_the_key_is_the_hubs_alone_and_stays(tmp_path: Path, key: Key):
     with pytest.raises(ConfigError, match="others on this machine can read"):
         report_key(tmp_path / "keys")
     with pytest.raises(ConfigError, match="no Ed25519 public key"):
-        verify_report(path, tmp_path / "none.pub")
+        verify_report(path, REPORTS, tmp_path / "none.pub")
 
 
 def test_any_changed_byte_of_any_file_is_found(written: ReportFiles):
@@ -133,23 +135,23 @@ def test_any_changed_byte_of_any_file_is_found(written: ReportFiles):
         whole = path.read_bytes()
         for place in range(0, len(whole), max(1, len(whole) // 97)):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            verdict = verify_report(written.json)
+            verdict = verify_report(written.json, REPORTS)
             assert verdict.signature == "invalid", f"{path.name} byte {place}: {verdict.reason}"
         path.write_bytes(whole)
-    assert verify_report(written.json).signature == "valid"
+    assert verify_report(written.json, REPORTS).signature == "valid"
 
 
 def test_dropped_swapped_and_resigned_reports_are_found(tmp_path: Path, written: ReportFiles):
     other = report_key(tmp_path / "other")
-    forged = write_report({**energy_report(), "main_total_wh": 1}, tmp_path / "forged", other)
-    assert verify_report(forged.json).signature == "valid"
-    verdict = verify_report(forged.json, tmp_path / "keys" / "report.pub")
+    forged = write_report({**energy_report(), "main_total_wh": 1}, tmp_path / "forged", other, table)
+    assert verify_report(forged.json, REPORTS).signature == "valid"
+    verdict = verify_report(forged.json, REPORTS, tmp_path / "keys" / "report.pub")
     assert verdict.signature == "invalid"
     assert "another key" in verdict.reason
     written.csv.unlink()
-    assert "missing" in verify_report(written.json).reason
+    assert "missing" in verify_report(written.json, REPORTS).reason
     written.sig.unlink()
-    assert "no signature" in verify_report(written.json).reason
+    assert "no signature" in verify_report(written.json, REPORTS).reason
 
 
 def test_a_csv_that_is_not_the_jsons_is_found_even_when_signed(tmp_path: Path, key: Key, written: ReportFiles):
@@ -158,25 +160,25 @@ def test_a_csv_that_is_not_the_jsons_is_found_even_when_signed(tmp_path: Path, k
     written.csv.write_bytes(written.csv.read_bytes().replace(b"main", b"sub"))
     files = {path.name: path.read_bytes() for path in (written.json, written.csv)}
     written.sig.write_bytes(sign(files, key))
-    assert "CSV is not what the JSON says" in verify_report(written.json).reason
+    assert "CSV is not what the JSON says" in verify_report(written.json, REPORTS).reason
 
 
 def test_the_same_report_again_is_the_same_files_and_another_one_is_a_restatement(
     tmp_path: Path, key: Key, written: ReportFiles
 ):
-    again = write_report(energy_report(), tmp_path / "reports", key)
+    again = write_report(energy_report(), tmp_path / "reports", key, table)
     assert again.id == written.id
     assert not again.fresh
-    later = write_report({**energy_report(), "journal_position": 43}, tmp_path / "reports", key)
+    later = write_report({**energy_report(), "journal_position": 43}, tmp_path / "reports", key, table)
     assert later.id == written.id + "-r2"
     assert json.loads(later.json.read_bytes())["supersedes"] == written.sha256
-    assert verify_report(later.sig).signature == "valid"
-    assert verify_report(written.sig).signature == "valid"
+    assert verify_report(later.sig, REPORTS).signature == "valid"
+    assert verify_report(written.sig, REPORTS).signature == "valid"
 
 
 def test_a_formula_does_not_reach_the_spreadsheet():
     report = site_energy(figures([], MeterRef("=cmd|calc", "main"), MeterRef("@x", "sub")), SPAN, "hub-1/site-1", 0)
-    rows = list(csv.reader(io.StringIO(as_csv(report).decode())))
+    rows = list(csv.reader(io.StringIO(as_csv(report, table).decode())))
     assert {row[0] for row in rows[1:]} == {"'=cmd|calc", "'@x"}
 
 
@@ -184,7 +186,8 @@ SCRIPT = """
 import sys; sys.path.insert(0, {root!r})
 from tests.hub.reports.test_reports import energy_report
 from hub.reports.render import as_json, as_csv
-import hashlib; print(hashlib.sha256(as_json(energy_report()) + as_csv(energy_report())).hexdigest())
+from hub.reports.site_energy import table
+import hashlib; print(hashlib.sha256(as_json(energy_report()) + as_csv(energy_report(), table)).hexdigest())
 """
 
 
@@ -196,7 +199,7 @@ def test_the_bytes_do_not_know_where_they_are_made(zone: str, locale: str, seed:
     environment = {**os.environ, "TZ": zone, "LC_ALL": locale, "PYTHONHASHSEED": seed}
     done = subprocess.run([sys.executable, "-c", SCRIPT.format(root=root)], env=environment, capture_output=True, text=True,
                           timeout=60, check=True, cwd=root)  # fmt: skip
-    assert done.stdout.strip() == sha256_hex(as_json(energy_report()) + as_csv(energy_report()))
+    assert done.stdout.strip() == sha256_hex(as_json(energy_report()) + as_csv(energy_report(), table))
 
 
 def test_a_statement_opens_where_the_last_one_closed(tmp_path: Path, key: Key):
@@ -218,5 +221,6 @@ def test_a_statement_opens_where_the_last_one_closed(tmp_path: Path, key: Key):
         [Transfer(transfer_id(1, "y"), "Assets:Wallet", "Income:Mining", 5, Unit.SAT, "late", START_MS)], SPAN.end_ms
     )
     assert as_json(treasury_statement(ledger, Span(START_MS + MS_PER_HOUR, SPAN.end_ms), "hub-1", head)) == kept
-    assert verify_report(write_report(second, tmp_path / "reports", key).sig).signature == "valid"
+    written = write_report(second, tmp_path / "reports", key, statement_kind.KIND.table)
+    assert verify_report(written.sig, REPORTS).signature == "valid"
     ledger.close()

@@ -17,6 +17,8 @@ from hub.cli.app import app
 from hub.config import Config, load
 from hub.journal.recorder import Recorder, at_once
 from hub.metering.energy import EnergyBook
+from hub.reports import site_energy
+from hub.reports.kind import ReportSources
 from hub.reports.store import ReportStore
 from hub.state.fold import HubState
 from hub.wiring.archive import RetentionDuty, days_of, holds_of, shelves
@@ -92,7 +94,9 @@ class Kept:
     def report(self, span: Span) -> Path:
         report_store = ReportStore(open_ledger(self.data / "ledger.sqlite"), self.data, self.clock)
         book = EnergyBook(ParquetArchive(self.data / "archive", self.journal))
-        return report_store.energy(book, self.state().sites["hub/site"], span, self.journal.position()).json
+        site, position = self.state().sites["hub/site"], self.journal.position()
+        sources = ReportSources("hub", report_store.ledger, book, site, position)
+        return report_store.make(site_energy.KIND, sources, span).json
 
 
 @pytest.fixture
@@ -198,7 +202,7 @@ def test_holds_over_the_api_by_role_by_name_with_every_fault(tmp_path: Path) -> 
 
     faults = regulator.post("/api/v1/archive/holds", json={"until": "soon", "kinds": ["mines"]})
     assert faults.status_code == 422
-    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds"]
+    assert [fault["place"] for fault in faults.json()["faults"]] == ["from", "until", "why", "kinds.0"]
     backwards = regulator.post("/api/v1/archive/holds", json=asked | {"until": iso(T0_MS - 1000)})
     assert backwards.json()["faults"][0]["place"] == "until"
 
@@ -228,7 +232,7 @@ def test_a_hold_is_set_and_released_from_the_command_line_of_a_serving_hub(tmp_p
         done = json.loads(call(Role.ADMIN, "release", "hold-1", "--why", "over").stdout)
         assert done["released_by"] == "a-admin" and view.holds.standing() == []
         wrong = call(Role.ADMIN, "hold", *span, "--why", " ", "--kind", "mines").exception
-        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds"]
+        assert isinstance(wrong, ConfigError) and [fault.place for fault in wrong.faults] == ["why", "kinds.0"]
         absent = call(Role.ADMIN, "release", "hold-7", "--why", "x").exception
         assert isinstance(absent, ConfigError) and "hold-7" in str(absent)
 

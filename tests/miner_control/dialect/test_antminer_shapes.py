@@ -219,7 +219,7 @@ def test_a_page_to_log_in_at_is_no_answer(page: bytes) -> None:
         ({"STATUS": "E", "Code": 45, "Msg": "Access denied"}, Refused("45", "Access denied")),
         ({"code": -1, "msg": "busy"}, Refused("-1", "busy")),
         (b'{"stats":"succ', Unknown('no answer that can be read: {"stats":"succ')),
-        ({}, Unknown("no word of success: b'{}'")),
+        ({}, Unknown("no success reported: b'{}'")),
     ],
 )
 def test_only_a_word_of_success_is_acceptance(answer: Any, meant: Any) -> None:

@@ -81,7 +81,7 @@ SHAPES: dict[str, tuple[Play, dict[str, Any]]] = {
          "firmware": "20190912.15.REL", "mac": "c4:08:28:00:01:02", "temp_board_max_c": 71.5},
     ),
     "errors counted and not named": (
-        v2(**{"MHS 5s": 1e6, "Error Code Count": 2}), {"error_text": "2 errors, codes not told"},
+        v2(**{"MHS 5s": 1e6, "Error Code Count": 2}), {"error_text": "2 errors, codes not reported"},
     ),
     "one board dead": (
         v2([{"Slot": 0, "Status": "Alive", "MHS av": 2.1e7, "Effective Chips": 215, "Chip Temp Max": 88.0, "PCB SN": "B0"},

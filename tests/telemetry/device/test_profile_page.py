@@ -4,9 +4,9 @@
 from pathlib import Path
 
 from telemetry.device.codec import decode
+from telemetry.device.frames import frame_registers
 from telemetry.device.profile import Checked, catalogue, load
 from telemetry.device.profile_page import current
-from tests.builders.registers import frame_words
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,5 +31,5 @@ def test_the_example_of_the_page_on_adding_a_device_is_a_profile(tmp_path: Path)
     file.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
     profile = load(file)
     (frame,) = profile.check.frames
-    found = decode(profile, frame_words(frame.raw["registers"]), 0)
+    found = decode(profile, frame_registers(frame.raw["registers"]), 0)
     assert {metric: found[metric] for metric in frame.expect} == frame.expect

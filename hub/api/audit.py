@@ -23,7 +23,7 @@ class Audit:
 
     async def entered(self, by: Principal, address: str) -> None:
         body: AccessEntered = {"who": by.who, "role": str(by.role), "from": address}
-        await self._record(EventKind.ACCESS_ENTERED, body, None)
+        await self._record(EventKind.ACCESS_ENTERED, by.actor.on(body), None)
 
     async def denied(self, who: str, asked: str, permission: str, why: str, address: str, site: str | None) -> None:
         body: AccessDenied = {"who": who, "asked": asked, "permission": permission, "why": why, "from": address}
@@ -31,8 +31,8 @@ class Audit:
 
     async def acted(self, by: Principal, what: str, site: str, outcome: str, detail: Mapping[str, Any]) -> None:
         act: ApiActed = {"who": by.who, "role": str(by.role), "way": by.way, "what": what, "outcome": outcome}
-        await self._record(EventKind.API_ACTED, {**act, **detail}, site)
+        await self._record(EventKind.API_ACTED, by.actor.on({**act, **detail}), site)
 
     async def pulled(self, by: Principal, site: str, report: str, form: str, sha256: str) -> None:
         body: ReportPulled = {"who": by.who, "role": str(by.role), "report": report, "form": form, "sha256": sha256}
-        await self._record(EventKind.REPORT_PULLED, body, site)
+        await self._record(EventKind.REPORT_PULLED, by.actor.on(body), site)

@@ -183,9 +183,10 @@ def _worded(name: str, value: Any) -> Any:
 def miners_dialects(folder: SiteFolder = Path(), json: Json = False) -> None:
     """What each firmware speaks and can do."""
     from hub.config.lookup import listed
+    from hub.config.renamed import current
     from miner_control.inventory.dialect_matrix import dialect_matrix
 
-    rows = dialect_matrix(listed(folder, "profiles/firmware"))
+    rows = dialect_matrix(current(listed(folder, "profiles/firmware")))
     if json:
         put_json({"dialects": rows})
         return

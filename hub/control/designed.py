@@ -101,7 +101,7 @@ def _cooling(found: Sets, site: SiteState, now_ms: int) -> None:
         if load.kind not in COOLING:
             continue
         on, shown_ms = site.load_book.on(load.key)
-        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.pace)
+        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.simulated_speed_factor)
         moves = site.load_book.pending(load.key, now_ms) or (on is not None and now_ms - shown_ms < settles_ms)
         for device in _tellers(site, load.device, load.feeds):
             if moves:

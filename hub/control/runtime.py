@@ -23,6 +23,7 @@ from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.issue import issue
 from hub.journal.payloads import ClockStepped, HubStarted, HubStopped
 from hub.journal.recorder import Offload, Recorder
+from hub.market.price_duty import FeedHealth
 from hub.state.fold import HubState
 from hub.state.site import SiteState
 from hub.state.site_generation import awaits_meter
@@ -30,9 +31,9 @@ from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.event import EventKind
-from kernel.receipt import HubCause, Receipt, Unknown, Unreachable
+from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import CUT_SHORT, WITHDRAWN, Command, command_json, receipt_json
+from miner_control.fleet.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Subscription
 
@@ -108,6 +109,8 @@ class Components:
     """Held by an act of a person or a dispatcher: each is decided against the result of the one before."""
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
+    feeds: Mapping[str, FeedHealth] = field(default_factory=dict)
+    """State of each configured feed of curves, by its name."""
 
 
 class Hub:
@@ -221,13 +224,7 @@ class Hub:
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
         components.recorder.emit(site.key, EventKind.TICK_DECIDED, decided.body, TICK_VERSION)
-        try:
-            issued = await issue(components.recorder, site.key, decided.commands)
-        except OSError:
-            # They stay queued and are journalled later; none of them leaves.
-            for made in decided.commands:
-                self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
-            raise
+        issued = await issue(components.recorder, site.key, decided.commands)
         self.ticks += 1
         if issued.commands:
             components.actuators[site.key].start(issued)

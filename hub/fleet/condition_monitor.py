@@ -79,7 +79,8 @@ class ConditionDuty:
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
         self._recent = {
-            key: RecentBehaviour(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()
+            key: RecentBehaviour(site.roster, SETTLED_S / site.config.simulated_speed_factor)
+            for key, site in state.sites.items()
         }
         self._hashing_ms: dict[str, int] = {}
         self._undone_seen: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}

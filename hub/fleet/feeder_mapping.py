@@ -206,7 +206,9 @@ class FeederMappingDuty:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
             await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_ENDED, body)
             return
-        waited_s = (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.pace
+        waited_s = (
+            (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.simulated_speed_factor
+        )
         if waited_s < REST_S:
             return
         here = [miner for miner in site.register.miners if miner.rack == name]
@@ -216,7 +218,7 @@ class FeederMappingDuty:
         whole_w = float(fleet.power_w[np.array(units, dtype=np.int64)].sum())
         if not chosen or drop_w(fleet, chosen) < LEAST_SHARE * whole_w:
             since_ms = proof.done[-1].at_ms if proof.done else proof.requested_ms
-            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.pace < READY_S:
+            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.simulated_speed_factor < READY_S:
                 return
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
             await self._say(site, proof, Judged(name, "skipped", why, fleet.now_ms, (), None))

@@ -44,9 +44,12 @@ class _SiteModel:
 
     def __init__(self, site: SiteState) -> None:
         self.book: IdentificationBook = site.identification.copy()
-        self.followed = Followed(LONGEST_S / site.config.pace)
+        self.followed = Followed(LONGEST_S / site.config.simulated_speed_factor)
         self.steadiness = Steadiness.of(site.roster)
-        self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
+        self.settled_s, self.calm_s = (
+            SETTLED_S / site.config.simulated_speed_factor,
+            CALM_S / site.config.simulated_speed_factor,
+        )
         self.listened_ms: dict[tuple[Key, bool], int] = {}
         self.heard: Counter[tuple[Key, bool]] = Counter()
         self.rows, self.feeder = FeederRows(), site.roster.feeder

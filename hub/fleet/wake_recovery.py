@@ -61,7 +61,7 @@ class WakeRecoveryDuty:
         """One turn: due reports, sockets to close again, tickets to close, next steps."""
         now_ms = self._clock.now_ms()
         for site in self._state.sites.values():
-            part = site.config.ladder
+            part = site.config.wake_recovery
             if not site.ladder.recoveries and not site.ladder.cycling and not self._due(site, now_ms):
                 continue
             now = self._situations.at(site, now_ms)
@@ -111,7 +111,7 @@ class WakeRecoveryDuty:
 
     def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:
         """Commands that close sockets opened for a power cycle, `OFF_S` later, whatever the outcome of the opening."""
-        asked, off_ms = [], OFF_S * 1000 / site.config.pace
+        asked, off_ms = [], OFF_S * 1000 / site.config.simulated_speed_factor
         for key, device in site.ladder.cycling.items():
             load = site.around.by_key.get(key)
             on, shown_ms = site.load_book.on(key)
@@ -125,7 +125,7 @@ class WakeRecoveryDuty:
 
     def _due(self, site: SiteState, now_ms: int) -> list[tuple[str, int]]:
         """(order, ended_ms) of orders of the site that ended `report_after_s` ago and have no restore report yet."""
-        after_ms = round(site.config.ladder.report_after_s * 1000 / site.config.pace)
+        after_ms = round(site.config.wake_recovery.report_after_s * 1000 / site.config.simulated_speed_factor)
         return [
             (entry.order.id, entry.ended_ms)
             for entry in self._state.book.entries()

@@ -76,7 +76,7 @@ class HubBooks:
         curve = curve_from_json(body)
         held = [one for one in self.curves.get(curve.name, []) if one.known_at_ms != curve.known_at_ms]
         self.curves[curve.name] = sorted([*held, curve], key=lambda one: one.known_at_ms)[-CURVES_KEPT:]
-        self.refused.pop(str(body.get("file")), None)
+        self.refused.pop(str(body.get("file", body["name"])), None)
 
     def all_curves(self) -> list[Curve]:
         return [curve for curves in self.curves.values() for curve in curves]

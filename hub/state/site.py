@@ -86,8 +86,10 @@ class SiteState:
     def __post_init__(self) -> None:
         self.peak = MonthPeak(ZoneInfo(self.config.zone))
         self.shadow = ShadowBook(ZoneInfo(self.config.zone))
-        part = self.config.ladder
-        budget = Budget(part.reboots_a_day, part.reboots_at_once, part.cycles_a_day, part.cycles_at_once)
+        part = self.config.wake_recovery
+        budget = Budget(
+            part.reboots_per_day, part.reboots_at_once, part.power_cycles_per_day, part.power_cycles_at_once
+        )
         self.ladder = Recoveries(budget, part.margin_factor)
         self.usual = PerformanceReferences(self.roster.index)
         self.changing = Changing(len(self.roster))
@@ -116,7 +118,7 @@ class SiteState:
         pairs = [(old, new) for old, new in zip(before.miners, self.register.miners, strict=True) if new is not old]
         elsewhere = any(old.feeder != new.feeder or old.owner != new.owner for old, new in pairs)
         if elsewhere or before.phases != self.register.phases:
-            phases, not_ours = self.register.phases, self.config.not_ours
+            phases, not_ours = self.register.phases, self.config.third_party_owners
             self.standing.roster = roster_of(self.register.miners, self._known(), phases=phases, not_ours=not_ours)
         if pairs:
             self.around = moved(self.around, self.config, self.register, self.roster.index)

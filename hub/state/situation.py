@@ -165,7 +165,7 @@ def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Fresh
         ambient_c=ambient_c,
         auxiliaries_on=on,
         loops=loops,
-        heat_w=site.config.heat_least_w + sum(map(heat_floor_w, loops)),
+        heat_w=site.config.heat_min_w + sum(map(heat_floor_w, loops)),
         overhead=overhead,
         generation=generation,
         generation_w=generation.delivered_w(fleet, overhead, meters_w.get(site.key)),

@@ -11,6 +11,7 @@ from grid.order_book import OrderBook
 from hub.config import Config, Site
 from hub.config.lookup import listed
 from hub.config.observe_only import no_orders
+from hub.config.renamed import current
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
@@ -53,7 +54,7 @@ SAY_EACH_S = 10.0
 
 def catalogue(folder: Path | None = None) -> Catalogue:
     """All known models and firmware capabilities: those in the folder of `hub.toml`, then those shipped."""
-    return load_catalogue(listed(folder, "profiles/miners"), listed(folder, "profiles/firmware"))
+    return load_catalogue(listed(folder, "profiles/miners"), current(listed(folder, "profiles/firmware")))
 
 
 def check_profiles(config: Config) -> None:
@@ -90,10 +91,14 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
 def site_state(config: Config, site: Site, register: AssetRegister, models: Catalogue) -> SiteState:
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
-    envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
-    if site.lessons is not None:
-        envelopes = refined(envelopes, read_identification(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
-    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.not_ours)
+    envelopes = {
+        pair: _paced(envelope, site.simulated_speed_factor) for pair, envelope in models.envelopes(pairs).items()
+    }
+    if site.identification is not None:
+        envelopes = refined(
+            envelopes, read_identification(site.identification.read_text(encoding="utf-8"), site.identification.name)
+        )
+    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.third_party_owners)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
@@ -134,7 +139,7 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    rules = alarm_rules(max((site.pace for site in config.sites), default=1.0), config.folder)
+    rules = alarm_rules(max((site.simulated_speed_factor for site in config.sites), default=1.0), config.folder)
     observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
     book = OrderBook(capacity, observing=observing)
     return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))
@@ -190,7 +195,7 @@ def alarm_rules(pace: float = 1.0, folder: Path | None = None) -> list[AlarmRule
 
     `pace`: rates of change are multiplied by it (simulated sites that run faster).
     """
-    rules = load_rules(listed(folder, "alarms"))
+    rules = load_rules(current(listed(folder, "alarms")))
     return [
         replace(rule, when=replace(rule.when, per_s=rule.when.per_s * pace)) if isinstance(rule.when, Rate) else rule
         for rule in rules

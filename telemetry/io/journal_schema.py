@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's tables, the check that a file is one of ours, the lock of its one writer, and what its errors mean."""
+"""Journal tables, file check, writer lock, and classification of write errors."""
 
 import contextlib
 import errno
@@ -60,7 +60,7 @@ REMEDIES = {
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises ConfigError where the file is no journal of the version that this hub reads."""
+    """ConfigError where the file is no journal of the version that this hub reads."""
     try:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.DatabaseError as error:
@@ -72,7 +72,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def last_position(connection: sqlite3.Connection) -> int:
-    """The last position given, also where its record was trimmed since."""
+    """The last position assigned, even where its record has been trimmed."""
     row = connection.execute(
         "SELECT max(coalesce((SELECT max(position) FROM batch), 0), coalesce((SELECT max(position) FROM event), 0),"
         " (SELECT trimmed FROM mark))"
@@ -81,7 +81,7 @@ def last_position(connection: sqlite3.Connection) -> int:
 
 
 def state_of(error: Exception, folder: Path) -> JournalState:
-    """What an error of a write says of the disk."""
+    """Journal state indicated by an error of a write."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return _state_of_disk(folder) if code == sqlite3.SQLITE_IOERR else _STATES.get(code, JournalState.FAILED)
@@ -93,26 +93,26 @@ def state_of(error: Exception, folder: Path) -> JournalState:
 
 
 def _state_of_disk(folder: Path) -> JournalState:
-    """An I/O error says little: a disk with no room left is told apart from a broken one."""
+    """State after an I/O error, which does not distinguish a full disk from a damaged one: the free space is checked."""
     with contextlib.suppress(OSError):
-        room = os.statvfs(folder)
-        if room.f_bavail * room.f_frsize < 4 * PAGE_BYTES:
+        space = os.statvfs(folder)
+        if space.f_bavail * space.f_frsize < 4 * PAGE_BYTES:
             return JournalState.FULL
-        if room.f_flag & os.ST_RDONLY:
+        if space.f_flag & os.ST_RDONLY:
             return JournalState.READ_ONLY
     return JournalState.FAILED
 
 
 def hold(path: Path) -> IO[bytes]:
-    """The lock of the one writer; the system lets go of it with the process, however that ends."""
-    held = path.open("ab")
+    """Lock of the only writer; the operating system releases it with the process, however that ends."""
+    lock = path.open("ab")
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        held.close()
+        lock.close()
         fault = Fault(str(path.parent), "another hub writes here", "Stop it, or give this hub a folder of its own")
         raise ConfigError([fault]) from error
-    return held
+    return lock
 
 
 def event_of(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:

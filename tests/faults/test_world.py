@@ -30,7 +30,7 @@ def is_state(hub: Running, name: str, *states: str) -> Any:
 
 async def limit(hub: Running, power_w: float = 60_000.0) -> None:
     body = {"scope": "alatau/north", "power_w": power_w, "until": iso(system_clock().now_ms() + 3_600_000)}
-    line = await hub.messages.submit_order(body, DISPATCHER, "test")
+    line = await hub.messages.submit_order(body, DISPATCHER)
     assert line["phase"] != "refused", line
 
 
@@ -58,7 +58,7 @@ async def planned(hub: Running) -> Any:
 
 
 @pytest.mark.timeout(300)
-def test_a_dead_pool_is_told_once_and_the_treasury_recovers(tmp_path: Path, said: list[Any]) -> None:
+def test_a_dead_pool_is_reported_once_and_the_treasury_recovers(tmp_path: Path, said: list[Any]) -> None:
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             settling = hub.wired.settling

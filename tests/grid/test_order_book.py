@@ -17,6 +17,7 @@ from grid.signature import sign
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError
 from kernel.event import Event, EventKind
+from tests.builders.signing import SEED, public_key
 from tests.servers import count
 
 NOW_MS = from_iso("2026-01-05T10:00:00Z")
@@ -24,15 +25,6 @@ MIN_MS = 60_000
 SITE = "h1/alma"
 KEGOC = Authority("kegoc", (SITE,))
 PEOPLE = Authority("aida", (SITE,), Priority.OPERATOR)
-SEED = "11" * 32
-
-
-def public_key() -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(SEED)).public_key()
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 class Desk:

@@ -29,7 +29,7 @@ from telemetry.io.journal_sqlite import open_journal
 from telemetry.store.journal import Journal
 from tests.recorded import look
 from tests.recorded.pack import RECORDED, expected, unpack
-from tests.recorded.shipped import shipped_as
+from tests.recorded.shipped import migrated, shipped_as
 from tests.recorded.state_dump import state_dump
 from treasury import verify
 
@@ -53,7 +53,7 @@ FOLDED_OTHERWISE = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy that tests may read, under what shipped with the hub then."""
     with shipped_as(RECORDED / "configs"):
-        yield unpack(tmp_path_factory.mktemp("recorded"))
+        yield migrated(unpack(tmp_path_factory.mktemp("recorded")))
 
 
 @pytest.fixture(scope="module")

@@ -3,92 +3,23 @@
 
 import json
 from dataclasses import replace
-from datetime import date
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from grid.limit import PHASES, Limit, Priority
-from grid.tariff import Component, Kind, Rate, Tariff
-from kernel.curve import Curve
-from kernel.dated import Dated
 from kernel.errors import ConfigError
 from kernel.reason import Reason, Rule
 from kernel.span import Span
 from miner_control.control.allocate import per_phase
 from miner_control.fleet.command import Sleep
-from miner_control.fleet.envelope import Envelope, Mode
-from miner_control.fleet.fleet import (
-    STATE_CODE,
-    Commanded,
-    Fleet,
-    Observed,
-    fleet_of,
-    never_commanded,
-    never_observed,
-    roster_of,
-)
-from miner_control.fleet.miner import Miner
 from scheduling.control import Terms, step
 from scheduling.plan import Schedule
-from scheduling.planner import due, made_from, make
-from scheduling.problem.build_problem import SiteNumbers, problem_of
+from scheduling.planner import due, make, plan_inputs
+from scheduling.problem.build_problem import problem_of
 from scheduling.problem.corridor import Proposal, narrow
 from scheduling.problem.overhead import Overhead
-
-NOW = 1_770_000_000_000
-HOUR = 3_600_000
-SITE = "hub/site"
-COMMANDS = frozenset({"SetMode", "Sleep", "Wake"})
-
-
-def envelope(model: str, watts: float, ths: float) -> Envelope:
-    modes = (
-        Mode("low", watts * 0.6, ths * 0.69e12),
-        Mode("normal", watts, ths * 1e12),
-        Mode("high", watts * 1.18, ths * 1.115e12),
-    )
-    return Envelope(model, "stock", modes, "normal", 25.0, 300.0, 10.0, 200.0, 900.0, 900.0, commands=COMMANDS)
-
-
-def fleet(units: int = 20, *, asleep: int = 0, silent: int = 0) -> tuple[Fleet, Commanded]:
-    miners = [
-        Miner(f"{SITE}/m{n}", "new" if n % 2 else "old", "stock", "127.0.0.1", (), f"f{n % 4 // 2}")
-        for n in range(units)
-    ]
-    table = {("new", "stock"): envelope("new", 3500.0, 234.0), ("old", "stock"): envelope("old", 3250.0, 104.0)}
-    roster = roster_of(miners, table)
-    seen: Observed = never_observed(roster)
-    state = np.full(units, STATE_CODE["hashing"], dtype=np.int8)
-    state[:asleep] = STATE_CODE["asleep"]
-    mode = np.where(np.arange(units) < asleep, -1, 1).astype(np.int8)
-    at_ms = np.where(np.arange(units) >= units - silent, 0, NOW - 1000)
-    power = np.where(mode < 0, 25.0, roster.mode_power_w[roster.group, -2:].min(axis=1, initial=1e9))
-    seen = replace(seen, at_ms=at_ms, state=state, mode=mode, power_w=power, has_power=np.ones(units, dtype=bool))
-    asked = never_commanded(roster)
-    return fleet_of(roster, seen, asked, NOW), asked
-
-
-def tariff(currency: str = "USD") -> Tariff:
-    edition = Dated("energy", Rate(0.0), date(2020, 1, 1), None, "test", "A")
-    return Tariff("test", currency, ZoneInfo("UTC"), (Component("energy", Kind.MARKET, "energy", (edition,)),))
-
-
-def curves(price: float = 40.0, *, unit: str = "USD/MWh", hours: int = 24, known_ms: int = NOW - HOUR) -> list[Curve]:
-    starts = NOW - NOW % HOUR + HOUR * np.arange(-24, hours, dtype=np.int64)
-    values = np.full(len(starts), price)
-    market = Curve("price/day_ahead", unit, starts, starts + HOUR, values, known_ms, "test")
-    slow = np.array([NOW - 86_400_000])
-    hashprice = Curve("hashprice", "USD/PH/day", slow, slow + 2 * 86_400_000, np.array([45.0]), known_ms, "test")
-    return [market, hashprice]
-
-
-NUMBERS = SiteNumbers(site=SITE, currency="USD", import_cap_w=100_000.0)
-
-
-def limit(power_w: float, *, scope: str = SITE, hours: float = 1.0, priority: Priority = Priority.DISPATCHER) -> Limit:
-    return Limit(scope, power_w, Span(NOW, NOW + int(hours * HOUR)), priority, "order 7", "grid emergency")
+from tests.builders.planning import HOUR, NOW, NUMBERS, SITE, curves, fleet, limit, schedule, tariff
 
 
 def test_a_problem_is_made_of_what_is_known_and_planned_clean() -> None:
@@ -151,21 +82,17 @@ def test_a_fleet_of_none_and_of_one(size: int) -> None:
     assert step(NOW, units, Schedule.of(plan), [], Terms(SITE)).over_w == 0.0
 
 
-def test_due_says_why() -> None:
+def test_due_gives_the_reason() -> None:
     limits = [limit(50_000.0)]
     units, asked = fleet(4)
     edges = problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), limits, NOW).slots.edges_ms
-    last = made_from(NUMBERS, edges, NOW, curves(), limits)
+    last = plan_inputs(NUMBERS, edges, NOW, curves(), limits)
     assert due(None, NUMBERS, NOW, curves(), limits) == "the first one"
     assert due(last, NUMBERS, NOW + 1, curves(), limits) is None
     assert due(last, NUMBERS, NOW + 1, curves(known_ms=NOW), limits) == "new curve price/day_ahead"
     assert due(last, NUMBERS, NOW + 1, curves(), [*limits, limit(9.0, hours=2)]) == "a limit or order came"
     assert due(last, NUMBERS, NOW + 1, curves(), []) == "a limit or order was released"
     assert due(last, NUMBERS, NOW + 600_000, curves(), limits) == "the slot ended"
-
-
-def schedule(power_w: float) -> Schedule:
-    return Schedule("plan-1", np.array([NOW - HOUR, NOW + HOUR]), np.array([power_w]), ("price",))
 
 
 def test_an_order_is_met_in_one_tick_with_its_reason() -> None:
@@ -188,7 +115,7 @@ def test_an_order_overrides_minimum_on_times_but_profit_does_not() -> None:
     assert all(isinstance(point.intent, Sleep) for point in by_order.set_points)
 
 
-def test_only_differences_are_asked_and_the_step_is_pure() -> None:
+def test_only_differences_are_commanded_and_the_step_is_pure() -> None:
     units, _ = fleet(20)
     now_w = float(units.settled_w.sum())
     assert not step(NOW, units, schedule(now_w * 1.004), [], Terms(SITE)).set_points
@@ -198,7 +125,7 @@ def test_only_differences_are_asked_and_the_step_is_pure() -> None:
     assert first.reason == Reason(Rule.PLAN, "plan: price")
 
 
-def test_staying_as_it_is_asks_nobody_whatever_the_losses() -> None:
+def test_an_unchanged_target_commands_no_unit_at_any_losses() -> None:
     units, _ = fleet(36)
     rng = np.random.default_rng(5)
     for factor, watts in zip(rng.uniform(1.0, 1.6, 300), rng.normal(0.0, 40.0, (300, 36)), strict=True):
@@ -232,7 +159,7 @@ def test_a_feeder_limit_moves_only_its_feeder() -> None:
     assert decision.feeders_over == ()
 
 
-def test_silent_miners_count_as_load_and_what_cannot_be_met_is_said() -> None:
+def test_silent_miners_count_as_load_and_unmet_limits_are_reported() -> None:
     units, _ = fleet(20, silent=20)
     decision = step(NOW, units, None, [limit(10_000.0)], Terms(SITE))
     assert not decision.set_points
@@ -312,7 +239,7 @@ def test_a_load_takes_no_room_on_its_miners_feeder():
     assert components[1] - components[0] == pytest.approx(10_000.0)
 
 
-def test_a_pump_that_runs_on_puts_nobody_to_sleep():
+def test_a_pump_that_runs_on_puts_no_unit_to_sleep():
     """The cooled half sleeps, as planned; its pump runs on for minutes."""
     units, _ = fleet(20)
     asleep = np.arange(20) >= 10
@@ -338,7 +265,7 @@ def test_a_cap_counts_the_loads_that_run():
     assert len(free.set_points) == 0, "and in what is planned"
 
 
-def test_a_pump_keeps_nobody_warm():
+def test_a_pump_provides_no_heat_duty():
     units, _ = fleet(20)
     terms = Terms(site=SITE, overhead=Overhead(1.0, 30_000.0, 1.0, half_cooled()), heat_w=20_000.0)
     decision = step(NOW, units, plan_of(0.0), [], terms)

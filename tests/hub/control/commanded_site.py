@@ -47,7 +47,9 @@ loads = [
   { name = "oil-pump", kind = "pump", device = "container-1", power_w = 2000, serves = { feeders = ["f1", "f2"] } },
   { name = "dry-cooler", kind = "fan", device = "container-1", power_w = 900, serves = { feeders = ["f1", "f2"] } },
 ]
-loops = [{ name = "tank", device = "container-1", serves = { feeders = ["f1", "f2"] }, low_c = 5, keep_c = -30 }]
+cooling_loops = [
+  { name = "tank", device = "container-1", serves = { feeders = ["f1", "f2"] }, inlet_min_c = 5, frost_protection_c = -30 },
+]
 containers = [{ name = "container-1", profile = "bitdeer_d40", topic = "container-1-" }]
 """
 

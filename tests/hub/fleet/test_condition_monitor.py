@@ -30,7 +30,7 @@ from miner_control.learning.dynamics import Dynamics, Estimate
 from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.journal import JournalState, JournalUnwritable
-from tests.hub.api.test_api_access import Hub
+from tests.builders.api import Hub
 from tests.telemetry.store.journal_cases import T0_MS
 
 SITE = """
@@ -244,7 +244,7 @@ def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> N
     learnt = Dynamics(ramp_up_s=Estimate(123.0, 1.0, 50), mode_power_w={"normal": Estimate(3333.0, 5.0, 50)})
     (tmp_path / "learnt.json").write_text(identification_text({("Whatsminer M50S", "whatsminer"): learnt}))
     (tmp_path / "hub.toml").write_text(
-        SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nlessons = "learnt.json"')
+        SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nidentification = "learnt.json"')
     )
     state = empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
     roster = state.sites["hub/site"].roster
@@ -338,7 +338,9 @@ def test_who_answers_as_another_miner_is_left_alone_until_it_is_itself_again(tmp
 
 def test_another_party_s_miner_may_hash_where_its_owner_likes(tmp_path: Path) -> None:
     inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
-    world = World(tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]'))
+    world = World(
+        tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'third_party_owners = ["acme"]\n[[sites.feeders]]')
+    )
     rule = PoolRule(frozenset({"ours.example:3333"}))
     world.watch = ConditionDuty(world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, lambda site: rule)
     for _ in range(2):
@@ -355,7 +357,7 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     site = SITE.replace('name = "site"', 'name = "site"\nobserve_only = true') if hindrance == "observe only" else SITE
     inventory = INVENTORY
     if hindrance == "another owner":
-        site = site.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]')
+        site = site.replace("[[sites.feeders]]", 'third_party_owners = ["acme"]\n[[sites.feeders]]')
         inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
     world = World(tmp_path, inventory, site)
     if hindrance == "an order":
@@ -428,7 +430,7 @@ def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(world.state, "book", SimpleNamespace(entries=lambda: [ended], limits=lambda now_ms: []))
     ladder = WakeRecoveryDuty(world.situations, world.recorder, world.clock, {}, 5.0)
     world.verified("m1", Wake())
-    after_s = world.site.config.ladder.report_after_s
+    after_s = world.site.config.wake_recovery.report_after_s
     for late_s, count in ((-30.0, 0), (1.0, 1), (60.0, 1)):
         world.now_ms = T0_MS + round((after_s + late_s) * 1000)
         asyncio.run(ladder.do())

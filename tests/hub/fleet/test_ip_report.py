@@ -22,8 +22,8 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError
 from miner_control.inventory.position import Press
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.placement_files import INVENTORY, SITE
 from tests.builders.requests import read
-from tests.hub.fleet.test_placement import INVENTORY, SITE
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS
 

@@ -23,8 +23,8 @@ from miner_control.fleet.envelope import Provenance
 from miner_control.fleet.fleet import UNSURE, never_commanded
 from miner_control.learning.dynamics import Dynamics, Episode, Estimate, Track, refine
 from miner_control.learning.windows import KEPT, IdentificationBook, Steadiness, SteadyMode, steady_round
+from tests.builders.ramps import truth
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-from tests.miner_control.learning.test_dynamics import truth
 from twin.models import MODELS
 from twin.site import Site
 from twin.spec import TwinSpec

@@ -33,9 +33,8 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.command_state import CommandState, mode_of
 from miner_control.fleet.fleet import ASLEEP, UNSURE, fleet_of, urgent
+from tests.builders.receipts import PROOF
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-
-PROOF = Verified(Reading("h/s/m00000", "miner", NOW_MS + 9000, {"state": "asleep", "power_w": 20.0}), 9.0)
 
 
 class Story:
@@ -115,7 +114,7 @@ def test_a_refused_wake_leaves_it_asleep():
     assert story.standing.commanded(NOW_MS + 22_000).put_to_sleep[0]
 
 
-def test_who_does_not_obey_is_left_alone_longer_each_time():
+def test_failed_commands_lengthen_the_rest():
     story = Story()
     at_ms, rests = NOW_MS, []
     for _ in range(7):

@@ -10,7 +10,7 @@ from kernel.errors import ConfigError
 from telemetry.alarm.alarm import AlarmState
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import DIRECTIONS, AlarmRule, Difference, Rate, load_rules
-from tests.telemetry.alarm.test_alarm import SHIPPED, Plant
+from tests.builders.alarms import SHIPPED, Plant
 
 M1 = "hub/site/m1"
 
@@ -88,10 +88,10 @@ def rule_file(tmp_path: Path, when: str) -> Path:
          ("direction is missing", "below, above")),
         ('type = "difference", metric = "hashrate_hs", reference = "hashrate_nominal_hs", over_share = 0.2, direction = "down"',
          ("'down'", "below, above")),
-        ('type = "pattern", group = "rack", share = 0.5, least = 2, of = { type = "difference", metric = "hashrate_hs",'
+        ('type = "pattern", group = "rack", share = 0.5, min_devices = 2, of = { type = "difference", metric = "hashrate_hs",'
          ' reference = "hashrate_nominal_hs", over_share = 0.2 }', ("direction is missing",)),
-        ('type = "threshold", metric = "power_w", high = 1, load_least = 5', ("go together",)),
-        ('type = "threshold", metric = "power_w", high = 1, load_metric = "weight", load_least = 5', ("no metric 'weight'",)),
+        ('type = "threshold", metric = "power_w", high = 1, load_min = 5', ("go together",)),
+        ('type = "threshold", metric = "power_w", high = 1, load_metric = "weight", load_min = 5', ("no metric 'weight'",)),
     ],
 )  # fmt: skip
 def test_a_rule_without_its_direction_is_refused(tmp_path: Path, when: str, words: tuple[str, ...]) -> None:

@@ -170,6 +170,31 @@ def test_a_torn_tail_of_the_write_ahead_file_opens(tmp_path: Path) -> None:
         opened.close()
 
 
+def test_an_append_of_meters_or_events_is_on_the_platter_when_it_returns(tmp_path: Path) -> None:
+    """What the connection is at while it commits: 2 is FULL, 1 is NORMAL. The file is a write-ahead log."""
+    journal = open_journal(tmp_path)
+    connection = journal._writer
+    assert connection is not None
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+    miners, meters = batch("miner", [miner(1, T0_MS)]), batch("meter", [meter(1, T0_MS, 1.0)])
+    for batches, events, level in (
+        ([miners], [], 1),
+        ([miners], [event(1)], 2),
+        ([miners], [], 1),
+        ([miners, meters], [], 2),
+        ([], [event(2)], 2),
+    ):
+        said.clear()
+        journal.append(batches, events)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        begun = next(at for at, text in enumerate(said) if text.startswith("BEGIN"))
+        assert all("synchronous" not in text for text in said[begun:-1]), "set before the transaction begins"
+        assert any(text == "COMMIT" for text in said[begun:])
+    journal.close()
+
+
 def stored(folder: Path, *kinds: str) -> None:
     """Events as an older hub, or a newer one, wrote them."""
     open_journal(folder).close()

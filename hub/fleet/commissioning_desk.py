@@ -18,7 +18,7 @@ class CommissioningDesk:
         self._components, self._state, self._assets = components, components.state, assets
 
     def walk(self, site: str) -> dict[str, Any]:
-        """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
+        """`listening, commissioning, presses`: progress, and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
         return walk_lines(self._state, self._state.site(site), self._listens)
 
     async def begin(self, site: str, request: WalkRequest, by: Actor) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class CommissioningDesk:
         return self.walk(site)
 
     async def end(self, site: str, by: Actor, dry: bool) -> dict[str, Any]:
-        """Record the presses as facts: `dry_run, known, learnt, faults, ended`. A walk that gives no fact goes on."""
+        """Record the presses as facts: `dry_run, known, recorded, faults, ended`. A walk that gives no fact goes on."""
         here = self._state.site(site)
         async with self._components.turn:
             walk = self._state.buttons.walks.get(here.key)

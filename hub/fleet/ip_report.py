@@ -130,7 +130,11 @@ def walk_lines(state: HubState, site: SiteState, listening: bool) -> dict[str, A
             miner = state.miners.get(heard.device)
             place = {"rack": miner.rack, "position": miner.position} if miner is not None else {}
             presses.append({**heard.to_json(), "device": heard.device.rpartition("/")[2], **place})
-    return {"listening": listening, "walk": None if walk is None else _walk_line(walk), "presses": presses[:50]}
+    return {
+        "listening": listening,
+        "commissioning": None if walk is None else _walk_line(walk),
+        "presses": presses[:50],
+    }
 
 
 def _walk_line(walk: Commissioning) -> dict[str, Any]:

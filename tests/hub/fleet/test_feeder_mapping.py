@@ -102,7 +102,7 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         assert not site.pulses.held() and len([r for r in site.receipts if r["intent"] == "Sleep"]) == 12
         dry = await desk.apply("north", ANNA, True)
         learnt = await desk.apply("north", ANNA, False)
-        assert dry["learnt"] == learnt["learnt"] and len(learnt["learnt"]) == 12
+        assert dry["recorded"] == learnt["recorded"] and len(learnt["recorded"]) == 12
         assert {m.feeder for m in site.register.miners if m.rack == "f2-r02"} == {"f2"}
         assert {fact.source for fact in site.register.facts} == {"rack pulse"}
         await asyncio.sleep(900.0)
@@ -215,7 +215,7 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
             await until("they hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 12, 60)
 
             async def proven() -> bool:
-                await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
+                await asyncio.to_thread(cli, 0, "map-feeders", "north", "f2-r02", "--off-s", "5")
                 assert here.pulses.running is not None
                 await until("it is held", here.pulses.held)
                 await until("the meters spoke", lambda: here.pulses.running is None, 120)
@@ -223,12 +223,12 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
 
             # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
             assert await proven() or await proven()
-            reported = await asyncio.to_thread(cli, 1, "pulses", "north")
+            reported = await asyncio.to_thread(cli, 1, "feeder-mapping", "north")
             (rack,) = reported["racks"]
             assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", reported
             assert "is on f2, the register has f1" in reported["mismatches"][0]["problem"]
-            learnt = await asyncio.to_thread(cli, 0, "pulses", "north", "--apply")
-            assert {(one["what"], one["value"]) for one in learnt["learnt"]} == {("feeder", "f2")}
+            learnt = await asyncio.to_thread(cli, 0, "feeder-mapping", "north", "--apply")
+            assert {(one["what"], one["value"]) for one in learnt["recorded"]} == {("feeder", "f2")}
             placed = {m.feeder for m in here.register.miners if m.device in rack["devices"]}
             assert placed == {"f2"} and len(rack["devices"]) >= 2
         replayed = await asyncio.to_thread(replay_folder, tmp_path)

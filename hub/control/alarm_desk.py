@@ -2,15 +2,16 @@
 """Alarm desk: acknowledgement, shelving and service state of alarms, journalled."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from hub.control.runtime import Components
 from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
-from telemetry.alarm.alarm import AlarmBook
+from kernel.event import EventKind
+from telemetry.alarm.alarm import AlarmBook, AlarmChanged
 
 AlarmAct = Literal["unshelve", "out-of-service", "in-service"]
-Change = Callable[[AlarmBook], list[dict[str, Any]]]
+Change = Callable[[AlarmBook], list[AlarmChanged]]
 
 
 class AlarmDesk:
@@ -49,4 +50,4 @@ class AlarmDesk:
             except ValueError as error:
                 raise ConfigError([Fault("alarm", str(error), "Give a reason, and a time within its bounds")]) from None
             for body in changes:
-                await self._components.recorder.commit(key, "alarm.changed", by.on(body))
+                await self._components.recorder.commit(key, EventKind.ALARM_CHANGED, by.on(body))

@@ -2,14 +2,16 @@
 """Order desk: the one place where orders from page, REST and MQTT are decided, journalled and carried out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from grid.order import read_change, read_order
 from grid.order_book import Authority, Happening
 from grid.order_entry import Entry
+from grid.order_events import OrderReceived
 from hub.control.runtime import Hub, site_of
 from kernel.actor import Actor
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
 
 class OrderDesk:
@@ -63,7 +65,8 @@ class OrderDesk:
         return entry
 
     async def _take(self, order: str, happenings: Sequence[Happening], actor: Actor) -> Entry:
-        scopes = [body["order"]["scope"] for kind, body in happenings if kind == "order.received"]
-        authored = [(kind, actor.on(body)) for kind, body in happenings]
+        received = [cast(OrderReceived, body) for kind, body in happenings if kind is EventKind.ORDER_RECEIVED]
+        scopes = [str(body["order"]["scope"]) for body in received]
+        authored = [cast(Happening, (kind, actor.on(body))) for kind, body in happenings]
         await self._hub.take(authored, site_of(scopes[0] if scopes else self._entry(order).order.scope))
         return self._entry(order)

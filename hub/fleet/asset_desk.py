@@ -6,9 +6,10 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.placement import FactsRequest, fact_line, facts_asked
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from kernel.actor import Actor
 from kernel.errors import NotFound
+from kernel.event import EventKind
 from miner_control.inventory.asset_register import Fact, facts_body
 
 
@@ -40,5 +41,7 @@ class AssetDesk:
         """Journal those facts of one source that are new, unless `dry`. The caller holds `Components.turn`."""
         news = here.register.learn(facts).facts[len(here.register.facts) :]
         if news and not dry:
-            await self._components.recorder.commit(here.key, "fact.learnt", by.on(facts_body(news, by.person)))
+            await self._components.recorder.commit(
+                here.key, EventKind.ASSET_FACT_RECORDED, by.on(facts_body(news, by.person))
+            )
         return {"dry_run": dry, "known": len(facts) - len(news), "recorded": [fact_line(fact) for fact in news]}

@@ -8,6 +8,8 @@ from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.ip_report import WalkRequest, slots_asked, walk_lines
 from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
+from miner_control.inventory.inventory_events import CommissioningBegun, CommissioningEnded
 from miner_control.inventory.position import by_presses
 
 
@@ -30,7 +32,8 @@ class CommissioningDesk:
             if here.key in self._state.buttons.walks:
                 raise ConfigError([Fault("walk", "is under way", "End or cancel it first")])
             slots = [list(slot) for slot in slots_asked(here, request)]
-            await self._components.recorder.commit(here.key, "walk.begun", by.on({"by": by.person, "slots": slots}))
+            begun = CommissioningBegun(by=by.person, slots=slots)
+            await self._components.recorder.commit(here.key, EventKind.COMMISSIONING_BEGUN, by.on(begun))
         return self.walk(site)
 
     async def end(self, site: str, by: Actor, dry: bool) -> dict[str, Any]:
@@ -44,7 +47,9 @@ class CommissioningDesk:
             ended = bool(facts) and not dry
             recorded = await self._assets.take(here, facts, by, dry)
             if ended:
-                await self._components.recorder.commit(here.key, "walk.ended", by.on({"by": by.person, "why": "ended"}))
+                await self._components.recorder.commit(
+                    here.key, EventKind.COMMISSIONING_ENDED, by.on(CommissioningEnded(by=by.person, why="ended"))
+                )
         lines = [{"place": fault.place, "problem": fault.problem, "remedy": fault.remedy} for fault in faults]
         return {**recorded, "faults": lines, "ended": ended}
 
@@ -54,7 +59,9 @@ class CommissioningDesk:
         async with self._components.turn:
             if here.key not in self._state.buttons.walks:
                 raise NotFound(f"no walk is under way at {site}")
-            await self._components.recorder.commit(here.key, "walk.ended", by.on({"by": by.person, "why": "cancelled"}))
+            await self._components.recorder.commit(
+                here.key, EventKind.COMMISSIONING_ENDED, by.on(CommissioningEnded(by=by.person, why="cancelled"))
+            )
         return self.walk(site)
 
     @property

@@ -8,6 +8,8 @@ from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.feeder_mapping import ProofRequest, proof_asked, proven_facts, pulse_lines
 from kernel.actor import Actor
 from kernel.errors import NotFound
+from kernel.event import EventKind
+from miner_control.inventory.inventory_events import FeederMappingStep
 
 
 class FeederMappingDesk:
@@ -25,7 +27,7 @@ class FeederMappingDesk:
         here = self._state.site(site)
         async with self._components.turn:
             asked = proof_asked(self._state, here, request, by.person, self._components.clock.now_ms())
-            await self._components.recorder.commit(here.key, "pulse.asked", by.on(asked))
+            await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_REQUESTED, by.on(asked))
         return pulse_lines(here)
 
     async def stop(self, site: str, by: Actor, why: str) -> dict[str, Any]:
@@ -34,8 +36,8 @@ class FeederMappingDesk:
         async with self._components.turn:
             if here.pulses.running is None:
                 raise NotFound(f"no rack is proven at {site}")
-            body = {"id": here.pulses.running.id, "step": "stopped", "by": by.person, "why": why}
-            await self._components.recorder.commit(here.key, "pulse.step", by.on(body))
+            body: FeederMappingStep = {"id": here.pulses.running.id, "step": "stopped", "by": by.person, "why": why}
+            await self._components.recorder.commit(here.key, EventKind.FEEDER_MAPPING_STEP, by.on(body))
         return pulse_lines(here)
 
     async def apply(self, site: str, by: Actor, dry: bool) -> dict[str, Any]:

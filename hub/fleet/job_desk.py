@@ -8,6 +8,8 @@ from hub.fleet.jobs import ACTS, JobRequest, proposed, refusal
 from hub.fleet.provisioning import Provisions
 from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
+from miner_control.jobs.job_events import JobChanged
 
 
 class JobDesk:
@@ -30,7 +32,7 @@ class JobDesk:
         now = components.situations.at(here, components.clock.now_ms())
         plan = await components.offload(proposed, self._state, here, self._provisions, request, by.person, now)
         if not request.dry_run:
-            await components.recorder.commit(here.key, "campaign.proposed", by.on(plan.to_json()))
+            await components.recorder.commit(here.key, EventKind.JOB_PROPOSED, by.on(plan.to_json()))
         return {"dry_run": request.dry_run, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
 
     async def answer(self, site: str, job: str, what: str, by: Actor, why: str) -> dict[str, Any]:
@@ -47,6 +49,6 @@ class JobDesk:
                 raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
             if problem := refusal(found, what, by.person):
                 raise ConfigError([Fault(f"job {found.plan.name}", problem, "See `mining-hub job list`")])
-            body = {"id": job, "name": found.plan.name, "what": what, "by": by.person, "why": why}
-            await self._components.recorder.commit(here.key, "campaign.changed", by.on(body))
+            changed: JobChanged = {"id": job, "name": found.plan.name, "what": what, "by": by.person, "why": why}
+            await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, by.on(changed))
         return found.status()

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 
 

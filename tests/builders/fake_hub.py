@@ -37,7 +37,7 @@ from hub.state.legal_holds import HoldBook
 from kernel.actor import Actor
 from kernel.clock import Clock
 from kernel.errors import NotFound
-from kernel.event import KINDS, Event
+from kernel.event import Event, EventKind
 from kernel.span import Span
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.rule import load_rules
@@ -385,7 +385,7 @@ class FakeHub:
 
     def _say(self, happenings: list[Happening], site: str) -> None:
         for kind, body in happenings:
-            assert kind in KINDS
+            assert isinstance(kind, EventKind)
             event = Event(
                 kind, 1, site, "fake", len(self.events) + 1, self.clock.now_ms(), json.loads(json.dumps(body))
             )

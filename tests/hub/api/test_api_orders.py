@@ -14,7 +14,7 @@ from hub.api.access import Role
 from hub.config.observe_only import HEADER
 from hub.console.words import money, plan_slots, power, when
 from kernel.clock import from_iso, iso
-from tests.hub.api.test_api_access import Hub, ask
+from tests.builders.api import Hub, ask
 from tests.servers import count
 
 ORDERS = "/api/v1/sites/alma/orders"

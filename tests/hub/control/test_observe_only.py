@@ -24,8 +24,8 @@ from hub.wiring import reading
 from kernel.clock import Clock, iso, system_clock
 from kernel.event import Event
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.dispatcher import Dispatcher
 from tests.hub_site import World, until, world
-from tests.wires.test_dispatch_mqtt import Dispatcher
 
 SITE = "alatau/north"
 BY = Authority("control-room", (SITE,))
@@ -202,7 +202,7 @@ def accepted_by_an_older_hub(data: Path) -> str:
     with open_journal(data) as journal:
         recorder = Recorder(journal, Clock(lambda: now_ms - 120_000, lambda: 0.0), lambda _: None, at_once())
         for kind, what in [*reported, ("order.verdict", {"id": order_id, **breach})]:
-            recorder.tell(SITE, kind, what)
+            recorder.emit(SITE, kind, what)
         asyncio.run(recorder.flush(required=True))
     return order_id
 

@@ -183,18 +183,18 @@ def test_what_a_pulse_cannot_prove() -> None:
 def test_a_proof_is_a_fold_of_its_events() -> None:
     proof = FeederMappingRun({"id": "p", "by": "anna", "racks": ["r1", "r2"], "off_s": 60.0}, 0)
     assert proof.next_rack == "r1"
-    proof.apply("pulse.step", {"step": "begun", "rack": "r1", "declared": "f1", "devices": ["a", "b"]}, 10)
+    proof.apply("feeder_mapping.step", {"step": "begun", "rack": "r1", "declared": "f1", "devices": ["a", "b"]}, 10)
     sleeps = {"step": "asleep", "commands": {"c1": "a", "c2": "b"}, "expected_w": 6000.0}
-    proof.apply("pulse.step", sleeps, 20)
+    proof.apply("feeder_mapping.step", sleeps, 20)
     rack = proof.now
     assert rack is not None and rack.step == "asleep" and set(rack.waiting) == {"c1", "c2"}
     proof.received("c1", "verified", 40)
     proof.received("c2", "unknown", 50)
     proof.received("c9", "verified", 60)
     assert rack.slept == {"a"} and rack.received_ms == 50 and not rack.waiting
-    proof.apply("pulse.step", {"step": "stopped", "by": "anna", "why": ""}, 70)
+    proof.apply("feeder_mapping.step", {"step": "stopped", "by": "anna", "why": ""}, 70)
     assert rack.spoilt == "stopped by anna" and proof.next_rack is None
-    proof.apply("pulse.judged", judge(rack, [], [], [], [], 80).to_json(), 80)
+    proof.apply("feeder_mapping.judged", judge(rack, [], [], [], [], 80).to_json(), 80)
     assert proof.now is None and proof.done[0].outcome == "disturbed"
 
 

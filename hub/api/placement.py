@@ -10,8 +10,8 @@ from hub.api.access import Principal
 from hub.api.body import SITE, DryRun, MaybeWhy, of_site
 from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
-from hub.fleet.feeder_mapping import ProofRequest
-from hub.fleet.ip_report import WalkRequest
+from hub.fleet.feeder_mapping import FeederMappingRequest
+from hub.fleet.ip_report import CommissioningRequest
 from hub.fleet.placement import FactsRequest
 
 router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
@@ -53,7 +53,7 @@ async def walk(request: Request, site: str, by: Principal = Depends(Need("fleet:
 
 @router.post(SITE + "/commissioning", status_code=201)
 async def begin_walk(
-    request: Request, site: str, body: WalkRequest, by: Principal = Depends(Need("miner:place"))
+    request: Request, site: str, body: CommissioningRequest, by: Principal = Depends(Need("miner:place"))
 ) -> dict[str, Any]:
     """Begin to walk along slots and press the IP-report button at each."""
     reported = await ports_of(request).commissioning.begin(site, body, by.actor)
@@ -94,7 +94,7 @@ async def pulses(request: Request, site: str, by: Principal = Depends(Need("flee
 
 @router.post(SITE + "/feeder-mapping", status_code=201)
 async def prove(
-    request: Request, site: str, body: ProofRequest, by: Principal = Depends(Need("miner:prove"))
+    request: Request, site: str, body: FeederMappingRequest, by: Principal = Depends(Need("miner:prove"))
 ) -> dict[str, Any]:
     """Prove racks against their feeders' meters: one after the other sleeps for a while and is woken again."""
     reported = await ports_of(request).feeder_mapping.start(site, body, by.actor)

@@ -5,7 +5,7 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.ip_report import WalkRequest, slots_asked, walk_lines
+from hub.fleet.ip_report import CommissioningRequest, slots_asked, walk_lines
 from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
@@ -23,7 +23,7 @@ class CommissioningDesk:
         """`listening, commissioning, presses`: progress, and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
         return walk_lines(self._state, self._state.site(site), self._listens)
 
-    async def begin(self, site: str, request: WalkRequest, by: Actor) -> dict[str, Any]:
+    async def begin(self, site: str, request: CommissioningRequest, by: Actor) -> dict[str, Any]:
         """Begin a walk along slots (`hub.fleet.ip_report.slots_asked`); as `walk`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:

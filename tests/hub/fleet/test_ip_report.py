@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hub.app.live import start
 from hub.cli.app import app
 from hub.config import load
-from hub.fleet.ip_report import Buttons, WalkRequest, slots_asked, walk_lines
+from hub.fleet.ip_report import Buttons, CommissioningRequest, slots_asked, walk_lines
 from hub.journal.recorder import Recorder, at_once
 from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state, folded
@@ -101,7 +101,7 @@ def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
         {"rack": "r2", "position": "3", "feeder": "f9"},
     ]
     with pytest.raises(ConfigError) as caught:
-        slots_asked(site, read(WalkRequest, {"slots": rows}))
+        slots_asked(site, read(CommissioningRequest, {"slots": rows}))
     assert [fault.place for fault in caught.value.faults] == ["slots.1", "slots.2"]
     odd: list[Any] = [
         {"rack": "r1", "position": 2, "feeder": "f1"},
@@ -109,10 +109,10 @@ def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
         "r1",
     ]
     with pytest.raises(ConfigError) as caught:
-        read(WalkRequest, {"slots": odd})
+        read(CommissioningRequest, {"slots": odd})
     assert [fault.place for fault in caught.value.faults] == ["slots.0.position", "slots.1.rack", "slots.2"]
     with pytest.raises(ConfigError, match="slots: is empty"):
-        read(WalkRequest, {"slots": []})
+        read(CommissioningRequest, {"slots": []})
 
 
 @pytest.mark.timeout(120)

@@ -52,7 +52,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end",
             "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer", "archive:read", "miner:release",
-            "miner:place", "miner:prove", "campaign:read", "campaign:run", "campaign:approve",
+            "miner:place", "miner:prove", "job:read", "job:run", "job:approve",
         }
     ),
     Role.DISPATCHER: frozenset({"site:read", "order:read", "order:send", "order:end", "availability:read"}),
@@ -67,7 +67,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end", "availability:read",
             "log:read", "ledger:read", "report:read", "report:pull", "alarm:read", "alarm:answer", "miner:release",
             "miner:place", "miner:prove", "archive:read", "archive:hold", "archive:release",
-            "campaign:read", "campaign:run", "campaign:approve",
+            "job:read", "job:run", "job:approve",
         }
     ),
 }  # fmt: skip

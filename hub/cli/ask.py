@@ -140,7 +140,7 @@ def miners_show(
     place, at = place_line(state, site, key), None if found is None else iso(found.at_ms)
     say_observing([site])
     if json:
-        answer = {"device": key, "at": at, "place": place, "values": values, "can": can, "usual": usual}
+        answer = {"device": key, "at": at, "place": place, "values": values, "envelope": can, "performance": usual}
         put_json(marked(site.config, answer))
         return
     put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
@@ -157,7 +157,7 @@ def miners_show(
     put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
     if usual is not None:
         title = f"What is usual in its normal mode, over {usual.pop('days')} days"
-        lines = [(name, _worded(name, one["usual"]), _worded(name, one["now"])) for name, one in usual.items()]
+        lines = [(name, _worded(name, one["reference"]), _worded(name, one["now"])) for name, one in usual.items()]
         put_table(title, ("what", "usual", "now"), lines)
 
 

@@ -24,7 +24,7 @@ def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
     miners.command("place")(place)
     miners.command("facts")(facts)
-    miners.command("loads")(loads)
+    miners.command("auxiliaries")(auxiliaries)
     miners.command("inventory")(inventory)
     miners.command("plan-addresses")(plan_addresses)
 
@@ -54,7 +54,7 @@ def place(
     show_learnt(ask_hub("POST", url, key, f"/sites/{site}/facts", body), json)
 
 
-def loads(folder: Folder, json: Json = False) -> None:
+def auxiliaries(folder: Folder, json: Json = False) -> None:
     """Pumps, fans, heaters, sockets and contactors with their last states, and the loops with their wake interlocks."""
     from hub.cli.folder import last_ms
     from hub.query.auxiliaries import auxiliary_lines
@@ -94,14 +94,14 @@ def tell_hub(site: str, found: "list[Fact]", key: str, url: str, dry: bool) -> d
     """Send facts of one source to a running hub, some hundred at a time; its answers as one."""
     from hub.fleet.placement import fact_line
 
-    reported: dict[str, Any] = {"dry_run": dry, "known": 0, "learnt": []}
+    reported: dict[str, Any] = {"dry_run": dry, "known": 0, "recorded": []}
     for at in range(0, len(found), AT_ONCE):
         some = found[at : at + AT_ONCE]
         rows = [{name: value for name, value in fact_line(one).items() if name != "source"} for one in some]
         body = {"facts": rows, "source": some[0].source, "dry_run": dry}
         answer = ask_hub("POST", url, key, f"/sites/{site}/facts", body)
         reported["known"] += answer["known"]
-        reported["learnt"] += answer["learnt"]
+        reported["recorded"] += answer["recorded"]
     return reported
 
 
@@ -110,7 +110,7 @@ def show_learnt(reported: dict[str, Any], json: bool) -> None:
     if json:
         put_json(reported)
         return
-    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in reported["learnt"]]
+    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in reported["recorded"]]
     title = "Would be new" if reported["dry_run"] else "Learnt"
     put_table(f"{title}; {reported['known']} were known", ("miner", "what", "value", "from", "source"), rows)
 
@@ -197,7 +197,7 @@ def plan_addresses(
         from hub.fleet.placement import fact_line
 
         news = here.register.learn(found).facts[len(here.register.facts) :]
-        reported = {"dry_run": True, "known": len(found) - len(news), "learnt": [fact_line(fact) for fact in news]}
+        reported = {"dry_run": True, "known": len(found) - len(news), "recorded": [fact_line(fact) for fact in news]}
     reported["lost"] = [device.rpartition("/")[2] for device in lost]
     show_learnt(reported, json)
     if lost and not json:

@@ -21,7 +21,7 @@ def add_to(miners: typer.Typer) -> None:
     miners.command("third-party")(third_party)
     miners.command("release")(release)
     miners.command("missing")(missing_now)
-    miners.command("restores")(restores_then)
+    miners.command("wake-recovery")(wake_recovery)
 
 
 def tickets(
@@ -39,7 +39,7 @@ def tickets(
         return
     rows = [
         (
-            one["device"].partition("/")[2], one["what"], one["words"], one["loss_hs"] / HS_PER_THS,
+            one["device"].partition("/")[2], one["what"], one["text"], one["loss_hs"] / HS_PER_THS,
             iso(one["opened_ms"])[5:16], "open" if one["closed_ms"] is None else iso(one["closed_ms"])[5:16], one["remedy"],
         )
         for one in found
@@ -58,9 +58,9 @@ def third_party(folder: Folder, json: Json = False) -> None:
         for scope, event in sorted(site.third_parties.items())
     ]
     if json:
-        put_json({"hands": found})
+        put_json({"third_party": found})
         return
-    rows = [(one["scope"].partition("/")[2], one["who"], one["words"]) for one in found]
+    rows = [(one["scope"].partition("/")[2], one["who"], one["text"]) for one in found]
     put_table(f"{len(rows)} under other control", ("where", "system", "evidence"), rows)
 
 
@@ -106,10 +106,10 @@ _MISSING = ("miner", "state", "minutes late", "wake was", "text", "tried", "TH/s
 def _missing_row(one: dict[str, Any]) -> tuple[Any, ...]:
     minutes, tried = round(one["late_s"] / 60, 1), ", ".join(one["tried"])
     device, lost_ths = one["device"].partition("/")[2], one["lost_hs"] / HS_PER_THS
-    return device, one["state"], minutes, one["outcome"], one["words"], tried, lost_ths
+    return device, one["state"], minutes, one["outcome"], one["text"], tried, lost_ths
 
 
-def restores_then(folder: Folder, json: Json = False) -> None:
+def wake_recovery(folder: Folder, json: Json = False) -> None:
     """After each order that ended: how many were woken, how many came back, who is missing and what was tried."""
     from hub.query.missing_miners import restores
     from kernel.clock import iso
@@ -117,7 +117,7 @@ def restores_then(folder: Folder, json: Json = False) -> None:
     _, _, state = opened(folder)
     found = [body for site in state.sites.values() for body in restores(site)]
     if json:
-        put_json({"restores": found})
+        put_json({"wake_recovery": found})
         return
     rows = [
         (

@@ -52,6 +52,11 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def example(body: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of a model whose description shows one example."""
+    return ConfigDict(json_schema_extra={"examples": [dict(body)]})
+
+
 def request_faults(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None) -> list[Fault]:
     """Faults of pydantic's errors about a body; `model` is the body's, for names and descriptions of its fields."""
     return [_fault(error, model) for error in errors]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field, field_validator
 
-from hub.config.request import Request, ShortText
+from hub.config.request import Request, ShortText, example
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
@@ -51,8 +51,10 @@ MOST_RACKS: Final = 500
 PRIORITY: Final = 7
 
 
-class ProofRequest(Request):
+class FeederMappingRequest(Request):
     """Racks that are to be proven, one after the other."""
+
+    model_config = example({"racks": ["r1", "r2"], "off_s": 60.0})
 
     racks: list[ShortText] = Field(
         min_length=1, max_length=MOST_RACKS, description=f"Name 1 to {MOST_RACKS} racks of the inventory, each once"
@@ -71,7 +73,7 @@ class ProofRequest(Request):
 
 
 def proof_asked(
-    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
+    state: HubState, site: SiteState, request: FeederMappingRequest, by: str, now_ms: int
 ) -> FeederMappingRequested:
     """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s

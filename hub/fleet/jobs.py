@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from hub.config.observe_only import no_commands
-from hub.config.request import Request, ShortText
+from hub.config.request import Request, ShortText, example
 from hub.fleet.provisioning import Provisions
 from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
@@ -39,6 +39,8 @@ ACTS = ("paused", "resumed", "retry", "restore", "ended")
 
 class JobRequest(Request):
     """Bulk work as a person asks for it."""
+
+    model_config = example({"name": "quiet row", "intent": "mode=low", "where": {"rack": "r03"}})
 
     name: ShortText = Field(description="Give 1 to 100 characters")
     intent: ShortText = Field(

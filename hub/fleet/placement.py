@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from hub.config.request import Instant, Request, ShortText
+from hub.config.request import Instant, Request, ShortText, example
 from hub.fleet.ip_report import MOST_CHARS
 from hub.state.site import SiteState
 from kernel.clock import from_iso, iso
@@ -28,6 +28,8 @@ class FactRow(Request):
 
 class FactsRequest(Request):
     """Facts of one source; without `from` a fact holds from now on."""
+
+    model_config = example({"facts": [{"device": "m1", "what": "rack", "value": "r3"}], "source": "a person"})
 
     facts: list[FactRow] = Field(min_length=1, description='Give [{"device": "m1", "what": "rack", "value": "r3"}]')
     source: str = Field(

@@ -54,6 +54,6 @@ def third_party_line(scope: str, event: Event) -> dict[str, Any]:
     return {
         "scope": scope,
         "who": body.get("who", body.get("owner")),
-        "words": body.get("words", ""),
+        "text": body.get("words", ""),
         "at_ms": event.at_ms,
     }

@@ -278,3 +278,17 @@ class AlarmLine(TypedDict):
     who: str
     why: str
     shelved_until_ms: int | None
+
+
+class FaultLine(TypedDict):
+    """One fault of a request: where it stands, what is wrong, what to do."""
+
+    place: str
+    problem: str
+    remedy: str
+
+
+class Faults(TypedDict):
+    """All faults of a request; nothing of it was done."""
+
+    faults: list[FaultLine]

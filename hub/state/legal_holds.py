@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from hub.config.request import Instant, Request, Text
+from hub.config.request import Instant, Request, Text, example
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
@@ -157,6 +157,10 @@ Kind = Annotated[str, AfterValidator(_kind)]
 
 class HoldRequest(Request):
     """Readings that are to be kept from deletion."""
+
+    model_config = example(
+        {"from": "2026-01-01T00:00:00+05:00", "until": "2026-02-01T00:00:00+05:00", "why": "dispute 7"}
+    )
 
     start: Instant = Field(alias="from", description="Write an instant such as 2026-01-01T00:00:00+05:00")
     until: Instant = Field(description="Write an instant such as 2026-01-01T00:00:00+05:00")

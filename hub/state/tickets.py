@@ -54,7 +54,7 @@ class Ticket:
     def to_json(self) -> dict[str, Any]:
         """As API and command line show it."""
         return {
-            "device": self.device, "what": self.what, "words": self.words, "remedy": self.remedy,
+            "device": self.device, "what": self.what, "text": self.words, "remedy": self.remedy,
             "evidence": dict(self.evidence), "loss_hs": self.loss_hs, "opened_ms": self.opened_ms,
             "closed_ms": self.closed_ms, "times": self.times,
         }  # fmt: skip

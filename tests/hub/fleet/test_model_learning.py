@@ -207,7 +207,9 @@ def test_lines_say_what_is_in_use_and_what_only_seen() -> None:
     )
     found = {by_watts.key: learnt, ("m", "antminer"): learnt}
     lines = learnt_lines(found, {by_watts.key: by_watts, ("m", "antminer"): envelope()})
-    observed_of = {(line["model"], line["what"]): (line["learnt"], line["assumed"], line["in_use"]) for line in lines}
+    observed_of = {
+        (line["model"], line["what"]): (line["identified"], line["assumed"], line["in_use"]) for line in lines
+    }
     assert observed_of["m", "ramp_up_s"] == (100.0, 300.0, False), "not sure"
     assert observed_of["m", "mode_power_w"] == (2700.0, 3000.0, True)
     assert observed_of["m", "mode_j_per_th"] == (pytest.approx(30.0), pytest.approx(30.0), True)

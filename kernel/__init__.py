@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words that every room shares: time, units, readings, money, ids, events, curves, dated rules."""
+"""Basic types of all packages: time, units, readings, money, identifiers, events, curves, dated rules."""

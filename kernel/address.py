@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Internet addresses as people and machines write them: IPv6 in brackets where a port follows, one form of each kept."""
+"""Internet addresses as text: one canonical form, IPv6 in brackets before a port."""
 
 from ipaddress import ip_address
 
 
 def authority(host: str, port: int) -> str:
-    """`10.0.0.5:80`, `[fd00::5]:80`: what stands in URLs and messages."""
+    """Host and port as in URLs and messages: `10.0.0.5:80`, `[fd00::5]:80`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def plain_address(text: str) -> str:
-    """An address in its one form: no brackets, IPv6 compressed and in lower case. ValueError on what is none, a name too."""
+    """Canonical text of an address: no brackets, IPv6 compressed and in lower case.
+
+    ValueError where the text is no IP address; a host name is none.
+    """
     bare = text.strip()
     if bare.startswith("[") and bare.endswith("]"):
         bare = bare[1:-1]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door at which time is asked for.
+"""The only source of time: system clock when live, event-loop time in simulation and replay.
 
-An instant is an `int`: milliseconds since 1970-01-01 UTC, named `*_ms`. A duration is a `float` of seconds, named
-`*_s`. Live, `now_ms` is the system's clock and `monotonic_s` never steps. In virtual time both come from the event
-loop's own time, so that there is one clock to fake.
+An instant is an `int`: milliseconds since 1970-01-01 UTC, named `*_ms`. A duration is a `float` of seconds, named `*_s`. Live,
+`now_ms` reads the system's clock and `monotonic_s` never steps. In virtual time both are derived from the event loop's time, so
+that a test replaces one clock only.
 """
 
 import time
@@ -24,12 +24,12 @@ class Clock:
 
 
 def system_clock() -> Clock:
-    """The clock of a live hub."""
+    """Clock of a live hub."""
     return Clock(now_ms=lambda: time.time_ns() // 1_000_000, monotonic_s=time.monotonic)
 
 
 def loop_clock(epoch_ms: int, loop_time_s: Callable[[], float]) -> Clock:
-    """The clock of virtual time: `now = epoch + loop.time()`; `loop_time_s` starts at 0."""
+    """Clock of virtual time: `now = epoch + loop.time()`; `loop_time_s` starts at 0."""
     return Clock(now_ms=lambda: epoch_ms + round(loop_time_s() * MS_PER_S), monotonic_s=loop_time_s)
 
 
@@ -39,10 +39,10 @@ def cpu_s() -> float:
 
 
 class ClockWatch:
-    """Tells a step of the system's clock from the passing of time.
+    """Detection of steps of the system's clock.
 
-    `divergence_s()` is how far the wall clock has moved against the monotonic one since the last call; a caller
-    journals an event when it exceeds its tolerance.
+    `divergence_s()` is how far the wall clock moved relative to the monotonic clock since the last call; the caller journals an
+    event when this exceeds its tolerance.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -63,9 +63,9 @@ def to_datetime(at_ms: int) -> datetime:
 
 
 def from_datetime(at: datetime) -> int:
-    """An aware datetime as an instant. A naive one is refused: its zone would be a guess."""
+    """An aware datetime as an instant. ValueError where it has no zone: a zone would be a guess."""
     if at.tzinfo is None:
-        raise ValueError(f"{at.isoformat()} has no zone; give one, for example {at.isoformat()}Z")
+        raise ValueError(f"{at.isoformat()} has no time zone; add one, for example {at.isoformat()}Z")
     return round(at.timestamp() * MS_PER_S)
 
 
@@ -75,5 +75,5 @@ def iso(at_ms: int) -> str:
 
 
 def from_iso(text: str) -> int:
-    """The inverse of `iso`; any RFC 3339 offset is read. Raises ValueError on a text without an offset."""
+    """The inverse of `iso`; any RFC 3339 offset is accepted. ValueError where the text has no offset."""
     return from_datetime(datetime.fromisoformat(text))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outside numbers over time, with the instant at which they were known: power price, hashprice, difficulty, rate, weather.
+"""External time series with publication time: power price, hashprice, difficulty, exchange rate, weather.
 
-A curve holds for each of its pieces one value; hours it does not cover are absent, never zero. A backtest or a plan asks
-`known(curves, now)` and so cannot see past its own instant.
+A curve has one value for each of its pieces; an hour that it does not cover is absent, never zero. A plan or a backtest calls
+`known(curves, name, now_ms)`, so that it uses nothing published later.
 """
 
 from collections.abc import Iterable
@@ -19,9 +19,10 @@ from kernel.span import Slots, Span
 class Curve:
     """Piecewise constant values: piece i holds on [starts_ms[i], ends_ms[i]).
 
-    `name` is what it is of (`price/day_ahead`, `hashprice`), `unit` of the values (`KZT/MWh`, `USD/PH/day`), `known_at_ms`
-    when it was published or received, `source` where from; `evidence` the SHA-256 of the bytes it was read from.
-    Pieces are sorted and do not overlap (ValueError names the first that does).
+    - `name`: the quantity (`price/day_ahead`, `hashprice`); `unit`: of the values (`KZT/MWh`, `USD/PH/day`).
+    - `known_at_ms`: when it was published or received; `source`: from where.
+    - `evidence`: SHA-256 of the bytes that it was read from; None where they are not kept.
+    - Pieces are sorted, do not overlap and have finite values; ValueError names the first that breaks this.
     """
 
     name: str
@@ -45,11 +46,13 @@ class Curve:
         if bool(np.any(clash)):
             at = int(np.argmax(clash)) + 1
             raise ValueError(
-                f"curve {self.name}: piece {at} at {iso(int(self.starts_ms[at]))} overlaps the one before it"
+                f"curve {self.name}: piece {at} at {iso(int(self.starts_ms[at]))} overlaps the piece before it"
             )
         if not bool(np.all(np.isfinite(self.values))):
             at = int(np.argmin(np.isfinite(self.values)))
-            raise ValueError(f"curve {self.name}: no number at {iso(int(self.starts_ms[at]))}; leave the piece out")
+            raise ValueError(
+                f"curve {self.name}: value was not finite at {iso(int(self.starts_ms[at]))}; leave the piece out"
+            )
 
     @property
     def span(self) -> Span:
@@ -61,7 +64,10 @@ class Curve:
         return float(self.values[index]) if index >= 0 and at_ms < self.ends_ms[index] else None
 
     def on_slots(self, slots: Slots) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(time-weighted mean, covered share 0..1) per slot, both shape [slot]; the mean of an uncovered slot means nothing."""
+        """(time-weighted mean, covered share 0..1) per slot, both of shape [slot].
+
+        The mean of an uncovered slot is 0 and has no meaning.
+        """
         edges = slots.edges_ms
         lengths = (self.ends_ms - self.starts_ms).astype(np.float64)
         knots = np.concatenate(([0.0], np.cumsum(self.values * lengths)))
@@ -81,5 +87,5 @@ class Curve:
 
 def known(curves: Iterable[Curve], name: str, now_ms: int) -> Curve | None:
     """The newest curve of a name that was known at an instant, or None."""
-    seen = [curve for curve in curves if curve.name == name and curve.known_at_ms <= now_ms]
-    return max(seen, key=lambda curve: curve.known_at_ms, default=None)
+    published = [curve for curve in curves if curve.name == name and curve.known_at_ms <= now_ms]
+    return max(published, key=lambda curve: curve.known_at_ms, default=None)

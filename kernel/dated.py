@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that hold from one day to another: rates, fees, shares. Each with its source and how sure it is.
+"""Rules with a period of validity (rates, fees, shares), each with source and certainty.
 
-Sureness: A official text read, B press or law firm naming its source, C weak, D derived by arithmetic, U unknown.
-A rule that is U has no value: asking for it raises, so that nothing unknown becomes a silent default.
+Certainty: A official text read, B press or law firm naming its source, C weak, D derived by arithmetic, U unknown. A rule of
+certainty U has no value: reading it raises an error, so that an unknown never becomes a silent default.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class Dated(Generic[T]):
 
     @property
     def firm(self) -> bool:
-        """Whether a report may rest on it without being a draft."""
+        """Whether a report that uses it may be final rather than a draft."""
         return self.sure in ("A", "B", "D") or self.confirmed_by is not None
 
 
 def rule_on(rules: Sequence[Dated[T]], key: str, day: date) -> Dated[T]:
-    """The one edition of a rule that holds on a day, with a value.
+    """The one edition of a rule that is valid on a day, with a value.
 
-    Raises ConfigError where none holds, two hold, or the value is unknown (sureness U).
+    Raises ConfigError where none or several are valid, or the value is unknown (certainty U).
     """
     found = [rule for rule in rules if rule.key == key and rule.holds(day)]
     if len(found) != 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors shared by all packages. Outcomes of commands are not errors: they are receipts (`kernel.receipt`)."""
+"""The four exception types. Results of commands are no exceptions but receipts (`kernel.receipt`)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from kernel.reading import Absence
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with what we were given: where it stands, what is wrong, what to do."""
+    """One fault of an input: where it was, what was wrong, what to do."""
 
     place: str
     problem: str
@@ -19,7 +19,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The configuration (or any file of ours) is wrong. Carries all faults at once; the hub does not start."""
+    """The configuration, or another file of the site, is wrong. Carries all faults at once; the hub does not start."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -27,9 +27,9 @@ class ConfigError(Exception):
 
 
 class TransportError(Exception):
-    """A device could not be asked: transient; caught only by collector and actuator.
+    """No answer from a device. Transient; caught only by collector and actuator.
 
-    `reason` is the Missing reason that its metrics take: unreachable, timed out, busy.
+    `reason` is the Missing reason that its metrics get: unreachable, timed out, busy, malformed.
     """
 
     def __init__(self, reason: Absence, text: str) -> None:
@@ -39,7 +39,7 @@ class TransportError(Exception):
 
 
 class DecodeError(Exception):
-    """A device answered something that its dialect or profile cannot read. `place` names register, key or offset."""
+    """An answer that the dialect or profile cannot decode. `place` names the register, key or offset."""
 
     def __init__(self, place: str, text: str) -> None:
         self.place = place
@@ -52,4 +52,4 @@ class NotFound(LookupError):
 
 
 class BrokenInvariant(Exception):
-    """Something that cannot be is. The fleet goes to its safe power and the hub restarts from the journal."""
+    """An impossible state of the program. The fleet goes to its safe power and the hub restarts from the journal."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics that devices report, each with its one canonical unit (the last word of its name) and its schema.
+"""Metrics that devices report, by schema: canonical unit (suffix of the name), range, behaviour in time.
 
-A unit is converted once, in the codec or dialect, by `to_canonical`, and once again for display.
+Units are converted once on input, in the codec or dialect, by `to_canonical`, and once for display.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Nature(StrEnum):
-    """How a metric behaves in time, hence how it is brought on slots."""
+    """Behaviour of a metric in time, which decides how it is aggregated to slots."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -19,7 +19,7 @@ class Nature(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A quantity: `low` and `high` bound what can be (canonical unit); outside is NONSENSE, not an extreme."""
+    """A quantity. `low` and `high` bound the possible values in the canonical unit: outside is NONSENSE, not an extreme."""
 
     name: str
     unit: str
@@ -140,7 +140,7 @@ _SENSOR = (
 )
 
 OUTPUTS = 16
-"""The most outputs of one switching device that are told apart."""
+"""Most outputs of one switching device that have metrics of their own."""
 
 _SWITCH = (
     _gauge("power_w", "W", -1e6, 1e8),
@@ -190,7 +190,7 @@ _UNITS: dict[str, tuple[str, float, float]] = {
 
 
 def to_canonical(unit: str) -> tuple[str, float, float]:
-    """(canonical unit, factor, offset) of a unit as written by makers. Raises KeyError with the known ones."""
+    """(canonical unit, factor, offset) of a unit as manufacturers write it. KeyError lists the known ones."""
     try:
         return _UNITS[unit]
     except KeyError:

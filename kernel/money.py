@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Money and billed energy: integers of a smallest unit. Nothing is lost in a split, not one satoshi.
+"""Money and billed energy as integers of the smallest unit; splits are exact.
 
-Arithmetic between units does not exist: an exchange is two amounts and a recorded rate.
+Amounts of different units cannot be added: an exchange is two amounts and a recorded rate.
 """
 
 import re
@@ -12,7 +12,7 @@ from fractions import Fraction
 
 
 class Unit(StrEnum):
-    """The smallest units the ledger counts in."""
+    """The smallest units in which the ledger counts."""
 
     SAT = "SAT"
     TIYN = "TIYN"
@@ -25,20 +25,20 @@ INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, order=True)
 class Money:
-    """An exact amount: `amount` counts of `unit`. Signed; bounded by int64, like the ledger's columns."""
+    """An exact amount: `amount` counts of `unit`. Signed; within int64, as the columns of the ledger."""
 
     amount: int
     unit: Unit
 
     def __post_init__(self) -> None:
         if isinstance(self.amount, bool) or not isinstance(self.amount, int):
-            raise TypeError(f"{self.amount!r} {self.unit}: an amount is a whole number of the smallest unit")
+            raise TypeError(f"{self.amount!r} {self.unit}: an amount must be a whole number of the smallest unit")
         if abs(self.amount) > INT64_MAX:
-            raise OverflowError(f"{self.amount} {self.unit} is beyond 2^63")
+            raise OverflowError(f"{self.amount} {self.unit} is outside the range of int64 (2^63 - 1)")
 
     def _same(self, other: "Money") -> None:
         if self.unit is not other.unit:
-            raise ValueError(f"{self.unit} and {other.unit} do not add: book an exchange at a recorded rate")
+            raise ValueError(f"{self.unit} and {other.unit} cannot be added: book an exchange at a recorded rate")
 
     def __add__(self, other: "Money") -> "Money":
         self._same(other)
@@ -56,10 +56,10 @@ class Money:
 
 
 def split(total: int, weights: Sequence[int | Fraction]) -> list[int]:
-    """Divide a whole number by weights, exactly: largest remainder (Hamilton's method), ties to the earlier weight.
+    """Exact division of a whole number by weights: largest remainder (Hamilton's method), ties to the earlier weight.
 
-    The parts sum to the total, each is within one of its exact share, and none has the other sign.
-    Raises ValueError on negative weights, or a sum of zero.
+    - The parts sum to the total; each is within one of its exact share; none has the opposite sign.
+    - ValueError on a negative weight or a sum of zero.
     """
     exact = [Fraction(weight) for weight in weights]
     whole = sum(exact, Fraction(0))
@@ -77,7 +77,7 @@ def split(total: int, weights: Sequence[int | Fraction]) -> list[int]:
 def decimal_to_int(text: str, scale: int, what: str = "amount") -> int:
     """A decimal text as a whole number of 10^-scale, exactly: ("0.00012345", 8) -> 12345.
 
-    Raises ValueError where digits would be lost, or the text is no plain decimal (no exponent, no float ever).
+    ValueError where digits would be lost, or the text is not plain decimal (exponents are refused; no float is used).
     """
     found = re.fullmatch(r"([+-]?)([0-9]+)(?:\.([0-9]*))?", text.strip())
     if not found:
@@ -90,7 +90,7 @@ def decimal_to_int(text: str, scale: int, what: str = "amount") -> int:
 
 
 def int_to_decimal(amount: int, scale: int) -> str:
-    """The inverse of `decimal_to_int`, with all places written."""
+    """The inverse of `decimal_to_int`, with all decimal places."""
     digits = str(abs(amount)).rjust(scale + 1, "0")
     text = f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits
     return f"-{text}" if amount < 0 else text

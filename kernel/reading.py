@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one device said at one instant: each metric a value, or Missing with the reason. Absence is never zero, never NaN.
+"""Readings of devices: each metric has a value or is Missing with a reason.
 
-A `Reading` is one row. A `ReadingBatch` is many rows of one kind as columns: the currency of journal, snapshot and
-archive. A metric that was not asked in this poll is simply not in the row (tiers); in a batch it is NOT_ASKED.
+Absence is never zero and never NaN. A `Reading` is one row, of one device at one instant. A `ReadingBatch` is many rows of one
+kind as columns, as journal, snapshot and archive use them. A metric that was not requested in a poll (see tiers) is left out of
+the row; in a batch it is NOT_ASKED.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,37 +15,37 @@ from numpy.typing import NDArray
 
 
 class Absence(IntEnum):
-    """Why there is no value. The numbers are stored: never renumber."""
+    """Reason why there is no value. The numbers are stored: never renumber."""
 
     PRESENT = 0
-    """Not a reason: the code of a value that is there."""
+    """Code of a value that is present; no reason for absence."""
     NOT_ASKED = 1
-    """This poll did not ask for it (another tier does)."""
+    """Not requested in this poll; another tier requests it."""
     NOT_REPORTED = 2
-    """The answer came and does not hold it."""
+    """The answer did not contain it."""
     UNSUPPORTED = 3
-    """This model or firmware never tells it."""
+    """This model or firmware never reports it."""
     SENTINEL = 4
-    """The device's own mark for 'no value'."""
+    """The device sent its own code for 'no value'."""
     NONSENSE = 5
-    """A number that cannot be: outside the possible range, infinite, not a number."""
+    """An impossible number: outside the possible range, infinite or NaN."""
     UNREACHABLE = 6
-    """Nobody answered: refused, no route, connection lost."""
+    """No connection: refused, no route, or lost."""
     TIMED_OUT = 7
-    """The device accepted and did not answer in time."""
+    """The connection was accepted and no answer came in time."""
     REFUSED = 8
     """The device answered with an error or an exception code."""
     MALFORMED = 9
-    """An answer that cannot be read."""
+    """The answer could not be decoded."""
     STALE = 10
-    """Older than its use allows."""
+    """Older than the use of the value allows."""
     NOT_APPLICABLE = 11
     """It has no meaning in the device's state (hashrate window of a sleeping miner)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No value, and why. `detail` keeps the device's own words or code, for people."""
+    """No value, and the reason. `detail` is the device's own text or code, for display."""
 
     reason: Absence
     detail: str = ""
@@ -56,16 +57,17 @@ class Missing:
 Value = float | int | str
 Field = Value | Missing
 
-# Made once: the hot path hands out these instead of new objects.
+# Created once: decoding returns these, so that frequent polls create no new objects.
 MISSING: Mapping[Absence, Missing] = {reason: Missing(reason) for reason in Absence if reason is not Absence.PRESENT}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One device at one instant.
+    """Values of one device at one instant.
 
-    `kind` names the schema (`kernel.metric.SCHEMAS`): miner, meter, container, sensor. `at_ms` is when the answer was
-    complete here; a device's own clock is data, not truth. `evidence` is the SHA-256 of the raw frames where they are kept.
+    - `kind` names the schema (`kernel.metric.SCHEMAS`): miner, meter, container, sensor, switch.
+    - `at_ms` is when the hub had received the whole answer; the device's own clock is not trusted.
+    - `evidence` is the SHA-256 of the raw frames; None where they are not kept.
     """
 
     device: str
@@ -75,18 +77,18 @@ class Reading:
     evidence: str | None = None
 
     def get(self, metric: str) -> Field:
-        """The value, or why there is none; NOT_ASKED where the row does not hold the metric."""
+        """The value, or Missing with the reason; NOT_ASKED where the row does not have the metric."""
         return self.values.get(metric, MISSING[Absence.NOT_ASKED])
 
     def number(self, metric: str) -> float | None:
-        """The value as a number, or None where there is none (for optional arithmetic; `get` tells why)."""
+        """The value as a number, or None where there is none or it is a text (`get` has the reason)."""
         found = self.values.get(metric)
         return float(found) if isinstance(found, int | float) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One metric of a batch: `codes[row]` is a Reason; where it is not PRESENT the stored value means nothing."""
+    """One metric of a batch: `codes[row]` is an Absence; where it is not PRESENT the stored value has no meaning."""
 
     stored: NDArray[np.float64] | list[str]
     codes: NDArray[np.uint8]
@@ -131,7 +133,7 @@ class ReadingBatch:
 def batch_of(
     kind: str, metrics: Sequence[str], text_metrics: frozenset[str], readings: Iterable[Reading]
 ) -> ReadingBatch:
-    """Columns from rows, in the order given. Metrics outside the schema are refused (KeyError names them)."""
+    """Columns from rows, in the order given. KeyError names metrics that are not in the schema."""
     rows = list(readings)
     count, known = len(rows), frozenset(metrics)
     not_asked = int(Absence.NOT_ASKED)

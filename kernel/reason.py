@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Rule(StrEnum):
-    """What decided a target or a set-point. Decisions compare these, never the text."""
+    """Rule that decided a target or a set-point. Decisions compare these values, never the text."""
 
     PLAN = "plan"
     HOLD = "hold"
@@ -20,7 +20,7 @@ class Rule(StrEnum):
 
 
 OWN_CHOICE = frozenset({Rule.PLAN, Rule.HOLD, Rule.RESTORE})
-"""What is lowered by one of these stays lowered: nothing outside asked for it."""
+"""Rules of the hub's own choice: lowering a unit by one of them records no mode to restore."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a command: a closed union, never bool. Unknown counts as load that is still on."""
+"""Outcome of a command: a closed union, never a bool. Unknown counts as load still on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,21 +8,21 @@ from kernel.reading import Reading
 
 
 class HubCause(StrEnum):
-    """What the hub itself did to a command. Such an outcome is no fault of the device."""
+    """What the hub itself did to a command; such an outcome is no fault of the device."""
 
     WITHDRAWN = "withdrawn"
-    """Taken back before it was sent."""
+    """Withdrawn before it was sent."""
     CUT_SHORT = "cut_short"
-    """The hub stopped before there was proof."""
+    """The hub stopped before the effect was proven."""
     SUPERSEDED = "superseded"
-    """A newer command took its place."""
+    """A newer command replaced it."""
     BARRED = "barred"
     """A command interlock forbade it before a byte was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A reading sampled after the command shows its effect. `took_s` from the first byte sent to that sample."""
+    """A reading sampled after the command shows its effect. `took_s`: seconds from the first byte sent to that sample."""
 
     reading: Reading
     took_s: float
@@ -30,14 +30,14 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The device says it took it; nothing has shown it yet."""
+    """The device acknowledged the command; no reading has shown the effect yet."""
 
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The device answered no: with its own code and text."""
+    """The device refused the command, with its own code and text."""
 
     code: str
     text: str
@@ -45,14 +45,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """This model or firmware cannot do it; nothing was sent."""
+    """This model or firmware cannot execute the command; nothing was sent."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """Nobody there: no byte of the command can have had an effect. `cause`: the hub's own doing, where it was that."""
+    """No connection: no byte of the command can have had an effect. `cause`: set where the hub itself caused this, else None."""
 
     text: str
     cause: HubCause | None = None
@@ -60,7 +60,7 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may or may not have happened: sent, and no proof within the deadline. `cause`: the hub's own doing, if it was that."""
+    """Sent, and the effect not proven within the deadline. `cause`: set where the hub itself caused this, else None."""
 
     text: str
     cause: HubCause | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Half-open intervals of UTC time, and grids of slots on which power is planned and energy is billed."""
+"""Half-open intervals of UTC time, and slots for planning power and billing energy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from kernel.clock import MS_PER_HOUR, MS_PER_S, from_datetime, iso
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """[start_ms, end_ms): the start belongs to it, the end does not."""
+    """Interval [start_ms, end_ms): the start is included, the end is not."""
 
     start_ms: int
     end_ms: int
@@ -35,7 +35,7 @@ class Span:
         return self.start_ms <= at_ms < self.end_ms
 
     def overlap(self, other: "Span") -> "Span | None":
-        """The part both share, or None where they only touch or stand apart."""
+        """The common part, or None where the spans only touch or are apart."""
         start_ms, end_ms = max(self.start_ms, other.start_ms), min(self.end_ms, other.end_ms)
         return Span(start_ms, end_ms) if start_ms < end_ms else None
 
@@ -45,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Consecutive slots given by their edges: shape [slot + 1], int64 ms, strictly increasing. Steps may differ."""
+    """Consecutive slots by their edges: shape [slot + 1], int64 ms, strictly increasing. Lengths may differ."""
 
     edges_ms: NDArray[np.int64]
 
@@ -77,12 +77,12 @@ class Slots:
 
 
 def floor_ms(at_ms: int, step_ms: int) -> int:
-    """The last multiple of the step (from the epoch, UTC) at or before an instant."""
+    """The last multiple of the step (counted from the epoch, UTC) at or before an instant."""
     return at_ms - at_ms % step_ms
 
 
 def even_slots(span: Span, step_s: float) -> Slots:
-    """Slots of one length. The span must be a whole number of steps."""
+    """Slots of one length. ValueError where the span is not a whole number of steps."""
     step_ms = round(step_s * MS_PER_S)
     if step_ms <= 0 or (span.end_ms - span.start_ms) % step_ms:
         raise ValueError(f"{span} is not a whole number of {step_s} s steps")
@@ -90,7 +90,7 @@ def even_slots(span: Span, step_s: float) -> Slots:
 
 
 def horizon(start_ms: int, steps: tuple[tuple[float, float], ...]) -> Slots:
-    """Slots that grow coarser with distance: (step_s, until_s) pairs, such as (300, 7200), (900, 86400)."""
+    """Slots that become longer with distance: (step_s, until_s) pairs, such as (300, 7200), (900, 86400)."""
     edges, at_s = [start_ms], 0.0
     for step_s, until_s in steps:
         while at_s + step_s <= until_s + 1e-6:
@@ -100,7 +100,7 @@ def horizon(start_ms: int, steps: tuple[tuple[float, float], ...]) -> Slots:
 
 
 def local_day(day: date, zone: ZoneInfo) -> Span:
-    """A civil day of a zone as a UTC span: 23, 24 or 25 hours long."""
+    """A civil day of a time zone as a UTC span: 23, 24 or 25 hours long."""
     start = datetime(day.year, day.month, day.day, tzinfo=zone)
     following = day + timedelta(days=1)
     end = datetime(following.year, following.month, following.day, tzinfo=zone)
@@ -108,7 +108,7 @@ def local_day(day: date, zone: ZoneInfo) -> Span:
 
 
 def local_month(year: int, month: int, zone: ZoneInfo) -> Span:
-    """A civil month of a zone as a UTC span."""
+    """A civil month of a time zone as a UTC span."""
     start = datetime(year, month, 1, tzinfo=zone)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=zone)
     return Span(from_datetime(start), from_datetime(end))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants of meaning, each defined here alone: how many of the small unit make one of the large.
+"""Conversion factors between units, each defined only here: small units per large unit.
 
-Divide to show, multiply to read in: `power_w / W_PER_MW`, `price_per_mwh / WH_PER_MWH`.
+Divide for display, multiply on input: `power_w / W_PER_MW`, `price_per_mwh / WH_PER_MWH`.
 """
 
 from typing import Final

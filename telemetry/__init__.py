@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hear every device, keep what it said, and turn it into energy that can be billed."""
+"""Telemetry: device models, polling, energy, alarms, storage of readings and events."""

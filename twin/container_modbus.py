@@ -11,7 +11,7 @@ import numpy as np
 from kernel.clock import Clock
 from telemetry.device.codec import encode
 from telemetry.device.profile import Profile
-from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
+from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_registers
 from twin.container import SOCKETS, Container
 from twin.meters import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Image, read_words
 
@@ -87,5 +87,5 @@ class ModbusContainer:
         words = list(struct.unpack(f">{count}H", pdu[6 : 6 + 2 * count])) if len(pdu) >= 6 + 2 * count else []
         if unit_id != 1 or address != LOGIN_ADDRESS:
             return bytes((pdu[0] | 0x80, ILLEGAL_ADDRESS))
-        self._known = words == login_words(self._random, ACCOUNT, self._password)
+        self._known = words == login_registers(self._random, ACCOUNT, self._password)
         return pdu[:5] if self._known else bytes((pdu[0] | 0x80, REFUSED))

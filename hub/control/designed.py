@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from hub.control.tick import LOADED_SHARE
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from miner_control.control.auxiliary_load import COOLING, FEEDING, LoadKind
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Commanded, Observed
 from miner_control.fleet.miner import State
@@ -100,7 +101,7 @@ def _cooling(found: Sets, site: SiteState, now_ms: int) -> None:
         if load.kind not in COOLING:
             continue
         on, shown_ms = site.load_book.on(load.key)
-        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.pace)
+        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.simulated_speed_factor)
         moves = site.load_book.pending(load.key, now_ms) or (on is not None and now_ms - shown_ms < settles_ms)
         for device in _tellers(site, load.device, load.feeds):
             if moves:

@@ -2,7 +2,8 @@
 """Why nothing may be sent to a device, whoever asks: the last question before a byte leaves.
 
 A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
-owner stands among the site's `not_ours` is another party's: it is polled, counted as load and judged, and never commanded.
+owner stands among the site's `third_party_owners` is another party's: it is polled, counted as load and judged,
+and never commanded.
 Where another miner of the register answers at a miner's address, a command would be done by that other one.
 """
 
@@ -10,7 +11,8 @@ import math
 from typing import Final
 
 from hub.config.observe_only import no_commands
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from kernel.clock import iso
 from miner_control.inventory.identity import IdentityMismatch, identity_mismatch
 
@@ -43,7 +45,7 @@ def foreign_owner(site: SiteState, device: str) -> str:
         return ""
     owner, fact = site.register.miners[unit].owner, site.register.at(device, "owner", FOREVER.end_ms)
     since = "the inventory says so" if fact is None else f"{fact.source}, from {iso(fact.from_ms)}"
-    return f"belongs to {owner}, who is not_ours at {site.config.name} ({since})"
+    return f"belongs to {owner}, of the third_party_owners of {site.config.name} ({since})"
 
 
 _PLACES: Final = ("rack", "position", "feeder", "owner")

@@ -15,7 +15,8 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.interlock import bar
 from hub.control.shadow_tick import glimpse
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from kernel.reason import OWN_CHOICE, Reason, Rule
 from miner_control.control.allocate import Allocation

@@ -17,10 +17,12 @@ from pydantic import Field, field_validator
 from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, Wake, command
@@ -36,6 +38,7 @@ from miner_control.inventory.feeder_mapping import (
     is_back,
     judge,
 )
+from miner_control.inventory.inventory_events import FeederMappingJudged, FeederMappingRequested
 from miner_control.inventory.position import facts_of_pulses, mismatches
 
 OFF_S: Final = 60.0
@@ -67,8 +70,10 @@ class ProofRequest(Request):
         return racks
 
 
-def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
-    """The body of `pulse.asked` for a request. Raises ConfigError with every fault."""
+def proof_asked(
+    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
+) -> FeederMappingRequested:
+    """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
     faults = [
@@ -199,9 +204,11 @@ class FeederMappingDuty:
         name = proof.next_rack
         if name is None:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
-            await self._recorder.commit(site.key, "pulse.ended", body)
+            await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_ENDED, body)
             return
-        waited_s = (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.pace
+        waited_s = (
+            (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.simulated_speed_factor
+        )
         if waited_s < REST_S:
             return
         here = [miner for miner in site.register.miners if miner.rack == name]
@@ -211,7 +218,7 @@ class FeederMappingDuty:
         whole_w = float(fleet.power_w[np.array(units, dtype=np.int64)].sum())
         if not chosen or drop_w(fleet, chosen) < LEAST_SHARE * whole_w:
             since_ms = proof.done[-1].at_ms if proof.done else proof.requested_ms
-            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.pace < READY_S:
+            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.simulated_speed_factor < READY_S:
                 return
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
             await self._say(site, proof, Judged(name, "skipped", why, fleet.now_ms, (), None))
@@ -278,14 +285,15 @@ class FeederMappingDuty:
         ]
         asked = {str(one.id): one.device for one in made}
         body = {"id": proof.id, "step": step, "commands": asked, **more}
-        self._recorder.tell(site.key, "pulse.step", body)
+        self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
         self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
     async def _step(self, site: SiteState, proof: FeederMappingRun, step: str, more: Mapping[str, Any]) -> None:
-        await self._recorder.commit(site.key, "pulse.step", {"id": proof.id, "step": step, **more})
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
     async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
-        await self._recorder.commit(site.key, "pulse.judged", {"id": proof.id, **judged.to_json()})
+        body: FeederMappingJudged = {"id": proof.id, **judged.to_json()}
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, body)
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

@@ -40,7 +40,7 @@ from hub.metering.energy import EnergyBook
 from hub.reports.store import ReportStore
 from hub.settlement.duty import SettleDuty
 from hub.state.checkpoint import FILE_NAME, CheckpointDuty
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
@@ -136,7 +136,7 @@ def put_together(
         actuators[site.key] = actuator_of(site, drivers | loads, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
-        recorder.hear(readings)
+        recorder.enqueue(readings)
         for actuator in actuators.values():
             if actuator.under_way:
                 actuator.observe(readings)
@@ -144,7 +144,7 @@ def put_together(
     collector = Collector(
         sources,
         hear,
-        recorder.tell,
+        recorder.emit,
         clock,
         base.rng,
         periods(config),
@@ -162,11 +162,12 @@ def put_together(
     }
     settling = settle_duty(base, recorder)
     report_store = ReportStore(base.ledger, base.data, clock, None if settling is None else settling.open_items)
-    duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
+    feeds = price_duty(base, recorder, rhythm.feeds_s)
+    duties: list[Duty] = [feeds, *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
-    pools, soon = provisions.pool_rule, collector.ask_soon
+    pools, soon = provisions.pool_rule, collector.poll_soon
     duties.append(ConditionDuty(state, recorder, clock, offload, rhythm.watch_s, fresh_s, pools, soon))
     duties.append(WakeRecoveryDuty(situations, recorder, clock, actuators, max(rhythm.work_s, 5.0)))
     duties.append(JobDuty(situations, recorder, clock, offload, provisions, actuators, rhythm.work_s))
@@ -198,6 +199,7 @@ def put_together(
             health={} if board is None else board,
             counters=parts,
             losses=losses,
+            feeds=feeds.health,
         )
     )
     made.append(hub)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import Fault, TransportError
+from kernel.event import EventKind
 from kernel.reading import Absence, Reading
 from kernel.receipt import Receipt, Unsupported
 from miner_control.fleet.command import Command, Intent, SwitchLoad, command
@@ -181,7 +182,7 @@ class LoadBook:
         key = str(body["device"])
         if key not in self._keys or body["intent"] != "SwitchLoad":
             return
-        if kind == "command.issued":
+        if kind == EventKind.COMMAND_ISSUED:
             until_ms = int(body["issued_ms"]) + round(2000 * float(body["deadline_s"]))
             self._pending[key] = (str(body["id"]), until_ms)
             return

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from kernel.event import EventKind
 from miner_control.control.auxiliary_load import FEEDING, Load
 from miner_control.fleet.command import intent_from_json
 from miner_control.fleet.command_state import NO_EFFECT, mode_of
@@ -57,7 +58,7 @@ class Changing:
             unit = roster.index.get(device)
             if unit is None:
                 continue
-            if kind == "command.issued":
+            if kind == EventKind.COMMAND_ISSUED:
                 self._pending.setdefault(unit, {})[str(body["id"])] = intent
             else:
                 self._answered(unit, body, intent, at_ms, roster.envelope(unit))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.span import floor_ms
 from kernel.units import MS_PER_DAY
 from miner_control.fleet.command import (
@@ -90,11 +90,11 @@ class CommandState:
         unit = self.roster.index.get(str(event.body.get("device", "")))
         if unit is None:
             return
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             self._issued(unit, event.body)
-        elif event.kind == "command.receipt":
+        elif event.kind == EventKind.COMMAND_RECEIPT:
             self._answered(unit, event.body, event.at_ms)
-        elif event.kind == "owner.changed":
+        elif event.kind == EventKind.OWNER_CHANGED:
             self._held[unit] = bool(event.body["hands_off"])
 
     def _issued(self, unit: int, body: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def observed_of(roster: Roster, table: KindTable, now_ms: int) -> Observed:
     rows = np.fromiter((table.index.get(device, -1) for device in roster.devices), dtype=np.int64, count=size)
     known = np.flatnonzero(rows >= 0)
     at = rows[known]
-    heard_s = table.heard_s(now_ms)[at]
+    heard_s = table.silence_s(now_ms)[at]
     has_reading = np.isfinite(heard_s)
     found.at_ms[known[has_reading]] = now_ms - np.round(heard_s[has_reading] * 1000.0).astype(np.int64)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Performance reference per miner (median over days) and recent behaviour, as columns of a site.
 
-`PerformanceReferences` is the fold of `usual.learnt`, one body a day: medians of the day, for units that ran steadily long
+`PerformanceReferences` is the fold of `performance.updated`, one body a day: medians of the day, for units that ran steadily long
 enough. The reference is the median over the days held, so one bad day changes nothing, and a lasting change becomes the
 reference after half of them. `RecentBehaviour` holds what a running hub observed since: the samples of the next body, the
 efficiency of the last rounds, and the time since the last accepted share. A restart loses it: at most one day of many, and a
@@ -22,6 +22,7 @@ from miner_control.fleet.fleet import STATE_CODE, Bools, Commanded, Floats, Ints
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import UnitValues
 from miner_control.health.health import PerformanceReference
+from miner_control.health.health_events import PerformanceUpdated
 from miner_control.learning.windows import Steadiness
 
 FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
@@ -53,7 +54,7 @@ class PerformanceReferences:
         self._medians: tuple[int, Column] = (0, self._days[0].copy())
 
     def apply(self, body: Mapping[str, Any]) -> None:
-        """Apply an event `usual.learnt`; units that are no longer in the roster change nothing."""
+        """Apply an event `performance.updated`; units that are no longer in the roster change nothing."""
         units = np.array([self._index.get(device, -1) for device in body["devices"]], dtype=np.int64)
         known = units >= 0
         values = np.array([body[name] for name in FIGURES], dtype=np.float32)[:, known]
@@ -174,8 +175,8 @@ class RecentBehaviour:
         stood_s = np.maximum(0, self._shares_ms - since_ms) / 1000.0
         return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
 
-    def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
-        """The body of `usual.learnt` when a UTC day is over: medians of the units with enough samples, which start anew.
+    def day(self, roster: Roster, now_ms: int) -> PerformanceUpdated | None:
+        """The body of `performance.updated` when a UTC day is over: medians of the units with enough samples, which start anew.
 
         Units that ran too little keep their samples for another day. None where no unit has enough.
         """
@@ -188,10 +189,11 @@ class RecentBehaviour:
         held = np.arange(SAMPLES)[:, None, None] < np.minimum(self._sampled[units], SAMPLES)
         found = medians(np.where(held, self._samples[:, :, units], np.float32(np.nan)))
         self._sampled[units] = 0
-        columns = {
-            name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)
+        columns = {name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)}
+        return {
+            "day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()],
+            "hashrate_hs": columns["hashrate_hs"], "j_per_th": columns["j_per_th"], "chip_c": columns["chip_c"],
         }  # fmt: skip
-        return {"day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()], **columns}
 
 
 def performance_references(book: PerformanceReferences, observed: Round, group: Ints) -> list[PerformanceReference]:

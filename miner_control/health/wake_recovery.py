@@ -4,7 +4,7 @@
 A late unit is first given time (its ramp-up with a margin). Then each step is tried once, with as much time again: repeat the
 wake, reboot, cycle its PDU socket, and finally a ticket for a person. Budgets bound reboots and power cycles per day and at
 once, so that a common cause (pool, network) does not end in a site of rebooting miners. It is a fold over
-`command.issued`, `command.receipt` and `straggler.step`; `steps` returns the next steps and changes nothing.
+`command.issued`, `command.receipt` and `wake_recovery.step`; `steps` returns the next steps and changes nothing.
 """
 
 from collections import Counter
@@ -111,7 +111,7 @@ class Recoveries:
         self.recoveries[device] = replace(recovery, outcome=outcome, text=text, tried_ms=tried_ms)
 
     def tried(self, body: Mapping[str, Any], at_ms: int) -> None:
-        """Fold a step that was tried (`straggler.step`)."""
+        """Fold a step that was tried (`wake_recovery.step`)."""
         device, kind = str(body["device"]), str(body["rung"])
         recovery = self.recoveries.get(device, Recovery(device, at_ms))
         self.recoveries[device] = replace(recovery, tried=(*recovery.tried, kind), tried_ms=at_ms)

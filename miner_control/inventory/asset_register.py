@@ -7,7 +7,6 @@ facts: past ones are kept, because energy and money are settled on them.
 
 import csv
 import io
-import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,9 @@ from kernel.address import plain_address
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.toml_model import parse_toml, tables_in
 from miner_control.fleet.miner import Miner
+from miner_control.inventory.inventory_events import AssetFactRecorded
 from miner_control.inventory.spreadsheet import decoded, kept, rows_of
 
 COLUMNS: Final = (
@@ -129,12 +130,12 @@ def load_register(
     """
     text = decoded(path.read_bytes())
     if path.suffix == ".toml":
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Fault(path.name, f"is no TOML: {error}", "Correct the line named")]) from None
-        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(document.get("miners", []))]
-        dated = document.get("facts", [])
+        document, faults = parse_toml(text, path.name), list[Fault]()
+        miners = tables_in(document, "miners", path.name, faults)
+        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(miners)]
+        dated = tables_in(document, "facts", path.name, faults)
+        if faults:
+            raise ConfigError(faults)
     else:
         rows = [(f"{path.name}:{at}", row) for at, row in enumerate(rows_of(text), start=2)]
         dated = []
@@ -284,8 +285,8 @@ def facts_toml(register: AssetRegister) -> str:
     return "\n".join(parts)
 
 
-def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
-    """The body of an event `fact.learnt`: facts of one source, with the person that entered them."""
+def facts_body(facts: Sequence[Fact], by: str) -> AssetFactRecorded:
+    """The body of an event `asset.fact_recorded`: facts of one source, with the person that entered them."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
 

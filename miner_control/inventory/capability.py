@@ -7,13 +7,13 @@ connections. Each number has its provenance and source; assumed ones are marked 
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import read_toml, tables_in
 from miner_control.fleet.envelope import Provenance
 
 INTENTS: Final = frozenset(
@@ -120,6 +120,12 @@ class Table:
             return default
         return found
 
+    def tables(self, key: str, *, needed: bool = False) -> list[Mapping[str, Any]]:
+        """The tables of a list; a fault where they are anything else, or needed and absent."""
+        if needed and key not in self.found:
+            self.fault(key, "is missing", f"Add {key}")
+        return tables_in(self.found, key, f"{self.place} {key}".strip(), self.faults)
+
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         found = self.get(key, list, list(default) if default is not None else None)
         return tuple(str(text) for text in found or ())
@@ -154,15 +160,13 @@ def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
     return kind if isinstance(kind, tuple) else (kind,)
 
 
-def read_toml(path: Path, faults: list[Fault]) -> Mapping[str, Any] | None:
-    """The document of a file, or None with a fault that names the line."""
+def document(path: Path, faults: list[Fault]) -> Mapping[str, Any] | None:
+    """The tables of a file, or None with its faults added to the others."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        faults.append(Fault(path.name, f"is no TOML: {error}", "Correct the line named"))
-    except OSError as error:
-        faults.append(Fault(path.name, f"cannot be read: {error.strerror}", "Check the file and its rights"))
-    return None
+        return read_toml(path, "Check the file and its rights")
+    except ConfigError as error:
+        faults += error.faults
+        return None
 
 
 def load_capabilities(files: Iterable[Path]) -> dict[str, tuple[Capability, ...]]:
@@ -170,9 +174,9 @@ def load_capabilities(files: Iterable[Path]) -> dict[str, tuple[Capability, ...]
     faults: list[Fault] = []
     found: dict[str, tuple[Capability, ...]] = {}
     for path in files:
-        document = read_toml(path, faults)
-        if document is not None:
-            editions = _editions(path.name, document, faults)
+        held = document(path, faults)
+        if held is not None:
+            editions = _editions(path.name, held, faults)
             if editions and editions[0].dialect in found:
                 faults.append(Fault(path.name, f"dialect {editions[0].dialect} is declared twice", "Keep one file"))
             elif editions:
@@ -189,7 +193,7 @@ def _editions(place: str, document: Mapping[str, Any], faults: list[Fault]) -> t
     head.get("source_url", str)
     head.get("checked", dict)
     runs_on = head.texts("runs_on")
-    tables = head.get("versions", list) or []
+    tables = head.tables("versions", needed=True)
     editions = []
     for at, table in enumerate(tables):
         part = Table(f"{place} versions[{at}]", table, faults)
@@ -209,7 +213,7 @@ def _editions(place: str, document: Mapping[str, Any], faults: list[Fault]) -> t
                 connections=int(part.get("connections", int) or 1),
                 random_start_delay_s=float(part.get("random_start_delay_s", (int, float), 0.0)),
                 wakes_into_any_mode=bool(part.get("wakes_into_any_mode", bool, False)),
-                modes=tuple(_mode(f"{part.place} modes[{k}]", m, faults) for k, m in enumerate(table.get("modes", []))),
+                modes=tuple(_mode(f"{part.place} modes[{k}]", m, faults) for k, m in enumerate(part.tables("modes"))),
                 power_target=_target(part, "power_target", faults),
                 percent=_target(part, "percent", faults),
                 dynamics={key: dynamics.figure(key) for key in _DYNAMICS},

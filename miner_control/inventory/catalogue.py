@@ -15,7 +15,7 @@ from typing import Any, Final
 from kernel.errors import ConfigError, Fault
 from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope, Mode, PowerRange, Provenance
-from miner_control.inventory.capability import Capability, ModeShare, Table, load_capabilities, read_toml
+from miner_control.inventory.capability import Capability, ModeShare, Table, document, load_capabilities
 
 _MOST_MODES: Final = 12
 
@@ -221,8 +221,8 @@ def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path]) -> Catalog
     faults: list[Fault] = []
     profiles: dict[str, ModelProfile] = {}
     for path in models:
-        document = read_toml(path, faults)
-        profile = _profile(path.name, document, faults) if document is not None else None
+        held = document(path, faults)
+        profile = _profile(path.name, held, faults) if held is not None else None
         if profile is None:
             continue
         if _plain(profile.model) in profiles:
@@ -246,7 +246,8 @@ def _profile(place: str, document: Mapping[str, Any], faults: list[Fault]) -> Mo
         head.get(required, str)
     head.get("checked", dict)
     variants = tuple(
-        _variant(f"{place} variants[{at}]", table, faults) for at, table in enumerate(head.get("variants", list) or [])
+        _variant(f"{place} variants[{at}]", table, faults)
+        for at, table in enumerate(head.tables("variants", needed=True))
     )
     default = head.get("default", str)
     if variants and default is not None and default not in [variant.name for variant in variants]:
@@ -255,7 +256,7 @@ def _profile(place: str, document: Mapping[str, Any], faults: list[Fault]) -> Mo
         head.fault("variants", "is empty", "Give at least one nameplate")
     geometry = Table(f"{place} geometry", head.get("geometry", dict, {}), faults)
     inlet = Table(f"{place} inlet", head.get("inlet", dict, {}), faults)
-    curves = tuple(_curve(f"{place} curves[{at}]", t, faults) for at, t in enumerate(head.get("curves", list, [])))
+    curves = tuple(_curve(f"{place} curves[{at}]", t, faults) for at, t in enumerate(head.tables("curves")))
     if len(faults) > before:
         return None
     return ModelProfile(
@@ -285,7 +286,7 @@ def _mode_of(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Mode:
 def _variant(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Variant:
     part = Table(place, table, faults)
     stock = _mode_of(place, table, faults)
-    modes = tuple(_mode_of(f"{place} modes[{at}]", t, faults) for at, t in enumerate(part.get("modes", list, [])))
+    modes = tuple(_mode_of(f"{place} modes[{at}]", t, faults) for at, t in enumerate(part.tables("modes")))
     return Variant(
         stock.name,
         stock.power_w,
@@ -299,7 +300,9 @@ def _variant(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Varia
 
 def _curve(place: str, table: Mapping[str, Any], faults: list[Fault]) -> OperatingCurve:
     part = Table(place, table, faults)
-    points = tuple(_mode_of(f"{place} points[{at}]", t, faults) for at, t in enumerate(part.get("points", list) or []))
+    points = tuple(
+        _mode_of(f"{place} points[{at}]", t, faults) for at, t in enumerate(part.tables("points", needed=True))
+    )
     return OperatingCurve(
         str(part.get("dialect", str)),
         str(part.get("firmware", str)),

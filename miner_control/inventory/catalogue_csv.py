@@ -10,11 +10,12 @@ import csv
 import json
 import re
 import sys
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from kernel.toml_model import read_toml
 
 Row = Mapping[str, str]
 _TIERS: Final = "ABC"
@@ -178,7 +179,7 @@ def write(models: Path, curves: Path, folder: Path) -> int:
             points[row["model"]].append(row)
     for model, rows in by_model.items():
         path = folder / f"{slug(model)}.toml"
-        if path.exists() and "by" in tomllib.loads(path.read_text(encoding="utf-8")).get("checked", {}):
+        if path.exists() and "by" in read_toml(path).get("checked", {}):
             continue
         path.write_text(profile_text(_distinct(rows), points[model]), encoding="utf-8")
     return len(by_model)

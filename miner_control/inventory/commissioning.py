@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commissioning by IP-report buttons: slots of racks in order, and the buttons pressed at them.
 
-All of it is a fold over events (`walk.begun`, `button.pressed`, `walk.ended`), so that a restart in between loses no press.
+All of it is a fold over events (`commissioning.begun`, `button.pressed`, `commissioning.ended`), so that a restart in
+between loses no press.
 """
 
 from collections import deque
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kernel.event import EventKind
+from miner_control.inventory.inventory_events import ButtonPressed
 from miner_control.inventory.position import Press
 
 KEPT: Final = 200
@@ -27,7 +30,7 @@ class AssignedPress:
     press: Press
     device: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ButtonPressed:
         """As the body of `button.pressed`."""
         return {
             "device": self.device, "host": self.press.host, "mac": self.press.mac, "pressed_ms": self.press.at_ms,
@@ -73,14 +76,14 @@ class ButtonBook:
 
     def apply(self, kind: str, site: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event. A press of an unknown miner is added to every running commissioning."""
-        if kind == "button.pressed":
+        if kind == EventKind.BUTTON_PRESSED:
             press = AssignedPress.from_json(body)
             self.last.appendleft(press)
             for key, walk in self.walks.items():
                 if not press.device or key == site:
                     walk.take(press.press)
-        elif kind == "walk.begun":
+        elif kind == EventKind.COMMISSIONING_BEGUN:
             slots = tuple((str(rack), str(position), str(feeder)) for rack, position, feeder in body["slots"])
             self.walks[site] = Commissioning(str(body["by"]), at_ms, slots)
-        elif kind == "walk.ended":
+        elif kind == EventKind.COMMISSIONING_ENDED:
             self.walks.pop(site, None)

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from kernel.event import EventKind
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Fleet, Floats
 from miner_control.fleet.miner import State
+from miner_control.inventory.inventory_events import RackJudged
 from miner_control.inventory.position import PulseResult, judge_pulse
 
 LEAST_SHARE: Final = 0.6
@@ -36,8 +38,8 @@ class Judged:
     devices: tuple[str, ...]
     result: PulseResult | None
 
-    def to_json(self) -> dict[str, Any]:
-        """As the body of `pulse.judged`."""
+    def to_json(self) -> RackJudged:
+        """As the body of `feeder_mapping.judged`."""
         reported = None if self.result is None else asdict(self.result)
         return {
             "rack": self.rack, "outcome": self.outcome, "why": self.why, "devices": list(self.devices), "result": reported,
@@ -97,10 +99,10 @@ class FeederMappingRun:
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event of the run."""
         rack = self.now
-        if kind == "pulse.judged":
+        if kind == EventKind.FEEDER_MAPPING_JUDGED:
             self.done.append(Judged.from_json(body, at_ms))
             self.now = None
-        elif kind == "pulse.ended":
+        elif kind == EventKind.FEEDER_MAPPING_ENDED:
             self.ended = str(body["why"])
             self.now = None
         elif body["step"] == "begun":
@@ -139,8 +141,7 @@ class FeederMappingRun:
 
 
 class FeederMappingBook:
-    """Feeder-mapping runs of a site: a fold of `pulse.commanded`, `pulse.step`, `pulse.judged`, `pulse.ended` and
-    `command.receipt`."""
+    """Feeder-mapping runs of a site: a fold of the events `feeder_mapping.*` and `command.receipt`."""
 
     def __init__(self) -> None:
         self.running: FeederMappingRun | None = None
@@ -150,17 +151,17 @@ class FeederMappingBook:
 
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event."""
-        if kind == "pulse.asked":
+        if kind == EventKind.FEEDER_MAPPING_REQUESTED:
             self.running = self.last = FeederMappingRun(body, at_ms)
         elif self.running is None:
             return
-        elif kind == "command.receipt":
+        elif kind == EventKind.COMMAND_RECEIPT:
             self.running.received(str(body["id"]), str(body["outcome"]), at_ms)
         else:
             self.running.apply(kind, body, at_ms)
-            if kind == "pulse.judged":
+            if kind == EventKind.FEEDER_MAPPING_JUDGED:
                 self.judged[str(body["rack"])] = self.running.done[-1]
-            elif kind == "pulse.ended":
+            elif kind == EventKind.FEEDER_MAPPING_ENDED:
                 self.running = None
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kernel.event import EventKind
 from kernel.receipt import HubCause
 from miner_control.fleet.command import (
     LOAD_NEUTRAL,
@@ -242,19 +243,19 @@ class JobBook:
 
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Fold one event."""
-        if kind == "command.receipt":
+        if kind == EventKind.COMMAND_RECEIPT:
             if (job := self._of.pop(str(body["id"]), None)) is not None:
                 job.received(str(body["id"]), str(body["outcome"]), at_ms, hub_cause(body))
             return
-        if kind == "campaign.proposed":
+        if kind == EventKind.JOB_PROPOSED:
             self.jobs[str(body["id"])] = Job(JobPlan.from_json(body), at_ms)
             return
         job = self.jobs.get(str(body["id"]))
         if job is None:
             return
-        if kind == "campaign.changed":
+        if kind == EventKind.JOB_CHANGED:
             job.changed(str(body["what"]), str(body["by"]), str(body.get("why", "")))
-        elif kind == "campaign.wave":
+        elif kind == EventKind.JOB_WAVE:
             job.sent(str(body["step"]), body["commands"], at_ms)
             self._of |= dict.fromkeys(body["commands"], job)
 

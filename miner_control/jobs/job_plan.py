@@ -22,6 +22,7 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.fleet import Fleet
 from miner_control.health.health import PoolRule, host_of
+from miner_control.jobs.job_events import JobProposed
 
 NEEDS_TWO: Final = (SetPools, SetCredential, InstallFirmware, RollBackFirmware)
 
@@ -91,7 +92,7 @@ class JobPlan:
         lines += [f"left out: {count} {why}" for why, count in Counter(skip.why for skip in self.skipped).most_common()]
         return lines
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JobProposed:
         """The body of `job.proposed`."""
         return {
             "id": self.id, "name": self.name, "by": self.requested_by, "intent": intent_json(self.intent),

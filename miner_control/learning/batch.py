@@ -8,12 +8,12 @@ Reading batches become tracks per unit and steady samples per model and mode; ve
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 import numpy as np
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.reading import Column, ReadingBatch
 from miner_control.fleet.command import Intent, intent_from_json
 from miner_control.fleet.envelope import Envelope
@@ -71,9 +71,9 @@ def commands_of(events: Iterable[Event]) -> list[tuple[str, Intent, int]]:
     found = []
     for event in events:
         body = event.body
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             asked[str(body["id"])] = (str(body["device"]), intent_from_json(body), int(body["issued_ms"]))
-        elif event.kind == "command.receipt" and body.get("outcome") == "verified" and str(body["id"]) in asked:
+        elif event.kind == EventKind.COMMAND_RECEIPT and body.get("outcome") == "verified" and str(body["id"]) in asked:
             device, intent, issued_ms = asked[str(body["id"])]
             found.append((device, intent, sent_ms(body, issued_ms)))
     return found
@@ -141,7 +141,26 @@ def identification_text(found: Mapping[Key, Dynamics]) -> str:
     return json.dumps({"version": 1, "learnt": listed}, indent=1) + "\n"
 
 
-def learnt_json(key: Key, learnt: Dynamics) -> dict[str, Any]:
+class IdentifiedDynamics(TypedDict):
+    """Estimates of one model under a firmware; each: value, spread, count, confidence."""
+
+    model: str
+    firmware: str
+    ramp_up_s: NotRequired[dict[str, Any]]
+    ramp_down_s: NotRequired[dict[str, Any]]
+    start_lost_s: NotRequired[dict[str, Any]]
+    sleep_w: NotRequired[dict[str, Any]]
+    mode_power_w: NotRequired[dict[str, dict[str, Any]]]
+    mode_hashrate_hs: NotRequired[dict[str, dict[str, Any]]]
+
+
+class DynamicsIdentified(IdentifiedDynamics):
+    """Payload of `dynamics.identified`. `held`: the values that the estimates rest on."""
+
+    held: dict[str, list[Any]]
+
+
+def learnt_json(key: Key, learnt: Dynamics) -> IdentifiedDynamics:
     """Estimates of one model under a firmware, as JSON values."""
     entry: dict[str, Any] = {"model": key[0], "firmware": key[1]}
     for name in TIMES:
@@ -152,7 +171,7 @@ def learnt_json(key: Key, learnt: Dynamics) -> dict[str, Any]:
         modes: Mapping[str, Estimate] | None = getattr(learnt, name)
         if modes:
             entry[name] = {mode: _reported(one) for mode, one in modes.items()}
-    return entry
+    return cast(IdentifiedDynamics, entry)
 
 
 def learnt_of(entry: Mapping[str, Any]) -> tuple[Key, Dynamics]:

@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from miner_control.fleet.command import Intent, PowerPercent, PowerTarget, SetMode, Sleep, Wake, intent_from_json
 from miner_control.fleet.command_state import NO_EFFECT
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Codes, Commanded, Ints, Observed, Roster
 from miner_control.fleet.miner import State
-from miner_control.learning.batch import MODES, TIMES, learnt_json, learnt_of, sent_ms
+from miner_control.learning.batch import MODES, TIMES, DynamicsIdentified, learnt_json, learnt_of, sent_ms
 from miner_control.learning.dynamics import SURE, Dynamics, Episode, Estimate, Key, estimate, figures_of
 
 KEPT: Final = 32
@@ -50,7 +50,7 @@ class Followed:
     def apply(self, event: Event) -> None:
         """Apply `command.issued` and `command.receipt` in their order."""
         body, device = event.body, str(event.body["device"])
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             self._issued[device] = str(body["id"]), int(body["issued_ms"])
             if body["intent"] == "Reboot":
                 # A ramp cut short by a restart is no sample: it would be too short.
@@ -186,13 +186,13 @@ class IdentificationBook:
         before = _flat(self.reported.get(key, Dynamics()))
         return any(_sure(one) and _moved(one, before.get(name)) for name, one in _flat(self.learnt(key)).items())
 
-    def body(self, key: Key) -> dict[str, Any]:
-        """The body of `dynamics.learnt` of a model: the estimates, and the values behind them."""
-        held = {**self._times.get(key, {}), **self._modes.get(key, {})}
+    def body(self, key: Key) -> DynamicsIdentified:
+        """The body of `dynamics.identified` of a model: the estimates, and the values behind them."""
+        held: dict[str, list[Any]] = {**self._times.get(key, {}), **self._modes.get(key, {})}
         return {**learnt_json(key, self.learnt(key)), "held": held}
 
     def apply(self, body: Mapping[str, Any]) -> Key:
-        """Apply an event `dynamics.learnt`: its estimates are the last reported. Returns the model and firmware."""
+        """Apply an event `dynamics.identified`: its estimates are the last reported. Returns the model and firmware."""
         key, learnt = learnt_of(body)
         self.reported[key] = learnt
         held = body["held"]

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alarms and their life after ISA-18.2: raised, acknowledged, returned, shelved, suppressed by design, out of service.
+"""Alarm states after ISA-18.2: raised, acknowledged, returned, shelved, suppressed by design, out of service.
 
-The book decides and folds: `judge`, `acknowledge`, `shelve` and the rest return bodies of `alarm.changed` events; the
-runtime journals them and gives each to `apply`. After a restart the book is rebuilt from those events alone. Delays in
-progress are memory and begin again.
-
-What is suppressed by design (a curtailed miner makes no noise) or covered by an alarm of its rack is marked and not shown. When
-the design's reason ends the delay begins anew: shown is what still raises once it is over, so that what the hub itself did
-is never an alarm. Shelving needs an end and a reason.
+- `judge`, `acknowledge`, `shelve` and the other deciding methods return bodies of `alarm.changed` events and change nothing;
+  the runtime journals them and passes each to `apply`. After a restart the book is rebuilt from those events alone. Running
+  delays are not journalled and start again.
+- An alarm suppressed by design (a curtailed miner) or covered by an alarm of its rack is marked and not shown.
+- When the suppressing state ends, the delay starts again: an alarm is shown only if its condition still holds afterwards, so
+  that an action of the hub itself never causes an alarm.
+- Shelving needs an end and a reason.
 """
 
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,25 @@ from telemetry.collect.snapshot import Snapshot
 _NEVER_MS = -1
 MOST_SHELF_S = 7 * S_PER_DAY
 
-Change = dict[str, Any]
-"""The body of an `alarm.changed` event: rule, scope, what, and what belongs to it. JSON values only."""
+
+class AlarmChanged(TypedDict):
+    """Payload of `alarm.changed`. `what`: raised, cleared, acknowledged, suppressed, unsuppressed, shelved, unshelved,
+    out_of_service, in_service. A raised one carries the rule's text as it was then, and its value where there is one."""
+
+    rule: str
+    scope: str
+    what: str
+    priority: NotRequired[str]
+    text: NotRequired[str]
+    action: NotRequired[str]
+    value: NotRequired[float | None]
+    suppressed: NotRequired[str]
+    who: NotRequired[str]
+    why: NotRequired[str]
+    until_ms: NotRequired[int]
+
+
+Change = AlarmChanged
 
 
 class AlarmState(StrEnum):
@@ -38,7 +55,7 @@ class AlarmState(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
     ACKNOWLEDGED = "acknowledged"
     RETURNED = "returned"
-    """Over by itself, and nobody has acknowledged it yet."""
+    """The condition ended and the alarm is not yet acknowledged."""
     SHELVED = "shelved"
     SUPPRESSED = "suppressed"
     OUT_OF_SERVICE = "out_of_service"
@@ -47,7 +64,7 @@ class AlarmState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One rule at one scope (device, rack, feeder or site) that is not simply normal."""
+    """One rule at one scope (device, rack, feeder or site) in any state other than NORMAL."""
 
     rule: str
     scope: str
@@ -59,7 +76,7 @@ class Alarm:
     shelved_until_ms: int | None = None
     suppressed: str = ""
     shown: bool = False
-    """Whether it was on the operator's list since it was raised: suppressed later, its end is his to see all the same."""
+    """Whether the operator's list showed it since it was raised; its end is then shown too, even if it is suppressed later."""
     out_of_service: bool = False
     who: str = ""
     why: str = ""
@@ -78,13 +95,16 @@ class Alarm:
 
     @property
     def annunciated(self) -> bool:
-        """Whether it belongs on the operator's list."""
+        """Whether it is shown on the operator's list."""
         return self.state in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED, AlarmState.RETURNED)
 
 
 class _Timing:
-    """Of one rule: since when its condition raises or clears at each scope, until when it was excused by design, and whether
-    it stands."""
+    """Per scope of one rule: since when the condition raises or clears, when it was last suppressed by design, whether it is
+    active.
+
+    Instants are in ms; _NEVER_MS where there is none.
+    """
 
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
@@ -92,13 +112,17 @@ class _Timing:
         self.clears_ms = np.full(0, _NEVER_MS, dtype=np.int64)
         self.excused_ms = np.full(0, _NEVER_MS, dtype=np.int64)
         self.active = np.zeros(0, dtype=np.bool_)
-        self._seen: tuple[int, str, NDArray[np.intp]] | None = None
+        self._last_rows: tuple[int, str, NDArray[np.intp]] | None = None
 
     def rows(self, scopes: Sequence[str]) -> NDArray[np.intp]:
-        if self._seen is not None and self._seen[0] == len(scopes) and (not scopes or self._seen[1] == scopes[-1]):
-            return self._seen[2]
+        if (
+            self._last_rows is not None
+            and self._last_rows[0] == len(scopes)
+            and (not scopes or self._last_rows[1] == scopes[-1])
+        ):
+            return self._last_rows[2]
         rows = np.array([self.row(scope) for scope in scopes], dtype=np.intp)
-        self._seen = len(scopes), scopes[-1] if scopes else "", rows
+        self._last_rows = len(scopes), scopes[-1] if scopes else "", rows
         return rows
 
     def row(self, scope: str) -> int:
@@ -117,7 +141,7 @@ class _Timing:
     def moved(
         self, found: Judged, rule: AlarmRule, now_ms: int, excused_now: Bools
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """(places in `found` that are raised now, those that are cleared now), after the rule's delays."""
+        """(indices in `found` that are raised now, those that are cleared now), after the rule's delays."""
         rows = self.rows(found.scopes)
         raises_ms, clears_ms, active = self.raises_ms[rows], self.clears_ms[rows], self.active[rows]
         raises_ms = np.where(found.raises, np.where(raises_ms == _NEVER_MS, now_ms, raises_ms), _NEVER_MS)
@@ -132,18 +156,18 @@ class _Timing:
         return np.flatnonzero(up), np.flatnonzero(down)
 
     def holds(self, scope: str, rule: AlarmRule, now_ms: int) -> bool:
-        """Whether the condition has raised for the rule's delay since nothing excuses it any more."""
+        """Whether the condition has lasted for the rule's delay since the last suppression by design."""
         row = self.row(scope)
         since_ms = max(int(self.raises_ms[row]), int(self.excused_ms[row]))
         return int(self.raises_ms[row]) != _NEVER_MS and now_ms - since_ms >= rule.on_delay_s * MS_PER_S
 
 
 class AlarmBook:
-    """All alarms of a hub. Not for threads."""
+    """All alarms of a hub. Not thread-safe."""
 
     def __init__(self, rules: Sequence[AlarmRule], places: Places | None = None) -> None:
         self.rules = {rule.id: rule for rule in rules}
-        # Patterns first, so that what they cover is suppressed in the same judgement.
+        # Patterns first, so that the rules that they cover are suppressed in the same evaluation.
         self._order = sorted(rules, key=lambda rule: not isinstance(rule.when, Pattern))
         self.places = places or Places()
         self._alarms: dict[tuple[str, str], Alarm] = {}
@@ -159,8 +183,11 @@ class AlarmBook:
         designed: Designed | None = None,
         listening_s: float = math.inf,
     ) -> list[Change]:
-        """What changed by the values of now. `designed`: what is curtailed, asleep, starting, changing, in maintenance (keys of
-        devices, and of sites for balances); `listening_s`: for how long anybody listens."""
+        """Changes of alarms at the values of now.
+
+        `designed`: scopes that are curtailed, asleep, starting, changing or in maintenance (keys of devices; of sites for
+        balances). `listening_s`: seconds for which the hub has been receiving readings.
+        """
         changes, designed = self._shelves_ended(now_ms), designed or {}
         for rule in self._order:
             found = judged(rule, snapshot, self.places, now_ms, self._memory, listening_s, designed)
@@ -178,16 +205,16 @@ class AlarmBook:
         return self._with_suppression(changes, designed, now_ms)
 
     def _with_suppression(self, changes: list[Change], designed: Designed, now_ms: int) -> list[Change]:
-        """Mark what is suppressed by design from its first moment; say what begins and ends to be so."""
-        standing = {key: alarm for key, alarm in self._alarms.items() if alarm.active}
+        """Mark alarms suppressed by design from their first moment; add changes where suppression begins or ends."""
+        active = {key: alarm for key, alarm in self._alarms.items() if alarm.active}
         for change in changes:
             key = (change["rule"], change["scope"])
             if change["what"] == "cleared":
-                standing.pop(key, None)
+                active.pop(key, None)
             elif change["what"] == "raised":
-                standing[key] = Alarm(*key, Priority(change["priority"]), True, False, 0)
+                active[key] = Alarm(*key, Priority(change["priority"]), True, False, 0)
         covering = {
-            (covered, scope) for rule, scope in standing for covered in self.rules[rule].covers if rule in self.rules
+            (covered, scope) for rule, scope in active for covered in self.rules[rule].covers if rule in self.rules
         }
         for change in changes:
             if change["what"] == "raised":
@@ -223,12 +250,12 @@ class AlarmBook:
         ]
 
     def acknowledge(self, rule: str, scope: str, who: str) -> list[Change]:
-        """Somebody has seen it. Raises KeyError where there is no such alarm; nothing where it was acknowledged."""
+        """Acknowledge an alarm. KeyError where it does not exist; an empty list where it was acknowledged already."""
         alarm = self._alarms[rule, scope]
         return [] if alarm.acknowledged else [{"rule": rule, "scope": scope, "what": "acknowledged", "who": who}]
 
     def shelve(self, rule: str, scope: str, who: str, why: str, until_ms: int, now_ms: int) -> list[Change]:
-        """Out of sight until an instant, for a reason. Raises ValueError without a reason or a sensible end."""
+        """Hide an alarm until an instant. ValueError without a reason, or where the end is not in the allowed range."""
         if rule not in self.rules:
             raise KeyError(f"no alarm rule {rule!r}")
         if not why.strip():
@@ -238,13 +265,13 @@ class AlarmBook:
         return [{"rule": rule, "scope": scope, "what": "shelved", "who": who, "why": why, "until_ms": until_ms}]
 
     def unshelve(self, rule: str, scope: str, who: str) -> list[Change]:
-        """Back before its time. Raises KeyError where it is not known."""
+        """End shelving before its time. KeyError where the alarm does not exist."""
         alarm = self._alarms[rule, scope]
         shelved = alarm.shelved_until_ms is not None
         return [{"rule": rule, "scope": scope, "what": "unshelved", "who": who, "why": ""}] if shelved else []
 
     def out_of_service(self, rule: str, scope: str, who: str, why: str) -> list[Change]:
-        """Taken out by hand (a meter in the laboratory). Raises ValueError without a reason."""
+        """Take an alarm out of service by a person (a meter in the laboratory). ValueError without a reason."""
         if rule not in self.rules:
             raise KeyError(f"no alarm rule {rule!r}")
         if not why.strip():
@@ -252,14 +279,14 @@ class AlarmBook:
         return [{"rule": rule, "scope": scope, "what": "out_of_service", "who": who, "why": why}]
 
     def in_service(self, rule: str, scope: str, who: str) -> list[Change]:
-        """Back in service. Raises KeyError where it is not known."""
+        """Return an alarm to service. KeyError where it does not exist."""
         alarm = self._alarms[rule, scope]
         return [{"rule": rule, "scope": scope, "what": "in_service", "who": who}] if alarm.out_of_service else []
 
     # --- folding -------------------------------------------------------------------------------------------------
 
     def apply(self, change: Mapping[str, Any], at_ms: int) -> None:
-        """Fold one journalled change. Changes of rules that are no longer configured are kept out."""
+        """Apply one journalled change. Changes of rules that are no longer configured are ignored."""
         key = (str(change["rule"]), str(change["scope"]))
         rule = self.rules.get(key[0])
         if rule is None:
@@ -277,12 +304,12 @@ class AlarmBook:
     # --- showing -------------------------------------------------------------------------------------------------
 
     def alarms(self, *, annunciated: bool = True) -> list[Alarm]:
-        """Most urgent first, then the newest; all of them with those out of sight where asked for."""
+        """Alarms, most urgent first, then newest first. `annunciated=False`: also those that are not shown."""
         found = [alarm for alarm in self._alarms.values() if alarm.annunciated or not annunciated]
         return sorted(found, key=lambda alarm: (alarm.acknowledged, alarm.priority.rank, -alarm.raised_ms, alarm.scope))
 
     def roll_up(self) -> dict[str, dict[str, int]]:
-        """Per rack, feeder, site and device with alarms: how many of each priority are on the operator's list."""
+        """Number of alarms on the operator's list by scope (rack, feeder, site, device) and priority."""
         counts: dict[str, dict[str, int]] = {}
         for alarm in self._alarms.values():
             if not alarm.annunciated:
@@ -297,7 +324,7 @@ def _after(alarm: Alarm, change: Mapping[str, Any], at_ms: int) -> Alarm:
     who = str(change.get("who", ""))
     match change["what"]:
         case "raised":
-            # Raised while its last return is unseen: one alarm, seen once more, with its first instant.
+            # Raised again before its return was acknowledged: the same alarm, with its first instant.
             first_ms = at_ms if alarm.acknowledged else alarm.raised_ms
             suppressed = str(change.get("suppressed", ""))
             return replace(
@@ -305,7 +332,7 @@ def _after(alarm: Alarm, change: Mapping[str, Any], at_ms: int) -> Alarm:
                 suppressed=suppressed, shown=not suppressed or not alarm.acknowledged, who="", why="",
             )  # fmt: skip
         case "cleared":
-            # What nobody saw, because it was suppressed by design, needs nobody's acknowledgement.
+            # An alarm that was never shown, because it was suppressed by design, needs no acknowledgement.
             return replace(alarm, active=False, acknowledged=alarm.acknowledged or not alarm.shown, suppressed="")
         case "acknowledged":
             return replace(alarm, acknowledged=True, who=who)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of alarm rules over the snapshot's columns: for each scope whether it raises, and whether it clears.
+"""Conditions of alarm rules on the latest values: per scope whether the condition raises or clears.
 
-What is missing or too old neither raises nor clears: an alarm stands until a value says that it is over. Silence has a
-rule of its own.
+A missing or too old value neither raises nor clears: an alarm remains until a value ends it. Loss of data has a rule type of
+its own (`Stale`).
 """
 
 import math
@@ -24,26 +24,26 @@ Designed = Mapping[str, Set[str]]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where devices stand: device to rack, feeder and site (keys), and the role of meters (`main`, `feeder`, ...)."""
+    """Location of devices: device to rack and feeder (keys), and role of meters (`main`, `feeder`, ...)."""
 
     rack: Mapping[str, str] = field(default_factory=dict)
     feeder: Mapping[str, str] = field(default_factory=dict)
     role: Mapping[str, str] = field(default_factory=dict)
 
     def group_of(self, device: str, group: str) -> str | None:
-        """The key of a device's group, or None where it is not known to stand in one."""
+        """Key of a device's group; None where it is not known."""
         if group == "site":
             return device.rpartition("/")[0]
         return (self.rack if group == "rack" else self.feeder).get(device)
 
     def groups_of(self, device: str) -> list[str]:
-        """All scopes that hold a device, from the narrowest to the site."""
+        """All scopes that contain a device, from the narrowest to the site."""
         return [found for group in GROUPS if (found := self.group_of(device, group)) is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One rule over its scopes; arrays of shape [scope]. `values` is what is shown beside the alarm (NaN: nothing)."""
+    """Result of one rule over its scopes; arrays of shape [scope]. `values`: the value shown with the alarm (NaN: none)."""
 
     scopes: list[str]
     raises: Bools
@@ -52,8 +52,11 @@ class Judged:
 
 
 class Memory:
-    """What the judgements before left behind: the value from which a rate is measured, and the rate that was measured last, per
-    rule and device; both sides of a balance lately, per rule and site."""
+    """State kept between evaluations.
+
+    - Per rule and device: the value from which a rate is measured, and the last measured rate.
+    - Per rule and site: both sums of a balance within its window.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, Floats] = {}
@@ -67,7 +70,7 @@ class Memory:
         return held[:, :size]
 
     def moved(self, rule: str, site: str, now_ms: int, window_s: float, sums: Sequence[float]) -> float:
-        """How far either side of a balance went within the window, this judgement and at least the one before included."""
+        """Largest change of either side of a balance within the window, including at least the evaluation before this one."""
         held = self._sums.setdefault((rule, site), [])
         while len(held) > 1 and now_ms - held[1][0] >= window_s * MS_PER_S:
             del held[0]
@@ -77,12 +80,12 @@ class Memory:
 
 
 def excused(rule: AlarmRule, designed: Designed, scopes: Sequence[str]) -> Bools:
-    """Which scopes are in a designed state that suppresses the rule, shape [scope]."""
-    states = [reported for name in rule.suppressed_by if (reported := designed.get(name))]
+    """Scopes in a designed state that suppresses the rule, shape [scope]."""
+    states = [members for name in rule.suppressed_by if (members := designed.get(name))]
     if not states:
         return np.zeros(len(scopes), dtype=np.bool_)
     return np.fromiter(
-        (any(scope in reported for reported in states) for scope in scopes), dtype=np.bool_, count=len(scopes)
+        (any(scope in members for members in states) for scope in scopes), dtype=np.bool_, count=len(scopes)
     )
 
 
@@ -95,9 +98,12 @@ def judged(
     listening_s: float = math.inf,
     designed: Designed | None = None,
 ) -> Judged:
-    """The rule's condition now, before delays. Who listens since `listening_s` calls nobody silent for longer than that: what
-    was not heard while nobody listened proves nothing. A pattern counts none of its group that a designed state excuses, and
-    no rate is measured across one."""
+    """Evaluate a rule's condition now, before delays.
+
+    - A `Stale` condition is never raised for a longer silence than the hub has been receiving readings (`listening_s`).
+    - A pattern does not count devices of its group in a designed state that suppresses the rule.
+    - A rate is not measured across such a state.
+    """
     found = _judged(rule, snapshot, places, now_ms, memory, designed or {})
     silence = rule.when.of if isinstance(rule.when, Pattern) else rule.when
     if isinstance(silence, Stale) and listening_s <= silence.after_s:
@@ -121,7 +127,7 @@ def _judged(
 
 
 def _numbers(table: KindTable, metric: str, rule: AlarmRule, now_ms: int) -> tuple[Floats, Bools]:
-    """(values, usable) of a metric: present and young enough."""
+    """(values, usable) of a metric; usable: present and not older than the rule allows."""
     values, codes, age_s = table.values(metric, now_ms)
     return np.asarray(values, dtype=np.float64), (codes == 0) & (age_s <= rule.max_age_s)
 
@@ -130,7 +136,7 @@ def _of_device(
     rule: AlarmRule, when: Threshold | Stale | InState | Difference, table: KindTable, now_ms: int
 ) -> tuple[Bools, Bools, Floats]:
     if isinstance(when, Stale):
-        silent_s = table.heard_s(now_ms)
+        silent_s = table.silence_s(now_ms)
         raises = silent_s > when.after_s
         return raises, ~raises, np.where(np.isfinite(silent_s), silent_s, np.nan)
     if isinstance(when, InState):
@@ -141,14 +147,14 @@ def _of_device(
     values, usable = _numbers(table, when.metric, rule, now_ms)
     if isinstance(when, Threshold):
         if when.load_metric:
-            load, reported = _numbers(table, when.load_metric, rule, now_ms)
-            usable &= reported & (load >= when.load_least)
+            load, load_usable = _numbers(table, when.load_metric, rule, now_ms)
+            usable &= load_usable & (load >= when.load_least)
         if when.high is not None:
             return usable & (values > when.high), usable & (values <= when.high - when.hysteresis), values
         assert when.low is not None
         return usable & (values < when.low), usable & (values >= when.low + when.hysteresis), values
-    reference, reported = _numbers(table, when.reference, rule, now_ms)
-    usable &= reported & (reference > when.low)
+    reference, reference_usable = _numbers(table, when.reference, rule, now_ms)
+    usable &= reference_usable & (reference > when.low)
     share = np.divide(values - reference, reference, out=np.zeros(len(values)), where=usable)
     apart = {"either": np.abs(share), "below": -share, "above": share}[when.direction]
     over = usable & (apart > when.over_share)
@@ -156,8 +162,11 @@ def _of_device(
 
 
 def _rate(rule: AlarmRule, when: Rate, table: KindTable, now_ms: int, memory: Memory, changing: Bools) -> Judged:
-    """The rate with its sign, held from one window's end to the next, so that delays have something to run on. While a device
-    is `changing` by design it has none, and the first one after begins within the change: of what has settled by then."""
+    """The signed rate, kept from the end of one window to the end of the next, so that delays can run.
+
+    While a device is `changing` by design there is no rate. The first window afterwards starts within that state, from the
+    last value of it.
+    """
     values, usable = _numbers(table, when.metric, rule, now_ms)
     _, _, age_s = table.values(when.metric, now_ms)
     at_ms = now_ms - np.where(np.isfinite(age_s), age_s, 0.0) * MS_PER_S
@@ -175,7 +184,9 @@ def _rate(rule: AlarmRule, when: Rate, table: KindTable, now_ms: int, memory: Me
 
 
 def _pattern(rule: AlarmRule, when: Pattern, table: KindTable, places: Places, now_ms: int, changing: Bools) -> Judged:
-    """The group without those that are `changing` by design; what stands is over only when it is over for all of them."""
+    """Share of each group that meets the condition, without devices that are `changing` by design. An active pattern clears only
+    when the whole group, including those devices, is below the limits.
+    """
     raises, _, _ = _of_device(rule, when.of, table, now_ms)
     groups = [places.group_of(device, when.group) for device in table.devices]
     scopes = sorted({group for group in groups if group is not None})
@@ -190,18 +201,18 @@ def _pattern(rule: AlarmRule, when: Pattern, table: KindTable, places: Places, n
 
     placed = rows >= 0
     raised, share = over(placed & ~changing)
-    stands, _ = over(placed)
-    return Judged(scopes, raised, ~stands & ~raised, share)
+    still_over, _ = over(placed)
+    return Judged(scopes, raised, ~still_over & ~raised, share)
 
 
 def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places, now_ms: int, memory: Memory) -> Judged:
-    """Sums per site; neither raises nor clears where one of the devices does not tell: a sum with a hole in it is no sum.
+    """Sums per site. A site raises and clears only where every meter of the balance has a usable value.
 
-    Readings may lie up to `max_age_s` apart: of a difference so much proves nothing as has moved within that time.
+    Readings may be up to `max_age_s` apart: the limit is raised by the largest change of either sum within that time.
     """
     sums: dict[str, list[float]] = {}
-    whole_reported: set[str] = set()
-    holes: set[str] = set()
+    whole_known: set[str] = set()
+    incomplete: set[str] = set()
     kinds = [kind for kind in snapshot.kinds() if when.metric in snapshot.kind(kind).metrics]
     for kind in kinds:
         table = snapshot.kind(kind)
@@ -212,17 +223,17 @@ def _balance(rule: AlarmRule, when: Balance, snapshot: Snapshot, places: Places,
                 continue
             site = device.rpartition("/")[0]
             if not usable[row]:
-                holes.add(site)
+                incomplete.add(site)
                 continue
             total = sums.setdefault(site, [0.0, 0.0])
             total[1 if role == when.parts else 0] += float(values[row])
             if role == when.whole:
-                whole_reported.add(site)
-    scopes = sorted(sums.keys() | holes)
+                whole_known.add(site)
+    scopes = sorted(sums.keys() | incomplete)
     whole = np.array([sums.get(site, (0.0, 0.0))[0] for site in scopes])
     parts = np.array([sums.get(site, (0.0, 0.0))[1] for site in scopes])
-    reported = np.array([site in whole_reported and site not in holes for site in scopes], dtype=np.bool_)
-    known = reported & (np.abs(whole) > when.low)
+    complete = np.array([site in whole_known and site not in incomplete for site in scopes], dtype=np.bool_)
+    known = complete & (np.abs(whole) > when.low)
     share = np.divide(whole - parts, whole, out=np.full(len(scopes), np.nan), where=known)
     apart, allowed = np.abs(whole - parts), when.over_share * np.abs(whole) + when.margin
     moved = np.zeros(len(scopes))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good the alarms themselves are, after ISA-18.2 and EEMUA 191: rate, floods, standing, chattering, bad actors."""
+"""Alarm system performance after ISA-18.2 and EEMUA 191: rate, floods, standing, chattering, bad actors."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from kernel.units import S_PER_DAY
 
 WINDOW_S = 600.0
 FLOOD = 10
-"""More than so many alarms in ten minutes are more than one operator can work on."""
+"""Alarms in ten minutes above which one operator cannot keep up (a flood)."""
 CHATTER = 3
 CHATTER_S = 60.0
 STANDING_S = S_PER_DAY
@@ -22,7 +22,7 @@ STANDING_S = S_PER_DAY
 
 @dataclass(frozen=True, slots=True)
 class AlarmKpis:
-    """Over a span. Rates are per ten minutes; shares are 0..1; times in seconds."""
+    """Figures of a span. Rates are per ten minutes, shares 0..1, times in seconds; None where no alarm was acknowledged."""
 
     raised: int
     per_ten_minutes_mean: float
@@ -39,23 +39,26 @@ class AlarmKpis:
 
 
 def kpis(changes: Iterable[tuple[int, Mapping[str, Any]]], span: Span, now_ms: int) -> AlarmKpis:
-    """From `alarm.changed` events (instant, body), oldest first. What is suppressed counts when it comes onto the list: raised
-    without a reason to suppress it, or standing when the reason ended."""
+    """Figures from `alarm.changed` events (instant, body), oldest first.
+
+    A suppressed alarm counts when it appears on the operator's list: raised without suppression, or still active when the
+    suppression ended.
+    """
     raised: list[tuple[int, str, str, str]] = []
     since: dict[tuple[str, str], int] = {}
     waiting: dict[tuple[str, str], int] = {}
     took_s: list[float] = []
     shelved: set[tuple[str, str]] = set()
-    unseen: dict[tuple[str, str], str] = {}
+    hidden: dict[tuple[str, str], str] = {}
     suppressed = 0
     for at_ms, body in changes:
         key = (str(body["rule"]), str(body["scope"]))
         what = body["what"]
         if what == "raised" and body.get("suppressed"):
-            unseen[key] = str(body.get("priority", ""))
+            hidden[key] = str(body.get("priority", ""))
             suppressed += span.holds(at_ms)
-        elif what == "raised" or (what == "unsuppressed" and key in unseen):
-            priority = unseen.pop(key, str(body.get("priority", "")))
+        elif what == "raised" or (what == "unsuppressed" and key in hidden):
+            priority = hidden.pop(key, str(body.get("priority", "")))
             since[key] = at_ms
             waiting.setdefault(key, at_ms)
             if span.holds(at_ms):
@@ -66,7 +69,7 @@ def kpis(changes: Iterable[tuple[int, Mapping[str, Any]]], span: Span, now_ms: i
             since[key] = at_ms
         elif what == "cleared":
             since.pop(key, None)
-            unseen.pop(key, None)
+            hidden.pop(key, None)
         elif what == "acknowledged":
             begun_ms = waiting.pop(key, None)
             if begun_ms is not None and span.holds(at_ms):
@@ -98,7 +101,7 @@ def kpis(changes: Iterable[tuple[int, Mapping[str, Any]]], span: Span, now_ms: i
 
 
 def _chattering(raised: list[tuple[int, str, str, str]]) -> tuple[tuple[str, str], ...]:
-    """Rule and scope of what was raised at least three times within a minute."""
+    """Rule and scope of alarms raised at least CHATTER times within CHATTER_S."""
     by_key: dict[tuple[str, str], list[int]] = {}
     for at_ms, rule, scope, _ in raised:
         by_key.setdefault((rule, scope), []).append(at_ms)

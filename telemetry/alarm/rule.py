@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alarm rules as data: `configs/alarms/*.toml`, read with all faults at once.
+"""Alarm rules as data, from `configs/alarms/*.toml`; all faults are reported at once.
 
-A rule says what it watches, when it raises and when it clears, how long either must last, and what the operator should
-do: a rule without an action is no alarm (ISA-18.2), and is refused.
+A rule names what it watches, when it raises and clears, the delays of both, and the operator's action. A rule without an
+action is no alarm (ISA-18.2) and is refused.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,10 +13,11 @@ from typing import Any
 
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS, TEXT_METRICS
+from kernel.toml_model import read_toml, table_in, tables_in
 
 
 class Priority(StrEnum):
-    """How soon the operator must act, most urgent first."""
+    """Urgency of the operator's action, most urgent first."""
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -34,10 +34,10 @@ GROUPS = ("rack", "feeder", "site")
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Raises above `high` or below `low`; clears `hysteresis` inside it.
+    """Raises above `high` or below `low`; clears `hysteresis` inside the limit.
 
-    With `load_metric`: judged only where that metric of the same device is at least `load_least` (a power factor says
-    nothing of a load that is switched off).
+    With `load_metric`: evaluated only where that metric of the same device is at least `load_least` (a power factor has no
+    meaning for a load that is switched off).
     """
 
     metric: str
@@ -50,10 +50,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Raises where the metric moves faster than `per_s` (canonical unit per second), over at least `window_s`.
+    """Raises where the metric changes faster than `per_s` (canonical unit per second), over at least `window_s`.
 
-    `direction`: "rising", "falling" or "either". It has no default: what heats too fast and what cools too fast are two
-    faults with two remedies.
+    `direction`: "rising", "falling" or "either". It has no default: heating too fast and cooling too fast are different
+    faults with different actions.
     """
 
     metric: str
@@ -64,14 +64,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Raises where a device has told no value for `after_s`."""
+    """Raises where a device has reported no value for `after_s`."""
 
     after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class InState:
-    """Raises where a text is one of `any_of`."""
+    """Raises where a text or state metric is one of `any_of`."""
 
     metric: str
     any_of: tuple[str, ...]
@@ -79,9 +79,9 @@ class InState:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Raises where a metric is further from another of the same device than `over_share` of that other.
+    """Raises where a metric deviates from another of the same device by more than `over_share` of that other.
 
-    `direction`: "either", "below" or "above" the reference. References under `low` are not judged.
+    `direction`: "either", "below" or "above" the reference. Not evaluated where the reference is at or below `low`.
     """
 
     metric: str
@@ -94,11 +94,12 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Balance:
     """Raises where the whole (devices of role `whole`) and the sum of its parts differ by more than `over_share` of the whole
-    and `margin` beside (in the metric's unit: a transformer's loss at no load), either way: what is lost and what comes from
-    nowhere are both a wrong meter. The value shown is a share of the whole with its sign (whole less parts).
+    plus `margin` (in the metric's unit: the no-load loss of a transformer).
 
-    Judged per site: main meter against feeders, feeders against the miners' own claim. Only where all told, and where
-    the whole is more than `low`. `plus` is a role whose sum is added to the whole: generation behind the main meter.
+    - Both directions raise: a loss and an excess both indicate a wrong meter. The value shown is (whole - parts) / whole.
+    - Evaluated per site: main meter against feeders, feeders against the miners' own reports; only where all of them
+      reported, and where the whole is more than `low`.
+    - `plus`: a role whose sum is added to the whole (generation behind the main meter).
     """
 
     metric: str
@@ -124,15 +125,19 @@ DIRECTIONS: Mapping[type[Any], tuple[str, ...]] = {
     Rate: ("rising", "falling", "either"),
     Difference: ("below", "above", "either"),
 }
-"""What a condition that compares may be told to look for. Each must be told."""
+"""Allowed directions of conditions that compare; each of these conditions must give one."""
 
 Condition = Threshold | Rate | Stale | InState | Difference | Balance | Pattern
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmRule:
-    """One rule. `suppressed_by` names designed states in which it raises nothing; `covers` are rules of the group's
-    devices that are suppressed while this one stands (one alarm for a dead rack, not forty)."""
+    """One rule.
+
+    - `suppressed_by`: designed states in which it does not raise.
+    - `covers`: rules of the group's devices that are suppressed while this one is active (one alarm for a dead rack, not
+      forty).
+    """
 
     id: str
     kind: str
@@ -148,21 +153,21 @@ class AlarmRule:
 
 
 DESIGNED = ("curtailed", "asleep", "starting", "changing", "maintenance")
-"""What the hub can tell of a device that makes an alarm of it pointless: below its normal mode by the hub's will, asleep, coming
-up, on its way to what the hub commanded, in somebody's hands."""
+"""States of a device that the hub knows and that make an alarm pointless: below its normal mode by command, asleep, starting,
+changing to a commanded state, in maintenance by a person."""
 
 
 def load_rules(paths: Iterable[Path]) -> list[AlarmRule]:
-    """All rules of some files. Raises ConfigError with every fault of every file."""
+    """All rules of some files. ConfigError with every fault of every file."""
     faults: list[Fault] = []
     rules: list[AlarmRule] = []
     for path in paths:
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            faults.append(Fault(str(path), f"cannot be read: {error}", "Correct the TOML"))
+            document = read_toml(path, "Name a file of alarm rules")
+        except ConfigError as error:
+            faults += error.faults
             continue
-        for number, entry in enumerate(document.get("rule", []), 1):
+        for number, entry in enumerate(tables_in(document, "rule", path.name, faults), 1):
             place = f"{path.name} rule {entry.get('id', number)!r}"
             found = _rule(place, entry, faults)
             if found is not None:
@@ -191,7 +196,7 @@ def _rule(place: str, entry: Mapping[str, Any], faults: list[Fault]) -> AlarmRul
     before = len(faults)
     for name in _REQUIRED:
         if not entry.get(name):
-            remedy = "Say what the operator should do, or drop the rule" if name == "action" else "Give it"
+            remedy = "Give the operator's action, or remove the rule" if name == "action" else "Give it"
             faults.append(Fault(place, f"{name} is missing", remedy))
     known = ", ".join((*_REQUIRED, *_OPTIONAL))
     strange = sorted(set(entry) - {*_REQUIRED, *_OPTIONAL})
@@ -208,7 +213,8 @@ def _rule(place: str, entry: Mapping[str, Any], faults: list[Fault]) -> AlarmRul
     faults += [Fault(place, f"{name} must be a number of seconds, 0 or more", "Correct it") for name in wrong]
     when = None
     if len(faults) == before:
-        when = _condition(place, kind, dict(entry["when"]), faults)
+        given = table_in(entry, "when", place, faults)
+        when = _condition(place, kind, dict(given), faults) if given else None
     if len(faults) > before or when is None:
         return None
     return AlarmRule(
@@ -244,7 +250,7 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
         faults.append(Fault(f"{place} when", f"unknown type {name!r}", f"One of {', '.join(_CONDITIONS)}"))
         return None
     if shape is Pattern:
-        inner = _condition(f"{place} of", kind, dict(given.get("of", {})), faults)
+        inner = _condition(f"{place} of", kind, dict(table_in(given, "of", f"{place} when", faults)), faults)
         given["of"] = inner
         if given.get("group") not in GROUPS:
             faults.append(Fault(f"{place} when", "group is missing or unknown", f"One of {', '.join(GROUPS)}"))
@@ -253,11 +259,11 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
                 Fault(f"{place} of", "not usable within a pattern", "Use threshold, state, stale, difference")
             )
     if shape in DIRECTIONS and given.get("direction") not in DIRECTIONS[shape]:
-        reported = f"direction is {given['direction']!r}" if "direction" in given else "direction is missing"
-        faults.append(Fault(f"{place} when", reported, f"Say which: {', '.join(DIRECTIONS[shape])}"))
+        problem = f"direction is {given['direction']!r}" if "direction" in given else "direction is missing"
+        faults.append(Fault(f"{place} when", problem, f"Give one of: {', '.join(DIRECTIONS[shape])}"))
         given["direction"] = "either"
     numbers = {name: given[name] for name in ("per_s", "window_s") if shape is Rate and name in given}
-    wrong = [name for name, reported in numbers.items() if not isinstance(reported, int | float) or reported <= 0]
+    wrong = [name for name, value in numbers.items() if not isinstance(value, int | float) or value <= 0]
     faults += [Fault(f"{place} when", f"{name} is {given[name]!r}", "Give a number above 0") for name in wrong]
     if shape is Threshold and ("load_metric" in given) != ("load_least" in given):
         faults.append(Fault(f"{place} when", "load_metric and load_least go together", "Give both, or neither"))

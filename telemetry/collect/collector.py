@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Polls many sources, each tier at its own pace, and hands on what they said, or why they said nothing.
+"""Polling of devices: each tier at its own period, with back-off of failing sources.
 
-One table of due instants serves all. What is due goes to its lane; a lane is asked one thing at a time, lanes run side by
-side up to a bound. A source whose answer needs no waiting costs no task of its own: one task empties the queue of what
-is due, and starts a second one only when it has to wait itself. That makes a day of virtual polls take seconds, and
-a thousand real ones a few per cent of a core.
-
-A poll that fails gives a reading in which each metric that the source told before is Missing with the reason. A source is
-said to be silent once, after `silent_after` failures in a row, and returned once. While it fails, its fast tier alone is
-tried, ever more rarely up to `most_back_off_s`; its slow tiers wait until it answers.
-
-Time-outs are a backstop at `time_out_s`: drivers have their own, shorter ones.
+- One table of due instants serves all sources. A due poll goes to the queue of its lane (line or socket); a lane runs one
+  poll at a time, and lanes run in parallel up to `at_once`.
+- One task empties the queues of due polls and starts a second one only when it has to wait, so that a source whose answer
+  needs no waiting costs no task of its own: a day of virtual polls takes seconds, and a thousand real ones a few per cent of
+  a core.
+- A failed poll gives a reading in which each metric that the source reported before is Missing with the reason.
+- `source.silent` is issued once, after `silent_after` failures in a row, and `source.returned` once. While a source fails
+  only its most frequent tier is polled, less and less often down to once in `most_back_off_s`; its other tiers wait until it
+  answers.
+- `time_out_s` is a backstop: drivers have shorter time-outs of their own.
 """
 
 import asyncio
@@ -19,23 +19,40 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
+from kernel.event import EventKind
 from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.collect.source import Source, Tier
 
-Hear = Callable[[Sequence[Reading]], None]
-"""Takes readings in the order they came, several at a time."""
+Receive = Callable[[Sequence[Reading]], None]
+"""Receives readings in order of arrival, several at a time."""
 
-Tell = Callable[[str, str, Mapping[str, Any]], object]
-"""Takes an event: site (`hub/site`), kind, body."""
+
+class SourceSilent(TypedDict):
+    """Payload of `source.silent`. `reason`: a `kernel.reading.Absence` in small letters."""
+
+    device: str
+    reason: str
+    text: str
+
+
+class SourceReturned(TypedDict):
+    """Payload of `source.returned`."""
+
+    device: str
+    silent_s: float
+
+
+Emit = Callable[[str, EventKind, Mapping[str, Any]], object]
+"""Receives an event: site (`hub/site`), kind, body."""
 
 Periods = Mapping[str, Mapping[Tier, float]]
-"""Seconds between polls, by kind and tier. A tier that is not named is not asked."""
+"""Seconds between polls, by kind and tier. A tier that is not listed is not polled."""
 
 _FIRST_METRICS: Mapping[str, tuple[str, ...]] = {
     "miner": ("power_w", "hashrate_hs"),
@@ -44,15 +61,15 @@ _FIRST_METRICS: Mapping[str, tuple[str, ...]] = {
     "sensor": ("temp_c",),
     "switch": ("output_1_state",),
 }
-"""What a source that never answered is known to miss."""
+"""Metrics that are Missing in the readings of a source that has never answered."""
 
-_NOWHERE = -1.0
+_QUEUED = -1.0
 _RANDOM_NUMBERS = 4096
 
 
 @dataclass(slots=True)
 class Counts:
-    """What the collector did since its start. `late` polls ended after their next turn had come."""
+    """Counters since the start of the collector. `late`: polls that ended after their next one was due."""
 
     ok: int = 0
     failed: int = 0
@@ -63,15 +80,15 @@ class Counts:
 
 @dataclass(slots=True, eq=False)
 class _Poll:
-    """One source at one tier, in exactly one place: the table of due instants, its lane's queue, or running."""
+    """One source at one tier. At any time it is in one place: the table of due instants, its lane's queue, or running."""
 
-    asked: "_Asked"
+    polled: "_PolledSource"
     tier: Tier
     period_s: float
     turn_s: float
-    """When it ought to be asked: the next turn counts from here, so that the pace does not drift."""
+    """Nominal instant of the poll: the next one is counted from here, so that the period does not drift."""
     due_s: float
-    """Its instant in the table of due instants; `_NOWHERE` while it waits in a lane or runs."""
+    """Its instant in the table of due instants; `_QUEUED` while it waits in a lane or runs."""
     metrics: Iterable[str]
 
 
@@ -82,8 +99,8 @@ class _Lane:
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
-    """What is known of a source: its lane, and how long it has been failing."""
+class _PolledSource:
+    """State of a polled source: its lane, and for how long it has been failing."""
 
     source: Source
     lane: _Lane
@@ -94,17 +111,17 @@ class _Asked:
     removed: bool = False
     polls: list[_Poll] = field(default_factory=list)
     probe: _Poll | None = None
-    """The most frequent poll: the one that is still made while the source is silent."""
+    """The most frequent poll, the only one made while the source is silent."""
 
 
 class Collector:
-    """Polls sources until cancelled. `hear` and `tell` are called in the event loop and must not block."""
+    """Polls sources until cancelled. `receive` and `emit` are called in the event loop and must not block."""
 
     def __init__(
         self,
         sources: Iterable[Source],
-        hear: Hear,
-        tell: Tell,
+        receive: Receive,
+        emit: Emit,
         clock: Clock,
         rng: np.random.Generator,
         periods: Periods,
@@ -118,7 +135,7 @@ class Collector:
         spread_s: float = 30.0,
     ) -> None:
         self.counts = Counts()
-        self._hear, self._tell, self._clock, self._periods = hear, tell, clock, periods
+        self._receive, self._emit, self._clock, self._periods = receive, emit, clock, periods
         self._at_once, self._time_out_s, self._most_back_off_s = at_once, time_out_s, most_back_off_s
         self._silent_after, self._tick_s, self._spread_s = silent_after, tick_s, spread_s
         # Drawn once: a random number per poll would cost more than the rest of its scheduling.
@@ -126,13 +143,13 @@ class Collector:
         self._jitter: list[float] = spread.tolist()
         self._drawn = 0
         self._rng = rng
-        self._asked: dict[str, _Asked] = {}
+        self._polled: dict[str, _PolledSource] = {}
         self._lanes: dict[str, _Lane] = {}
         self._due: list[tuple[float, int, _Poll]] = []
         self._turns = itertools.count()
         """Polls due at one instant go in the order in which they were entered."""
         self._ready: deque[_Lane] = deque()
-        self._heard: list[Reading] = []
+        self._received: list[Reading] = []
         self._running: dict[asyncio.Task[None], float] = {}
         self._overdue: set[asyncio.Task[None]] = set()
         self._sooner = asyncio.Event()
@@ -140,43 +157,45 @@ class Collector:
         for source in sources:
             self.add(source)
 
-    # --- what is asked -------------------------------------------------------------------------------------------
+    # --- sources -------------------------------------------------------------------------------------------
 
     def add(self, source: Source) -> None:
-        """Ask a further source from now on. The first polls of all tiers are spread over `spread_s`."""
-        if source.device in self._asked:
+        """Poll a further source from now on. The first polls of all tiers are spread over `spread_s`. ValueError where it is
+        polled.
+        """
+        if source.device in self._polled:
             raise ValueError(f"{source.device} is polled already")
         lane = self._lanes.setdefault(source.lane, _Lane())
-        asked = _Asked(source, lane, source.device.rpartition("/")[0])
-        self._asked[source.device] = asked
+        polled = _PolledSource(source, lane, source.device.rpartition("/")[0])
+        self._polled[source.device] = polled
         asks = getattr(source, "tiers", None)
         now_s = self._clock.monotonic_s()
         for tier, period_s in self._periods.get(source.kind, {}).items():
             if asks is not None and tier not in asks:
                 continue
             first_s = now_s + float(self._rng.uniform(0.0, min(period_s, self._spread_s)))
-            poll = _Poll(asked, tier, period_s, first_s, first_s, _FIRST_METRICS.get(source.kind, ()))
-            asked.polls.append(poll)
+            poll = _Poll(polled, tier, period_s, first_s, first_s, _FIRST_METRICS.get(source.kind, ()))
+            polled.polls.append(poll)
             self._enter(poll)
-        asked.probe = min(asked.polls, key=lambda poll: poll.period_s, default=None)
+        polled.probe = min(polled.polls, key=lambda poll: poll.period_s, default=None)
         self._sooner.set()
 
     def remove(self, device: str) -> None:
-        """Ask it no more. A poll under way ends, and is not heard."""
-        self._asked.pop(device).removed = True
+        """Stop polling a device. A running poll ends and its reading is dropped."""
+        self._polled.pop(device).removed = True
 
-    def ask_soon(self, device: str, tier: Tier = Tier.FAST) -> None:
-        """Ask a device at the next tick instead of when it is due. Where it waits or runs already, nothing changes."""
+    def poll_soon(self, device: str, tier: Tier = Tier.FAST) -> None:
+        """Poll a device at the next tick instead of when it is due. No effect where the poll is queued or running."""
         now_s = self._clock.monotonic_s()
-        for poll in self._asked[device].polls:
+        for poll in self._polled[device].polls:
             if poll.tier is tier and poll.due_s > now_s:
                 poll.turn_s = poll.due_s = now_s
                 self._enter(poll)
                 self._sooner.set()
 
     def silent(self) -> list[str]:
-        """The devices that are said to be silent now."""
-        return [device for device, asked in self._asked.items() if asked.reported]
+        """Devices reported as silent now."""
+        return [device for device, polled in self._polled.items() if polled.reported]
 
     def _enter(self, poll: _Poll) -> None:
         heapq.heappush(self._due, (poll.due_s, next(self._turns), poll))
@@ -184,7 +203,7 @@ class Collector:
     # --- running -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Poll until cancelled; then let go of what is under way and hand on what was heard."""
+        """Poll until cancelled; then cancel running polls and pass on the readings received."""
         try:
             while True:
                 self._move_due()
@@ -201,26 +220,26 @@ class Collector:
             self._flush()
 
     def _move_due(self) -> None:
-        """From the table of due instants to the lanes."""
+        """Move due polls from the table to the queues of their lanes."""
         due, now_s = self._due, self._clock.monotonic_s()
         horizon_s = now_s + 1e-9
         while due and due[0][0] <= horizon_s:
             due_s, _, poll = heapq.heappop(due)
-            if due_s != poll.due_s or poll.asked.removed:
-                continue  # asked sooner meanwhile, or gone
-            if poll.asked.reported and poll is not poll.asked.probe:
+            if due_s != poll.due_s or poll.polled.removed:
+                continue  # rescheduled meanwhile, or removed
+            if poll.polled.reported and poll is not poll.polled.probe:
                 poll.turn_s = poll.due_s = now_s + min(poll.period_s, self._most_back_off_s)
                 self._enter(poll)
                 continue
-            poll.due_s = _NOWHERE
-            lane = poll.asked.lane
+            poll.due_s = _QUEUED
+            lane = poll.polled.lane
             lane.waiting.append(poll)
             if not lane.busy:
                 lane.busy = True
                 self._ready.append(lane)
 
     async def _sleep(self) -> None:
-        """Until something is due, at ticks, so that neighbours are taken together."""
+        """Wait until a poll is due, rounded up to `tick_s`, so that polls due close together run together."""
         now_s = self._clock.monotonic_s()
         wait_s = max(self._due[0][0] - now_s, 0.0) if self._due else self._time_out_s
         if self._running:
@@ -228,11 +247,11 @@ class Collector:
         wait_s = (wait_s // self._tick_s + 1) * self._tick_s
         self._sooner.clear()
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(wait_s, self._sooner.set)
+        timer = loop.call_later(wait_s, self._sooner.set)
         try:
             await self._sooner.wait()
         finally:
-            alarm.cancel()
+            timer.cancel()
 
     def _start(self) -> None:
         if len(self._running) < self._at_once:
@@ -250,7 +269,7 @@ class Collector:
         self._flush()
 
     async def _drain(self) -> None:
-        """Ask ready lanes one after another until none is ready. Starts its successor before it can have to wait."""
+        """Run polls of ready lanes until none is ready. Starts its successor before it can have to wait."""
         task = asyncio.current_task()
         assert task is not None
         ready, running = self._ready, self._running
@@ -286,7 +305,7 @@ class Collector:
 
     async def _ask(self, poll: _Poll) -> None:
         try:
-            reading = await poll.asked.source.read(poll.tier)
+            reading = await poll.polled.source.read(poll.tier)
         except TransportError as error:
             self._failed(poll, error.reason, error.text)
         except DecodeError as error:
@@ -296,45 +315,48 @@ class Collector:
         else:
             self._answered(poll, reading)
 
-    # --- what came of it -----------------------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------------
 
     def _answered(self, poll: _Poll, reading: Reading) -> None:
-        asked = poll.asked
+        polled = poll.polled
         self.counts.ok += 1
         poll.metrics = reading.values
-        if asked.failures:
-            self._returned(asked)
-        if not asked.removed:
-            self._heard.append(reading)
+        if polled.failures:
+            self._returned(polled)
+        if not polled.removed:
+            self._received.append(reading)
             self._again(poll)
 
-    def _returned(self, asked: _Asked) -> None:
-        if asked.reported:
-            silent_s = self._clock.monotonic_s() - asked.failing_since_s
-            self._tell(asked.site, "source.returned", {"device": asked.source.device, "silent_s": silent_s})
-        asked.failures, asked.reported = 0, False
+    def _returned(self, polled: _PolledSource) -> None:
+        if polled.reported:
+            silent_s = self._clock.monotonic_s() - polled.failing_since_s
+            returned: SourceReturned = {"device": polled.source.device, "silent_s": silent_s}
+            self._emit(polled.site, EventKind.SOURCE_RETURNED, returned)
+        polled.failures, polled.reported = 0, False
 
     def _failed(self, poll: _Poll, reason: Absence, text: str) -> None:
-        asked, counts = poll.asked, self.counts
+        polled, counts = poll.polled, self.counts
         counts.failed += 1
         counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
-        if asked.removed:
+        if polled.removed:
             return
         now_ms = self._clock.now_ms()
-        if not asked.failures:
-            asked.failing_since_s = self._clock.monotonic_s()
-        asked.failures += 1
-        self._heard.append(_silence(asked.source, poll.metrics, reason, text, now_ms))
-        if asked.failures >= self._silent_after and not asked.reported:
-            asked.reported = True
-            body = {"device": asked.source.device, "reason": reason.name.lower(), "text": text}
-            self._tell(asked.site, "source.silent", body)
-        pause_s = min(poll.period_s * 2.0 ** min(asked.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
+        if not polled.failures:
+            polled.failing_since_s = self._clock.monotonic_s()
+        polled.failures += 1
+        self._received.append(_failed_reading(polled.source, poll.metrics, reason, text, now_ms))
+        if polled.failures >= self._silent_after and not polled.reported:
+            polled.reported = True
+            silent: SourceSilent = {"device": polled.source.device, "reason": reason.name.lower(), "text": text}
+            self._emit(polled.site, EventKind.SOURCE_SILENT, silent)
+        pause_s = min(poll.period_s * 2.0 ** min(polled.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
         poll.turn_s = self._clock.monotonic_s() + pause_s - poll.period_s
         self._again(poll)
 
     def _again(self, poll: _Poll) -> None:
-        """Due a period after its turn, or now where that has passed: turns that were missed are not made up."""
+        """Schedule the next poll one period after the nominal instant, or now where that has passed. Missed polls are not
+        repeated.
+        """
         self._drawn = (self._drawn + 1) % _RANDOM_NUMBERS
         poll.turn_s += poll.period_s * self._jitter[self._drawn]
         now_s = self._clock.monotonic_s()
@@ -345,16 +367,16 @@ class Collector:
         self._enter(poll)
 
     def _flush(self) -> None:
-        if self._heard:
-            heard, self._heard = self._heard, []
-            self._hear(heard)
+        if self._received:
+            received, self._received = self._received, []
+            self._receive(received)
 
 
-def _silence(source: Source, metrics: Iterable[str], reason: Absence, text: str, at_ms: int) -> Reading:
-    """The reading of a poll that failed: nothing is known, and why."""
+def _failed_reading(source: Source, metrics: Iterable[str], reason: Absence, text: str, at_ms: int) -> Reading:
+    """Reading of a failed poll: each metric Missing with the reason."""
     missing: Missing = Missing(reason, text)
     values: dict[str, Field] = dict.fromkeys(metrics, missing)
     if source.kind == "miner":
-        # What answers nonsense is there; only what does not answer is unreachable.
+        # A device whose answer cannot be decoded is reachable.
         values["state"] = MISSING[Absence.MALFORMED] if reason is Absence.MALFORMED else "unreachable"
     return Reading(source.device, source.kind, at_ms, values)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The latest of each metric of each device, as columns: what control, page and alarms see of now.
+"""Latest value of each metric of each device, as columns, for control, page and alarms.
 
-A metric keeps what was said of it last, by the instant of the reading: a late or historical reading never overwrites a
-newer one. A metric that a poll did not ask for keeps what an earlier poll said. Where the newest word is Missing its
-code says why, and `last_good` still tells the last value and its age: seen last is not heard last.
+- A metric keeps its newest report by the instant of the reading: a late or historical reading never replaces a newer one. A
+  metric that a poll did not request keeps the earlier report.
+- Where the newest report is Missing its code gives the reason; `last_good` still returns the last value and its age. The age
+  of the last report and the age of the last value are separate.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +17,7 @@ from kernel.metric import TEXT_METRICS
 from kernel.reading import MISSING, Absence, Column, Field, Reading, ReadingBatch
 
 NEVER_MS = -(2**62)
-"""The instant of what was never heard."""
+"""Instant of a metric that was never reported."""
 _FIRST_ROWS = 64
 
 Values = NDArray[np.float64] | NDArray[np.object_]
@@ -24,7 +25,7 @@ Values = NDArray[np.float64] | NDArray[np.object_]
 
 
 class _MetricColumn:
-    """One metric of all devices of a kind: the newest word, and the last value that was one."""
+    """One metric of all devices of a kind: the newest report, and the last value."""
 
     __slots__ = ("at_ms", "codes", "good_ms", "is_text", "stored")
 
@@ -43,15 +44,15 @@ class _MetricColumn:
         self.stored, self.codes, self.at_ms, self.good_ms = wider.stored, wider.codes, wider.at_ms, wider.good_ms
 
     def update(self, rows: NDArray[np.intp], at_ms: NDArray[np.int64], column: Column) -> None:
-        said = (column.codes != Absence.NOT_ASKED) & (at_ms >= self.at_ms[rows])
-        if not said.any():
+        reported_now = (column.codes != Absence.NOT_ASKED) & (at_ms >= self.at_ms[rows])
+        if not reported_now.any():
             return
-        every = bool(said.all())
-        chosen = rows if every else rows[said]
-        codes = column.codes if every else column.codes[said]
+        every = bool(reported_now.all())
+        chosen = rows if every else rows[reported_now]
+        codes = column.codes if every else column.codes[reported_now]
         self.codes[chosen] = codes
-        self.at_ms[chosen] = at_ms if every else at_ms[said]
-        good = said & (column.codes == 0)
+        self.at_ms[chosen] = at_ms if every else at_ms[reported_now]
+        good = reported_now & (column.codes == 0)
         good_rows = rows[good]
         stored = np.array(column.stored, dtype=object) if isinstance(column.stored, list) else column.stored
         self.stored[good_rows] = stored[good]
@@ -67,7 +68,7 @@ class KindTable:
         self.index: dict[str, int] = {}
         self._columns: dict[str, _MetricColumn] = {}
         self._heard_ms = np.full(_FIRST_ROWS, NEVER_MS, dtype=np.int64)
-        self._seen: tuple[list[str], NDArray[np.intp]] | None = None
+        self._last_rows: tuple[list[str], NDArray[np.intp]] | None = None
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -77,9 +78,9 @@ class KindTable:
         return list(self._columns)
 
     def values(self, metric: str, now_ms: int) -> tuple[Values, NDArray[np.uint8], NDArray[np.float64]]:
-        """(values, codes, age in seconds) of a metric, each of shape [device]; what was never said has age infinity.
+        """(values, codes, age in seconds) of a metric, each of shape [device]; age is infinity where it was never reported.
 
-        Where `codes[row]` is not PRESENT the value is the last good one, for people, and no statement about now.
+        Where `codes[row]` is not PRESENT the value is the last good one, for display only; it is not a current value.
         """
         size = len(self.devices)
         column = self._columns.get(metric)
@@ -89,19 +90,19 @@ class KindTable:
         return column.stored[:size], column.codes[:size], _age_s(column.at_ms[:size], now_ms)
 
     def last_good(self, metric: str, now_ms: int) -> tuple[Values, NDArray[np.float64]]:
-        """(value, age in seconds) of the last value that was one, each of shape [device]; infinity: there was none."""
+        """(last value, its age in seconds), each of shape [device]; age is infinity where there was none."""
         size = len(self.devices)
         column = self._columns.get(metric)
         if column is None:
             return np.zeros(size), np.full(size, np.inf)
         return column.stored[:size], _age_s(column.good_ms[:size], now_ms)
 
-    def heard_s(self, now_ms: int) -> NDArray[np.float64]:
-        """Seconds since each device told any value, shape [device]: failures do not count as telling."""
+    def silence_s(self, now_ms: int) -> NDArray[np.float64]:
+        """Seconds since each device reported any value, shape [device]; failed polls do not count."""
         return _age_s(self._heard_ms[: len(self.devices)], now_ms)
 
     def field(self, device: str, metric: str, now_ms: int, max_age_s: float) -> Field:
-        """One value fit for use now, or why there is none: STALE where it is older than its use allows."""
+        """One value that is recent enough for use now, or Missing: STALE where it is older than `max_age_s`."""
         row = self.index.get(device)
         column = self._columns.get(metric)
         if row is None or column is None:
@@ -115,10 +116,10 @@ class KindTable:
         return found if isinstance(found, str) else float(found)
 
     def reading(self, device: str, since_ms: int = NEVER_MS, *, metrics: Collection[str] | None = None) -> Reading:
-        """What is known of a device, of these metrics or of all, with the instant of the newest word of them; what was said
-        before `since_ms` is STALE.
+        """Known values of a device (all metrics or `metrics`), dated by the newest report among them. Values reported before
+        `since_ms` are STALE.
 
-        KeyError where it was never heard of.
+        KeyError where the device is unknown.
         """
         row = self.index[device]
         values: dict[str, Field] = {}
@@ -152,7 +153,7 @@ class KindTable:
         np.maximum.at(self._heard_ms, rows[reported], at_ms[reported])
 
     def shift(self, by_ms: int) -> None:
-        """Date everything by the clock as it goes now, after it was set by `by_ms`."""
+        """Shift all instants by `by_ms`, after the clock was set by that much."""
         for stamps in (
             self._heard_ms,
             *(c.at_ms for c in self._columns.values()),
@@ -161,7 +162,7 @@ class KindTable:
             stamps[stamps != NEVER_MS] += by_ms
 
     def not_after(self, now_ms: int) -> None:
-        """Date what lies in the future as of now: it was heard by a clock that was ahead."""
+        """Date instants in the future as of now: they were recorded by a clock that was ahead."""
         for stamps in (
             self._heard_ms,
             *(c.at_ms for c in self._columns.values()),
@@ -170,13 +171,13 @@ class KindTable:
             np.minimum(stamps, now_ms, out=stamps)
 
     def _rows(self, devices: list[str]) -> NDArray[np.intp]:
-        if self._seen is not None and self._seen[0] == devices:
-            return self._seen[1]
+        if self._last_rows is not None and self._last_rows[0] == devices:
+            return self._last_rows[1]
         index = self.index
         rows = np.fromiter((index.get(device, -1) for device in devices), dtype=np.intp, count=len(devices))
         for at in np.flatnonzero(rows < 0).tolist():
             rows[at] = self._add(devices[at])
-        self._seen = devices, rows
+        self._last_rows = devices, rows
         return rows
 
     def _add(self, device: str) -> int:
@@ -195,12 +196,12 @@ class KindTable:
 
 
 class Snapshot:
-    """The latest of everything, one table a kind. Not for threads: it is updated and read in the event loop."""
+    """Latest values of all devices, one table per kind. Not thread-safe: updated and read in the event loop."""
 
     def __init__(self, readings: Iterable[Reading] = (), now_ms: int | None = None) -> None:
-        """Starts from what the journal's `last` holds, after a restart; each is as old as it is.
+        """Starts from the journal's `last` readings after a restart; each keeps its age.
 
-        With `now_ms`, what is dated after it counts as heard now, or it would hide all that is heard until then.
+        With `now_ms`, readings dated after it count as received now; otherwise they would hide all newer readings until then.
         """
         self._kinds: dict[str, KindTable] = {}
         for reading in readings:
@@ -210,16 +211,16 @@ class Snapshot:
                 table.not_after(now_ms)
 
     def clock_stepped(self, by_s: float) -> None:
-        """The clock was set by so much (backwards: negative): all ages stay what they truly are.
+        """Correct all instants after the clock was set by `by_s` (negative: backwards), so that ages stay true.
 
-        Without this a clock set back would hide every new reading until it has caught up, and one set forward would make
-        everything stale at once.
+        Without this a clock that was set back would hide every new reading until it has caught up, and one that was set
+        forward would make all values stale at once.
         """
         for table in self._kinds.values():
             table.shift(round(by_s * MS_PER_S))
 
     def kind(self, kind: str) -> KindTable:
-        """The table of a kind; empty where no such device was heard of."""
+        """The table of a kind; empty where no such device has reported."""
         if kind not in self._kinds:
             self._kinds[kind] = KindTable(kind)
         return self._kinds[kind]
@@ -228,11 +229,11 @@ class Snapshot:
         return list(self._kinds)
 
     def update(self, batch: ReadingBatch) -> None:
-        """Take what a batch says, where it is newer."""
+        """Update with a batch, where it is newer."""
         self.kind(batch.kind).update(batch)
 
     def hear(self, reading: Reading) -> None:
-        """Take one reading (the way of batches is cheaper for many)."""
+        """Update with one reading (`update` with batches is cheaper for many)."""
         columns: dict[str, Column] = {}
         for name, found in reading.values.items():
             code = int(getattr(found, "reason", Absence.PRESENT))
@@ -248,7 +249,7 @@ class Snapshot:
         self.update(ReadingBatch(reading.kind, [reading.device], at_ms, columns))
 
     def reading(self, device: str, metrics: Collection[str] | None = None) -> Reading | None:
-        """`KindTable.reading` of a device, whatever its kind; None where nothing of this was ever heard."""
+        """`KindTable.reading` of a device of any kind; None where none of the metrics was ever reported."""
         for table in self._kinds.values():
             if device in table.index:
                 found = table.reading(device, metrics=metrics)
@@ -256,7 +257,7 @@ class Snapshot:
         return None
 
     def field(self, device: str, metric: str, now_ms: int, max_age_s: float) -> Field:
-        """One value of one device, whatever its kind, or why there is none."""
+        """One value of a device of any kind, or Missing with the reason."""
         for table in self._kinds.values():
             if device in table.index:
                 return table.field(device, metric, now_ms, max_age_s)

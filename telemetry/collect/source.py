@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ports of telemetry: a Source can be read; a Lane is the serial queue of one line or socket.
+"""Ports of data collection: polled sources, subscriptions, and lanes (serial queues).
 
-Collector and actuator share the lane of a device, so that a single-slot gateway or a single-threaded miner is never
-asked twice at once. Drivers raise `TransportError` (nobody answered) or `DecodeError` (an answer that cannot be read);
-nothing else leaves them.
+A lane is the serial queue of one line or socket. Collector and actuator share the lane of a device, so that a single-slot
+gateway or a single-threaded miner never has two requests at once. Drivers raise only `TransportError` (no answer) or
+`DecodeError` (an answer that cannot be decoded).
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from kernel.reading import Reading
 
 
 class Tier(StrEnum):
-    """How often a thing is asked: fast (power, hashrate, state), slow (boards, pools, errors), daily (inventory)."""
+    """Polling frequency class: fast (power, hashrate, state), slow (boards, pools, errors), daily (inventory)."""
 
     FAST = "fast"
     SLOW = "slow"
@@ -25,25 +25,25 @@ class Source(Protocol):
 
     @property
     def device(self) -> str:
-        """Its key, `hub/site/device`."""
+        """Device key, `hub/site/device`."""
 
     @property
     def kind(self) -> str:
-        """Its schema: miner, meter, container, sensor."""
+        """Schema of its readings: miner, meter, container, sensor, switch."""
 
     @property
     def lane(self) -> str:
-        """The name of the line or socket it shares; sources of one lane are read one after another."""
+        """Name of the line or socket that it uses; sources of one lane are read one after another."""
 
     async def read(self, tier: Tier) -> Reading:
-        """Ask it now. Raises TransportError or DecodeError."""
+        """Poll it now. Raises TransportError or DecodeError."""
 
 
 class Subscription(Protocol):
-    """A feed that speaks unasked (MQTT). `acknowledge` is called after the journal's commit, never before."""
+    """A feed of devices that report by themselves (MQTT). `acknowledge` is called after the journal's commit, never before."""
 
     async def next(self) -> tuple[list[Reading], int]:
-        """The readings of the next message, and the token to acknowledge it with."""
+        """Readings of the next message, and the token to acknowledge it."""
 
     def acknowledge(self, token: int) -> None:
-        """The journal holds it; the broker may forget it."""
+        """Confirm that the journal has the message; the broker may discard it."""

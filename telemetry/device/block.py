@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which registers to ask in one request: the fewest reads that a device allows, never splitting a value.
+"""Grouping of registers into the fewest read requests that a device allows, without splitting a value.
 
-Values are sorted by address and taken greedily into the current block as long as size and gap allow. Each block is a
-run of neighbours in that order, so taking as many as possible each time gives the fewest blocks.
+Registers are sorted by address and added to the current block as long as size and gap allow. Each block is a run of
+neighbours in that order, so adding as many as possible each time gives the fewest blocks.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from telemetry.device.point import Point, Register
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One read: `count` registers (or bits, functions 1 and 2) from `address`; `unit_id` None is the device's own."""
+    """One read request: `count` registers (or bits, functions 1 and 2) from `address`; `unit_id` None: the device's own."""
 
     unit_id: int | None
     function: int
@@ -28,14 +28,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a device takes: the most registers in one read, and the most unwanted registers worth reading through."""
+    """Limits of a device: most registers in one read, and most unneeded registers between two needed ones in one read."""
 
     max_count: int = 125
     max_gap: int = 16
 
 
 def blocks(registers: Iterable[Register], limits: Limits) -> tuple[Block, ...]:
-    """The reads that cover all registers. A value longer than `max_count` gets a read of its own size."""
+    """Read requests that cover all registers. A value longer than `max_count` gets a request of its own size."""
     made: list[Block] = []
     run: tuple[int | None, int] | None = None
     start = end = 0
@@ -55,7 +55,7 @@ def blocks(registers: Iterable[Register], limits: Limits) -> tuple[Block, ...]:
 
 
 def registers_of(points: Iterable[Point], tier: Tier | None = None) -> list[Register]:
-    """The registers that a tier needs, scale factors included; all tiers where none is named."""
+    """Registers that a tier needs, scale factors included; of all tiers where `tier` is None."""
     found: list[Register] = []
     for point in points:
         if isinstance(point.at, Register) and (tier is None or point.tier is tier):

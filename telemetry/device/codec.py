@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One profile read both ways: `decode` for the hub, `encode` for make-believe devices and tests.
+"""Conversion between raw device data and canonical values by a profile, in both directions.
 
-Raw forms by wire:
-  modbus, sunspec   {(unit id or None, function, address): word or Missing}; a Missing stands where a read was refused
+`decode` is used by the hub, `encode` by simulated devices and tests. Raw data by wire:
+  modbus, sunspec   {(unit id or None, function, address): register or Missing}; Missing where the read was refused
   mqtt, http        {document name: parsed JSON}
   mercury           {answer name: bytes}
   iec61107          {answer name: list of texts}
   sparkplug         {metric name: number, bool or text}
-Decoding never raises for what a device says: what cannot be a value is Missing with its reason. The round trip
-`decode(encode(values)) == values` within a point's resolution is a law of every profile (`tests/laws`).
+Decoding never raises an exception for a device's answer: an unusable value is Missing with its reason. The round trip
+`decode(encode(values)) == values` within a point's resolution is tested for every profile (`tests/laws`).
 """
 
 import struct
@@ -17,9 +17,9 @@ from typing import Any
 
 from kernel.reading import MISSING, Absence, Field
 from telemetry.collect.source import Tier
-from telemetry.device.codec_answers import answer_of, plant_answer
-from telemetry.device.codec_json import plant_json, value_in_json
-from telemetry.device.codec_registers import encoded_exponents, plant_words, value_in_words
+from telemetry.device.codec_answers import answer_of, encode_answer
+from telemetry.device.codec_json import encode_json, value_in_json
+from telemetry.device.codec_registers import encode_registers, encoded_exponents, value_in_registers
 from telemetry.device.point import Point, Pointer, Register
 from telemetry.device.profile import Profile
 
@@ -32,7 +32,7 @@ def decode(profile: Profile, raw: Mapping[Any, Any], at_ms: int, tier: Tier | No
 
 
 def decode_document(profile: Profile, document: str, parsed: Any) -> dict[str, Field]:
-    """The values of one JSON document alone (a message of a device that tells itself in parts)."""
+    """Values of one JSON document (a message of a device that reports in parts)."""
     raw = {document: parsed}
     return {
         point.metric: value_in_json(point, point.at, raw)
@@ -42,10 +42,10 @@ def decode_document(profile: Profile, document: str, parsed: Any) -> dict[str, F
 
 
 def encode(profile: Profile, values: Mapping[str, Field]) -> dict[Any, Any]:
-    """Raw form of canonical values, as the device would tell them: words, documents or answers.
+    """Raw data of canonical values as the device would report them: registers, documents or answers.
 
-    A metric that is Missing or absent becomes the point's sentinel where it has one, and is left out otherwise.
-    Raises ValueError, naming the metric, where a value does not fit its wire type.
+    A metric that is Missing or absent becomes the point's sentinel where it has one, and is left out otherwise. ValueError,
+    naming the metric, where a value does not fit its wire type.
     """
     raw: dict[Any, Any] = {}
     exponents = encoded_exponents(profile.points, values)
@@ -53,11 +53,11 @@ def encode(profile: Profile, values: Mapping[str, Field]) -> dict[Any, Any]:
         found = values.get(point.metric, _NOT_REPORTED)
         try:
             if isinstance(point.at, Register):
-                plant_words(point, point.at, found, raw, exponents)
+                encode_registers(point, point.at, found, raw, exponents)
             elif isinstance(point.at, Pointer):
-                plant_json(point, point.at, found, raw)
+                encode_json(point, point.at, found, raw)
             else:
-                plant_answer(point, point.at, found, raw)
+                encode_answer(point, point.at, found, raw)
         except (struct.error, OverflowError) as error:
             raise ValueError(f"{profile.name}: {point.metric} = {found!r} does not fit {point.type}: {error}") from None
     return raw
@@ -66,7 +66,7 @@ def encode(profile: Profile, values: Mapping[str, Field]) -> dict[Any, Any]:
 def _decode_point(point: Point, raw: Mapping[Any, Any]) -> Field:
     at = point.at
     if isinstance(at, Register):
-        return value_in_words(point, at, raw)
+        return value_in_registers(point, at, raw)
     if isinstance(at, Pointer):
         return value_in_json(point, at, raw)
     return answer_of(point, at, raw)

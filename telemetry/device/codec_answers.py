@@ -7,13 +7,13 @@ from typing import Any
 from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.codec_mercury import ANSWER_LENGTHS, pack, unpack
 from telemetry.device.point import ANSWER_TYPES, Answer, Point
-from telemetry.device.scale import code_of, numeral, short, to_canonical_value, to_raw_number, word_of
+from telemetry.device.scale import code_of, numeral, short, text_of_code, to_canonical_value, to_raw_number
 
 _NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 def answer_of(point: Point, at: Answer, raw: Mapping[str, Any]) -> Field:
-    """One point out of the answers that came."""
+    """Value of one point from the answers received."""
     found = raw.get(at.name)
     if found is None:
         return _NOT_REPORTED
@@ -24,8 +24,8 @@ def answer_of(point: Point, at: Answer, raw: Mapping[str, Any]) -> Field:
     return _reported(point, at, found) if isinstance(found, list) else _plain(point, found)
 
 
-def plant_answer(point: Point, at: Answer, found: Field, raw: dict[Any, Any]) -> None:
-    """Put a value where the device would show it."""
+def encode_answer(point: Point, at: Answer, found: Field, raw: dict[Any, Any]) -> None:
+    """Write a value into the raw answers, where the device would report it."""
     size = ANSWER_TYPES[point.type]
     if size:
         blank = b"\xff" * ANSWER_LENGTHS.get(at.name, size * (at.index + 1))
@@ -49,7 +49,7 @@ def _plain(point: Point, found: Any) -> Field:
         return MISSING[Absence.SENTINEL]
     if point.is_text:
         text = str(found).lower() if isinstance(found, bool) else str(found)
-        return word_of(point, text) if point.labels else text
+        return text_of_code(point, text) if point.labels else text
     number = numeral(found) if point.type == "numeral" else found
     if isinstance(number, bool) or not isinstance(number, int | float):
         return Missing(Absence.MALFORMED, f"{short(found)} is no number")

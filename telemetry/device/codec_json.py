@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values in JSON documents: by pointer, as numbers or as numbers told as texts."""
+"""Values in JSON documents, found by pointer: numbers, numbers as text, texts, sub-documents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ import orjson
 
 from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.point import Point, Pointer
-from telemetry.device.scale import code_of, numeral, short, to_canonical_value, to_raw_number, word_of
+from telemetry.device.scale import code_of, numeral, short, text_of_code, to_canonical_value, to_raw_number
 
 _NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 
 def value_in_json(point: Point, at: Pointer, raw: Mapping[str, Any]) -> Field:
-    """One point out of the named documents that were heard."""
+    """Value of one point from the named documents received."""
     document = raw.get(at.document)
     if isinstance(document, Missing):
         return document
@@ -36,24 +36,24 @@ def value_in_json(point: Point, at: Pointer, raw: Mapping[str, Any]) -> Field:
     return to_canonical_value(point, total)
 
 
-def plant_json(point: Point, at: Pointer, found: Field, raw: dict[Any, Any]) -> None:
-    """Put a value where the device would show it."""
+def encode_json(point: Point, at: Pointer, found: Field, raw: dict[Any, Any]) -> None:
+    """Write a value into the raw documents, where the device would report it."""
     document = raw.setdefault(at.document, {})
     if isinstance(found, Missing):
         mark = next(iter(sorted(point.sentinels, key=repr)), None)
         if mark is not None:
             for path in at.paths:
-                _plant(document, path, mark)
+                _set(document, path, mark)
         return
     for index, path in enumerate(at.paths):
         if point.type == "json":
-            planted: Any = orjson.loads(str(found))
+            encoded: Any = orjson.loads(str(found))
         elif point.is_text:
-            planted = code_of(point, str(found)) if point.labels else found
+            encoded = code_of(point, str(found)) if point.labels else found
         else:
             number = to_raw_number(point, float(found)) if index == 0 else 0.0
-            planted = format(number, ".12g") if point.type == "numeral" else number
-        _plant(document, path, planted)
+            encoded = format(number, ".12g") if point.type == "numeral" else number
+        _set(document, path, encoded)
 
 
 def _walk(document: Any, path: tuple[str, ...]) -> Any:
@@ -74,10 +74,10 @@ def _text(point: Point, found: Any) -> Field:
         found = "true" if found else "false"
     if not isinstance(found, str | int | float):
         return Missing(Absence.MALFORMED, f"{short(found)} is no text")
-    return word_of(point, found) if point.labels else str(found)
+    return text_of_code(point, found) if point.labels else str(found)
 
 
-def _plant(document: Any, path: tuple[str, ...], value: Any) -> None:
+def _set(document: Any, path: tuple[str, ...], value: Any) -> None:
     """Set a value in nested objects and lists; a numeric part means a list."""
     for part, following in zip(path, (*path[1:], None), strict=True):
         fresh: Any = value if following is None else ([] if following.isdecimal() else {})

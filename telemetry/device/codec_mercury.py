@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of Mercury meters: three or four bytes in the maker's own order, packed and unpacked."""
+"""Packed numbers of Mercury meters: three or four bytes in the manufacturer's byte order."""
 
 from collections.abc import Mapping
 
-# Bytes of data that each request brings.
+# Data bytes in the answer to each request.
 ANSWER_LENGTHS: Mapping[str, int] = {
     "08 16 00": 12, "08 16 08": 12, "08 16 10": 12, "08 16 11": 9, "08 16 21": 9, "08 16 30": 12, "08 16 40": 3,
     "05 00 00": 16,
@@ -11,10 +11,10 @@ ANSWER_LENGTHS: Mapping[str, int] = {
 
 
 def unpack(kind: str, data: bytes) -> float | None:
-    """One packed number; None where the meter marks it as not kept (all bits set).
+    """One packed number; None where all bits are set (the meter does not record the quantity).
 
-    Three bytes come high, low, middle; four come second, first, fourth, third (1 is the highest). Of three-byte powers the
-    top bit is the direction of active power and the next that of reactive power.
+    Three bytes are in the order high, low, middle; four in the order second, first, fourth, third (first: highest). In
+    three-byte powers the top bit is the direction of active power and the next one that of reactive power.
     """
     if not data.strip(b"\xff"):
         return None
@@ -26,7 +26,7 @@ def unpack(kind: str, data: bytes) -> float | None:
 
 
 def pack(kind: str, number: float | None) -> bytes:
-    """The inverse of `unpack`. Raises OverflowError where the number does not fit."""
+    """The inverse of `unpack`. OverflowError where the number does not fit."""
     size = 4 if kind == "mercury_u32" else 3
     if number is None:
         return b"\xff" * size

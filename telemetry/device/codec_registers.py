@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values in Modbus registers: integers and floats of all word and byte orders, bits, texts, scale registers."""
+"""Values in Modbus registers: integers and floats of all word orders, bits, texts, scale registers."""
 
 import math
 import struct
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 
 from kernel.reading import MISSING, Absence, Field, Missing
 from telemetry.device.point import REGISTER_TYPES, Point, Register
-from telemetry.device.scale import code_of, to_canonical_value, to_raw_number, word_of
+from telemetry.device.scale import code_of, text_of_code, to_canonical_value, to_raw_number
 
-Word = tuple[int | None, int, int]
-Words = Mapping[Word, int | Missing]
+RegisterKey = tuple[int | None, int, int]
+Registers = Mapping[RegisterKey, int | Missing]
 
 _NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 _SENTINEL = MISSING[Absence.SENTINEL]
 
-# The finest power of ten that an encoded device tells a unit with; coarser where a value would not fit.
+# Finest power of ten with which a simulated device reports a unit; coarser where a value would not fit.
 _FINEST: Mapping[str, int] = {
     "W": 0,
     "var": 0,
@@ -31,18 +31,22 @@ _FINEST: Mapping[str, int] = {
 _COARSEST = 10
 
 
-def words_of(unit_id: int | None, function: int, address: int, registers: Iterable[int]) -> dict[Word, int | Missing]:
-    """The words of one answered read."""
-    return {(unit_id, function, address + index): word for index, word in enumerate(registers)}
+def registers_read(
+    unit_id: int | None, function: int, address: int, registers: Iterable[int]
+) -> dict[RegisterKey, int | Missing]:
+    """Registers of one answered read."""
+    return {(unit_id, function, address + index): value for index, value in enumerate(registers)}
 
 
-def refused(unit_id: int | None, function: int, address: int, count: int, why: Missing) -> dict[Word, int | Missing]:
-    """The words of a read that the device refused: each is Missing with the reason."""
+def refused(
+    unit_id: int | None, function: int, address: int, count: int, why: Missing
+) -> dict[RegisterKey, int | Missing]:
+    """Registers of a read that the device refused: each Missing with the reason."""
     return {(unit_id, function, address + index): why for index in range(count)}
 
 
-def value_in_words(point: Point, at: Register, raw: Words) -> Field:
-    """One point out of the words that were read."""
+def value_in_registers(point: Point, at: Register, raw: Registers) -> Field:
+    """Value of one point from the registers read."""
     data = _take(at, raw)
     if isinstance(data, Missing):
         return data
@@ -58,7 +62,7 @@ def value_in_words(point: Point, at: Register, raw: Words) -> Field:
     if point.bit is not None:
         number = int(number) >> point.bit & 1
     if point.is_text:
-        return word_of(point, int(number))
+        return text_of_code(point, int(number))
     if point.scale_at is None:
         return to_canonical_value(point, number)
     scale = _take(point.scale_at, raw)
@@ -70,8 +74,8 @@ def value_in_words(point: Point, at: Register, raw: Words) -> Field:
     return to_canonical_value(point, number, exponent)
 
 
-def _sum(point: Point, first: bytes, raw: Words) -> Field:
-    """Registers of one form added up; one that is absent makes the sum absent, never smaller."""
+def _sum(point: Point, first: bytes, raw: Registers) -> Field:
+    """Sum of registers of one type; Missing where one of them is absent, never a smaller sum."""
     total = 0.0
     for register in (None, *point.also):
         data = first if register is None else _take(register, raw)
@@ -85,7 +89,7 @@ def _sum(point: Point, first: bytes, raw: Words) -> Field:
 
 
 def encoded_exponents(points: Iterable[Point], values: Mapping[str, Field]) -> dict[Register, int]:
-    """For each scale register, the finest power of ten at which all values that share it fit their types."""
+    """Per scale register, the finest power of ten at which all values that share it fit their types."""
     found: dict[Register, int] = {}
     for point in points:
         if point.scale_at is None:
@@ -100,10 +104,10 @@ def encoded_exponents(points: Iterable[Point], values: Mapping[str, Field]) -> d
     return found
 
 
-def plant_words(
-    point: Point, at: Register, found: Field, raw: dict[Word, int], exponents: Mapping[Register, int]
+def encode_registers(
+    point: Point, at: Register, found: Field, raw: dict[RegisterKey, int], exponents: Mapping[Register, int]
 ) -> None:
-    """Put a value where the device would show it. Raises struct.error or OverflowError where it does not fit."""
+    """Write a value into the raw registers. struct.error or OverflowError where it does not fit."""
     if point.also:
         _spread(point, at, found, raw)
         return
@@ -122,8 +126,8 @@ def plant_words(
         raw[(scale.unit_id, scale.function, scale.address)] = exponent & 0xFFFF
 
 
-def _spread(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> None:
-    """A sum as its parts: even shares in whole raw steps, the rest over the first ones."""
+def _spread(point: Point, at: Register, found: Field, raw: dict[RegisterKey, int]) -> None:
+    """A sum as its parts: equal shares in whole raw steps, the remainder over the first ones."""
     parts = (at, *point.also)
     if isinstance(found, Missing):
         return
@@ -132,25 +136,25 @@ def _spread(point: Point, at: Register, found: Field, raw: dict[Word, int]) -> N
     for index, register in enumerate(parts):
         number = share + (index < rest)
         data = _ordered(point, struct.pack(">" + REGISTER_TYPES[point.type][0], number))
-        for word in range(register.count):
-            key = (register.unit_id, register.function, register.address + word)
-            raw[key] = int.from_bytes(data[2 * word : 2 * word + 2], "big")
+        for offset in range(register.count):
+            key = (register.unit_id, register.function, register.address + offset)
+            raw[key] = int.from_bytes(data[2 * offset : 2 * offset + 2], "big")
 
 
-def _take(register: Register, raw: Words) -> bytes | Missing:
+def _take(register: Register, raw: Registers) -> bytes | Missing:
     found = bytearray()
     for address in range(register.address, register.address + register.count):
-        word = raw.get((register.unit_id, register.function, address))
-        if word is None:
+        value = raw.get((register.unit_id, register.function, address))
+        if value is None:
             return _NOT_REPORTED
-        if isinstance(word, Missing):
-            return word
-        found += word.to_bytes(2, "big")
+        if isinstance(value, Missing):
+            return value
+        found += value.to_bytes(2, "big")
     return bytes(found)
 
 
 def _ordered(point: Point, data: bytes) -> bytes:
-    """Wire bytes to big-endian bytes, and back: each swap is its own inverse."""
+    """Convert wire bytes to big-endian bytes, and back: each swap is its own inverse."""
     if point.byte_order == "little":
         data = b"".join(data[at : at + 2][::-1] for at in range(0, len(data), 2))
     if point.word_order == "little" and len(data) > 2:
@@ -164,7 +168,7 @@ def _unpack(point: Point, data: bytes) -> int | float:
 
 
 def _pack(point: Point, at: Register, found: Field, exponent: int) -> bytes | None:
-    """The bytes in wire order, or None where the device would tell nothing."""
+    """Bytes in wire order, or None where the device would not report the value."""
     if point.type == "text":
         if isinstance(found, Missing):
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a profile's `[checked]` table against the profile: raw registers or answers must decode to the values named."""
+"""Check of a profile by the frames in its `[checked]` table: raw data must decode to the expected values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ from typing import Any
 from kernel.errors import Fault
 from kernel.reading import Missing
 from telemetry.device.codec import decode
-from telemetry.device.codec_registers import Word, words_of
+from telemetry.device.codec_registers import RegisterKey, registers_read
 from telemetry.device.profile import Profile
 
 REGISTER_WIRES = ("modbus", "sunspec")
 
 
-def frame_registers(frames: Sequence[Mapping[str, Any]]) -> dict[Word, int | Missing]:
+def frame_registers(frames: Sequence[Mapping[str, Any]]) -> dict[RegisterKey, int | Missing]:
     """Registers of frames: {function, address, hex, unit_id?}. Raises KeyError, ValueError."""
-    found: dict[Word, int | Missing] = {}
+    found: dict[RegisterKey, int | Missing] = {}
     for frame in frames:
         data = bytes.fromhex(frame["hex"])
         registers = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-        found |= words_of(frame.get("unit_id"), frame["function"], frame["address"], registers)
+        found |= registers_read(frame.get("unit_id"), frame["function"], frame["address"], registers)
     return found
 
 
@@ -35,7 +35,7 @@ def raw_of(profile: Profile, raw: Mapping[str, Any]) -> Mapping[Any, Any]:
 
 
 def frame_faults(profile: Profile) -> list[Fault]:
-    """Every value of every frame that decodes to another; none where the frames bear the profile out."""
+    """Every value of a frame that decodes to another value; an empty list where all frames agree with the profile."""
     faults = []
     for number, frame in enumerate(profile.check.frames):
         place = f"{profile.name}: checked.frame[{number}]"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measured quantity of a device model: where it stands on the wire, and how its raw form becomes a canonical value.
+"""One measured quantity of a device model: location on the wire and conversion to the canonical value.
 
-canonical = raw * factor / inverse_factor + offset, where these already hold scale, unit, sign, linear ranges and transformer
-ratios. (0.1 V is `inverse_factor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) What a raw value
-looks like depends on where it stands: registers, a JSON document, or a named answer.
+canonical = raw * factor / inverse_factor + offset, where these already contain scale, unit, sign, linear ranges and
+transformer ratios. (0.1 V is `inverse_factor = 10`: dividing gives 230.1 where multiplying gives 230.10000000000002.) The
+type of a raw value depends on its location: registers, a JSON document, or a named answer.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ ANSWER_TYPES: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Modbus: `address` is the wire (0-based) address, `count` registers, read with `function` 1 to 4.
+    """Modbus registers: `address` is the wire (0-based) address of the first of `count`, read with `function` 1 to 4.
 
-    `unit_id` is given only where one device answers under several unit ids (a container's controllers).
+    `unit_id` is given only where one device answers under several unit ids (the controllers of a container).
     """
 
     function: int
@@ -42,7 +42,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """JSON: keys and indices into a named document; several are added up."""
+    """JSON location: keys and indices in a named document; values of several paths are added up."""
 
     document: str
     paths: tuple[tuple[str, ...], ...]
@@ -50,7 +50,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A named answer of a serial protocol, and the value's place in it (0 is the first)."""
+    """A named answer of a serial protocol, and the position of the value in it (0: first)."""
 
     name: str
     index: int
@@ -58,11 +58,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A metric of the schema and how it is read. Immutable; made by `telemetry.device.profile.load`.
+    """A metric of the schema and how it is read. Immutable; created by `telemetry.device.profile.load`.
 
-    `scale_at` is a register with a power of ten (SunSpec); `also` are registers of the same form that are added up (the
-    same register of several controllers); `bit` picks one bit of a register; `labels` turns raw codes into words;
-    `sentinels` are raw values that mean "no value"; `nan_is_sentinel` the same for floats.
+    - `scale_at`: register with the power of ten (SunSpec). `also`: registers of the same type that are added up (the same
+      register of several controllers). `bit`: one bit of a register.
+    - `labels`: raw codes to state texts. `sentinels`: raw values that mean "no value"; `nan_is_sentinel`: the same for NaN.
     """
 
     metric: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `[points]` of a profile: each entry checked and turned into a Point, all faults collected."""
+"""Parser of the `[points]` of a profile: each entry is checked and becomes a Point; all faults are collected."""
 
 import difflib
 import math
@@ -31,7 +31,7 @@ _ORDERS = frozenset({"big", "little"})
 
 @dataclass(slots=True)
 class Faults:
-    """Everything wrong with one file, by key."""
+    """All faults of one file, by key."""
 
     file: str
     found: list[Fault] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the file says once for all of its points."""
+    """Defaults of a file for all of its points."""
 
     kind: str
     wire: str
@@ -109,7 +109,7 @@ class Defaults:
 
 
 def read_point(faults: Faults, metric: str, entry: Any, defaults: Defaults) -> Point | None:
-    """One point, or None where it has faults (which are in `faults`)."""
+    """One point, or None where it has faults (added to `faults`)."""
     place = f"points.{metric}"
     before = len(faults.found)
     if not isinstance(entry, dict):
@@ -215,7 +215,7 @@ def _register(
     if kind == "text" and not is_text:
         faults.add(f"{place}.type", "a text for a number", "Give a numeric type")
     if is_text and kind not in ("text", "bit") and not entry.get("labels"):
-        faults.add(f"{place}.labels", "a state from a number needs words", 'Give labels = { "0" = "off", "1" = "on" }')
+        faults.add(f"{place}.labels", "a state from a number needs labels", 'Give labels = { "0" = "off", "1" = "on" }')
     count = entry.get("length", 0) if kind == "text" else REGISTER_TYPES.get(kind, ("", 1))[1]
     if not isinstance(count, int) or count < 1:
         faults.add(f"{place}.length", "a text needs its length in registers", "Give length")

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device model declared as data: one TOML file in `configs/profiles`.
+"""Device model as data: one TOML file in `configs/profiles`.
 
-Required: `make`, `model`, `kind` (schema of `kernel.metric`), `wire`, `source_url`, `[checked]` (what the file was
-checked against, honestly) and `[points]`, each with its `unit`. All addresses are wire addresses (0-based). Every fault
-of a file is reported at once, with file and key. The full list of keys is in `docs/reference/profiles.md`.
+Required: `make`, `model`, `kind` (schema of `kernel.metric`), `wire`, `source_url`, `[checked]` (what the file was really
+checked against) and `[points]`, each with its `unit`. All addresses are wire addresses (0-based). All faults of a file are
+reported at once, with file and key. The full list of keys is in `docs/reference/profiles.md`.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +14,7 @@ from typing import Any
 
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS
+from kernel.toml_model import read_toml
 from telemetry.collect.source import Tier
 from telemetry.device.block import Block, Limits, blocks, registers_of
 from telemetry.device.point import Point
@@ -30,7 +30,7 @@ _MODBUS = frozenset({"function", "word_order", "byte_order", "max_registers", "m
 
 
 class Checked(StrEnum):
-    """How sure a profile is. FRAME: decodes a frame with known values. SOURCE: read in the named source. Else unverified."""
+    """Degree of verification. FRAME: decodes a frame with known values. SOURCE: read in the named source. Else unverified."""
 
     FRAME = "frame"
     SOURCE = "source"
@@ -39,7 +39,7 @@ class Checked(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Raw words or documents with the values they must decode to (canonical units)."""
+    """Raw registers, documents or answers with the values that they must decode to (canonical units)."""
 
     raw: Mapping[str, Any]
     expect: Mapping[str, float | str]
@@ -47,7 +47,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the profile was checked against, and by what. `unverified` names metrics that the check does not cover."""
+    """What the profile was checked against. `unverified` names metrics that the check does not cover."""
 
     status: Checked
     by: str
@@ -57,9 +57,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One device model. `name` is the file's stem; `parameters` holds what the site fills in (ratios, linear ranges).
+    """One device model. `name` is the stem of the file name; `parameters` are values given by the site (ratios, linear ranges).
 
-    `documents` are topics or paths by name, each told in one place or several; one in `partial` leaves out what did not change.
+    `documents`: topics or paths by document name, each at one or several places; a document in `partial` omits unchanged
+    values.
     """
 
     name: str
@@ -81,46 +82,38 @@ class Profile:
     notes: str = ""
 
     def metrics(self, tier: Tier | None = None) -> tuple[str, ...]:
-        """The metrics that this model tells, of one tier or of all."""
+        """Metrics that this model reports, of one tier or of all."""
         return tuple(point.metric for point in self.points if tier is None or point.tier is tier)
 
     def tiers(self) -> frozenset[Tier]:
-        """The tiers that have something to ask."""
+        """Tiers that have points."""
         return frozenset(point.tier for point in self.points)
 
     def reads(self, tier: Tier | None = None) -> tuple[Block, ...]:
-        """The Modbus reads that cover a tier, or everything."""
+        """Modbus read requests of a tier, or of all tiers."""
         return blocks(registers_of(self.points, tier), self.limits)
 
 
 def load(path: Path, parameters: Mapping[str, float] | None = None) -> Profile:
-    """Read and check one profile; `parameters` replaces defaults of its `[parameters]` (site facts such as ratios).
+    """Read and check one profile; `parameters` replaces defaults of its `[parameters]` (site data such as ratios).
 
-    Raises ConfigError with every fault of the file.
+    ConfigError with every fault of the file.
     """
-    faults = Faults(path.name)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            [Fault(str(path), f"cannot be read ({error.strerror})", "Name an existing profile")]
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(str(path), f"is no TOML: {error}", "Correct the file")]) from None
-    return parse(path.stem, data, faults, parameters or {})
+    data = read_toml(path, "Name an existing profile")
+    return parse(path.stem, data, Faults(path.name), parameters or {})
 
 
 FOLDERS = ("meters", "containers", "sensors", "switches")
 
 
 def catalogue(folder: Path) -> dict[str, Profile]:
-    """Every profile in the `FOLDERS` of a folder, by name (file stem).
+    """All profiles in the `FOLDERS` of a folder, by name (stem of the file name).
 
-    Raises ConfigError with the faults of all files.
+    ConfigError with the faults of all files.
     """
     found: dict[str, Profile] = {}
     faults: list[Fault] = []
-    for path in sorted(path for room in FOLDERS for path in (folder / room).glob("*.toml")):
+    for path in sorted(path for name in FOLDERS for path in (folder / name).glob("*.toml")):
         try:
             profile = load(path)
         except ConfigError as error:
@@ -135,7 +128,7 @@ def catalogue(folder: Path) -> dict[str, Profile]:
 
 
 def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str, float]) -> Profile:
-    """A profile from parsed TOML. Raises ConfigError with all faults."""
+    """A profile from parsed TOML. ConfigError with all faults."""
     faults.unknown("", data, _TOP)
     kind, wire = faults.text(data, "kind"), faults.text(data, "wire")
     faults.one_of("kind", kind, frozenset(SCHEMAS) - {"miner"})
@@ -193,17 +186,17 @@ def parse(name: str, data: Mapping[str, Any], faults: Faults, given: Mapping[str
 
 
 def _beyond(metric: str, switches: Mapping[str, Switch]) -> bool:
-    """Whether a metric is of an output that a site's device does not have."""
+    """Whether a metric belongs to an output that the site's device does not have."""
     outputs, index = switches.get("output"), metric.removeprefix("output_").partition("_")[0]
     return outputs is not None and metric.startswith("output_") and int(index) > outputs.count
 
 
 def _documents(faults: Faults, data: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
-    """(topics or paths of each document, documents that tell only what changed)."""
+    """(topics or paths of each document, documents that contain changed values only)."""
     documents: dict[str, tuple[str, ...]] = {}
     partial: set[str] = set()
-    for name, reported in faults.table(data, "documents").items():
-        entry = reported if isinstance(reported, dict) else {"at": reported}
+    for name, given in faults.table(data, "documents").items():
+        entry = given if isinstance(given, dict) else {"at": given}
         places = [entry.get("at")] if isinstance(entry.get("at"), str) else entry.get("at")
         faults.unknown(f"documents.{name}", entry, frozenset({"at", "partial"}))
         if not isinstance(places, list) or not places or not all(isinstance(place, str) for place in places):
@@ -220,7 +213,7 @@ def _documents(faults: Faults, data: Mapping[str, Any]) -> tuple[dict[str, tuple
 
 
 def _first(faults: Faults, modbus: Mapping[str, Any], parameters: Mapping[str, float]) -> int:
-    """What a site adds to every address of the file: the parameter that `[modbus] offset` names."""
+    """Offset that a site adds to every address of the file: the parameter named by `[modbus] offset`; 0 without one."""
     name = modbus.get("offset")
     if name is None:
         return 0
@@ -260,7 +253,7 @@ def _check(faults: Faults, data: Mapping[str, Any]) -> Check:
             continue
         frames.append(Frame({key: value for key, value in entry.items() if key != "expect"}, entry["expect"]))
     if status == Checked.FRAME and not frames:
-        faults.add("checked.frame", "status is 'frame' and no frame is given", "Give the frame, or say 'source'")
+        faults.add("checked.frame", "status is 'frame' and no frame is given", "Give the frame, or write 'source'")
     by = faults.text(table, "by", "checked.")
     unverified = tuple(str(metric) for metric in faults.listed("checked", table, "unverified"))
     for metric in unverified:

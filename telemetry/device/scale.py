@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw number to canonical value and back, and raw codes to words: what all wires share."""
+"""Conversion of raw numbers to canonical values and of raw codes to texts, for all wires."""
 
 import math
 
@@ -8,7 +8,7 @@ from telemetry.device.point import Point
 
 
 def to_canonical_value(point: Point, number: float, exponent: int = 0) -> Field:
-    """A raw number as a canonical value, bounded by what can be. `exponent` is a scale register's power of ten."""
+    """A raw number as a canonical value; NONSENSE outside the possible range. `exponent`: power of ten of a scale register."""
     if not math.isfinite(number):
         if math.isnan(number) and point.nan_is_sentinel:
             return MISSING[Absence.SENTINEL]
@@ -20,26 +20,26 @@ def to_canonical_value(point: Point, number: float, exponent: int = 0) -> Field:
 
 
 def to_raw_number(point: Point, value: float, exponent: int = 0) -> float:
-    """The inverse of `to_canonical_value`, not yet rounded to the wire's type."""
+    """The inverse of `to_canonical_value`, not yet rounded to the wire type."""
     return (value - point.offset) * point.inverse_factor / point.factor / 10.0**exponent
 
 
-def word_of(point: Point, code: float | str) -> Field:
-    """The word that a raw code stands for."""
-    word = point.labels.get(str(code))
-    return Missing(Absence.NONSENSE, f"code {code}") if word is None else word
+def text_of_code(point: Point, code: float | str) -> Field:
+    """The state text of a raw code; NONSENSE for an unknown code."""
+    text = point.labels.get(str(code))
+    return Missing(Absence.NONSENSE, f"code {code}") if text is None else text
 
 
-def code_of(point: Point, word: str) -> str:
-    """The raw code of a word. Raises ValueError naming the words there are."""
+def code_of(point: Point, text: str) -> str:
+    """The raw code of a state text. ValueError lists the known texts."""
     for code, label in point.labels.items():
-        if label == word:
+        if label == text:
             return code
-    raise ValueError(f"{point.metric} has no state {word!r}: {', '.join(point.labels.values())}")
+    raise ValueError(f"{point.metric} has no state {text!r}: {', '.join(point.labels.values())}")
 
 
 def numeral(found: object) -> float | None:
-    """A number told as text. Only plain decimal notation counts: no "nan", "inf", "1_000" or hex."""
+    """A number reported as text, or None. Only plain decimal notation is accepted: no "nan", "inf", "1_000" or hex."""
     if not isinstance(found, str) or len(found) > 40:
         return None
     text = found.strip()
@@ -52,6 +52,6 @@ def numeral(found: object) -> float | None:
 
 
 def short(found: object) -> str:
-    """A device's own words in a Missing's detail: at most 40 letters."""
+    """A device's own text for the detail of a Missing: at most 40 characters."""
     text = repr(found)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a device is told to switch its outputs: the `[switch.*]` (Modbus) and `[command.*]` (MQTT, HTTP) of a profile."""
+"""Switching of outputs by a profile: `[switch.*]` (Modbus) and `[command.*]` (MQTT, HTTP)."""
 
 import re
 from collections.abc import Mapping
@@ -21,12 +21,13 @@ _KEYS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Outputs on Modbus: index i (from 1) is written at `address + (i - 1) * step`.
+    """Outputs on Modbus: output i (from 1) is written at `address + (i - 1) * step`.
 
-    `function` 5 or 15 writes a coil (on/off ignored), 6 or 16 a register with `on` or `off`; `read` is the read-back register
-    of index 1, `read_step` apart. It shows `read_on` when on; anything else, or `read_off` where given, is off. With `bit`
-    the outputs are bits of one word: output i is bit `bit + i - 1` of the register at `address`, whose other bits stay as they
-    are, and bit `read_bit + i - 1` of the read-back's.
+    - `function` 5 or 15 writes a coil (`on` and `off` are ignored), 6 or 16 a register with `on` or `off`.
+    - `read` is the read-back register of output 1, further ones `read_step` apart. `read_on` means on; any other value, or
+      `read_off` where given, means off.
+    - With `bit` the outputs are bits of one register: output i is bit `bit + i - 1` of the register at `address`, whose other
+      bits are preserved, and bit `read_bit + i - 1` of the read-back register.
     """
 
     count: int
@@ -43,15 +44,15 @@ class Switch:
     read_bit: int = 0
 
     def place(self, index: int) -> int:
-        """The address that is written for an output."""
+        """Address to write for an output."""
         return self.address if self.bit is not None else self.address + (index - 1) * self.step
 
     def read_place(self, index: int) -> int:
-        """The address that is read back for an output."""
+        """Address to read back for an output."""
         return self.read.address if self.bit is not None else self.read.address + (index - 1) * self.read_step
 
-    def word(self, index: int, on: bool, held: int = 0) -> int:
-        """What is written. `held`: the word that stands there now, of which an output may be one bit."""
+    def register_value(self, index: int, on: bool, held: int = 0) -> int:
+        """Value to write. `held`: present value of the register, of which an output may be one bit."""
         if self.bit is not None:
             mask = 1 << (self.bit + index - 1)
             return held | mask if on else held & ~mask
@@ -60,7 +61,7 @@ class Switch:
         return self.on if on else self.off
 
     def shows(self, index: int, value: int, on: bool) -> bool:
-        """Whether a read-back value is the wanted state."""
+        """Whether a read-back value is the commanded state."""
         if self.bit is not None:
             return bool(value >> (self.read_bit + index - 1) & 1) == on
         if on:
@@ -70,19 +71,19 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How a device is told over MQTT or HTTP to switch a group of outputs. Topic, payloads and paths have places.
+    """Switching message of a group of outputs over MQTT or HTTP. Topic, payloads and paths contain placeholders.
 
-    MQTT: `on` or `off` is published to `topic`; HTTP: it is the path that is fetched, and there is no topic. `{id}` the
-    device's own prefix, `{index}` and `{index0}` the output counted from 1 and from 0, `{number}` and `{number0}` the group's
-    own number (`pdu02`: 2 and 1; 1 and 0 where it has none), `{operate}` 1 for on, 0 for off.
+    - MQTT: `on` or `off` is published to `topic`. HTTP: it is the path to fetch, and there is no topic.
+    - `{id}`: the device's topic prefix; `{index}`, `{index0}`: the output counted from 1 and from 0; `{number}`, `{number0}`:
+      the number of the group (`pdu02`: 2 and 1; 1 and 0 where it has none); `{operate}`: 1 for on, 0 for off.
     """
 
     topic: str
     on: str
     off: str
 
-    def reported(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, str]:
-        """(topic, payload or path) of one switching."""
+    def message(self, prefix: str, number: int, index: int, on: bool) -> tuple[str, str]:
+        """(topic, payload or path) of one switching operation."""
         places = {
             "id": prefix, "index": index, "index0": index - 1, "number": number, "number0": number - 1, "operate": int(on),
         }  # fmt: skip
@@ -94,7 +95,7 @@ class Order:
 
 
 def read_orders(faults: Faults, data: Mapping[str, Any], wire: str) -> dict[str, Order]:
-    """The `[command.*]` of a profile by group; faults are added."""
+    """The `[command.*]` of a profile by group; faults are added to `faults`."""
     made: dict[str, Order] = {}
     example = (
         '`on = "/relay?on=1"` and `off`' if wire == "http" else 'topic = "{id}Pump", and `on` and `off`, or `body`'
@@ -110,7 +111,7 @@ def read_orders(faults: Faults, data: Mapping[str, Any], wire: str) -> dict[str,
         if isinstance(body, dict):
             on = off = orjson.dumps(body).decode()
         if not (isinstance(on, str) and isinstance(off, str) and isinstance(topic, str)):
-            faults.add(place, "it does not say what is sent", f"Write {example}")
+            faults.add(place, "it has no payloads or paths", f"Write {example}")
             continue
         if (wire == "mqtt") != bool(topic):
             faults.add(place, "a topic is for mqtt, and needed there", f"Write {example}")
@@ -127,8 +128,10 @@ def read_orders(faults: Faults, data: Mapping[str, Any], wire: str) -> dict[str,
 def read_switches(
     faults: Faults, data: Mapping[str, Any], first: int, parameters: Mapping[str, float]
 ) -> dict[str, Switch]:
-    """The `[switch.*]` of a profile by group; faults are added. `first` is added to every address; `count` may name one of
-    the parameters."""
+    """The `[switch.*]` of a profile by group; faults are added to `faults`.
+
+    `first` is added to every address; `count` may be the name of a parameter.
+    """
     made: dict[str, Switch] = {}
     for name, entry in faults.table(data, "switch").items():
         place = f"switch.{name}"

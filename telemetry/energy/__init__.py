@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy from registers: slots with coverage, metering point passports, losses, the utility's metered data."""
+"""Energy from meter registers: slots with coverage, metering point passports, losses, utility's data."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An energy figure as it is printed: with its coverage, what it rests on, the meter's passport, and where it is unfit."""
+"""Energy figure as printed: coverage, measurement basis, meter passport, fitness for billing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,13 @@ from telemetry.energy.series import SlotEnergy
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigure:
-    """Energy of one metering point over a span. `energy_wh` is whole watt-hours, rounded once, half away from zero."""
+    """Energy of one metering point over a span.
+
+    - `energy_wh`: whole watt-hours, rounded once, half away from zero.
+    - `coverage`: share of time with samples close together; `reported_share` also counts gaps bridged by the counter (both
+      0..1).
+    - `by_basis_wh`: energy by `energy_register.Basis`; `passport`: the facts that the figure rests on.
+    """
 
     device: str
     span: Span
@@ -29,7 +35,7 @@ class EnergyFigure:
 
     @property
     def fit(self) -> bool:
-        """Whether a bill may rest on it as it stands: nothing missing, and the point fit throughout."""
+        """Whether it is fit for billing: no energy is missing, and the metering point is fit throughout the span."""
         return self.reported_share >= 1.0 - 1e-9 and not self.passport.get("unfit", ["no passport"])
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +54,7 @@ class EnergyFigure:
 
 
 def figure(device: str, energy: SlotEnergy, passport: Passport | None) -> EnergyFigure:
-    """The figure of all slots together. Without a passport it is said to be unfit for billing."""
+    """The figure of all slots together. Without a passport it is marked unfit for billing."""
     span = energy.slots.span
     total_uwh = int(energy.energy_uwh.sum())
     lengths = np.diff(energy.slots.edges_ms)

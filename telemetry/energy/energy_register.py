@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an energy register really counted: its samples as consecutive pieces of energy, each with what it rests on.
+"""Energy counted by a register: consecutive pieces of energy, each with its measurement basis.
 
-Counter differences come first. A gap is bridged by the counter alone. Where the counter cannot tell (it was reset, it
-jumped, it is not there), power is integrated over samples that lie close together, and the piece says so; where that
-is not possible either there is no piece, and the energy is missing, never guessed.
-
-All arithmetic is in whole micro-watt-hours (`*_uwh`, int64), so that sums over any cut of time are exact.
-
-Samples are given in the order they arrived. A sample dated before its predecessor is either history told late (its
-count fits between its neighbours in time: it is sorted in) or a clock that was set back (the count goes on from its
-predecessor: the repeated time is left out, and the counter bridges it).
+- Counter differences come first; a gap is bridged by the counter alone. Where the counter cannot be used (reset, jump,
+  absent), power is integrated over samples that are close together, and the piece is marked. Where that is not possible
+  either there is no piece: the energy is missing, never estimated.
+- All arithmetic is in whole micro-watt-hours (`*_uwh`, int64), so that sums over any division of time are exact.
+- Samples are given in order of arrival. A sample dated before its predecessor is either late history (its count fits between
+  its neighbours in time: it is sorted in) or follows a clock that was set back (the count goes on from its predecessor: the
+  repeated time is left out, and the counter bridges it).
 """
 
 from collections.abc import Sequence
@@ -23,25 +21,25 @@ from kernel.clock import MS_PER_HOUR, MS_PER_S
 from kernel.units import UWH_PER_WH
 
 _GLITCH_SAMPLES = 3
-"""A wrong value is told from a reset by what follows: after this many samples that stay low, it is a reset."""
+"""A low count is a reset, not a wrong value, if this many samples after it stay low."""
 
 
 class Basis(IntEnum):
-    """What a piece of energy rests on."""
+    """Measurement basis of a piece of energy."""
 
     COUNTER = 0
-    """The difference of two counts close together."""
+    """Difference of two counts close together in time."""
     BRIDGED = 1
-    """The difference of two counts with nothing heard between them: the sum is exact, its course unknown."""
+    """Difference of two counts with no sample between them: the sum is exact, its distribution in time is unknown."""
     INTEGRAL = 2
-    """Power integrated over time, because the counter could not tell."""
+    """Power integrated over time, because the counter could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What one meter said, in order of arrival; all arrays of shape [sample].
+    """Samples of one meter in order of arrival; all arrays of shape [sample].
 
-    `energy_wh` is the register as read, `power_w` the power beside it; `*_ok` say where there is a value.
+    `energy_wh`: the register as read; `power_w`: power at the same instant; `*_ok`: where there is a value.
     """
 
     at_ms: NDArray[np.int64]
@@ -61,10 +59,10 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A dated fact of the meter's passport: at `at_ms` it was replaced, or its multiplier changed.
+    """A dated change from the meter's passport: at `at_ms` the meter was replaced, or its multiplier changed.
 
-    `final_wh` is the old register at its removal, `initial_wh` the new one at its start (None: the register goes on).
-    `factor` multiplies the register from then on (CT and VT ratio, where the register counts secondary energy).
+    `final_wh`: the old register at removal; `initial_wh`: the new one at its start (None: the same register continues).
+    `factor`: multiplier of the register from then on (CT and VT ratio, where the register counts secondary energy).
     """
 
     at_ms: int
@@ -75,11 +73,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RegisterTerms:
-    """What is known of a register before it is read.
+    """Properties of a register.
 
-    `most_w`: power the connection cannot exceed, so that a jump is told from consumption (None: not checked);
-    `modulus_wh`: where it rolls over (None: it does not); `resolution_wh`: one count; `factor` before any change;
-    `gap_s`: samples further apart leave a gap; `exports`: the register counts what flows out, so that its power is negative.
+    - `most_w`: power that the connection cannot exceed, which distinguishes a jump from consumption (None: not checked).
+    - `modulus_wh`: where the register rolls over (None: it does not); `resolution_wh`: one count; `factor`: multiplier before
+      any change.
+    - `gap_s`: samples further apart leave a gap; `exports`: the register counts export, whose power is negative.
     """
 
     most_w: float | None = None
@@ -92,7 +91,7 @@ class RegisterTerms:
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """Something the register did that is no consumption: reset, rolled over, jumped, glitch, clock set back, replaced."""
+    """An event of the register other than consumption: reset, rolled over, jumped, glitch, clock set back, replaced."""
 
     at_ms: int
     what: str
@@ -101,7 +100,7 @@ class Oddity:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Consecutive, not overlapping pieces of energy, in order of time; arrays of shape [piece]."""
+    """Consecutive pieces of energy without overlap, in order of time; arrays of shape [piece]."""
 
     starts_ms: NDArray[np.int64]
     ends_ms: NDArray[np.int64]
@@ -111,7 +110,7 @@ class Pieces:
 
 
 def pieces_of(samples: Samples, terms: RegisterTerms, changes: Sequence[Change] = ()) -> Pieces:
-    """The energy between the samples of one register, in its own direction (import or export)."""
+    """Energy between the samples of one register, in the register's own direction (import or export)."""
     samples, elapsed_ms, oddities = _in_order(samples)
     counted = np.flatnonzero(samples.energy_ok)
     count_uwh = np.rint(samples.energy_wh[counted] * UWH_PER_WH).astype(np.int64)
@@ -129,23 +128,23 @@ def pieces_of(samples: Samples, terms: RegisterTerms, changes: Sequence[Change] 
     for change in changes:
         step = int(np.searchsorted(at_ms, change.at_ms, side="left")) - 1
         if 0 <= step < len(steps_uwh):
-            reported = _across(change, step, at_ms, count_uwh, terms, changes)
-            broken[step] = reported is None
-            energy_uwh[step] = reported or 0
+            step_uwh = _across(change, step, at_ms, count_uwh, terms, changes)
+            broken[step] = step_uwh is None
+            energy_uwh[step] = step_uwh or 0
             what = "replaced" if change.initial_wh is not None else "multiplier"
             oddities.append(Oddity(change.at_ms, what, f"register {change.final_wh} to {change.initial_wh} Wh"))
     for step in np.flatnonzero(broken).tolist():
-        reported, oddity = _explained(step, at_ms, count_uwh, span_ms, terms, changes)
+        step_uwh, oddity = _explained(step, at_ms, count_uwh, span_ms, terms, changes)
         if oddity is not None:
             oddities.append(oddity)
-        broken[step] = reported is None
-        energy_uwh[step] = 0 if reported is None else reported
+        broken[step] = step_uwh is None
+        energy_uwh[step] = 0 if step_uwh is None else step_uwh
 
     return _assembled(samples, at_ms, energy_uwh, basis, broken, terms, oddities)
 
 
 def _most_uwh(span_ms: NDArray[np.int64], terms: RegisterTerms, changes: Sequence[Change] = ()) -> NDArray[np.float64]:
-    """The most that the register can have counted in a time, with one count to spare."""
+    """Largest count possible within a time, plus one count of resolution."""
     if terms.most_w is None:
         return np.full(len(span_ms), np.inf)
     factor = min([terms.factor, *(change.factor for change in changes)])
@@ -160,9 +159,9 @@ def _factor_at(at_ms: NDArray[np.int64], terms: RegisterTerms, changes: Sequence
 
 
 def _in_order(samples: Samples) -> tuple[Samples, NDArray[np.int64], list[Oddity]]:
-    """Samples in strictly increasing time, the time that truly passed until each, and what was odd."""
+    """(samples in strictly increasing time, time elapsed until each, oddities)."""
     oddities: list[Oddity] = []
-    # Another tier's poll of the same instant tells neither; it must not stand for one that does.
+    # A poll of another tier at the same instant has neither value; it must not replace one that has.
     samples = samples.taken(np.flatnonzero(samples.energy_ok | samples.power_ok))
     at_ms = samples.at_ms
     late = np.flatnonzero(np.diff(at_ms) < 0)
@@ -182,7 +181,7 @@ def _in_order(samples: Samples) -> tuple[Samples, NDArray[np.int64], list[Oddity
         order = index[~repeated]
         order = order[np.argsort(at_ms[order], kind="stable")]
         samples = samples.taken(order)
-        # Time that passed twice counts as passed, or the count of the repeated time would look like a jump.
+        # Repeated time counts as elapsed, or the count of it would look like a jump.
         elapsed = passed_ms[order] if set_back else samples.at_ms
     else:
         elapsed = samples.at_ms
@@ -192,7 +191,7 @@ def _in_order(samples: Samples) -> tuple[Samples, NDArray[np.int64], list[Oddity
 
 
 def _goes_on(samples: Samples, step: int) -> bool:
-    """Whether the count goes on from sample `step` to its successor, although the time goes back."""
+    """Whether the count continues from sample `step` to the next one, although the time goes back."""
     before = np.flatnonzero(samples.energy_ok[: step + 1])
     after = np.flatnonzero(samples.energy_ok[step + 1 :]) + step + 1
     if not len(before) or not len(after):
@@ -207,7 +206,9 @@ def _without_glitches(
     terms: RegisterTerms,
     changes: Sequence[Change],
 ) -> tuple[NDArray[np.intp], list[Oddity]]:
-    """Indices of samples without single wrong values: those after which the count goes on as before."""
+    """(indices of samples without single wrong values, oddities). A value is wrong where the count afterwards continues as
+    before it.
+    """
     oddities: list[Oddity] = []
     wrong = np.zeros(len(at_ms), dtype=np.bool_)
     steps = np.diff(count_uwh)
@@ -226,7 +227,7 @@ def _without_glitches(
                 oddities.append(Oddity(first_ms, "glitch", f"count {count_uwh[step + 1] / UWH_PER_WH} Wh left out"))
                 break
         else:
-            # An upward spike shows only when it falls: the sample before the fall is the wrong one.
+            # An upward spike is recognised only at its fall: the sample before the fall is the wrong one.
             if steps[step] < 0 and step > 0 and not wrong[step - 1]:
                 rise = int(count_uwh[step + 1] - count_uwh[step - 1])
                 span = np.array([elapsed_ms[step + 1] - elapsed_ms[step - 1]])
@@ -244,7 +245,7 @@ def _across(
     terms: RegisterTerms,
     changes: Sequence[Change],
 ) -> int | None:
-    """Energy of the step in which a dated change lies, or None where the passport does not tell enough."""
+    """Energy of the step that contains a dated change, or None where the passport has too little for it."""
     before = float(_factor_at(np.array([change.at_ms]), terms, changes)[0])
     if change.initial_wh is not None:
         if change.final_wh is None:
@@ -267,7 +268,7 @@ def _explained(
     terms: RegisterTerms,
     changes: Sequence[Change],
 ) -> tuple[int | None, Oddity | None]:
-    """Energy of a step that is no plain rise (None: the counter cannot tell), and its name."""
+    """(energy, oddity) of a step that is no plain rise; energy is None where the counter cannot be used."""
     before_uwh, after_uwh = int(count_uwh[step]), int(count_uwh[step + 1])
     when_ms = int(at_ms[step + 1])
     if any(at_ms[step] < change.at_ms <= when_ms for change in changes):
@@ -295,26 +296,26 @@ def _assembled(
     terms: RegisterTerms,
     oddities: list[Oddity],
 ) -> Pieces:
-    """Counter steps, with integrated power where the counter does not tell."""
+    """Counter steps, with integrated power where there is none."""
     power_starts, power_ends, power_uwh = _integrated(samples, terms)
     if len(at_ms) > 1:
-        # A piece of power is used where it lies in no step that the counter tells.
+        # Integrated power is used only outside the steps measured by the counter.
         step = np.searchsorted(at_ms, power_starts, side="right") - 1
         inside = (step >= 0) & (step < len(broken))
-        untold = ~inside | broken[np.clip(step, 0, len(broken) - 1)]
-        power_starts, power_ends, power_uwh = power_starts[untold], power_ends[untold], power_uwh[untold]
-        starts, ends, reported = at_ms[:-1][~broken], at_ms[1:][~broken], energy_uwh[~broken]
+        uncounted = ~inside | broken[np.clip(step, 0, len(broken) - 1)]
+        power_starts, power_ends, power_uwh = power_starts[uncounted], power_ends[uncounted], power_uwh[uncounted]
+        starts, ends, counted_uwh = at_ms[:-1][~broken], at_ms[1:][~broken], energy_uwh[~broken]
         kinds = basis[~broken]
     else:
         starts = ends = np.zeros(0, dtype=np.int64)
-        reported, kinds = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+        counted_uwh, kinds = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
     integral = np.full(len(power_starts), Basis.INTEGRAL, dtype=np.uint8)
     starts_ms, ends_ms = np.concatenate((starts, power_starts)), np.concatenate((ends, power_ends))
     order = np.argsort(starts_ms, kind="stable")
     return Pieces(
         starts_ms[order],
         ends_ms[order],
-        np.concatenate((reported, power_uwh))[order],
+        np.concatenate((counted_uwh, power_uwh))[order],
         np.concatenate((kinds, integral))[order],
         tuple(sorted(oddities, key=lambda oddity: oddity.at_ms)),
     )
@@ -323,7 +324,7 @@ def _assembled(
 def _integrated(
     samples: Samples, terms: RegisterTerms
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(starts, ends, energy) of power integrated by trapezoids between samples close together.
+    """(starts, ends, energy) of power integrated by the trapezoidal rule between samples close together.
 
     Cut at every sample, also where power is missing, so that no piece crosses a count.
     """

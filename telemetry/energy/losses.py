@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main meter against the sum of what hangs behind it: losses per slot, and whether they drift.
+"""Losses per slot: main meter against the sum of downstream meters, and drift of the loss share.
 
-A slot is judged only where every meter told all of it: a sum with a hole is no sum. Losses of a line and a transformer are
-steady in share; a step in them is an unmetered load, a wrong ratio, or a meter that fails.
+A slot is evaluated only where every meter reported all of it. Losses of a line and a transformer are a steady share; a step
+in them is an unmetered load, a wrong ratio, or a failing meter.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ _ALL = 1.0 - 1e-9
 class Losses:
     """Per slot, shape [slot]: energy of the whole and of its parts in micro-Wh, loss as a share of the whole.
 
-    `judged` says where all meters told the whole slot; elsewhere `loss_share` means nothing. `missing` names, per slot, the
-    meters that did not.
+    `judged`: slots that every meter reported in full and in which energy flowed; elsewhere `loss_share` has no meaning.
+    `missing`: per slot, the meters that did not.
     """
 
     slots: Slots
@@ -33,14 +33,14 @@ class Losses:
     missing: tuple[tuple[str, ...], ...]
 
     def total_share(self) -> float | None:
-        """Loss over all judged slots together, or None where there is none, or nothing flowed."""
+        """Loss over all judged slots together, or None where there is none, or no energy flowed."""
         whole = int(self.whole_uwh[self.judged].sum())
         return None if whole <= 0 else (whole - int(self.parts_uwh[self.judged].sum())) / whole
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Losses moved: `before_share` to `after_share` at the start of slot `slot`."""
+    """A step of the losses: from `before_share` to `after_share` at the start of slot `slot`."""
 
     slot: int
     before_share: float
@@ -48,9 +48,9 @@ class Drift:
 
 
 def losses(whole: Mapping[str, SlotEnergy], parts: Mapping[str, SlotEnergy]) -> Losses:
-    """Of several incomers as the whole and several feeders (or miners) as the parts; all on the same slots.
+    """Losses of several incomers as the whole and several feeders (or miners) as the parts; all on the same slots.
 
-    Raises ValueError where there is none on a side, or slots differ.
+    ValueError where a side has no meter, or slots differ.
     """
     if not whole or not parts:
         raise ValueError("losses need at least one meter on each side")
@@ -60,10 +60,9 @@ def losses(whole: Mapping[str, SlotEnergy], parts: Mapping[str, SlotEnergy]) -> 
             raise ValueError(f"{device} is on other slots")
     whole_uwh = np.sum([energy.energy_uwh for energy in whole.values()], axis=0)
     parts_uwh = np.sum([energy.energy_uwh for energy in parts.values()], axis=0)
-    everyone = {**whole, **parts}
+    meters = {**whole, **parts}
     missing = tuple(
-        tuple(device for device, energy in everyone.items() if energy.reported[slot] < _ALL)
-        for slot in range(len(slots))
+        tuple(device for device, energy in meters.items() if energy.reported[slot] < _ALL) for slot in range(len(slots))
     )
     judged = np.array([not names for names in missing], dtype=np.bool_) & (whole_uwh > 0)
     share = np.divide(
@@ -73,16 +72,17 @@ def losses(whole: Mapping[str, SlotEnergy], parts: Mapping[str, SlotEnergy]) -> 
 
 
 def drift(found: Losses, *, slots_each: int = 24, tolerance_share: float = 0.01) -> Drift | None:
-    """The first slot from which the median loss of the following slots is off that of all judged slots before it.
+    """First slot from which the median loss of the following slots differs from that of all judged slots before it.
 
-    Medians of `slots_each` judged slots, so that a single odd slot moves nothing. None where they are steady, or too few.
+    Medians of `slots_each` judged slots, so that a single outlier changes nothing. None where losses are steady, or there are
+    too few slots.
     """
     places = np.flatnonzero(found.judged)
     shares = found.loss_share[places]
     for at in range(slots_each, len(shares) - slots_each + 1):
         before, after = float(np.median(shares[:at])), float(np.median(shares[at : at + slots_each]))
         if abs(after - before) > tolerance_share:
-            # The window sees a step before it is in its middle: the step is where the shares leave the old level.
+            # The window reacts before the step is in its middle: the step is where the shares leave the old level.
             off = np.abs(shares[at : at + slots_each] - before) > tolerance_share / 2
             return Drift(int(places[at + int(np.argmax(off))]), before, after)
     return None

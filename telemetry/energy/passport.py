@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The passport of a metering point: which meter hung there when, by which acts, verified until when, sealed, at which ratio.
+"""Metering point passport: meters installed, acts, verifications, seals and transformer ratios, with dates.
 
-Facts are dated and never overwritten: a replaced meter is a further installation. From them follow the register changes that
-energy is counted across, the intervals in which the point is not fit for billing, and the lines printed beside each
-energy figure that rests on it.
+Facts are dated and never overwritten: a replaced meter is a further installation. They give the register changes for counting
+energy, the intervals in which the point is unfit for billing, and the lines printed with each energy figure.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -19,15 +17,16 @@ from kernel.clock import from_datetime, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import parse_device_key
 from kernel.span import Span
+from kernel.toml_model import read_toml, table_in, tables_in
 from telemetry.energy.energy_register import Change, RegisterTerms
 
 _OPEN_MS = 253_402_300_799_000
-"""The end of what has no end yet: 9999-12-31."""
+"""End of a span that has no end yet: 9999-12-31."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One meter at this point, by an act. `initial_wh`/`final_wh` are its registers (import) as the acts say."""
+    """One meter at this point, by an act. `initial_wh` and `final_wh`: its import register as stated in the acts."""
 
     span: Span
     serial: str
@@ -41,7 +40,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The meter of a serial was verified; the certificate holds for the span."""
+    """Verification of the meter with this serial; the certificate is valid for the span."""
 
     span: Span
     serial: str
@@ -60,7 +59,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Current and voltage transformers: the register counts 1/(ct * vt) of what flows, where it counts secondary energy."""
+    """Ratios of current and voltage transformers. A register that counts secondary energy shows 1/(ct * vt) of the energy."""
 
     span: Span
     ct_ratio: float
@@ -74,7 +73,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class MeterFault:
-    """An interval in which the point did not measure right, by an act."""
+    """An interval in which the point did not measure correctly, by an act."""
 
     span: Span
     text: str
@@ -94,7 +93,7 @@ class Passport:
     faults: tuple[MeterFault, ...]
 
     def changes(self) -> tuple[Change, ...]:
-        """What the counting of energy must know: replacements and changes of the multiplier, in order of time."""
+        """Replacements of meters and changes of the multiplier, in order of time."""
         found = [
             Change(new.span.start_ms, old.final_wh, new.initial_wh, self.factor_at(new.span.start_ms))
             for old, new in pairwise(self.installations)
@@ -109,7 +108,7 @@ class Passport:
         return tuple(sorted(found, key=lambda change: change.at_ms))
 
     def factor_at(self, at_ms: int) -> float:
-        """The multiplier of the register at an instant; 1 where it counts primary energy."""
+        """Multiplier of the register at an instant; 1 where it counts primary energy."""
         if self.register_is_primary:
             return 1.0
         return next((ratio.factor for ratio in self.ratios if ratio.span.holds(at_ms)), 1.0)
@@ -120,13 +119,13 @@ class Passport:
         return RegisterTerms(factor=first, **known)
 
     def unfit(self, span: Span) -> tuple[tuple[Span, str], ...]:
-        """(interval, why) within a span where the point is not fit for billing: the fee rule must know of these."""
+        """(interval, reason) within a span where the point is unfit for billing; the fee rule uses these."""
         found = [
             (part, f"fault: {fault.text} ({fault.act})") for fault in self.faults if (part := fault.span.overlap(span))
         ]
-        hung = [(part, one.serial) for one in self.installations if (part := one.span.overlap(span))]
-        found += [(part, "no meter installed") for part in _left(span, [part for part, _ in hung])]
-        for part, serial in hung:
+        installed = [(part, one.serial) for one in self.installations if (part := one.span.overlap(span))]
+        found += [(part, "no meter installed") for part in _left(span, [part for part, _ in installed])]
+        for part, serial in installed:
             verified = [one.span for one in self.verifications if one.serial == serial]
             found += [(gap, f"verification of {serial} not valid") for gap in _left(part, verified)]
         if self.seals:
@@ -134,7 +133,7 @@ class Passport:
         return tuple(sorted(found, key=lambda entry: (entry[0].start_ms, entry[1])))
 
     def cited(self, span: Span) -> dict[str, Any]:
-        """The facts that an energy figure of a span rests on, as JSON values, to be printed with it."""
+        """Facts that an energy figure of a span rests on, as JSON values, to be printed with it."""
         return {
             "device": self.device,
             "meters": [
@@ -160,7 +159,7 @@ class Passport:
 
 
 def _left(span: Span, held: list[Span]) -> list[Span]:
-    """The parts of a span that none of the others covers."""
+    """Parts of a span that none of the others covers."""
     left, at_ms = [], span.start_ms
     for part in sorted(held):
         if part.start_ms > at_ms and part.start_ms < span.end_ms:
@@ -179,7 +178,7 @@ def _end(span: Span) -> str | None:
 
 
 class _Reader:
-    """One file of facts, with every fault kept."""
+    """Reader of one passport file; collects all faults."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.faults = path, list[Fault]()
@@ -191,7 +190,7 @@ class _Reader:
     def text(self, place: str, entry: Mapping[str, Any], key: str, *, needed: bool = True) -> str:
         found = entry.get(key, "")
         if needed and not str(found).strip():
-            self.fault(place, f"{key} is missing", "Give it as the paper says")
+            self.fault(place, f"{key} is missing", "Give it as in the document")
         return str(found)
 
     def number(
@@ -204,7 +203,7 @@ class _Reader:
         return None if found is None else float(found)
 
     def instant(self, place: str, entry: Mapping[str, Any], key: str, *, end: bool = False) -> int:
-        """A date (its midnight in the site's zone; for an end, the midnight after it) or an instant with offset."""
+        """An instant with offset, or a date: its midnight in the site's zone; for an end, the midnight after it."""
         found = entry.get(key)
         if found is None and end:
             return _OPEN_MS
@@ -229,13 +228,10 @@ class _Reader:
 
 
 def load_passport(path: Path) -> Passport:
-    """Read one metering point's facts from TOML. Raises ConfigError with every fault of the file."""
+    """Read one metering point's facts from TOML. ConfigError with every fault of the file."""
     reader = _Reader(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError([Fault(str(path), f"cannot be read: {error}", "Correct the TOML")]) from error
-    point = document.get("point", {})
+    document = read_toml(path, "Name the file of the metering point's papers")
+    point = table_in(document, "point", f"{path.name} point", reader.faults)
     device = reader.text("point", point, "device")
     try:
         parse_device_key(device)
@@ -251,7 +247,8 @@ def load_passport(path: Path) -> Passport:
         reader.fault("point", f"register = {register!r}", "primary or secondary")
 
     def entries(name: str) -> list[tuple[str, Mapping[str, Any]]]:
-        return [(f"{name} {number}", entry) for number, entry in enumerate(document.get(name, []), 1)]
+        tables = tables_in(document, name, f"{path.name} {name}", reader.faults)
+        return [(f"{name} {number}", entry) for number, entry in enumerate(tables, 1)]
 
     installations = [
         Installation(
@@ -300,7 +297,7 @@ def load_passport(path: Path) -> Passport:
 
 
 def _across(reader: _Reader, passport: Passport) -> None:
-    """What no single entry shows: overlaps, replacements without registers, strange serials."""
+    """Faults between entries: overlaps, replacements without registers, unknown serials."""
     if not passport.installations:
         reader.fault("installation", "no meter is installed", "Give at least one [[installation]]")
     for name, spans in (

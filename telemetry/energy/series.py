@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telemetry brought on slots: gauges to time-weighted means, counters to energy, each slot with its coverage.
+"""Energy per slot from registers, each slot with its coverage.
 
-A slot's energy does not depend on the range that was asked: the value at an edge follows from the two samples around it,
-so that hours sum to days and days to months exactly, in whole micro-watt-hours.
+The energy of a slot does not depend on the range requested: the value at an edge follows from the piece of energy that it
+cuts, so that hours sum to days and days to months exactly, in whole micro-watt-hours.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,12 @@ from telemetry.energy.energy_register import Basis, Change, Oddity, Pieces, Regi
 
 @dataclass(frozen=True, slots=True)
 class SlotEnergy:
-    """Energy of each slot, shape [slot], and what it rests on.
+    """Energy of each slot, shape [slot], and its measurement basis.
 
-    `energy_uwh` is the sum of the three bases in `by_basis_uwh` [basis, slot]. `coverage` (0..1) is the share of time in
-    which samples lay close together; `reported` (0..1) also counts time bridged by the counter: where it is below 1 some
-    energy is missing. `oddities` are those that fall into the slots.
+    - `by_basis_uwh` [basis, slot]; `energy_uwh` is the sum over the bases.
+    - `coverage` (0..1): share of time with samples close together. `reported` (0..1) also counts time bridged by the counter;
+      below 1 some energy is missing.
+    - `oddities`: those within the slots.
     """
 
     slots: Slots
@@ -45,7 +46,7 @@ class SlotEnergy:
         return float(int(self.energy_uwh.sum()) / UWH_PER_WH)
 
     def basis(self, slot: int) -> str:
-        """In words, for a report: counter, bridged, integral, a mixture of them, or missing."""
+        """Basis as text for a report: counter, bridged, integral, a combination, or missing."""
         parts = [basis.name.lower() for basis in Basis if self.by_basis_uwh[basis, slot]]
         return "+".join(parts) if parts else ("counter" if self.reported[slot] > 0 else "missing")
 
@@ -53,12 +54,12 @@ class SlotEnergy:
 def energy_on_slots(
     samples: Samples, slots: Slots, terms: RegisterTerms | None = None, changes: Sequence[Change] = ()
 ) -> SlotEnergy:
-    """Energy per slot from one register. Samples around the slots' span belong in too: they settle the outer edges."""
+    """Energy per slot from one register. `samples` should include those next to the span, which determine the outer edges."""
     return on_slots(pieces_of(samples, terms or RegisterTerms(), changes), slots)
 
 
 def on_slots(pieces: Pieces, slots: Slots) -> SlotEnergy:
-    """Pieces of energy cut at the slots' edges, each in proportion to time."""
+    """Pieces of energy cut at the edges of slots, each in proportion to time."""
     edges = slots.edges_ms
     by_basis = np.zeros((len(Basis), len(slots)), dtype=np.int64)
     for basis in Basis:
@@ -82,9 +83,9 @@ def _up_to(
     ends_ms: NDArray[np.int64],
     amounts: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The sum of amounts before each edge; of a piece that an edge cuts, its share of time, rounded to a whole.
+    """Sum of amounts before each edge; of a piece cut by an edge, its share of time, rounded to a whole.
 
-    The rounding looks at the piece alone, never at what lies before it: so the sum does not depend on the range asked.
+    Rounding depends on the piece alone, not on the pieces before it, so that the sum does not depend on the range requested.
     """
     sums = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(amounts)))
     if not len(starts_ms):

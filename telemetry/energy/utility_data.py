@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metered data of others (the utility's automated metering system) beside ours: read, kept with versions, compared.
+"""Metered data of the utility: reading of files, versions, comparison with the hub's own figures.
 
-A file is intervals of 15, 30 or 60 minutes in local time. The hour that a zone repeats in autumn is told by its order in the
-file; the hour that it skips in spring is a fault. A later file for the same intervals is a further version: nothing is
-overwritten, and what is reported says which version it used. Differences are explained by what we know of ourselves.
+- A file has intervals of 15, 30 or 60 minutes in local time. The hour that a zone repeats in autumn is recognised by its
+  order in the file; the hour skipped in spring is a fault.
+- A later file for the same intervals is a further version: nothing is overwritten, and a report names the version used.
+- Differences are explained by known faults and gaps of the hub's own data.
 """
 
 import csv
@@ -28,14 +29,15 @@ from telemetry.energy.series import SlotEnergy
 
 LENGTHS_S = (900, 1800, 3600)
 OURS = "ours"
-"""The source name of our own rollups beside the utility's data."""
+"""Source name of the hub's own figures, stored together with the utility's data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file is written. Columns are named by their heading; `meters` maps the file's point names to our devices.
+    """Format of a file. Columns are named by their heading; `meters` maps the file's metering points to the hub's devices.
 
-    `stamp`: whether an interval's row carries its start or its end. `meter` None: one point, the only one of `meters`.
+    `stamp`: whether a row carries the start or the end of its interval. `meter_column` None: one metering point, the only one
+    of `meters`.
     """
 
     zone: str
@@ -54,7 +56,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class MeteredSeries:
-    """Intervals of one device, sorted, of one length. `energy_uwh` [interval] is exact."""
+    """Intervals of one device, sorted, all of one length. `energy_uwh` [interval] is exact."""
 
     device: str
     starts_ms: NDArray[np.int64]
@@ -67,7 +69,7 @@ class MeteredSeries:
 
 
 def read_metered(text: str, layout: Layout, name: str = "metered data") -> list[MeteredSeries]:
-    """The series of a CSV file. Raises ConfigError with every wrong line, and what to do; then nothing is taken."""
+    """Series of a CSV file. ConfigError with every wrong line and its remedy; then nothing is accepted."""
     faults: list[Fault] = []
     rows = text.splitlines()[layout.skip_lines :]
     table = csv.DictReader(io.StringIO("\n".join(rows)), delimiter=layout.delimiter)
@@ -123,7 +125,7 @@ def _start_ms(
     place: str,
     faults: list[Fault],
 ) -> int | None:
-    """The UTC start of a row's interval. Of a repeated local hour the first reading of an instant is the earlier one."""
+    """UTC start of a row's interval. Of a repeated local hour, the first row of an instant is the earlier one."""
     try:
         local = datetime.strptime(text.strip(), layout.time_format)
     except ValueError:
@@ -166,23 +168,23 @@ def _energy_uwh(text: str, layout: Layout, factor: float, place: str, faults: li
 
 
 class MeteredStore(Protocol):
-    """Versions of metered data and of our own rollups, apart from telemetry."""
+    """Versions of the utility's data and of the hub's own figures, stored apart from telemetry."""
 
     def put(self, source: str, series: MeteredSeries, made_ms: int, evidence: str) -> int:
-        """Keep a series as a further version where it differs from what is there; returns intervals that are new."""
+        """Store a series as a further version where it differs from the stored one; returns the number of new intervals."""
 
     def get(
         self, source: str, device: str, span: Span, as_of_ms: int | None = None, length_ms: int = 900_000
     ) -> MeteredSeries | None:
-        """The newest version of each interval, or the newest made up to an instant; None where nothing is held."""
+        """Newest version of each interval, or the newest made up to an instant; None where there is none."""
 
     def newest(self, source: str, device: str, length_ms: int) -> int | None:
-        """The start of the latest interval that is held; None where there is none."""
+        """Start of the latest interval stored; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """One interval in which theirs and ours differ by more than allowed. Energies in whole micro-watt-hours."""
+    """One interval in which the utility's and our energy differ beyond the tolerance, in whole micro-watt-hours."""
 
     span: Span
     ours_uwh: int
@@ -196,7 +198,7 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Theirs against ours over what they gave. Differences beyond the tolerance, each with an explanation or none."""
+    """The utility's series against ours. Differences beyond the tolerance, each with an explanation or none."""
 
     device: str
     intervals: int
@@ -207,7 +209,7 @@ class Comparison:
 
 
 def slots_of(series: MeteredSeries) -> list[Slots]:
-    """The series' intervals as runs of consecutive slots."""
+    """Intervals of a series as runs of consecutive slots."""
     breaks = np.flatnonzero(np.diff(series.starts_ms) != series.length_ms) + 1
     return [Slots(np.append(run, run[-1] + series.length_ms)) for run in np.split(series.starts_ms, breaks) if len(run)]
 
@@ -220,11 +222,11 @@ def compared(
     tolerance_wh: float = 1000.0,
     unfit: Sequence[tuple[Span, str]] = (),
 ) -> Comparison:
-    """Interval by interval; `ours` must hold every interval of theirs. Raises ValueError where it does not."""
+    """Comparison by interval; `ours` must have every interval of `theirs`, else ValueError."""
     places = {start: slot for slot, start in enumerate(ours.slots.starts_ms.tolist())}
     absent = [start for start in theirs.starts_ms.tolist() if start not in places]
     if absent:
-        raise ValueError(f"no figure of ours at {iso(absent[0])}: ask for the span {theirs.span}")
+        raise ValueError(f"no figure of ours at {iso(absent[0])}: request the span {theirs.span}")
     rows = np.array([places[start] for start in theirs.starts_ms.tolist()], dtype=np.intp)
     mine = ours.energy_uwh[rows]
     apart = np.abs(theirs.energy_uwh - mine)
@@ -245,7 +247,7 @@ def compared(
 
 
 def _why(ours: SlotEnergy, slot: int, unfit: Sequence[tuple[Span, str]]) -> str:
-    """What we know of ourselves that explains a difference in a slot."""
+    """Known faults and gaps of the hub's own data that explain a difference in a slot."""
     span = ours.slots[slot]
     reasons = [f"our {oddity.what} at {iso(oddity.at_ms)}" for oddity in ours.oddities if span.holds(oddity.at_ms)]
     reasons += [why for part, why in unfit if part.overlap(span)]
@@ -259,7 +261,7 @@ def _why(ours: SlotEnergy, slot: int, unfit: Sequence[tuple[Span, str]]) -> str:
 
 
 def _general(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> str:
-    """A rule behind many differences: another ratio, a clock an interval or an hour off."""
+    """A common cause of many differences: another ratio, or a clock an interval or an hour off; "" where there is none."""
     both = (theirs > 0) & (ours > 0)
     if both.sum() >= 8:
         ratio = theirs[both] / ours[both]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compaction: the hour files of a day that is long over become one, so that a year is 365 files and not 8,760.
+"""Compaction of completed days: hour files are merged into one day file (365 files a year, not 8,760).
 
-First the day file is written whole; from then on it is the day for everybody. The hour files that it was made of are swept
-some time later, so that a reader who had listed them still finds them, and each leaves a tombstone that names the day
-file. A kill at any moment leaves hour files, the day file, or both: never a gap, and nothing is read twice.
+The day file is written completely first; from then on it replaces the hour files for all readers. The hour files are deleted
+some time later, so that a reader that had listed them still finds them; each leaves a tombstone that names the day file. A
+crash at any moment leaves hour files, the day file, or both: never a gap, and nothing is read twice.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Any] = {"compression": "zstd", "use_dictionary": True, "writ
 
 
 def compact(folder: Path, now_ms: int, after_days: float = AFTER_DAYS) -> list[Path]:
-    """Make day files of the days that ended `after_days` ago and have hour files alone; returns those made."""
+    """Create day files of days that ended `after_days` ago and have only hour files; returns those created."""
     made = []
     for day in _days(folder):
         target, hours = day / "day.parquet", _hours(day)
@@ -47,7 +47,7 @@ def compact(folder: Path, now_ms: int, after_days: float = AFTER_DAYS) -> list[P
 
 
 def sweep(folder: Path, now_ms: int) -> int:
-    """Delete hour files whose day file has stood for a while; each leaves a tombstone. Returns how many."""
+    """Delete hour files whose day file is at least SWEEP_AFTER_MS old; each leaves a tombstone. Returns their number."""
     gone = 0
     for day in _days(folder):
         target, hours = day / "day.parquet", _hours(day)
@@ -60,14 +60,14 @@ def sweep(folder: Path, now_ms: int) -> int:
 
 
 def with_others(held: pa.Table, fresh: pa.Table, hour_ms: int) -> pa.Table:
-    """The rollup rows of a file with those of one hour made anew."""
+    """Rollup rows of a file, with those of one hour replaced."""
     starts = held["start_ms"].to_numpy()
     others = held.filter(pa.array(starts - starts % MS_PER_HOUR != hour_ms))
     return _in_order(pa.concat_tables([others, fresh], promote_options="default")) if others.num_rows else fresh
 
 
 def _join_raw(kind: str, hours: list[Path], target: Path) -> None:
-    """All rows of the hours, by device and time, a slice of the devices at a time, so that memory stays bounded."""
+    """All rows of the hours, by device and time, for a part of the devices at a time, so that memory stays bounded."""
     files = [pq.ParquetFile(path) for path in hours]
     columns = {name for file in files for name in file.schema_arrow.names}
     names = sorted({name for path in hours for name in names_of(pq.read_table(path, columns=["device"]))})

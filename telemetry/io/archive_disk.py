@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The archive's files as they lie on disk: which file holds an hour, up to which journal position, and safe replacement.
+"""Archive files on disk: lookup by hour, journal position covered, atomic replacement.
 
-Where a day file stands it is the day; hour files beside it are left over from its making, and nobody reads them.
+Where a day file exists it replaces the hour files of the day; hour files that remain next to it are not read.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from kernel.span import Span, floor_ms
 from telemetry.store.archive import day_file, hour_file
 
 UNTIL = "until_position"
-"""Key of a file's metadata: hour to the journal position up to which the file holds all of it, as JSON."""
+"""Key of a file's metadata: hour to the journal position up to which the file has all of its rows, as JSON."""
 
 
 def file_of(folder: Path, layer: str, kind: str, hour_ms: int) -> Path | None:
-    """The file that holds an hour, or None."""
+    """File that contains an hour, or None."""
     for path in (folder / day_file(layer, kind, hour_ms), folder / hour_file(layer, kind, hour_ms)):
         if path.exists():
             return path
@@ -30,7 +30,7 @@ def file_of(folder: Path, layer: str, kind: str, hour_ms: int) -> Path | None:
 
 
 def files_of(folder: Path, layer: str, kind: str, span: Span) -> dict[int, Path]:
-    """The hours that a span touches and the files that hold them, by listing: a span of years costs no more than a day."""
+    """Hours that a span touches, with their files, by directory listing: the cost depends on the days stored, not on the span."""
     found: dict[int, Path] = {}
     first = floor_ms(span.start_ms, MS_PER_HOUR)
     days = (iso(first)[:10], iso(span.end_ms)[:10])
@@ -46,7 +46,7 @@ def files_of(folder: Path, layer: str, kind: str, span: Span) -> dict[int, Path]
 
 
 def untils_of(file: Any) -> dict[int, int]:
-    """Hour to the journal position up to which a Parquet file holds all of it."""
+    """Per hour, the journal position up to which a Parquet file has all of its rows."""
     metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or file.metadata.metadata or {}
     raw = orjson.loads(metadata.get(UNTIL.encode(), b"{}"))
     return {int(hour_ms): int(position) for hour_ms, position in raw.items()}
@@ -59,7 +59,7 @@ def untils_text(untils: Mapping[int, int]) -> str:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file that becomes the target, whole and on disk, or is not there at all."""
+    """A temporary file that becomes the target when complete and on disk; after an error the target is unchanged."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(f"{target.suffix}.{os.getpid()}.part")
     try:
@@ -77,6 +77,6 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retention and export on the archive's folder: deletions with their tombstones, readings as Parquet or CSV for others."""
+"""Retention and export of archive files: deletion with tombstones, readings as Parquet or CSV."""
 
 import contextlib
 import os
@@ -24,7 +24,9 @@ def keep_within(
     holds: Sequence[Hold],
     days: Mapping[tuple[str, str], float | None] = DEFAULT_DAYS,
 ) -> list[Tombstone]:
-    """Delete what may go. Tombstones are on disk before the first file goes; a kill in between leaves files, never gaps."""
+    """Delete expired files. Tombstones are on disk before the first file is deleted; a crash in between leaves files, never
+    gaps.
+    """
     paths = [str(path.relative_to(folder)) for path in sorted(folder.glob("*/*/*/*.parquet"))]
     going = dict(expired(paths, now_ms, holds, days))
     if not going:
@@ -45,7 +47,7 @@ def bury(folder: Path, going: Mapping[str, str], now_ms: int) -> list[Tombstone]
     fresh = [stone for stone in stones if buried.get(stone.path) is None or buried[stone.path].sha256 != stone.sha256]
     with (folder / _DELETED).open("ab+") as file:
         if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-            file.write(b"\n")  # the line that a kill tore stays alone
+            file.write(b"\n")  # a line cut off by a crash stays separate
         file.write(b"".join(orjson.dumps(stone.to_json(), option=orjson.OPT_SORT_KEYS) + b"\n" for stone in fresh))
         file.flush()
         os.fsync(file.fileno())
@@ -57,7 +59,7 @@ def bury(folder: Path, going: Mapping[str, str], now_ms: int) -> list[Tombstone]
 
 
 def deleted(folder: Path) -> Iterator[Tombstone]:
-    """Everything that was ever deleted here; a torn last line (a kill while writing it) is no tombstone."""
+    """Tombstones of all files ever deleted here; an incomplete last line (crash while writing) is ignored."""
     path = folder / _DELETED
     if not path.exists():
         return
@@ -75,9 +77,9 @@ def export(
     devices: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
 ) -> int:
-    """Readings of a span as `.parquet` or `.csv` (times as RFC 3339 UTC); returns the rows. Missing is empty, never zero.
+    """Readings of a span as `.parquet` or `.csv` (times as RFC 3339 UTC); returns the number of rows.
 
-    Raises ValueError on another ending.
+    A missing value is empty, never zero. ValueError on another file extension.
     """
     table: Any = archive.readings(kind, span, devices, metrics)
     whole = [name for name in table.column_names if name != "position" and table[name].null_count < len(table[name])]
@@ -87,9 +89,9 @@ def export(
 def export_rollup(
     archive: Archive, kind: str, metric: str, step: Step, span: Span, target: Path, devices: Sequence[str] | None = None
 ) -> int:
-    """One metric per step (min, max, mean, count; of a counter first, last, count) as `export` writes it.
+    """Rollup of one metric (min, max, mean, count; of a counter first, last, count), written as by `export`.
 
-    Raises KeyError for a metric that is not rolled up, ValueError on another ending.
+    KeyError for a metric that is not rolled up, ValueError on another file extension.
     """
     return _written(archive.rollup(kind, metric, step, span, devices), target)
 

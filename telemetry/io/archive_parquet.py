@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The archive on Parquet files, asked by an in-memory DuckDB: any number of processes read while one seals.
+"""Archive on Parquet files, queried by an in-memory DuckDB; any number of readers while one process seals.
 
-Sealing reads the journal's batches of a closed hour, sorts them by device and time and writes one file: to a temporary
-name, flushed to disk, then renamed. It goes through the devices in slices, so that memory stays bounded however large
-the fleet. What arrives late for a sealed hour is merged into a new file of that hour. Doing it again does no harm.
+- Sealing reads the journal's batches of a closed hour, sorts them by device and time and writes one file: to a temporary
+  name, flushed to disk, then renamed. It processes the devices in parts, so that memory stays bounded for any size of fleet.
+- Late readings for a sealed hour are merged into a new file of that hour. Sealing again changes nothing.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ from telemetry.io.journal_sqlite import SqliteJournal
 from telemetry.store.archive import Sealed, Step, hour_file, hours_of, rolled_counters, rolled_gauges
 
 _SLICE_ROWS = 200_000
-"""Rows held at once while sealing: with all metrics of a miner about 100 MB."""
+"""Rows in memory at once while sealing: about 100 MB with all metrics of a miner."""
 
 _AHEAD_MS = MS_PER_DAY
-_MOST_HOURS_ASIDE = 8**4
+_MOST_HOURS_OUTSIDE = 8**4
 _SEALED = "sealed.json"
 
 
@@ -48,7 +48,7 @@ class ParquetArchive:
     # --- sealing -------------------------------------------------------------------------------------------------
 
     def seal(self, now_ms: int, grace_s: float = 300.0) -> list[Sealed]:
-        """Write every hour that ended `grace_s` ago and is not, or not wholly, in files yet. One process at a time."""
+        """Write every hour that ended at least `grace_s` ago and is not completely in files. One process at a time."""
         closed_ms = _closed_ms(now_ms, grace_s)
         done: list[Sealed] = []
         for kind in SCHEMAS:
@@ -56,7 +56,7 @@ class ParquetArchive:
         return done
 
     def due(self, now_ms: int, grace_s: float = 300.0) -> bool:
-        """Whether `seal` would write anything; cheap, and loads nothing large."""
+        """Whether `seal` would write anything; fast, and loads nothing large."""
         closed_ms, marks = _closed_ms(now_ms, grace_s), self._watermarks()
         for kind in SCHEMAS:
             until: dict[int, int] = {}
@@ -96,14 +96,14 @@ class ParquetArchive:
         return done
 
     def _hours(self, position: int, start_ms: int, end_ms: int) -> set[int]:
-        """The hours in which a batch has rows. Only of a batch that spans days is every row looked at."""
+        """Hours in which a batch has rows. Only for a batch longer than a day every row is checked."""
         if end_ms - start_ms <= _AHEAD_MS:
             return set(range(floor_ms(start_ms, MS_PER_HOUR), end_ms + 1, MS_PER_HOUR))
         at_ms = unpack_record_batch(self._journal.blob(position))["at_ms"].to_numpy()
         return set(np.unique(at_ms // MS_PER_HOUR * MS_PER_HOUR).tolist())
 
     def _seal_hour(self, database: Any, kind: str, hour_ms: int, after: int) -> list[Sealed]:
-        """One hour: the rows of its file, where there is one, and those of the journal behind the watermark."""
+        """Seal one hour: the rows of its file, where there is one, and those of the journal after the watermark."""
         import pyarrow.parquet as pq
 
         held = file_of(self.folder, "raw", kind, hour_ms)
@@ -194,7 +194,7 @@ class ParquetArchive:
         with replacing(self.folder / _SEALED) as temporary:
             temporary.write_bytes(orjson.dumps(marks, option=orjson.OPT_SORT_KEYS))
 
-    # --- asking --------------------------------------------------------------------------------------------------
+    # --- querying --------------------------------------------------------------------------------------------------
 
     def readings(
         self, kind: str, span: Span, devices: Sequence[str] | None = None, metrics: Sequence[str] | None = None
@@ -210,7 +210,7 @@ class ParquetArchive:
         return as_texts(merged(tables, schema)).select(["device", "at_ms", "position", *wanted])
 
     def query(self, sql: str, span: Span, **values: Any) -> pa.Table:
-        """The rows of SQL over the views `miner`, `meter`, `container`, `sensor` of a span, as an Arrow table."""
+        """Rows of SQL over the views `miner`, `meter`, `container`, `sensor`, `switch` of a span, as an Arrow table."""
         with _database() as database:
             for kind in SCHEMAS:
                 self._open(database, kind, span, None, list(SCHEMAS[kind]))
@@ -260,9 +260,9 @@ class ParquetArchive:
             return database.sql(sql).to_arrow_table()
 
     def samples(self, device: str, span: Span, energy: str = "energy_import_wh", power: str = "power_w") -> Samples:
-        """The samples of one register in their order of arrival, with those next to the span on either side.
+        """Samples of one register in order of arrival, with those next to the span on either side.
 
-        Looks an hour to either side, then ever further until a count stands on each side, or nothing is held beyond.
+        Searches an hour on either side, then further and further until there is a count on each side, or no more data.
         """
         kind = self._kind_of(device)
         oldest_ms, newest_ms = self._reach(kind)
@@ -273,8 +273,8 @@ class ParquetArchive:
             counted = table.filter(pc.is_valid(table[energy]))["at_ms"].to_numpy()
             left = not len(counted) or counted[0] > span.start_ms
             right = not len(counted) or counted[-1] < span.end_ms
-            look_back = left and wider.start_ms > oldest_ms and before < _MOST_HOURS_ASIDE
-            look_on = right and wider.end_ms <= newest_ms and after < _MOST_HOURS_ASIDE
+            look_back = left and wider.start_ms > oldest_ms and before < _MOST_HOURS_OUTSIDE
+            look_on = right and wider.end_ms <= newest_ms and after < _MOST_HOURS_OUTSIDE
             if not (look_back or look_on):
                 break
             before, after = before * (8 if look_back else 1), after * (8 if look_on else 1)
@@ -295,13 +295,13 @@ class ParquetArchive:
         return energy_on_slots(self.samples(device, slots.span), slots, terms, changes)
 
     def frames(self, device: str, span: Span) -> list[tuple[int, str]]:
-        """(instant, SHA-256) of the raw frames kept of a meter, in order of time."""
+        """(instant, SHA-256) of the raw frames stored for a meter, in order of time."""
         table = self.readings(self._kind_of(device), span, [device], ["evidence"])
         found = zip(table["at_ms"].to_pylist(), table["evidence"].to_pylist(), strict=True)
         return [(at_ms, name) for at_ms, name in found if name]
 
     def first_ms(self, device: str) -> int | None:
-        """The instant of the first reading that is held of a meter, day by day from the oldest on."""
+        """Instant of the first reading of a meter, searched by day from the oldest; None where there is none."""
         kind = self._kind_of(device)
         oldest_ms, newest_ms = self._reach(kind)
         for day_ms in range(floor_ms(oldest_ms, _AHEAD_MS), newest_ms + 1, _AHEAD_MS) if newest_ms else ():
@@ -311,7 +311,7 @@ class ParquetArchive:
         return None
 
     def _reach(self, kind: str) -> tuple[int, int]:
-        """(oldest, newest) instant that may be held of a kind, to the day at the old end."""
+        """(oldest, newest) possible instant of a kind; the oldest is rounded down to its day."""
         days = sorted((self.folder / "raw" / kind).glob("????-??-??"))
         first, last = self._journal.reach(kind)
         if not days:
@@ -322,7 +322,7 @@ class ParquetArchive:
 
     @staticmethod
     def _beyond(table: pa.Table, paths: Mapping[int, Path]) -> pa.Table:
-        """Without the rows that a sealed file of their hour holds already."""
+        """Rows that are not already in the sealed file of their hour."""
         import pyarrow.parquet as pq
 
         hours, position = table["at_ms"].to_numpy() // MS_PER_HOUR * MS_PER_HOUR, int(table["position"][0].as_py())
@@ -337,7 +337,7 @@ class ParquetArchive:
         return self._journal.kind_of(device) or "meter"
 
     def _open(self, database: Any, kind: str, span: Span, devices: Sequence[str] | None, metrics: Sequence[str]) -> str:
-        """Make a view of one kind in a span: sealed files, and what the journal holds beyond them, once each."""
+        """Create a view of one kind in a span: rows of sealed files and of the journal after them, each once."""
         after = self._watermarks().get(kind, 0)
         paths = files_of(self.folder, "raw", kind, span)
         files = [str(path) for path in dict.fromkeys(paths.values())]
@@ -367,19 +367,22 @@ def _closed_ms(now_ms: int, grace_s: float) -> int:
 
 
 def _is_closed(hour_ms: int, closed_ms: int) -> bool:
-    """What is dated more than a day ahead was heard by a wrong clock: waiting for that day would hold all else."""
+    """Whether an hour can be sealed.
+
+    Readings dated more than a day ahead came from a wrong clock; waiting for that day would block everything else.
+    """
     return hour_ms < closed_ms or hour_ms > closed_ms + _AHEAD_MS
 
 
 def _list(files: Iterable[str]) -> str:
-    """A read of files by name, quoted for SQL: paths are ours, and a quote within one is doubled."""
+    """Expression that reads files by name, quoted for SQL: a quote within a path is doubled."""
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
     return f"read_parquet([{names}], union_by_name=true)"
 
 
 @contextlib.contextmanager
 def _database() -> Iterator[Any]:
-    """An in-memory DuckDB for one question; nothing of it touches the disk."""
+    """An in-memory DuckDB for one query; nothing of it is written to disk."""
     import duckdb
 
     connection = duckdb.connect(":memory:", config={"threads": 2})

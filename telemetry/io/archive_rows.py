@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows on their way from journal blobs to sealed files, as Arrow tables.
+"""Rows from journal blobs to sealed files, as Arrow tables.
 
-Columns: `device`, `at_ms`, `position` (of the journal: the order of arrival), one for each metric (null where it is
-missing), `<metric>.code` where some value is missing for a reason other than not asked, and `evidence`.
+Columns: `device`, `at_ms`, `position` (of the journal: order of arrival), one for each metric (null where missing),
+`<metric>.code` where some value is missing for a reason other than not requested, and `evidence`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,11 @@ from kernel.span import Span
 from telemetry.io.arrow import unpack_record_batch
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_UNSAID = pa.array([int(Absence.PRESENT), int(Absence.NOT_ASKED)], pa.uint8())
+_WITHOUT_REASON = pa.array([int(Absence.PRESENT), int(Absence.NOT_ASKED)], pa.uint8())
 
 
 def schema_of(kind: str, columns: Iterable[str]) -> pa.Schema:
-    """The columns in their fixed order; metrics and codes as far as named."""
+    """Columns in their fixed order, limited to the metrics and codes given."""
     named = set(columns)
     fields = [pa.field("device", _TEXT), pa.field("at_ms", pa.int64()), pa.field("position", pa.int64())]
     for name in SCHEMAS[kind]:
@@ -36,13 +36,13 @@ def schema_of(kind: str, columns: Iterable[str]) -> pa.Schema:
 
 
 def names_of(table: pa.Table) -> list[str]:
-    """The distinct devices of a table."""
+    """Distinct devices of a table."""
     names: list[str] = pc.unique(table["device"].cast(pa.string())).to_pylist()
     return names
 
 
 def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequence[str] | None) -> pa.Table:
-    """The rows of one journal batch within a span, of some devices, with nulls where values are missing."""
+    """Rows of one journal batch within a span, of some devices, with nulls where values are missing."""
     batch = unpack_record_batch(blob)
     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
     at_ms = arrays["at_ms"].to_numpy()
@@ -74,7 +74,7 @@ def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequen
             columns[name] = array
             continue
         columns[name] = pc.if_else(pc.equal(code, int(Absence.PRESENT)), array, pa.scalar(None, array.type))
-        why = pc.if_else(pc.is_in(code, value_set=_UNSAID), pa.scalar(None, pa.uint8()), code)
+        why = pc.if_else(pc.is_in(code, value_set=_WITHOUT_REASON), pa.scalar(None, pa.uint8()), code)
         if why.null_count < len(why):
             columns[f"{name}.code"] = why
     return pa.table(columns)
@@ -99,14 +99,14 @@ def as_texts(table: pa.Table) -> pa.Table:
 
 
 def merged(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """All rows under one schema, sorted by device and time, then by their order of arrival."""
+    """All rows under one schema, sorted by device and time, then by order of arrival."""
     if not tables:
         return schema.empty_table()
     whole = pa.concat_tables([_under(table, schema) for table in tables]).unify_dictionaries().combine_chunks()
     device = whole["device"].combine_chunks()
-    words = device.dictionary.to_pylist()
-    rank = np.empty(len(words), dtype=np.int64)
-    rank[np.argsort(np.array(words, dtype=object), kind="stable")] = np.arange(len(words))
+    names = device.dictionary.to_pylist()
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.argsort(np.array(names, dtype=object), kind="stable")] = np.arange(len(names))
     rows = rank[device.indices.to_numpy()]
     at_ms, position = whole["at_ms"].to_numpy(), whole["position"].to_numpy()
     return whole.take(pa.array(np.lexsort((position, at_ms, rows))))

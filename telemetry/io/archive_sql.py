@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SQL of rollups. Every name put into it is a metric of `kernel.metric` or a name of ours; values are parameters."""
+"""SQL of rollups.
+
+Only names of `kernel.metric` and of this program are inserted into the text; values are parameters.
+"""
 
 from collections.abc import Sequence
 
 
 def rollup_sql(source: str, gauges: Sequence[str], counters: Sequence[str], step_ms: int) -> str:
-    """One row a device and slot: min, max, mean, count of gauges; first, last, count of counters."""
+    """One row per device and slot: min, max, mean, count of gauges; first, last, count of counters."""
     columns = []
     for name in gauges:
         columns += [
@@ -28,7 +31,7 @@ def rollup_sql(source: str, gauges: Sequence[str], counters: Sequence[str], step
 
 
 def rolled_sql(source: str, metric: str, counter: bool) -> str:
-    """One metric out of rollup rows, under short names; slots without a value are left out."""
+    """One metric from rollup rows, under short names; slots without a value are left out."""
     parts = ("first", "last", "count") if counter else ("min", "max", "mean", "count")
     columns = ", ".join(f'"{metric}.{part}" AS {part}' for part in parts)
     return f'SELECT device, start_ms, {columns} FROM {source} WHERE "{metric}.count" > 0'  # noqa: S608

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A batch of readings as Arrow columns, and as one zstd-compressed Arrow IPC blob.
+"""Batches of readings as Arrow columns, and as zstd-compressed Arrow IPC blobs.
 
-Layout: `device` (dictionary of texts), `at_ms` (int64), one column for each metric under its own name (float64, or a
-dictionary of texts), and `<metric>.code` (uint8, a `kernel.reading.Absence`) only where some row is not present.
-`evidence` holds SHA-256 names, only where some row has one. Numbers carry no validity mask: the code column is the truth.
+Layout: `device` (dictionary of texts), `at_ms` (int64), one column per metric under its own name (float64, or a dictionary of
+texts), and `<metric>.code` (uint8, a `kernel.reading.Absence`) only where some row is not present. `evidence` has SHA-256
+names, only where some row has one. Number columns have no validity mask: the code column decides.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from kernel.reading import Absence, Column, ReadingBatch
 _CODE = ".code"
 _EVIDENCE = "evidence"
 _LEVEL = 1
-"""Higher levels cost three times the time for a tenth of the bytes; sealed Parquet is where bytes are saved."""
+"""Compression level. Higher levels take three times as long and save a tenth; space is saved in the sealed Parquet files."""
 
 
 def use_system_memory() -> None:
@@ -44,7 +44,7 @@ def to_record_batch(batch: ReadingBatch) -> pa.RecordBatch:
 
 
 def from_record_batch(kind: str, found: pa.RecordBatch) -> ReadingBatch:
-    """The inverse of `to_record_batch`. Number columns are views of the Arrow buffers (read-only)."""
+    """The inverse of `to_record_batch`. Number columns are read-only views of the Arrow buffers."""
     columns: dict[str, Column] = {}
     arrays = dict(zip(found.schema.names, found.columns, strict=True))
     present = np.full(found.num_rows, int(Absence.PRESENT), dtype=np.uint8)
@@ -62,12 +62,12 @@ def from_record_batch(kind: str, found: pa.RecordBatch) -> ReadingBatch:
 
 
 def _to_texts(array: pa.DictionaryArray) -> list[str]:
-    words = array.dictionary.to_pylist()
-    return [words[index] for index in array.indices.to_numpy()]
+    texts = array.dictionary.to_pylist()
+    return [texts[index] for index in array.indices.to_numpy()]
 
 
 def pack(batch: ReadingBatch) -> bytes:
-    """The batch as one blob: an Arrow IPC stream, compressed whole (better than per buffer for small batches)."""
+    """The batch as one blob: an Arrow IPC stream, compressed as a whole (better than per buffer for small batches)."""
     record_batch = to_record_batch(batch)
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, record_batch.schema) as writer:
@@ -77,13 +77,13 @@ def pack(batch: ReadingBatch) -> bytes:
 
 
 def unpack_record_batch(blob: bytes) -> pa.RecordBatch:
-    """The Arrow columns of a blob, without a Python object per row."""
+    """Arrow columns of a blob, without a Python object per row."""
     plain = zstandard.ZstdDecompressor().decompress(blob)
     with pa.ipc.open_stream(pa.py_buffer(plain)) as reader:
         return reader.read_next_batch()
 
 
 def unpack(kind: str, blob: bytes, rows: list[int] | None = None) -> ReadingBatch:
-    """The inverse of `pack`; of some rows only, where they are named."""
+    """The inverse of `pack`; only some rows where `rows` is given."""
     found = unpack_record_batch(blob)
     return from_record_batch(kind, found if rows is None or len(rows) == found.num_rows else found.take(pa.array(rows)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy that bills rest on, in a SQLite file of its own: our rollups and the utility's data, each version kept.
+"""Store of energy for billing, in its own SQLite file: our figures and the utility's data, all versions.
 
-Small and apart from telemetry: it is never deleted, survives the loss of the archive, and is copied on its own.
+It is small and separate from telemetry: never deleted, independent of the archive, and copied separately.
 """
 
 import sqlite3
@@ -28,7 +28,7 @@ BEGIN SELECT raise(ABORT, 'billed energy is never changed: write a further versi
 
 
 class BillingStore:
-    """`telemetry.energy.utility_data.MeteredStore` on SQLite, durable at each put."""
+    """`telemetry.energy.utility_data.MeteredStore` on SQLite; each put is durable on return."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +39,11 @@ class BillingStore:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
-            fault = Fault(str(path), f"the billing store does not open: {error}", "Restore it from its copy")
+            fault = Fault(str(path), f"the billing store could not be opened: {error}", "Restore it from its copy")
             raise ConfigError([fault]) from error
 
     def put(self, source: str, series: MeteredSeries, made_ms: int, evidence: str) -> int:
-        """Keep what differs from the newest version of each interval; returns how many intervals are new or changed."""
+        """Store intervals that differ from their newest version; returns the number of new or changed intervals."""
         with self._guard:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -74,7 +74,9 @@ class BillingStore:
     def get(
         self, source: str, device: str, span: Span, as_of_ms: int | None = None, length_ms: int = 900_000
     ) -> MeteredSeries | None:
-        """The newest version of each interval that starts in the span, or the newest made up to an instant."""
+        """Newest version of each interval that starts in the span, or the newest made up to an instant; None where there is
+        none.
+        """
         with self._guard:
             found = self._newest(source, device, length_ms, span, as_of_ms)
         if not found:
@@ -85,7 +87,7 @@ class BillingStore:
         )
 
     def newest(self, source: str, device: str, length_ms: int) -> int | None:
-        """The start of the latest interval that is held; None where there is none."""
+        """Start of the latest interval stored; None where there is none."""
         with self._guard:
             row = self._connection.execute(
                 "SELECT max(start_ms) FROM energy WHERE source=? AND device=? AND length_ms=?",
@@ -94,7 +96,7 @@ class BillingStore:
         return None if row[0] is None else int(row[0])
 
     def held(self) -> list[tuple[str, str, int, int, int, int]]:
-        """(source, device, length ms, first start ms, last start ms, intervals) of all that is held."""
+        """(source, device, length ms, first start ms, last start ms, intervals) of all that is stored."""
         with self._guard:
             return self._connection.execute(
                 "SELECT source, device, length_ms, min(start_ms), max(start_ms), count(DISTINCT start_ms) FROM energy"

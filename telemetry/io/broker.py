@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An embedded MQTT broker, so that a demo or a small site needs no server. MQTT 3.1.1 only: clients must force it.
+"""Embedded MQTT broker for the demo and small sites. MQTT 3.1.1 only: clients must select it.
 
-It listens on loopback alone and keeps nothing over a restart; a site in production uses Mosquitto.
+It listens on loopback only and stores nothing across a restart; a site in production uses Mosquitto.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ logging.getLogger("transitions").setLevel(logging.ERROR)
 
 
 class EmbeddedBroker:
-    """Start and stop it inside a running event loop. Raises OSError where the port is taken."""
+    """A broker inside a running event loop. OSError at start where the port is in use."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         if host not in ("127.0.0.1", "::1", "localhost"):
@@ -40,9 +40,12 @@ class EmbeddedBroker:
         await self._broker.start()
 
     async def stop(self) -> None:
-        """Ends, whatever its library does: a reader of it can miss its cancellation (on Python 3.11 a wait that ends at the
-        same moment swallows it), and its shutdown would await that reader for ever. Asked again it passes over the
-        connections that it has done with."""
+        """Stop within a bounded time.
+
+        A reader task of the library can miss its cancellation (on Python 3.11 a wait that ends at the same moment loses it),
+        and the library's shutdown would then wait for it for ever; a repeated shutdown skips connections that are already
+        closed.
+        """
         for _ in range(_STOPS):
             try:
                 async with asyncio.timeout(_STOP_S):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a profile and an address to a source: one line for each gateway, shared by all devices behind it."""
+"""Sources from profiles and addresses; one line per gateway, shared by all devices behind it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +20,11 @@ PolledSource = ModbusSource | MercurySource | Iec61107Source | HttpSource
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a device is reached. `framing`: tcp, rtu+tcp, or serial (then `host` is the terminal, such as /dev/ttyS0).
+    """Connection data of a device.
 
-    `unit` is the Modbus unit id or the Mercury address; `password` the reading password of meters that want one.
+    - `framing`: tcp, rtu+tcp, or serial (then `host` is the terminal, such as /dev/ttyS0).
+    - `unit`: Modbus unit id or Mercury address; None: the default of the profile or meter.
+    - `password`: reading password of meters and devices that require one; `account`: for HTTP.
     """
 
     host: str
@@ -36,7 +38,7 @@ class Place:
 
 
 class Lines:
-    """All lines of a hub. `source` makes a device's source on the line of its gateway, `close` lets all go."""
+    """All lines of a hub, created on first use and shared."""
 
     def __init__(self, *, timeout_s: float = 1.0, keep_open: bool = True) -> None:
         self._timeout_s, self._keep_open = timeout_s, keep_open
@@ -46,7 +48,9 @@ class Lines:
     def source(
         self, device: str, profile: Profile, place: Place, clock: Clock, *, keep: Callable[[bytes], str] | None = None
     ) -> PolledSource:
-        """Raises ConfigError for a profile whose devices speak unasked (MQTT, Sparkplug)."""
+        """Source of a device on the line of its gateway. ConfigError for a profile whose devices report by themselves (MQTT,
+        Sparkplug).
+        """
         match profile.wire:
             case "modbus":
                 return ModbusSource(device, profile, self.modbus(place), clock, unit_id=place.unit, keep=keep)
@@ -70,21 +74,21 @@ class Lines:
         raise ConfigError([Fault(device, f"profile {profile.name} ({profile.wire}) is not polled", remedy)])
 
     def modbus(self, place: Place) -> ModbusLine:
-        """The Modbus line of a place (also for its switches)."""
+        """Modbus line of a place (also for its switches)."""
         address = Address(place.framing, place.host, place.port, place.baudrate, place.parity)
         if address not in self._modbus:
             self._modbus[address] = ModbusLine(address, timeout_s=self._timeout_s, keep_open=self._keep_open)
         return self._modbus[address]
 
     def stream(self, place: Place) -> StreamLine:
-        """The byte stream of a place."""
+        """Byte stream of a place."""
         key = (place.host, place.port)
         if key not in self._streams:
             self._streams[key] = StreamLine(*key, timeout_s=max(self._timeout_s, 2.0))
         return self._streams[key]
 
     def figures(self) -> list[Figure]:
-        """Counters of every Modbus line."""
+        """Counters of all Modbus lines."""
         return [figure for line in self._modbus.values() for figure in line.figures()]
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that tells itself as JSON over HTTP (Antspace): each document of its profile is a path that is fetched."""
+"""Devices with JSON over HTTP (Antspace): each document of the profile is fetched at its path."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ Credential = tuple[str, str]
 
 
 def digest(credential: Credential | None) -> httpx.DigestAuth | None:
-    """Digest log-in (RFC 7616): a password never crosses the wire as it is."""
+    """HTTP digest authentication (RFC 7616): the password is never sent in plain text. None without a credential."""
     return None if credential is None else httpx.DigestAuth(*credential)
 
 
@@ -65,7 +65,7 @@ class HttpSource:
         return self._profile.tiers()
 
     async def read(self, tier: Tier) -> Reading:
-        """All points of a tier. Raises TransportError where no document at all could be had."""
+        """All points of a tier. TransportError where no document could be fetched."""
         wanted = {p.at.document for p in self._profile.points if p.tier is tier and isinstance(p.at, Pointer)}
         raw: dict[str, Any] = {}
         failure: TransportError | None = None
@@ -102,20 +102,22 @@ class HttpSource:
 
 
 class HttpSwitch:
-    """The outputs of a device by its profile's `[command.*]`: each is a path that is fetched.
+    """Outputs of a device by its profile's `[command.*]`: each is a path to fetch.
 
-    Its answer proves nothing: what the device tells of the output next does.
+    The answer is no proof of the effect; the next reading of the output is.
     """
 
     def __init__(self, profile: Profile, base_url: str, credential: Credential | None = None) -> None:
         self._profile, self._base_url, self._auth = profile, base_url.rstrip("/"), digest(credential)
 
     async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
-        """Accepted once it answered 200; Unreachable where nobody is there, Unknown where the answer is lost."""
+        """Accepted after status 200; Refused after another status; Unreachable without a connection; Unknown where the answer is
+        lost.
+        """
         order = self._profile.orders.get(name)
         if order is None or index < 1:
             return Unsupported(f"{self._profile.model} has no {name} {index}")
-        _, path = order.reported("", 1, index, on)
+        _, path = order.message("", 1, index, on)
         try:
             async with httpx.AsyncClient(timeout=deadline_s, trust_env=False, auth=self._auth) as web:
                 answer = await web.get(self._base_url + path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's tables, the check that a file is one of ours, the lock of its one writer, and what its errors mean."""
+"""Journal tables, file check, writer lock, and classification of write errors."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from typing import IO
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, kind_read
 from telemetry.store.journal import JournalState
 
 SCHEMA_VERSION = 1
@@ -39,6 +39,9 @@ INSERT INTO mark VALUES (0, 0);
 CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+EVERY_EVENT = "SELECT * FROM event WHERE position>? ORDER BY position"
+EVENTS_OF = "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position"
+
 PAGE_BYTES = 8192
 
 _STATES = {
@@ -57,7 +60,7 @@ REMEDIES = {
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises ConfigError where the file is no journal of the version that this hub reads."""
+    """ConfigError where the file is no journal of the version that this hub reads."""
     try:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.DatabaseError as error:
@@ -69,7 +72,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def last_position(connection: sqlite3.Connection) -> int:
-    """The last position given, also where its record was trimmed since."""
+    """The last position assigned, even where its record has been trimmed."""
     row = connection.execute(
         "SELECT max(coalesce((SELECT max(position) FROM batch), 0), coalesce((SELECT max(position) FROM event), 0),"
         " (SELECT trimmed FROM mark))"
@@ -78,7 +81,7 @@ def last_position(connection: sqlite3.Connection) -> int:
 
 
 def state_of(error: Exception, folder: Path) -> JournalState:
-    """What an error of a write says of the disk."""
+    """Journal state indicated by an error of a write."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return _state_of_disk(folder) if code == sqlite3.SQLITE_IOERR else _STATES.get(code, JournalState.FAILED)
@@ -90,28 +93,29 @@ def state_of(error: Exception, folder: Path) -> JournalState:
 
 
 def _state_of_disk(folder: Path) -> JournalState:
-    """An I/O error says little: a disk with no room left is told apart from a broken one."""
+    """State after an I/O error, which does not distinguish a full disk from a damaged one: the free space is checked."""
     with contextlib.suppress(OSError):
-        room = os.statvfs(folder)
-        if room.f_bavail * room.f_frsize < 4 * PAGE_BYTES:
+        space = os.statvfs(folder)
+        if space.f_bavail * space.f_frsize < 4 * PAGE_BYTES:
             return JournalState.FULL
-        if room.f_flag & os.ST_RDONLY:
+        if space.f_flag & os.ST_RDONLY:
             return JournalState.READ_ONLY
     return JournalState.FAILED
 
 
 def hold(path: Path) -> IO[bytes]:
-    """The lock of the one writer; the system lets go of it with the process, however that ends."""
-    held = path.open("ab")
+    """Lock of the only writer; the operating system releases it with the process, however that ends."""
+    lock = path.open("ab")
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        held.close()
+        lock.close()
         fault = Fault(str(path.parent), "another hub writes here", "Stop it, or give this hub a folder of its own")
         raise ConfigError([fault]) from error
-    return held
+    return lock
 
 
 def event_of(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
+    """The event of a row. The one place where rows are read, and so where a former kind becomes today's."""
     _, kind, version, site, writer, seq, at_ms, body = row
-    return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))
+    return Event(kind_read(kind), version, site, writer, seq, at_ms, orjson.loads(body))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal on SQLite: write-ahead log, one compressed Arrow blob per batch, events beside them as rows.
+"""Journal on SQLite: write-ahead log, one compressed Arrow blob per batch, events as rows.
 
-An append is one transaction. Where it holds meters or events (what money and orders rest on) it is on the platter when
-it returns (`synchronous=FULL`); miners and sensors alone may lose their last instants to a loss of power, never to a kill.
-Readers, also of other processes, have connections of their own and see the last committed state while writing goes on.
-
-Tables: `batch` and `event` share one run of positions; `last` points at the row of the newest reading of each device;
-`evidence` holds raw bytes under their SHA-256.
+- An append is one transaction. If it contains meter readings or events (on which money and orders depend) it is on the disk
+  when it returns (`synchronous=FULL`); readings of other kinds alone may lose their last instants at a power failure, never
+  at a crash of the process.
+- Readers, also of other processes, have their own connections and see the last committed state while writing goes on.
+- Tables: `batch` and `event` share one sequence of positions; `last` points at the row of the newest reading of each device;
+  `evidence` has raw bytes under their SHA-256.
 """
 
 import contextlib
@@ -20,11 +20,13 @@ from typing import IO
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, kind_to_write, stored_names
 from kernel.ids import sha256_hex
 from kernel.reading import Reading, ReadingBatch
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_schema import (
+    EVENTS_OF,
+    EVERY_EVENT,
     FILE_NAME,
     PAGE_BYTES,
     REMEDIES,
@@ -44,15 +46,15 @@ _MOST_PENDING_EVIDENCE = 2_000
 
 
 def open_journal(folder: Path, *, max_bytes: int | None = None) -> "SqliteJournal":
-    """The journal of a folder, for its one writer; made where it does not exist.
+    """Open the journal of a folder for its only writer; created where it does not exist.
 
-    Raises ConfigError where another process writes to it, the file is no journal, or a newer hub made it.
+    ConfigError where another process writes to it, the file is no journal, or a newer hub created it.
     """
     return SqliteJournal(folder, writing=True, max_bytes=max_bytes)
 
 
 def read_journal(folder: Path) -> "SqliteJournal":
-    """The same journal for reading only, from any process, also while the hub writes. Raises ConfigError where absent."""
+    """Open the journal for reading only, from any process, also while the hub writes. ConfigError where absent."""
     return SqliteJournal(folder, writing=False)
 
 
@@ -67,7 +69,7 @@ class SqliteJournal:
         self._synchronous = ""
         self._pending: dict[str, bytes] = {}
         self._writer: sqlite3.Connection | None = None
-        self._held: IO[bytes] | None = None
+        self._lock: IO[bytes] | None = None
         if writing:
             self._open_writer(folder)
         else:
@@ -82,7 +84,7 @@ class SqliteJournal:
     def _open_writer(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._held = hold(folder / "journal.lock")
+            self._lock = hold(folder / "journal.lock")
             self._writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             new = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
             if new:
@@ -95,16 +97,16 @@ class SqliteJournal:
             self._position = last_position(self._writer)
             self._last = last_rows(self._writer)
         except (sqlite3.Error, OSError) as error:
-            self._let_go()
-            remedy = "Make the folder writable and see that the file is whole; move a broken file aside to start anew"
-            raise ConfigError([Fault(str(self.path), f"the journal does not open: {error}", remedy)]) from error
+            self._release()
+            remedy = "Make the folder writable and check the file; move a damaged one away to start a new journal"
+            raise ConfigError([Fault(str(self.path), f"the journal could not be opened: {error}", remedy)]) from error
         except ConfigError:
-            self._let_go()
+            self._release()
             raise
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for one read, so that no thread waits for another."""
+        """A separate connection for one read, so that no thread waits for another."""
         connection = self._connected("mode=ro")
         try:
             yield connection
@@ -121,7 +123,7 @@ class SqliteJournal:
             connection.close()
             if "immutable" in how or not self._on_read_only_disk():
                 raise
-            # Readers of a write-ahead log need a file beside it; where none can be made, nobody can write either.
+            # A reader of a write-ahead log creates a -shm file; on a read-only disk it cannot, but there is no writer either.
             return self._connected("mode=ro&immutable=1")
         return connection
 
@@ -134,13 +136,14 @@ class SqliteJournal:
 
     def append(self, batches: Sequence[ReadingBatch], events: Sequence[Event]) -> int:
         batches = [batch for batch in batches if len(batch)]
+        stored = [(kind_to_write(event.kind), event) for event in events]
         durable = bool(events) or any(batch.kind in _DURABLE_KINDS for batch in batches)
         packed = [(batch, pack(batch)) for batch in batches]
         with self._guard:
             connection = self._writable()
             position = self._position
             try:
-                self._be_synchronous(connection, "FULL" if durable else "NORMAL")
+                self._set_synchronous(connection, "FULL" if durable else "NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
                 self._write_evidence(connection)
                 pointing = self._last.due
@@ -154,10 +157,10 @@ class SqliteJournal:
                         (position, batch.kind, start_ms, end_ms, len(batch), blob),
                     )
                     self._last.name_new(connection, batch)
-                for event in events:
+                for kind, event in stored:
                     found = connection.execute(
                         "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (site, writer, seq) DO NOTHING",
-                        (position + 1, event.kind, event.version, event.site, event.writer, event.seq, event.at_ms,
+                        (position + 1, kind.value, event.version, event.site, event.writer, event.seq, event.at_ms,
                          orjson.dumps(event.body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)),
                     )  # fmt: skip
                     position += found.rowcount
@@ -182,11 +185,11 @@ class SqliteJournal:
             raise JournalUnwritable(JournalState.READ_ONLY, "this journal is opened for reading, or closed")
         if self._max_bytes is not None and self._bytes_used() >= self._max_bytes:
             self._state = JournalState.FULL
-            self._text = f"the journal has its {self._max_bytes} bytes; archive and trim it, or allow more"
+            self._text = f"the journal has reached its {self._max_bytes} bytes; archive and trim it, or allow more"
             raise JournalUnwritable(self._state, self._text)
         return self._writer
 
-    def _be_synchronous(self, connection: sqlite3.Connection, level: str) -> None:
+    def _set_synchronous(self, connection: sqlite3.Connection, level: str) -> None:
         if level != self._synchronous:
             connection.execute(f"PRAGMA synchronous={level}")
             self._synchronous = level
@@ -196,7 +199,7 @@ class SqliteJournal:
             connection.executemany("INSERT OR IGNORE INTO evidence VALUES (?,?)", self._pending.items())
 
     def _undo(self, connection: sqlite3.Connection) -> None:
-        """Roll back, and read again what memory knew: device numbers given within the lost transaction are void."""
+        """Roll back, and read device numbers again: those assigned in the lost transaction are void."""
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         with contextlib.suppress(sqlite3.Error):
@@ -229,13 +232,12 @@ class SqliteJournal:
                     yield Record(event[0], event_of(event))
                     event = events.fetchone()
 
-    def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
-        wanted = orjson.dumps(sorted(set(kinds))).decode()
+    def events(self, kinds: Iterable[str] | None, after: int = 0) -> Iterator[tuple[int, Event]]:
+        query, given = (
+            (EVERY_EVENT, ()) if kinds is None else (EVENTS_OF, (orjson.dumps(stored_names(kinds)).decode(),))
+        )
         with self._reading() as found:
-            rows = found.execute(
-                "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position",
-                (wanted, after),
-            )
+            rows = found.execute(query, (*given, after))
             for row in rows:
                 yield row[0], event_of(row)
 
@@ -243,7 +245,7 @@ class SqliteJournal:
         return (unpack(kind, blob) for _, blob in self.blobs(kind, start_ms, end_ms))
 
     def blobs(self, kind: str, start_ms: int, end_ms: int, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        """(position, packed batch) of those that may hold readings of [start_ms, end_ms), in order of position."""
+        """(position, packed batch) of batches that may have readings of [start_ms, end_ms), in order of position."""
         with self._reading() as found:
             positions = found.execute(
                 "SELECT position FROM batch WHERE kind=? AND end_ms>=? AND start_ms<? AND position>? ORDER BY position",
@@ -255,7 +257,7 @@ class SqliteJournal:
                     yield position, row[0]
 
     def blob(self, position: int) -> bytes:
-        """One packed batch. KeyError where it is none, or was let go."""
+        """One packed batch. KeyError where there is none, or it was trimmed."""
         with self._reading() as found:
             row = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
             if row is None:
@@ -263,13 +265,13 @@ class SqliteJournal:
             return bytes(row[0])
 
     def position_before(self, at_ms: int) -> int:
-        """The last position before the first batch that holds anything of an instant or later: what `trim` may take."""
+        """Last position before the first batch with a reading at or after an instant: the limit for `trim`."""
         with self._reading() as found:
             row = found.execute("SELECT min(position) FROM batch WHERE end_ms>=?", (at_ms,)).fetchone()
             return self.position() if row[0] is None else int(row[0]) - 1
 
     def reach(self, kind: str) -> tuple[int, int]:
-        """(first, last) instant of the batches of a kind that are held; (2**62, 0) where there is none."""
+        """(first, last) instant of the batches of a kind; (2**62, 0) where there is none."""
         with self._reading() as found:
             row = found.execute(
                 "SELECT (SELECT min(start_ms) FROM batch WHERE kind=?1), (SELECT max(end_ms) FROM batch WHERE kind=?1)",
@@ -278,7 +280,7 @@ class SqliteJournal:
             return (2**62, 0) if row[1] is None else (int(row[0]), int(row[1]))
 
     def spans(self, kind: str, after: int) -> Iterator[tuple[int, int, int]]:
-        """(position, first instant, last instant) of the batches of a kind behind a position, without reading them."""
+        """(position, first instant, last instant) of the batches of a kind after a position, without reading them."""
         with self._reading() as found:
             yield from found.execute(
                 "SELECT position, start_ms, end_ms FROM batch WHERE kind=? AND position>? ORDER BY position",
@@ -286,7 +288,7 @@ class SqliteJournal:
             ).fetchall()
 
     def kind_of(self, device: str) -> str | None:
-        """The kind under which a device was heard, or None where it never was."""
+        """Kind under which a device has reported, or None where it never has."""
         with self._reading() as found:
             row = found.execute("SELECT kind FROM device WHERE device=?", (device,)).fetchone()
             return None if row is None else str(row[0])
@@ -296,7 +298,7 @@ class SqliteJournal:
         return sorted(found, key=lambda reading: reading.device)
 
     def last_batches(self, kind: str) -> Iterator[ReadingBatch]:
-        """The same as columns, in no order: the rows of each batch that are the newest of their devices."""
+        """The same as columns, unordered: the rows of each batch that are the newest of their devices."""
         with self._reading() as found:
             found.execute("BEGIN")
             rows: dict[int, list[int]] = {}
@@ -339,7 +341,7 @@ class SqliteJournal:
                 raise KeyError(f"no evidence {sha256}")
             return bytes(row[0])
 
-    # --- keeping it small ----------------------------------------------------------------------------------------
+    # --- trimming ----------------------------------------------------------------------------------------
 
     def trim(self, until: int) -> int:
         with self._guard:
@@ -379,7 +381,7 @@ class SqliteJournal:
             if self._writer is not None and self._pending:
                 with contextlib.suppress(JournalUnwritable):
                     self.append([], [])
-            self._let_go()
+            self._release()
 
     def __enter__(self) -> "SqliteJournal":
         return self
@@ -387,11 +389,11 @@ class SqliteJournal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._writer is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.close()
             self._writer = None
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in the journal the newest reading of each device stands: (batch position, row), kept in memory by column.
+"""Index of the newest reading of each device: (batch position, row), in memory as columns.
 
-Writing a row per device with every batch would cost four times the batch itself. So the table `last` is brought up to
-date once in a while, in the transaction of an append, together with the position up to which it is right (`pointed`);
-who opens the journal goes through the few batches behind that.
+Writing a row per device with every batch would cost four times the batch itself. Therefore the table `last` is updated only
+from time to time, in the transaction of an append, with the position up to which it is correct (`pointed`); opening the
+journal reads the few batches after that position.
 """
 
 import sqlite3
@@ -17,11 +17,11 @@ from telemetry.collect.snapshot import NEVER_MS
 from telemetry.io.arrow import unpack
 
 _ROWS_A_DEVICE = 8
-"""The table is written after so many rows a device: a reader has at most as many batches of a full round to go through."""
+"""The table is written after this many rows per device, which bounds the batches that a reader has to read after it."""
 
 
 class _Kind:
-    """The pointers of one kind, one slot a device."""
+    """Pointers of one kind, one slot per device."""
 
     def __init__(self) -> None:
         self.slots: dict[str, int] = {}
@@ -29,7 +29,7 @@ class _Kind:
         self.at_ms = np.full(0, NEVER_MS, dtype=np.int64)
         self.position = np.zeros(0, dtype=np.int64)
         self.row = np.zeros(0, dtype=np.int64)
-        self._seen: tuple[list[str], NDArray[np.intp]] | None = None
+        self._last_slots: tuple[list[str], NDArray[np.intp]] | None = None
 
     def add(self, device: str, key: int) -> int:
         slot = self.slots[device] = len(self.ids)
@@ -42,10 +42,10 @@ class _Kind:
         return slot
 
     def point(self, batch: ReadingBatch, position: int) -> None:
-        if self._seen is None or self._seen[0] != batch.devices:
+        if self._last_slots is None or self._last_slots[0] != batch.devices:
             slots = np.array([self.slots[device] for device in batch.devices], dtype=np.intp)
-            self._seen = batch.devices, slots
-        slots, at_ms, rows = self._seen[1], batch.at_ms, np.arange(len(batch))
+            self._last_slots = batch.devices, slots
+        slots, at_ms, rows = self._last_slots[1], batch.at_ms, np.arange(len(batch))
         if bool(np.any(np.diff(at_ms) < 0)):
             order = np.argsort(at_ms, kind="stable")
             slots, at_ms, rows = slots[order], at_ms[order], rows[order]
@@ -55,10 +55,10 @@ class _Kind:
 
 
 class LastRows:
-    """The pointers of all kinds. `point` after a commit; `name_new` and `write` within a transaction."""
+    """Pointers of all kinds. Call `point` after a commit; `name_new` and `write` within a transaction."""
 
     def __init__(self, connection: sqlite3.Connection, unpacked: Iterable[tuple[int, ReadingBatch]] = ()) -> None:
-        """From the table, and from the batches behind the position up to which it is right."""
+        """From the table, and from the batches after the position up to which it is correct."""
         self._kinds: dict[str, _Kind] = {}
         self._rows_since = 0
         self.pointed = int(connection.execute("SELECT pointed FROM mark").fetchone()[0])
@@ -67,8 +67,8 @@ class LastRows:
             self.point(batch, position)
 
     def name_again(self, connection: sqlite3.Connection) -> None:
-        """Read all names and pointers that are on disk (again, after a transaction that was lost)."""
-        kept = self._kinds
+        """Read all names and pointers from disk (again, after a transaction that was lost)."""
+        previous = self._kinds
         self._kinds = {}
         rows = connection.execute(
             "SELECT d.kind, d.device, d.id, l.at_ms, l.position, l.row FROM device d LEFT JOIN last l ON l.id=d.id"
@@ -78,16 +78,16 @@ class LastRows:
             slot = found.add(device, key)
             if at_ms is not None:
                 found.at_ms[slot], found.position[slot], found.row[slot] = at_ms, position, row
-            before = kept.get(kind)
+            before = previous.get(kind)
             if before is not None and device in before.slots:
                 old = before.slots[device]
                 found.at_ms[slot], found.position[slot] = before.at_ms[old], before.position[old]
                 found.row[slot] = before.row[old]
 
     def name_new(self, connection: sqlite3.Connection, batch: ReadingBatch) -> None:
-        """Give the devices of a batch that were never heard before their row in `device`."""
+        """Insert the devices of a batch that are new into the table `device`."""
         kind = self._kinds.setdefault(batch.kind, _Kind())
-        if kind._seen is not None and kind._seen[0] == batch.devices:
+        if kind._last_slots is not None and kind._last_slots[0] == batch.devices:
             return
         for device in batch.devices:
             if device not in kind.slots:
@@ -95,7 +95,7 @@ class LastRows:
                 kind.add(device, int(found.lastrowid or 0))
 
     def point(self, batch: ReadingBatch, position: int) -> None:
-        """The batch is on disk at a position: remember its rows where they are newest."""
+        """Record the rows of a committed batch at a position, where they are newest."""
         self._kinds[batch.kind].point(batch, position)
         self._rows_since += len(batch)
 
@@ -106,7 +106,7 @@ class LastRows:
         return self._rows_since >= _ROWS_A_DEVICE * max(devices, 256)
 
     def write(self, connection: sqlite3.Connection, position: int) -> None:
-        """Bring the table up to a position. `wrote` after the commit."""
+        """Update the table to a position; call `wrote` after the commit."""
         for kind in self._kinds.values():
             size = len(kind.ids)
             changed = np.flatnonzero(kind.position[:size] > self.pointed)
@@ -119,7 +119,7 @@ class LastRows:
         connection.execute("UPDATE mark SET pointed=?", (position,))
 
     def wrote(self, position: int) -> None:
-        """The table is on disk up to a position."""
+        """Record that the table is on disk up to a position."""
         self.pointed, self._rows_since = position, 0
 
     def of(self, kind: str) -> list[tuple[int, int]]:
@@ -132,7 +132,7 @@ class LastRows:
 
 
 def last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:
-    """Where the newest readings stand: the table, and the batches (of one kind) behind it."""
+    """Pointers from the table, and from the batches (of one kind, or all) after it."""
     behind = connection.execute(
         "SELECT position, kind, blob FROM batch WHERE position>(SELECT pointed FROM mark) AND kind=coalesce(?, kind)"
         " ORDER BY position",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InfluxDB line protocol built by column: one kernel call a column instead of a Python object a point.
+"""InfluxDB line protocol from columns: one vectorised call per column instead of a Python object per point.
 
-Measurement is the kind, tags are `device` and `site` alone, so that the number of series is bounded by the number of
-devices. All numbers are floats and all texts strings, by schema: a field never changes its type. Missing values are left
-out; a row without any value gives no line. Instants are in milliseconds.
+Measurement is the kind, tags are only `device` and `site`, so that the number of series is bounded by the number of devices.
+All numbers are floats and all texts strings, by schema: a field never changes its type. Missing values are left out; a row
+without any value gives no line. Instants are in milliseconds.
 """
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ _ESCAPED = r"\\\1"
 def lines(batch: ReadingBatch, *, texts: bool = True) -> bytes:
     """The batch as line protocol, each line ended by a newline; empty where no row has a value.
 
-    `texts=False` leaves texts out, for a store that knows numbers only.
+    `texts=False` leaves texts out, for a store of numbers only.
     """
     found = to_record_batch(batch)
     arrays = dict(zip(found.schema.names, found.columns, strict=True))
@@ -55,14 +55,14 @@ def lines(batch: ReadingBatch, *, texts: bool = True) -> bytes:
 
 
 def _quoted(array: pa.DictionaryArray) -> pa.Array:
-    """Texts as the protocol quotes them; each distinct one is worked on once."""
-    words = pc.replace_substring_regex(array.dictionary, _BACKSLASH_AND_QUOTE, _ESCAPED)
-    words = pc.replace_substring_regex(words, r"[\r\n]+", " ")
-    return pc.binary_join_element_wise('"', words, '"', "").take(array.indices)
+    """Texts quoted for the protocol; each distinct one is processed once."""
+    escaped = pc.replace_substring_regex(array.dictionary, _BACKSLASH_AND_QUOTE, _ESCAPED)
+    escaped = pc.replace_substring_regex(escaped, r"[\r\n]+", " ")
+    return pc.binary_join_element_wise('"', escaped, '"', "").take(array.indices)
 
 
 def _bytes_of(array: pa.Array) -> bytes:
-    """The texts of an array one after another: its data buffer between the first and the last offset."""
+    """Texts of an array concatenated: its data buffer between the first and the last offset."""
     if not len(array):
         return b""
     offsets = array.buffers()[1]

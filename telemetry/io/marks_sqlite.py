@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks of the sinks in a small SQLite file of their own: the journal's writer is never kept waiting by a sink."""
+"""Marks of the sinks, in their own small SQLite file, so that sinks never delay the journal's writer."""
 
 import sqlite3
 import threading
@@ -18,11 +18,11 @@ CREATE TABLE IF NOT EXISTS aside (
 CREATE INDEX IF NOT EXISTS aside_sink ON aside (sink);
 """
 _MOST_ASIDES = 10_000
-"""Beyond this many of one sink the oldest go: what is wrong then is the sink, not the rows."""
+"""Above this number per sink the oldest are deleted: then the sink is at fault, not the rows."""
 
 
 class SqliteMarks:
-    """`telemetry.store.sink.Marks`. A mark that a loss of power takes back costs a replay, so it is not flushed each time."""
+    """`telemetry.store.sink.Marks` on SQLite. Not flushed at each write: a mark lost at a power failure costs only a replay."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class SqliteMarks:
             self._connection.execute("INSERT OR REPLACE INTO mark VALUES (?,?,?)", (sink, mark.sent, mark.safe))
 
     def put_aside(self, aside: Aside, batch: ReadingBatch | None) -> None:
-        """Once: a replay that meets the same poison again does not list it again."""
+        """Store once: a replay that meets the same rows again adds no second entry."""
         blob = None if batch is None else pack(batch)
         with self._guard:
             known = self._connection.execute(
@@ -68,7 +68,7 @@ class SqliteMarks:
         return [Aside(*row) for row in rows]
 
     def rows_of(self, aside: Aside) -> list[ReadingBatch]:
-        """The rows that were set aside at a position, for people and for a second try."""
+        """Rows set aside at a position, for inspection and for a second attempt."""
         with self._guard:
             rows = self._connection.execute(
                 "SELECT kind, blob FROM aside WHERE sink=? AND position=? AND blob IS NOT NULL",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meters with protocols of their own behind a stream line: Mercury, and Energomera over IEC 61107."""
+"""Meters with their own serial protocols on a stream line: Mercury, and Energomera over IEC 61107."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -19,12 +19,12 @@ from telemetry.wire import iec61107, mercury
 from telemetry.wire.modbus_frame import Judgement
 
 _CHANNEL_STAYS_OPEN_S = 200.0
-# A meter that was told goodbye does not hear the next sign-on for a moment.
+# After the break command a meter ignores the next sign-on for a moment.
 _AFTER_GOODBYE_S = 0.2
 
 
 class MeterStream(ABC):
-    """What both share: the answers a tier needs, the reading made of them, raw frames as evidence."""
+    """Common part of both: the answers that a tier needs, decoding, raw frames as evidence."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class MeterStream(ABC):
         return self._profile.tiers()
 
     async def read(self, tier: Tier) -> Reading:
-        """All points of a tier. A refused answer leaves its metrics Missing; raises TransportError on silence."""
+        """All points of a tier. A refused answer leaves its metrics Missing; TransportError where no answer comes."""
         points = [point for point in self._profile.points if point.tier is tier]
         names = list(dict.fromkeys(point.at.name for point in points if isinstance(point.at, Answer)))
         self._frames.clear()
@@ -65,22 +65,22 @@ class MeterStream(ABC):
         evidence = None
         if self._keep and self._frames:
             rows = [f"{self._profile.wire} {self._line.name}"]
-            rows += [row for sent, heard in self._frames for row in (f"> {sent.hex()}", f"< {heard.hex()}")]
+            rows += [row for sent, received in self._frames for row in (f"> {sent.hex()}", f"< {received.hex()}")]
             evidence = self._keep(("\n".join(rows) + "\n").encode())
         return Reading(self._device, self.kind, self._clock.now_ms(), values, evidence)
 
     @abstractmethod
     async def _read_answers(self, names: Sequence[str]) -> dict[str, Any]:
-        """The raw answers by name, in the profile's raw form."""
+        """Raw answers by name, in the form of the profile's codec."""
 
     async def _exchange(self, sent: bytes, judge: Callable[[bytes], Judgement]) -> bytes:
-        heard = await self._line.ask(sent, judge)
-        self._frames.append((sent, heard))
-        return heard
+        received = await self._line.ask(sent, judge)
+        self._frames.append((sent, received))
+        return received
 
 
 class MercurySource(MeterStream):
-    """A Mercury meter at an address of its line. `password` is its six digits for reading."""
+    """A Mercury meter at an address of its line. `password`: its six digits for reading."""
 
     def __init__(
         self,
@@ -119,12 +119,12 @@ class MercurySource(MeterStream):
     async def _read_one(self, name: str) -> bytes:
         sent = mercury.request(self._address, bytes.fromhex(name))
         length = ANSWER_LENGTHS[name]
-        return await self._exchange(sent, lambda heard: mercury.judge(sent, heard, length))
+        return await self._exchange(sent, lambda received: mercury.judge(sent, received, length))
 
     async def _open(self) -> None:
         self._open_until_s = 0.0
         sent = mercury.open_channel(self._address, 1, self._password)
-        frame = await self._line.ask(sent, lambda heard: mercury.judge(sent, heard, 1))
+        frame = await self._line.ask(sent, lambda received: mercury.judge(sent, received, 1))
         status = mercury.status_of(frame)
         if status:
             text = f"channel refused: status {status} {mercury.STATUSES.get(status, 'unknown')}"
@@ -132,7 +132,7 @@ class MercurySource(MeterStream):
 
 
 class Iec61107Source(MeterStream):
-    """An Energomera meter; `address` where several share the line, `password` where reading asks for one."""
+    """An Energomera meter. `address`: where several share the line; `password`: where reading requires one."""
 
     def __init__(
         self,
@@ -156,25 +156,27 @@ class Iec61107Source(MeterStream):
                 sent = iec61107.command("R1", f"{name}()")
                 frame = await self._exchange(sent, _judge_message)
                 try:
-                    reported = iec61107.values(frame, name)
+                    texts = iec61107.values(frame, name)
                 except ValueError as error:
                     self._line.close()
                     raise TransportError(Absence.MALFORMED, f"{self._line.name}: {error}") from None
-                raw[name] = Missing(Absence.REFUSED, reported) if isinstance(reported, str) else reported
+                raw[name] = Missing(Absence.REFUSED, texts) if isinstance(texts, str) else texts
         finally:
-            await self._line.tell(iec61107.goodbye())
+            await self._line.send(iec61107.goodbye())
             await asyncio.sleep(_AFTER_GOODBYE_S)
         return raw
 
     async def _sign_on(self) -> None:
         sent = iec61107.sign_on(self._address)
-        reported = await self._line.ask(sent, lambda heard: iec61107.judge_identification(iec61107.plain(heard)))
-        await self._line.ask(iec61107.enter_programming(chr(reported[4])), _judge_message)
+        identification = await self._line.ask(
+            sent, lambda received: iec61107.judge_identification(iec61107.plain(received))
+        )
+        await self._line.ask(iec61107.enter_programming(chr(identification[4])), _judge_message)
         if self._password is not None:
             answer = await self._line.ask(iec61107.command("P1", f"({self._password})"), _judge_message)
             if answer != bytes([iec61107.ACK]):
                 raise TransportError(Absence.REFUSED, f"{self._line.name}: the meter refused the password")
 
 
-def _judge_message(heard: bytes) -> Judgement:
-    return iec61107.judge_message(iec61107.plain(heard))
+def _judge_message(received: bytes) -> Judgement:
+    return iec61107.judge_message(iec61107.plain(received))

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modbus over TCP, RTU over TCP and serial RTU, through pymodbus.
+"""Modbus over TCP, RTU over TCP and serial RTU, with pymodbus.
 
-A `ModbusLine` is one gateway or serial port: one connection, one request at a time, shared by all unit ids behind it and
-by collector and actuator, so that a single-slot gateway is never asked twice at once. `ModbusSource` is one device.
-
-Every frame heard is judged (`telemetry.wire.modbus_frame`) before pymodbus sees it. On a fault or, where frames carry no
-transaction id, on a time-out, the connection is closed, so that nothing late is ever taken for something else.
+- `ModbusLine` is one gateway or serial port: one connection and one request at a time, shared by all unit ids behind it and
+  by collector and actuator, so that a single-slot gateway never has two requests at once. `ModbusSource` is one device.
+- Every frame received is checked (`telemetry.wire.modbus_frame`) before pymodbus gets it. After a fault, or after a time-out
+  where frames carry no transaction id, the connection is closed, so that a late answer is never taken for another one.
 """
 
 import asyncio
@@ -24,22 +23,22 @@ from kernel.reading import Absence, Missing, Reading
 from telemetry.collect.source import Tier
 from telemetry.device.block import Block
 from telemetry.device.codec import decode
-from telemetry.device.codec_registers import Word, refused, words_of
+from telemetry.device.codec_registers import RegisterKey, refused, registers_read
 from telemetry.device.profile import Profile
 from telemetry.wire.exposition import Figure
 from telemetry.wire.modbus_frame import Broken, Framing, Incomplete, exception_text, judge
 
-# Each silence is reported once, by the collector; the library would write a line for each time-out.
+# The collector reports each loss of a device once; the library would log each time-out.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
-_GATEWAY_SAYS_NOBODY = (10, 11)
-_MAX_HEARD = 8192
+_NO_ANSWER_BEHIND_GATEWAY = (10, 11)
+_MAX_RECEIVED = 8192
 _TRY_AGAIN_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a line is: `tcp://host:port`, `rtu+tcp://host:port`, or `serial:/dev/ttyS0` with its line settings."""
+    """Address of a line: `tcp://host:port`, `rtu+tcp://host:port`, or `serial:/dev/ttyS0` with its serial settings."""
 
     kind: str
     host: str
@@ -58,14 +57,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer as they went over the wire."""
+    """One request and its answer as sent and received."""
 
     sent: bytes
-    heard: bytes
+    received: bytes
 
 
 class ModbusLine:
-    """One gateway or serial line. `timeout_s` per request; `keep_open` False lets a single-slot gateway go after each turn."""
+    """One gateway or serial line. `timeout_s` per request; `keep_open` False: a single-slot gateway is disconnected after each
+    turn.
+    """
 
     def __init__(
         self, address: Address, *, timeout_s: float = 1.0, connect_timeout_s: float = 2.0, keep_open: bool = True
@@ -77,14 +78,14 @@ class ModbusLine:
         self.frames_broken = 0
         self._timeout_s, self._connect_timeout_s, self._keep_open = timeout_s, connect_timeout_s, keep_open
         self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
-        self._sent = self._heard = b""
+        self._sent = self._received = b""
         self._broken = ""
         self._try_again_s = 0.0
 
     async def read(self, unit_id: int, block: Block) -> tuple[list[int], Exchange]:
         """Registers (or bits as 0 and 1) of one block. The caller holds `turn`.
 
-        Raises TransportError (nobody, late or unreadable) or ExceptionAnswer (the device said no).
+        Raises TransportError (no connection, late or undecodable answer) or ExceptionAnswer (the device refused).
         """
         function = block.function
 
@@ -97,7 +98,7 @@ class ModbusLine:
 
         answer = await self._ask(ask)
         found = [int(bit) for bit in answer.bits[: block.count]] if function in (1, 2) else list(answer.registers)
-        return found, Exchange(self._sent, self._heard)
+        return found, Exchange(self._sent, self._received)
 
     async def write(self, unit_id: int, function: int, address: int, values: Sequence[int]) -> Exchange:
         """Write one coil (5) or several (15), one register (6) or several (16). The caller holds `turn`. Raises as `read`."""
@@ -112,15 +113,15 @@ class ModbusLine:
             return client.write_registers(address, list(values), device_id=unit_id)
 
         await self._ask(ask)
-        return Exchange(self._sent, self._heard)
+        return Exchange(self._sent, self._received)
 
     @property
     def sent(self) -> bytes:
-        """The request of the last exchange as it left; empty where nothing left at all."""
+        """The request of the last exchange as sent; empty where nothing was sent."""
         return self._sent
 
     def release(self) -> None:
-        """End of a turn: a gateway with one slot is let go."""
+        """End of a turn: a single-slot gateway is disconnected."""
         if not self._keep_open:
             self.close()
 
@@ -130,7 +131,7 @@ class ModbusLine:
             self._client = None
 
     async def _ask(self, ask: Callable[[AsyncModbusTcpClient | AsyncModbusSerialClient], object]) -> ModbusPDU:
-        self._sent = self._heard = b""
+        self._sent = self._received = b""
         client = await self._connected()
         self._broken = ""
         try:
@@ -151,7 +152,7 @@ class ModbusLine:
             raise
         assert isinstance(answer, ModbusPDU)
         if answer.isError():
-            raise ExceptionAnswer(answer.exception_code, Exchange(self._sent, self._heard))
+            raise ExceptionAnswer(answer.exception_code, Exchange(self._sent, self._received))
         return answer
 
     def _after_silence(self) -> None:
@@ -162,13 +163,13 @@ class ModbusLine:
         if self._client is not None and self._client.connected:
             return self._client
         self.close()
-        # A gateway that is gone is tried once for all devices behind it, not by each of them in turn.
+        # A gateway that is gone is tried once for all devices behind it, not once for each of them.
         loop = asyncio.get_running_loop()
         if loop.time() < self._try_again_s:
             raise TransportError(Absence.UNREACHABLE, f"{self.name}: no connection")
         client = self._client = self._make()
-        # By default pymodbus throws everything away when a late answer and the right one come together.
-        client.ctx.max_buffer_size = _MAX_HEARD
+        # By default pymodbus discards everything when a late answer and the right one arrive together.
+        client.ctx.max_buffer_size = _MAX_RECEIVED
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 connected = await client.connect()
@@ -182,19 +183,19 @@ class ModbusLine:
 
     def figures(self) -> list[Figure]:
         """Counters of the line."""
-        reported = (
+        counters = (
             (
                 "modbus_frames_skipped",
                 float(self.frames_skipped),
-                "Late answers to earlier Modbus requests, passed over.",
+                "Late answers to earlier Modbus requests, skipped.",
             ),
             (
                 "modbus_frames_broken",
                 float(self.frames_broken),
-                "Modbus answers that were not one; the line was reopened.",
+                "Invalid Modbus answers; the line was reopened.",
             ),
         )
-        return [Figure(name, count, text, counter=True, labels={"line": self.name}) for name, count, text in reported]
+        return [Figure(name, count, text, counter=True, labels={"line": self.name}) for name, count, text in counters]
 
     def _make(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
         address = self.address
@@ -211,19 +212,19 @@ class ModbusLine:
         )  # fmt: skip
 
     def _trace(self, sending: bool, data: bytes) -> bytes:
-        """Each packet passes here: the request is remembered, what is heard goes on only as the whole right frame."""
+        """Filter of all packets: remembers the request, and passes on received bytes only as one complete matching frame."""
         if sending:
             self._sent = data
             return data
-        judged = judge(self.address.framing, self._sent, data) if self._sent else Broken("an answer to no question")
-        if isinstance(judged, Incomplete) or self._heard:
+        judged = judge(self.address.framing, self._sent, data) if self._sent else Broken("an answer without a request")
+        if isinstance(judged, Incomplete) or self._received:
             return b""
         if isinstance(judged, Broken):
             self.frames_broken += 1
             self._fail(judged.text)
             return b""
         self.frames_skipped += judged.skipped > 0
-        self._heard = judged.frame
+        self._received = judged.frame
         return judged.frame
 
     def _lost(self, connected: bool) -> None:
@@ -241,7 +242,7 @@ class ModbusLine:
 
 
 class ExceptionAnswer(Exception):
-    """The device answered with a Modbus exception; kept in the detail of what is Missing."""
+    """A Modbus exception answered by the device; its text becomes the detail of Missing values."""
 
     def __init__(self, code: int, exchange: Exchange) -> None:
         self.code = code
@@ -250,7 +251,7 @@ class ExceptionAnswer(Exception):
 
 
 class ModbusSource:
-    """One Modbus device behind a line: a `telemetry.collect.source.Source`.
+    """One Modbus device on a line: a `telemetry.collect.source.Source`.
 
     `keep` stores raw frames of a billing meter and returns their SHA-256 (the journal's `keep`).
     """
@@ -285,60 +286,62 @@ class ModbusSource:
 
     @property
     def tiers(self) -> frozenset[Tier]:
-        """The tiers with anything to ask."""
+        """Tiers that have points."""
         return self._profile.tiers()
 
     async def read(self, tier: Tier) -> Reading:
-        """All points of a tier. A refused block leaves its metrics Missing with the exception code; raises
-        TransportError where the device does not answer at all."""
-        words: dict[Word, int | Missing] = {}
+        """All points of a tier. TransportError where the device gives no answer at all.
+
+        A refused block leaves its metrics Missing with the exception code.
+        """
+        registers: dict[RegisterKey, int | Missing] = {}
         exchanges: list[Exchange] = []
         async with self._line.turn:
             try:
-                await self._read_blocks(self._reads[tier], words, exchanges)
+                await self._read_blocks(self._reads[tier], registers, exchanges)
             finally:
                 self._line.release()
-        values = decode(self._profile, words, self._clock.now_ms(), tier)
+        values = decode(self._profile, registers, self._clock.now_ms(), tier)
         evidence = self._keep(evidence_text(self._line.name, exchanges)) if self._keep and exchanges else None
         return Reading(self._device, self.kind, self._clock.now_ms(), values, evidence)
 
     async def _read_blocks(
-        self, reads: Sequence[Block], words: dict[Word, int | Missing], exchanges: list[Exchange]
+        self, reads: Sequence[Block], registers: dict[RegisterKey, int | Missing], exchanges: list[Exchange]
     ) -> None:
         silent: dict[int, TransportError] = {}
-        spoke = False
+        answered = False
         for block in reads:
             unit_id = self._unit_id if block.unit_id is None else block.unit_id
             failure = silent.get(unit_id)
             if failure is None:
                 try:
-                    there = replace(block, address=block.address + self._base) if self._base else block
-                    found, exchange = await self._line.read(unit_id, there)
+                    at_base = replace(block, address=block.address + self._base) if self._base else block
+                    found, exchange = await self._line.read(unit_id, at_base)
                 except ExceptionAnswer as error:
                     exchanges.append(error.exchange)
-                    if error.code not in _GATEWAY_SAYS_NOBODY:
-                        spoke = True
+                    if error.code not in _NO_ANSWER_BEHIND_GATEWAY:
+                        answered = True
                         why = Missing(Absence.REFUSED, str(error))
-                        words |= refused(block.unit_id, block.function, block.address, block.count, why)
+                        registers |= refused(block.unit_id, block.function, block.address, block.count, why)
                         continue
                     failure = silent[unit_id] = TransportError(Absence.UNREACHABLE, f"{self._line.name}: {error}")
                 except TransportError as error:
                     failure = silent[unit_id] = error
                 else:
-                    spoke = True
+                    answered = True
                     exchanges.append(exchange)
-                    words |= words_of(block.unit_id, block.function, block.address, found)
+                    registers |= registers_read(block.unit_id, block.function, block.address, found)
                     continue
-            # A unit that is silent is not asked again in this poll: what it did not tell says why.
+            # A unit that gave no answer gets no further request in this poll; its registers are Missing with the reason.
             why = Missing(failure.reason, failure.text)
-            words |= refused(block.unit_id, block.function, block.address, block.count, why)
-        if silent and not spoke:
+            registers |= refused(block.unit_id, block.function, block.address, block.count, why)
+        if silent and not answered:
             raise next(iter(silent.values()))
 
 
 def evidence_text(line: str, exchanges: Sequence[Exchange]) -> bytes:
-    """Raw frames as a small text that needs no tool to read: one line a frame, '>' sent and '<' heard, in hex."""
+    """Raw frames as a text that is readable without a tool: one line per frame in hex, '>' sent and '<' received."""
     rows = [f"modbus {line}"]
     for exchange in exchanges:
-        rows += [f"> {exchange.sent.hex()}", f"< {exchange.heard.hex()}"]
+        rows += [f"> {exchange.sent.hex()}", f"< {exchange.received.hex()}"]
     return ("\n".join(rows) + "\n").encode()

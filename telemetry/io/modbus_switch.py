@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Switched loads on a Modbus line: PDU sockets, contactors, pumps. Each write is read back; an echo proves nothing."""
+"""Switched loads on a Modbus line (PDU sockets, contactors, pumps); each write is verified by read-back.
+
+The echo of a write is no proof of its effect.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +16,7 @@ from telemetry.device.block import Block
 from telemetry.device.profile import Profile
 from telemetry.device.switch import Switch
 from telemetry.io.modbus import ExceptionAnswer, ModbusLine
-from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_words
+from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_registers
 
 _READ_BACK_EVERY_S = 0.1
 
@@ -22,17 +25,17 @@ Login = Callable[[ModbusLine], Awaitable[None]]
 
 
 def microbt_login(account: str, password: str) -> Login:
-    """The login that a MicroBT container wants before each write."""
+    """Login that a MicroBT container requires before each write."""
 
     async def login(line: ModbusLine) -> None:
         random, _ = await line.read(1, Block(None, 3, RANDOM_ADDRESS, RANDOM_COUNT))
-        await line.write(1, 16, LOGIN_ADDRESS, login_words(random, account, password))
+        await line.write(1, 16, LOGIN_ADDRESS, login_registers(random, account, password))
 
     return login
 
 
 class ModbusSwitch:
-    """The switches of one device. Shares the line (and its turn) with the `ModbusSource` of the same device."""
+    """Outputs of one device. Shares the line (and its `turn`) with the `ModbusSource` of the same device."""
 
     def __init__(
         self,
@@ -50,9 +53,9 @@ class ModbusSwitch:
         self._unit_id = profile.unit_id if unit_id is None else unit_id
 
     async def switch(self, name: str, index: int, on: bool, *, deadline_s: float = 5.0) -> Receipt:
-        """Switch number `index` (from 1) of a group (`socket`, `contactor`) and read it back until the deadline.
+        """Switch output `index` (from 1) of a group (`socket`, `contactor`) and read it back until the deadline.
 
-        Verified only when a read after the write shows the state; Unknown when it was sent and nothing shows it.
+        Verified only when a read after the write shows the state; Unknown when it was sent and no read shows it.
         """
         switch = self._profile.switches.get(name)
         if switch is None or not 1 <= index <= switch.count:
@@ -70,13 +73,13 @@ class ModbusSwitch:
             held = 0
             try:
                 if switch.bit is not None:
-                    # The other bits of the word are other outputs: they are written as they stand.
+                    # The other bits of the register are other outputs: they are written back unchanged.
                     held = (await self._line.read(unit_id, Block(None, 3, address, 1)))[0][0]
             except (ExceptionAnswer, TransportError) as error:
                 self._line.release()
-                return Unreachable(f"its word cannot be read, nothing was switched: {error}")
+                return Unreachable(f"its register could not be read, nothing was switched: {error}")
             try:
-                await self._line.write(unit_id, switch.function, address, [switch.word(index, on, held)])
+                await self._line.write(unit_id, switch.function, address, [switch.register_value(index, on, held)])
             except ExceptionAnswer as error:
                 return Refused(str(error.code), str(error))
             except TransportError as error:
@@ -89,15 +92,15 @@ class ModbusSwitch:
         self, switch: Switch, name: str, index: int, on: bool, unit_id: int, begun_s: float, deadline_s: float
     ) -> Receipt:
         block = Block(None, switch.read.function, switch.read_place(index), 1)
-        seen = "nothing"
+        read_value = "nothing"
         while True:
             shown = False
             async with self._line.turn:
                 try:
                     found, _ = await self._line.read(unit_id, block)
-                    seen, shown = str(found[0]), switch.shows(index, found[0], on)
+                    read_value, shown = str(found[0]), switch.shows(index, found[0], on)
                 except (ExceptionAnswer, TransportError) as error:
-                    seen = str(error)
+                    read_value = str(error)
                 finally:
                     self._line.release()
             took_s = self._clock.monotonic_s() - begun_s
@@ -108,6 +111,6 @@ class ModbusSwitch:
                 return Verified(Reading(self.device, self._profile.kind, self._clock.now_ms(), reported), took_s)
             if took_s + _READ_BACK_EVERY_S > deadline_s:
                 return Unknown(
-                    f"{name} {index} was written {'on' if on else 'off'} and reads back {seen} after {took_s:.1f} s"
+                    f"{name} {index} was written {'on' if on else 'off'} and reads back {read_value} after {took_s:.1f} s"
                 )
             await asyncio.sleep(_READ_BACK_EVERY_S)

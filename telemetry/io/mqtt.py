@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MQTT through paho, on the hub's own event loop: no thread of its own, and no queue without a bound.
+"""MQTT client (paho) on the hub's event loop: no thread of its own, and only bounded queues.
 
-A message is acknowledged by whoever took it, after the journal's commit. When `limit` messages wait, the socket is not
-read until half of them are taken: the broker is slowed down by TCP, whatever its QoS, and memory stays flat. A
-connection lost is made again with back-off; the session is kept by the broker, so that QoS 1 messages come again.
+- The receiver acknowledges a message, after the journal's commit.
+- When `limit` messages wait, the socket is not read until half of them are taken: TCP slows the broker down, whatever its
+  QoS, and memory stays bounded.
+- A lost connection is made again with back-off; the broker keeps the session, so that QoS 1 messages are delivered again.
 """
 
 import asyncio
@@ -28,10 +29,11 @@ from telemetry.wire.topic import MAX_PAYLOAD, Channel, Topics
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """How a broker is reached. `version` is 3 (3.1.1, needed by the embedded broker) or 5.
+    """Connection data of a broker. `version` is 3 (3.1.1, needed by the embedded broker) or 5.
 
-    `ca_file` switches TLS on (1.2 at least, certificate verified); `will` is (topic, payload) that the broker publishes,
-    retained, when the hub is gone. Credentials stay out of logs and of `repr`.
+    - `ca_file` switches TLS on (1.2 or later, certificate verified).
+    - `will`: (topic, payload) that the broker publishes, retained, when the hub is gone.
+    - Credentials are excluded from logs and from `repr`.
     """
 
     host: str
@@ -49,7 +51,7 @@ class Broker:
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """TLS 1.2 at least, the peer's certificate verified against this authority."""
+    """TLS 1.2 or later; the peer's certificate is verified against this authority (None: the system's)."""
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
@@ -57,7 +59,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as heard. `token` acknowledges it (-1: QoS 0, nothing to acknowledge)."""
+    """One message as received. `token` acknowledges it (-1: QoS 0, nothing to acknowledge)."""
 
     topic: str
     payload: bytes
@@ -66,12 +68,13 @@ class Message:
 
 
 class MqttLink:
-    """One connection to a broker: subscribes, hears, publishes, and comes back by itself.
+    """One connection to a broker: subscribes, receives, publishes, and reconnects.
 
-    After a loss it waits `retry_s`, then twice as long each time up to `longest_retry_s`; a connection has to stand (subscribed)
-    within `stand_s`. `connected` and `state` tell how it stands; `on_state(up, text)` is called once for each change.
-    `greeting` gives for each connection a topic and what is published there, retained, when it stands and (as the will)
-    when it is lost.
+    - After a loss it waits `retry_s`, then twice as long each time up to `longest_retry_s`; a connection has to be
+      established (subscribed) within `stand_s`.
+    - `connected` and `state` describe the connection; `on_state(up, text)` is called once for each change.
+    - `greeting` returns, for each connection, a topic and two payloads published there, retained: on connection and (as the
+      will) on its loss.
     """
 
     def __init__(
@@ -104,12 +107,12 @@ class MqttLink:
         self._client: paho.Client | None = None
 
     def start(self) -> None:
-        """Begin to connect in the background. Needs a running event loop."""
+        """Start connecting in the background. Needs a running event loop."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._stay_connected(), name=f"mqtt {self.broker.host}:{self.broker.port}")
 
     async def stop(self) -> None:
-        """An orderly goodbye (the will is not sent); messages not acknowledged come again to the next session."""
+        """Disconnect in order (the will is not published); messages not acknowledged are delivered in the next session."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -117,7 +120,7 @@ class MqttLink:
         self._drop(orderly=True)
 
     async def next(self) -> Message:
-        """The oldest message that waits."""
+        """The oldest waiting message."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
@@ -128,13 +131,13 @@ class MqttLink:
         return message
 
     def acknowledge(self, token: int) -> None:
-        """Tell the broker that it may forget. A token of an earlier connection is void: that message comes again."""
+        """Acknowledge a message to the broker. A token of an earlier connection is void: that message is delivered again."""
         session, mid = self._open.pop(token, (-1, 0))
         if session == self._session and self._client is not None:
             self._client.ack(mid, 1)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False, timeout_s: float = 10.0) -> None:
-        """Publish at QoS 1 and wait for the broker's acknowledgement. Raises TimeoutError where none comes."""
+        """Publish at QoS 1 and wait for the broker's acknowledgement. TimeoutError where none comes."""
         async with asyncio.timeout(timeout_s):
             await self._up.wait()
             assert self._client is not None
@@ -146,11 +149,11 @@ class MqttLink:
                 self._published.pop(info.mid, None)
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Publish at QoS 0 and forget; nothing happens while not connected."""
+        """Publish at QoS 0 without acknowledgement; nothing is sent while not connected."""
         if self._client is not None and self.connected:
             self._client.publish(topic, payload, qos=0)
 
-    # The connection's life
+    # Connection
 
     async def _stay_connected(self) -> None:
         wait_s = self.retry_s
@@ -171,7 +174,7 @@ class MqttLink:
                             await self._lost.wait()
                     client.loop_misc()
             except (OSError, ValueError, TimeoutError) as error:
-                self._say(f"not connected: {error or type(error).__name__}")
+                self._set_state(f"not connected: {error or type(error).__name__}")
             self._drop(orderly=False)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self.longest_retry_s)
@@ -211,7 +214,7 @@ class MqttLink:
         return client
 
     def _connect(self, client: paho.Client) -> None:
-        """Runs in a worker thread: name look-up, TCP and TLS hand-shake block."""
+        """Connect, in a worker thread: name look-up, TCP and TLS handshake block."""
         broker = self.broker
         if broker.version != 5:
             client.connect(broker.host, broker.port, broker.keepalive_s)
@@ -241,7 +244,7 @@ class MqttLink:
         for waiting in self._published.values():
             waiting.cancel()
 
-    def _say(self, state: str, *, up: bool = False) -> None:
+    def _set_state(self, state: str, *, up: bool = False) -> None:
         if state != self.state:
             self.state = state
             if self._on_state is not None:
@@ -269,12 +272,12 @@ class MqttLink:
             return
         try:
             client.loop_read()
-        except Exception as error:  # paho raises whatever a malformed packet leads it into
-            self._say(f"not connected: the broker sent what cannot be read ({type(error).__name__})")
+        except Exception as error:  # paho raises arbitrary exceptions on a malformed packet
+            self._set_state(f"not connected: the broker sent a malformed packet ({type(error).__name__})")
             self._lost.set()
             return
         if client._in_packet["remaining_length"] > MAX_PAYLOAD + 65_536:
-            self._say("not connected: the broker sent a message beyond the limit")
+            self._set_state("not connected: the broker sent a message beyond the limit")
             self._lost.set()
         elif isinstance(sock, ssl.SSLSocket) and self._reading is sock and sock.fileno() >= 0 and sock.pending():
             self._loop.call_soon(self._readable)
@@ -296,30 +299,30 @@ class MqttLink:
 
         self._loop.call_soon_threadsafe(stop)
 
-    # What the broker says
+    # Callbacks of the client
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._say(f"not connected: the broker refused ({reason})")
+            self._set_state(f"not connected: the broker refused ({reason})")
             self._lost.set()
         elif self._topics:
             client.subscribe([(topic, 1) for topic in self._topics])
         else:
-            self._stand()
+            self._established()
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         refused = [topic for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure]
         if refused:
-            self._say(f"connected; the broker refuses {', '.join(refused[:5])}", up=True)
-        self._stand(say=not refused)
+            self._set_state(f"connected; the broker refuses {', '.join(refused[:5])}", up=True)
+        self._established(announce=not refused)
 
-    def _stand(self, *, say: bool = True) -> None:
+    def _established(self, *, announce: bool = True) -> None:
         if self._hello is not None and self._client is not None:
             self._client.publish(*self._hello, qos=1, retain=True)
         self.connected = True
         self._up.set()
-        if say:
-            self._say("connected", up=True)
+        if announce:
+            self._set_state("connected", up=True)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         token = -1
@@ -339,7 +342,7 @@ class MqttLink:
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._unwatch()
         if self.connected:
-            self._say(f"not connected: {reason}")
+            self._set_state(f"not connected: {reason}")
         self._lost.set()
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
@@ -349,7 +352,7 @@ class MqttLink:
 
 
 class MqttFeed:
-    """Devices that speak unasked: a `telemetry.collect.source.Subscription` over one link."""
+    """Devices that report by themselves over MQTT: a `telemetry.collect.source.Subscription` on one link."""
 
     def __init__(
         self,
@@ -371,16 +374,16 @@ class MqttFeed:
         await self.link.stop()
 
     async def next(self) -> tuple[list[Reading], int]:
-        """The readings of the next message and its token; an empty list where the message was nobody's."""
+        """Readings of the next message and its token; an empty list where the topic is of no device."""
         message = await self.link.next()
         readings = self.topics.hear(message.topic, message.payload, message.retained, self._clock.now_ms())
         return readings, message.token
 
     def figures(self) -> list[Figure]:
-        """Counters of what was heard."""
+        """Counters of messages received."""
         return self.topics.counts.figures()
 
     def acknowledge(self, token: int) -> None:
-        """After the journal's commit."""
+        """Acknowledge a message, after the journal's commit."""
         if token >= 0:
             self.link.acknowledge(token)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sealing in a process of its own, so that the hub keeps its memory small and its loop quick.
+"""Sealing of the archive in a separate process, so that the hub's memory stays small and its loop responsive.
 
-`python -m telemetry.io.seal JOURNAL_FOLDER ARCHIVE_FOLDER NOW_MS GRACE_S` seals what is due, compacts days that are long over,
-and prints what it sealed as a JSON list.
+`python -m telemetry.io.seal JOURNAL_FOLDER ARCHIVE_FOLDER NOW_MS GRACE_S` seals hours that are due, compacts completed days,
+and prints the sealed hours as a JSON list.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ _TIME_OUT_S = 1800.0
 
 
 class ApartArchive(ParquetArchive):
-    """The archive whose `seal` looks here whether anything is due, and has it done by another process."""
+    """Archive that seals in another process, started only where something is due."""
 
     def __init__(self, folder: Path, journal: SqliteJournal) -> None:
         super().__init__(folder, journal)
         self._journal_folder = journal.path.parent
 
     def seal(self, now_ms: int, grace_s: float = 300.0) -> list[Sealed]:
-        """Write every hour that is due. Raises OSError where the other process fails, with its last words."""
+        """Write every hour that is due. OSError where the other process fails, with the last line of its error output."""
         if not self.due(now_ms, grace_s):
             return []
         argv = [sys.executable, "-m", "telemetry.io.seal", str(self._journal_folder), str(self.folder)]
@@ -39,8 +39,8 @@ class ApartArchive(ParquetArchive):
         except subprocess.TimeoutExpired as error:
             raise OSError(f"sealing {self.folder} took longer than {_TIME_OUT_S} s") from error
         if done.returncode:
-            words = done.stderr.decode(errors="replace").strip().splitlines()
-            raise OSError(f"sealing {self.folder} failed: {words[-1] if words else done.returncode}")
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise OSError(f"sealing {self.folder} failed: {lines[-1] if lines else done.returncode}")
         return [Sealed(**entry) for entry in orjson.loads(done.stdout)]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sinks that speak line protocol: InfluxDB 2 and what takes its `/api/v2/write` (VictoriaMetrics), and `/write` of InfluxDB 1.
+"""Sinks of line protocol: `/api/v2/write` (InfluxDB 2, VictoriaMetrics) and `/write` (InfluxDB 1).
 
-Written synchronously, as bytes: the client's own batching keeps an unbounded queue in memory and loses it at exit, and
-its gzip costs more than all the rest.
+Written synchronously, as bytes: the client's own batching keeps an unbounded queue in memory and loses it at exit, and its
+gzip costs more than everything else.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from telemetry.io.line_protocol import lines
 from telemetry.store.sink import SinkDown, SinkRefused
 
 _REFUSING = frozenset({400, 413, 422})
-"""What a later try cannot mend. Wrong tokens and absent buckets are set-up: they hold the queue and say so."""
+"""Status codes that a retry cannot change. Wrong tokens and missing buckets are set-up faults: forwarding waits for them."""
 
 
 def _judge(name: str, status: int, text: str) -> None:
@@ -23,13 +23,13 @@ def _judge(name: str, status: int, text: str) -> None:
     if status == 404:
         raise SinkDown(f"{name}: 404, no such bucket, database or path: {text.strip()[:200]}")
     if status in (401, 403):
-        raise SinkDown(f"{name}: {status}, the token or account is not let in")
+        raise SinkDown(f"{name}: {status}, the token or account was refused")
     if status >= 300:
         raise SinkDown(f"{name}: {status}: {text.strip()[:200]}")
 
 
 class InfluxSink:
-    """`/api/v2/write` through influxdb-client. `texts=False` for VictoriaMetrics, which turns texts into zeros."""
+    """`/api/v2/write` with influxdb-client. `texts=False` for VictoriaMetrics, which turns texts into zeros."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class InfluxSink:
 
 
 class InfluxV1Sink:
-    """`/write` of InfluxDB 1 (kept by 2 and 3), with a database instead of a bucket."""
+    """`/write` of InfluxDB 1 (also supported by 2 and 3), with a database instead of a bucket."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sink that republishes over MQTT, with Home Assistant's discovery. A batch is acknowledged when the broker has it all.
+"""MQTT sink with Home Assistant discovery; a batch is acknowledged when the broker has all of it.
 
-Bounded: at most `most_in_flight` messages are with the broker at once; nothing is queued while it is away, for the journal
-is the queue. A reading older than what was published of its device stays unpublished: states show now, not history.
+- At most `most_in_flight` messages wait for the broker; nothing is queued while it is unreachable, since the journal is the
+  queue.
+- A reading older than the last one published of its device is not published: states show the present, not history.
 """
 
 import ssl
@@ -113,7 +114,7 @@ class MqttSink:
             raise self._down(self._refused or "no answer to the connection")
 
     def _down(self, text: str) -> SinkDown:
-        # What the client still holds would come after newer states: a fresh session begins without it.
+        # Messages still queued in the client would arrive after newer states: the next session starts without them.
         self._connected.clear()
         self._announced.forget()
         self._published_ms.clear()
@@ -136,7 +137,7 @@ class MqttSink:
         self._connected.clear()
 
     def close(self) -> None:
-        """Say goodbye in order: the status turns to offline, as the will would have it."""
+        """Disconnect in order: the status is set to offline, as the will would."""
         if self._started:
             if self._connected.is_set():
                 self._client.publish(self._topics.status, b"offline", qos=1, retain=True).wait_for_publish(2.0)

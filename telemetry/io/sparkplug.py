@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparkplug B over MQTT: the host application's connection, its STATE certificate, and its rebirth requests."""
+"""Sparkplug B over MQTT: host application connection, STATE certificate, rebirth requests."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,9 +14,9 @@ from telemetry.wire.sparkplug_host import NAMESPACE, SparkplugChannel, Sparkplug
 
 
 class SparkplugFeed:
-    """Edge nodes that speak Sparkplug B: a `telemetry.collect.source.Subscription`.
+    """Sparkplug B edge nodes: a `telemetry.collect.source.Subscription`.
 
-    The hub publishes `spBv1.0/STATE/<host id>`: online while it listens, offline by its will.
+    The hub publishes `spBv1.0/STATE/<host id>`: online while connected, offline by its last will.
     """
 
     def __init__(
@@ -40,20 +40,20 @@ class SparkplugFeed:
         await self.link.stop()
 
     async def next(self) -> tuple[list[Reading], int]:
-        """The readings of the next message and its token; rebirths that it calls for are asked at once."""
+        """Readings of the next message and its token; rebirths that it requires are requested at once."""
         message = await self.link.next()
         now_ms = self._clock.now_ms()
-        heard = self.host.hear(message.topic, message.payload, now_ms)
-        for group, node in heard.rebirths:
+        content = self.host.hear(message.topic, message.payload, now_ms)
+        for group, node in content.rebirths:
             self.link.post(f"{NAMESPACE}/{group}/NCMD/{node}", rebirth_request(now_ms))
-        return list(heard.readings), message.token
+        return list(content.readings), message.token
 
     def figures(self) -> list[Figure]:
-        """Counters of what was heard."""
+        """Counters of messages received."""
         return self.host.counts.figures()
 
     def acknowledge(self, token: int) -> None:
-        """After the journal's commit."""
+        """Acknowledge a message, after the journal's commit."""
         if token >= 0:
             self.link.acknowledge(token)
 

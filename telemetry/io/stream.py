@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A byte stream to meters with protocols of their own, through a TCP gateway: one connection, one turn at a time."""
+"""Byte stream to meters behind a TCP gateway: one connection, one request at a time."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,10 @@ _MOST_BYTES = 8192
 
 
 class StreamLine:
-    """One gateway. Whoever holds `turn` asks; any fault closes the connection, so that nothing late is taken for new."""
+    """One gateway. The caller holds `turn`.
+
+    Any fault closes the connection, so that a late answer is never taken for a new one.
+    """
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 2.0, connect_timeout_s: float = 2.0) -> None:
         self.host, self.port = host, port
@@ -23,25 +26,25 @@ class StreamLine:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, sent: bytes, judge: Callable[[bytes], Judgement]) -> bytes:
-        """Send, and hear until the judge says it is whole. Raises TransportError."""
+        """Send, and receive until `judge` reports a complete answer. Raises TransportError."""
         reader, writer = await self._connected()
-        heard = b""
+        received = b""
         try:
             async with asyncio.timeout(self._timeout_s):
                 writer.write(sent)
                 await writer.drain()
                 while True:
-                    judged = judge(heard)
+                    judged = judge(received)
                     if isinstance(judged, Whole):
                         return judged.frame
                     if isinstance(judged, Broken):
                         raise TransportError(Absence.MALFORMED, f"{self.name}: {judged.text}")
-                    if len(heard) > _MOST_BYTES:
+                    if len(received) > _MOST_BYTES:
                         raise TransportError(Absence.MALFORMED, f"{self.name}: an answer without end")
                     more = await reader.read(1024)
                     if not more:
                         raise TransportError(Absence.UNREACHABLE, f"{self.name}: connection closed")
-                    heard += more
+                    received += more
         except TimeoutError:
             self.close()
             raise TransportError(Absence.TIMED_OUT, f"{self.name}: no answer in {self._timeout_s:g} s") from None
@@ -52,8 +55,8 @@ class StreamLine:
             self.close()
             raise
 
-    async def tell(self, sent: bytes) -> None:
-        """Send where no answer comes. Raises TransportError."""
+    async def send(self, sent: bytes) -> None:
+        """Send without an answer. TransportError where there is no connection."""
         _, writer = await self._connected()
         with contextlib.suppress(OSError):
             writer.write(sent)

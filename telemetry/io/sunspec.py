@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A SunSpec meter on a Modbus line: finds its model by scanning, then reads it like any other device."""
+"""SunSpec meters on a Modbus line: model discovery by scanning, then polling as for any device."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,14 +7,14 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Missing
 from telemetry.device.block import Block
-from telemetry.device.codec_registers import Word
+from telemetry.device.codec_registers import RegisterKey
 from telemetry.device.profile import Profile
 from telemetry.io.modbus import ExceptionAnswer, Exchange, ModbusLine, ModbusSource
 from telemetry.wire.sunspec import BASES, END, MARK, MOST_MODELS, next_model
 
 
 class SunSpecSource(ModbusSource):
-    """One SunSpec device. The place of its model is remembered until a read fails, then looked for again."""
+    """One SunSpec device. The address of its model is remembered until a read fails, then it is searched again."""
 
     def __init__(
         self,
@@ -31,25 +31,25 @@ class SunSpecSource(ModbusSource):
         self._found = False
 
     async def _read_blocks(
-        self, reads: Sequence[Block], words: dict[Word, int | Missing], exchanges: list[Exchange]
+        self, reads: Sequence[Block], registers: dict[RegisterKey, int | Missing], exchanges: list[Exchange]
     ) -> None:
         if not self._found:
             self._base = await self._find()
             self._found = True
         try:
-            await super()._read_blocks(reads, words, exchanges)
+            await super()._read_blocks(reads, registers, exchanges)
         except TransportError:
             self._found = False
             raise
-        if any(isinstance(word, Missing) for word in words.values()):
+        if any(isinstance(value, Missing) for value in registers.values()):
             self._found = False
 
     async def _find(self) -> int:
-        """The address of the model's ID word. Raises DecodeError where the device has no such model."""
+        """Address of the model's ID register. DecodeError where the device has no such model."""
         for base in BASES:
             if await self._pair(base) != MARK:
                 continue
-            seen: list[int] = []
+            found_models: list[int] = []
             at: int | None = base + 2
             for _ in range(MOST_MODELS):
                 header = None if at is None else await self._pair(at)
@@ -57,11 +57,11 @@ class SunSpecSource(ModbusSource):
                     break
                 if header[0] in self._models:
                     return at
-                seen.append(header[0])
+                found_models.append(header[0])
                 at = next_model(at, header)
             wanted = ", ".join(map(str, self._models))
-            raise DecodeError(f"{self.device}: SunSpec at {base}", f"has models {seen}, not {wanted}")
-        raise DecodeError(f"{self.device}: SunSpec", f"the mark 'SunS' stands at none of {BASES}")
+            raise DecodeError(f"{self.device}: SunSpec at {base}", f"has models {found_models}, not {wanted}")
+        raise DecodeError(f"{self.device}: SunSpec", f"the marker 'SunS' was at none of {BASES}")
 
     async def _pair(self, address: int) -> tuple[int, int] | None:
         try:

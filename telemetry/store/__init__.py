@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports of what is kept: journal, archive, retention, forwarding to other stores."""
+"""Ports of storage: journal, archive, retention, forwarding to other stores."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be deleted, when, and what a deletion leaves behind.
+"""Retention of archive files: periods, legal holds, and tombstones of deleted files.
 
-Archive files go when their layer's time is over and nothing holds them. A legal hold keeps every file of its span for as
-long as it stands: each report, transfer or dispute that cites readings sets one. Of each deleted file its SHA-256, the rule
-and its Merkle path stay (RFC 6962 hashing, over all files of that layer, kind and day), so that a copy that turns up later
-can still be shown to be the one.
+- A file is deleted when the period of its layer has ended and no hold covers it. A legal hold keeps every file of its span
+  while it exists; each report, transfer or dispute that cites readings sets one.
+- Of each deleted file its SHA-256, the rule and its Merkle path remain (RFC 6962 hashing, over all files of that layer, kind
+  and day), so that a copy found later can be proven to be the original.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ DEFAULT_DAYS: Mapping[tuple[str, str], float | None] = {
     ("1m", "sensor"): 400.0,
     ("1m", "switch"): 400.0,
 }
-"""Days that a layer of a kind is kept; what is not named here is kept for ever."""
+"""Days for which a layer of a kind is kept; anything not listed is kept for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Readings of a span are cited: by what, and why. `kinds` empty: all kinds."""
+    """Legal hold on readings of a span: cited by what, and why. `kinds` empty: all kinds."""
 
     span: Span
     cited_by: str
@@ -45,7 +45,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """What stays of a deleted file. `merkle_path` leads from its leaf to `merkle_root`: (side of the sibling, hash)."""
+    """Record of a deleted file. `merkle_path` leads from its leaf to `merkle_root`: (side of the sibling, hash)."""
 
     path: str
     sha256: str
@@ -68,7 +68,7 @@ def tombstone_of(body: Mapping[str, Any]) -> Tombstone:
 
 
 def file_span(path: str) -> tuple[str, str, Span]:
-    """(layer, kind, hour or day) of an archive file by its path. Raises ValueError where it is none."""
+    """(layer, kind, hour or day) of an archive file by its path. ValueError where the path is none."""
     layer, kind, day, name = PurePosixPath(path).parts
     if name == "day.parquet":
         day_ms = from_iso(f"{day}T00:00:00Z")
@@ -83,7 +83,7 @@ def expired(
     holds: Sequence[Hold],
     days: Mapping[tuple[str, str], float | None] = DEFAULT_DAYS,
 ) -> list[tuple[str, str]]:
-    """(path, rule) of the files that may go now, in order. Whole days go at once or not at all, unless a part is held."""
+    """(path, rule) of files that may be deleted now, in order. A day is deleted as a whole, unless a part is held."""
     found = []
     for path in sorted(paths):
         layer, kind, span = file_span(path)
@@ -100,8 +100,10 @@ def expired(
 
 
 def tombstones(day: Sequence[tuple[str, str]], going: Mapping[str, str], deleted_ms: int) -> list[Tombstone]:
-    """What the deletion of some files of a day leaves. `day`: (path, sha256) of all files of that layer, kind and day,
-    with those deleted before; `going`: path to rule."""
+    """Tombstones of files of one day that are to be deleted.
+
+    `day`: (path, sha256) of all files of that layer, kind and day, including those deleted before; `going`: path to rule.
+    """
     ordered = sorted(day)
     leaves = [_leaf(path, sha256) for path, sha256 in ordered]
     root = merkle_root(leaves).hex()
@@ -113,7 +115,7 @@ def tombstones(day: Sequence[tuple[str, str]], going: Mapping[str, str], deleted
 
 
 def proves(tombstone: Tombstone) -> bool:
-    """Whether the path of a tombstone leads from its file to its root."""
+    """Whether the Merkle path of a tombstone leads from its file to its root."""
     at = _leaf(tombstone.path, tombstone.sha256)
     for side, sibling in tombstone.merkle_path:
         other = bytes.fromhex(sibling)
@@ -130,7 +132,7 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """The tree head of RFC 6962, section 2.1."""
+    """Merkle tree head of RFC 6962, section 2.1."""
     if not leaves:
         return hashlib.sha256(b"").digest()
     if len(leaves) == 1:
@@ -140,7 +142,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 
 def merkle_path(leaves: Sequence[bytes], at: int) -> list[tuple[str, str]]:
-    """Siblings from a leaf to the root, each with the side it stands on."""
+    """Siblings from a leaf to the root, each with its side."""
     if len(leaves) <= 1:
         return []
     split = 1 << (len(leaves) - 1).bit_length() - 1

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forwarding of readings to other stores: a watermark per sink, replay after an outage, poison set aside.
+"""Forwarding of readings to other stores: marks per sink, replay after outages, rejected rows stored apart.
 
-An acknowledgement of a sink is no durability: some hold what they acknowledged in memory for seconds. So each sink has
-two marks in the journal: `sent`, what it acknowledged last, and `safe`, what it acknowledged `replay_s` ago. After any
-outage, and at every start, forwarding goes on from `safe`. Points are the same points again (series and instant), so a
-sink that overwrites holds each once.
-
-A batch that a sink refuses is halved until the rows that it refuses are alone; those are set aside with the sink's own
-words and forwarding goes on. Nothing is kept in memory but the batch under way: the journal is the queue.
+- A sink's acknowledgement is no proof of durability: some keep acknowledged rows in memory for seconds. So each sink has two
+  marks in the journal: `sent`, the last position acknowledged, and `safe`, the last one acknowledged at least `replay_s` ago.
+  After any outage, and at every start, forwarding continues from `safe`. Repeated points have the same series and instant, so
+  that a sink that overwrites holds each once.
+- A batch that a sink refuses is halved until the refused rows are isolated; those are stored apart with the sink's own text,
+  and forwarding continues.
+- Only the current batch is in memory: the journal is the queue.
 """
 
 from collections import deque
@@ -25,15 +25,15 @@ from telemetry.store.journal import Journal
 from telemetry.wire.exposition import Figure
 
 _MOST_TRIES_A_BATCH = 64
-"""Requests spent on finding the poison of one batch; what is still refused then is set aside whole."""
+"""Requests for isolating the refused rows of one batch; parts refused after that are set aside whole."""
 
 
 class SinkDown(Exception):
-    """It does not take anything now: not reached, overloaded, or not set up. What was given is given again later."""
+    """The sink takes nothing now: unreachable, overloaded, or not set up. The rows are sent again later."""
 
 
 class SinkRefused(Exception):
-    """It will never take this payload. `text` is the sink's own word."""
+    """The sink refuses these rows for good. `text` is the sink's own text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -41,19 +41,19 @@ class SinkRefused(Exception):
 
 
 class Sink(Protocol):
-    """A store to which readings go. Idempotent: the same readings given twice are there once."""
+    """A store that receives readings. Idempotent: readings sent twice are stored once."""
 
     @property
     def name(self) -> str:
-        """Its name in the configuration: the key of its marks."""
+        """Name in the configuration: the key of its marks."""
 
     def send(self, batch: ReadingBatch) -> None:
-        """Give it all rows of a batch; returns once it acknowledged them. Raises SinkDown or SinkRefused."""
+        """Send all rows of a batch; returns once they are acknowledged. Raises SinkDown or SinkRefused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a sink is, in journal positions."""
+    """Progress of a sink, in journal positions."""
 
     sent: int = 0
     safe: int = 0
@@ -61,7 +61,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Rows that a sink will not take, or that were gone before it came back: reported, and out of the way."""
+    """Rows that a sink refused, or that were trimmed from the journal before it came back."""
 
     sink: str
     position: int
@@ -72,7 +72,7 @@ class Aside:
 
 
 class Marks(Protocol):
-    """Where marks and what was set aside are kept, apart from the journal."""
+    """Store of marks and of rows set aside, apart from the journal."""
 
     def mark(self, sink: str) -> Mark: ...
 
@@ -84,17 +84,17 @@ class Marks(Protocol):
 
 
 class SinkState(StrEnum):
-    """What a page shows of a sink."""
+    """State of a sink for the page."""
 
     LEVEL = "level"
-    """It has all that the journal has."""
+    """All records of the journal are forwarded."""
     BEHIND = "behind"
     DOWN = "down"
 
 
 @dataclass(frozen=True, slots=True)
 class SinkHealth:
-    """`behind` counts journal positions; `text` is why it is down."""
+    """`behind` counts journal positions; `text` is the reason why it is down."""
 
     name: str
     state: SinkState
@@ -106,7 +106,7 @@ class SinkHealth:
 
 
 class Forwarder:
-    """Moves one sink along the journal. `step` blocks while it sends: the runtime calls it in a thread."""
+    """Forwards the journal to one sink. `step` blocks while sending: the runtime calls it in a thread."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Forwarder:
         self._rows, self._aside = 0, len(marks.asides(sink.name))
 
     def step(self, most_records: int = 200) -> float:
-        """Send what is next; returns the seconds after which to call again (0: there is more)."""
+        """Send the next records; returns the seconds to wait before the next call (0: there are more)."""
         oldest = self._journal.health().oldest_position
         if self._cursor + 1 < oldest and self._sent + 1 < oldest:
             self._put_aside(
@@ -143,7 +143,7 @@ class Forwarder:
             for record in self._journal.records(after=self._cursor):
                 if isinstance(record.content, ReadingBatch) and record.content.kind in self._kinds:
                     for part in _parts(record.content, self._rows_a_send):
-                        self._give(record.position, part)
+                        self._send(record.position, part)
                 self._moved(record.position)
                 count += 1
                 if count >= most_records:
@@ -152,7 +152,7 @@ class Forwarder:
             self._failures += 1
             self._text = str(error)
             self._keep()
-            # What it acknowledged lately may be lost to it: go back to what is safe.
+            # Rows that it acknowledged recently may be lost: go back to the safe mark.
             self._cursor = self._safe
             self._acknowledged.clear()
             return min(self._least_pause_s * 2.0 ** min(self._failures - 1, 16), self._most_pause_s)
@@ -161,13 +161,13 @@ class Forwarder:
         return 0.0 if count >= most_records else self._least_pause_s
 
     def health(self) -> SinkHealth:
-        """How far it is. May be called from another thread."""
+        """Progress of the sink. May be called from another thread."""
         behind = self._journal.position() - self._cursor
         state = SinkState.DOWN if self._failures else SinkState.BEHIND if behind > 0 else SinkState.LEVEL
         return SinkHealth(self._sink.name, state, self._text, self._sent, behind, self._rows, self._aside)
 
     def figures(self) -> list[Figure]:
-        """As figures for `/metrics`, labelled with the sink's name."""
+        """Figures for `/metrics`, labelled with the sink's name."""
         health, labels = self.health(), {"sink": self._sink.name}
         aside = "Batches that a sink refused for good and that were set aside."
         return [
@@ -187,8 +187,8 @@ class Forwarder:
     def _keep(self) -> None:
         self._marks.move(self._sink.name, Mark(self._sent, self._safe))
 
-    def _give(self, position: int, batch: ReadingBatch) -> None:
-        """Send; where it is refused, halve it until what is refused stands alone."""
+    def _send(self, position: int, batch: ReadingBatch) -> None:
+        """Send a batch; where it is refused, halve it until the refused rows are isolated."""
         waiting, tries = deque([batch]), 0
         while waiting:
             part = waiting.popleft()
@@ -216,7 +216,7 @@ def _parts(batch: ReadingBatch, most: int) -> Sequence[ReadingBatch]:
 
 
 def _rows(batch: ReadingBatch, chosen: slice) -> ReadingBatch:
-    """Some rows of a batch; numbers are views."""
+    """Some rows of a batch; number columns are views."""
     columns = {name: Column(column.stored[chosen], column.codes[chosen]) for name, column in batch.columns.items()}
     at_ms: NDArray[np.int64] = batch.at_ms[chosen]
     return ReadingBatch(batch.kind, batch.devices[chosen], at_ms, columns)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The snapshot in Prometheus' text format: what `/metrics` answers.
+"""Latest values in Prometheus' text format, as answered by `/metrics`.
 
-Names are `mining_hub_<kind>_<metric>`, labels `site` and `device` alone (and `state` for states, as 0/1 series of the state that
-holds). What is missing or older than `max_age_s` is absent, never zero; its age is told beside it.
+Names are `mining_hub_<kind>_<metric>`, labels only `site` and `device` (and the state for states, as series of value 1 for
+the current state). A value that is missing or older than `max_age_s` is absent, never zero; `..._silent_seconds` has the age.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ _STATES = frozenset({"state", "mode", "pool_state", "pump_state", "fan_state"})
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of the hub itself: `name` with its unit as last word, such as `journal_bytes`.
+    """One figure of the hub itself: `name` ends with its unit, such as `journal_bytes`.
 
-    `loss`: it counts what was received and not kept, so that its growth is an alarm.
+    `loss`: it counts data that was received and not kept, so that its growth is an alarm.
     """
 
     name: str
@@ -42,7 +42,7 @@ def exposition(snapshot: Snapshot, now_ms: int, figures: Sequence[Figure] = (), 
                 f'site="{_quoted(device.rpartition("/")[0])}",device="{_quoted(device)}"' for device in table.devices
             ]
             _metrics(out, table, labels, now_ms, max_age_s)
-            _heard(out, table, labels, now_ms)
+            _silence(out, table, labels, now_ms)
     _figures(out, figures)
     return "\n".join(out) + "\n" if out else ""
 
@@ -67,10 +67,10 @@ def _metrics(out: list[str], table: KindTable, labels: list[str], now_ms: int, m
         out += [f"{full}{{{labels[row]}}} {numbers[row]!r}" for row in rows]
 
 
-def _heard(out: list[str], table: KindTable, labels: list[str], now_ms: int) -> None:
+def _silence(out: list[str], table: KindTable, labels: list[str], now_ms: int) -> None:
     full = f"mining_hub_{table.kind}_silent_seconds"
-    silent_s = table.heard_s(now_ms)
-    out.append(f"# HELP {full} since the device told any value")
+    silent_s = table.silence_s(now_ms)
+    out.append(f"# HELP {full} since the device reported any value")
     out.append(f"# TYPE {full} gauge")
     out += [
         f"{full}{{{label}}} {age!r}" if np.isfinite(age) else f"{full}{{{label}}} +Inf"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings as MQTT messages, and how Home Assistant is told what they are: pure payloads, no broker.
+"""Readings as MQTT messages with Home Assistant discovery: payloads only, without a broker.
 
-Each device has one retained state topic with a JSON object of its present values, and one retained discovery message that
-names every metric it has ever told, with unit and device class. A value that is missing is absent from the state, and
-shows as unknown there, never as zero.
+Each device has one retained state topic with a JSON object of its present values, and one retained discovery message with
+every metric that it has ever reported, with unit and device class. A missing value is absent from the state and shows as
+unknown, never as zero.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ _UNITS: Mapping[str, tuple[str | None, str | None]] = {
 }  # fmt: skip
 
 _SCALED = {"H/s": 1e-12}
-"""Shown in a larger unit than stored: a hashrate in H/s has fifteen digits."""
+"""Factors of units shown larger than stored: a hashrate in H/s has fifteen digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where messages go. `prefix` is ours, `discovery` is Home Assistant's."""
+    """Topic prefixes: `prefix` is the hub's, `discovery` Home Assistant's."""
 
     prefix: str = "mining-hub"
     discovery: str = "homeassistant"
@@ -48,7 +48,7 @@ class Topics:
 
     @property
     def status(self) -> str:
-        """`online` while the hub is connected; `offline` by its will."""
+        """`online` while the hub is connected; `offline` by its last will."""
         return f"{self.prefix}/status"
 
     def config(self, device: str) -> str:
@@ -56,7 +56,7 @@ class Topics:
 
 
 def state_post(reading: Reading, topics: Topics) -> Post:
-    """The present values of one reading, its instant and its device's key."""
+    """Present values of one reading, with its instant."""
     body: dict[str, Any] = {name: value for name, value in reading.values.items() if not isinstance(value, Missing)}
     body["at_ms"] = reading.at_ms
     return Post(topics.state(reading), orjson.dumps(body), retain=True)
@@ -65,7 +65,7 @@ def state_post(reading: Reading, topics: Topics) -> Post:
 def discovery_post(
     reading: Reading, metrics: Iterable[str], topics: Topics, *, version: str, expire_s: float = 300.0
 ) -> Post:
-    """What Home Assistant must know of a device to show these metrics of it."""
+    """Discovery message of a device with these metrics."""
     key, device = _plain(reading.device), reading.device
     schema = SCHEMAS[reading.kind]
     components: dict[str, Any] = {}
@@ -120,14 +120,14 @@ def discovery_post(
 
 
 class Announced:
-    """Which metrics of which device were announced; says what must be announced anew."""
+    """Metrics announced so far per device; gives the messages to publish for a reading."""
 
     def __init__(self, topics: Topics, version: str) -> None:
         self._topics, self._version = topics, version
         self._known: dict[str, set[str]] = {}
 
     def posts(self, reading: Reading) -> list[Post]:
-        """The discovery message (where the reading tells a metric for the first time) and the state."""
+        """The discovery message, where the reading has a metric for the first time, and the state message."""
         known = self._known.setdefault(f"{reading.device}/{reading.kind}", set())
         reported = {
             name for name, value in reading.values.items() if not isinstance(value, Missing) and not _long(name)
@@ -139,15 +139,15 @@ class Announced:
         return [*posts, state_post(reading, self._topics)]
 
     def forget(self) -> None:
-        """Announce everything again (the broker may have lost what it retained)."""
+        """Announce everything again (the broker may have lost retained messages)."""
         self._known.clear()
 
 
 def _long(metric: str) -> bool:
-    """Whole documents are no entities."""
+    """Whether a metric is a whole document, which becomes no entity."""
     return metric.endswith("_json")
 
 
 def _plain(device: str) -> str:
-    """A key as Home Assistant allows in ids and topics: letters, digits, '_', '-'. Injective for our device keys."""
+    """Device key in characters allowed by Home Assistant: letters, digits, '_', '-'. Injective for device keys."""
     return device.replace("_", "__").replace(".", "_d").replace("/", "_s")

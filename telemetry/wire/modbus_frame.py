@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is this the answer to what was asked? Modbus frames judged byte by byte, before anything trusts them.
+"""Check of Modbus frames: whether received bytes are the answer to a request.
 
-Pure: bytes in, a judgement out. A TCP answer is known by its transaction id, so that a late one is skipped and the line
-goes on. An RTU answer has no id: unit, function and length must fit, and a line that timed out has to be reopened.
+Pure functions on bytes. A TCP answer is identified by its transaction id, so that a late answer is skipped and the connection
+kept. An RTU answer has no id: unit, function and length must match, and after a time-out the line has to be reopened.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """`frame` is the answer; `skipped` bytes of older answers stood before it."""
+    """`frame` is the answer; `skipped` bytes of older answers came before it."""
 
     frame: bytes
     skipped: int = 0
@@ -32,7 +32,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """No answer of ours: the connection cannot be trusted any more."""
+    """Not the answer to the request; the connection can no longer be used."""
 
     text: str
 
@@ -43,17 +43,17 @@ _INCOMPLETE = Incomplete()
 
 
 def exception_text(code: int) -> str:
-    """An exception code with its name, for people."""
+    """An exception code with its name."""
     return f"exception {code} {EXCEPTIONS.get(code, 'unknown')}"
 
 
-def judge(framing: Framing, sent: bytes, heard: bytes) -> Judgement:
-    """What the bytes heard so far are, given the request frame that was sent."""
-    return _judge_tcp(sent, heard) if framing == "tcp" else _judge_rtu(sent, heard)
+def judge(framing: Framing, sent: bytes, received: bytes) -> Judgement:
+    """Classify the bytes received so far, for the request frame that was sent."""
+    return _judge_tcp(sent, received) if framing == "tcp" else _judge_rtu(sent, received)
 
 
 def crc16(data: bytes) -> bytes:
-    """CRC-16/MODBUS, low byte first as it goes over the wire (Modbus over Serial Line V1.02, 2.5.1.2)."""
+    """CRC-16/MODBUS, low byte first as on the wire (Modbus over Serial Line V1.02, 2.5.1.2)."""
     crc = 0xFFFF
     for byte in data:
         crc ^= byte
@@ -62,17 +62,19 @@ def crc16(data: bytes) -> bytes:
     return crc.to_bytes(2, "little")
 
 
-def _judge_tcp(sent: bytes, heard: bytes) -> Judgement:
+def _judge_tcp(sent: bytes, received: bytes) -> Judgement:
     at = 0
     while True:
-        if len(heard) - at < 8:
-            return _INCOMPLETE if heard[at + 2 : at + 4] in (b"\0\0", b"\0", b"") else Broken("no Modbus protocol id")
-        if heard[at + 2 : at + 4] != b"\0\0":
-            return Broken(f"protocol id {heard[at + 2 : at + 4].hex()} is not Modbus")
-        length = int.from_bytes(heard[at + 4 : at + 6], "big")
+        if len(received) - at < 8:
+            return (
+                _INCOMPLETE if received[at + 2 : at + 4] in (b"\0\0", b"\0", b"") else Broken("no Modbus protocol id")
+            )
+        if received[at + 2 : at + 4] != b"\0\0":
+            return Broken(f"protocol id {received[at + 2 : at + 4].hex()} is not Modbus")
+        length = int.from_bytes(received[at + 4 : at + 6], "big")
         if not 3 <= length <= 254:
             return Broken(f"length field {length} is outside 3 to 254")
-        frame = heard[at : at + 6 + length]
+        frame = received[at : at + 6 + length]
         if frame[:2] == sent[:2]:
             fault = _pdu_fault(sent[6:], frame[6:], length)
             if fault:
@@ -83,42 +85,42 @@ def _judge_tcp(sent: bytes, heard: bytes) -> Judgement:
         at += 6 + length
 
 
-def _judge_rtu(sent: bytes, heard: bytes) -> Judgement:
-    if len(heard) < 3:
+def _judge_rtu(sent: bytes, received: bytes) -> Judgement:
+    if len(received) < 3:
         return _INCOMPLETE
-    length = 5 if heard[1] & 0x80 else _rtu_length(sent, heard)
-    fault = _pdu_fault(sent, heard[: max(length - 2, 3)], length - 2)
+    length = 5 if received[1] & 0x80 else _rtu_length(sent, received)
+    fault = _pdu_fault(sent, received[: max(length - 2, 3)], length - 2)
     if fault:
         return Broken(fault)
-    if len(heard) < length:
+    if len(received) < length:
         return _INCOMPLETE
-    if crc16(heard[: length - 2]) != heard[length - 2 : length]:
+    if crc16(received[: length - 2]) != received[length - 2 : length]:
         return Broken("checksum is wrong")
-    if len(heard) > length:
-        return Broken(f"{len(heard) - length} bytes after the answer")
-    return Whole(heard)
+    if len(received) > length:
+        return Broken(f"{len(received) - length} bytes after the answer")
+    return Whole(received)
 
 
-def _rtu_length(sent: bytes, heard: bytes) -> int:
-    return 5 + heard[2] if sent[1] in (1, 2, 3, 4) else 8
+def _rtu_length(sent: bytes, received: bytes) -> int:
+    return 5 + received[2] if sent[1] in (1, 2, 3, 4) else 8
 
 
-def _pdu_fault(asked: bytes, reported: bytes, length: int) -> str:
-    """What is wrong with unit, function and byte count so far; "" where nothing is. Both start with the unit id."""
-    unit, function = asked[0], asked[1]
-    if reported[0] != unit:
-        return f"unit {reported[0]} answered for unit {unit}"
-    if reported[1] == function | 0x80:
+def _pdu_fault(request: bytes, answer: bytes, length: int) -> str:
+    """Fault of unit, function and byte count received so far; "" where there is none. Both arguments start with the unit id."""
+    unit, function = request[0], request[1]
+    if answer[0] != unit:
+        return f"unit {answer[0]} answered for unit {unit}"
+    if answer[1] == function | 0x80:
         return "" if length == 3 else f"an exception of {length} bytes"
-    if reported[1] != function:
-        return f"function {reported[1]} answered for {function}"
+    if answer[1] != function:
+        return f"function {answer[1]} answered for {function}"
     if function in (1, 2, 3, 4):
-        asked_count = int.from_bytes(asked[4:6], "big")
-        expected = 2 * asked_count if function in (3, 4) else (asked_count + 7) // 8
-        if length != expected + 3 or (len(reported) > 2 and reported[2] != expected):
-            return f"{length - 3} data bytes for {expected} asked"
+        count = int.from_bytes(request[4:6], "big")
+        expected = 2 * count if function in (3, 4) else (count + 7) // 8
+        if length != expected + 3 or (len(answer) > 2 and answer[2] != expected):
+            return f"{length - 3} data bytes for {expected} requested"
     elif length != 6:
         return f"an acknowledgement of {length} bytes"
-    elif len(reported) >= 6 and reported[2:6] != asked[2:6]:
+    elif len(answer) >= 6 and answer[2:6] != request[2:6]:
         return "another write was acknowledged"
     return ""

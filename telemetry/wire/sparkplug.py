@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparkplug B payloads: the few protobuf messages of it that telemetry needs, read and written.
+"""Sparkplug B payloads: decoding and encoding of the protobuf messages used for telemetry.
 
-Source: Eclipse Sparkplug Specification 3.0.0, section 6.4 (payload and metric fields, data types) and the protobuf
-encoding guide (wire types 0 varint, 1 eight bytes, 2 length, 5 four bytes). Unknown fields are skipped; data sets and
-templates are not values for us. Anything that is no such payload raises ValueError.
+Source: Eclipse Sparkplug Specification 3.0.0, section 6.4 (payload and metric fields, data types) and the protobuf encoding
+guide (wire types 0 varint, 1 eight bytes, 2 length, 5 four bytes). Unknown fields are skipped; data sets and templates are
+not read as values. ValueError for anything that is no such payload.
 """
 
 import struct
@@ -17,7 +17,7 @@ _SIGNED_BITS = {INT8: 8, INT16: 16, INT32: 32, INT64: 64}
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of a payload. `value` None: null, or a kind of value that is none for us."""
+    """One metric of a payload. `value` None: null, or a type that is not read."""
 
     name: str = ""
     alias: int | None = None
@@ -53,7 +53,7 @@ def decode_payload(data: bytes) -> Payload:
 
 
 def encode_payload(payload: Payload) -> bytes:
-    """The bytes of a payload. Numbers are written as their data type says, DOUBLE where none is named."""
+    """Bytes of a payload. Numbers are encoded by their data type, as DOUBLE where there is none."""
     out = bytearray()
     if payload.timestamp_ms is not None:
         out += b"\x08" + _varint(payload.timestamp_ms)
@@ -113,30 +113,30 @@ def _metric(data: bytes) -> Metric:
     name, alias, timestamp_ms, datatype = "", None, None, None
     value: float | int | bool | str | None = None
     historical = null = False
-    for number, reported in _fields(data):
-        match number, reported:
+    for number, content in _fields(data):
+        match number, content:
             case 1, bytes():
-                name = reported.decode()
+                name = content.decode()
             case 2, int():
-                alias = reported
+                alias = content
             case 3, int():
-                timestamp_ms = reported
+                timestamp_ms = content
             case 4, int():
-                datatype = reported
+                datatype = content
             case 5, int():
-                historical = bool(reported)
+                historical = bool(content)
             case 7, int():
-                null = bool(reported)
+                null = bool(content)
             case ((10 | 11), int()):
-                value = reported
-            case 12, bytes() if len(reported) == 4:
-                value = float(struct.unpack("<f", reported)[0])
-            case 13, bytes() if len(reported) == 8:
-                value = float(struct.unpack("<d", reported)[0])
+                value = content
+            case 12, bytes() if len(content) == 4:
+                value = float(struct.unpack("<f", content)[0])
+            case 13, bytes() if len(content) == 8:
+                value = float(struct.unpack("<d", content)[0])
             case 14, int():
-                value = bool(reported)
+                value = bool(content)
             case 15, bytes():
-                value = reported.decode()
+                value = content.decode()
             case 16 | 17 | 18 | 19, bytes():
                 value = None
             case ((1 | 2 | 3 | 4 | 5 | 7 | 10 | 11 | 12 | 13 | 14 | 15), _):
@@ -145,7 +145,7 @@ def _metric(data: bytes) -> Metric:
 
 
 def typed(metric: Metric, datatype: int | None) -> float | int | bool | str | None:
-    """The value read by its data type: negative integers travel as unsigned ones, short ones in 16 or in 32 bits."""
+    """Value by its data type: negative integers are sent as unsigned ones, short ones in 16 or in 32 bits."""
     value = metric.value
     bits = _SIGNED_BITS.get(datatype or 0)
     if bits and isinstance(value, int) and not isinstance(value, bool):
@@ -184,6 +184,6 @@ def _metric_bytes(metric: Metric) -> bytes:
 
 
 def rebirth_request(timestamp_ms: int) -> bytes:
-    """The command that asks an edge node to tell all its metrics anew."""
+    """Command that requests a new birth message with all metrics from an edge node."""
     wanted = Metric("Node Control/Rebirth", timestamp_ms=timestamp_ms, datatype=BOOLEAN, value=True)
     return encode_payload(Payload((wanted,), timestamp_ms))

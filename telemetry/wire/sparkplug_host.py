@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Sparkplug B host application without a socket: births, data, deaths, and when to ask for a rebirth.
+"""Sparkplug B host application without a socket: births, data, deaths, rebirth requests.
 
-An edge node counts its messages 0 to 255. A gap means that something was lost: the node is asked for a rebirth and its
-data is not believed until the birth comes, for an alias may stand for another metric by then. A death certificate counts
-only for the session it belongs to (bdSeq), since a late will of an earlier session may come after the new birth.
-Historical values keep their own instant and are always older than the latest live one, so that they never become "now".
+- An edge node numbers its messages 0 to 255. After a gap a rebirth is requested and the node's data is ignored until the
+  birth comes, since an alias may then stand for another metric.
+- A death certificate is valid only for its own session (bdSeq): a late will of an earlier session may come after the new
+  birth.
+- Historical values keep their own instant and are always older than the latest live one, so that they are never taken as
+  current.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +28,7 @@ Node = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SparkplugChannel:
-    """One of our devices: which edge node tells it, and under which device name (None: as metrics of the node itself)."""
+    """One device of the hub: its edge node, and its device name there (None: its metrics are those of the node itself)."""
 
     device: str
     profile: Profile
@@ -37,7 +39,7 @@ class SparkplugChannel:
 
 @dataclass(slots=True)
 class Counts:
-    """What was heard, for the hub's own telemetry."""
+    """Counters of messages received, for the hub's own telemetry."""
 
     messages: int = 0
     malformed: int = 0
@@ -47,8 +49,8 @@ class Counts:
     rebirths_asked: int = 0
 
     def figures(self) -> list[Figure]:
-        """As counters for `/metrics`."""
-        reported = (
+        """Figures for `/metrics`."""
+        rows = (
             ("sparkplug_messages", float(self.messages), "Sparkplug messages received.", False),
             ("sparkplug_malformed", float(self.malformed), "Sparkplug messages that could not be read.", True),
             ("sparkplug_strangers", float(self.strangers), "Messages of nodes that are not configured.", False),
@@ -56,12 +58,12 @@ class Counts:
             ("sparkplug_late_deaths", float(self.late_deaths), "Death certificates of sessions already over.", False),
             ("sparkplug_rebirths_asked", float(self.rebirths_asked), "Rebirths requested of Sparkplug nodes.", False),
         )
-        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in reported]
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in rows]
 
 
 @dataclass(slots=True)
 class _Session:
-    """What is known of one edge node. `born` False: nothing it says is believed."""
+    """State of one edge node. `born` False: its data is ignored."""
 
     born: bool = False
     birth_seq: int | None = None
@@ -73,14 +75,14 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class MessageContent:
-    """What one message brought: readings (historical ones first), and nodes to be asked for a rebirth."""
+    """Content of one message: readings (historical ones first), and nodes from which a rebirth is to be requested."""
 
     readings: tuple[Reading, ...] = ()
     rebirths: tuple[Node, ...] = ()
 
 
 class SparkplugHost:
-    """All edge nodes of the channels. Raises ConfigError where two of our devices claim one name."""
+    """State of all edge nodes of the channels. ConfigError where two devices of the hub have the same name."""
 
     def __init__(self, channels: Iterable[SparkplugChannel]) -> None:
         self.counts = Counts()
@@ -102,13 +104,13 @@ class SparkplugHost:
             raise ConfigError(faults)
 
     def topics(self) -> list[str]:
-        """What to subscribe to: each group's messages, data and births of nodes and devices alike."""
+        """Topics to subscribe to: data, births and deaths of nodes and devices, per group."""
         return sorted({f"{NAMESPACE}/{group}/+/{node}" for group, node in self._sessions}) + sorted(
             {f"{NAMESPACE}/{group}/+/{node}/+" for group, node in self._sessions}
         )
 
     def hear(self, topic: str, data: bytes, now_ms: int) -> MessageContent:
-        """One message. Never raises for what was sent."""
+        """Process one message. Never raises an exception because of its content."""
         self.counts.messages += 1
         parts = topic.split("/")
         if len(parts) not in (4, 5) or parts[0] != NAMESPACE:
@@ -135,7 +137,7 @@ class SparkplugHost:
             return self._distrust(node, session, now_ms)
         session.seq = payload.seq
         if verb == "DDEATH":
-            return MessageContent(self._absent(node, name, f"{name} said goodbye", now_ms))
+            return MessageContent(self._absent(node, name, f"{name} is offline (death certificate)", now_ms))
         if verb == "DBIRTH":
             self._learn(session, name, payload.metrics)
         return self._data(node, session, name, payload, now_ms)
@@ -150,15 +152,15 @@ class SparkplugHost:
 
     def _death(self, node: Node, session: _Session, payload: Payload, now_ms: int) -> MessageContent:
         if session.born and session.birth_seq is not None and _birth_seq(payload) != session.birth_seq:
-            # A late will, or a node that counts wrongly: if it lives it will be born again, else its values grow stale.
+            # A late will, or a node that counts wrongly: a live node answers the rebirth request, else its values become stale.
             self.counts.late_deaths += 1
             return self._ask(node, session, now_ms)
         session.born = False
-        reported: list[Reading] = []
+        readings: list[Reading] = []
         for group, edge, name in self._channels:
             if (group, edge) == node:
-                reported += self._absent(node, name, f"edge node {edge} is gone", now_ms)
-        return MessageContent(tuple(reported))
+                readings += self._absent(node, name, f"edge node {edge} is gone", now_ms)
+        return MessageContent(tuple(readings))
 
     def _learn(self, session: _Session, name: str | None, metrics: Sequence[Metric]) -> None:
         for metric in metrics:
@@ -193,21 +195,21 @@ class SparkplugHost:
         return MessageContent(tuple(reading for reading in readings if reading.values))
 
     def _past(
-        self, channel: SparkplugChannel, stamp: int, reported: dict[str, float | int | bool | str], now_ms: int
+        self, channel: SparkplugChannel, stamp: int, content: dict[str, float | int | bool | str], now_ms: int
     ) -> Reading:
         """A historical reading: at its own instant, and in any case before the latest live one."""
         latest = self._latest_ms.get(channel.device, now_ms)
         at_ms = min(stamp, latest - 1)
-        return Reading(channel.device, channel.profile.kind, at_ms, self._values(channel, reported, set()))
+        return Reading(channel.device, channel.profile.kind, at_ms, self._values(channel, content, set()))
 
     def _values(
-        self, channel: SparkplugChannel, reported: dict[str, float | int | bool | str], null: set[str]
+        self, channel: SparkplugChannel, content: dict[str, float | int | bool | str], null: set[str]
     ) -> dict[str, Field]:
-        decoded = decode(channel.profile, reported, 0)
+        decoded = decode(channel.profile, content, 0)
         values: dict[str, Field] = {}
         for point in channel.profile.points:
             name = point.at.name if isinstance(point.at, Answer) else ""
-            if name in reported:
+            if name in content:
                 values[point.metric] = decoded[point.metric]
             elif name in null:
                 values[point.metric] = Missing(Absence.SENTINEL, "null")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which device a message is of, and what it says: topics and payloads to readings, without a socket.
+"""MQTT messages to readings: device by topic, values by profile, without a socket.
 
-A profile's `[documents]` are topic templates with `{id}`. A message holds one document, so its reading holds that
-document's metrics only, and of a partial document only those it names. What cannot be read gives Missing(MALFORMED) for a
-known device, and a count for the rest.
+A profile's `[documents]` are topic templates with `{id}`. A message has one document, so its reading has only that document's
+metrics, and of a partial document only those present. An undecodable message gives Missing(MALFORMED) for a known device, and
+is counted.
 """
 
 from collections.abc import Iterable
@@ -24,10 +24,11 @@ _NOT_REPORTED = MISSING[Absence.NOT_REPORTED]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One device that speaks over MQTT: its key, its profile and its id in topics.
+    """One MQTT device: its key, its profile and its id in topics.
 
-    `retained_counts` accepts retained messages, whose age nobody knows; by default they are passed over. `gone` is the
-    topic template and payload of the device's own last will, where it has one: then all its metrics are unreachable.
+    - `retained_counts`: accept retained messages, whose age is unknown; by default they are ignored.
+    - `gone`: topic template and payload of the device's own last will, where it has one; then all its metrics are
+      unreachable.
     """
 
     device: str
@@ -39,7 +40,7 @@ class Channel:
 
 @dataclass(slots=True)
 class Counts:
-    """What was heard, for the hub's own telemetry."""
+    """Counters of messages received, for the hub's own telemetry."""
 
     messages: int = 0
     malformed: int = 0
@@ -47,8 +48,8 @@ class Counts:
     retained_passed_over: int = 0
 
     def figures(self) -> list[Figure]:
-        """As counters for `/metrics`."""
-        reported = (
+        """Figures for `/metrics`."""
+        rows = (
             ("mqtt_messages", float(self.messages), "Messages received over MQTT.", False),
             ("mqtt_malformed", float(self.malformed), "MQTT messages that could not be read.", True),
             ("mqtt_unknown_topic", float(self.unknown_topic), "MQTT messages on a topic of no device.", False),
@@ -59,12 +60,12 @@ class Counts:
                 False,
             ),
         )
-        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in reported]
+        return [Figure(name, count, text, counter=True, loss=loss) for name, count, text, loss in rows]
 
 
 @dataclass(slots=True)
 class Topics:
-    """All topics of all channels. Raises ConfigError where two devices claim one topic, or an id holds a wildcard."""
+    """Topics of all channels. ConfigError where two devices have the same topic, or an id contains a wildcard."""
 
     channels: Iterable[Channel]
     counts: Counts = field(default_factory=Counts)
@@ -77,8 +78,8 @@ class Topics:
             if not channel.id or set(channel.id) & set("+#\0"):
                 faults.append(Fault(channel.device, f"topic id {channel.id!r}", "Use a text without + and #"))
                 continue
-            reported = [(name, place) for name, places in channel.profile.documents.items() for place in places]
-            for document, template in reported:
+            templates = [(name, place) for name, places in channel.profile.documents.items() for place in places]
+            for document, template in templates:
                 topic = template.replace("{id}", channel.id)
                 if topic in self._routes:
                     other = self._routes[topic][0].device
@@ -90,11 +91,13 @@ class Topics:
             raise ConfigError(faults)
 
     def names(self) -> list[str]:
-        """Every topic to subscribe to."""
+        """Topics to subscribe to."""
         return sorted({*self._routes, *self._wills})
 
     def hear(self, topic: str, payload: bytes, retained: bool, at_ms: int) -> list[Reading]:
-        """The readings of one message: one, or none where the topic is nobody's. Never raises for what was sent."""
+        """Readings of one message: one, or none where the topic is of no device. Never raises an exception because of its
+        content.
+        """
         self.counts.messages += 1
         if (channel := self._wills.get(topic)) is not None and channel.gone is not None and payload == channel.gone[1]:
             missing = Missing(Absence.UNREACHABLE, "its last will was published")

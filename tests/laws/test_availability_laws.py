@@ -17,7 +17,8 @@ from hub.app.demo_site import write_simulated_site
 from hub.config import load
 from hub.query.flexibility import STALE, headroom_at
 from hub.query.status import units_of
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from hub.state.situation import Freshness, situation_at
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso

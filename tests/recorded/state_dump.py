@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from kernel.curve import Curve
 from kernel.event import Event
 from kernel.reading import Absence
@@ -188,7 +189,7 @@ def _site(site: SiteState, at_ms: int) -> dict[str, Any]:
         "unanswered": {one: [body["device"], body["intent"]] for one, body in sorted(site.unanswered.items())},
         "log": [_event(one) for one in site.log],
         "silent": {device: _event(one) for device, one in sorted(site.silent.items())},
-        "third_parties": {scope: _event(one) for scope, one in sorted(site.hands.items())},
+        "third_parties": {scope: _event(one) for scope, one in sorted(site.third_parties.items())},
         "tickets": [_ticket(one) for one in site.tickets.tickets(closed=True)],
         "credentials": dict(sorted(site.credentials.items())),
         "loads": [_load(site, one) for one in site.around.loads],

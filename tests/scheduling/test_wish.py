@@ -30,8 +30,8 @@ from scheduling.explain import Limiting
 from scheduling.plan import Schedule
 from scheduling.planner import make
 from scheduling.problem.build_problem import problem_of
-from tests.scheduling.test_control import NUMBERS, curves, tariff
-from tests.scheduling.test_control import fleet as control_fleet
+from tests.builders.planning import NUMBERS, curves, tariff
+from tests.builders.planning import fleet as control_fleet
 
 NOW = 1_770_000_000_000
 HOUR = 3_600_000

@@ -123,7 +123,7 @@ def test_a_device_without_the_model_says_which_it_has() -> None:
             with pytest.raises(DecodeError, match=r"has models \[1, 203\], not 213"):
                 await read_ours(port, profile(213))
         async with pymodbus_server([device(1, {3: {7: 1}})]) as port:
-            with pytest.raises(DecodeError, match="'SunS' stands at none of"):
+            with pytest.raises(DecodeError, match="'SunS' was at none of"):
                 await read_ours(port, profile(213))
 
     asyncio.run(scenario())

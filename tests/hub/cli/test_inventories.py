@@ -98,9 +98,9 @@ def test_worker_names_against_what_miners_tell(tmp_path: Path) -> None:
     recorder = Recorder(open_journal(tmp_path / "data"), Clock(lambda: T0_MS, lambda: 0.0), state.apply, at_once())
     for device, user in (("m1", "acct.r1x1"), ("m2", "thief.1")):
         reported = {"state": "hashing", "pool_url": "stratum+tcp://p:3333", "pool_user": user}
-        recorder.hear([Reading(f"hub/site/{device}", "miner", T0_MS, reported)])
+        recorder.enqueue([Reading(f"hub/site/{device}", "miner", T0_MS, reported)])
     placed = facts_body([Fact("hub/site/m3", "position", "30", T0_MS, "a person")], "anna")
-    recorder.tell("hub/site", "fact.learnt", placed)
+    recorder.emit("hub/site", "asset.fact_recorded", placed)
     asyncio.run(recorder.flush())
     recorder.journal.close()
     words = ["miners", "workers", str(tmp_path), "--json"]

@@ -69,7 +69,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             before = modes(hub)
             if prices:
                 await until("a plan", lambda: hub.ports.plans.plan("north"), 30)
-            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             await until("no unit is within its minimum off-time", lambda: rested_s(hub) > MIN_OFF_S + 0.5, 40)
             if prices:
@@ -119,7 +119,7 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             taken = {
                 "device": "alatau/north/miner-00002",
@@ -147,7 +147,7 @@ def test_a_site_that_only_observes_has_nothing_to_come_back_from(tmp_path: Path)
         )
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            answer = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            answer = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             assert answer["phase"] == "refused" and "only observes" in answer["refused"] and answer["observe_only"]
             free = hub.ports.plans.availability("north")
             assert (free["down_w"], free["up_w"], free["excluded"][0]["reason"]) == (0.0, 0.0, "the site only observes")

@@ -23,8 +23,8 @@ from miner_control.fleet.envelope import Provenance
 from miner_control.fleet.fleet import UNSURE, never_commanded
 from miner_control.learning.dynamics import Dynamics, Episode, Estimate, Track, refine
 from miner_control.learning.windows import KEPT, IdentificationBook, Steadiness, SteadyMode, steady_round
+from tests.builders.ramps import truth
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-from tests.miner_control.learning.test_dynamics import truth
 from twin.models import MODELS
 from twin.site import Site
 from twin.spec import TwinSpec
@@ -91,7 +91,7 @@ def test_it_is_told_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path,
     folder, wired = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
-    reported = [event.body for _, event in journal.events(["dynamics.learnt"])]
+    reported = [event.body for _, event in journal.events(["dynamics.identified"])]
     assert 3 <= len(reported) <= 6 * len(TAUGHT), "news, not a stream"
     assert all(len(values) <= KEPT for body in reported for values in body["held"].values())
     ours = wired.hub.components.state.sites["alatau/north"]

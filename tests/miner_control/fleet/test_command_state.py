@@ -33,9 +33,8 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.command_state import CommandState, mode_of
 from miner_control.fleet.fleet import ASLEEP, UNSURE, fleet_of, urgent
+from tests.builders.receipts import PROOF
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-
-PROOF = Verified(Reading("h/s/m00000", "miner", NOW_MS + 9000, {"state": "asleep", "power_w": 20.0}), 9.0)
 
 
 class Story:

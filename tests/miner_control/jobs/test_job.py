@@ -182,7 +182,7 @@ def test_restore_goes_to_the_recorded_prior_state():
 def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
     found = twenty()
     plan = plan_job("tune", found, found.devices, SetMode("low"), job_id="c1", rollout=ROLLOUT, requested_by="a")
-    events = [("campaign.proposed", json.loads(json.dumps(plan.to_json())), NOW_MS)]
+    events = [("job.proposed", json.loads(json.dumps(plan.to_json())), NOW_MS)]
     book = JobBook()
     book.apply(*events[0])
     live = book.jobs["c1"]
@@ -191,7 +191,7 @@ def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
     assert isinstance(due, Wave)
     events.append(
         (
-            "campaign.wave",
+            "job.wave",
             {"id": "c1", "step": due.step, "commands": {str(c.id): c.device for c in due.commands}},
             NOW_MS,
         )

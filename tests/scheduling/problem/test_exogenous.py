@@ -17,8 +17,8 @@ from scheduling.planner import make
 from scheduling.problem.branches import branches_of
 from scheduling.problem.build_problem import problem_of
 from scheduling.problem.exogenous import Weather
+from tests.builders.planning import HOUR, NOW, NUMBERS, SITE, curves, envelope, fleet, tariff
 from tests.miner_control.fleets import NOW_MS, seen
-from tests.scheduling.test_control import HOUR, NOW, NUMBERS, SITE, curves, envelope, fleet, tariff
 
 HOURS = NOW - NOW % HOUR + HOUR * np.arange(-2, 30, dtype=np.int64)
 

@@ -219,7 +219,7 @@ def test_asked_soon_added_and_removed() -> None:
     late: list[Device] = []
 
     def during(collector: Collector) -> None:
-        collector.ask_soon("hub/site/daily", Tier.DAILY)
+        collector.poll_soon("hub/site/daily", Tier.DAILY)
         collector.remove("hub/site/goes")
         late.append(Device(collector._clock, "hub/site/comes"))
         collector.add(late[0])

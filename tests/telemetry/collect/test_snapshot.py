@@ -44,7 +44,7 @@ def test_missing_says_why_and_the_last_good_value_stays_known() -> None:
     assert snapshot.field("hub/site/m00001", "power_w", T0_MS + 5000, 60.0) == MISSING[Absence.UNREACHABLE]
     values, age_s = snapshot.kind("miner").last_good("power_w", T0_MS + 6000)
     assert values[0] == 3000.0 and age_s[0] == 6.0
-    assert snapshot.kind("miner").heard_s(T0_MS + 6000)[0] == 6.0, "a failure to answer is no sign of life"
+    assert snapshot.kind("miner").silence_s(T0_MS + 6000)[0] == 6.0, "a failure to answer is no sign of life"
 
 
 def test_stale_never_asked_and_unknown() -> None:
@@ -65,7 +65,7 @@ def test_a_clock_set_back_hides_nothing_new_and_one_set_forward_ages_nothing() -
         snapshot.update(batch("miner", [miner(1, now_ms, 2.0)]))
         values, _, age_s = snapshot.kind("miner").values("power_w", now_ms)
         assert values.tolist() == [2.0, 1.0] and age_s.tolist() == [0.0, 5.0]
-        assert snapshot.kind("miner").heard_s(now_ms).tolist() == [0.0, 5.0]
+        assert snapshot.kind("miner").silence_s(now_ms).tolist() == [0.0, 5.0]
 
 
 def test_after_a_restart_what_is_dated_ahead_hides_nothing() -> None:

@@ -105,7 +105,7 @@ def test_iec_61107_errors_and_garbage_are_told() -> None:
     assert iec61107.values(error, "VOLTA") == []
     body = b"(ERR12)\r\n\x03"
     assert iec61107.values(b"\x02" + body + bytes([iec61107.check(body)]), "VOLTA") == "ERR12"
-    with pytest.raises(ValueError, match="CURRE was told for VOLTA"):
+    with pytest.raises(ValueError, match="CURRE was answered for VOLTA"):
         iec61107.values(next(frame for frame in CE301 if b"CURRE" in frame), "VOLTA")
     rng = np.random.default_rng(9)
     frames = list(CE301)

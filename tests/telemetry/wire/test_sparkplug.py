@@ -158,7 +158,7 @@ def test_a_device_that_dies_alone_leaves_the_node_alive() -> None:
     tell(made, "NBIRTH", message(0))
     (gone,) = tell(made, "DDEATH", message(1))
     why = gone.get("power_w")
-    assert isinstance(why, Missing) and why.detail == "meter1 said goodbye"
+    assert isinstance(why, Missing) and why.detail == "meter1 is offline (death certificate)"
     (back,) = tell(made, "DBIRTH", message(2, power(5.0)))
     assert back.number("power_w") == 5.0
 

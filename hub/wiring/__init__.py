@@ -156,7 +156,7 @@ def put_together(
     )
     tariff, situations = tariff_of(config), Situations(state, Freshness.of(config))
     planners = {
-        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload, rhythm.plan_s)
+        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload.apart(), rhythm.plan_s)
         for site in state.sites.values()
         if tariff is not None
     }
@@ -210,7 +210,7 @@ def put_together(
 async def live(config: Config, folder: Path, data: Path) -> Assembly:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
     clock = system_clock()
-    use_system_memory()  # docs/decisions/0019
+    use_system_memory()  # docs/decisions/0020
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, TaskHealth] = {}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one hash per second earns in a day, from difficulty, subsidy, fees and the coin's price.
+"""Hashprice: daily revenue of one hash per second, from difficulty, subsidy, fees and coin price.
 
     hashprice [money / (H/s) / day] = (subsidy + fees) [BTC/block] * price [money/BTC] * 86 400 [s/day] / (difficulty * 2^32)
 
-since a block takes difficulty * 2^32 hashes on average. The subsidy comes by block height from dated data
+since a block takes difficulty * 2^32 hashes on average. The subsidy is taken by block height from dated data
 (`configs/tariffs/bitcoin_subsidy.toml`), never from a constant here.
 """
 
@@ -22,7 +22,7 @@ from kernel.units import HASHES_PER_DIFFICULTY, S_PER_DAY, SAT_PER_BTC
 
 @dataclass(frozen=True, slots=True)
 class Subsidy:
-    """From block `height_from` on, each block creates `subsidy_sat`."""
+    """Subsidy per block, `subsidy_sat`, from block `height_from` on."""
 
     height_from: int
     subsidy_sat: int
@@ -30,19 +30,19 @@ class Subsidy:
 
 
 def load_subsidies(text: str, place: str) -> list[Subsidy]:
-    """The editions of a subsidy file, sorted by height. Raises ConfigError with all faults."""
+    """Editions of a subsidy file, sorted by height. ConfigError with all faults."""
     faults, found = [], []
     try:
         rows = tomllib.loads(text).get("subsidy", [])
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(place, f"is not TOML: {error}", "Mend the file")]) from None
+        raise ConfigError([Fault(place, f"is not TOML: {error}", "Correct the file")]) from None
     for index, row in enumerate(rows):
         where = f"{place}: subsidy[{index}]"
         height, sat, source = row.get("height_from"), row.get("subsidy_sat"), row.get("source")
         if not isinstance(height, int) or not isinstance(sat, int) or height < 0 or sat < 0:
             faults.append(Fault(where, "height_from and subsidy_sat must be whole numbers, 0 or more", "Enter both"))
         elif not isinstance(source, str) or not source:
-            faults.append(Fault(where, "has no source", "Say where the number comes from"))
+            faults.append(Fault(where, "has no source", "Give the source of the number"))
         else:
             found.append(Subsidy(height, sat, source))
     if not rows:
@@ -55,7 +55,7 @@ def load_subsidies(text: str, place: str) -> list[Subsidy]:
 
 
 def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
-    """What a block of a height creates. Raises ConfigError below the first edition."""
+    """Subsidy of a block at a height. ConfigError below the first edition."""
     found = [one.subsidy_sat for one in subsidies if one.height_from <= height]
     if not found:
         raise ConfigError([Fault(f"height {height}", "no subsidy edition covers it", "Add one with its source")])
@@ -63,7 +63,7 @@ def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
 
 
 def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> float:
-    """Money per H/s and day; `reward_btc` is subsidy and fees of one block."""
+    """Revenue per H/s and day; `reward_btc` is subsidy and fees of one block. ValueError where difficulty is not above 0."""
     if difficulty <= 0:
         raise ValueError(f"difficulty {difficulty} is not above 0")
     return reward_btc * price_per_btc * S_PER_DAY / (difficulty * HASHES_PER_DIFFICULTY)
@@ -72,9 +72,9 @@ def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> flo
 def hashprice_curve(
     price_per_btc: Curve, difficulty: Curve, reward_sat: Curve, *, source: str, currency: str
 ) -> Curve | None:
-    """The hashprice on every piece where all three are known, in `<currency>/(H/s)/day`; None where they never meet.
+    """Hashprice on every piece where all three inputs are known, in `<currency>/(H/s)/day`; None where there is no such piece.
 
-    Known when the last of the three was. `reward_sat` is subsidy and fees per block.
+    Known when the last of the three was. `reward_sat`: subsidy and fees per block.
     """
     parts = (price_per_btc, difficulty, reward_sat)
     edges = np.unique(np.concatenate([np.concatenate((part.starts_ms, part.ends_ms)) for part in parts]))
@@ -97,7 +97,7 @@ def hashprice_curve(
 
 
 def _held(curve: Curve, at_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The curve's value at instants; NaN (inside this module only) where it covers none."""
+    """Values of the curve at instants; NaN (in this module only) where it has none."""
     index = np.searchsorted(curve.starts_ms, at_ms, side="right") - 1
     base = np.maximum(index, 0)
     inside = (index >= 0) & (at_ms < curve.ends_ms[base])
@@ -109,7 +109,7 @@ def reward_curve(
 ) -> Curve:
     """Subsidy and fees per block, in sat: each piece of the fees with the subsidy of the height expected at its start.
 
-    The height goes on from `height` at `height_at_ms`, one block each `block_s` on average (dated data: 600 s).
+    The height increases from `height` at `height_at_ms` by one block per `block_s` on average (dated data: 600 s).
     """
     elapsed_s = (fees_sat.starts_ms - height_at_ms) / MS_PER_S
     heights = height + np.floor_divide(elapsed_s, block_s).astype(np.int64)

@@ -25,8 +25,8 @@ from miner_control.fleet.fleet import (
     STATE_CODE,
     Fleet,
     fleet_of,
-    never_asked,
-    never_seen,
+    never_commanded,
+    never_observed,
     per_feeder,
     roster_of,
 )
@@ -58,14 +58,14 @@ def fleet_at_random(units: int, models: int, feeders: int, seed: int) -> Fleet:
     ]
     roster = roster_of(miners, envelopes, phases={miner.device: at % 3 for at, miner in enumerate(miners)})
     seen = replace(
-        never_seen(roster),
+        never_observed(roster),
         at_ms=np.full(units, NOW_MS - 1000),
         state=np.full(units, STATE_CODE[State.HASHING], dtype=np.int8),
         mode=np.ones(units, dtype=np.int8),
         power_w=roster.mode_power_w[roster.group, 1] * rng.normal(1.0, 0.02, units),
         has_power=np.ones(units, dtype=np.bool_),
     )
-    asked = replace(never_asked(roster), starts_used=rng.integers(0, 4, units))
+    asked = replace(never_commanded(roster), starts_used=rng.integers(0, 4, units))
     return fleet_of(roster, seen, asked, NOW_MS)
 
 

@@ -7,16 +7,18 @@ since a block takes difficulty * 2^32 hashes on average. The subsidy is taken by
 (`configs/tariffs/bitcoin_subsidy.toml`), never from a constant here.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from kernel.clock import MS_PER_S
 from kernel.curve import Curve
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import checked, parse_toml, placed
 from kernel.units import HASHES_PER_DIFFICULTY, S_PER_DAY, SAT_PER_BTC
 
 
@@ -29,29 +31,31 @@ class Subsidy:
     source: str
 
 
-def load_subsidies(text: str, place: str) -> list[Subsidy]:
-    """Editions of a subsidy file, sorted by height. ConfigError with all faults."""
-    faults, found = [], []
-    try:
-        rows = tomllib.loads(text).get("subsidy", [])
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(place, f"is not TOML: {error}", "Correct the file")]) from None
-    for index, row in enumerate(rows):
-        where = f"{place}: subsidy[{index}]"
-        height, sat, source = row.get("height_from"), row.get("subsidy_sat"), row.get("source")
-        if not isinstance(height, int) or not isinstance(sat, int) or height < 0 or sat < 0:
-            faults.append(Fault(where, "height_from and subsidy_sat must be whole numbers, 0 or more", "Enter both"))
-        elif not isinstance(source, str) or not source:
-            faults.append(Fault(where, "has no source", "Give the source of the number"))
-        else:
-            found.append(Subsidy(height, sat, source))
-    if not rows:
-        faults.append(Fault(place, "holds no [[subsidy]]", "Give at least one edition"))
-    if [one.height_from for one in found] != sorted({one.height_from for one in found}):
-        faults.append(Fault(place, "heights do not rise", "Sort by height_from, each once"))
-    if faults:
-        raise ConfigError(faults)
-    return found
+class _Edition(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    height_from: int = Field(ge=0, examples=[840_000])
+    subsidy_sat: int = Field(ge=0, examples=[312_500_000])
+    source: str = Field(min_length=1, examples=["consensus rules"])
+
+
+class _SubsidyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    block_s: float = Field(gt=0, examples=[600.0])
+    block_s_source: str = Field(min_length=1, examples=["consensus rules"])
+    subsidy: list[_Edition] = Field(min_length=1)
+
+
+def load_subsidies(text: str, place: str) -> tuple[list[Subsidy], float]:
+    """(editions of a subsidy file, sorted by height, mean seconds between blocks). ConfigError with all faults."""
+    held, faults = checked(_SubsidyFile, parse_toml(text, place))
+    heights = [] if held is None else [one.height_from for one in held.subsidy]
+    if heights != sorted(set(heights)):
+        faults.append(Fault("subsidy", "heights do not rise", "Sort by height_from, each once"))
+    if held is None or faults:
+        raise ConfigError([placed(fault, Path(place), text) for fault in faults])
+    return [Subsidy(one.height_from, one.subsidy_sat, one.source) for one in held.subsidy], held.block_s
 
 
 def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:

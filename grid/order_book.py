@@ -20,15 +20,27 @@ from typing import Any
 from grid.limit import Limit, Priority
 from grid.order import Change, DispatchOrder
 from grid.order_entry import LIVE, OVER, Entry, Phase, changed, moved
+from grid.order_events import (
+    OrderAccepted,
+    OrderChanged,
+    OrderEnded,
+    OrderPayload,
+    OrderPhase,
+    OrderReceived,
+    OrderRefused,
+)
 from grid.signature import signed_by
 from kernel.clock import MS_PER_S, iso
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.ids import business_id
 from kernel.span import Span
 from kernel.units import S_PER_DAY
 
-Happening = tuple[str, dict[str, Any]]
+Happening = tuple[EventKind, OrderPayload]
 """Kind and body of an event to be journalled. The runtime adds seq and at_ms, journals it, then calls `apply`."""
+
+Advance = tuple[EventKind, OrderPhase | OrderEnded]
+"""Event caused by time or by the meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +141,7 @@ class OrderBook:
         known = self._entries.get(order.id)
         again = known is not None and known.phase is not Phase.REFUSED and known.asked.same_ask(order)
         if known is not None and again and (order.reference or known.phase in LIVE):
-            return order.id, self._withdrawal(known, now_ms)
+            return order.id, [*self._withdrawal(known, now_ms)]
         why, signed = self._message_objection(by, order.scope, body)
         why = why or self._observes(order.scope) or self._untimely(order, now_ms) or self._no_sense(order, now_ms)
         if known is not None:
@@ -143,11 +155,11 @@ class OrderBook:
             order = replace(order, id=str(made))
             if order.id in self._entries:
                 return order.id, []
-        received: Happening = ("order.received", {"order": replace(order, signed=signed).to_json()})
+        received: Happening = (EventKind.ORDER_RECEIVED, OrderReceived(order=replace(order, signed=signed).to_json()))
         if why:
-            return order.id, [received, ("order.refused", {"id": order.id, "why": why})]
-        accepted = {"id": order.id, "priority": int(by.priority), "notes": self._notes(order)}
-        return order.id, [received, ("order.accepted", accepted)]
+            return order.id, [received, (EventKind.ORDER_REFUSED, OrderRefused(id=order.id, why=why))]
+        accepted: OrderAccepted = {"id": order.id, "priority": int(by.priority), "notes": self._notes(order)}
+        return order.id, [received, (EventKind.ORDER_ACCEPTED, accepted)]
 
     def change(
         self, order_id: str, change: Change, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
@@ -168,9 +180,11 @@ class OrderBook:
             why = f"{by.who} speaks as {by.priority.name.lower()}: it may narrow this order, not loosen it"
         if not why:
             why = self._no_sense(entry.order.narrowed(change.power_w, end_ms, change.reason), now_ms)
-        requested = {"power_w": change.power_w, "end_ms": change.end_ms, "reason": change.reason}
-        outcome = {"id": order_id, "who": by.who, "accepted": not why, "why": why, "nonce": (body or {}).get("nonce")}
-        return [("order.changed", outcome | requested)]
+        outcome: OrderChanged = {
+            "id": order_id, "who": by.who, "accepted": not why, "why": why, "nonce": (body or {}).get("nonce"),
+            "power_w": change.power_w, "end_ms": change.end_ms, "reason": change.reason,
+        }  # fmt: skip
+        return [(EventKind.ORDER_CHANGED, outcome)]
 
     def end(
         self, order_id: str, by: Authority, why: str, now_ms: int, body: Mapping[str, Any] | None = None
@@ -185,37 +199,43 @@ class OrderBook:
         nonce = (body or {}).get("nonce")
         objection, _ = self._message_objection(by, entry.order.scope, body)
         if objection:
-            refused = {"id": order_id, "who": by.who, "accepted": False, "why": objection, "nonce": nonce}
-            return [("order.changed", refused)]
+            refused: OrderChanged = {"id": order_id, "who": by.who, "accepted": False, "why": objection, "nonce": nonce}
+            return [(EventKind.ORDER_CHANGED, refused)]
         how = _end_of(entry, now_ms)
         text = f"{how} by {by.who}" + (f": {why}" if why else "")
-        return [("order.ended", {"id": order_id, "how": str(how), "who": by.who, "why": text, "nonce": nonce})]
+        ended: OrderEnded = {"id": order_id, "how": str(how), "who": by.who, "why": text, "nonce": nonce}
+        return [(EventKind.ORDER_ENDED, ended)]
 
-    def tick(self, now_ms: int, meters: Mapping[str, tuple[int, float]]) -> list[Happening]:
+    def tick(self, now_ms: int, meters: Mapping[str, tuple[int, float]]) -> list[Advance]:
         """Events caused by time and meter. `meters` maps a scope to its newest (at_ms, power_w).
 
         HOLDING requires a meter sample taken after the order began, at or below it.
         """
-        happenings: list[Happening] = []
+        happenings: list[Advance] = []
         for entry in self.live():
             order, phase = entry.order, entry.phase
             if now_ms >= order.span.end_ms:
-                body = {"id": order.id, "how": str(Phase.EXPIRED), "who": "", "why": "its time is over"}
-                happenings.append(("order.ended", body))
+                over: OrderEnded = {"id": order.id, "how": str(Phase.EXPIRED), "who": "", "why": "its time is over"}
+                happenings.append((EventKind.ORDER_ENDED, over))
                 continue
             if withdrawn := self._withdrawal(entry, now_ms):
                 happenings += withdrawn
                 continue
             if phase is Phase.ACCEPTED and now_ms >= order.span.start_ms:
-                happenings.append(("order.phase", {"id": order.id, "phase": str(Phase.ACTING)}))
+                happenings.append((EventKind.ORDER_PHASE, OrderPhase(id=order.id, phase=str(Phase.ACTING))))
                 phase = Phase.ACTING
             sample = meters.get(order.scope)
             if phase is Phase.ACTING and sample and sample[0] >= order.span.start_ms and sample[1] <= order.power_w:
-                shown = {"id": order.id, "phase": str(Phase.HOLDING), "sampled_ms": sample[0], "power_w": sample[1]}
-                happenings.append(("order.phase", shown))
+                shown: OrderPhase = {
+                    "id": order.id,
+                    "phase": str(Phase.HOLDING),
+                    "sampled_ms": sample[0],
+                    "power_w": sample[1],
+                }
+                happenings.append((EventKind.ORDER_PHASE, shown))
         return happenings
 
-    def _withdrawal(self, entry: Entry, now_ms: int) -> list[Happening]:
+    def _withdrawal(self, entry: Entry, now_ms: int) -> list[Advance]:
         """End of a live order that its site does not carry out, because it observes, or observed while the order was live."""
         why = self._observes(entry.order.scope)
         if not why and entry.observed_ms is not None and any(_within(entry.order.scope, one) for one in self._observed):
@@ -223,7 +243,8 @@ class OrderBook:
         if not why or entry.phase not in LIVE:
             return []
         how = _end_of(entry, now_ms)
-        return [("order.ended", {"id": entry.order.id, "how": str(how), "who": "", "why": f"{how}: {why}"})]
+        ended: OrderEnded = {"id": entry.order.id, "how": str(how), "who": "", "why": f"{how}: {why}"}
+        return [(EventKind.ORDER_ENDED, ended)]
 
     def _observes(self, scope: str) -> str:
         """Reason why a scope carries out no order; "" where it does."""
@@ -257,7 +278,7 @@ class OrderBook:
             return
         self._applied.add(event.key)
         body = event.body
-        if event.kind == "order.received":
+        if event.kind == EventKind.ORDER_RECEIVED:
             order = DispatchOrder.from_json(body["order"])
             self._entries.setdefault(order.id, Entry(order, Phase.RECEIVED, order))
             if order.nonce:
@@ -266,28 +287,28 @@ class OrderBook:
         if body.get("nonce"):
             self._nonces.add((body["who"], str(body["nonce"])))
         entry = self._entries.get(body["id"])
-        if entry is None or (entry.phase in OVER and event.kind != "order.verdict"):
+        if entry is None or (entry.phase in OVER and event.kind != EventKind.ORDER_VERDICT):
             return
-        if event.kind in ("order.accepted", "order.refused") and entry.phase is not Phase.RECEIVED:
+        if event.kind in (EventKind.ORDER_ACCEPTED, EventKind.ORDER_REFUSED) and entry.phase is not Phase.RECEIVED:
             return
         match event.kind:
-            case "order.accepted":
+            case EventKind.ORDER_ACCEPTED:
                 notes, priority = tuple(body["notes"]), Priority(body["priority"])
                 caps = ((entry.order.span.start_ms, entry.order.power_w),)
                 entry = replace(entry, phase=Phase.ACCEPTED, accepted_ms=event.at_ms, notes=notes, caps=caps)
                 entry = replace(entry, priority=priority)
-            case "order.refused":
+            case EventKind.ORDER_REFUSED:
                 entry = replace(entry, phase=Phase.REFUSED, why=body["why"], ended_ms=event.at_ms)
-            case "order.phase":
+            case EventKind.ORDER_PHASE:
                 entry = moved(entry, Phase(body["phase"]), event.at_ms)
-            case "order.changed":
+            case EventKind.ORDER_CHANGED:
                 entry = changed(entry, body, event.at_ms)
-            case "order.ended":
+            case EventKind.ORDER_ENDED:
                 span = entry.order.span
                 end_ms = min(span.end_ms, max(event.at_ms, span.start_ms))
                 order = replace(entry.order, span=Span(span.start_ms, end_ms))
                 entry = replace(entry, order=order, phase=Phase(body["how"]), why=body["why"], ended_ms=event.at_ms)
-            case "order.verdict":
+            case EventKind.ORDER_VERDICT:
                 entry = replace(entry, verdict=dict(body))
         self._entries[entry.order.id] = entry
 

@@ -7,7 +7,6 @@ is not firm makes the price a draft and is named. Prices are floats in the tarif
 by the treasury.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -24,6 +23,7 @@ from kernel.curve import Curve
 from kernel.dated import Dated, rule_on
 from kernel.errors import ConfigError, Fault
 from kernel.span import Slots, Span, local_day
+from kernel.toml_model import parse_toml, tables_in
 from kernel.units import W_PER_KW, WH_PER_KWH, WH_PER_MWH
 
 Floats = NDArray[np.float64]
@@ -188,10 +188,7 @@ def _market(
 
 def load(text: str, place: str) -> Tariff:
     """A tariff from its TOML. ConfigError with every fault, each with its place."""
-    try:
-        body = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(place, f"is not TOML: {error}", "Correct the file")]) from None
+    body = parse_toml(text, place)
     faults: list[Fault] = []
     head = {}
     for key in ("name", "currency", "zone"):
@@ -266,7 +263,7 @@ def _edition(key: str, row: Mapping[str, Any], place: str, faults: list[Fault]) 
         faults.append(Fault(place, f"amount {amount!r} is no number", "Enter a number, or leave it out with sure = U"))
     windows = tuple(
         window
-        for index, one in enumerate(row.get("window", ()))
+        for index, one in enumerate(tables_in(row, "window", place, faults))
         if (window := _window(one, f"{place} window[{index}]", faults))
     )
     if len(faults) > before or not isinstance(valid_from, date):

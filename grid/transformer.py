@@ -31,7 +31,7 @@ class Transformer:
     loss_ratio: float = 5.0
     oil_exponent: float = 0.8
     winding_exponent: float = 1.6
-    most_load_share: float = 1.2
+    max_load_share: float = 1.2
 
 
 def hot_spot_c(transformer: Transformer, load: Floats, ambient_c: Floats) -> Floats:
@@ -46,7 +46,7 @@ def hot_spot_c(transformer: Transformer, load: Floats, ambient_c: Floats) -> Flo
 
 def cap_w(transformer: Transformer, ambient_c: Floats) -> Floats:
     """Permanent active power at each ambient temperature, in W, shape as given; 0 where the limit is exceeded without load."""
-    low, high = np.zeros(len(ambient_c)), np.full(len(ambient_c), transformer.most_load_share)
+    low, high = np.zeros(len(ambient_c)), np.full(len(ambient_c), transformer.max_load_share)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         cool = hot_spot_c(transformer, middle, ambient_c) <= transformer.hot_spot_limit_c

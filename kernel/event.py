@@ -1,17 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's envelope: everything the hub decided, was told or noticed, beside what it measured."""
+"""Envelope and kinds of the journal's events: what the hub decided, received or noticed, apart from measurements.
 
-from collections.abc import Mapping
+Kinds are named `subject.what`. `hub/state/event_table.py` says for each what folds it and how it reads as a sentence;
+docs/reference/events.md is made from that table.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
+
+
+class EventKind(StrEnum):
+    """Every kind of event that the hub writes. Values are stored: they never change (a new name needs an alias)."""
+
+    HUB_STARTED = "hub.started"
+    HUB_STOPPED = "hub.stopped"
+    CLOCK_STEPPED = "clock.stepped"
+    DATA_LOST = "data.lost"
+    SOURCE_SILENT = "source.silent"
+    SOURCE_RETURNED = "source.returned"
+    PRICE_CURVE = "price.curve"
+    ORDER_RECEIVED = "order.received"
+    ORDER_ACCEPTED = "order.accepted"
+    ORDER_REFUSED = "order.refused"
+    ORDER_PHASE = "order.phase"
+    ORDER_CHANGED = "order.changed"
+    ORDER_VERDICT = "order.verdict"
+    ORDER_ENDED = "order.ended"
+    PLAN_MADE = "plan.made"
+    TICK_DECIDED = "tick.decided"
+    COMMAND_ISSUED = "command.issued"
+    COMMAND_RECEIPT = "command.receipt"
+    OWNER_CHANGED = "owner.changed"
+    THIRD_PARTY_DETECTED = "third_party.detected"
+    THIRD_PARTY_CLEARED = "third_party.cleared"
+    JOB_PROPOSED = "job.proposed"
+    JOB_CHANGED = "job.changed"
+    JOB_WAVE = "job.wave"
+    WAKE_RECOVERY_STEP = "wake_recovery.step"
+    WAKE_RECOVERY_REPORTED = "wake_recovery.reported"
+    TICKET_OPENED = "ticket.opened"
+    TICKET_CLOSED = "ticket.closed"
+    DYNAMICS_IDENTIFIED = "dynamics.identified"
+    PERFORMANCE_UPDATED = "performance.updated"
+    ASSET_FACT_RECORDED = "asset.fact_recorded"
+    BUTTON_PRESSED = "button.pressed"
+    COMMISSIONING_BEGUN = "commissioning.begun"
+    COMMISSIONING_ENDED = "commissioning.ended"
+    FEEDER_MAPPING_REQUESTED = "feeder_mapping.requested"
+    FEEDER_MAPPING_STEP = "feeder_mapping.step"
+    FEEDER_MAPPING_JUDGED = "feeder_mapping.judged"
+    FEEDER_MAPPING_ENDED = "feeder_mapping.ended"
+    ALARM_CHANGED = "alarm.changed"
+    POOL_EVIDENCE = "pool.evidence"
+    RATE_RECORDED = "rate.recorded"
+    SALE_POSTED = "sale.posted"
+    PAYOUT_POSTED = "payout.posted"
+    REPORT_MADE = "report.made"
+    REPORT_PULLED = "report.pulled"
+    API_ACTED = "api.acted"
+    ACCESS_ENTERED = "access.entered"
+    ACCESS_DENIED = "access.denied"
+    HOLD_ADDED = "hold.added"
+    HOLD_RELEASED = "hold.released"
+    ARCHIVE_DELETED = "archive.deleted"
+    OPERATOR_NOTE = "operator.note"
+
+
+ALIASES: Final[Mapping[str, EventKind]] = {
+    "hand.seen": EventKind.THIRD_PARTY_DETECTED,
+    "hand.gone": EventKind.THIRD_PARTY_CLEARED,
+    "usual.learnt": EventKind.PERFORMANCE_UPDATED,
+    "dynamics.learnt": EventKind.DYNAMICS_IDENTIFIED,
+    "fact.learnt": EventKind.ASSET_FACT_RECORDED,
+    "walk.begun": EventKind.COMMISSIONING_BEGUN,
+    "walk.ended": EventKind.COMMISSIONING_ENDED,
+    "pulse.asked": EventKind.FEEDER_MAPPING_REQUESTED,
+    "pulse.step": EventKind.FEEDER_MAPPING_STEP,
+    "pulse.judged": EventKind.FEEDER_MAPPING_JUDGED,
+    "pulse.ended": EventKind.FEEDER_MAPPING_ENDED,
+    "campaign.proposed": EventKind.JOB_PROPOSED,
+    "campaign.changed": EventKind.JOB_CHANGED,
+    "campaign.wave": EventKind.JOB_WAVE,
+    "straggler.step": EventKind.WAKE_RECOVERY_STEP,
+    "restore.reported": EventKind.WAKE_RECOVERY_REPORTED,
+}
+"""Former names of kinds, as older journals have them. Stored bytes are never rewritten; a name is mapped when it is read."""
+
+FORMER: Final[Mapping[EventKind, tuple[str, ...]]] = {
+    kind: tuple(name for name, now in ALIASES.items() if now is kind) for kind in EventKind
+}
+"""The former names of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact. Its key is (site, writer, seq): a writer counts its own events from 1 without gaps, so that a second
-    delivery of the same event is seen. `body` holds JSON values only; `kind` and `version` say its shape.
+    """One event. Its key is (site, writer, seq): a writer counts its own events from 1 without gaps, so that a second
+    delivery of the same event is recognised. `body` holds JSON values only; `kind` and `version` give its shape.
 
-    Kinds in use are listed in `KINDS`, each with who writes it.
+    `kind` is an EventKind; an event that a newer hub wrote has a kind that is unknown here, as plain text.
     """
 
     kind: str
@@ -27,57 +115,24 @@ class Event:
         return self.site, self.writer, self.seq
 
 
-KINDS: Mapping[str, str] = {
-    "hub.started": "runtime: version, wiring, configuration hash",
-    "hub.stopped": "runtime: an orderly end",
-    "clock.stepped": "runtime: the system's clock moved against the monotonic one, by seconds",
-    "data.lost": "loss watch: by how much each counter of lost readings and unreadable messages grew",
-    "source.silent": "collector: a device stopped answering, with the reason; said once",
-    "source.returned": "collector: it answers again, silent for seconds",
-    "price.curve": "grid feed: a price or hashprice curve with its known_at and evidence",
-    "order.received": "dispatch: an order as it came, with who and by which way",
-    "order.accepted": "dispatch: the order is active from its span's start",
-    "order.refused": "dispatch: with the reason",
-    "order.phase": "dispatch: acting (its span began), holding (the meter shows it)",
-    "order.changed": "dispatch: a change or an end that was asked, taken or refused with the reason",
-    "order.verdict": "compliance: what the meter said of the order",
-    "order.ended": "dispatch: released, expired or cancelled",
-    "plan.made": "planner: value, bound, gap, why now",
-    "tick.decided": "control: journal position, plan, limits and the set-points commanded",
-    "command.issued": "actuator: command id, device, intent, reason",
-    "command.receipt": "actuator: what came of it",
-    "owner.changed": "take-over: a device is handed to, or taken from, the hub; who has it",
-    "hand.seen": "take-over: a container or firmware acts by a rule of its own, named once for each wording",
-    "hand.gone": "take-over: what was named there is switched off",
-    "campaign.proposed": "campaign: bulk work that somebody asked for: intent, waves, who is left out, what each unit was",
-    "campaign.changed": "campaign: approved, paused, resumed, retry, restore or ended; by whom and why",
-    "campaign.wave": "campaign: commands that leave together, by their ids",
-    "straggler.step": "stragglers: what is tried with a miner that did not come back after a wake",
-    "restore.reported": "stragglers: who was missing some time after an order ended",
-    "ticket.opened": "health: a miner is sick, with the evidence; again on relapse",
-    "ticket.closed": "health: what it was opened for is gone",
-    "dynamics.learnt": "learning: what a model under a firmware was seen to do, and the values that rests on",
-    "usual.learnt": "health: what each miner of a site did over a day in its normal mode, as columns",
-    "fact.learnt": "register: where miners stand and whose they are, from when on; who says so",
-    "button.pressed": "listener: a miner's IP-report button was pressed: address, MAC, whose it is where that is known",
-    "walk.begun": "button walk: the slots that somebody walks along, in their order",
-    "walk.ended": "button walk: ended or cancelled, by whom; its facts are told by fact.learnt",
-    "pulse.asked": "rack pulse: racks to be proven against their feeders' meters, by whom",
-    "pulse.step": "rack pulse: a rack is held and watched, sleeps, is woken, is back; or was spoilt or stopped, and why",
-    "pulse.judged": "rack pulse: the feeder that moved, by how much of what was expected; or why it proved nothing",
-    "pulse.ended": "rack pulse: all racks had their turn, or somebody stopped it",
-    "alarm.changed": "alarm: a rule's state for a scope",
-    "pool.evidence": "treasury feed: raw bytes by SHA-256",
-    "rate.recorded": "treasury feed: an exchange rate with its evidence",
-    "sale.posted": "treasury: a sale at a licensed venue and its settlement",
-    "payout.posted": "treasury: a payout in the ledger",
-    "report.made": "reports: kind, period, SHA-256, signature",
-    "report.pulled": "api: who pulled what, written before a byte leaves",
-    "api.acted": "api: who did what, by which way, with what outcome",
-    "access.entered": "api: a session began",
-    "access.denied": "api: a key that asked for more than it may",
-    "hold.added": "api or retention: readings of a span that may not be deleted, by whom and why",
-    "hold.released": "api: by whom and why",
-    "archive.deleted": "retention: rule, Merkle root and number of files; each file's own tombstone stands in the archive",
-    "operator.note": "people: the operational log",
-}
+def kind_read(name: str) -> str:
+    """The kind of a stored name: an EventKind, also for a former name; the name itself where it is unknown."""
+    try:
+        return ALIASES.get(name) or EventKind(name)
+    except ValueError:
+        return name
+
+
+def kind_to_write(name: str) -> EventKind:
+    """The kind of an event to be written. Raises ValueError where there is none of this name, or it is a former name."""
+    try:
+        return EventKind(name)
+    except ValueError:
+        now = f"it is {ALIASES[name]} now" if name in ALIASES else "add it to kernel.event.EventKind"
+        raise ValueError(f"{name!r} is no event kind: {now}") from None
+
+
+def stored_names(kinds: Iterable[str]) -> list[str]:
+    """Names under which events of some kinds may be stored: former ones as well. A former name stands for its kind."""
+    found = {kind_read(kind) for kind in kinds}
+    return sorted({str(kind) for kind in found} | {name for name, kind in ALIASES.items() if kind in found})

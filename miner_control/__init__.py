@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know what each miner can do, ask it to, and believe only what is seen afterwards."""
+"""Miner control: capabilities, commands and their verification by measurement."""

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,10 +109,10 @@ class Plan:
             return None
         return self.discharge_w - self.charge_w
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> "PlanMade":
         """The plan as JSON values, without wall-time: what the journal and the API carry."""
         edges = self.problem.slots.edges_ms
-        return {
+        body: PlanMade = {
             "id": self.id,
             "method": self.method,
             "status": self.status,
@@ -133,8 +133,6 @@ class Plan:
             "groups": list(self.problem.groups.names),
             "modes": list(self.problem.groups.mode_names),
             "counts": self.counts.tolist(),
-            **_listed("generation_w", self.generation_used_w()),
-            **_listed("battery_w", self.battery_w()),
             "violations": [
                 {"rule": v.rule, "slot": v.slot, "amount": float(v.amount), "unit": v.unit, "why": v.why}
                 for v in self.violations
@@ -142,10 +140,42 @@ class Plan:
             "facts": dict(self.problem.facts),
             "notes": list(self.notes),
         }
+        if (generation_w := self.generation_used_w()) is not None:
+            body["generation_w"] = [float(value) for value in generation_w]
+        if (battery_w := self.battery_w()) is not None:
+            body["battery_w"] = [float(value) for value in battery_w]
+        return body
 
 
-def _listed(key: str, values: Floats | None) -> dict[str, list[float]]:
-    return {} if values is None else {key: [float(value) for value in values]}
+class PlanMade(TypedDict):
+    """Payload of `plan.made`: `Plan.to_json`. Powers at the meter in W, prices per Wh, one value a slot of `edges_ms`."""
+
+    id: str
+    method: str
+    status: str
+    made_ms: int
+    why_now: str
+    currency: str
+    value: float
+    parts: dict[str, float]
+    bound: float | None
+    gap: float | None
+    edges_ms: list[int]
+    power_w: list[float]
+    reasons: list[str]
+    limited_by: list[list[Any]]
+    site_price_per_wh: list[float]
+    energy_price_per_wh: list[float]
+    cap_w: list[float | None]
+    groups: list[str]
+    modes: list[str]
+    counts: list[list[list[int]]]
+    generation_w: NotRequired[list[float]]
+    battery_w: NotRequired[list[float]]
+    violations: list[dict[str, Any]]
+    facts: dict[str, str]
+    notes: list[str]
+    tomorrow: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,19 @@ Whole files stay together, since many share one twin; the last minutes then hold
 alone with a long one.
 """
 
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+from hub.journal.recorder import Recorder
+from kernel.event import Event, EventKind
+from tests.builders.event_payloads import faults
+
+PRODUCT = tuple(f"{Path(__file__).parents[1] / name}/" for name in ("hub", "telemetry", "grid", "miner_control"))
 IN_REAL_TIME = (
     "hub/fleet/test_jobs.py",
     "faults/test_world.py",
@@ -44,6 +53,27 @@ def _place(nodeid: str, files: tuple[str, ...]) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _place(item.nodeid, LONG[:1] + IN_REAL_TIME + LONG[1:]))
+
+
+def _by_the_product() -> bool:
+    """Whether the product emits the event: a test that emits one itself may cut its payload short."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.endswith("hub/journal/recorder.py"):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(PRODUCT)
+
+
+@pytest.fixture(autouse=True)
+def emitted_payloads_are_those_of_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event that the product emits under test has the fields, and their types, of its row in the table of events."""
+    emit = Recorder.emit
+
+    def checked(self: Recorder, site: str, kind: EventKind, body: Mapping[str, Any], version: int = 1) -> Event:
+        event = emit(self, site, kind, body, version)
+        assert not _by_the_product() or not faults(event.kind, body)
+        return event
+
+    monkeypatch.setattr(Recorder, "emit", checked)
 
 
 @pytest.hookimpl(optionalhook=True)

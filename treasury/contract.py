@@ -8,7 +8,6 @@
 - The edition is selected by the day that was mined.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +21,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import sha256_hex
 from kernel.money import INT64_MAX, Unit, split
 from kernel.span import Span, local_day
+from kernel.toml_model import parse_toml, read_text
 from treasury.account import Account, Keeps
 from treasury.contract_file import Table
 
@@ -214,21 +214,13 @@ def _due(step: Rate, bases: Mapping[str, Fraction]) -> int:
 
 def load_contract(path: Path) -> Contract:
     """Read a contract file. ConfigError with all of its faults."""
-    try:
-        raw = path.read_bytes()
-        return parse_contract(raw, str(path))
-    except OSError as error:
-        raise ConfigError([Fault(str(path), error.strerror or str(error), "Give the path of a contract")]) from None
+    return parse_contract(read_text(path, "Give the path of a contract").encode(), str(path))
 
 
 def parse_contract(raw: bytes, place: str) -> Contract:
     """A contract from the bytes of its file. ConfigError with all of its faults."""
-    try:
-        tables = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(place, f"not TOML: {error}", "Correct the syntax at that line")]) from None
     faults: list[Fault] = []
-    top = Table(tables, place, faults)
+    top = Table(parse_toml(raw, place), place, faults)
     head = top.table("contract")
     contract_id, pool, zone = head.text("id"), head.text("pool"), head.zone("zone")
     wallet, undivided, city = head.account("wallet"), head.account("undivided"), head.account("city")

@@ -5,7 +5,6 @@ An unknown rule (certainty U) is in the file without a value, and reading it rai
 (C) may be used only in draft reports, until a named person confirms it.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from kernel.dated import Dated, rule_on
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import read_toml
 from treasury.contract_file import Table
 
 SURENESS = ("A", "B", "C", "D", "U")
@@ -44,16 +44,8 @@ class Jurisdiction:
 
 def load_rules(path: Path) -> Jurisdiction:
     """Read a jurisdiction. ConfigError with all faults."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            [Fault(str(path), error.strerror or str(error), "Give a file of configs/jurisdictions")]
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(str(path), f"not TOML: {error}", "Correct the syntax at that line")]) from None
     faults: list[Fault] = []
-    top = Table(raw, str(path), faults)
+    top = Table(read_toml(path, "Give a file of jurisdictions/"), str(path), faults)
     head = top.table("jurisdiction")
     name, currency, zone = head.text("name"), head.text("currency"), head.zone("zone")
     head.end()

@@ -48,7 +48,7 @@ class Link(Protocol):
 class OrderPort(Protocol):
     """Receiver of orders (the runtime). Each call returns when the journal has the result; ConfigError for invalid contents."""
 
-    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]: ...
+    async def submit_order(self, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]: ...
 
     async def change_order(self, order: str, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]: ...
 
@@ -111,7 +111,7 @@ class DispatchMqtt:
         body = _object(message.payload)
         order_id = body.get("change", body.get("end"))
         if order_id is None:
-            return await self._desk.submit_order(body, by, "mqtt")
+            return await self._desk.submit_order(body, by)
         if not isinstance(order_id, str) or ("change" in body and "end" in body):
             raise ConfigError([Fault("message", "change or end must name one order", "Send the id as a text")])
         if "change" in body:

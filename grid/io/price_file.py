@@ -18,13 +18,13 @@ import csv
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
+from grid.curve_feed import FoundCurve
 from kernel.clock import from_datetime, from_iso
 from kernel.curve import Curve
 from kernel.errors import Fault
@@ -34,35 +34,17 @@ MOST_BYTES = 16 * 1024 * 1024
 HEAD_KEYS = ("name", "unit", "known_at", "zone", "source")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One new or changed file: its curve, or the faults. `raw` is stored as evidence."""
-
-    path: Path
-    raw: bytes
-    curve: Curve | None
-    faults: tuple[Fault, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the curve, also where the file has faults; the file's own name where it gives none."""
-        declared = re.search(rb"^#\s*name:\s*(\S+)\s*$", self.raw, re.MULTILINE)
-        return declared[1].decode("utf-8", "replace") if declared else self.path.stem
-
-
 class PriceFolder:
-    """A folder that is scanned repeatedly; each version of a file is returned once."""
+    """A folder of curves as a feed: each version of a file is returned once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._reported: dict[Path, str] = {}
 
-    def scan(self, now_ms: int) -> list[Found]:
-        """Files that are new or changed since the last scan, by name. A missing folder is a fault, returned once."""
+    def poll(self, now_ms: int) -> list[FoundCurve]:
+        """Files that are new or changed since the last poll, by name. A missing folder is a fault, reported once."""
         if not self._folder.is_dir():
-            return self._once(
-                self._folder, Fault(str(self._folder), "is no folder", "Create it, or correct prices.folder")
-            )
+            return self._once(self._folder, Fault(str(self._folder), "is no folder", "Create it, or correct its feed"))
         found = []
         for path in sorted(self._folder.glob("*.csv")):
             try:
@@ -73,18 +55,24 @@ class PriceFolder:
             except OSError as error:
                 found += self._once(path, Fault(str(path), f"cannot be read: {error.strerror}", "Check its rights"))
                 continue
-            name = sha256_hex(raw)
-            if self._reported.get(path) != name:
-                self._reported[path] = name
+            digest = sha256_hex(raw)
+            if self._reported.get(path) != digest:
+                self._reported[path] = digest
                 curve, faults = read(raw, str(path), now_ms)
-                found.append(Found(path, raw, curve, tuple(faults)))
+                found.append(FoundCurve(_curve_name(raw, path), curve, tuple(faults), raw, path.name))
         return found
 
-    def _once(self, path: Path, fault: Fault) -> list[Found]:
+    def _once(self, path: Path, fault: Fault) -> list[FoundCurve]:
         if self._reported.get(path) == str(fault):
             return []
         self._reported[path] = str(fault)
-        return [Found(path, b"", None, (fault,))]
+        return [FoundCurve(path.stem, None, (fault,), file=path.name)]
+
+
+def _curve_name(raw: bytes, path: Path) -> str:
+    """Which curve a file is, or would be without its faults; the file's own name where it names none."""
+    named = re.search(rb"^#\s*name:\s*(\S+)\s*$", raw, re.MULTILINE)
+    return named[1].decode("utf-8", "replace") if named else path.stem
 
 
 def read(raw: bytes, place: str, now_ms: int) -> tuple[Curve | None, list[Fault]]:

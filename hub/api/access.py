@@ -22,6 +22,7 @@ from typing import Any
 
 from grid.limit import Priority
 from grid.order_book import Authority
+from kernel.actor import Actor, Channel
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
 from kernel.units import S_PER_DAY
@@ -29,6 +30,8 @@ from kernel.units import S_PER_DAY
 log = logging.getLogger(__name__)
 
 EVERY_SITE = "*"
+ENTRY_HEADER = "Mining-Hub-Entry"
+"""Request header: `command line`, or `telephone` where a person enters what was ordered by telephone."""
 KEY_PREFIX = "mh"
 LINK_S = 30 * 60.0
 IDLE_S = 12 * 3600.0
@@ -73,12 +76,18 @@ GRANTS: Mapping[Role, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has shown who he is. `sites` are short names, or `*`. `way` is key or session."""
+    """An authenticated person or program. `sites` are short names, or `*`. `way` is key or session."""
 
     who: str
     role: Role
     sites: tuple[str, ...]
     way: str
+    entry: Channel
+
+    @property
+    def actor(self) -> Actor:
+        """The author of what it does, as events record it."""
+        return Actor(self.who, str(self.role), self.entry)
 
     def may(self, permission: str, site: str | None = None) -> bool:
         return permission in GRANTS[self.role] and (site is None or self.covers(site))
@@ -90,6 +99,29 @@ class Principal:
         """In whose name its orders for a site are given."""
         priority = Priority.DISPATCHER if self.role is Role.DISPATCHER else Priority.OPERATOR
         return Authority(self.who, (site_key,), priority)
+
+
+def dispatcher(by: Authority, entry: Channel) -> Actor:
+    """The author of an order that came over a dispatcher's own line (MQTT, IEC 104)."""
+    return Actor(by.who, str(Role.DISPATCHER), entry)
+
+
+DECLARED: Mapping[str, tuple[Channel, ...]] = {
+    "key": (Channel.COMMAND_LINE, Channel.TELEPHONE),
+    "session": (Channel.TELEPHONE,),
+}
+"""Entries that a request may declare; undeclared, a key's is REST and a session's the page."""
+
+
+def declared(by: Principal, entry: str | None) -> Principal:
+    """The same with the entry that its request declares. Raises ConfigError for one that it cannot be."""
+    if entry is None:
+        return by
+    known = DECLARED[by.way]
+    if entry not in known:
+        problem = f"{entry[:40]!r} is no entry of a {by.way}"
+        raise ConfigError([Fault(ENTRY_HEADER, problem, f"Use {', '.join(known)}, or leave the header out")])
+    return replace(by, entry=Channel(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +232,7 @@ class Access:
             return None
         if key.expires_ms is not None and self._clock.now_ms() >= key.expires_ms:
             return None
-        return Principal(key.who, key.role, key.sites, "key")
+        return Principal(key.who, key.role, key.sites, "key", Channel.REST)
 
     # ---- one-time links and sessions ----
 
@@ -223,7 +255,7 @@ class Access:
         if link is None or self._clock.now_ms() > link.until_ms:
             return None
         session = base64.urlsafe_b64encode(self._random(32)).decode().rstrip("=")
-        principal = Principal(link.who, link.role, link.sites, "session")
+        principal = Principal(link.who, link.role, link.sites, "session", Channel.PAGE)
         self._sessions[self._digest(session)] = (principal, self._clock.monotonic_s() + IDLE_S)
         return session
 

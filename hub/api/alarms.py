@@ -7,14 +7,14 @@ from pydantic import Field
 
 from hub.api.access import Principal
 from hub.api.body import SITE
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
 from hub.config.request import Request, Text, Word
 from hub.control.alarm_desk import AlarmAct
 from hub.query.schema import AlarmLine
 from kernel.errors import NotFound
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 class AlarmPlace(Request):
@@ -51,7 +51,7 @@ async def acknowledge_alarm(
     ports, rule = ports_of(request), body.rule
     scopes = _places(ports, site, body, ("unacknowledged", "returned"))
     for scope in scopes:
-        await ports.alarm_desk.acknowledge(site, rule, scope, by.who)
+        await ports.alarm_desk.acknowledge(site, rule, scope, by.actor)
     detail = {"rule": rule, "scopes": scopes}
     await request.app.state.guard.audit.acted(by, "alarm:acknowledge", site, "done", detail)
     return ports.alarms.alarms(site)
@@ -66,7 +66,7 @@ async def shelve_alarm(
     until_ms = request.app.state.guard.clock.now_ms() + minutes * 60_000
     scopes = _places(ports, site, body, ("unacknowledged", "acknowledged"))
     for scope in scopes:
-        await ports.alarm_desk.shelve(site, rule, scope, by.who, why, until_ms)
+        await ports.alarm_desk.shelve(site, rule, scope, by.actor, why, until_ms)
     detail = {"rule": rule, "scopes": scopes, "why": why, "minutes": minutes}
     await request.app.state.guard.audit.acted(by, "alarm:shelve", site, "done", detail)
     return ports.alarms.alarms(site)
@@ -109,7 +109,7 @@ async def _set(
     ports, rule = ports_of(request), body.rule
     scopes = _places(ports, site, body, states)
     for scope in scopes:
-        await ports.alarm_desk.set(site, rule, scope, by.who, what, why)
+        await ports.alarm_desk.set(site, rule, scope, by.actor, what, why)
     detail = {"rule": rule, "scopes": scopes} | ({"why": why} if why else {})
     await request.app.state.guard.audit.acted(by, f"alarm:{what}", site, "done", detail)
     return ports.alarms.alarms(site)

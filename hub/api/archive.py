@@ -7,12 +7,13 @@ from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import EVERY_SITE, Principal
 from hub.api.body import Why
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.state.legal_holds import HoldBook, HoldRequest
 from kernel.errors import NotFound
+from kernel.event import EventKind
 
-router = APIRouter(prefix="/api/v1/archive")
+router = APIRouter(prefix="/api/v1/archive", route_class=GuardedRoute)
 
 
 def _book(request: Request, by: Principal) -> HoldBook:
@@ -33,7 +34,7 @@ async def hold(request: Request, body: HoldRequest, by: Principal = Depends(Need
     book = _book(request, by)
     async with request.app.state.holding:
         event = book.add(body.hold(), by.who)
-        await ports_of(request).journal.record("hold.added", event, None)
+        await ports_of(request).journal.record(EventKind.HOLD_ADDED, by.actor.on(event), None)
     return _line(book, str(event["id"]))
 
 
@@ -48,7 +49,7 @@ async def release(
             event = book.release(hold_id, by.who, body.why)
         except KeyError:
             raise NotFound(f"no hold {hold_id[:60]!r}") from None
-        await ports_of(request).journal.record("hold.released", event, None)
+        await ports_of(request).journal.record(EventKind.HOLD_RELEASED, by.actor.on(event), None)
     return _line(book, hold_id)
 
 

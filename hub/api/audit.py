@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hub.api.access import Principal
+from hub.journal.payloads import AccessDenied, AccessEntered, ApiActed, ReportPulled
+from kernel.event import EventKind
 
-Record = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
+Record = Callable[[EventKind, Mapping[str, Any], str | None], Awaitable[None]]
 
 
 class Audit:
@@ -20,16 +22,17 @@ class Audit:
         self._record = record
 
     async def entered(self, by: Principal, address: str) -> None:
-        await self._record("access.entered", {"who": by.who, "role": str(by.role), "from": address}, None)
+        body: AccessEntered = {"who": by.who, "role": str(by.role), "from": address}
+        await self._record(EventKind.ACCESS_ENTERED, by.actor.on(body), None)
 
     async def denied(self, who: str, asked: str, permission: str, why: str, address: str, site: str | None) -> None:
-        body = {"who": who, "asked": asked, "permission": permission, "why": why, "from": address}
-        await self._record("access.denied", body, site)
+        body: AccessDenied = {"who": who, "asked": asked, "permission": permission, "why": why, "from": address}
+        await self._record(EventKind.ACCESS_DENIED, body, site)
 
     async def acted(self, by: Principal, what: str, site: str, outcome: str, detail: Mapping[str, Any]) -> None:
-        body = {"who": by.who, "role": str(by.role), "way": by.way, "what": what, "outcome": outcome, **detail}
-        await self._record("api.acted", body, site)
+        act: ApiActed = {"who": by.who, "role": str(by.role), "way": by.way, "what": what, "outcome": outcome}
+        await self._record(EventKind.API_ACTED, by.actor.on({**act, **detail}), site)
 
     async def pulled(self, by: Principal, site: str, report: str, form: str, sha256: str) -> None:
-        body = {"who": by.who, "role": str(by.role), "report": report, "form": form, "sha256": sha256}
-        await self._record("report.pulled", body, site)
+        body: ReportPulled = {"who": by.who, "role": str(by.role), "report": report, "form": form, "sha256": sha256}
+        await self._record(EventKind.REPORT_PULLED, by.actor.on(body), site)

@@ -8,12 +8,14 @@ from fastapi.responses import JSONResponse, Response
 
 from hub.api.access import Principal
 from hub.api.body import SITE, Why, of_site
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.query.schema import Fleet, ReceiptLine
 from kernel.errors import NotFound
+from kernel.event import EventKind
+from miner_control.fleet.command_events import OwnerChanged
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 @router.get(SITE + "/fleet", response_model=Fleet)
@@ -72,8 +74,8 @@ async def release(
     key = f"{ports.sites.key(site)}/{device}"
     if key not in {party["scope"] for party in ports.fleet.third_parties(site)}:
         raise NotFound(f"{device} is under no other control")
-    reported = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
-    await ports.journal.record("owner.changed", reported, site)
+    reported: OwnerChanged = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
+    await ports.journal.record(EventKind.OWNER_CHANGED, by.actor.on(reported), site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
     return of_site(request, reported)
 

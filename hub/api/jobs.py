@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Request
 
 from hub.api.access import Principal
 from hub.api.body import SITE, MaybeWhy, of_site
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.fleet.jobs import JobRequest
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 @router.get(SITE + "/campaigns")
@@ -25,7 +25,7 @@ async def propose(
     request: Request, site: str, body: JobRequest, by: Principal = Depends(Need("campaign:run"))
 ) -> dict[str, Any]:
     """Command one thing of many miners, canary first. `dry_run` only shows the miners and the waves."""
-    reported = await ports_of(request).jobs.propose(site, body, by.who)
+    reported = await ports_of(request).jobs.propose(site, body, by.actor)
     detail = {"campaign": reported["id"], "name": body.name, "intent": body.intent, "dry_run": body.dry_run}
     await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
     return of_site(request, reported)
@@ -49,7 +49,7 @@ async def act(
 
 
 async def _answer(request: Request, site: str, job: str, what: str, by: Principal, why: str) -> dict[str, Any]:
-    reported = await ports_of(request).jobs.answer(site, job, what, by.who, why)
+    reported = await ports_of(request).jobs.answer(site, job, what, by.actor, why)
     detail = {"campaign": job, "why": why}
     await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, reported["state"], detail)
     return of_site(request, reported)

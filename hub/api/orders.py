@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hub.api.access import Principal
 from hub.api.body import SITE
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.query.schema import OrderLine
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 def _text(description: str) -> WithJsonSchema:
@@ -89,8 +89,7 @@ async def send_order(
     ports, sent = ports_of(request), body.sent()
     key = ports.sites.key(site)
     sent.setdefault("scope", key)
-    channel = "rest" if by.way == "key" else "console"
-    line = ports.orders.line(await ports.order_desk.submit(sent, by.authority(key), channel))
+    line = ports.orders.line(await ports.order_desk.submit(sent, by.authority(key), by.actor))
     refused = line["phase"] == "refused"
     detail = {"order": line["id"], "power_w": line["power_w"], "until_ms": line["end_ms"]}
     await request.app.state.guard.audit.acted(by, "order:send", site, line["phase"], detail)
@@ -104,7 +103,7 @@ async def change_order(
     """New power, end or reason, at any phase before its end; a refused change is the last of its notes."""
     ports = ports_of(request)
     ports.orders.order(site, order)
-    entry = await ports.order_desk.change(order, body.sent(), by.authority(ports.sites.key(site)))
+    entry = await ports.order_desk.change(order, body.sent(), by.authority(ports.sites.key(site)), by.actor)
     line = ports.orders.line(entry)
     await request.app.state.guard.audit.acted(by, "order:change", site, line["phase"], {"order": order})
     return line
@@ -121,6 +120,7 @@ async def end_order(
     """End it: released, or cancelled before its start. Ending an ended one changes nothing."""
     ports = ports_of(request)
     ports.orders.order(site, order)
-    line = ports.orders.line(await ports.order_desk.end(order, by.authority(ports.sites.key(site)), why))
+    authority = by.authority(ports.sites.key(site))
+    line = ports.orders.line(await ports.order_desk.end(order, authority, by.actor, why))
     await request.app.state.guard.audit.acted(by, "order:end", site, line["phase"], {"order": order})
     return line

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from hub.api.access import Principal
 from hub.api.body import SITE, DryRun, MaybeWhy, of_site
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.fleet.feeder_mapping import ProofRequest
 from hub.fleet.ip_report import WalkRequest
 from hub.fleet.placement import FactsRequest
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 @router.get(SITE + "/facts")
@@ -39,7 +39,7 @@ async def learn(
     request: Request, site: str, body: FactsRequest, by: Principal = Depends(Need("miner:place"))
 ) -> dict[str, Any]:
     """Say where miners stand: all of it or, where anything of it is wrong, nothing. It holds from the next control step."""
-    reported = await ports_of(request).assets.record(site, body, by.who)
+    reported = await ports_of(request).assets.record(site, body, by.actor)
     detail = {"facts": len(reported["learnt"]), "source": body.source, "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return of_site(request, reported)
@@ -56,7 +56,7 @@ async def begin_walk(
     request: Request, site: str, body: WalkRequest, by: Principal = Depends(Need("miner:place"))
 ) -> dict[str, Any]:
     """Begin to walk along slots and press the IP-report button at each."""
-    reported = await ports_of(request).commissioning.begin(site, body, by.who)
+    reported = await ports_of(request).commissioning.begin(site, body, by.actor)
     await request.app.state.guard.audit.acted(
         by, "miner:place", site, "walk begun", {"slots": reported["walk"]["slots"]}
     )
@@ -71,7 +71,7 @@ async def end_walk(
 
     `dry_run` only tells it.
     """
-    reported = await ports_of(request).commissioning.end(site, by.who, body.dry_run)
+    reported = await ports_of(request).commissioning.end(site, by.actor, body.dry_run)
     outcome = "walk ended" if reported["ended"] else "walk goes on"
     detail = {"facts": len(reported["learnt"]), "faults": len(reported["faults"]), "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, outcome, detail)
@@ -81,7 +81,7 @@ async def end_walk(
 @router.post(SITE + "/walk/cancel")
 async def cancel_walk(request: Request, site: str, by: Principal = Depends(Need("miner:place"))) -> dict[str, Any]:
     """Forget what was pressed."""
-    reported = await ports_of(request).commissioning.cancel(site, by.who)
+    reported = await ports_of(request).commissioning.cancel(site, by.actor)
     await request.app.state.guard.audit.acted(by, "miner:place", site, "walk cancelled", {})
     return of_site(request, reported)
 
@@ -97,7 +97,7 @@ async def prove(
     request: Request, site: str, body: ProofRequest, by: Principal = Depends(Need("miner:prove"))
 ) -> dict[str, Any]:
     """Prove racks against their feeders' meters: one after the other sleeps for a while and is woken again."""
-    reported = await ports_of(request).feeder_mapping.start(site, body, by.who)
+    reported = await ports_of(request).feeder_mapping.start(site, body, by.actor)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "begun", {"racks": body.racks})
     return of_site(request, reported)
 
@@ -108,7 +108,7 @@ async def stop(
 ) -> dict[str, Any]:
     """No further rack; the one that sleeps is woken."""
     why = body.why or ""
-    reported = await ports_of(request).feeder_mapping.stop(site, by.who, why)
+    reported = await ports_of(request).feeder_mapping.stop(site, by.actor, why)
     await request.app.state.guard.audit.acted(by, "miner:prove", site, "stopped", {"why": why})
     return of_site(request, reported)
 
@@ -118,7 +118,7 @@ async def apply(
     request: Request, site: str, body: DryRun, by: Principal = Depends(Need("miner:place"))
 ) -> dict[str, Any]:
     """Take in as facts which feeders were proven by pulse. `dry_run` only tells them."""
-    reported = await ports_of(request).feeder_mapping.apply(site, by.who, body.dry_run)
+    reported = await ports_of(request).feeder_mapping.apply(site, by.actor, body.dry_run)
     detail = {"facts": len(reported["learnt"]), "source": "rack pulse", "dry_run": reported["dry_run"]}
     await request.app.state.guard.audit.acted(by, "miner:place", site, "done", detail)
     return of_site(request, reported)

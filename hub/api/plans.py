@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from hub.api.access import Principal
 from hub.api.body import SITE
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from kernel.errors import NotFound
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
 @router.get(SITE + "/plan")

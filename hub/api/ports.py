@@ -27,6 +27,7 @@ from hub.query.plans import PlanReads
 from hub.query.sites import SiteReads
 from hub.reports.store import ReportStore
 from hub.state.legal_holds import HoldBook
+from kernel.event import EventKind
 
 
 class Journalling:
@@ -35,7 +36,7 @@ class Journalling:
     def __init__(self, components: Components) -> None:
         self._components = components
 
-    async def record(self, kind: str, body: Mapping[str, Any], site: str | None = None) -> None:
+    async def record(self, kind: EventKind, body: Mapping[str, Any], site: str | None = None) -> None:
         """Journal one event; returns once it is on disk. `site` is a short name; None: the hub's own."""
         components = self._components
         key = components.config.hub.name if site is None else components.state.site(site).key

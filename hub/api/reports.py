@@ -10,14 +10,14 @@ from fastapi.responses import Response
 
 from hub.api.access import EVERY_SITE, Principal
 from hub.api.body import SITE
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
 from hub.query.schema import Ledger, ReportLine
 from kernel.errors import NotFound
 from kernel.ids import sha256_hex
 from telemetry.wire.exposition import CONTENT_TYPE
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 FORMS: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8", "sig": "application/octet-stream"}
 
 

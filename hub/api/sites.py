@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from hub.api.access import Principal
 from hub.api.body import SITE
-from hub.api.guard import Need
+from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import ports_of
 from hub.query.schema import EventLine, Series, SiteInfo, Status
 from kernel.errors import ConfigError, Fault
 from kernel.units import MS_PER_DAY
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 LONGEST_MS: Final = 400 * MS_PER_DAY
 
 

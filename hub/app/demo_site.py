@@ -130,7 +130,7 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
         "# A make-believe site. What stands here is what an operator writes for a real one.",
         f'[hub]\nname = "{spec.hub}"\ndata = "data"\nport = {port}\n',
         f'[[sites]]\nname = "{spec.site}"\noperator = "Make-believe Mining LLP"\nzone = "{ZONE}"',
-        f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\npace = {spec.pace}",
+        f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\nsimulated_speed_factor = {spec.pace}",
         'inventory = "inventory.csv"\ninrush_w_per_s = 400000.0',
         f"passports = {write_passports(folder, ready, now_ms)}\n",
     ]
@@ -156,7 +156,9 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
             for account in sorted({"root", *accounts.values()})
         ),
         f'[mqtt]\nembedded = true\nhost = "{broker["host"]}"\nport = {broker["port"]}\n',
-        '[prices]\nfolder = "feeds"\ncurrency = "KZT"\n',
+        '[prices]\ncurrency = "KZT"\n',
+        '[[feeds]]\nkind = "csv_folder"\nname = "files"\noptions = { path = "feeds" }\n',
+        '[[feeds]]\nkind = "hashprice"\nname = "hashprice"\ncurve = "hashprice"\n',
         '[planning]\ntariff = "tariffs/example_market.toml"\nstart_cost = 40.0\n',
         "[control]\ntick_s = 2.0\nstale_after_s = 30.0\ncommand_deadline_s = 60.0\n",
     ]

@@ -19,12 +19,14 @@ from hub.api.shell import LOOPBACK
 from hub.app.web import close_streams, create_app
 from hub.config import Config
 from hub.control.runtime import Hub
+from hub.journal.payloads import ReportMade
 from hub.reports import site_energy, treasury_statement
 from hub.reports.kind import ReportSources
 from hub.reports.verify import verify_report
 from hub.wiring.plugins import REPORTS
 from kernel.address import authority
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.span import Span
 
 
@@ -53,7 +55,7 @@ class Running:
             of_site = replace(sources, site=site)
             made[site.key] = await components.offload(report_store.make, site_energy.KIND, of_site, span)
         for scope, files in made.items():
-            await components.recorder.commit(scope, "report.made", {"id": files.id, "sha256": files.sha256})
+            await components.recorder.commit(scope, EventKind.REPORT_MADE, ReportMade(id=files.id, sha256=files.sha256))
         energy = made[next(iter(components.state.sites))]
         return str(energy.json), verify_report(energy.json, REPORTS).signature
 

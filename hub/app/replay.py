@@ -17,7 +17,7 @@ from hub.state.situation import Freshness, situation_at
 from hub.wiring import catalogue, empty_state, reading
 from hub.wiring.duties import tariff_of
 from kernel.clock import iso
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from telemetry.store.journal import Journal, Record
 
 
@@ -68,7 +68,7 @@ def replay(config: Config, journal: Journal) -> Replayed:
     state = empty_state(config, catalogue(config.folder))
     settings, freshness = TickSettings.of(config, tariff_of(config)), Freshness.of(config)
     waiting: dict[int, list[tuple[int, Event]]] = {}
-    for position, event in journal.events(["tick.decided"]):
+    for position, event in journal.events([EventKind.TICK_DECIDED]):
         waiting.setdefault(int(event.body["position"]), []).append((position, event))
 
     ticks = commands = 0

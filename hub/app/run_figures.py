@@ -8,7 +8,7 @@ import numpy as np
 
 from hub.config import Config
 from hub.metering.energy import EnergyBook, whole
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.wiring import Assembly
 from kernel.clock import MS_PER_HOUR
 from kernel.reading import ReadingBatch

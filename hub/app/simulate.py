@@ -20,7 +20,7 @@ from hub.app.virtual_time import VirtualLoop, run
 from hub.config import Config, load
 from hub.control.runtime import Periods
 from hub.journal.recorder import at_once
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.wiring import Assembly, put_together
 from hub.wiring.duties import ground
 from kernel.clock import Clock, from_iso, iso, loop_clock

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hub.cli.output import put_json, put_table, say
+from kernel.actor import Channel
 from kernel.units import W_PER_MW
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(dispatch, name="dispatch")
 
 
-def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any:
+def ask_hub(method: str, url: str, key: str, path: str, body: Any = None, entry: Channel = Channel.COMMAND_LINE) -> Any:
+    """The hub's answer as JSON. Raises ConfigError where it does not answer, or not as asked."""
     import httpx
 
+    from hub.api.access import ENTRY_HEADER
     from hub.config.observe_only import FIELD, HEADER
     from kernel.errors import ConfigError, Fault
 
@@ -41,7 +44,7 @@ def ask_hub(method: str, url: str, key: str, path: str, body: Any = None) -> Any
             method,
             f"{url}/api/v1{path}",
             json=body,
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {key}", ENTRY_HEADER: entry},
             timeout=30,
             trust_env=False,
         )
@@ -79,13 +82,15 @@ def send(
     start: Annotated[str | None, typer.Option("--from", help="RFC 3339 with offset; without it: at once.")] = None,
     reference: Annotated[str, typer.Option(help="Your own number of the order.")] = "",
     reason: Annotated[str, typer.Option()] = "",
+    telephone: Annotated[bool, typer.Option("--telephone", help="It was ordered by telephone; recorded so.")] = False,
     key: Key = "",
     url: Url = HERE,
     json: Json = False,
 ) -> None:
     """Limit a site's power. Exit code 1 where the hub refuses, with its reason."""
     body = {"power_w": power_w, "until": until, "reference": reference, "reason": reason}
-    line = ask_hub("POST", url, key, f"/sites/{site}/orders", body | ({"from": start} if start else {}))
+    entry = Channel.TELEPHONE if telephone else Channel.COMMAND_LINE
+    line = ask_hub("POST", url, key, f"/sites/{site}/orders", body | ({"from": start} if start else {}), entry)
     _show(line, json)
 
 

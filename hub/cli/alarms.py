@@ -9,6 +9,7 @@ import typer
 from hub.cli.act import HERE, Key, Site, Url, ask_hub
 from hub.cli.folder import last_ms, opened
 from hub.cli.output import put_json, put_table
+from kernel.event import EventKind
 from kernel.units import MS_PER_DAY
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
@@ -101,7 +102,7 @@ def kpi(
 
     _, journal, _ = opened(folder)
     now_ms = last_ms(journal)
-    changes = [(event.at_ms, event.body) for _, event in journal.events(["alarm.changed"])]
+    changes = [(event.at_ms, event.body) for _, event in journal.events([EventKind.ALARM_CHANGED])]
     found = asdict(kpis(changes, Span(now_ms - round(days * MS_PER_DAY), now_ms + 1), now_ms))
     if json:
         put_json(found)

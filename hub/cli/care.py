@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
     """The commands of this room."""
     config = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
     config.command("check")(config_check)
+    config.command("migrate")(config_migrate)
     app.add_typer(config, name="config")
     access = typer.Typer(help="API keys: who may see and do what.", no_args_is_help=True, rich_markup_mode=None)
     access.command("add")(access_add)
@@ -35,18 +36,61 @@ def config_check(path: Config, json: Json = False) -> None:
     """Every fault of the configuration and its inventories at once. Exit code 2 where there is one."""
     from hub.config import load
     from hub.wiring import catalogue, check_profiles, empty_state, passports_of
+    from hub.wiring.feeds import check_feeds
     from hub.wiring.plugins import check_kinds
 
     config = load(path)
     check_kinds(config)
     state = empty_state(config, catalogue(config.folder))
     check_profiles(config)
+    check_feeds(config, path.parent)
     passports_of(config)
     miners = sum(len(site.roster) for site in state.sites.values())
     if json:
         put_json({"ok": True, "sites": len(config.sites), "miners": miners})
     else:
         say(f"{path}: no fault; {len(config.sites)} sites, {miners} miners")
+
+
+def config_migrate(
+    path: Annotated[Path, typer.Argument(help="A TOML file of the hub: hub.toml, or a file of the site's folder.")],
+    write: Annotated[bool, typer.Option("--write", help="Rewrite the file; the former one is kept as *.bak.")] = False,
+    json: Json = False,
+) -> None:
+    """Renamed keys in a file: shows the changes, and writes them with --write. Comments and layout stay."""
+    import difflib
+    import shutil
+
+    from hub.config.renamed import migrated
+    from kernel.errors import ConfigError, Fault
+    from kernel.toml_model import read_text
+
+    before = read_text(path)
+    made = migrated(before, str(path))
+    kept = path.with_name(f"{path.name}.bak")
+    if write and made.changed:
+        if kept.exists():
+            raise ConfigError(
+                [Fault(str(kept), "is there already", "Move it away: it is an earlier state of the file")]
+            )
+        shutil.copy2(path, kept)
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(made.text.encode())
+        shutil.copymode(path, part)
+        part.replace(path)
+    if json:
+        changed = [{"from": old, "to": new} for old, new in made.changed]
+        put_json({"file": str(path), "changed": changed, "written": write and bool(changed)})
+        return
+    if not made.changed:
+        say(f"{path}: nothing to rename")
+        return
+    if not write:
+        lines = difflib.unified_diff(
+            before.splitlines(), made.text.splitlines(), str(path), f"{path} (renamed)", lineterm=""
+        )
+        typer.echo("\n".join(lines))
+    say(f"{path}: {len(made.changed)} keys renamed{f'; former file: {kept}' if write else '; nothing written yet'}")
 
 
 def doctor(path: Config, json: Json = False) -> None:
@@ -95,6 +139,7 @@ def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ig
     import shutil
 
     from hub.wiring import reading, reading_ledger
+    from hub.wiring.feeds import poll_once
     from hub.wiring.keeping import set_aside
     from kernel.clock import iso, system_clock
     from kernel.errors import ConfigError
@@ -111,6 +156,9 @@ def _examine(path: Path, config) -> Iterator[tuple[str, bool, str]]:  # type: ig
         local,
         config.hub.host if local else f"{config.hub.host}: reachable from outside; put TLS before it",
     )
+    for feed, faults, curves in poll_once(config, path.parent, now_ms):
+        given = f"gives {', '.join(curves)}" if curves else "has given no curve"
+        yield f"feed {feed}", not faults, "; ".join(map(str, faults)) or given
     yield from _plugins()
     if not data.exists():
         yield "data", True, "nothing yet: the hub has not run"

@@ -89,7 +89,7 @@ def scan(
         (o.host, o.identity.dialect, o.identity.model, o.identity.firmware) for o in found if o.identity is not None
     ]
     put_table(f"{len(rows)} miners", ("address", "dialect", "model", "firmware"), rows)
-    for line in difference.words():
+    for line in difference.lines():
         typer.echo(line)
 
 
@@ -161,7 +161,7 @@ def health(folder: Folder, json: Json = False) -> None:
     if json:
         put_json({"findings": [_reported(one) for one in found]})
         return
-    rows = [(f.device, f.what, f.words, f.loss_hs / HS_PER_THS, f.remedy) for f in found]
+    rows = [(f.device, f.what, f.text, f.loss_hs / HS_PER_THS, f.remedy) for f in found]
     put_table(f"{len(rows)} findings", ("device", "what", "words", "TH/s lost", "remedy"), rows)
 
 
@@ -169,7 +169,7 @@ def _reported(found: Any) -> dict[str, Any]:
     return {
         "device": found.device,
         "what": found.what,
-        "words": found.words,
+        "words": found.text,
         "remedy": found.remedy,
         "loss_hs": found.loss_hs,
         "evidence": dict(found.evidence),

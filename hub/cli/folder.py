@@ -10,7 +10,7 @@ import typer
 from hub.cli.output import say
 
 if TYPE_CHECKING:
-    from hub.state.fold import SiteState
+    from hub.state.site import SiteState
 
 SiteFolder = Annotated[
     Path, typer.Option("--folder", help="The folder that holds hub.toml: its files go before the shipped ones.")

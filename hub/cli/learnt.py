@@ -8,6 +8,7 @@ import typer
 
 from hub.cli.folder import opened
 from hub.cli.output import put_json, put_table, say
+from kernel.event import EventKind
 from kernel.units import MS_PER_DAY
 
 if TYPE_CHECKING:
@@ -80,5 +81,5 @@ def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[
 
     newest_ms = max((one.at_ms for one in journal.last("miner")), default=0)
     batches = journal.batches("miner", newest_ms - round(days * MS_PER_DAY), newest_ms + 1)
-    events = (event for _, event in journal.events(["command.issued", "command.receipt"]))
+    events = (event for _, event in journal.events([EventKind.COMMAND_ISSUED, EventKind.COMMAND_RECEIPT]))
     return identification(batches, events, key_of)

@@ -99,7 +99,7 @@ def skeleton(kind: Kind, name: str) -> dict[Path, str]:
     }
 
     def text(template: str) -> str:
-        place = files("hub.cli") / "skeletons" / kind.value / f"{template}.txt"
+        place = files(__package__) / "skeletons" / kind.value / f"{template}.txt"
         return Template(place.read_text(encoding="utf-8")).substitute(fields)
 
     if kind is Kind.METER:

@@ -14,7 +14,8 @@ from kernel.units import W_PER_MW
 if TYPE_CHECKING:
     from grid.tariff import Tariff
     from hub.config import Config
-    from hub.state.fold import HubState, SiteState
+    from hub.state.fold import HubState
+    from hub.state.site import SiteState
     from hub.state.situation import SiteSituation
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]

@@ -53,7 +53,9 @@ def hands(folder: Folder, json: Json = False) -> None:
 
     _, _, state = opened(folder)
     found = [
-        third_party_line(scope, event) for site in state.sites.values() for scope, event in sorted(site.hands.items())
+        third_party_line(scope, event)
+        for site in state.sites.values()
+        for scope, event in sorted(site.third_parties.items())
     ]
     if json:
         put_json({"hands": found})

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hub.config.faults import cross_faults, fault_of, is_echo, placed
+from hub.config.faults import cross_faults
 from hub.config.lookup import CONFIGS
 from hub.config.models import Config, Credential, MqttSinkPart, Prices, Site, StoreSink
+from hub.config.renamed import refused, renamed
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import checked, parse_toml, placed, read_text
 
 __all__ = ["CONFIGS", "Config", "Credential", "MqttSinkPart", "Prices", "Site", "StoreSink", "load", "secret"]
 
@@ -26,29 +26,25 @@ ENV_PREFIX = "MINING_HUB__"
 def load(path: Path, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Config:
     """Read, overlay, check. Raises ConfigError with all faults; the hub does not start on one."""
     environment = os.environ if environment is None else environment
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        remedy = f"Give {path / 'hub.toml'}" if path.is_dir() else "Give the path of a hub.toml"
-        raise ConfigError([Fault(str(path), error.strerror or str(error), remedy)]) from None
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Fault(str(path), f"not TOML: {error}", "Mend the syntax at that line")]) from None
+    text = read_text(path, f"Give {path / 'hub.toml'}" if path.is_dir() else "Give the path of a hub.toml")
+    raw = parse_toml(text, str(path))
     overlaid = {**_environment_keys(environment), **dict(flags or {})}
     for dotted, value in overlaid.items():
         _put(raw, dotted.split("."), value)
 
-    faults = list(cross_faults(raw, environment, path.parent))
-    config: Config | None = None
-    try:
-        config = Config.model_validate(raw, context={"folder": path.parent})
-    except ValidationError as error:
-        items = [dict(item) for item in error.errors()]
-        faults = [fault_of(item) for item in items if not is_echo(item, items)] + faults
+    former = refused(raw, str(path))
+    raw = renamed(raw)  # so that the other faults are those of the values, not of their keys
+    config, faults = checked(Config, raw, {"folder": path.parent})
+    faults = [*former, *faults, *cross_faults(raw, environment, path.parent)]
     if faults or config is None:
-        raise ConfigError([placed(fault, path, text, overlaid) for fault in faults])
+        raise ConfigError([_placed(fault, path, text, overlaid) for fault in faults])
     return config
+
+
+def _placed(fault: Fault, path: Path, text: str, overlaid: Mapping[str, Any]) -> Fault:
+    if fault.place in overlaid:
+        return Fault(f"environment or flag, {fault.place}", fault.problem, fault.remedy)
+    return placed(fault, path, text)
 
 
 def secret(

@@ -84,8 +84,8 @@ class PointPart(Part):
 class LoopPart(Part):
     """A cooling loop that the cold guard watches. A container tells of itself (`device`); what any other device tells is
     named point by point and goes before it. The inlet's bounds are those between which its miners may start;
-    `loss_w_per_k` and `keep_c` say what heat a liquid loop needs in frost. `ambient` is the air outside, `room` the air
-    around the boards (left out: the same), and `humidity` that of the room."""
+    `loss_w_per_k` and `frost_protection_c` say what heat a liquid loop needs in frost. `ambient` is the air outside,
+    `room` the air around the boards (left out: the same), and `humidity` that of the room."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -101,13 +101,13 @@ class LoopPart(Part):
     pressure: PointPart | None = None
     serves: Served
     liquid: bool = True
-    low_c: float = Field(default=20.0, ge=-40, le=60)
-    high_c: float = Field(default=45.0, ge=0, le=90)
+    inlet_min_c: float = Field(default=20.0, ge=-40, le=60)
+    inlet_max_c: float = Field(default=45.0, ge=0, le=90)
     loss_w_per_k: float = Field(default=0.0, ge=0)
-    keep_c: float = Field(default=5.0, ge=-40, le=40)
-    return_high_c: float | None = Field(default=None, ge=0, le=120)
-    flow_least_lpm: float = Field(default=0.0, ge=0)
-    pressure_low_bar: float | None = Field(default=None, ge=0, le=100)
+    frost_protection_c: float = Field(default=5.0, ge=-40, le=40)
+    return_max_c: float | None = Field(default=None, ge=0, le=120)
+    flow_min_lpm: float = Field(default=0.0, ge=0)
+    pressure_min_bar: float | None = Field(default=None, ge=0, le=100)
 
     def points(self) -> dict[str, PointPart]:
         """What is named point by point."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hub can be told, table by table. Unknown keys are faults; values do not change after the start."""
+"""The tables of a hub's configuration. Unknown keys are faults; values do not change after the start."""
 
 import math
 from collections.abc import Mapping
@@ -33,15 +33,15 @@ class Dispatcher(Part):
     must_sign: bool = True
 
 
-class LadderPart(Part):
-    """What is done about miners that do not come back after a wake: budgets of reboots and power cycles, how many ramp-up
-    times each rung is given, and when after a restore the report of who is missing is written."""
+class WakeRecoveryPart(Part):
+    """Recovery of miners that do not hash after a wake: budgets of reboots and power cycles, how many ramp-up times each step
+    is given, and when after a restore the report of missing miners is written."""
 
     enabled: bool = True
-    reboots_a_day: int = Field(default=50, ge=0)
+    reboots_per_day: int = Field(default=50, ge=0)
     reboots_at_once: int = Field(default=5, ge=0)
-    cycles_a_day: int = Field(default=10, ge=0)
-    cycles_at_once: int = Field(default=2, ge=0)
+    power_cycles_per_day: int = Field(default=10, ge=0)
+    power_cycles_at_once: int = Field(default=2, ge=0)
     margin_factor: float = Field(default=1.5, ge=1, le=10)
     report_after_s: Seconds = 1200.0
 
@@ -59,7 +59,7 @@ class TransformerPart(Part):
     loss_ratio: float = Field(default=5.0, gt=0)
     oil_exponent: float = Field(default=0.8, gt=0)
     winding_exponent: float = Field(default=1.6, gt=0)
-    most_load_share: float = Field(default=1.2, gt=0, le=2)
+    max_load_share: float = Field(default=1.2, gt=0, le=2)
 
 
 class WeatherPart(Part):
@@ -69,7 +69,7 @@ class WeatherPart(Part):
     derate_from_c: float | None = None
     derate_per_k: float = Field(default=0.0, ge=0, le=0.2)
     cold_c: float | None = None
-    cold_least_w: float = Field(default=0.0, ge=0)
+    cold_min_w: float = Field(default=0.0, ge=0)
 
 
 class TakeOrPay(Part):
@@ -103,10 +103,10 @@ class Site(Located):
     inrush_w_per_s: float = Field(default=200_000.0, gt=0)
     other_load_share: float = Field(default=0.0, ge=0, le=1)
     observe_only: bool = False
-    not_ours: tuple[str, ...] = ()
-    """Owners (of the inventory, or said since) whose miners here are polled and counted as load, and never commanded."""
-    pace: float = Field(default=1.0, ge=1.0, le=1000.0)
-    """Make-believe sites only: their miners live this much faster, and envelopes' times are divided by it."""
+    third_party_owners: tuple[str, ...] = ()
+    """Owners (of the inventory, or entered since) whose miners here are polled and counted as load, and never commanded."""
+    simulated_speed_factor: float = Field(default=1.0, ge=1.0, le=1000.0)
+    """Simulated sites only: their miners change this many times faster, and envelopes' times are divided by it."""
     inventory: Existing | None = None
     feeders: tuple[Feeder, ...] = Field(min_length=1)
     meters: tuple[Meter, ...] = ()
@@ -114,13 +114,13 @@ class Site(Located):
     sensors: tuple[Device, ...] = ()
     switches: tuple[SwitchPart, ...] = ()
     loads: tuple[LoadPart, ...] = ()
-    loops: tuple[LoopPart, ...] = ()
-    ladder: LadderPart = LadderPart()
+    cooling_loops: tuple[LoopPart, ...] = ()
+    wake_recovery: WakeRecoveryPart = WakeRecoveryPart()
     run_on_s: Seconds = 300.0
     """Cooling runs on so long after the last miner that it serves fell asleep."""
-    lessons: Existing | None = None
+    identification: Existing | None = None
     """What `mining-hub miners learn --write` wrote: learnt ramps, watts and hashes take the place of what is assumed."""
-    heat_least_w: float = Field(default=0.0, ge=0)
+    heat_min_w: float = Field(default=0.0, ge=0)
     """Least power that heat consumers or loops need at all times."""
     take_or_pay: tuple[TakeOrPay, ...] = ()
     reserve: tuple[ReserveProduct, ...] = ()
@@ -200,10 +200,19 @@ class Mqtt(Part):
     orders_topic: str = "mining-hub/orders"
 
 
-class Prices(Part):
-    """Where prices and network facts come from: a folder of CSV files, each with its known_at."""
+class FeedPart(Part):
+    """A source of curves such as the power price: `kind` is a row of `hub.wiring.feeds.FEEDS`, `options` are that kind's own.
+    `curve` is the one curve that it gives, such as `price/day_ahead`; left out, its data name them."""
 
-    folder: Path = Path("feeds")
+    kind: str = Field(min_length=1, examples=["csv_folder"])
+    name: Name
+    curve: str | None = Field(default=None, min_length=1)
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Prices(Part):
+    """The currency, and which power prices are believed."""
+
     currency: str = Field(default="KZT", pattern=r"[A-Z]{3}")
     stale_after_s: float = Field(default=S_PER_DAY, gt=0)
     lowest_per_mwh: float = -500_000.0
@@ -351,6 +360,12 @@ class Retention(Part):
         return {place: None if days == math.inf else days for place, days in named.items()}
 
 
+FEEDS_BY_DEFAULT = (
+    FeedPart(kind="csv_folder", name="files", options={"path": "feeds"}),
+    FeedPart(kind="hashprice", name="hashprice", curve="hashprice"),
+)
+
+
 class HubPart(Part):
     """The hub itself."""
 
@@ -362,7 +377,7 @@ class HubPart(Part):
 
 
 class Config(Located):
-    """Everything that the hub is told before it starts."""
+    """The whole configuration of a hub."""
 
     hub: HubPart
     sites: tuple[Site, ...] = Field(min_length=1)
@@ -371,6 +386,7 @@ class Config(Located):
     pools: Mapping[Name, tuple[PoolPart, ...]] = Field(default_factory=dict)
     polling: Polling = Polling()
     mqtt: Mqtt = Mqtt()
+    feeds: tuple[FeedPart, ...] = FEEDS_BY_DEFAULT
     prices: Prices = Prices()
     planning: Planning = Planning()
     control: Control = Control()

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.staticfiles import StaticFiles
 
 from hub.api.access import IDLE_S, Principal
-from hub.api.guard import COOKIE, Need
+from hub.api.guard import COOKIE, GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
 from hub.console import words
 from hub.query.schema import STATE_CODES, SiteInfo, Status
@@ -24,7 +24,7 @@ from hub.query.schema import STATE_CODES, SiteInfo, Status
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 Facts = Callable[[Ports, str, Status], dict[str, Any]]
 """What a piece shows beside the status: asked of the view for this piece alone."""

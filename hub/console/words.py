@@ -11,13 +11,14 @@ from markupsafe import Markup
 
 from hub.query.schema import STATE_CODES, AlarmLine, EventLine, Fleet, Measure, ReceiptLine
 from kernel.clock import MS_PER_S, to_datetime
+from kernel.event import EventKind
 from kernel.units import HS_PER_THS, MS_PER_DAY, S_PER_DAY
 
 NONE = "—"
 THIN = "\u202f"
 NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])")
 NAMED = re.compile(r"\S*\d\S*")
-ROLLED = frozenset({"source.silent", "source.returned", "alarm.changed"})
+ROLLED = frozenset({EventKind.SOURCE_SILENT, EventKind.SOURCE_RETURNED, EventKind.ALARM_CHANGED})
 GROUP_MS = 60_000
 SHORT_MS = 5 * 60_000
 FAR_MS = 40 * MS_PER_DAY

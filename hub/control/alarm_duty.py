@@ -5,6 +5,7 @@ from hub.control.designed import designed_at
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
 from kernel.clock import Clock
+from kernel.event import EventKind
 from telemetry.alarm.alarm import AlarmBook
 
 
@@ -26,4 +27,4 @@ class AlarmDuty:
         designed = designed_at(self._state, now_ms)
         for body in self._book.judge(self._state.snapshot, now_ms, designed, listening_s):
             site = "/".join(str(body["scope"]).split("/")[:2])
-            self._recorder.tell(site if site in self._state.sites else hub, "alarm.changed", body)
+            self._recorder.emit(site if site in self._state.sites else hub, EventKind.ALARM_CHANGED, body)

@@ -7,8 +7,10 @@ A loss counter that grew is journalled (`data.lost`), at most once a turn, and s
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hub.journal.payloads import DataLost
 from hub.journal.recorder import Recorder
 from kernel.clock import MS_PER_HOUR, Clock
+from kernel.event import EventKind
 from miner_control.control.actuator import Actuator
 from telemetry.collect.collector import Counts
 from telemetry.wire.exposition import Figure
@@ -109,7 +111,7 @@ class LossDuty:
                 grown[name] = since_start - before
                 self._board[name] = Loss(since_start, text, now_ms)
         if grown:
-            self._recorder.tell(self._hub, "data.lost", {"grown": grown})
+            self._recorder.emit(self._hub, EventKind.DATA_LOST, DataLost(grown=grown))
 
 
 def _losses(parts: Sequence[Counters]) -> Mapping[str, tuple[int, str]]:

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from hub.control.tick import LOADED_SHARE
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from miner_control.control.auxiliary_load import COOLING, FEEDING, LoadKind
 from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, Bools, Commanded, Observed
 from miner_control.fleet.miner import State
@@ -31,7 +32,9 @@ def designed_at(state: HubState, now_ms: int) -> Sets:
     found: Sets = {"curtailed": set(), "asleep": set(), "starting": set(), "changing": set()}
     table = state.snapshot.kind("miner")
     for site in state.sites.values():
-        _miners_and_meters(found, site, observed_of(site.roster, table, now_ms), site.standing.asked(now_ms), now_ms)
+        _miners_and_meters(
+            found, site, observed_of(site.roster, table, now_ms), site.standing.commanded(now_ms), now_ms
+        )
         _cooling(found, site, now_ms)
     return found
 
@@ -46,7 +49,7 @@ def _miners_and_meters(found: Sets, site: SiteState, seen: Observed, asked: Comm
     wanted = np.where(asked.mode != UNSURE, asked.mode, np.where(was_set >= 0, was_set, normal))
     # A unit that reports its normal mode, or hashes though we put it to sleep, with nothing under way: not our will any more.
     # Where a mode is asked for in watts its name says nothing.
-    in_watts = np.array([one.envelope.asked_in_watts for one in roster.groups], dtype=np.bool_)[roster.group]
+    in_watts = np.array([one.envelope.commanded_in_watts for one in roster.groups], dtype=np.bool_)[roster.group]
     lowered = (wanted < normal) & (changing | in_watts | (asked.mode != UNSURE) | (seen.mode < normal))
     on = np.isin(seen.state, _ON) & ~changing
     slept = asleep | (asked.put_to_sleep & ~on) | (wanted == ASLEEP)
@@ -98,7 +101,7 @@ def _cooling(found: Sets, site: SiteState, now_ms: int) -> None:
         if load.kind not in COOLING:
             continue
         on, shown_ms = site.load_book.on(load.key)
-        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.pace)
+        settles_ms = round(LOAD_SETTLES_S * 1000 / site.config.simulated_speed_factor)
         moves = site.load_book.pending(load.key, now_ms) or (on is not None and now_ms - shown_ms < settles_ms)
         for device in _tellers(site, load.device, load.feeds):
             if moves:

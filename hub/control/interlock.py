@@ -2,7 +2,8 @@
 """Why nothing may be sent to a device, whoever asks: the last question before a byte leaves.
 
 A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
-owner stands among the site's `not_ours` is another party's: it is polled, counted as load and judged, and never commanded.
+owner stands among the site's `third_party_owners` is another party's: it is polled, counted as load and judged,
+and never commanded.
 Where another miner of the register answers at a miner's address, a command would be done by that other one.
 """
 
@@ -10,9 +11,10 @@ import math
 from typing import Final
 
 from hub.config.observe_only import no_commands
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from kernel.clock import iso
-from miner_control.inventory.identity import Stranger, stranger
+from miner_control.inventory.identity import IdentityMismatch, identity_mismatch
 
 
 def bar(state: HubState, site: SiteState, device: str) -> str:
@@ -21,11 +23,11 @@ def bar(state: HubState, site: SiteState, device: str) -> str:
         return no_commands(site.config)
     if why := foreign_owner(site, device):
         return why
-    found = stranger_at(state, site, device)
-    return found.words if found is not None and found.device else ""
+    found = identity_mismatch_at(state, site, device)
+    return found.text if found is not None and found.device else ""
 
 
-def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | None:
+def identity_mismatch_at(state: HubState, site: SiteState, device: str) -> IdentityMismatch | None:
     """Who answers in the place of a miner, by what it told last of its serial number and MAC; None where it is the one."""
     unit = site.roster.index.get(device)
     if unit is None:
@@ -33,7 +35,7 @@ def stranger_at(state: HubState, site: SiteState, device: str) -> Stranger | Non
     table = state.snapshot.kind("miner")
     reported = (table.field(device, name, 0, math.inf) for name in ("serial", "mac"))
     serial, mac = (text if isinstance(text, str) and text else None for text in reported)
-    return stranger(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
+    return identity_mismatch(site.register.miners[unit], serial, mac, site.names) if serial or mac else None
 
 
 def foreign_owner(site: SiteState, device: str) -> str:
@@ -43,7 +45,7 @@ def foreign_owner(site: SiteState, device: str) -> str:
         return ""
     owner, fact = site.register.miners[unit].owner, site.register.at(device, "owner", FOREVER.end_ms)
     since = "the inventory says so" if fact is None else f"{fact.source}, from {iso(fact.from_ms)}"
-    return f"belongs to {owner}, who is not_ours at {site.config.name} ({since})"
+    return f"belongs to {owner}, of the third_party_owners of {site.config.name} ({since})"
 
 
 _PLACES: Final = ("rack", "position", "feeder", "owner")

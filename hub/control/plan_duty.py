@@ -13,14 +13,16 @@ from grid.tariff import Tariff
 from hub.config import Config, Site
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import HASHPRICE, MARKET, REAL_TIME
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation, Situations, planned_limits, transformer_of
 from kernel.clock import Clock, to_datetime
 from kernel.curve import Curve
+from kernel.event import EventKind
 from kernel.span import local_day
 from kernel.units import MS_PER_HOUR, WH_PER_MWH
 from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
-from scheduling.plan import Plan
+from scheduling.plan import Plan, PlanMade
 from scheduling.planner import Made, due, made_from, make
 from scheduling.problem.build_problem import SiteNumbers, problem_of
 from scheduling.problem.contracts import Held, TakeBlock
@@ -46,7 +48,7 @@ def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[
         ramp_w_per_s=site.config.ramp_w_per_s,
         start_cost=planning.start_cost,
         starts_per_day=planning.starts_per_day,
-        heat_w=site.config.heat_least_w,
+        heat_w=site.config.heat_min_w,
         blocks=tuple(blocks),
         reserve_down=held.get("down"),
         reserve_up=held.get("up"),
@@ -178,8 +180,10 @@ class PlanDuty:
         self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
         reported = tomorrow(config, site, problem, curves, now_ms)
-        body = plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
-        await self._recorder.commit(site.key, "plan.made", body)
+        body: PlanMade = (
+            plan.to_json() if reported is None else {**plan.to_json(), "tomorrow": reported.to_json(problem.slots)}
+        )
+        await self._recorder.commit(site.key, EventKind.PLAN_MADE, body)
 
 
 def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, memory: Memory) -> Plan:

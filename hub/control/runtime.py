@@ -21,15 +21,19 @@ from hub.config import Config
 from hub.control.counters import Counters, Loss
 from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.issue import issue
+from hub.journal.payloads import ClockStepped, HubStarted, HubStopped
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, SiteState
+from hub.market.price_duty import FeedHealth
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.site_generation import awaits_meter
 from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
 from kernel.errors import ConfigError, DecodeError, TransportError
-from kernel.receipt import HubCause, Receipt, Unknown, Unreachable
+from kernel.event import EventKind
+from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.control.actuator import Actuator
-from miner_control.fleet.command import CUT_SHORT, WITHDRAWN, Command, command_json, receipt_json
+from miner_control.fleet.command import CUT_SHORT, Command, command_json, receipt_json
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Subscription
 
@@ -105,6 +109,8 @@ class Components:
     """Held by an act of a person or a dispatcher: each is decided against the result of the one before."""
     counters: list[Counters] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
+    feeds: Mapping[str, FeedHealth] = field(default_factory=dict)
+    """State of each configured feed of curves, by its name."""
 
 
 class Hub:
@@ -125,7 +131,7 @@ class Hub:
         now_ms = components.clock.now_ms()
         hub = components.config.hub.name
         await components.recorder.commit(
-            hub, "hub.started", {"wiring": components.wiring, "position": components.recorder.position}
+            hub, EventKind.HUB_STARTED, HubStarted(wiring=components.wiring, position=components.recorder.position)
         )
         await self._answer_orphans()
         # Before the first control step: an order that is not carried out here must not move anything once.
@@ -148,7 +154,7 @@ class Hub:
         finally:
             for actuator in components.actuators.values():
                 await actuator.close()
-            components.recorder.tell(hub, "hub.stopped", {"ticks": self.ticks})
+            components.recorder.emit(hub, EventKind.HUB_STOPPED, HubStopped(ticks=self.ticks))
             await components.recorder.flush()
             for close in components.closers:
                 close()
@@ -217,14 +223,8 @@ class Hub:
             await components.recorder.flush(required=True)
         now = components.situations.at(site, components.clock.now_ms())
         decided = decide(components.state, site, now, self._settings)
-        components.recorder.tell(site.key, "tick.decided", decided.body, TICK_VERSION)
-        try:
-            issued = await issue(components.recorder, site.key, decided.commands)
-        except OSError:
-            # They stay queued and are journalled later; none of them leaves.
-            for made in decided.commands:
-                self.receipt(site.key, made, Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
-            raise
+        components.recorder.emit(site.key, EventKind.TICK_DECIDED, decided.body, TICK_VERSION)
+        issued = await issue(components.recorder, site.key, decided.commands)
         self.ticks += 1
         if issued.commands:
             components.actuators[site.key].start(issued)
@@ -234,18 +234,18 @@ class Hub:
         lost = receipt_json(Unknown(CUT_SHORT, HubCause.CUT_SHORT))
         for site in self.components.state.sites.values():
             for body in site.unanswered.values():
-                self.components.recorder.tell(site.key, "command.receipt", {**body, **lost})
+                self.components.recorder.emit(site.key, EventKind.COMMAND_RECEIPT, {**body, **lost})
         await self.components.recorder.flush(required=True)
 
     def receipt(self, site: str, made: Command, receipt: Receipt) -> None:
         """The actuator's word on a command, to be journalled."""
-        self.components.recorder.tell(site, "command.receipt", {**command_json(made), **receipt_json(receipt)})
+        self.components.recorder.emit(site, EventKind.COMMAND_RECEIPT, {**command_json(made), **receipt_json(receipt)})
 
     async def _listen(self, feed: Subscription) -> None:
         recorder = self.components.recorder
         while True:
             readings, token = await feed.next()
-            recorder.hear(readings)
+            recorder.enqueue(readings)
             recorder.when_durable(lambda feed=feed, token=token: feed.acknowledge(token))  # type: ignore[misc]
 
     async def _watch_clock(self) -> None:
@@ -255,7 +255,9 @@ class Hub:
             stepped_s = watch.divergence_s()
             if abs(stepped_s) > CLOCK_TOLERANCE_S:
                 log.warning("the system's clock stepped", seconds=round(stepped_s, 3))
-                self.components.recorder.tell(self.components.config.hub.name, "clock.stepped", {"seconds": stepped_s})
+                self.components.recorder.emit(
+                    self.components.config.hub.name, EventKind.CLOCK_STEPPED, ClockStepped(seconds=stepped_s)
+                )
 
     # ---- orders ----
 
@@ -264,7 +266,7 @@ class Hub:
         if not happenings:
             return
         for kind, body in happenings:
-            self.components.recorder.tell(site, kind, body)
+            self.components.recorder.emit(site, kind, body)
         await self.components.recorder.flush(required=True)
         if site in self._urgent:
             self.hurry(site)
@@ -307,7 +309,7 @@ class Hub:
         news = seen != (str(Outcome.OPEN), False) or _counts_observing(entry)
         if self._verdicts.get(order_id) != seen and news:
             self._verdicts[order_id] = seen
-            await self.components.recorder.commit(key, "order.verdict", {"id": order_id, **verdict.to_json()})
+            await self.components.recorder.commit(key, EventKind.ORDER_VERDICT, {"id": order_id, **verdict.to_json()})
 
 
 def _counts_observing(entry: Entry) -> bool:

@@ -15,13 +15,14 @@ from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.interlock import bar
 from hub.control.shadow_tick import glimpse
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from kernel.reason import OWN_CHOICE, Reason, Rule
 from miner_control.control.allocate import Allocation
-from miner_control.control.auxiliary_load import BESIDE, running_w, switch
+from miner_control.control.auxiliary_load import AUXILIARY, running_w, switch
 from miner_control.control.cold_protection import Loop
-from miner_control.control.cooling_sequence import CoolingResult, tend
+from miner_control.control.cooling_sequence import CoolingResult, sequence_cooling
 from miner_control.control.guard import Restraint, guard
 from miner_control.control.restore import HeldBack, held_back, returned
 from miner_control.fleet.command import Command, Intent, Wake, command, intent_json
@@ -161,7 +162,9 @@ def _tended(
     by_plan = np.array([reasons[unit].rule is Rule.PLAN for unit in proposed.units.tolist()], dtype=np.bool_)
     busy = frozenset(load.name for load in loads if site.load_book.pending(load.key, fleet.now_ms))
     run_on_s = site.around.run_on_s
-    return tend(fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=run_on_s, most_w=most_w)
+    return sequence_cooling(
+        fleet, proposed, loads, on, loops, by_plan=by_plan, busy=busy, run_on_s=run_on_s, most_w=most_w
+    )
 
 
 def _command(
@@ -199,7 +202,7 @@ def _overhead_seen(site: SiteState, now: SiteSituation) -> float | None:
         return None
     pending = float((fleet.wanted != fleet.mode).mean())
     ramping = fleet.tally()["ramping"] / len(fleet)
-    loads = [load for load in site.around.loads if load.kind in BESIDE and load.power_w > 0]
+    loads = [load for load in site.around.loads if load.kind in AUXILIARY and load.power_w > 0]
     if any(on[load.name] is None for load in loads):
         return None
     calm = float(fleet.fresh.mean()) >= HEARD_SHARE and pending + ramping <= MOVING_SHARE

@@ -6,8 +6,10 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.placement import FactsRequest, fact_line, facts_asked
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
+from kernel.actor import Actor
 from kernel.errors import NotFound
+from kernel.event import EventKind
 from miner_control.inventory.asset_register import Fact, facts_body
 
 
@@ -25,7 +27,7 @@ class AssetDesk:
         found = [fact for fact in here.register.facts if device is None or fact.device == f"{here.key}/{device}"]
         return [fact_line(fact) for fact in sorted(found, key=lambda fact: (fact.from_ms, fact.device, fact.what))]
 
-    async def record(self, site: str, request: FactsRequest, by: str) -> dict[str, Any]:
+    async def record(self, site: str, request: FactsRequest, by: Actor) -> dict[str, Any]:
         """Record facts (`hub.fleet.placement.facts_asked`) unless `dry_run`: `dry_run, known, learnt`.
 
         Raises ConfigError with every fault; then nothing is recorded.
@@ -35,9 +37,11 @@ class AssetDesk:
             asked = facts_asked(here, self._state.sites, request, self._components.clock.now_ms())
             return await self.take(here, asked, by, request.dry_run)
 
-    async def take(self, here: SiteState, facts: Sequence[Fact], by: str, dry: bool) -> dict[str, Any]:
+    async def take(self, here: SiteState, facts: Sequence[Fact], by: Actor, dry: bool) -> dict[str, Any]:
         """Journal those facts of one source that are new, unless `dry`. The caller holds `Components.turn`."""
         news = here.register.learn(facts).facts[len(here.register.facts) :]
         if news and not dry:
-            await self._components.recorder.commit(here.key, "fact.learnt", facts_body(news, by))
+            await self._components.recorder.commit(
+                here.key, EventKind.ASSET_FACT_RECORDED, by.on(facts_body(news, by.person))
+            )
         return {"dry_run": dry, "known": len(facts) - len(news), "learnt": [fact_line(fact) for fact in news]}

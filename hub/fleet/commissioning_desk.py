@@ -6,7 +6,10 @@ from typing import Any
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.ip_report import WalkRequest, slots_asked, walk_lines
+from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
+from miner_control.inventory.inventory_events import CommissioningBegun, CommissioningEnded
 from miner_control.inventory.position import by_presses
 
 
@@ -20,7 +23,7 @@ class CommissioningDesk:
         """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
         return walk_lines(self._state, self._state.site(site), self._listens)
 
-    async def begin(self, site: str, request: WalkRequest, by: str) -> dict[str, Any]:
+    async def begin(self, site: str, request: WalkRequest, by: Actor) -> dict[str, Any]:
         """Begin a walk along slots (`hub.fleet.ip_report.slots_asked`); as `walk`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:
@@ -29,10 +32,11 @@ class CommissioningDesk:
             if here.key in self._state.buttons.walks:
                 raise ConfigError([Fault("walk", "is under way", "End or cancel it first")])
             slots = [list(slot) for slot in slots_asked(here, request)]
-            await self._components.recorder.commit(here.key, "walk.begun", {"by": by, "slots": slots})
+            begun = CommissioningBegun(by=by.person, slots=slots)
+            await self._components.recorder.commit(here.key, EventKind.COMMISSIONING_BEGUN, by.on(begun))
         return self.walk(site)
 
-    async def end(self, site: str, by: str, dry: bool) -> dict[str, Any]:
+    async def end(self, site: str, by: Actor, dry: bool) -> dict[str, Any]:
         """Record the presses as facts: `dry_run, known, learnt, faults, ended`. A walk that gives no fact goes on."""
         here = self._state.site(site)
         async with self._components.turn:
@@ -43,17 +47,21 @@ class CommissioningDesk:
             ended = bool(facts) and not dry
             recorded = await self._assets.take(here, facts, by, dry)
             if ended:
-                await self._components.recorder.commit(here.key, "walk.ended", {"by": by, "why": "ended"})
+                await self._components.recorder.commit(
+                    here.key, EventKind.COMMISSIONING_ENDED, by.on(CommissioningEnded(by=by.person, why="ended"))
+                )
         lines = [{"place": fault.place, "problem": fault.problem, "remedy": fault.remedy} for fault in faults]
         return {**recorded, "faults": lines, "ended": ended}
 
-    async def cancel(self, site: str, by: str) -> dict[str, Any]:
+    async def cancel(self, site: str, by: Actor) -> dict[str, Any]:
         """Discard the presses; as `walk`."""
         here = self._state.site(site)
         async with self._components.turn:
             if here.key not in self._state.buttons.walks:
                 raise NotFound(f"no walk is under way at {site}")
-            await self._components.recorder.commit(here.key, "walk.ended", {"by": by, "why": "cancelled"})
+            await self._components.recorder.commit(
+                here.key, EventKind.COMMISSIONING_ENDED, by.on(CommissioningEnded(by=by.person, why="cancelled"))
+            )
         return self.walk(site)
 
     @property

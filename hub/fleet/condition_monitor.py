@@ -13,19 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hub.config import Site
-from hub.control.interlock import stranger_at
+from hub.control.interlock import identity_mismatch_at
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, SiteState
-from hub.state.tickets import Rounds
+from hub.state.fold import HubState
+from hub.state.site import SiteState
+from hub.state.tickets import Rounds, TicketClosed, TicketOpened
 from kernel.clock import Clock
+from kernel.event import EventKind
 from kernel.reading import Reading
 from kernel.units import MS_PER_DAY, MS_PER_HOUR
 from miner_control.fleet.command import intent_from_json
+from miner_control.fleet.command_events import OwnerChanged
 from miner_control.fleet.fleet import UNSURE
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import evidence, observed_of, reported_of
 from miner_control.health.health import ANOTHER, HealthFinding, PerformanceReference, PoolRule, examine, may_be_over
-from miner_control.health.performance_reference import RecentBehaviour, usuals
+from miner_control.health.health_events import ThirdPartyCleared, ThirdPartyDetected
+from miner_control.health.performance_reference import RecentBehaviour, performance_references
 from miner_control.health.third_party_control import (
     UNDONE_S,
     VerifiedCommand,
@@ -44,7 +48,7 @@ OBSERVATION_MS = MS_PER_DAY
 SETTLED_MS = MS_PER_HOUR
 """After hashing for this long, a miner has reported every metric since, even those polled rarely."""
 
-Findings = list[tuple[str, str, dict[str, Any]]]
+Findings = list[tuple[str, EventKind, Mapping[str, Any]]]
 
 
 class ConditionDuty:
@@ -75,7 +79,8 @@ class ConditionDuty:
         self._fresh_ms = round(fresh_s * 1000)
         self._rounds: dict[str, Rounds] = {key: Rounds() for key in state.sites}
         self._recent = {
-            key: RecentBehaviour(site.roster, SETTLED_S / site.config.pace) for key, site in state.sites.items()
+            key: RecentBehaviour(site.roster, SETTLED_S / site.config.simulated_speed_factor)
+            for key, site in state.sites.items()
         }
         self._hashing_ms: dict[str, int] = {}
         self._undone_seen: dict[str, dict[int, tuple[VerifiedCommand, Reading]]] = {}
@@ -83,7 +88,7 @@ class ConditionDuty:
     async def do(self) -> None:
         """One round; findings are journalled and folded with the next record."""
         for site, kind, body in await self._offload(self.look, self._clock.now_ms()):
-            self._recorder.tell(site, kind, body)
+            self._recorder.emit(site, kind, body)
         silent = {
             device for site in self._state.sites.values() for device in site.silent if device in site.roster.index
         }
@@ -100,9 +105,9 @@ class ConditionDuty:
             usual = self._usual(site, now_ms)
             reported += [(site.key, kind, body) for kind, body in self._faulty(site, readings, usual)]
             if (day := self._recent[site.key].day(site.roster, now_ms)) is not None:
-                reported.append((site.key, "usual.learnt", day))
-            reported += [(site.key, "owner.changed", body) for body in self._undone(site, readings, now_ms)]
-            reported += [(site.key, "owner.changed", body) for body in self._swapped(site, readings)]
+                reported.append((site.key, EventKind.PERFORMANCE_UPDATED, day))
+            reported += [(site.key, EventKind.OWNER_CHANGED, body) for body in self._undone(site, readings, now_ms)]
+            reported += [(site.key, EventKind.OWNER_CHANGED, body) for body in self._swapped(site, readings)]
             reported += [(site.key, kind, body) for kind, body in self._third_parties(site, readings)]
         return reported
 
@@ -114,17 +119,17 @@ class ConditionDuty:
     def _usual(self, site: SiteState, now_ms: int) -> list[PerformanceReference]:
         """Performance reference of each unit, with the samples of this round."""
         roster, table = site.roster, self._state.snapshot.kind("miner")
-        seen, asked = observed_of(roster, table, now_ms), site.standing.asked(now_ms)
+        seen, asked = observed_of(roster, table, now_ms), site.standing.commanded(now_ms)
         reported = {
             name: reported_of(roster, table, name, now_ms) for name in ("mode", "temp_chip_max_c", "shares_accepted")
         }
         fresh_s = self._fresh_ms / 1000
         look = self._recent[site.key].look(roster, seen, asked, reported, site.usual, now_ms, fresh_s)
-        return usuals(site.usual, look, roster.group)
+        return performance_references(site.usual, look, roster.group)
 
     def _faulty(
         self, site: SiteState, readings: Mapping[str, Reading], usual: Sequence[PerformanceReference]
-    ) -> list[tuple[str, dict[str, Any]]]:
+    ) -> list[tuple[EventKind, TicketOpened | TicketClosed]]:
         findings: list[HealthFinding] = []
         readings = {device: self._evidence(reading) for device, reading in readings.items()}
         ours, index = self._pool_rule(site), site.roster.index
@@ -145,33 +150,32 @@ class ConditionDuty:
         """Findings for devices that do not match the asset register."""
         found = []
         for device, reading in readings.items():
-            other = stranger_at(self._state, site, device)
+            other = identity_mismatch_at(self._state, site, device)
             if other is not None:
                 reported = {name: str(reading.values.get(name, "")) for name in ("serial", "mac")}
                 remedy = "Scan the network and correct the inventory, or give it its address back"
-                found.append(HealthFinding(device, ANOTHER, other.words, remedy, {"at_ms": reading.at_ms, **reported}))
+                found.append(HealthFinding(device, ANOTHER, other.text, remedy, {"at_ms": reading.at_ms, **reported}))
         theirs = {device for device in self._mismatched if device.startswith(f"{site.key}/")}
         self._mismatched = (self._mismatched - theirs) | {one.device for one in found}
         return found
 
-    def _swapped(self, site: SiteState, readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
+    def _swapped(self, site: SiteState, readings: Mapping[str, Reading]) -> list[OwnerChanged]:
         """Excludes a miner while another registered miner answers at its address."""
-        reported = []
+        reported: list[OwnerChanged] = []
         for device in readings:
-            held = site.hands.get(device)
-            other = stranger_at(self._state, site, device) if device in self._mismatched else None
+            held = site.third_parties.get(device)
+            other = identity_mismatch_at(self._state, site, device) if device in self._mismatched else None
             if other is not None and other.device and held is None:
-                body = {
-                    "hands_off": True,
-                    "owner": ANOTHER,
-                    "words": other.words,
-                    "evidence": {"answers": other.device},
-                }
+                body: OwnerChanged = {
+                    "device": device, "hands_off": True, "owner": ANOTHER, "words": other.text,
+                    "evidence": {"answers": other.device}, "by": "hub",
+                }  # fmt: skip
             elif held is not None and held.body.get("owner") == ANOTHER and (other is None or not other.device):
-                body = {"hands_off": False, "owner": "the hub", "words": "it answers as itself again"}
+                text = "it answers as itself again"
+                body = {"device": device, "hands_off": False, "owner": "the hub", "words": text, "by": "hub"}
             else:
                 continue
-            reported.append({"device": device, **body, "by": "hub"})
+            reported.append(body)
         return reported
 
     def _evidence(self, reading: Reading) -> Reading:
@@ -195,12 +199,12 @@ class ConditionDuty:
             held = self._ours[site.key] = (site.register, self._pools(site.config))
         return held[1]
 
-    def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[dict[str, Any]]:
-        asked = site.standing.asked(now_ms)
+    def _undone(self, site: SiteState, readings: Mapping[str, Reading], now_ms: int) -> list[OwnerChanged]:
+        asked = site.standing.commanded(now_ms)
         newest: dict[str, dict[str, Any]] = {}
         for body in list(site.receipts):
             newest.setdefault(str(body["device"]), body)
-        found = []
+        found: list[OwnerChanged] = []
         for device, body in newest.items():
             unit, reading = site.roster.index.get(device), readings.get(device)
             if unit is None or reading is None or body["outcome"] != "verified" or asked.mode[unit] != UNSURE:
@@ -214,18 +218,20 @@ class ConditionDuty:
             for at_ms in [at_ms for at_ms in observed if now_ms - at_ms > OBSERVATION_MS]:
                 del observed[at_ms]
             parties = undone([one for one, _ in observed.values()], [seen for _, seen in observed.values()])
-            if parties and not asked.hands_off[unit]:
+            if parties and not asked.excluded[unit]:
                 (party,) = parties
                 del self._undone_seen[device]
                 found.append(
                     {
-                        "device": device, "hands_off": True, "owner": party.who, "words": party.words,
+                        "device": device, "hands_off": True, "owner": party.who, "words": party.text,
                         "evidence": dict(party.evidence), "by": "hub",
                     }
                 )  # fmt: skip
         return found
 
-    def _third_parties(self, site: SiteState, readings: Mapping[str, Reading]) -> list[tuple[str, dict[str, Any]]]:
+    def _third_parties(
+        self, site: SiteState, readings: Mapping[str, Reading]
+    ) -> list[tuple[EventKind, ThirdPartyDetected | ThirdPartyCleared]]:
         """Changes of control by firmware schedules and container tactics.
 
         A device that does not report its schedules keeps its last known state.
@@ -236,16 +242,18 @@ class ConditionDuty:
             (one.device, reported_schedules(one)) for one in readings.values() if "schedules_json" in one.values
         ]
         reported += [(one.device, container_tactics(one)) for one in containers]
-        found: list[tuple[str, dict[str, Any]]] = []
+        found: list[tuple[EventKind, ThirdPartyDetected | ThirdPartyCleared]] = []
         for scope, parties in reported:
-            before = site.hands.get(scope)
-            if parties is None or (before is not None and before.kind != "hand.seen"):
+            before = site.third_parties.get(scope)
+            if parties is None or (before is not None and before.kind != EventKind.THIRD_PARTY_DETECTED):
                 continue
-            text = "; ".join(party.words for party in parties)
+            text = "; ".join(party.text for party in parties)
             who = ", ".join(dict.fromkeys(party.who for party in parties))
             if parties and (before is None or before.body["words"] != text):
-                evidence = {name: value for party in parties for name, value in party.evidence.items()}
-                found.append(("hand.seen", {"scope": scope, "who": who, "words": text, "evidence": evidence}))
+                shown = {name: value for party in parties for name, value in party.evidence.items()}
+                detected: ThirdPartyDetected = {"scope": scope, "who": who, "words": text, "evidence": shown}
+                found.append((EventKind.THIRD_PARTY_DETECTED, detected))
             elif not parties and before is not None:
-                found.append(("hand.gone", {name: before.body[name] for name in ("scope", "who", "words")}))
+                cleared: ThirdPartyCleared = {"scope": scope, "who": before.body["who"], "words": before.body["words"]}
+                found.append((EventKind.THIRD_PARTY_CLEARED, cleared))
         return found

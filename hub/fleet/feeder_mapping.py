@@ -17,16 +17,28 @@ from pydantic import Field, field_validator
 from hub.config.request import Request, Word
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import Situations, ordered
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, Wake, command
 from miner_control.fleet.fleet import ASLEEP, Fleet
 from miner_control.inventory.asset_register import Fact
-from miner_control.inventory.feeder_mapping import LEAST_SHARE, Judged, Proof, Rack, can_pulse, drop_w, is_back, judge
+from miner_control.inventory.feeder_mapping import (
+    LEAST_SHARE,
+    FeederMappingRun,
+    Judged,
+    Rack,
+    can_pulse,
+    drop_w,
+    is_back,
+    judge,
+)
+from miner_control.inventory.inventory_events import FeederMappingJudged, FeederMappingRequested
 from miner_control.inventory.position import facts_of_pulses, mismatches
 
 OFF_S: Final = 60.0
@@ -58,8 +70,10 @@ class ProofRequest(Request):
         return racks
 
 
-def proof_asked(state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int) -> dict[str, Any]:
-    """The body of `pulse.asked` for a request. Raises ConfigError with every fault."""
+def proof_asked(
+    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
+) -> FeederMappingRequested:
+    """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s
     known = sorted({miner.rack for miner in site.register.miners if miner.rack})
     faults = [
@@ -160,7 +174,7 @@ class FeederMappingDuty:
             if site.pulses.running is not None:
                 await self._turn(site, site.pulses.running)
 
-    async def _turn(self, site: SiteState, proof: Proof) -> None:
+    async def _turn(self, site: SiteState, proof: FeederMappingRun) -> None:
         now_ms, rack = self._clock.now_ms(), proof.now
         if ordered(self._state, site, now_ms):
             if rack is not None and not rack.spoilt:
@@ -177,22 +191,24 @@ class FeederMappingDuty:
         elif rack.step == "begun":
             await self._lay_down(site, proof, rack, fleet)
         elif rack.step == "asleep":
-            paces = _paces(fleet, _units(fleet, rack.asked))
+            paces = _paces(fleet, _units(fleet, rack.commanded))
             off_ms = max(round(proof.off_s * MS_PER_S), paces.off_ms)
-            if rack.spoilt or now_ms - rack.heard_ms >= paces.down_ms + off_ms:
+            if rack.spoilt or now_ms - rack.received_ms >= paces.down_ms + off_ms:
                 await self._wake(site, proof, rack, fleet)
         elif rack.step == "woken":
             await self._await_back(site, proof, rack, fleet)
         elif now_ms - rack.at_ms["back"] >= proof.off_s * MS_PER_S:
             await self._judge(site, proof, rack, fleet)
 
-    async def _next(self, site: SiteState, proof: Proof, fleet: Fleet) -> None:
+    async def _next(self, site: SiteState, proof: FeederMappingRun, fleet: Fleet) -> None:
         name = proof.next_rack
         if name is None:
             body = {"id": proof.id, "by": "hub", "why": proof.stopped or "all racks had their turn"}
-            await self._recorder.commit(site.key, "pulse.ended", body)
+            await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_ENDED, body)
             return
-        waited_s = (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.pace
+        waited_s = (
+            (fleet.now_ms - (proof.done[-1].at_ms if proof.done else 0)) / MS_PER_S * site.config.simulated_speed_factor
+        )
         if waited_s < REST_S:
             return
         here = [miner for miner in site.register.miners if miner.rack == name]
@@ -201,8 +217,8 @@ class FeederMappingDuty:
         chosen = [unit for unit in units if able[unit]]
         whole_w = float(fleet.power_w[np.array(units, dtype=np.int64)].sum())
         if not chosen or drop_w(fleet, chosen) < LEAST_SHARE * whole_w:
-            since_ms = proof.done[-1].at_ms if proof.done else proof.asked_ms
-            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.pace < READY_S:
+            since_ms = proof.done[-1].at_ms if proof.done else proof.requested_ms
+            if (fleet.now_ms - since_ms) / MS_PER_S * site.config.simulated_speed_factor < READY_S:
                 return
             why = f"only {len(chosen)} of its {len(units)} miners hash and can be put to sleep now"
             await self._say(site, proof, Judged(name, "skipped", why, fleet.now_ms, (), None))
@@ -210,7 +226,7 @@ class FeederMappingDuty:
         reported = {"rack": name, "declared": Counter(miner.feeder for miner in here).most_common(1)[0][0]}
         await self._step(site, proof, "begun", {**reported, "devices": [fleet.devices[unit] for unit in chosen]})
 
-    async def _lay_down(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _lay_down(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         if rack.spoilt:
             await self._judge(site, proof, rack, fleet)
             return
@@ -224,14 +240,14 @@ class FeederMappingDuty:
             return
         await self._send(site, proof, rack, "asleep", awake, fleet, {"expected_w": drop_w(fleet, awake)})
 
-    async def _wake(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
-        asleep = [unit for unit in _units(fleet, rack.asked) if fleet.mode[unit] == ASLEEP]
+    async def _wake(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
+        asleep = [unit for unit in _units(fleet, rack.commanded) if fleet.mode[unit] == ASLEEP]
         await self._send(site, proof, rack, "woken", asleep, fleet, {})
 
-    async def _await_back(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _await_back(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         """Watched again once all hash; one that does not come back is waited for no longer than twice its ramp."""
-        units = _units(fleet, rack.asked)
-        late = fleet.now_ms - rack.heard_ms >= 2 * _paces(fleet, units).up_ms + round(
+        units = _units(fleet, rack.commanded)
+        late = fleet.now_ms - rack.received_ms >= 2 * _paces(fleet, units).up_ms + round(
             self._situations.freshness.miner_s * MS_PER_S
         )
         if rack.spoilt:
@@ -239,13 +255,13 @@ class FeederMappingDuty:
         elif late or is_back(fleet, units, rack.expected_w):
             await self._step(site, proof, "back", {})
 
-    async def _judge(self, site: SiteState, proof: Proof, rack: Rack, fleet: Fleet) -> None:
+    async def _judge(self, site: SiteState, proof: FeederMappingRun, rack: Rack, fleet: Fleet) -> None:
         feeders = sorted(site.feeder_meters)
         if rack.spoilt:
             await self._say(site, proof, judge(rack, feeders, [], [], [], fleet.now_ms))
             return
         at_ms, traces = rack.at_ms, [self._state.traces[site.feeder_meters[name]] for name in feeders]
-        down_ms = _paces(fleet, _units(fleet, rack.asked)).down_ms
+        down_ms = _paces(fleet, _units(fleet, rack.commanded)).down_ms
         slept_ms = at_ms["woken"] - max(round(proof.off_s * MS_PER_S), 1)
         during_ms = max(slept_ms, at_ms["asleep"] + down_ms)
         spans = ((at_ms["begun"], at_ms["asleep"]), (during_ms, at_ms["woken"]), (at_ms["back"], fleet.now_ms + 1))
@@ -255,7 +271,7 @@ class FeederMappingDuty:
     async def _send(
         self,
         site: SiteState,
-        proof: Proof,
+        proof: FeederMappingRun,
         rack: Rack,
         step: str,
         units: Sequence[int],
@@ -269,14 +285,15 @@ class FeederMappingDuty:
         ]
         asked = {str(one.id): one.device for one in made}
         body = {"id": proof.id, "step": step, "commands": asked, **more}
-        self._recorder.tell(site.key, "pulse.step", body)
+        self._recorder.emit(site.key, EventKind.FEEDER_MAPPING_STEP, body)
         self._actuators[site.key].start(await issue(self._recorder, site.key, made))
 
-    async def _step(self, site: SiteState, proof: Proof, step: str, more: Mapping[str, Any]) -> None:
-        await self._recorder.commit(site.key, "pulse.step", {"id": proof.id, "step": step, **more})
+    async def _step(self, site: SiteState, proof: FeederMappingRun, step: str, more: Mapping[str, Any]) -> None:
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_STEP, {"id": proof.id, "step": step, **more})
 
-    async def _say(self, site: SiteState, proof: Proof, judged: Judged) -> None:
-        await self._recorder.commit(site.key, "pulse.judged", {"id": proof.id, **judged.to_json()})
+    async def _say(self, site: SiteState, proof: FeederMappingRun, judged: Judged) -> None:
+        body: FeederMappingJudged = {"id": proof.id, **judged.to_json()}
+        await self._recorder.commit(site.key, EventKind.FEEDER_MAPPING_JUDGED, body)
 
 
 def _units(fleet: Fleet, devices: Sequence[str]) -> list[int]:

@@ -12,9 +12,11 @@ from pydantic import AfterValidator, Field
 
 from hub.config.request import Request, Word
 from hub.journal.recorder import Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from kernel.clock import MS_PER_S, Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from miner_control.inventory.asset_register import AssetRegister
 from miner_control.inventory.commissioning import AssignedPress, Commissioning, Slot
 from miner_control.inventory.position import Press
@@ -64,7 +66,7 @@ class Buttons:
         self._last_ms = {mac: at for mac, at in self._last_ms.items() if press.at_ms - at < AGAIN_MS}
         self._last_ms[press.mac] = press.at_ms
         site, device = self._whose(press)
-        self._recorder.tell(site, "button.pressed", AssignedPress(press, device).to_json())
+        self._recorder.emit(site, EventKind.BUTTON_PRESSED, AssignedPress(press, device).to_json())
 
     def figures(self) -> list[Figure]:
         """Counter of what was not taken in."""

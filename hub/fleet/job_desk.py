@@ -6,7 +6,10 @@ from typing import Any
 from hub.control.runtime import Components
 from hub.fleet.jobs import ACTS, JobRequest, proposed, refusal
 from hub.fleet.provisioning import Provisions
+from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
+from kernel.event import EventKind
+from miner_control.jobs.job_events import JobChanged
 
 
 class JobDesk:
@@ -20,19 +23,19 @@ class JobDesk:
         held = self._state.site(site).jobs.jobs.values()
         return [one.status() for one in sorted(held, key=lambda one: -one.proposed_ms)]
 
-    async def propose(self, site: str, request: JobRequest, by: str) -> dict[str, Any]:
+    async def propose(self, site: str, request: JobRequest, by: Actor) -> dict[str, Any]:
         """Plan bulk work (`hub.fleet.jobs.proposed`) and, unless `dry_run`, journal it: `dry_run, id, needs_two, preview`.
 
         Raises ConfigError with every fault.
         """
         here, components = self._state.site(site), self._components
         now = components.situations.at(here, components.clock.now_ms())
-        plan = await components.offload(proposed, self._state, here, self._provisions, request, by, now)
+        plan = await components.offload(proposed, self._state, here, self._provisions, request, by.person, now)
         if not request.dry_run:
-            await components.recorder.commit(here.key, "campaign.proposed", plan.to_json())
+            await components.recorder.commit(here.key, EventKind.JOB_PROPOSED, by.on(plan.to_json()))
         return {"dry_run": request.dry_run, "id": plan.id, "needs_two": plan.needs_two, "preview": plan.preview()}
 
-    async def answer(self, site: str, job: str, what: str, by: str, why: str) -> dict[str, Any]:
+    async def answer(self, site: str, job: str, what: str, by: Actor, why: str) -> dict[str, Any]:
         """Approve, pause, resume, retry, restore or end; returns the status.
 
         Raises ConfigError where the act is refused: a person's vote for an own proposal never counts.
@@ -44,8 +47,8 @@ class JobDesk:
                 raise NotFound(f"no campaign {job[:60]!r} at {site}")
             if what not in (*ACTS, "approved"):
                 raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
-            if problem := refusal(found, what, by):
+            if problem := refusal(found, what, by.person):
                 raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
-            body = {"id": job, "name": found.plan.name, "what": what, "by": by, "why": why}
-            await self._components.recorder.commit(here.key, "campaign.changed", body)
+            changed: JobChanged = {"id": job, "name": found.plan.name, "what": what, "by": by.person, "why": why}
+            await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, by.on(changed))
         return found.status()

@@ -17,15 +17,18 @@ from hub.config.request import Request, Word
 from hub.fleet.provisioning import Provisions
 from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation, Situations, ordered
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import business_id
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetPools, deadline_of
 from miner_control.health.health import PoolRule, host_of, pools_of
 from miner_control.jobs.job import Job, Wave
+from miner_control.jobs.job_events import JobChanged, JobWave
 from miner_control.jobs.job_plan import JobPlan, Rollout, plan_job
 
 WHERE = ("rack", "model", "feeder", "firmware", "state")
@@ -91,7 +94,7 @@ def proposed(
         prior_images=_images_now(state, devices, provisions) if isinstance(intent, InstallFirmware) else None,
         fits=fits,
         elsewhere=frozenset(site.roster.devices[unit] for unit in np.flatnonzero(site.standing.held).tolist()),
-        asked_by=by,
+        requested_by=by,
     )
 
 
@@ -131,7 +134,7 @@ def refusal(job: Job, what: str, by: str) -> str:
     if what == "approved":
         if not job.plan.needs_two:
             return "needs no second person"
-        return "was asked by the same person: somebody else must approve it" if by == job.plan.asked_by else ""
+        return "was asked by the same person: somebody else must approve it" if by == job.plan.requested_by else ""
     if what == "retry" and not job.failed():
         return "has no failures to ask again"
     return ""
@@ -176,18 +179,18 @@ class JobDuty:
         due = job.due(fleet, now_ms, self._provisions.named)
         if due is None:
             return
-        named = {"id": job.plan.id, "name": job.plan.name}
         if isinstance(due, Wave):
             try:
                 armed = [replace(c, intent=await self._arm(c.intent)) for c in due.commands]
             except ConfigError as error:
                 due = "; ".join(f"{fault.place} {fault.problem}" for fault in error.faults)
         if isinstance(due, str):
-            reported = {**named, "what": "paused", "by": "hub", "why": due}
-            await self._recorder.commit(site.key, "campaign.changed", reported)
+            reported = JobChanged(id=job.plan.id, name=job.plan.name, what="paused", by="hub", why=due)
+            await self._recorder.commit(site.key, EventKind.JOB_CHANGED, reported)
             return
         asked = {str(one.id): one.device for one in armed}
-        self._recorder.tell(site.key, "campaign.wave", {**named, "step": due.step, "commands": asked})
+        wave = JobWave(id=job.plan.id, name=job.plan.name, step=due.step, commands=asked)
+        self._recorder.emit(site.key, EventKind.JOB_WAVE, wave)
         self._actuators[site.key].start(await issue(self._recorder, site.key, armed))
 
     async def _arm(self, intent: Intent) -> Intent:

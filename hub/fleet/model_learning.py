@@ -3,27 +3,28 @@
 
 Each turn looks at the commands since the last one. Of the stretches that are over, a few per model and kind are read from
 the archive, until the model is known well; then once a day again. What became sure, or changed, is journalled
-(`dynamics.learnt`), and the fold puts it into the envelopes that control, planner and people see.
+(`dynamics.identified`), and the fold puts it into the envelopes that control, planner and people see.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from hub.journal.recorder import Offload, Recorder
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Situations
 from kernel.clock import Clock
+from kernel.event import EventKind
 from kernel.span import Span
 from kernel.units import MS_PER_DAY
 from miner_control.control.disaggregation import FeederRows
 from miner_control.fleet.command import Sleep
-from miner_control.learning.batch import SETTLED_S
+from miner_control.learning.batch import SETTLED_S, DynamicsIdentified
 from miner_control.learning.dynamics import Episode, Key, Track
-from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Stretch, steady_round
+from miner_control.learning.windows import Followed, IdentificationBook, Steadiness, SteadyMode, Window, steady_round
 from telemetry.store.archive import Archive
 
 LONGEST_S: Final = 3600.0
@@ -43,9 +44,12 @@ class _SiteModel:
 
     def __init__(self, site: SiteState) -> None:
         self.book: IdentificationBook = site.identification.copy()
-        self.followed = Followed(LONGEST_S / site.config.pace)
+        self.followed = Followed(LONGEST_S / site.config.simulated_speed_factor)
         self.steadiness = Steadiness.of(site.roster)
-        self.settled_s, self.calm_s = SETTLED_S / site.config.pace, CALM_S / site.config.pace
+        self.settled_s, self.calm_s = (
+            SETTLED_S / site.config.simulated_speed_factor,
+            CALM_S / site.config.simulated_speed_factor,
+        )
         self.listened_ms: dict[tuple[Key, bool], int] = {}
         self.heard: Counter[tuple[Key, bool]] = Counter()
         self.rows, self.feeder = FeederRows(), site.roster.feeder
@@ -78,7 +82,7 @@ class LearningDuty:
         # The snapshot is read here, in the loop that changes it; files are read elsewhere.
         rounds = {key: self._round(site, now_ms) for key, site in self._state.sites.items()}
         for key, body in await self._offload(self._turn, rounds, now_ms):
-            await self._recorder.commit(key, "dynamics.learnt", body)
+            await self._recorder.commit(key, EventKind.DYNAMICS_IDENTIFIED, body)
 
     def _round(self, site: SiteState, now_ms: int) -> list[SteadyMode]:
         site_model, now = self._pupils[site.key], self._situations.at(site, now_ms)
@@ -96,8 +100,8 @@ class LearningDuty:
         site_model.rows.look(site.roster, seen, asked, meters_w, now_ms, self._fresh_s, site_model.calm_s)
         return [*steady_round(site.roster, seen, steady), *site_model.rows.solve(site.roster)]
 
-    def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, dict[str, Any]]]:
-        events = self._recorder.journal.events(["command.issued", "command.receipt"], self._after)
+    def _turn(self, rounds: dict[str, list[SteadyMode]], now_ms: int) -> list[tuple[str, DynamicsIdentified]]:
+        events = self._recorder.journal.events([EventKind.COMMAND_ISSUED, EventKind.COMMAND_RECEIPT], self._after)
         for position, event in islice(events, EVENTS_A_TURN):
             self._after = position
             if event.site in self._pupils:
@@ -107,7 +111,7 @@ class LearningDuty:
             site_model = self._pupils[key]
             site_model.book.take_round(rounds[key])
             site_model.book.take(self._episodes(site, site_model, now_ms))
-            for model in site_model.book.news():
+            for model in site_model.book.reportable():
                 body = site_model.book.body(model)
                 site_model.book.apply(body)
                 reported.append((key, body))
@@ -127,7 +131,7 @@ class LearningDuty:
             if one.device in tracks
         ]
 
-    def _chosen(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[tuple[Stretch, Key]]:
+    def _chosen(self, site: SiteState, site_model: _SiteModel, now_ms: int) -> list[tuple[Window, Key]]:
         """A few of the stretches that are over, the newest of each model and kind, and none from long before them."""
         over = site_model.followed.over(now_ms)
         taken: Counter[tuple[Key, bool]] = Counter()
@@ -140,7 +144,7 @@ class LearningDuty:
             if not taken[kind]:
                 # What is still untold after many stretches is not told by this model, or too seldom.
                 enough = site_model.heard[kind] >= STRETCHES_A_TURN
-                known = site_model.book.is_known(key, _FIGURES[kind[1]], untold_too=enough)
+                known = site_model.book.is_known(key, _FIGURES[kind[1]], unreported_too=enough)
                 if known and now_ms - site_model.listened_ms.get(kind, 0) < AGAIN_MS:
                     continue
                 site_model.listened_ms[kind] = now_ms
@@ -168,7 +172,7 @@ def tracks_between(archive: Archive, span: Span, devices: Sequence[str]) -> dict
     return found
 
 
-def _cut(track: Track, one: Stretch, before_ms: int) -> Track:
+def _cut(track: Track, one: Window, before_ms: int) -> Track:
     first, last = np.searchsorted(track.at_ms, [one.sent_ms, one.end_ms])
     start = max(0, int(first) - 1)
     if start < first and track.at_ms[start] < one.sent_ms - before_ms:

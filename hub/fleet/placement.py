@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hub.config.request import Instant, Request, Word
 from hub.fleet.ip_report import MOST_CHARS
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from miner_control.inventory.asset_register import FACTS, Fact

@@ -12,7 +12,7 @@ from pathlib import Path
 from hub.config import Config, Site, secret
 from hub.fleet.firmware_store import FirmwareStore, Image
 from kernel.errors import ConfigError, Fault
-from miner_control.control.readback import names
+from miner_control.control.readback import is_version
 from miner_control.fleet.command import InstallFirmware, Intent, Pool, SetCredential, SetPools
 from miner_control.fleet.fleet import STATES, Fleet
 from miner_control.fleet.intent_text import intent_of
@@ -105,7 +105,7 @@ class Provisions:
         miner = self._miners[device]
         for image in images:
             fits = fnmatch.fnmatchcase(miner.dialect, image.dialect) and fnmatch.fnmatchcase(miner.model, image.model)
-            if fits and names(firmware, image.version):
+            if fits and is_version(firmware, image.version):
                 return InstallFirmware(image.version, image.sha256)
         return None
 

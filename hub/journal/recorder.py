@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in: what was heard and what was decided is written to the journal first, and only then known.
+"""Recorder: readings and events are written to the journal first, and only then folded into the state.
 
-`hear` and `tell` queue; `flush` appends all queued at once and folds the appended records, in order of position, into the
-hub's state. `commit` is tell and flush: when it returns, the fact survives a kill. While the journal cannot be written
+`enqueue` and `emit` queue; `flush` appends all queued at once and folds the appended records, in order of position, into the
+hub's state. `commit` is emit and flush: when it returns, the event survives a kill. While the journal cannot be written
 (disk full, read-only) nothing is folded: readings wait in a bounded queue, events wait whole, and `fault` says why.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kernel.clock import Clock
-from kernel.event import KINDS, Event
+from kernel.event import Event, EventKind, kind_to_write
 from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.reading import Reading, ReadingBatch, batch_of
 from telemetry.store.journal import Journal, Record
@@ -69,17 +69,16 @@ class Recorder:
         self._lock = asyncio.Lock()
         self._after: list[Callable[[], None]] = []
 
-    def hear(self, readings: Sequence[Reading]) -> None:
+    def enqueue(self, readings: Sequence[Reading]) -> None:
         """Queue readings. Where the journal is down for long the oldest make room, and are counted."""
         self._readings.extend(readings)
         while len(self._readings) > MOST_WAITING_READINGS:
             self._readings.popleft()
             self.readings_lost += 1
 
-    def tell(self, site: str, kind: str, body: Mapping[str, Any], version: int = 1) -> Event:
-        """Queue an event; its sequence number is its own from here on."""
-        if kind not in KINDS:
-            raise KeyError(f"{kind!r} is no event kind: add it to kernel.event.KINDS with who writes it")
+    def emit(self, site: str, kind: EventKind, body: Mapping[str, Any], version: int = 1) -> Event:
+        """Queue an event; its sequence number is its own from here on. Raises ValueError where the kind is none."""
+        kind = kind_to_write(kind)
         if site not in self._seqs:
             self._seqs[site] = self.journal.last_seq(site, self._writer)
         self._seqs[site] += 1
@@ -91,9 +90,9 @@ class Recorder:
         """Call once everything queued so far is on disk (an acknowledgement to a broker, for example)."""
         self._after.append(call)
 
-    async def commit(self, site: str, kind: str, body: Mapping[str, Any]) -> Event:
-        """Tell, and wait until it is on disk and folded. Raises OSError where the journal cannot be written."""
-        event = self.tell(site, kind, body)
+    async def commit(self, site: str, kind: EventKind, body: Mapping[str, Any]) -> Event:
+        """Emit, and wait until it is on disk and folded. Raises OSError where the journal cannot be written."""
+        event = self.emit(site, kind, body)
         await self.flush(required=True)
         return event
 

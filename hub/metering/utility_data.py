@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metered data of the utility: how its files are written (a TOML layout), and its figures beside ours."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from hub.config.faults import fault_of
 from hub.config.types import Part, Zone
 from hub.metering.energy import EnergyBook
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from kernel.metric import to_canonical
 from kernel.span import Span
+from kernel.toml_model import checked, read_toml, within
 from telemetry.energy.utility_data import Comparison, Layout, MeteredSeries, compared, slots_of
 
 
@@ -39,14 +38,9 @@ class LayoutPart(Part):
 
 def load_layout(path: Path, hub: str, known: Mapping[str, object]) -> tuple[LayoutPart, Layout]:
     """Read a layout; `known` are our meters by device key. Raises ConfigError with every fault of the file."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        part = LayoutPart.model_validate(raw)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([Fault(str(path), f"cannot be read: {error}", "Give a TOML file")]) from None
-    except ValidationError as error:
-        faults = [fault_of(dict(item)) for item in error.errors()]
-        raise ConfigError([Fault(f"{path.name} {one.place}", one.problem, one.remedy) for one in faults]) from None
+    part, wrong = checked(LayoutPart, read_toml(path, "Give a TOML file"))
+    if part is None:
+        raise ConfigError(within(f"{path.name} ", wrong))
     faults, devices = list[Fault](), dict[str, str]()
     for point, name in part.meters.items():
         site, _, meter = name.partition("/")

@@ -4,7 +4,7 @@
 from typing import Any
 
 from hub.control.runtime import Components
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from miner_control.control.auxiliary_load import Load, output_metrics
 from miner_control.control.cold_protection import heat_floor_w, wake_fault

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from grid.limit import Limit, cap_at
 from hub.market.price_duty import MARKET
 from hub.query.schema import Series
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.trace import Trace
 from kernel.curve import known
 

@@ -1,20 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the outside curves stand, as lines of feed health: fresh, stale, refused, never received, and what the hub plans on."""
+"""Feeds of curves as lines of feed health: fresh, stale, refused, never received, and what the hub plans on."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from grid.price_plausibility import PriceRules, choose
 from hub.config import Prices
-from hub.market.price_duty import HASHPRICE, MARKET
+from hub.market.price_duty import HASHPRICE, MARKET, FeedHealth
 from hub.query.schema import Feed
 from hub.state.fold import HubState
-from kernel.units import MS_PER_HOUR
+from kernel.units import MS_PER_HOUR, MS_PER_S
 
 TITLES = {MARKET: ("price", "Power price"), HASHPRICE: ("hashprice", "Hashprice")}
 
 
+def configured_feeds(feeds: Mapping[str, FeedHealth], now_ms: int) -> list[Feed]:
+    """One line for each feed of the configuration: whether it answers, the curves that it gave, and what was refused."""
+    return [_feed(name, health, now_ms) for name, health in feeds.items()]
+
+
+def _feed(name: str, health: FeedHealth, now_ms: int) -> Feed:
+    level: Literal["ok", "stale", "dead", "refused"]
+    curves = ", ".join(sorted(health.given))
+    if health.down_ms is not None:
+        level, text = "dead", f"{health.text}; its last good curves hold"
+    elif health.refused:
+        first = next(iter(health.refused.values()))
+        more = f" (and {len(health.refused) - 1} more)" if len(health.refused) > 1 else ""
+        level, text = "refused", f"{first}{more}"
+    elif not health.given:
+        level, text = "stale", f"has given no curve yet{f' of {health.curve}' if health.curve else ''}"
+    else:
+        level, text = "ok", f"gives {curves}"
+    age_s = None if health.answered_ms is None else (now_ms - health.answered_ms) / MS_PER_S
+    return {"name": f"feed {name}", "title": f"Feed {name}", "state": level, "age_s": age_s, "text": text}
+
+
 def price_feeds(state: HubState, prices: Prices, now_ms: int) -> list[Feed]:
-    """One line for each curve that the planner needs; a file that was refused is told until a good one takes its place."""
+    """One line for each curve that the planner needs; a refused file has its line until a good one takes its place."""
     lines = [_line(state, prices, name, now_ms) for name in TITLES]
     shown = {str(event.body["name"]) for event in state.refused.values()} & set(TITLES)
     for file, event in sorted(state.refused.items()):

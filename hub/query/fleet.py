@@ -12,7 +12,7 @@ from hub.query.frame import frame
 from hub.query.learnt import envelope_json, learnt_lines, usual_json
 from hub.query.missing_miners import missing, restores
 from hub.query.rows import receipt_line, third_party_line
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from kernel.errors import NotFound
 from kernel.reading import Missing
@@ -117,7 +117,7 @@ class FleetReads:
         return restores(self._state.site(site))
 
     def third_parties(self, site: str) -> list[dict[str, Any]]:
-        return [third_party_line(scope, event) for scope, event in sorted(self._state.site(site).hands.items())]
+        return [third_party_line(scope, event) for scope, event in sorted(self._state.site(site).third_parties.items())]
 
     def learnt(self, site: str) -> list[dict[str, Any]]:
         here = self._state.site(site)

@@ -11,7 +11,7 @@ from grid.limit import PHASES, Limit, cap_at
 from hub.config import Config
 from hub.config.observe_only import WHY
 from hub.query.status import units_of
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from miner_control.control.allocate import per_phase
 from miner_control.fleet.fleet import Fleet

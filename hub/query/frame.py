@@ -4,7 +4,7 @@
 from typing import Final
 
 from hub.control.runtime import Components
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 
 FRAME_MS: Final = 1_000

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 
 

@@ -19,7 +19,8 @@ from hub.config.observe_only import WHY, marked
 from hub.control.plan_duty import problem_at, tomorrow
 from hub.market.price_duty import MARKET, REAL_TIME
 from hub.query.flexibility import blind
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from kernel.clock import from_datetime, iso, to_datetime
 from kernel.errors import ConfigError, Fault

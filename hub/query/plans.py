@@ -11,7 +11,7 @@ from hub.query.downsample import power_chart
 from hub.query.flexibility import available_at
 from hub.query.frame import frame
 from hub.query.plan_answers import explained, offered
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import SiteSituation
 from kernel.errors import ConfigError, Fault
 

@@ -7,7 +7,7 @@ from hub.config.observe_only import WHY
 from hub.control.runtime import Components
 from hub.market.price_duty import HASHPRICE, MARKET
 from hub.query import status
-from hub.query.feed_health import price_feeds
+from hub.query.feed_health import configured_feeds, price_feeds
 from hub.query.flexibility import available_at
 from hub.query.frame import frame
 from kernel.curve import known
@@ -63,6 +63,7 @@ class SiteReads:
             "feeds": [
                 *status.silent_feed(here, fleet, now_ms),
                 *price_feeds(state, self._components.config.prices, now_ms),
+                *configured_feeds(self._components.feeds, now_ms),
                 *status.duty_feeds(self._components, now_ms),
             ],
             "price": self._curve_now(MARKET, now_ms),

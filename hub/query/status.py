@@ -14,7 +14,7 @@ from grid.limit import Limit, cap_at
 from hub.config.observe_only import WHY
 from hub.control.runtime import Components
 from hub.query.schema import Counts, Feed, LimitLine, Measure, Power, Why
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.site_generation import generation_meters
 from hub.state.situation import SiteSituation
 from kernel.clock import MS_PER_S
@@ -162,7 +162,7 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
 
 
 _TITLES = {
-    "prices": "Price folder",
+    "prices": "Feeds",
     "broker": "MQTT broker",
     "alarms": "Alarms",
     "archive": "Archive",
@@ -175,7 +175,7 @@ def duty_feeds(components: Components, now_ms: int) -> list[Feed]:
     """The hub's own duties and outside feeds as lines of health."""
     lines: list[Feed] = []
     for name, health in sorted(components.health.items()):
-        if name.startswith(("control", "orders")) and health.down_ms is None:
+        if name.startswith(("control", "orders", "prices")) and health.down_ms is None:
             continue
         down = health.down_ms is not None
         age_s = None if health.well_ms is None else (now_ms - health.well_ms) / 1000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub.metering.energy import EnergyBook
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from kernel.clock import iso
 from kernel.span import Span
 from treasury.ledger import Ledger

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from hub.journal.payloads import PayoutPosted, PoolEvidence, SalePosted
 from hub.journal.recorder import Offload, at_once
 from hub.metering.energy import Billed, Unbilled
 from hub.settlement.round_feeds import RoundFeeds
 from kernel.clock import Clock, iso, to_datetime
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.ids import sha256_hex
 from kernel.span import Span
 from treasury import exchange, payout, settlement
@@ -58,7 +60,7 @@ class SettlementContext:
     rates: RateFeed | None
     venue: Venue | None
     keep: Callable[[bytes], str]
-    commit: Callable[[str, Mapping[str, Any]], Awaitable[object]]
+    commit: Callable[[EventKind, Mapping[str, Any]], Awaitable[object]]
     energy: Callable[[Span], Billed | Unbilled]
     clock: Clock
     since_ms: int
@@ -267,12 +269,12 @@ class _Round:
         if str(paid.id) in self.desk.said:
             return
         totals = payout.totals(self.desk.contract, await self._ledger(self.desk.ledger.balances))
-        body = {
+        body: PayoutPosted = {
             "id": str(paid.id), "pool": paid.pool, "key": paid.key, "at_ms": paid.at_ms, "received_sat": paid.amount_sat,
             "evidence": paid.evidence, "total_received_sat": totals.received_sat, "total_posted_sat": totals.posted_sat,
             "residual_sat": totals.residual_sat, "city_sat": totals.city_sat,
         }  # fmt: skip
-        await self.desk.commit("payout.posted", body)
+        await self.desk.commit(EventKind.PAYOUT_POSTED, body)
         self.desk.said.add(str(paid.id))
 
     async def _sell(self, paid: PoolPayout, edition: Edition) -> None:
@@ -327,23 +329,23 @@ class _Round:
             self._open_step(paid, Step.TENGE, trade.sold_sat, self.held[-1].problem)
         elif str(trade.client_id) not in self.desk.said:
             tiyn = settlement.tiyn_for(trade.net_cent, rate)
-            said = {
+            sold: SalePosted = {
                 "id": str(trade.client_id),
                 "payout": str(paid.id),
                 "sold_sat": trade.sold_sat,
                 "tenge_tiyn": tiyn,
                 "rate": cited,
             }
-            await self.desk.commit("sale.posted", said)
+            await self.desk.commit(EventKind.SALE_POSTED, sold)
             self.desk.said.add(str(trade.client_id))
 
     async def _record(self, rate: RecordedRate) -> None:
-        await self.desk.commit("rate.recorded", rate.to_json(self.desk.keep(rate.raw)))
+        await self.desk.commit(EventKind.RATE_RECORDED, rate.to_json(self.desk.keep(rate.raw)))
 
     async def _evidence(self, name: str, raw: Sequence[bytes]) -> str:
         """Keep bytes and put their names on disk before anything rests on them; the name of the last."""
         names = [self.desk.keep(each) for each in raw]
-        await self.desk.commit("pool.evidence", {"for": name, "sha256": names})
+        await self.desk.commit(EventKind.POOL_EVIDENCE, PoolEvidence({"for": name, "sha256": names}))
         return names[-1]
 
     async def _post(self, transfers: Sequence[Transfer]) -> bool:

@@ -62,12 +62,12 @@ def around(site: Site, key: str, register: AssetRegister, index: Mapping[str, in
         device, kind = f"{key}/{part.device}", LoadKind(part.kind)
         group = part.group or (OUTPUT if part.device in relays else "")
         loads.append(Load(part.name, kind, device, part.index, feeder, part.power_w, feeds, group))
-    for spec in site.loops:
+    for spec in site.cooling_loops:
         place = f"loop {spec.name}"
         units = _units(_served(place, spec.serves, register, faults), index)
         loop = Loop(
-            spec.name, units, None, None, None, None, spec.low_c, spec.high_c, spec.liquid, spec.loss_w_per_k, spec.keep_c,
-            return_high_c=spec.return_high_c, pressure_low_bar=spec.pressure_low_bar,
+            spec.name, units, None, None, None, None, spec.inlet_min_c, spec.inlet_max_c, spec.liquid, spec.loss_w_per_k,
+            spec.frost_protection_c, return_high_c=spec.return_max_c, pressure_low_bar=spec.pressure_min_bar,
         )  # fmt: skip
         loops.append(watched(spec, loop, site, key, faults))
     names = [*(part.name for part in site.loads), *(part.name for _, part in site.devices())]
@@ -78,7 +78,9 @@ def around(site: Site, key: str, register: AssetRegister, index: Mapping[str, in
     faults += check_loads(loads)
     if faults:
         raise ConfigError(faults)
-    return Auxiliaries(tuple(loads), tuple(loops), _auxiliary_w(loads, index), site.run_on_s / site.pace)
+    return Auxiliaries(
+        tuple(loads), tuple(loops), _auxiliary_w(loads, index), site.run_on_s / site.simulated_speed_factor
+    )
 
 
 def moved(before: Auxiliaries, site: Site, register: AssetRegister, index: Mapping[str, int]) -> Auxiliaries:
@@ -86,7 +88,7 @@ def moved(before: Auxiliaries, site: Site, register: AssetRegister, index: Mappi
     if not before.loads and not before.loops:
         return before
     loads = {part.name: _feeds(part.serves, register) for part in site.loads}
-    loops = {spec.name: _feeds(spec.serves, register) for spec in site.loops}
+    loops = {spec.name: _feeds(spec.serves, register) for spec in site.cooling_loops}
     again = tuple(
         replace(load, feeds=frozenset(m.device for m in loads[load.name]), feeder=_feeder(loads[load.name]))
         for load in before.loads

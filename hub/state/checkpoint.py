@@ -28,7 +28,7 @@ from hub.config.lookup import data_files
 from hub.journal.recorder import Offload
 from hub.state.fold import HubState
 from hub.state.trace import MonthPeak, Trace
-from kernel.event import KINDS, Event
+from kernel.event import Event
 from telemetry.collect.snapshot import Snapshot
 from telemetry.store.journal import Journal, Record
 
@@ -176,7 +176,7 @@ def _resumed(config: Config, journal: Journal, path: Path, empty: HubState) -> H
         state = _loaded(body[head["sizes"][0] :], HubState)
         _give(state, parts)
         return state
-    for at, event in journal.events(KINDS):
+    for at, event in journal.events(None):
         if at > position:
             break
         empty.apply(Record(at, event))

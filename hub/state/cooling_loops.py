@@ -55,7 +55,7 @@ def watched(spec: LoopPart, loop: Loop, site: Site, key: str, faults: list[Fault
     for what, point in points.items():
         if _is_reported(f"{place} {what}", what, point, site, faults):
             reported[what] = ((f"{key}/{point.device}", point.point),)
-    return LoopSources(loop, reported, spec.flow_least_lpm)
+    return LoopSources(loop, reported, spec.flow_min_lpm)
 
 
 def _is_reported(place: str, what: str, point: PointPart, site: Site, faults: list[Fault]) -> bool:

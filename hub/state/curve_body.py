@@ -2,14 +2,29 @@
 """Body of the event `price.curve`: a curve as JSON values and back."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from kernel.curve import Curve
 
 
-def curve_to_json(curve: Curve) -> dict[str, Any]:
+class PriceCurve(TypedDict):
+    """Payload of `price.curve`: a curve; or a file that was refused, with the reason in `refused` and no curve."""
+
+    name: str
+    evidence: str | None
+    unit: NotRequired[str]
+    starts_ms: NotRequired[list[int]]
+    ends_ms: NotRequired[list[int]]
+    values: NotRequired[list[float]]
+    known_at_ms: NotRequired[int]
+    source: NotRequired[str]
+    file: NotRequired[str]
+    refused: NotRequired[str]
+
+
+def curve_to_json(curve: Curve) -> PriceCurve:
     """A curve as an event body."""
     return {
         "name": curve.name,

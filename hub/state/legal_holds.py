@@ -8,7 +8,7 @@ a reason, and both stay in the journal. Settlement holds the meters' readings as
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
@@ -16,6 +16,7 @@ from hub.config.request import Instant, Request, Text
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.metric import SCHEMAS
 from kernel.span import Span
 from telemetry.store.retention import Hold
@@ -31,6 +32,26 @@ CITED_KINDS: Mapping[str, frozenset[str] | None] = {
 SETTLEMENT = Hold(
     ALL_TIME, "settlement", "each payout is divided by the billing meters' energy of its span", frozenset({"meter"})
 )
+
+
+class HoldAdded(TypedDict):
+    """Payload of `hold.added`. No `kinds`: readings of every kind."""
+
+    id: str
+    start_ms: int
+    end_ms: int
+    kinds: list[str]
+    cited_by: str
+    why: str
+    by: str
+
+
+class HoldReleased(TypedDict):
+    """Payload of `hold.released`."""
+
+    id: str
+    by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +90,16 @@ class HoldBook:
         """What holds now."""
         return [entry.hold for entry in self._holds.values() if entry.released_ms is None]
 
-    def add(self, hold: Hold, by: str) -> dict[str, Any]:
+    def add(self, hold: Hold, by: str) -> HoldAdded:
         """The body of a person's `hold.added`; its id is the next free one."""
         number = 1 + sum(entry.by != HUB for entry in self._holds.values())
         return _body(f"hold-{number}", hold, by)
 
-    def cite(self, report: str, hold: Hold) -> dict[str, Any] | None:
+    def cite(self, report: str, hold: Hold) -> HoldAdded | None:
         """The body of a report's `hold.added`, or None where it stands already."""
         return None if report in self._holds else _body(report, hold, HUB)
 
-    def release(self, hold_id: str, by: str, why: str) -> dict[str, Any]:
+    def release(self, hold_id: str, by: str, why: str) -> HoldReleased:
         """The body of `hold.released`. Raises KeyError where there is none, ConfigError where it may not be released."""
         entry = self._holds[hold_id]
         if entry.by == HUB:
@@ -89,18 +110,18 @@ class HoldBook:
 
     def apply(self, kind: str, body: Mapping[str, Any], at_ms: int) -> None:
         """Take in `hold.added` or `hold.released`."""
-        if kind == "hold.added":
+        if kind == EventKind.HOLD_ADDED:
             span = Span(int(body["start_ms"]), int(body["end_ms"]))
             hold = Hold(span, str(body["cited_by"]), str(body["why"]), frozenset(body["kinds"]))
             self._holds[str(body["id"])] = StandingHold(str(body["id"]), hold, str(body["by"]), at_ms)
-        elif kind == "hold.released":
+        elif kind == EventKind.HOLD_RELEASED:
             entry = self._holds[str(body["id"])]
             self._holds[entry.id] = StandingHold(
                 entry.id, entry.hold, entry.by, entry.since_ms, str(body["by"]), str(body["why"]), at_ms
             )
 
 
-def _body(hold_id: str, hold: Hold, by: str) -> dict[str, Any]:
+def _body(hold_id: str, hold: Hold, by: str) -> HoldAdded:
     return {
         "id": hold_id, "start_ms": hold.span.start_ms, "end_ms": hold.span.end_ms, "kinds": sorted(hold.kinds),
         "cited_by": hold.cited_by, "why": hold.why, "by": by,

@@ -4,7 +4,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from kernel.clock import MS_PER_S
 from kernel.curve import known
 from kernel.units import W_PER_MW

@@ -16,7 +16,8 @@ from grid.transformer import Transformer, cap_w
 from hub.config import Config, Site
 from hub.state.auxiliaries import loads_on
 from hub.state.cooling_loops import loops_at
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from hub.state.site_generation import SiteGeneration, generation_at
 from kernel.clock import MS_PER_S
 from kernel.curve import known
@@ -123,13 +124,13 @@ def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Fresh
     """The site as the state shows it. The same state and instant, the same value."""
     seen, asked = (
         _read_only(observed_of(site.roster, state.snapshot.kind("miner"), now_ms)),
-        site.standing.asked(now_ms),
+        site.standing.commanded(now_ms),
     )
     under_order = ordered(state, site, now_ms)
     apart = site.kept_apart()
     if apart and not under_order:
         units = [site.roster.index[device] for device in apart if device in site.roster.index]
-        asked.hands_off[units] = True
+        asked.excluded[units] = True
     asked = _read_only(asked)
     fleet = fleet_of(site.roster, seen, asked, now_ms, stale_s=freshness.miner_s, starts_cap=site.starts_cap)
     fleet = _read_only(fleet)
@@ -164,7 +165,7 @@ def situation_at(state: HubState, site: SiteState, now_ms: int, freshness: Fresh
         ambient_c=ambient_c,
         auxiliaries_on=on,
         loops=loops,
-        heat_w=site.config.heat_least_w + sum(map(heat_floor_w, loops)),
+        heat_w=site.config.heat_min_w + sum(map(heat_floor_w, loops)),
         overhead=overhead,
         generation=generation,
         generation_w=generation.delivered_w(fleet, overhead, meters_w.get(site.key)),

@@ -7,13 +7,30 @@ and be gone twice in a row from a miner that speaks before it is closed: a singl
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
+from kernel.event import EventKind
 from miner_control.health.health import HealthFinding
 from miner_control.health.wake_recovery import WHAT
 
 TWICE: Final = 2
 Key = tuple[str, str]
+
+
+class TicketClosed(TypedDict):
+    """Payload of `ticket.closed`."""
+
+    device: str
+    what: str
+    words: str
+
+
+class TicketOpened(TicketClosed):
+    """Payload of `ticket.opened`."""
+
+    remedy: str
+    evidence: dict[str, Any]
+    loss_hs: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +70,12 @@ class TicketBook:
         """Fold one event."""
         key = (str(body["device"]), str(body["what"]))
         before = self._tickets.get(key)
-        if kind == "ticket.opened":
+        if kind == EventKind.TICKET_OPENED:
             self._tickets[key] = Ticket(
                 *key, str(body["words"]), str(body["remedy"]), dict(body["evidence"]), float(body["loss_hs"]),
                 at_ms, None, 1 if before is None else before.times + 1,
             )  # fmt: skip
-        elif kind == "ticket.closed" and before is not None:
+        elif kind == EventKind.TICKET_CLOSED and before is not None:
             self._tickets[key] = replace(before, closed_ms=at_ms)
 
     def tickets(self, *, closed: bool = False) -> list[Ticket]:
@@ -81,22 +98,22 @@ class Rounds:
 
     def judge(
         self, book: TicketBook, findings: Iterable[HealthFinding], over: frozenset[Key]
-    ) -> list[tuple[str, dict[str, Any]]]:
+    ) -> list[tuple[EventKind, TicketOpened | TicketClosed]]:
         """The events of one round. `over`: what is not found any more on a fresh reading that can tell. Who did
         not come back is judged by the ladder."""
         now = {(one.device, one.what): one for one in findings}
-        reported: list[tuple[str, dict[str, Any]]] = []
+        reported: list[tuple[EventKind, TicketOpened | TicketClosed]] = []
         self._seen = {key: self._seen.get(key, 0) + 1 for key in now}
         for key, one in now.items():
             self._gone.pop(key, None)
             if self._seen[key] >= TWICE and not book.is_open(key):
                 reported.append(
                     (
-                        "ticket.opened",
+                        EventKind.TICKET_OPENED,
                         {
                             "device": one.device,
                             "what": one.what,
-                            "words": one.words,
+                            "words": one.text,
                             "remedy": one.remedy,
                             "evidence": dict(one.evidence),
                             "loss_hs": one.loss_hs,
@@ -111,6 +128,6 @@ class Rounds:
             if self._gone[key] >= TWICE:
                 del self._gone[key]
                 reported.append(
-                    ("ticket.closed", {"device": ticket.device, "what": ticket.what, "words": ticket.words})
+                    (EventKind.TICKET_CLOSED, {"device": ticket.device, "what": ticket.what, "words": ticket.words})
                 )
         return reported

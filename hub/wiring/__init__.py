@@ -40,7 +40,7 @@ from hub.metering.energy import EnergyBook
 from hub.reports.store import ReportStore
 from hub.settlement.duty import SettleDuty
 from hub.state.checkpoint import FILE_NAME, CheckpointDuty
-from hub.state.fold import SiteState
+from hub.state.site import SiteState
 from hub.state.situation import Freshness, Situations
 from hub.wiring.archive import RetentionDuty
 from hub.wiring.buttons import button_ears
@@ -79,6 +79,7 @@ from miner_control.inventory.asset_register import AssetRegister
 from miner_control.io.miner_socket import Exchanges
 from telemetry.collect.collector import Collector
 from telemetry.collect.source import Source, Subscription
+from telemetry.io.arrow import use_system_memory
 from telemetry.io.broker import EmbeddedBroker
 from telemetry.io.devices import Lines
 from telemetry.io.mqtt import MqttFeed, MqttLink
@@ -135,7 +136,7 @@ def put_together(
         actuators[site.key] = actuator_of(site, drivers | loads, clock, state, on_receipt, config.control.uploads)
 
     def hear(readings: Sequence[Reading]) -> None:
-        recorder.hear(readings)
+        recorder.enqueue(readings)
         for actuator in actuators.values():
             if actuator.under_way:
                 actuator.observe(readings)
@@ -143,7 +144,7 @@ def put_together(
     collector = Collector(
         sources,
         hear,
-        recorder.tell,
+        recorder.emit,
         clock,
         base.rng,
         periods(config),
@@ -161,7 +162,8 @@ def put_together(
     }
     settling = settle_duty(base, recorder)
     report_store = ReportStore(base.ledger, base.data, clock, None if settling is None else settling.open_items)
-    duties: list[Duty] = [price_duty(base, recorder, rhythm.feeds_s), *planners.values(), *keep]
+    feeds = price_duty(base, recorder, rhythm.feeds_s)
+    duties: list[Duty] = [feeds, *planners.values(), *keep]
     duties.append(AlarmDuty(state.alarms, state, recorder, clock, rhythm.alarms_s))
     fresh_s = max(rhythm.watch_s, 2.0 * config.polling.miner_slow_s)
     provisions = Provisions(config, base.folder, base.data, state.miners)
@@ -197,6 +199,7 @@ def put_together(
             health={} if board is None else board,
             counters=parts,
             losses=losses,
+            feeds=feeds.health,
         )
     )
     made.append(hub)
@@ -207,6 +210,7 @@ def put_together(
 async def live(config: Config, folder: Path, data: Path) -> Assembly:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
     clock = system_clock()
+    use_system_memory()  # docs/decisions/0019
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, TaskHealth] = {}

@@ -11,11 +11,13 @@ from typing import Any
 import orjson
 
 from hub.config import Config
+from hub.journal.payloads import ArchiveDeleted
 from hub.journal.recorder import Offload, Recorder
 from hub.state.fold import HubState
 from hub.state.legal_holds import SETTLEMENT, hold_of_payouts, hold_of_report, holders
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
+from kernel.event import EventKind
 from kernel.span import Span
 from telemetry.io.archive_files import deleted, keep_within
 from telemetry.store.retention import DEFAULT_DAYS, Hold, Tombstone, file_span, proves
@@ -73,20 +75,20 @@ class RetentionDuty:
         """One round. Raises ConfigError where a report cannot be read; then nothing is deleted."""
         hub = self._config.hub.name
         for report, hold in (await self._offload(cited, self._data / "reports")).items():
-            body = self._state.holds.cite(report, hold)
-            if body is not None:
-                await self._recorder.commit(hub, "hold.added", body)
+            held = self._state.holds.cite(report, hold)
+            if held is not None:
+                await self._recorder.commit(hub, EventKind.HOLD_ADDED, held)
         stones = await self._offload(self._delete, holds_of(self._config, self._state))
         for rule, group in groupby(sorted(stones, key=_rule_and_root), key=_rule_and_root):
             gone = list(group)
-            body = {
+            body: ArchiveDeleted = {
                 "rule": rule[0],
                 "merkle_root": rule[1],
                 "files": len(gone),
                 "first": gone[0].path,
                 "last": gone[-1].path,
             }
-            await self._recorder.commit(hub, "archive.deleted", body)
+            await self._recorder.commit(hub, EventKind.ARCHIVE_DELETED, body)
 
     def _delete(self, holds: Sequence[Hold]) -> list[Tombstone]:
         folder = self._data / "archive"

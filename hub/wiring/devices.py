@@ -10,7 +10,8 @@ from typing import Protocol
 from hub.config import Config, Credential, Site, secret
 from hub.config.devices import Device
 from hub.control.interlock import bar
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.wiring.plugins import DIALECTS
 from kernel.address import authority
 from kernel.clock import Clock

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stores a hub stands on, and its duties beside the control loop: prices, treasury, archive, forwarding."""
+"""The stores a hub stands on, and its duties next to the control loop: feeds, treasury, archive, forwarding."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from grid.hashprice import load_subsidies
-from grid.io.price_file import PriceFolder
 from grid.tariff import Tariff
 from grid.tariff import load as load_tariff
 from hub.config import Config, secret
-from hub.config.lookup import look_up
-from hub.control.runtime import Duty
 from hub.journal.recorder import Offload, Recorder
 from hub.market.price_duty import PriceDuty
 from hub.metering.energy import EnergyBook
 from hub.settlement.duty import SettleDuty
 from hub.settlement.round import SettlementContext, posted_ids
 from hub.state.fold import HubState
+from hub.wiring.feeds import configured_feeds
 from hub.wiring.plugins import (
     PoolSettings,
     RatesSettings,
@@ -33,6 +29,9 @@ from hub.wiring.plugins import (
 )
 from hub.wiring.state import catalogue, check_profiles, empty_state, folded, passports_of, register_of_site
 from kernel.clock import Clock
+from kernel.curve import Curve, known
+from kernel.event import EventKind
+from kernel.toml_model import read_text
 from miner_control.control.actuator import Actuator
 from miner_control.inventory.asset_register import AssetRegister
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
@@ -45,7 +44,7 @@ from treasury.ledger import Ledger
 def tariff_of(config: Config) -> Tariff | None:
     """The tariff that the configuration names."""
     path = config.planning.tariff
-    return load_tariff(path.read_text(encoding="utf-8"), path.name) if path else None
+    return load_tariff(read_text(path, "Give the path of a tariff"), path.name) if path else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +81,15 @@ async def ground(
     return Stores(config, folder, data, clock, offload, rng, journal, ledger, state, registers, book)
 
 
-def price_duty(base: Stores, recorder: Recorder, every_s: float) -> Duty:
-    """The price folder, with the subsidy's dated data."""
-    path = look_up(base.folder, "tariffs/bitcoin_subsidy.toml")
-    text = path.read_text(encoding="utf-8")
-    prices = PriceFolder(base.folder / base.config.prices.folder)
-    subsidies, block_s = load_subsidies(text, path.name), float(tomllib.loads(text)["block_s"])
-    return PriceDuty(
-        prices.scan,
-        base.config.prices,
-        subsidies,
-        block_s,
-        base.state,
-        recorder,
-        base.clock,
-        base.offload,
-        base.config.hub.name,
-        every_s,
-    )
+def price_duty(base: Stores, recorder: Recorder, every_s: float) -> PriceDuty:
+    """The configured feeds, polled in their order. Raises ConfigError with the faults of all of them."""
+
+    def latest(name: str, now_ms: int) -> Curve | None:
+        return known(tuple(base.state.curves.get(name, ())), name, now_ms)
+
+    config, hub = base.config, base.config.hub.name
+    feeds = configured_feeds(config, base.folder, latest)
+    return PriceDuty(feeds, config.prices, base.state, recorder, base.clock, base.offload, hub, every_s)
 
 
 def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
@@ -110,7 +100,7 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
     contract = load_contract(money.contract)
     token = secret(money.pool_token_env, money.pool_token_file, base.folder) or ""
     venues = [edition.sale.venue for edition in contract.editions if edition.sale is not None]
-    posted = [event.body for _, event in base.journal.events(["payout.posted", "sale.posted"])]
+    posted = [event.body for _, event in base.journal.events([EventKind.PAYOUT_POSTED, EventKind.SALE_POSTED])]
     mains = [site.main for site in base.state.sites.values() if site.main]
 
     def begin() -> int | None:
@@ -118,7 +108,7 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
         found = [first_ms for device in mains if (first_ms := base.book.archive.first_ms(device)) is not None]
         return min(found, default=None)
 
-    async def commit(kind: str, body: Mapping[str, Any]) -> object:
+    async def commit(kind: EventKind, body: Mapping[str, Any]) -> object:
         return await recorder.commit(hub, kind, body)
 
     desk = SettlementContext(

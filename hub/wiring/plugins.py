@@ -14,6 +14,7 @@ from hub import __version__
 from hub.config import Config, MqttSinkPart, StoreSink
 from hub.reports import site_energy, treasury_statement
 from hub.reports.kind import ReportKind
+from hub.wiring.feeds import FEEDS
 from hub.wiring.named import Maker, Named, installed, lacks, not_callable
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
@@ -153,7 +154,7 @@ REPORTS: Named[ReportKind] = Named(
     _unfit_report,
 )
 
-TABLES: tuple[Named[Any], ...] = (DIALECTS, POOLS, RATES, VENUES, REPORTS, SINKS)
+TABLES: tuple[Named[Any], ...] = (DIALECTS, FEEDS, POOLS, RATES, VENUES, REPORTS, SINKS)
 
 pool_of = Maker(POOLS, ("read",)).make
 rates_of = Maker(RATES, ("rate",)).make

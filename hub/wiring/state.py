@@ -14,7 +14,8 @@ from hub.config.observe_only import no_orders
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
-from hub.state.fold import HubState, SiteState, meters_of, places_of
+from hub.state.fold import HubState
+from hub.state.site import SiteState, meters_of, places_of
 from hub.wiring.devices import profile_of
 from hub.wiring.plugins import DialectPorts
 from kernel.clock import system_clock
@@ -89,10 +90,14 @@ def register_of_site(config: Config, site: Site) -> AssetRegister:
 def site_state(config: Config, site: Site, register: AssetRegister, models: Catalogue) -> SiteState:
     """A site before anything was heard of it."""
     pairs = sorted({(miner.model, miner.dialect) for miner in register.miners})
-    envelopes = {pair: _paced(envelope, site.pace) for pair, envelope in models.envelopes(pairs).items()}
-    if site.lessons is not None:
-        envelopes = refined(envelopes, read_identification(site.lessons.read_text(encoding="utf-8"), site.lessons.name))
-    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.not_ours)
+    envelopes = {
+        pair: _paced(envelope, site.simulated_speed_factor) for pair, envelope in models.envelopes(pairs).items()
+    }
+    if site.identification is not None:
+        envelopes = refined(
+            envelopes, read_identification(site.identification.read_text(encoding="utf-8"), site.identification.name)
+        )
+    roster = roster_of(register.miners, envelopes, phases=register.phases, not_ours=site.third_party_owners)
     main, feeders = meters_of(config.hub.name, site)
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
@@ -133,7 +138,7 @@ def empty_state(config: Config, models: Catalogue) -> HubState:
         raise ConfigError(faults)
     capacity = {site.key: site.config.import_cap_w for site in sites}
     capacity |= {f"{site.key}/{feeder.name}": feeder.cap_w for site in sites for feeder in site.config.feeders}
-    rules = alarm_rules(max((site.pace for site in config.sites), default=1.0), config.folder)
+    rules = alarm_rules(max((site.simulated_speed_factor for site in config.sites), default=1.0), config.folder)
     observing = {site.key: no_orders(site.config) for site in sites if site.config.observe_only}
     book = OrderBook(capacity, observing=observing)
     return HubState(sites, book, Snapshot(), AlarmBook(rules, standing_places(sites)))

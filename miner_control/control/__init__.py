@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a power target to commands: allocation, guard, sequences of loads, inrush, sending and read-back."""
+"""Control chain from power target to verified commands: allocation, guard, cooling, inrush, sending, read-back."""

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry commands out, and say truthfully what came of each.
+"""Actuator: sends commands in their turn and verifies each by a later reading.
 
-A command waits its turn (urgent first, sheds never behind wakes), a rise of power waits for the inrush limit besides, and
-a restart until there is room for it (`inrush`); it is sent once through the miner's own lane, and then believed only when a
-reading sampled afterwards shows its effect (`readback`). Silence, or an acknowledgement without effect, is Unknown at the
-deadline. An unreachable miner is asked again until the deadline on a narrow lane of its own, so that those who do not
-answer never delay those who do.
-
-Firmware goes to few miners at once (`uploads`), for an image is large and the network between is everybody's; a miner that
-tells the wanted version beforehand is not written to.
-
-A newer command for a device replaces the older one of its kind (load, or work such as pools and passwords): one that was
-not sent is withdrawn, one whose proof is still awaited ends Unknown. The same id twice is the same command: the second
-asker gets the first one's receipt.
+- Turn: urgent first, sheds never behind wakes; a rise of power and a restart also wait for the inrush limit (`inrush`).
+- Proof: a command is sent once through the miner's own lane and counts as done only when a reading sampled afterwards shows
+  its effect (`readback`). Silence, or an acknowledgement without effect, is Unknown at the deadline.
+- Retry: an unreachable miner is commanded again until the deadline, through a narrow lane that delays no other miner.
+- Firmware goes to few miners at once (`uploads`), since an image is large and the network is shared; a miner that already
+  reports the requested version is not written to.
+- Replacement: a newer command for a device replaces the older one of its kind (load, or settings such as pools): an unsent
+  one is withdrawn, one whose proof is awaited ends Unknown. A known id is the same command and gets the first's receipt.
 """
 
 import asyncio
@@ -27,19 +23,19 @@ from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Absence, Reading
 from kernel.receipt import Accepted, HubCause, Receipt, Refused, Unknown, Unreachable, Unsupported, Verified
-from miner_control.control.inrush import Gate, Inrush, power_rise_w
-from miner_control.control.readback import can_be_seen, shows, tells, tier_of
+from miner_control.control.inrush import Inrush, PrioritySemaphore, power_rise_w
+from miner_control.control.readback import carries_evidence, is_observable, shows, tier_of
 from miner_control.fleet.command import (
     CUT_SHORT,
+    LOAD_NEUTRAL,
     WITHDRAWN,
-    WORK,
     Command,
     InstallFirmware,
     Journalled,
     Reboot,
     RollBackFirmware,
 )
-from miner_control.fleet.driver import Borrowing, Explaining, MinerDriver, Preparing
+from miner_control.fleet.driver import GivesReasons, MinerDriver, Preparing, SessionDriver
 from miner_control.fleet.envelope import Envelope
 from telemetry.collect.source import Tier
 
@@ -51,37 +47,37 @@ _LEAST_URGENT: Final = 9
 OnReceipt = Callable[[Command, Receipt, int], None]
 
 
-async def _given_back(driver: Borrowing) -> None:
+async def _released(driver: SessionDriver) -> None:
     with contextlib.suppress(TransportError, DecodeError):
-        await driver.give_back()
+        await driver.release_session()
 
 
 RESTARTS: Final = (Reboot, InstallFirmware, RollBackFirmware)
-"""Intents after which the board comes up again, and its power with it."""
+"""Intents after which the board starts again, and its power rises."""
 
 _Slot = tuple[str, bool]
 
 
 def _slot(command: Command) -> _Slot:
-    """What a newer command takes the place of: the device's load is asked for by one command at a time, and so is work."""
-    return command.device, isinstance(command.intent, WORK)
+    """Key within which a newer command replaces the older: load commands of a device, and its load-neutral ones."""
+    return command.device, isinstance(command.intent, LOAD_NEUTRAL)
 
 
 @dataclass(slots=True)
 class _Live:
-    """A command on its way: `sent` from the moment its bytes may have left, `answered` set once the exchange is over;
-    `done` gets its receipt. `booked_w`: what its restart may bring up."""
+    """A command in progress: `sent` from the moment its bytes may have left, `answered` set after the exchange, `done` with
+    its receipt. `booked_w`: power that its restart may bring up."""
 
     command: Command
     done: "asyncio.Future[Receipt]"
     sent: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
-    went_dark: bool = False
+    was_unreachable: bool = False
     sent_s: float = 0.0
     answered_ms: int = 0
     booked_w: float = 0.0
     before: Reading | None = None
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    observed: asyncio.Event = field(default_factory=asyncio.Event)
     reading: Reading | None = None
     task: "asyncio.Task[None] | None" = None
 
@@ -89,10 +85,11 @@ class _Live:
 class Actuator:
     """Carries out commands over drivers by device key.
 
-    `envelope_of(device)` and `latest(device)` give what is known; `bar(device)` why nothing may be sent to a device ("": it
-    may), asked once more before each sending; `on_receipt(command, receipt, at_ms)` is called once for
-    each command with its last receipt, to be journalled. `in_flight` bounds writes, `watch_in_flight` read-backs and
-    retries together, `uploads` images on their way. `pace_s` are the first and the longest pause between read-backs.
+    - `envelope_of(device)`, `latest(device)`: known envelope and last reading.
+    - `bar(device)`: interlock; reason that forbids a write to a device ("": none), checked again before each sending.
+    - `on_receipt(command, receipt, at_ms)`: called once per command with its last receipt, for the journal.
+    - `in_flight` bounds writes, `watch_in_flight` read-backs and retries together, `uploads` images in transfer.
+    - `pace_s`: first and longest pause between read-backs.
     """
 
     def __init__(
@@ -117,44 +114,45 @@ class Actuator:
         self._latest = latest
         self._bar = bar
         self._inrush = Inrush(inrush_w_per_s, clock)
-        self._writes = Gate(in_flight)
-        self._watches = Gate(watch_in_flight)
-        self._uploads = Gate(uploads)
+        self._writes = PrioritySemaphore(in_flight)
+        self._watches = PrioritySemaphore(watch_in_flight)
+        self._uploads = PrioritySemaphore(uploads)
         self._pace_s = pace_s
         self._live: dict[_Slot, _Live] = {}
         self._known: OrderedDict[UUID, asyncio.Future[Receipt]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, issued: Journalled) -> dict[UUID, "asyncio.Future[Receipt]"]:
-        """Send commands without waiting, the most urgent first; the futures hold their last receipts."""
+        """Start commands without waiting, urgent ones first; the futures hold their last receipts."""
         found = {}
-        for command in sorted(issued.commands, key=lambda asked: asked.priority):
+        for command in sorted(issued.commands, key=lambda each: each.priority):
             known = self._known.get(command.id)
             found[command.id] = self._begin(command) if known is None else known
         return found
 
     def observe(self, readings: Iterable[Reading]) -> None:
-        """Ordinary polls are evidence too: hand their readings in as they come."""
+        """Accept readings of ordinary polls, which count as evidence too."""
         for reading in readings:
             for work in (False, True):
                 live = self._live.get((reading.device, work))
                 fresh = live is not None and live.answered_ms and reading.at_ms > live.answered_ms
-                if live is not None and fresh and tells(live.command.intent, reading):
+                if live is not None and fresh and carries_evidence(live.command.intent, reading):
                     live.reading = reading
-                    live.heard.set()
+                    live.observed.set()
 
     async def make_ready(self, devices: Iterable[str]) -> int:
-        """Have drivers make beforehand what a command will need (token, digest nonce), so that a shed costs one exchange
-        per miner; on the narrow lane, behind everything urgent. Returns how many are ready; who fails is asked as ever."""
+        """Let drivers obtain in advance what a command will need (token, digest nonce), so that a shed costs one exchange
+        per miner; on the narrow lane, at the lowest priority. Returns how many are ready; the others obtain it with the
+        command."""
 
         async def one(driver: Preparing) -> bool:
-            await self._watches.enter(_LEAST_URGENT)
+            await self._watches.acquire(_LEAST_URGENT)
             try:
                 await driver.prepare()
             except (TransportError, DecodeError):
                 return False
             finally:
-                self._watches.leave()
+                self._watches.release()
             return True
 
         able: list[Preparing] = []
@@ -165,7 +163,7 @@ class Actuator:
         return sum(await asyncio.gather(*(one(driver) for driver in able)))
 
     def withdraw(self, commands: Iterable[str] | None = None) -> int:
-        """Take back what was not sent yet (of these command ids, or all); returns how many. What was sent takes its course."""
+        """Withdraw unsent commands (of these ids, or all); returns how many. Those already sent continue."""
         chosen = None if commands is None else set(commands)
         unsent = [
             live for live in self._live.values() if not live.sent and (chosen is None or str(live.command.id) in chosen)
@@ -181,14 +179,14 @@ class Actuator:
 
     @property
     def restarting_w(self) -> float:
-        """Power of what was told to restart and may come up at any moment."""
+        """Power of commanded restarts that may come up at any moment."""
         return self._inrush.restarting_w
 
     async def close(self) -> None:
-        """End everything: what was not sent is withdrawn, what was sent is Unknown.
+        """End everything: unsent commands are withdrawn, sent ones are Unknown.
 
-        An exchange that is under way gets a moment to end, for one cut off half-way leaves sessions open and lists half
-        changed; what was made ready and holds up others (a session) is handed back.
+        A running exchange gets `GRACE_S` to end, since one cut off half-way leaves sessions open and lists half changed;
+        sessions held in advance are released.
         """
         self.withdraw()
         exchanges = [asyncio.create_task(live.answered.wait()) for live in self._live.values()]
@@ -200,10 +198,10 @@ class Actuator:
             cut_short, withdrawn = Unknown(CUT_SHORT, HubCause.CUT_SHORT), Unreachable(WITHDRAWN, HubCause.WITHDRAWN)
             self._end(live, cut_short if live.sent else withdrawn)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        lent: list[object] = list(self._drivers.values())
-        back = [asyncio.create_task(_given_back(driver)) for driver in lent if isinstance(driver, Borrowing)]
-        if back:
-            _, silent = await asyncio.wait(back, timeout=GRACE_S)
+        drivers: list[object] = list(self._drivers.values())
+        releases = [asyncio.create_task(_released(driver)) for driver in drivers if isinstance(driver, SessionDriver)]
+        if releases:
+            _, silent = await asyncio.wait(releases, timeout=GRACE_S)
             for task in silent:
                 task.cancel()
 
@@ -219,13 +217,13 @@ class Actuator:
         while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
             self._known.popitem(last=False)
         self._live[_slot(command)] = live
-        live.task = asyncio.create_task(self._see_through(live))
+        live.task = asyncio.create_task(self._complete(live))
         self._tasks.add(live.task)
         live.task.add_done_callback(self._tasks.discard)
         return live.done
 
     def _end(self, live: _Live, receipt: Receipt) -> None:
-        """The last word on a command, once."""
+        """Set the last receipt of a command, once."""
         if live.done.done():
             return
         live.done.set_result(receipt)
@@ -236,8 +234,8 @@ class Actuator:
             live.task.cancel()
         self._on_receipt(live.command, receipt, self._clock.now_ms())
 
-    async def _see_through(self, live: _Live) -> None:
-        """No command is lost: a defect of ours in a dialect ends it as Unknown, and is said."""
+    async def _complete(self, live: _Live) -> None:
+        """Complete every command: a defect in a dialect ends it as Unknown, with the error as text."""
         try:
             await self._carry(live)
         except Exception as error:
@@ -255,27 +253,27 @@ class Actuator:
         envelope = self._envelope_of(command.device)
         if type(command.intent).__name__ not in envelope.commands:
             text = f"{envelope.model} with {envelope.firmware} has no {type(command.intent).__name__}"
-            why = driver.why_not(command.intent) if isinstance(driver, Explaining) else ""
+            why = driver.unsupported_reason(command.intent) if isinstance(driver, GivesReasons) else ""
             self._end(live, Unsupported(f"{text}: {why}" if why else text))
             return
         if tier_of(command.intent) is Tier.DAILY:
-            # What it runs is compared with what it will run, and no poll of late may have told it.
+            # The running version is compared with the requested one, and recent polls may not have reported it.
             reading = await self._read(live, driver)
             live.before = live.before if reading is None else reading
-            if reading is not None and shows(command.intent, envelope, reading, since_s=0.0, went_dark=False):
+            if reading is not None and shows(command.intent, envelope, reading, since_s=0.0, was_unreachable=False):
                 self._end(live, Verified(reading, 0.0))
                 return
         rise_w = power_rise_w(command.intent, envelope, live.before)
         try:
             receipt = await self._send(live, driver, rise_w)
-            if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not can_be_seen(command.intent):
+            if isinstance(receipt, Verified | Refused | Unsupported | Unreachable) or not is_observable(command.intent):
                 self._end(live, receipt)
                 return
             self._end(live, await self._confirm(live, driver, envelope, receipt))
         finally:
-            # Its version tells that the board is up; hashing comes after. Nobody knows what becomes of the silent.
+            # The reported version proves that the board is up; hashing comes after. Silent ones stay booked for a ramp.
             stays = live.done.done() and isinstance(live.done.result(), Refused | Unsupported)
-            self._give_back(live, envelope.ramp_up_s if live.sent and not stays else 0.0)
+            self._unbook(live, envelope.ramp_up_s if live.sent and not stays else 0.0)
 
     async def _take_turn(self, live: _Live, rise_w: float) -> None:
         if isinstance(live.command.intent, RESTARTS):
@@ -284,7 +282,7 @@ class Actuator:
         else:
             await self._inrush.wait(rise_w)
 
-    def _give_back(self, live: _Live, after_s: float = 0.0) -> None:
+    def _unbook(self, live: _Live, after_s: float = 0.0) -> None:
         self._inrush.came_up(live.booked_w, after_s)
         live.booked_w = 0.0
 
@@ -292,11 +290,11 @@ class Actuator:
         return live.sent_s + live.command.deadline_s - self._clock.monotonic_s()
 
     async def _send(self, live: _Live, driver: MinerDriver, rise_w: float) -> Receipt:
-        """Send it in its turn; ask an unreachable miner again, on the narrow lane, until the deadline.
+        """Send a command in its turn; retry an unreachable miner on the narrow lane until the deadline.
 
-        A rise that is asked again takes its turn under the inrush limit anew, once the miner answers at all: a switch
-        that comes back must not start a whole row at once, and the dead use up nobody's turn. An image takes its turn when
-        its upload may begin: those that wait for a free upload keep no room from others.
+        A repeated rise takes a new turn under the inrush limit, once the miner answers at all: a network switch that comes
+        back must not start a whole row at once, and dead miners use no turn. An image takes its turn when its upload may
+        begin: commands that wait for a free upload occupy no share of the limit.
         """
         command, pause_s, first = live.command, 1.0, True
         upload = isinstance(command.intent, InstallFirmware)
@@ -305,7 +303,7 @@ class Actuator:
         while True:
             if not upload:
                 await self._take_turn(live, rise_w)
-            await gate.enter(command.priority)
+            await gate.acquire(command.priority)
             try:
                 if upload:
                     await self._take_turn(live, rise_w)
@@ -318,13 +316,13 @@ class Actuator:
             except (TransportError, DecodeError) as error:
                 receipt = Unknown(str(error))
             finally:
-                gate.leave()
+                gate.release()
             if not isinstance(receipt, Unreachable):
                 live.answered_ms = self._clock.now_ms()
                 live.answered.set()
                 return receipt
             live.sent = False
-            self._give_back(live)
+            self._unbook(live)
             while True:
                 if self._left_s(live) <= pause_s:
                     return receipt
@@ -335,8 +333,8 @@ class Actuator:
                     break
 
     async def _answers(self, live: _Live, driver: MinerDriver) -> bool:
-        """Whether a miner that could not be reached answers a read now, whatever it says."""
-        await self._watches.enter(live.command.priority)
+        """Whether a miner that was unreachable answers a read now, with any content."""
+        await self._watches.acquire(live.command.priority)
         try:
             await driver.read(tier_of(live.command.intent))
         except TransportError:
@@ -344,12 +342,12 @@ class Actuator:
         except DecodeError:
             return True
         finally:
-            self._watches.leave()
+            self._watches.release()
         return True
 
     async def _confirm(self, live: _Live, driver: MinerDriver, envelope: Envelope, answer: Receipt) -> Receipt:
-        """Read until the effect shows, or the deadline comes."""
-        pause_s, said = self._pace_s[0], answer.text if isinstance(answer, Accepted | Unknown) else ""
+        """Read until the effect shows, or until the deadline."""
+        pause_s, answer_text = self._pace_s[0], answer.text if isinstance(answer, Accepted | Unknown) else ""
         last: Reading | None = None
         while (left_s := self._left_s(live)) > 0:
             reading = await self._evidence(live, driver, min(pause_s, left_s))
@@ -360,22 +358,22 @@ class Actuator:
                 envelope,
                 reading,
                 since_s=since_s,
-                went_dark=live.went_dark,
+                was_unreachable=live.was_unreachable,
                 before=live.before,
             ):
                 return Verified(reading, since_s)
-        reported = f"the miner said: {said}" if said else "the miner did not answer the command"
+        reported = f"the miner answered: {answer_text}" if answer_text else "the miner did not answer the command"
         if tier_of(live.command.intent) is Tier.DAILY:
-            runs = f"it runs {last.get('firmware')}" if last is not None else "nobody has answered since"
+            runs = f"it runs {last.get('firmware')}" if last is not None else "no answer since"
             reported = f"{reported}; {runs}"
         return Unknown(f"no proof within {live.command.deadline_s:g} s; {reported}")
 
     async def _evidence(self, live: _Live, driver: MinerDriver, pause_s: float) -> Reading | None:
-        """The next reading sampled after the command: an ordinary poll's, or our own after the pause. None: silence."""
-        live.heard.clear()
+        """The next reading sampled after the command, of an ordinary poll or of a read after the pause. None: silence."""
+        live.observed.clear()
         try:
             async with asyncio.timeout(pause_s):
-                await live.heard.wait()
+                await live.observed.wait()
         except TimeoutError:
             pass
         else:
@@ -384,15 +382,15 @@ class Actuator:
         return reading if reading is not None and reading.at_ms > live.answered_ms else None
 
     async def _read(self, live: _Live, driver: MinerDriver) -> Reading | None:
-        """What the miner says now, on the narrow lane. None: silence, or nothing that can be read."""
-        await self._watches.enter(live.command.priority)
+        """A reading of the miner now, on the narrow lane. None: silence, or an unreadable answer."""
+        await self._watches.acquire(live.command.priority)
         try:
             reading = await driver.read(tier_of(live.command.intent))
         except TransportError as error:
-            live.went_dark = live.went_dark or error.reason is Absence.UNREACHABLE
+            live.was_unreachable = live.was_unreachable or error.reason is Absence.UNREACHABLE
             return None
         except DecodeError:
             return None
         finally:
-            self._watches.leave()
-        return reading if tells(live.command.intent, reading) else None
+            self._watches.release()
+        return reading if carries_evidence(live.command.intent, reading) else None

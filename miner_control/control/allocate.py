@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One power target to the modes of single miners: only differences, least hash lost per watt.
+"""Allocation of one power target to modes of single miners: fewest changes, least hashrate lost per watt.
 
-Every unit is a ladder: asleep, mode 0, mode 1, ... Each rung has watts and hashes; going down sells hashes for watts. All
-rungs of the fleet stand in one order by what they lose per watt, least first, and a prefix of them is taken: that is the
-merit order. `MODES_FIRST` takes the rungs between on-modes before any unit is switched (short orders: no start is paid
-for); `MERIT` takes them all by efficiency (long orders: off at 34 J/TH loses less than low at 13 J/TH).
+The levels of a unit are asleep, mode 0, mode 1, ... A step leads from one level to the next and has watts and hashrate. All
+steps of the fleet are sorted by the hashrate lost per watt, least first, and a prefix of them is taken: the merit order.
+`MODES_FIRST` takes the steps between on-modes before any unit is switched (short orders: no start is paid for); `MERIT`
+takes all by efficiency (long orders: off at 34 J/TH loses less than low at 13 J/TH).
 
-Like rungs (same model, firmware, feeder, height) share a bin, so the prefix is found by summing bins; only the one bin that
-the target cuts through is put in order of wear and phase. Feeder caps are met first, inside each feeder. What is left, less
-than one rung, is closed by single rungs. A unit is switched only where no change of modes could do.
+Like steps (same model, firmware, feeder, level) share a bin, so the prefix is found by summing bins; only the one bin in
+which the target falls is sorted by wear and phase. Feeder caps are met first, inside each feeder. A remainder of less than
+one step is closed by single steps. A unit is switched only where no change of modes suffices.
 
-Phases of a feeder may be capped too. A single-phase unit loads its own phase, any other all three by a third; what is too
-much on a phase is taken from its single-phase units, and nothing is raised that a phase has no room for.
+Phases of a feeder may be capped too. A single-phase unit loads its own phase, any other all three by a third; an excess on
+a phase is taken from its single-phase units, and nothing is raised beyond the room of its phase.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from miner_control.fleet.fleet import ASLEEP, Bools, Fleet, Floats, Ints, Roster
 
 
 class Policy(StrEnum):
-    """Which rungs are taken first."""
+    """Order in which steps are taken."""
 
     MODES_FIRST = "modes_first"
     MERIT = "merit"
@@ -31,11 +31,10 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What is to change: `units[k]` (index into the fleet) to `modes[k]` (ASLEEP or an on-mode).
+    """Changes of an allocation: `units[k]` (index into the fleet) to `modes[k]` (ASLEEP or an on-mode).
 
-    `power_w` is what the fleet then draws once all took effect; `over_w` by how much that still exceeds the target
-    (nothing left that may be lowered); `feeder_over_w[F]` the same per feeder, `phase_over_w[F, 3]` per phase where
-    phases are capped.
+    `power_w`: the fleet's power after all took effect; `over_w`: its excess over the target (nothing left that may be
+    lowered); `feeder_over_w[F]` the same per feeder, `phase_over_w[F, 3]` per phase where phases are capped.
     """
 
     units: Ints
@@ -50,21 +49,21 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rungs:
-    """Single steps of units on their ladders: to which level, how many watts it moves, and its place in the order."""
+class _Steps:
+    """Single steps of units: resulting level, watts moved, and place in the order."""
 
     unit: Ints
     to: Ints
     watts: Floats
     place: Ints
 
-    def where(self, kept: Bools | Ints) -> "_Rungs":
-        return _Rungs(self.unit[kept], self.to[kept], self.watts[kept], self.place[kept])
+    def where(self, kept: Bools | Ints) -> "_Steps":
+        return _Steps(self.unit[kept], self.to[kept], self.watts[kept], self.place[kept])
 
 
 @dataclass(slots=True)
 class _Work:
-    """An allocation in the making: level and settled power of each unit, what each level would draw, the order of rungs."""
+    """An allocation under construction: level and settled power of each unit, power of each level, order of the steps."""
 
     fleet: Fleet
     level: Ints
@@ -74,9 +73,9 @@ class _Work:
     start: Ints
     phase_cap_w: Floats | None = None
 
-    def land(self, rungs: _Rungs, taken: Bools, down: bool) -> None:
-        """Move units along the rungs taken; the farthest rung of each unit wins."""
-        unit, to = rungs.unit[taken], rungs.to[taken]
+    def take(self, steps: _Steps, taken: Bools, down: bool) -> None:
+        """Move units along the steps taken; the farthest step of each unit wins."""
+        unit, to = steps.unit[taken], steps.to[taken]
         (np.minimum if down else np.maximum).at(self.level, unit, to)
         self.settled[unit] = self.option[unit, self.level[unit] + 1]
 
@@ -89,11 +88,11 @@ def allocate(
     phase_cap_w: Floats | None = None,
     policy: Policy = Policy.MODES_FIRST,
 ) -> Allocation:
-    """Bring the fleet's settled power to at most `target_w`, and as near to it as the rungs allow.
+    """Bring the fleet's settled power to at most `target_w`, and as near to it as the steps allow.
 
     `feeder_cap_w[F]` caps each feeder of the roster, `phase_cap_w[F, 3]` each of its phases (inf: none). Units that cannot
-    be commanded stay as they are and count with the load they are believed to draw. Goes up as well as down: room above
-    the present is used by raising modes up to each unit's ceiling and by waking.
+    be commanded stay as they are and count with their believed load. Works upwards too: room above the present power is
+    used by raising modes up to each unit's ceiling and by waking.
     """
     level = fleet.wanted.astype(np.int64)
     work = _Work(
@@ -101,7 +100,7 @@ def allocate(
         level,
         fleet.settled_w.copy(),
         fleet.option_w(),
-        _order_of_sale(fleet, policy),
+        _merit_order(fleet, policy),
         level.copy(),
         phase_cap_w if phase_cap_w is not None and bool(np.isfinite(phase_cap_w).any()) else None,
     )
@@ -122,9 +121,9 @@ def allocate(
         if policy is Policy.MODES_FIRST:
             _put_back(work, target_w, caps)
         if site_excess_w <= 0:
-            # After selling, less than one rung is left: only single rungs can fit.
+            # After lowering, less than one step is left: only single steps can fit.
             may_wake = not bool(np.any(work.level < work.start))
-            # Three-phase units get what single-phase ones were kept room for and did not take, in a second turn.
+            # A second turn gives three-phase units the room that was reserved for single-phase ones and not used.
             for _ in range(1 if work.phase_cap_w is None else 3):
                 if not _up(work, target_w, caps, policy, may_wake):
                     break
@@ -155,45 +154,45 @@ def per_phase(roster: Roster, watts: Floats) -> Floats:
 
 
 def _phase_lane(fleet: Fleet) -> Ints:
-    """The lane of each unit: three a feeder for single-phase units, and one behind them all for the others."""
+    """The phase index of each unit: three per feeder for single-phase units, and one after all of them for the others."""
     roster = fleet.roster
     lane: Ints = np.where(roster.phase >= 0, roster.feeder * 3 + roster.phase, 3 * len(roster.feeder_names))
     return lane
 
 
 def _phase_room_w(work: _Work) -> Floats:
-    """What each phase may still take, shape [F, 3]."""
+    """Remaining room of each phase, shape [F, 3]."""
     assert work.phase_cap_w is not None
     return work.phase_cap_w - per_phase(work.fleet.roster, work.settled)
 
 
-def _with_room(work: _Work, rungs: _Rungs) -> _Rungs:
-    """The rungs that the phases have room for: single-phase units first, the others in what these leave."""
-    roster, lane = work.fleet.roster, _phase_lane(work.fleet)[rungs.unit]
+def _with_room(work: _Work, steps: _Steps) -> _Steps:
+    """The steps that fit into the phases: single-phase units first, the others in the rest."""
+    roster, lane = work.fleet.roster, _phase_lane(work.fleet)[steps.unit]
     room_w = np.maximum(_phase_room_w(work), 0.0)
     single = lane < room_w.size
-    kept = single & _prefix(work.fleet, rungs, lane, np.append(room_w, 0.0), reach=False)
-    used_w = np.bincount(lane[kept], weights=rungs.watts[kept], minlength=room_w.size + 1)[:-1].reshape(room_w.shape)
+    kept = single & _prefix(work.fleet, steps, lane, np.append(room_w, 0.0), reach=False)
+    used_w = np.bincount(lane[kept], weights=steps.watts[kept], minlength=room_w.size + 1)[:-1].reshape(room_w.shape)
     others = np.flatnonzero(~single)
     left_w = 3.0 * (room_w - used_w).min(axis=1)
-    shared = rungs.where(others)
+    shared = steps.where(others)
     kept[others] = _prefix(work.fleet, shared, roster.feeder[shared.unit], left_w, reach=False)
-    return rungs.where(kept)
+    return steps.where(kept)
 
 
 def _lower_to_ceiling(work: _Work) -> None:
-    """Nobody stays above the mode that heat allows it."""
+    """Lower units above the mode that heat allows them."""
     ceiling = work.fleet.ceiling.astype(np.int64)
     hot = np.flatnonzero((work.level > ceiling) & work.fleet.can_command)
     work.level[hot] = ceiling[hot]
     work.settled[hot] = work.option[hot, ceiling[hot] + 1]
 
 
-def _order_of_sale(fleet: Fleet, policy: Policy) -> Ints:
-    """The place of each rung in the order in which rungs are sold, shape [G, M]; rung m is from mode m to the one below.
+def _merit_order(fleet: Fleet, policy: Policy) -> Ints:
+    """Rank of each step in the order of lowering, shape [G, M]; step m is from mode m to the level below.
 
-    Worth is hashes per watt, least sold first; with MODES_FIRST all sleep rungs come last. A ladder is sold from the top,
-    so no rung may come before one above it: worth is made concave by its running minimum.
+    Worth is hashrate per watt, least lowered first; with MODES_FIRST all steps to sleep come last. A unit is lowered from
+    its top level, so no step may precede the one above it: worth is made concave by its running minimum.
     """
     roster = fleet.roster
     power = np.concatenate((roster.sleep_w[:, None], roster.mode_power_w), axis=1)
@@ -210,7 +209,7 @@ def _order_of_sale(fleet: Fleet, policy: Policy) -> Ints:
 
 
 def _by_wear(fleet: Fleet, units: Ints) -> Ints:
-    """The order in which like units are switched: fewest starts today, then longest unswitched, phases in turn."""
+    """The order in which like units are switched: fewest starts today, then longest unswitched, phases in rotation."""
     worn = np.lexsort((fleet.since_ms[units], fleet.starts_used[units]))
     phase = fleet.roster.phase[units[worn]]
     turn = np.empty(len(units), dtype=np.int64)
@@ -220,8 +219,8 @@ def _by_wear(fleet: Fleet, units: Ints) -> Ints:
     return worn[np.argsort(turn, kind="stable")]
 
 
-def _join(parts: list[_Rungs]) -> _Rungs:
-    return _Rungs(
+def _join(parts: list[_Steps]) -> _Steps:
+    return _Steps(
         np.concatenate([part.unit for part in parts]),
         np.concatenate([part.to for part in parts]),
         np.concatenate([part.watts for part in parts]),
@@ -229,9 +228,9 @@ def _join(parts: list[_Rungs]) -> _Rungs:
     )
 
 
-def _rungs_down(work: _Work, among: Bools) -> _Rungs:
-    """Every rung of some units that may be sold. Where a measured unit draws less than the mode below would, that rung saves
-    nothing."""
+def _steps_down(work: _Work, among: Bools) -> _Steps:
+    """Steps by which some units may be lowered. A step that saves nothing, since the unit is measured below the next mode's
+    power, is left out."""
     fleet, parts = work.fleet, []
     may_fall = fleet.can_command & among
     path = work.settled.copy()
@@ -241,13 +240,13 @@ def _rungs_down(work: _Work, among: Bools) -> _Rungs:
             able &= fleet.may_sleep
         at = np.flatnonzero(able)
         watts = path[at] - work.option[at, height]
-        parts.append(_Rungs(at, np.full(len(at), height - 1), watts, work.rank[fleet.roster.group[at], height]))
+        parts.append(_Steps(at, np.full(len(at), height - 1), watts, work.rank[fleet.roster.group[at], height]))
         path[at] = work.option[at, height]
     return _join(parts)
 
 
 def _room_of_each_w(work: _Work, target_w: float, caps: Floats) -> Floats:
-    """What site, feeder and phases leave for one more rise of each unit alone, shape [N]."""
+    """Room of site, feeder and phases for one more rise of each unit alone, shape [N]."""
     roster = work.fleet.roster
     room_w = np.minimum(caps - per_feeder(roster, work.settled), target_w - float(work.settled.sum()))[roster.feeder]
     if work.phase_cap_w is not None:
@@ -257,9 +256,9 @@ def _room_of_each_w(work: _Work, target_w: float, caps: Floats) -> Floats:
     return room_w
 
 
-def _rungs_up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> _Rungs:
-    """Every rung that may be bought. A unit that was on at the start may always be put back: that is no wake. Who has no
-    room for its next rung has none for the others."""
+def _steps_up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> _Steps:
+    """Steps by which units may be raised. A unit that was on at the start may always return: that is no wake. A unit without
+    room for its next step has none for further ones."""
     fleet, parts = work.fleet, []
     top = int(work.rank.max(initial=0)) + 1
     asleep = work.level == ASLEEP
@@ -278,19 +277,19 @@ def _rungs_up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wa
         place = top - work.rank[fleet.roster.group[at], np.where(wakes, 0, height)]
         if policy is Policy.MODES_FIRST:
             place = place + np.where(asleep[at], 2 * top, 0)
-        parts.append(_Rungs(at, np.full(len(at), height), watts, place))
+        parts.append(_Steps(at, np.full(len(at), height), watts, place))
         path[at] = work.option[at, height + 1]
     return _join(parts)
 
 
-def _prefix(fleet: Fleet, rungs: _Rungs, lane: Ints, amount_w: Floats, reach: bool) -> Bools:
-    """Which rungs form the prefix of each lane that amounts to `amount_w[lane]`, shape [rung].
+def _prefix(fleet: Fleet, steps: _Steps, lane: Ints, amount_w: Floats, reach: bool) -> Bools:
+    """The steps that form the prefix of each lane up to `amount_w[lane]`, as mask, shape [step].
 
-    `reach`: the last rung may pass the amount (selling must reach it); else it must stay within (buying).
+    `reach`: the last step may pass the amount (lowering must reach it); else it must stay within (raising).
     """
-    lanes, places = len(amount_w), int(rungs.place.max(initial=0)) + 1
-    bin_of = lane * places + rungs.place
-    sums = np.bincount(bin_of, weights=rungs.watts, minlength=lanes * places).reshape(lanes, places)
+    lanes, places = len(amount_w), int(steps.place.max(initial=0)) + 1
+    bin_of = lane * places + steps.place
+    sums = np.bincount(bin_of, weights=steps.watts, minlength=lanes * places).reshape(lanes, places)
     upto = np.cumsum(sums, axis=1)
     whole = (upto <= amount_w[:, None]).ravel()
     taken: Bools = whole[bin_of]
@@ -301,44 +300,44 @@ def _prefix(fleet: Fleet, rungs: _Rungs, lane: Ints, amount_w: Floats, reach: bo
     partly = partly[np.argsort(lane[partly], kind="stable")]
     for inside in np.split(partly, np.flatnonzero(np.diff(lane[partly])) + 1) if len(partly) else ():
         at = int(lane[inside[0]])
-        inside = inside[_by_wear(fleet, rungs.unit[inside])]
-        running = upto[at, cut[at]] - sums[at, cut[at]] + np.cumsum(rungs.watts[inside])
-        taken[inside] = (running - rungs.watts[inside] < amount_w[at]) if reach else (running <= amount_w[at])
+        inside = inside[_by_wear(fleet, steps.unit[inside])]
+        running = upto[at, cut[at]] - sums[at, cut[at]] + np.cumsum(steps.watts[inside])
+        taken[inside] = (running - steps.watts[inside] < amount_w[at]) if reach else (running <= amount_w[at])
     return taken
 
 
 def _down(work: _Work, lane_of_unit: Ints, excess_w: Floats) -> None:
-    """Sell rungs in each lane (feeder, or the site as one) until its excess is gone, the last rung included."""
-    rungs = _rungs_down(work, (excess_w > 0)[lane_of_unit])
-    taken = _prefix(work.fleet, rungs, lane_of_unit[rungs.unit], np.maximum(excess_w, 0.0), reach=True)
-    work.land(rungs, taken, down=True)
+    """Lower by steps in each lane (feeder, or the site as one) until its excess is gone, the last step included."""
+    steps = _steps_down(work, (excess_w > 0)[lane_of_unit])
+    taken = _prefix(work.fleet, steps, lane_of_unit[steps.unit], np.maximum(excess_w, 0.0), reach=True)
+    work.take(steps, taken, down=True)
 
 
 def _up(work: _Work, target_w: float, caps: Floats, policy: Policy, may_wake: bool) -> bool:
-    """Buy rungs in order while feeder and site have room. Where units were lowered in this breath none other is woken.
-    Tells whether another turn may find more: not where the site's own room ends it, nor where nothing was to be had."""
-    rungs = _rungs_up(work, target_w, caps, policy, may_wake)
+    """Raise by steps in order while feeder and site have room. No other unit is woken in a run that lowered units.
+    Returns whether another run may find more: not where the site's own room ended it, nor where there was no step."""
+    steps = _steps_up(work, target_w, caps, policy, may_wake)
     feeder = work.fleet.roster.feeder
     if work.phase_cap_w is not None:
-        # The narrower cap first: what a full phase leaves of its feeder's room goes to the other phases.
-        rungs = _with_room(work, rungs)
+        # The narrower cap first: feeder room that a full phase leaves goes to the other phases.
+        steps = _with_room(work, steps)
     if bool(np.any(np.isfinite(caps))):
         room_w = np.maximum(caps - per_feeder(work.fleet.roster, work.settled), 0.0)
-        rungs = rungs.where(_prefix(work.fleet, rungs, feeder[rungs.unit], room_w, reach=False))
+        steps = steps.where(_prefix(work.fleet, steps, feeder[steps.unit], room_w, reach=False))
     room = np.array([target_w - float(work.settled.sum())])
-    taken = _prefix(work.fleet, rungs, np.zeros(len(rungs.unit), dtype=np.int64), room, reach=False)
-    work.land(rungs, taken, down=False)
+    taken = _prefix(work.fleet, steps, np.zeros(len(steps.unit), dtype=np.int64), room, reach=False)
+    work.take(steps, taken, down=False)
     return len(taken) > 0 and bool(taken.all())
 
 
 def _put_back(work: _Work, target_w: float, caps: Floats) -> None:
-    """Undo a switch that need not be: the largest units put to sleep just now that fit in what is left."""
+    """Undo needless switching: the largest units just put to sleep that fit into the remainder."""
     units = np.flatnonzero((work.level == ASLEEP) & (work.start >= 0))
     _one_by_one(work, units, np.zeros(len(units), dtype=np.int64), target_w, caps)
 
 
 def _fill(work: _Work, target_w: float, caps: Floats) -> None:
-    """Close what is left, less than a rung, by the largest single rungs between on-modes that fit; then by put-backs."""
+    """Close a remainder smaller than one step by the largest single steps between on-modes that fit."""
     fleet = work.fleet
     while True:
         units = np.flatnonzero(fleet.can_command & (work.level >= 0) & (work.level < fleet.ceiling))
@@ -347,9 +346,9 @@ def _fill(work: _Work, target_w: float, caps: Floats) -> None:
 
 
 def _one_by_one(work: _Work, units: Ints, to: Ints, target_w: float, caps: Floats) -> bool:
-    """Raise units to `to`, the largest rise that fits first, each at most once; tells whether any was raised.
+    """Raise units to `to`, the largest rise that fits first, each at most once; returns whether any was raised.
 
-    Where feeders or phases are capped, the largest of each lane are tried in one go.
+    Where feeders or phases are capped, the largest of each lane are tried in one pass.
     """
     roster = work.fleet.roster
     feeder, phase = roster.feeder, roster.phase

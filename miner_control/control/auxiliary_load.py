@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is switched and is no miner: PDU sockets, contactors, pumps, fans.
+"""Switched loads other than miners: PDU sockets, contactors, pumps, fans, heaters.
 
-A load is switched like a miner is commanded: through a driver, with a read-back, and silence counts as on. Order matters:
-cooling comes first when miners are woken and goes last when they are shed; the hub never opens a contactor.
+A load is commanded like a miner: through a driver, with read-back, and silence counts as on. Order of switching: cooling
+starts before miners wake and stops after they sleep; the hub never opens a contactor.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.errors import Fault, TransportError
+from kernel.event import EventKind
 from kernel.reading import Absence, Reading
 from kernel.receipt import Receipt, Unsupported
 from miner_control.fleet.command import Command, Intent, SwitchLoad, command
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 class LoadKind(StrEnum):
-    """What a switched load is."""
+    """Kind of a switched load."""
 
     SOCKET = "socket"
     CONTACTOR = "contactor"
@@ -35,21 +36,22 @@ class LoadKind(StrEnum):
 
 
 COOLING: Final = frozenset({LoadKind.PUMP, LoadKind.FAN})
-BESIDE: Final = COOLING | {LoadKind.HEATER}
-"""What draws power of its own: a socket's or contactor's is that of the miners behind it."""
+AUXILIARY: Final = COOLING | {LoadKind.HEATER}
+"""Kinds with a power draw of their own: that of a socket or contactor is the draw of the miners behind it."""
 FEEDING: Final = frozenset({LoadKind.SOCKET, LoadKind.CONTACTOR})
 DEADLINE_S: Final = 30.0
 OUTPUT: Final = "output"
-"""The group that the outputs of a switch are in."""
+"""The group of a switch's outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One switched load, with a key of its own (`hub/site/name`): the outputs of one PDU are commanded apart.
+    """One switched load, with its own key (`hub/site/name`): the outputs of one PDU are commanded separately.
 
-    `device` is the key of the switching device, `index` the output on it (from 1) in its `group` (`socket`, `pdu02`; the
-    kind's own name where empty); `power_w` what it draws itself when on, behind the site's meter. `feeds` are the miners
-    behind it (a socket or contactor) or those it cools or warms (a pump, fan or heater).
+    - `device`: key of the switching device; `index`: output on it (from 1) in its `group` (`socket`, `pdu02`; the kind's
+      own name where empty).
+    - `power_w`: own draw when on, behind the site's meter.
+    - `feeds`: miners behind it (socket, contactor), or those it cools or warms (pump, fan, heater).
     """
 
     name: str
@@ -63,11 +65,11 @@ class Load:
 
     @property
     def key(self) -> str:
-        """Its device key, beside the device that switches it."""
+        """Device key of the load, at the same hub and site as its switching device."""
         return f"{self.device.rpartition('/')[0]}/{self.name}"
 
     def envelope(self) -> Envelope:
-        """As an envelope, so that the actuator treats it as it treats a miner."""
+        """The load as an envelope, so that the actuator treats it like a miner."""
         return Envelope(
             model=f"{self.kind} {self.name}",
             firmware="switch",
@@ -85,7 +87,7 @@ class Load:
 
 
 def check_loads(loads: Sequence[Load]) -> list[Fault]:
-    """Every contradiction in a list of loads: an output named twice, cooling that cools nobody."""
+    """Contradictions in a list of loads: an output assigned twice, cooling without miners."""
     faults: list[Fault] = []
     seen: dict[tuple[str, str, int], str] = {}
     for load in loads:
@@ -94,18 +96,18 @@ def check_loads(loads: Sequence[Load]) -> list[Fault]:
             faults.append(Fault(f"load {load.name}", f"output {place} is {seen[place]} already", "Give each its own"))
         seen[place] = load.name
         if load.kind in COOLING and not load.feeds:
-            faults.append(Fault(f"load {load.name}", "cools nobody", "Name the miners it cools in `feeds`"))
+            faults.append(Fault(f"load {load.name}", "cools no miner", "Name the miners it cools in `feeds`"))
     return faults
 
 
 def running_w(loads: Iterable[Load], on: Mapping[str, bool | None]) -> float:
-    """What the loads draw now beside the miners; one of which nobody knows counts as on."""
-    return sum(load.power_w for load in loads if load.kind in BESIDE and on.get(load.name) is not False)
+    """Present draw of the auxiliary loads; a load of unknown state counts as on."""
+    return sum(load.power_w for load in loads if load.kind in AUXILIARY and on.get(load.name) is not False)
 
 
 def shares_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats:
-    """What each miner's running brings with it of the cooling that it needs, in watts by unit, shape [N]: the power of a
-    pump or fan in equal parts on those it serves. Exact where they run together; `index` is device key to unit."""
+    """Cooling power that each running miner entails, in watts by unit, shape [N]: the power of a pump or fan in equal parts
+    over the miners it serves. Exact where these run together; `index` is device key to unit."""
     found = np.zeros(len(index))
     for load in loads:
         units = [index[device] for device in load.feeds if device in index]
@@ -115,7 +117,7 @@ def shares_w(loads: Iterable[Load], index: Mapping[str, int]) -> Floats:
 
 
 def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, bool | None]) -> list[Load]:
-    """What must be switched on, in this order, before these miners may wake: their supply, then their cooling."""
+    """Loads to switch on, in this order, before these miners may wake: their supply, then their cooling."""
     useful = [load for load in loads if load.kind in COOLING | FEEDING and load.feeds & waking]
     needed = [load for load in useful if on.get(load.name) is not True]
     return sorted(needed, key=lambda load: (load.kind in COOLING, load.name))
@@ -124,7 +126,7 @@ def before_wake(loads: Sequence[Load], waking: frozenset[str], on: Mapping[str, 
 def after_shed(
     loads: Sequence[Load], asleep: frozenset[str], on: Mapping[str, bool | None], *, cooled: bool
 ) -> list[Load]:
-    """What may be switched off once miners sleep: cooling whose miners all sleep, and only when the run-on is over
+    """Loads that may be switched off after miners sleep: cooling whose miners are all asleep, and only after the run-on
     (`cooled`). Supplies stay on: a sleeping control board must stay reachable."""
     if not cooled:
         return []
@@ -137,16 +139,16 @@ def switch(tick_ms: int, load: Load, on: bool, reason: str, *, priority: int = 5
 
 
 def output_metrics(load: Load) -> frozenset[str]:
-    """The metrics in which a device may tell of a load's output."""
+    """The metrics in which a device may report a load's output."""
     group = load.group or load.kind.value
     return frozenset({f"{group}_state", "sockets_json", f"output_{load.index}_state"})
 
 
 def output_state(reading: Reading, group: str, index: int) -> bool | None:
-    """What a container or PDU tells of one of its outputs (counted from 1); None where it does not tell.
+    """State of one output of a container or PDU (counted from 1); None where it is not reported.
 
-    A switch by the state of each output; `pump` and `fan` of a container by theirs (the first of them); sockets by the list
-    of PDUs, `{PDUIndex, SocketStatus}` with both counted from 0, or by a list of sockets, `{index, on}`.
+    Sources: `output_N_state` of a switch; `pump_state` and `fan_state` of a container (the first of them); the list of PDUs
+    `{PDUIndex, SocketStatus}` with both counted from 0, or a list of sockets `{index, on}`.
     """
     output = reading.get(f"output_{index}_state")
     if isinstance(output, str):
@@ -168,7 +170,7 @@ def output_state(reading: Reading, group: str, index: int) -> bool | None:
 
 
 class LoadBook:
-    """What came of switching each load, by its key: a fold of `command.issued` and `command.receipt`."""
+    """Outcome of switching commands by load key: a fold of `command.issued` and `command.receipt`."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._keys = frozenset(keys)
@@ -180,7 +182,7 @@ class LoadBook:
         key = str(body["device"])
         if key not in self._keys or body["intent"] != "SwitchLoad":
             return
-        if kind == "command.issued":
+        if kind == EventKind.COMMAND_ISSUED:
             until_ms = int(body["issued_ms"]) + round(2000 * float(body["deadline_s"]))
             self._pending[key] = (str(body["id"]), until_ms)
             return
@@ -192,24 +194,24 @@ class LoadBook:
             self._shown[key] = (None, at_ms)
 
     def pending(self, key: str, now_ms: int) -> bool:
-        """Whether a switching is under way."""
+        """Whether a switching is in progress."""
         return self._pending.get(key, ("", 0))[1] > now_ms
 
     def on(self, key: str) -> tuple[bool | None, int]:
-        """(on, off, or None where not known; the instant that this was seen, 0: never)."""
+        """(on, off, or None where unknown; the instant of that observation, 0: never)."""
         return self._shown.get(key, (None, 0))
 
 
 class Switching(Protocol):
-    """The port of a device with switched outputs: it reads each write back before it says Verified."""
+    """Port of a device with switched outputs, which reads each write back before it returns Verified."""
 
     async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt: ...
 
 
 class SwitchPort:
-    """One load as the actuator drives it: a command goes to its output, and the device's own read-back is the proof.
+    """One load as a driver for the actuator: a command goes to its output, and the device's own read-back is the proof.
 
-    `look` gives what a device that does not read back by itself told last: its next word on this output is the proof.
+    `look` gives the last reading of a device that does not read back by itself: its next report of this output is the proof.
     """
 
     kind = "container"
@@ -226,16 +228,16 @@ class SwitchPort:
         return self._load.device
 
     async def read(self, tier: Tier) -> Reading:
-        """What the device told last of this output. Raises TransportError where it told nothing of it."""
+        """The last reported state of this output. Raises TransportError where it is not reported."""
         reading, load = self._look(), self._load
         on = None if reading is None else output_state(reading, load.group or load.kind.value, load.index)
         if reading is None or on is None:
-            raise TransportError(Absence.UNSUPPORTED, f"{load.device} tells nothing of {load.name}")
+            raise TransportError(Absence.UNSUPPORTED, f"{load.device} does not report the output of {load.name}")
         reported = json.dumps([{"index": load.index, "on": on}])
         return Reading(load.key, self.kind, reading.at_ms, {"sockets_json": reported})
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
-        """Switch it. Any other intent, or another output, is Unsupported."""
+        """Switch the output. Any other intent, or another output, is Unsupported."""
         if not isinstance(intent, SwitchLoad) or intent.index != self._load.index:
             return Unsupported(f"{self._load.name} can only be switched, output {self._load.index}")
         group = self._load.group or self._load.kind.value

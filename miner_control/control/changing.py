@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units on their way to what the hub commanded, from the command's issue until they have settled after its receipt.
+"""Units in transition: from the issue of a command until they have settled after its receipt.
 
-A fold of `command.issued` and `command.receipt`, so that a restart or a replay finds the same. What a device shows meanwhile
-(silence of a board that restarts, a hashrate that grows, heat that comes or goes) is the command's effect and no fault.
-A command that came to nothing excuses nothing: the unit is where it was. A setting whose outcome nobody knows, or that a newer
-command overtook, may have been taken: the unit may run in it until the next one.
+A fold of `command.issued` and `command.receipt`, so that a restart or a replay gives the same. Symptoms meanwhile (silence
+of a restarting board, rising hashrate, a temperature change) are the command's effect and no fault. A command without
+effect excuses no symptom: the unit is unchanged. A setting of unknown outcome, or one superseded by a newer command, may
+have taken effect: the unit may run in it until the next one.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,25 +12,26 @@ from typing import Any, Final
 
 import numpy as np
 
+from kernel.event import EventKind
 from miner_control.control.auxiliary_load import FEEDING, Load
 from miner_control.fleet.command import intent_from_json
-from miner_control.fleet.command_state import NOTHING_HAPPENED, mode_of
+from miner_control.fleet.command_state import NO_EFFECT, mode_of
 from miner_control.fleet.envelope import Envelope
 from miner_control.fleet.fleet import UNSURE, Bools, Codes, Roster
 
 MARGIN_FACTOR: Final = 1.5
-"""Times of an envelope are those of most units: the slow ones take half as long again."""
+"""Envelope times hold for most units: the slow ones take half as long again."""
 AFTER_S: Final = 30.0
-"""For the first poll, and the sums of meters, after all has settled."""
+"""Allowance for the first poll, and for sums of meters, after all has settled."""
 _LEAVES_LOAD: Final = frozenset({"Locate", "SetCredential"})
 _LOWERS: Final = frozenset({"Sleep"})
 _SETS: Final = frozenset({"SetMode", "PowerTarget", "PowerPercent"})
 
 
 def settling_s(envelope: Envelope, intent: str) -> float:
-    """How long after its receipt a command (the name of its intent) may still show, in seconds.
+    """Time after its receipt during which a command (the name of its intent) may still show, in seconds.
 
-    Any setting but sleep may restart the miner, by its firmware: it falls first and comes up again.
+    Depending on the firmware any setting but sleep may restart the miner: it falls first and comes up again.
     """
     down_s = MARGIN_FACTOR * envelope.ramp_down_s
     if intent in _LOWERS:
@@ -39,8 +40,8 @@ def settling_s(envelope: Envelope, intent: str) -> float:
 
 
 class Changing:
-    """Commands without a receipt by unit, until when each unit settles, and the mode that was set on it last; `size` units in
-    the roster's order."""
+    """Commands without a receipt by unit, settling time of each unit, and the mode last set on it; `size` units in the
+    roster's order."""
 
     def __init__(self, size: int) -> None:
         self._pending: dict[int, dict[str, str]] = {}
@@ -57,7 +58,7 @@ class Changing:
             unit = roster.index.get(device)
             if unit is None:
                 continue
-            if kind == "command.issued":
+            if kind == EventKind.COMMAND_ISSUED:
                 self._pending.setdefault(unit, {})[str(body["id"])] = intent
             else:
                 self._answered(unit, body, intent, at_ms, roster.envelope(unit))
@@ -67,37 +68,37 @@ class Changing:
         pending.pop(str(body["id"]), None)
         if not pending:
             self._pending.pop(unit, None)
-        if body["outcome"] in NOTHING_HAPPENED:
+        if body["outcome"] in NO_EFFECT:
             return
         if intent in _SETS and (mode := mode_of(intent_from_json(body), envelope, UNSURE)) is not None:
             self._mode[unit] = mode
         until_ms = at_ms + round(settling_s(envelope, intent) * 1000)
         if intent in _LOWERS:
-            # What was coming up before it does so no more.
+            # A sleep ends every rise that was still expected.
             self._until_ms[unit], self._up_until_ms[unit] = until_ms, 0
         else:
             self._until_ms[unit] = max(int(self._until_ms[unit]), until_ms)
             self._up_until_ms[unit] = max(int(self._up_until_ms[unit]), until_ms)
 
     def changing(self, now_ms: int) -> Bools:
-        """Units whose command is under way or has not settled, shape [N]."""
+        """Units with a pending or unsettled command, shape [N]."""
         found: Bools = self._until_ms > now_ms
         found[list(self._pending)] = True
         return found
 
     def mode(self) -> Codes:
-        """The mode that a command of ours set, or may have set, last, shape [N]; UNSURE where none ever did. A wake sets none."""
+        """The mode that a command of the hub last set, or may have set, shape [N]; UNSURE: never. A wake sets none."""
         return self._mode.copy()
 
     def starting(self, now_ms: int) -> Bools:
-        """Those of them that come up, or may restart and come up, shape [N]."""
+        """Changing units that rise, or may restart and rise, shape [N]."""
         found: Bools = self._up_until_ms > now_ms
         found[[unit for unit, asked in self._pending.items() if not _LOWERS.issuperset(asked.values())]] = True
         return found
 
 
 def _moved(key: str, loads: Mapping[str, Load]) -> Collection[str]:
-    """The miners that a command to a device moves: itself, or those behind a socket or contactor; cooling moves none."""
+    """The miners moved by a command to a device: itself, or those behind a socket or contactor; cooling moves none."""
     load = loads.get(key)
     if load is None:
         return (key,)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cold guard: a liquid loop keeps its flow and heat, nobody wakes below the dew point or outside its inlet range.
+"""Cold protection: minimum heat and flow of liquid loops, and wake interlocks for cold or damp.
 
-Sleeping every miner of a hydro loop in frost freezes it; waking a cold board in damp air wets it. The first is a floor
-under the power that must stay on (a heat duty for the planner, staged sleep for a shed), the second holds wakes back until
+Sleeping every miner of a hydro loop in frost freezes it; waking a cold board in damp air wets it. The first is a lower bound
+on the power that must stay on (a heat duty for the planner, staged sleep for a shed), the second holds wakes back until
 the loop is pre-warmed. Dew point: Magnus formula, WMO coefficients 17.62 and 243.12 C.
 """
 
@@ -18,7 +18,7 @@ from miner_control.fleet.fleet import ASLEEP, Bools, Fleet, Ints, per_feeder
 
 
 def dew_point_c(temp_c: float, humidity_pct: float) -> float:
-    """The temperature at which this air gives off water. `humidity_pct` relative, above 0 to 100 (ValueError)."""
+    """Dew point of air. `humidity_pct` is relative, above 0 and at most 100 (else ValueError)."""
     if not 0.0 < humidity_pct <= 100.0:
         raise ValueError(f"relative humidity {humidity_pct} % is not above 0 and at most 100")
     gamma = math.log(humidity_pct / 100.0) + 17.62 * temp_c / (243.12 + temp_c)
@@ -27,13 +27,13 @@ def dew_point_c(temp_c: float, humidity_pct: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One cooling loop (a container's water, or an aisle's air) as last measured; None where nothing fresh is known.
+    """One cooling loop (a container's water, or an aisle's air) as last measured; None where no fresh value exists.
 
-    `units` are indexes into the fleet. `low_c` and `high_c` bound the inlet at which its miners may start. `loss_w_per_k`:
-    heat the loop loses to the outside per kelvin; `keep_c` the loop temperature that must be kept while it stands still.
-    `room_c` is the air around the boards (None: that of `ambient_c`), with the dew point of `humidity_pct` unless `dew_c`
-    is measured; the bounds of return
-    temperature and pressure hold where they are given.
+    - `units`: indexes into the fleet. `low_c`, `high_c`: range of inlet temperature in which its miners may start.
+    - `loss_w_per_k`: heat loss to the outside per kelvin; `keep_c`: lowest loop temperature at standstill.
+    - `room_c`: air around the boards (None: that of `ambient_c`), with the dew point of `humidity_pct` unless `dew_c` is
+      measured.
+    - Bounds of return temperature and pressure apply where they are given.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Loop:
 
 
 def heat_floor_w(loop: Loop) -> float:
-    """Least power the miners of a liquid loop must draw to keep it at `keep_c`; 0 for air, or where it is warm outside.
+    """Least power that the miners of a liquid loop must draw to keep it at `keep_c`; 0 for air, or where it is warm outside.
 
-    An unknown outside temperature is taken to be as cold as -30 C: a frozen loop costs more than the energy.
+    An unknown outside temperature counts as -30 C: a frozen loop costs more than the energy.
     """
     if not loop.liquid:
         return 0.0
@@ -67,7 +67,7 @@ def heat_floor_w(loop: Loop) -> float:
 
 
 def wake_fault(loop: Loop) -> str:
-    """Why no miner of a loop may wake now; "" where they may."""
+    """Reason why no miner of a loop may wake now; "" where they may."""
     if loop.liquid and loop.flow_ok is not True:
         return "no proof of flow"
     if loop.pressure_low_bar is not None and (loop.pressure_bar is None or loop.pressure_bar < loop.pressure_low_bar):
@@ -97,7 +97,7 @@ def _dew_c(loop: Loop) -> float | None:
 
 
 def hold_wakes(fleet: Fleet, proposed: Allocation, loops: Sequence[Loop]) -> Guarded:
-    """Take out the wakes that cold, damp or missing flow forbid. Never raises power: sleeping units stay asleep."""
+    """Remove the wakes that cold, damp or missing flow forbid. Never raises power: sleeping units stay asleep."""
     wakes = (fleet.wanted[proposed.units] == ASLEEP) & (proposed.modes > ASLEEP)
     kept = np.ones(len(proposed.units), dtype=np.bool_)
     restraints = []
@@ -111,7 +111,7 @@ def hold_wakes(fleet: Fleet, proposed: Allocation, loops: Sequence[Loop]) -> Gua
 
 
 def less(fleet: Fleet, proposed: Allocation, kept: Bools) -> Allocation:
-    """The proposal without the changes that are not `kept` (shape of `proposed.units`), and its power as it is then."""
+    """The proposal without the changes that are not `kept` (shape of `proposed.units`), with its power recomputed."""
     option = fleet.option_w()
     held_w = np.zeros(len(fleet))
     out = proposed.units[~kept]
@@ -126,8 +126,11 @@ def less(fleet: Fleet, proposed: Allocation, kept: Bools) -> Allocation:
 
 
 def staged_sleep(fleet: Fleet, loop: Loop, leaving: Ints) -> tuple[Ints, Ints]:
-    """(who may sleep now, who must stay on for heat) of those that shall leave a loop: the most efficient stay, as few
-    as keep `heat_floor_w` with those that stay anyway. An order outranks this: then the caller drains the loop instead."""
+    """(units that may sleep now, units that stay on for heat) of those leaving a loop.
+
+    The most efficient ones stay, the fewest that keep `heat_floor_w` together with the units that stay anyway. An order
+    outranks this: then the caller drains the loop instead.
+    """
     floor_w = heat_floor_w(loop)
     inside = np.intersect1d(leaving, loop.units)
     others = np.setdiff1d(loop.units, leaving)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step that looks after loops and loads around the miners, after the guard and before a command leaves.
+"""Cooling sequence: control step for loops and auxiliary loads, after the guard and before sending.
 
-Cooling comes first when miners wake and goes last when they sleep; a loop in frost keeps its flow and enough heat; who may
-not wake for cold, damp or missing flow is held, and a loop that is too cold is pre-warmed. It takes wakes away, and of the
-plan's own sleeps those that heat needs; a sleep for an order or a limit is never held back.
+- Cooling starts before miners wake and stops after they sleep; a loop in frost keeps its flow and enough heat.
+- Wakes are held while cold, damp or missing flow forbid them; a loop that is too cold is pre-warmed.
+- Wakes may be taken away, and those sleeps of the plan that heat needs; a sleep for an order or a limit is never held back.
 """
 
 import math
@@ -24,7 +24,7 @@ PRE_WARM = "pre-warm"
 
 @dataclass(frozen=True, slots=True)
 class Switching:
-    """One load that shall be switched, and why."""
+    """One load to switch, with its reason."""
 
     load: Load
     on: bool
@@ -33,14 +33,14 @@ class Switching:
 
 @dataclass(frozen=True, slots=True)
 class CoolingResult:
-    """The allocation that may be carried out, what was taken away, and what is switched beside it."""
+    """The allocation that may be carried out, the changes taken away, and the loads to switch."""
 
     allocation: Allocation
     restraints: tuple[Restraint, ...]
     switchings: tuple[Switching, ...]
 
 
-def tend(
+def sequence_cooling(
     fleet: Fleet,
     proposed: Allocation,
     loads: Sequence[Load],
@@ -52,9 +52,12 @@ def tend(
     run_on_s: float = 300.0,
     most_w: float = math.inf,
 ) -> CoolingResult:
-    """`on` by load name (None: not known); `by_plan` marks the changes that only the plan asks for, shape of
-    `proposed.units`; `busy` names the loads whose switching is under way; `run_on_s`: cooling runs on so long; `most_w` is
-    what the site may draw, as `proposed.power_w` counts it, loads that run already included."""
+    """Apply the cooling sequence to a proposed allocation.
+
+    `on` by load name (None: unknown); `by_plan` marks changes that only the plan requests, shape of `proposed.units`;
+    `busy` names loads with a switching in progress; `run_on_s`: run-on time of cooling; `most_w`: highest power the site
+    may draw, counted as `proposed.power_w` is, running loads already included.
+    """
     restraints: list[Restraint] = []
     allocation = _heat_kept(fleet, proposed, loops, by_plan, restraints)
     allocation = _with_room(fleet, allocation, loads, on, most_w, restraints)
@@ -95,8 +98,8 @@ def _with_room(
     most_w: float,
     restraints: list[Restraint],
 ) -> Allocation:
-    """A pump or fan that must start before miners wake is not free: where there is no room for both, so many fewer of its
-    miners wake, the least efficient first left asleep; where there is none for the load, none of them."""
+    """Power of a pump or fan that must start before miners wake. Where the room is too small for both, fewer of its miners
+    wake, the least efficient ones staying asleep; where it is too small for the load, none."""
     allocation, starting_w = proposed, 0.0
     for load in loads:
         if load.kind not in COOLING or load.power_w <= 0 or on.get(load.name) is not False:
@@ -114,8 +117,8 @@ def _with_room(
             order = np.argsort(fleet.roster.mode_hashrate_hs[group, modes] / power_w, kind="stable")
             freed_w = np.cumsum(power_w[order] - fleet.settled_w[units[order]])
             left = served[order[: int(np.searchsorted(freed_w, short_w)) + 1]]
-            words = f"{load.name} draws {load.power_w:.0f} W and must start first: no room for both"
-            restraints.append(Restraint("room for cooling", words, allocation.units[left]))
+            text = f"{load.name} draws {load.power_w:.0f} W and must start first: no room for both"
+            restraints.append(Restraint("room for cooling", text, allocation.units[left]))
             kept = np.ones(len(allocation.units), dtype=np.bool_)
             kept[left] = False
             allocation = less(fleet, allocation, kept)
@@ -135,8 +138,8 @@ def _cooling_first(
         held = wakes & kept & np.isin(proposed.units, fed)
         if bool(held.any()):
             kept &= ~held
-            words = f"{load.name} is not known to be on: it is switched on first"
-            restraints.append(Restraint("cooling first", words, proposed.units[held]))
+            text = f"{load.name} is not known to be on: it is switched on first"
+            restraints.append(Restraint("cooling first", text, proposed.units[held]))
     return proposed if bool(kept.all()) else less(fleet, proposed, kept)
 
 
@@ -162,7 +165,7 @@ def _cooling_last(
 
 
 def _may_freeze(loop: Loop) -> bool:
-    """A liquid loop is kept flowing while it is cold outside, or while nobody knows."""
+    """A liquid loop is kept flowing while it is cold outside, or while the outside temperature is unknown."""
     return loop.liquid and (loop.ambient_c is None or loop.ambient_c < loop.keep_c)
 
 

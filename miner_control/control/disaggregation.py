@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watts of miners that tell no power, learnt through their feeders' meters: what is left of the meter when the units that do
-tell are taken off it, at calm instants with different numbers of the silent ones asleep and on.
+"""Disaggregation of feeder-meter power to miners that report none, by regression.
 
-A feeder's silent units are always as many as there are, so that what is always on and the standby of those asleep cannot be
-told apart: standby is taken as it is known, which is little beside what a unit draws when it is on.
+A row is the meter's power less that of the reporting units, at a calm instant; rows differ in the numbers of silent units
+asleep and on. A feeder's silent units are constant in number, so that constant load and the standby of sleeping units
+cannot be separated: standby is taken from the envelope, which is small against the power of a running unit.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from miner_control.learning.windows import SteadyMode
 
 ROWS_KEPT: Final = 256
 SPARE_ROWS: Final = 3
-"""So many more instants than unknowns before anything is told."""
+"""Required surplus of rows over unknowns; with fewer nothing is returned."""
 _STANDBY: Final = "asleep"
 _HASHING, _SLEEPING = STATE_CODE[State.HASHING], STATE_CODE[State.ASLEEP]
 _MOVING: Final = (STATE_CODE[State.RAMPING], STATE_CODE[State.TUNING])
@@ -27,35 +27,37 @@ _MOVING: Final = (STATE_CODE[State.RAMPING], STATE_CODE[State.TUNING])
 
 @dataclass(slots=True)
 class FeederRows:
-    """Calm instants of a site: per feeder and numbers of silent units (`counts[k]`, k over `columns`) the mean of what the
-    meter leaves for them. Instants with the same numbers are one row."""
+    """Calm instants of a site: per feeder and numbers of silent units (`counts[k]`, k over `columns`) the mean meter power
+    that remains for them, and its sample count (at most 60). Instants with equal numbers share one row."""
 
     rows: dict[tuple[int, tuple[int, ...]], tuple[float, int]] = field(default_factory=dict)
 
     def look(
         self,
         roster: Roster,
-        seen: Observed,
-        asked: Commanded,
+        observed: Observed,
+        commanded: Commanded,
         meters_w: Mapping[str, float],
         now_ms: int,
         fresh_s: float,
         calm_s: float,
     ) -> None:
-        """Take one instant. `meters_w`: fresh power by feeder name, at the miners (losses taken off). A feeder on which anything
-        was asked, or is under way, within `calm_s` is passed over."""
-        fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= fresh_s * 1000)
-        changed_ms = np.maximum(asked.since_ms, asked.proven_ms)
+        """Add one instant. `meters_w`: fresh power by feeder name, at the miners (losses deducted). A feeder with any command
+        or change within `calm_s` is skipped."""
+        fresh = (observed.at_ms > 0) & (now_ms - observed.at_ms <= fresh_s * 1000)
+        changed_ms = np.maximum(commanded.since_ms, commanded.proven_ms)
         moving = (
-            (asked.until_ms > now_ms) | (fresh & np.isin(seen.state, _MOVING)) | (now_ms - changed_ms < calm_s * 1000)
+            (commanded.until_ms > now_ms)
+            | (fresh & np.isin(observed.state, _MOVING))
+            | (now_ms - changed_ms < calm_s * 1000)
         )
         restless = per_feeder(roster, moving.astype(np.float64)) > 0
-        reported_w = per_feeder(roster, np.where(fresh & seen.has_power, seen.power_w, 0.0))
-        silent = _silent(seen)
+        reported_w = per_feeder(roster, np.where(fresh & observed.has_power, observed.power_w, 0.0))
+        silent = _silent(observed)
         standby_w = per_feeder(
-            roster, np.where(silent & fresh & (seen.state == _SLEEPING), roster.sleep_w[roster.group], 0.0)
+            roster, np.where(silent & fresh & (observed.state == _SLEEPING), roster.sleep_w[roster.group], 0.0)
         )
-        place = _places(roster, seen, fresh)
+        place = _places(roster, observed, fresh)
         for feeder, name in enumerate(roster.feeder_names):
             ours = silent & (roster.feeder == feeder)
             if restless[feeder] or name not in meters_w or not bool(ours.any()):
@@ -68,7 +70,7 @@ class FeederRows:
             del self.rows[next(iter(self.rows))]
 
     def solve(self, roster: Roster) -> list[SteadyMode]:
-        """Watts per model and mode of the silent ones, where the instants tell them apart from all else on the feeders."""
+        """Power per model and mode of the silent units, where the rows separate it from all other load of the feeders."""
         if not self.rows:
             return []
         counts = np.array([each for _, each in self.rows], dtype=np.float64)
@@ -88,13 +90,13 @@ class FeederRows:
         ]
 
 
-def _silent(seen: Observed) -> Bools:
-    """Units that were heard and never told their power."""
-    return np.asarray((seen.at_ms > 0) & ~seen.has_power)
+def _silent(observed: Observed) -> Bools:
+    """Units that report, but never their power."""
+    return np.asarray((observed.at_ms > 0) & ~observed.has_power)
 
 
 def _keys(roster: Roster) -> tuple[dict[Key, int], Ints, int]:
-    """(place of each model, that of each group, columns a model takes: modes, then asleep, then any other state)."""
+    """(index of each model, model index of each group, columns per model: modes, then asleep, then any other state)."""
     keys: dict[Key, int] = {}
     for group in roster.groups:
         keys.setdefault(group.envelope.key, len(keys))
@@ -108,7 +110,7 @@ def _width(roster: Roster) -> int:
 
 
 def _columns(roster: Roster) -> list[tuple[Key, str]]:
-    """Model and mode of each column; `_STANDBY` of those asleep, "" where it is neither."""
+    """Model and mode of each column; `_STANDBY` for sleeping units, "" for any other state."""
     keys, of_group, columns = _keys(roster)
     found = []
     for key, at in keys.items():
@@ -118,10 +120,10 @@ def _columns(roster: Roster) -> list[tuple[Key, str]]:
     return found
 
 
-def _places(roster: Roster, seen: Observed, fresh: Bools) -> Ints:
-    """The column each unit counts in, shape [N]. Who names no mode and hashes is in its normal one."""
+def _places(roster: Roster, observed: Observed, fresh: Bools) -> Ints:
+    """The column of each unit, shape [N]. A hashing unit that reports no mode counts in its normal one."""
     _, of_group, columns = _keys(roster)
-    mode = np.where(seen.mode >= 0, seen.mode, roster.normal[roster.group])
-    hashing, asleep = fresh & (seen.state == _HASHING), fresh & (seen.state == _SLEEPING)
+    mode = np.where(observed.mode >= 0, observed.mode, roster.normal[roster.group])
+    hashing, asleep = fresh & (observed.state == _HASHING), fresh & (observed.state == _SLEEPING)
     place = np.where(hashing, mode, np.where(asleep, columns - 2, columns - 1))
     return np.asarray(of_group[roster.group] * columns + place, dtype=np.int64)

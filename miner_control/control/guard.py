@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last word before a command leaves: it may lower power, never raise it, and it says why.
+"""Guard: last check of an allocation, which may lower power and never raises it.
 
-Heat: a unit above its stop temperature goes to sleep, above its hot temperature it is not raised. A site whose meter is
-silent raises nothing: it would be blind to what it does. Lowering is never held back by any rule. How steeply power may rise
-is kept where commands leave, by `miner_control.control.inrush`.
+- Heat: a unit above its stop temperature goes to sleep; above its hot temperature it is not raised.
+- A site whose meter is silent raises nothing, since the effect could not be observed.
+- No rule holds back a reduction.
+
+The rate of rise is limited when commands leave, by `miner_control.control.inrush`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from miner_control.fleet.fleet import ASLEEP, Bools, Fleet, Floats, Ints, per_fe
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Chip (or board) temperature of each unit, shape [N], where `known`; and the two temperatures that matter."""
+    """Chip (or board) temperature of each unit, shape [N], where `known`; and the two thresholds."""
 
     chip_c: Floats
     known: Bools
@@ -26,7 +28,7 @@ class Heat:
 
 @dataclass(frozen=True, slots=True)
 class Restraint:
-    """One rule that lowered something: which, why in words, and on which units."""
+    """One rule that lowered power: its name, the reason as text, and the units."""
 
     rule: str
     reason: str
@@ -35,7 +37,7 @@ class Restraint:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """The allocation that may be carried out, and what was taken away from the one proposed."""
+    """The allocation that may be carried out, and the restraints applied to the proposed one."""
 
     allocation: Allocation
     restraints: tuple[Restraint, ...]
@@ -48,7 +50,7 @@ def guard(
     meter_fresh: bool = True,
     heat: Heat | None = None,
 ) -> Guarded:
-    """Judge a proposal."""
+    """Check a proposed allocation; the result states each restraint."""
     before = fleet.wanted.astype(np.int64)
     level = before.copy()
     level[proposed.units] = proposed.modes

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may go now: a bounded number at once, and rises of power no steeper than the site bears.
+"""Inrush limit: rate of rise of power kept when commands leave, and a semaphore with priorities.
 
-A wake rises when it is sent. A restart (reboot, new image, the image before) falls first and rises when the board comes up,
-minutes later and at a moment that nobody knows; what has been told to restart may come up all at once. So it is booked from
-the moment it is let go until it is up: together never more than half of what the limit lets rise within `WINDOW_S`, and
-wakes meanwhile have the rest of the pace. Whenever the boards come up, no window of that length rises above the limit.
+A wake rises when it is sent. A restart (reboot, new image, previous image) falls first and rises when the board comes up,
+minutes later and at an unknown moment; several restarted boards may come up at once. A restart is therefore booked from
+its release until the board is up: booked restarts together are at most half of the rise allowed within `WINDOW_S`, and
+wakes meanwhile use the rest. Whenever the boards come up, no window of that length rises above the limit.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from miner_control.fleet.command import (
 from miner_control.fleet.envelope import Envelope
 
 WINDOW_S: Final = 5.0
-"""Over how long a rise is judged against the limit."""
+"""Length of the window over which a rise is judged against the limit."""
 _EVENNESS: Final = 0.95
 _RESTART_SHARE: Final = 0.5
 
 
-class Gate:
-    """At most `limit` inside at once; whoever waits enters by priority (low number first), then in order of coming."""
+class PrioritySemaphore:
+    """At most `limit` holders at once; waiting tasks enter by priority (low number first), then by arrival."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._count = 0
         self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
 
-    async def enter(self, priority: int) -> None:
+    async def acquire(self, priority: int) -> None:
         if self._free > 0 and not self._queue:
             self._free -= 1
             return
@@ -51,10 +51,10 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.leave()
+                self.release()
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         while self._queue:
             turn = heapq.heappop(self._queue)[2]
             if not turn.done():
@@ -64,10 +64,10 @@ class Gate:
 
 
 class Inrush:
-    """Spreads rises of power so that no more than `limit_w_per_s` is switched on per second (None: free).
+    """Spaces rises of power so that at most `limit_w_per_s` is switched on per second (None: no limit).
 
-    One at a time, each counted from the moment it was let go: after a stall nothing is made up for. Writes leave the wire
-    less evenly than they were let go, so a share of the limit is kept back.
+    One at a time, each counted from its release: time lost in a stall is not made up for. Writes reach the wire less evenly
+    than they were released, so a share of the limit is kept in reserve.
     """
 
     def __init__(self, limit_w_per_s: float | None, clock: Clock) -> None:
@@ -75,17 +75,17 @@ class Inrush:
         self._clock = clock
         self._lane = asyncio.Lock()
         self._next_s = 0.0
-        self._door = Gate(1)
-        self._room = asyncio.Event()
+        self._turns = PrioritySemaphore(1)
+        self._freed = asyncio.Event()
         self._restarting_w = 0.0
 
     @property
     def restarting_w(self) -> float:
-        """What has been told to restart and may come up at any moment, in watts."""
+        """Power of booked restarts, which may come up at any moment, in watts."""
         return self._restarting_w
 
     async def wait(self, rise_w: float) -> None:
-        """Until it is the turn of a rise that comes at once."""
+        """Wait for the turn of a rise that follows at once."""
         if self._pace_w_per_s is None or rise_w <= 0:
             return
         async with self._lane:
@@ -96,45 +96,45 @@ class Inrush:
             self._next_s = self._clock.monotonic_s() + rise_w / pace_w_per_s
 
     async def wait_to_restart(self, rise_w: float, priority: int = 5) -> None:
-        """Until there is room for one more restart, and it is its turn; it is booked until `came_up`. The urgent are first in
-        line, then who came first; one alone always has room."""
+        """Wait until one more restart fits and has its turn; it is booked until `came_up`. Urgent ones are first, then by
+        arrival; a single restart always fits."""
         if self._pace_w_per_s is None or rise_w <= 0:
             return
         room_w = _RESTART_SHARE * self._pace_w_per_s * WINDOW_S
-        await self._door.enter(priority)
+        await self._turns.acquire(priority)
         try:
             while self._restarting_w > 0 and self._restarting_w + rise_w > room_w:
-                self._room.clear()
-                await self._room.wait()
+                self._freed.clear()
+                await self._freed.wait()
             self._restarting_w += rise_w
         finally:
-            self._door.leave()
+            self._turns.release()
         try:
             await self.wait(rise_w)
         except asyncio.CancelledError:
-            self._leave(rise_w)
+            self._unbook(rise_w)
             raise
 
     def came_up(self, rise_w: float, after_s: float = 0.0) -> None:
-        """The booking of one restart ends, now or once it has had the time to come up."""
+        """End the booking of one restart, now or `after_s` later, when it has had time to come up."""
         if self._pace_w_per_s is None or rise_w <= 0:
             return
         if after_s > 0:
-            asyncio.get_running_loop().call_later(after_s, self._leave, rise_w)
+            asyncio.get_running_loop().call_later(after_s, self._unbook, rise_w)
         else:
-            self._leave(rise_w)
+            self._unbook(rise_w)
 
-    def _leave(self, rise_w: float) -> None:
+    def _unbook(self, rise_w: float) -> None:
         self._restarting_w = max(0.0, self._restarting_w - rise_w)
-        self._room.set()
+        self._freed.set()
 
     def _kept_back(self, pace_w_per_s: float) -> float:
-        """The pace that belongs to those who may come up by themselves."""
+        """The part of the rate reserved for booked restarts."""
         return min(_RESTART_SHARE * pace_w_per_s, self._restarting_w / WINDOW_S)
 
 
 def power_rise_w(intent: Intent, envelope: Envelope, before: Reading | None) -> float:
-    """How much power a command may switch on at once, for the inrush limit."""
+    """Power that a command may switch on at once, in watts, for the inrush limit."""
     now_w = before.number("power_w") if before is not None else None
     match intent:
         case Wake() | Reboot() | InstallFirmware() | RollBackFirmware():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does this reading show the effect of that command? Asked only of readings sampled after the command was answered.
+"""Read-back: verification of a command by a reading sampled after its answer.
 
-A device's own echo is not enough where it also tells its power: a mode or limit that it repeats while drawing what it drew
-before was taken and had no effect.
+A device's own echo is not enough where it also reports its power: a mode or limit that it repeats while the power is
+unchanged was accepted and had no effect.
 """
 
 import json
@@ -33,16 +33,16 @@ from telemetry.collect.source import Tier
 ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.value})
 _CLOSE: Final = 1.1
 LEAST_STEP: Final = 0.03
-"""A smaller share of the power is lost in what a miner's own watts swing by."""
+"""Smallest step as a share of power that is judged; a smaller one is lost in the fluctuation of a miner's power."""
 SHORTLY_MS: Final = 900_000
 _SCHEMES: Final = {"": "stratum+tcp", "tcp": "stratum+tcp", "stratum": "stratum+tcp"} | dict.fromkeys(
     ("ssl", "tls", "stratum+tls", "stratums"), "stratum+ssl"
 )
-_WORD: Final = re.compile(r"[\s()'\"]+")
+_SEPARATORS: Final = re.compile(r"[\s()'\"]+")
 
 
 def tier_of(intent: Intent) -> Tier:
-    """Which tier of poll can show the effect."""
+    """The poll tier that can show the effect."""
     match intent:
         case SetPools() | SwitchLoad():
             return Tier.SLOW
@@ -52,14 +52,14 @@ def tier_of(intent: Intent) -> Tier:
             return Tier.FAST
 
 
-def tells(intent: Intent, reading: Reading) -> bool:
-    """Whether a reading speaks of the effect at all: not every poll asks for pools, sockets or the firmware's version.
+def carries_evidence(intent: Intent, reading: Reading) -> bool:
+    """Whether a reading carries evidence of the effect: not every poll reads pools, sockets or the firmware's version.
 
-    What speaks of something else must not take the place of the reading that is waited for.
+    A reading about something else must not replace the awaited one.
     """
     match intent:
         case SetPools(pools):
-            # Who tells but the pool in use can show that of one pool alone.
+            # A miner that reports only the pool in use can prove a list of one pool alone.
             one = len(pools) == 1 and _has_text(reading, "pool_url", "pool_user")
             return one or _has_text(reading, "pools_json")
         case SwitchLoad():
@@ -74,8 +74,8 @@ def _has_text(reading: Reading, *metrics: str) -> bool:
     return all(isinstance(reading.get(name), str) for name in metrics)
 
 
-def can_be_seen(intent: Intent) -> bool:
-    """Whether any reading could show it: blinking and a password cannot be seen, so `Accepted` is the last word there."""
+def is_observable(intent: Intent) -> bool:
+    """Whether any reading could show the effect: blinking and a password are not observable, so `Accepted` is final."""
     return not isinstance(intent, Locate | SetCredential)
 
 
@@ -85,11 +85,11 @@ def shows(
     reading: Reading,
     *,
     since_s: float,
-    went_dark: bool,
+    was_unreachable: bool,
     before: Reading | None = None,
 ) -> bool:
-    """Whether the effect is there. `since_s` since the command was sent; `went_dark`: nobody was there in between;
-    `before`: a reading from before the command, where one is at hand."""
+    """Whether the effect is present. `since_s`: seconds since the command was sent; `was_unreachable`: the miner was unreachable
+    in between; `before`: a reading from before the command, where one exists."""
     state, power_w = reading.get("state"), reading.number("power_w")
     match intent:
         case Sleep():
@@ -118,31 +118,33 @@ def shows(
             uptime_s = reading.number("uptime_s")
             was_s = before.number("uptime_s") if before is not None else None
             if uptime_s is None:
-                return went_dark
+                return was_unreachable
             return uptime_s < since_s + 5.0 and (was_s is None or was_s > uptime_s)
         case SetPools(pools):
             return _pools(reading) == [(_address(pool.url), pool.user) for pool in pools]
         case SwitchLoad(index, on):
             return _socket(reading, index) == on
         case InstallFirmware(version):
-            return names(reading.get("firmware"), version)
+            return is_version(reading.get("firmware"), version)
         case RollBackFirmware(version) if version in ("", STOCK):
             reported, was = reading.get("firmware"), before.get("firmware") if before is not None else None
             return isinstance(reported, str) and isinstance(was, str) and reported != was
         case RollBackFirmware(version):
-            return names(reading.get("firmware"), version)
+            return is_version(reading.get("firmware"), version)
         case _:
             return False
 
 
-def names(reported: object, version: str) -> bool:
-    """Whether what a miner tells of its firmware is that version: the whole text, or a word of it (`Vnish 1.3.3`), with or
-    without a `v` before. `1.3.3` is neither `1.3.30` nor `1.3.3-rc1`."""
+def is_version(reported: object, version: str) -> bool:
+    """Whether a reported firmware text is that version: the whole text, or a part of it between spaces (`Vnish 1.3.3`), with
+    or without a leading `v`. `1.3.3` is neither `1.3.30` nor `1.3.3-rc1`."""
     if not isinstance(reported, str) or not version:
         return False
     wanted = _plain(version)
-    # A bare number may be a word of a date: only a version in points is looked for among the words.
-    return _plain(reported) == wanted or ("." in wanted and wanted in (_plain(word) for word in _WORD.split(reported)))
+    # A bare number may be part of a date: only a version with points is searched for among the parts.
+    return _plain(reported) == wanted or (
+        "." in wanted and wanted in (_plain(part) for part in _SEPARATORS.split(reported))
+    )
 
 
 def _plain(version: str) -> str:
@@ -159,10 +161,10 @@ def _no_more_than(power_w: float | None, aim_w: float | None) -> bool:
 
 
 def _fell(before: Reading | None, reading: Reading, was_w: float | None, aim_w: float | None) -> bool:
-    """Whether the draw fell where it was asked to fall; True where that cannot be told.
+    """Whether the power fell as commanded; True where it cannot be judged.
 
-    A small step down lies within what a miner's watts are sure of. What it drew shortly before in its former mode or limit
-    (`was_w`) is the better measure: more than half of the step must show.
+    A small step down lies within the uncertainty of a miner's power. The better measure is the power shortly before in its
+    former mode or limit (`was_w`): more than half of the step must show.
     """
     if before is None or before.get("state") != State.HASHING or was_w is None or aim_w is None:
         return True
@@ -182,7 +184,7 @@ def _pools(reading: Reading) -> list[tuple[str, str]]:
 
 
 def _address(url: str) -> str:
-    """A pool's address as it is compared: some miners leave the scheme of plain stratum out, some write TLS otherwise."""
+    """A pool's address in comparable form: some miners omit the scheme of plain stratum, some write TLS differently."""
     scheme, _, place = url.rpartition("://")
     return f"{_SCHEMES.get(scheme.lower(), scheme.lower())}://{place.rstrip('/')}"
 

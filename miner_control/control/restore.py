@@ -31,14 +31,14 @@ def below(fleet: Fleet) -> Bools:
 
 
 def returned(fleet: Fleet) -> Bools:
-    """Units that were heard in the mode to return to, or above it, with nothing pending, shape [N]."""
+    """Units observed in the mode to return to, or above it, with nothing pending, shape [N]."""
     return fleet.fresh & (fleet.restore >= 0) & (fleet.mode >= fleet.restore) & (fleet.wanted >= fleet.restore)
 
 
 def restoring(fleet: Fleet) -> tuple[Fleet, float]:
-    """(the fleet with ceilings that let each unit rise to its operating point and no further, how many W that is more).
+    """(the fleet with ceilings at each unit's operating point, the additional power in W).
 
-    A sleeping unit may rise to its `wake_mode` where that is above: it has no other way back.
+    A sleeping unit may rise to its `wake_mode` where that is higher: it has no other way up.
     """
     rows = np.arange(len(fleet))
     rising = below(fleet)
@@ -53,10 +53,10 @@ def restoring(fleet: Fleet) -> tuple[Fleet, float]:
 def held_back(
     fleet: Fleet, asked: Commanded, held: Bools, apart: Bools, units: Ints, restraints: Sequence[tuple[str, Ints]]
 ) -> list[HeldBack]:
-    """Why units stay below their operating point although no limit holds them, each unit by the first reason that fits.
+    """Reasons why units stay below their operating point although no limit holds them, each unit by the first that applies.
 
-    `held`: units that a person or another system has; `apart`: units of a job or a feeder mapping; `units`: those that
-    change in this tick; `restraints`: (text, units) of the guard.
+    `held`: units controlled by a person or another system; `apart`: units of a job or a feeder mapping; `units`: those
+    changed in this tick; `restraints`: (text, units) of the guard.
     """
     waiting = below(fleet)
     waiting[units] = False
@@ -69,7 +69,7 @@ def held_back(
         ("belongs to another owner", ~fleet.roster.ours),
         ("a person or another system has it", held),
         ("a job or a feeder mapping has it", apart),
-        ("did not obey, is asked again later", asked.hands_off),
+        ("did not obey, is asked again later", asked.excluded),
         ("is not heard", ~fleet.fresh),
         ("reports a fault", fleet.state == STATE_CODE[State.FAULT]),
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dialects: what each firmware speaks. Pure: bytes to values, intents to wire steps; no socket is seen here."""
+"""Dialects: protocol of each firmware. Pure: bytes to values, intents to wire steps, without sockets."""
 
 from collections.abc import Mapping
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stock Antminer: read over the cgminer port (4028) or the CGI, written over the CGI with HTTP digest.
+"""Stock Antminer: reads over the cgminer port (4028) or the CGI, writes over the CGI with HTTP digest.
 
-The joined command `summary+stats+pools` is tried first; a firmware that does not know it is asked one by one from then
-on. A firmware that answers `stats` with `new_api` in the shape of the CGI (watts, work mode) is asked so. One with
-the RPC port closed is read over the CGI. A rate of zero is looked up in `get_miner_conf.cgi`: only a
-work mode of 1 there (or in `stats`) is sleep. Every write reads the configuration first and passes the pools back, since
-`set_miner_conf.cgi` replaces all of it; both keys of the mode are sent, because firmwares differ in which they obey.
+- Reads: the joined command `summary+stats+pools` is tried first; a firmware that does not know it gets the commands singly
+  from then on. A firmware that answers `stats` with `new_api` in the shape of the CGI (watts, work mode) is read that way.
+  One with the RPC port closed is read over the CGI.
+- Zero rate: `get_miner_conf.cgi` is read; only a work mode of 1 there (or in `stats`) is sleep.
+- Writes: every write reads the configuration first and passes the pools back, since `set_miner_conf.cgi` replaces all of
+  it; both keys of the mode are sent, because firmwares differ in which they obey.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -40,7 +41,7 @@ _JOINED_PAYLOAD = b'{"command":"summary+stats+pools"}'
 _MODES = {"normal": 0, "sleep": 1, "hem": 2, "low": 3}
 _SLEEP = 1
 _CONF_LIFE_MS = 60_000
-# What the maker's own page sends its JSON as; some releases look at it.
+# Content type of the JSON sent by the maker's own page; some releases require it.
 _AS_THE_PAGE = {"Content-Type": "text/plain;charset=UTF-8"}
 _KEPT = (
     "bitmain-fan-ctrl",
@@ -67,7 +68,7 @@ class Antminer:
         answers: dict[str, Any] = {}
         learnt = _learnt(access) if tier is Tier.FAST else None
         if learnt is not None:
-            # The poll of thousands, every few seconds: one request, no detours.
+            # The fast poll of thousands: one request only.
             try:
                 found = cgminer.parse((yield learnt).body)
                 answers = joined(found, _JOINED) if learnt.payload == _JOINED_PAYLOAD else {"stats": found}
@@ -87,7 +88,7 @@ class Antminer:
             values = antminer_stats.decode(answers, tier)
         if tier is not Tier.FAST:
             if values["state"] == State.FAULT and isinstance(values["error_text"], Missing):
-                # Only the CGI tells what the miner itself thinks is wrong.
+                # Only the CGI reports the miner's own checks.
                 page: dict[str, Any] = {}
                 yield from _optional(access, page, "summary")
                 if antminer_stats.with_checks(answers, page):
@@ -99,7 +100,7 @@ class Antminer:
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Makes the digest nonce and keeps the configuration for a minute, so that a shed costs one exchange."""
+        """Obtain the digest nonce and keep the configuration for a minute, so that a shed costs one exchange."""
         answer = yield _cgi(access, "GET", "get_miner_conf")
         if answer.status == 200:
             access.memory["conf"] = (now_ms, cgminer.parse(answer.body, whole=True))
@@ -149,8 +150,8 @@ class Antminer:
         headers, body = image.multipart((), "firmware", image.file_name(intent.data), intent)
         answer = yield _cgi(access, "POST", "upgrade", body, writes=True, headers=headers)
         if answer.status == 200 and b"fail" in answer.body.lower() and not answer.body.lstrip().startswith(b"{"):
-            # Older firmwares answer with a whole page, and the word stands deep in it.
-            return Refused("page", "the upgrade page says that it failed")
+            # Older firmwares answer with a whole page that contains the failure.
+            return Refused("page", "the upgrade page reports a failure")
         return _receipt(answer, pages=True)
 
     def _mode_number(self, access: Access, mode: str) -> int | None:
@@ -163,7 +164,7 @@ class Antminer:
     def _write_conf(
         self, access: Access, now_ms: int, mode: int | None = None, pools: Sequence[Mapping[str, str]] | None = None
     ) -> Generator[Request, Answer, Receipt]:
-        """Read the configuration (or take the one just prepared), change one thing, write all of it."""
+        """Read the configuration (or use the one just prepared), change one item, write all of it."""
         read_ms, conf = access.memory.pop("conf", (None, {}))
         if read_ms is None or not 0 <= now_ms - read_ms <= _CONF_LIFE_MS or pools is not None:
             answer = yield _cgi(access, "GET", "get_miner_conf")
@@ -201,12 +202,12 @@ class Antminer:
         memory = access.memory
         if tier is Tier.DAILY:
             memory.pop("way", None)
-        said: dict[str, Any] = {}
+        by_rpc: dict[str, Any] = {}
         try:
             if memory.get("way") != "cgi":
-                yield from self._over_rpc(access, said, tier)
-                if antminer_stats.readable(said) or "http" not in access.ports:
-                    answers.update(said)
+                yield from self._over_rpc(access, by_rpc, tier)
+                if antminer_stats.readable(by_rpc) or "http" not in access.ports:
+                    answers.update(by_rpc)
                     return
         except TransportError as error:
             if not _may_turn(access, error):
@@ -223,17 +224,17 @@ class Antminer:
                 break
         if not answers:
             yield from _optional(access, answers, "get_miner_conf")
-        if answers and said:
-            # Its RPC answers and tells nothing (restricted to other addresses): not asked again before tomorrow.
+        if answers and by_rpc:
+            # Its RPC answers without values (restricted to other addresses): not tried again before tomorrow.
             memory["way"] = "cgi"
-        answers.update({name: document for name, document in said.items() if name not in answers})
+        answers.update({name: document for name, document in by_rpc.items() if name not in answers})
         if not answers and memory.get("locked"):
             raise TransportError(Absence.REFUSED, "account or password not accepted")
         if not answers:
             raise lost or DecodeError("stats.cgi", "neither RPC nor CGI gave an answer that can be read")
 
     def _over_rpc(self, access: Access, answers: dict[str, Any], tier: Tier) -> Talk:
-        """By what was learnt: `stats` of the new API alone, or the joined three, or one by one (fast: `stats` alone)."""
+        """Read in the way found before: `stats` of the new API, or the joined three, or singly (fast: `stats` alone)."""
         memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
         if memory.get("new_api"):
             answers["stats"] = cgminer.parse((yield _new_stats(port)).body)
@@ -243,7 +244,7 @@ class Antminer:
         found = yield from gather(access, ("stats",) if single_fast else _JOINED, again=tier is Tier.DAILY)
         answers.update(found | answers)
         if "new_api" not in memory or (tier is Tier.DAILY and not memory["new_api"]):
-            # Newer models tell watts and work mode only to this form; older ones ignore the word and answer as ever.
+            # Newer models report watts and work mode only in this form; older ones ignore the key and answer as before.
             try:
                 found = cgminer.parse((yield _new_stats(port)).body)
             except DecodeError:
@@ -254,7 +255,7 @@ class Antminer:
 
 
 def _learnt(access: Access) -> Rpc | None:
-    """The one request that this firmware is known to answer with all the fast tier needs, or None before it is known."""
+    """The request that is known to return all of the fast tier from this firmware, or None before it is known."""
     memory, port = access.memory, access.ports.get("rpc", cgminer.PORT)
     if "new_api" not in memory or "joined" not in memory or memory.get("way") == "cgi":
         return None
@@ -264,8 +265,8 @@ def _learnt(access: Access) -> Rpc | None:
 
 
 def _may_turn(access: Access, error: TransportError) -> bool:
-    """Whether to go on over the CGI. Refused means the RPC is closed or its daemon is down; a time-out means the miner is
-    busy, and nothing is piled on."""
+    """Whether to continue over the CGI. A refused connection means that the RPC is closed or its daemon is down; a time-out
+    means that the miner is busy, and nothing more is sent."""
     return error.reason is Absence.UNREACHABLE and "http" in access.ports
 
 
@@ -290,7 +291,7 @@ def _cgi(
 def _optional(
     access: Access, answers: dict[str, Any], name: str, *, rpc: bool = False, quiet: bool = True
 ) -> Generator[Request, Answer, None]:
-    """Ask for one more thing; what cannot be had is left out, and its metrics say so."""
+    """One more command; where it fails it is left out, and its metrics are Missing."""
     if not rpc and "http" not in access.ports:
         return
     try:
@@ -310,8 +311,8 @@ def _optional(
 
 
 def _receipt(answer: Answer, pages: bool = False) -> Receipt:
-    """What a CGI write answered. Only 200 with no word of failure is acceptance, and a web page (such as one to log in at)
-    only where it is what a good answer looks like (`pages`)."""
+    """Receipt of a CGI write. Only status 200 without a reported failure is acceptance, and a web page (such as a login page)
+    only where a good answer is one (`pages`)."""
     if answer.status in (401, 403):
         return Refused(str(answer.status), "account or password not accepted")
     if answer.status != 200:
@@ -331,4 +332,4 @@ def _receipt(answer: Answer, pages: bool = False) -> Receipt:
     stats, code, text = (spelt(document.get(name)) for name in ("stats", "code", "msg"))
     if stats.lower() == "success" or code == "0" or code.endswith("000") or document.get("STATUS"):
         return Accepted(text)
-    return Refused(code or stats, text) if code or stats else Unknown(f"no word of success: {answer.body[:80]!r}")
+    return Refused(code or stats, text) if code or stats else Unknown(f"no success reported: {answer.body[:80]!r}")

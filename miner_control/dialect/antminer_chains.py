@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hash boards of stock Antminers: numbered keys over RPC (`chain_rate1`), a list over the CGI (`chain`)."""
+"""Hash boards of stock Antminers: numbered keys over RPC (`chain_rate1`), a list over the CGI (`chain`)."""
 
 import math
 import re
@@ -28,8 +28,8 @@ Stats = Mapping[str, Any]
 
 _RATES = {"GH": 1e9, "MH": 1e6, "TH": 1e12, "KH": 1e3, "PH": 1e15, "H": 1.0, "SOL": 1.0, "KSOL": 1e3, "MSOL": 1e6}
 _SERIES = re.compile(r"\s*(?:(?:bitmain|antminer)[\s_-]*)*([A-Z]+)(\d*)", re.IGNORECASE)
-# What stands under `GHS` on models of other algorithms: beyond so many GH/s (which no such machine does) it is in this unit.
-# Their makers' own pages say MH/s, KSol/s or H/s of the same figures; SHA-256 models and all others mean GH/s.
+# Meaning of `GHS` on models of other algorithms: beyond this many GH/s (which no such machine does) it is in this unit.
+# Their makers' own pages give MH/s, KSol/s or H/s for the same figures; SHA-256 models and all others mean GH/s.
 _GHS_MEANS: Mapping[str, tuple[float, float]] = {
     "L3": (0.0, 1e6), "L": (200.0, 1e6), "D3": (0.0, 1e6), "E3": (0.0, 1e6), "E": (50.0, 1e6),
     "B3": (0.0, 1.0), "Z9": (0.0, 1e3), "Z11": (0.0, 1e3), "Z": (1.0, 1e3),
@@ -45,7 +45,7 @@ _OUTLET = re.compile(r"(^|_)(outlet|temp_out|water_out)(_|\d|$)", re.IGNORECASE)
 
 
 def scale(section: Stats) -> float:
-    """H/s of one unit of the section's rates; GH/s where it does not say, not a number where it says what nobody knows."""
+    """H/s of one unit of the section's rates; GH/s where no unit is given, NaN for an unknown one."""
     unit = section.get("rate_unit")
     if unit is None or unit == "GH" or unit == "":
         return HS_PER_GHS
@@ -60,7 +60,7 @@ def _ghs_means(model: str) -> tuple[float, float]:
 
 
 def ghs(model: str, *figures: Any) -> float:
-    """H/s of one unit of what `model` calls GHS, judged by the greatest of the `figures` it writes so."""
+    """H/s of one unit of `model`'s GHS, judged by the greatest of the `figures` written in it."""
     limit, beyond = _ghs_means(model)
     if limit == math.inf:
         return HS_PER_GHS
@@ -68,7 +68,7 @@ def ghs(model: str, *figures: Any) -> float:
 
 
 def hottest(raws: Iterable[Any]) -> float | None:
-    """The greatest temperature of texts such as `"78-50-69-70"`, or of lists; zero is a sensor that is not there."""
+    """The greatest temperature of texts such as `"78-50-69-70"`, or of lists; zero is an absent sensor."""
     best = 0.0
     for raw in raws:
         if type(raw) is str:
@@ -90,7 +90,7 @@ def hottest(raws: Iterable[Any]) -> float | None:
 def dashed(raw: Any) -> list[float]:
     """Temperatures of a text, a list, or one figure; zeros are left out."""
     if isinstance(raw, str):
-        # A dash that follows a dash, or stands first, is a sign: "-5--3-20" are three.
+        # A dash after a dash, or at the start, is a sign: "-5--3-20" are three.
         parts: list[Any] = re.findall(r"(?:^|(?<=-))-?\d+(?:\.\d+)?", raw)
     else:
         parts = raw if isinstance(raw, list) else [raw]
@@ -99,7 +99,7 @@ def dashed(raw: Any) -> list[float]:
 
 
 def put_heat(values: Values, stats: Stats, model: str) -> None:
-    """The hottest board and chip sensor, from either shape; of hydro models that keep water among them, the water too."""
+    """The hottest board and chip sensor, from either shape; for hydro models with water sensors among them, the water too."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         board = hottest(first(chain, "temp_pcb", "temp_pic") for chain in chains if isinstance(chain, dict))
@@ -125,7 +125,7 @@ def put_heat(values: Values, stats: Stats, model: str) -> None:
 
 
 def _put_s21_water(values: Values, stats: Stats, model: str) -> None:
-    """S21 Hyd models of some firmwares keep the water's inlet and outlet where others have two chips (`[31, 42, 0, 0]`), the
+    """S21 Hyd models of some firmwares have the water's inlet and outlet where others have two chips (`[31, 42, 0, 0]`), the
     S21+ Hyd among the board sensors: board 0 inlet, board 2 outlet, and its chip is the first of `temp_pic`."""
     chips, boards, pics = (_quads(stats, name) for name in ("temp_chip", "temp_pcb", "temp_pic"))
     inlet = outlet = None
@@ -142,7 +142,7 @@ def _put_s21_water(values: Values, stats: Stats, model: str) -> None:
 
 
 def _quads(stats: Stats, name: str) -> list[list[float]]:
-    """The four sensors of each board that has them, from either shape; boards that are not there are left out."""
+    """The four sensors of each board that has them, from either shape; absent boards are left out."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         raws = [chain.get(name) for chain in chains if isinstance(chain, dict)]
@@ -153,7 +153,7 @@ def _quads(stats: Stats, name: str) -> list[list[float]]:
 
 
 def _put_water(values: Values, sections: list[Stats]) -> None:
-    """Hydro models name their inlet and outlet; models cooled by air name none."""
+    """Water temperatures: hydro models name inlet and outlet, air-cooled models do not."""
     for metric, pattern in (("temp_inlet_c", _INLET), ("temp_outlet_c", _OUTLET)):
         raws = [
             raw
@@ -167,7 +167,7 @@ def _put_water(values: Values, sections: list[Stats]) -> None:
 
 
 def hashing(stats: Stats) -> float | None:
-    """How many boards hash, or None where no board is told."""
+    """Number of hashing boards, or None where no board is reported."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         if not chains:
@@ -179,12 +179,12 @@ def hashing(stats: Stats) -> float | None:
 
 
 def _rate(rate: Any, chips: Any) -> float | None:
-    """A place without chips and without a word of its rate makes none."""
+    """Rate of one place; 0 for one without chips and without a reported rate."""
     return 0.0 if not spelt(rate) and not plain(chips) else plain(rate)
 
 
 def rate_hs(stats: Stats, model: str) -> float | None:
-    """The sum of the boards' present rates, or None where no board tells one."""
+    """The sum of the boards' present rates, or None where no board reports one."""
     chains = stats.get("chain")
     if isinstance(chains, list):
         reported = [plain(chain.get("rate_real"), scale(stats)) for chain in chains if isinstance(chain, dict)]
@@ -194,7 +194,7 @@ def rate_hs(stats: Stats, model: str) -> float | None:
 
 
 def watts(stats: Stats) -> float | None:
-    """The sum of what the boards draw by the firmware's own estimate, or None where no board tells it."""
+    """The sum of the boards' power by the firmware's own estimate, or None where no board reports it."""
     reported = [first(stats, one, other) for one, other in _WATT_KEYS if one in stats or other in stats]
     return total(plain(raw) for raw in reported if spelt(raw))
 
@@ -210,12 +210,12 @@ def boards(stats: Stats, model: str) -> list[dict[str, Any]]:
 def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> None:
     """Counts of boards and chips, and the mean frequency."""
     put(values, "boards_expected", plain(first(stats, "miner_count", "chain_num")) or None)
-    # Models without a map of their chips tell how many there are.
+    # Models without a chip map report the number of chips.
     mapped = any(board["chips_hashing"] is not None and board["chips"] for board in found)
     put(values, "chips_hashing", total(board["chips_hashing" if mapped else "chips"] for board in found))
     put(values, "frequency_hz", first(stats, "total_freqavg", "frequency", "freq_avg"), HZ_PER_MHZ)
     if not values["frequency_hz"]:
-        # Some leave the mean at zero, or empty, and tell each board's.
+        # Some leave the mean at zero, or empty, and report each board's.
         tuned = [board["frequency_hz"] for board in found if board["frequency_hz"]]
         if tuned or values["hashrate_hs"] or values["frequency_hz"] != 0:
             put(values, "frequency_hz", sum(tuned) / len(tuned) if tuned else None)
@@ -224,7 +224,7 @@ def put_boards(values: Values, stats: Stats, found: list[dict[str, Any]]) -> Non
 
 
 def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
-    """A chain is there where it has chips or a rate: the places beyond are zeros and empty texts."""
+    """The chains with chips or a rate: further places are zeros and empty texts."""
     found = []
     for index in range(1, 17):
         chips, rate = plain(stats.get(f"chain_acn{index}")), plain(stats.get(f"chain_rate{index}"))
@@ -246,7 +246,7 @@ def _numbered(stats: Stats, model: str) -> list[dict[str, Any]]:
 
 
 def _mapped(chip_map: Any, chips: float | None) -> float | None:
-    """How many chips hash by the map (`" oooo ooxo"`); without one it is known only of a board that has none."""
+    """Number of hashing chips by the map (`" oooo ooxo"`); without one it is known only for a board without chips."""
     text = spelt(chip_map)
     return float(text.count("o")) if text else 0.0 if chips == 0 else None
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration page of Antminers of before 2020 (S9, T9, L3, D3, Z9, first S17 and T17): a form, not JSON.
+"""Configuration form of Antminers of before 2020 (S9, T9, L3, D3, Z9, first S17 and T17).
 
-Its CGI takes the fields by their place and writes the whole configuration from them, so that JSON sent there would wipe the
-pools. Sleep is work mode 254, and only where the configuration knows a work mode.
+Its CGI takes form fields by position and writes the whole configuration from them, so that JSON sent there would wipe the
+pools. Sleep is work mode 254, and only where the configuration has a work mode.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ _FIELDS = (
 
 
 def is_old(conf: Mapping[str, Any]) -> bool:
-    """Whether a configuration is one of the form: it tells a frequency and nothing that came later."""
+    """Whether a configuration is of the form's time: it has a frequency and none of the later keys."""
     return "bitmain-freq" in conf and _OF_LATER.isdisjoint(conf)
 
 
 def form(conf: Mapping[str, Any], mode: int | None, pools: Sequence[Mapping[str, Any]]) -> bytes:
-    """The configuration with these pools and this work mode (None where it knows none), as the page itself would send it."""
+    """The configuration with these pools and this work mode (None where it has none), as the page itself would send it."""
     fields: list[tuple[str, str]] = []
     for place in range(3):
         pool = pools[place] if place < len(pools) else {}

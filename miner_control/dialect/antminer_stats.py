@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stock Antminer answers mean: the RPC shape and the CGI shape of `summary`, `stats`, `pools` and the rest.
+"""Values from stock Antminer answers: RPC shape and CGI shape of `summary`, `stats`, `pools` and others.
 
 The fast tier is the hot path of the whole hub (thousands of miners every few seconds): it reads rate, power, state,
 heat, fans and shares, and leaves boards, pools and errors to the slow tier.
@@ -43,10 +43,10 @@ _RATES = (
 )  # fmt: skip
 _UNITS = {"M": 1e6, "T": 1e12, "K": 1e3}
 SLEEPS = frozenset({1, 254})
-"""Work modes in which nothing is hashed: 1 of firmwares from 2020 on, 254 of those before."""
+"""Work modes without hashing: 1 of firmwares from 2020 on, 254 of those before."""
 _WORK_MODES = {0: "normal", 1: "sleep", 2: "hem", 3: "low", 254: "sleep"}
 _LEAST_J_PER_H = 4e-12
-"""No chip needs so little for a hash: fewer watts are those of a part of the miner, or of another moment than its rate."""
+"""No chip needs so little for a hash: lower power is that of a part of the miner, or of another moment than its rate."""
 _FANLESS = ("HYD", "IMM")
 _FAST_ANSWERS = 3
 _WATT_KEYS = ("watt", "power", "Power", "total_power", "chain_power")
@@ -55,7 +55,7 @@ _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
 _SUPPLY_WELL = frozenset({"ok", "normal", "good", "0", "none"})
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
 _LOCKED = Missing(Absence.REFUSED, "the web pages do not accept account or password")
-NO_POWER = Missing(Absence.UNSUPPORTED, "this stock firmware tells no power")
+NO_POWER = Missing(Absence.UNSUPPORTED, "this stock firmware reports no power")
 
 
 def mode_of(conf: Mapping[str, Any]) -> int | None:
@@ -75,13 +75,13 @@ def _mode_name(mode: int, answers: Mapping[str, Any]) -> str:
 
 
 def model_of(answers: Mapping[str, Any]) -> str:
-    """The model as the miner names it, or an empty text."""
+    """The model as reported by the miner, or an empty text."""
     stats = answers.get("stats") or {}
     listed = stats.get("STATS")
     if len(answers) <= _FAST_ANSWERS and type(listed) is list and type(listed[0] if listed else None) is dict:
         reported = listed[0].get("Type")
         if reported:
-            # The poll of thousands asks nothing that would name it better.
+            # The fast poll reads nothing that would name it better.
             return str(reported)
     system = answers.get("get_system_info") or answers.get("system_info") or {}
     version = cgminer.section(answers.get("version") or {}, "VERSION")
@@ -94,18 +94,18 @@ def model_of(answers: Mapping[str, Any]) -> str:
 
 
 def wants_mode(answers: Mapping[str, Any], values: Mapping[str, Field]) -> bool:
-    """Whether only the configuration can tell why nothing is hashed."""
+    """Whether only the configuration can explain a zero hashrate."""
     return not values.get("hashrate_hs") and mode_of(_figures(answers)) is None
 
 
 def readable(answers: Mapping[str, Any]) -> bool:
-    """Whether any figure is in the answers: a refusal holds none."""
+    """Whether the answers hold any figure: a refusal holds none."""
     return bool(_figures(answers) or _summary(answers))
 
 
 def put_locked(values: Values, answers: Mapping[str, Any]) -> None:
-    """The web pages do not take the password: what only they tell is REFUSED, and whether a miner that hashes nothing sleeps
-    or is broken is not known."""
+    """The web pages reject the password: values that only they report are REFUSED, and a miner without hashrate is UNKNOWN,
+    since sleep and fault look alike."""
     if values["state"] == State.FAULT and wants_mode(answers, values):
         values["state"] = State.UNKNOWN.value
     for metric in ("mode", "serial", "mac", "error_text"):
@@ -114,7 +114,7 @@ def put_locked(values: Values, answers: Mapping[str, Any]) -> None:
 
 
 def with_checks(answers: dict[str, Any], page: Mapping[str, Any]) -> bool:
-    """Take the checks of the CGI's summary into the one read over RPC; tells whether there are any."""
+    """Copy the checks of the CGI's summary into the one read over RPC; returns whether there are any."""
     checks = _summary(page).get("status")
     if isinstance(checks, list):
         answers["summary"] = {"SUMMARY": [{**_summary(answers), "status": checks}]}
@@ -151,7 +151,7 @@ def _summary(answers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where no figure at all could be read."""
+    """Values of the given answers. Raises DecodeError where no figure at all could be read."""
     summary, stats = _summary(answers), _figures(answers)
     conf = answers.get("get_miner_conf") or answers.get("miner_conf") or {}
     if not (summary or stats or conf):
@@ -194,7 +194,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def _refuse(answers: Mapping[str, Any]) -> None:
-    """Raises where none of the answers is one of a stock Antminer; those that only name it may pass."""
+    """Raises DecodeError where none of the answers is of a stock Antminer; those that only name it may pass."""
     refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
     if refused:
         raise DecodeError("reply", f"refused with code {refused[0]}: {refused[1]}")
@@ -214,7 +214,7 @@ def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any],
     else:
         values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED
     if key not in _PRESENT:
-        # Only a mean is told: what the boards do at this moment is better.
+        # Only a mean is reported: the boards' present rate is better.
         now_hs = antminer_chains.rate_hs(stats, model)
         if now_hs is not None:
             put(values, "hashrate_hs", now_hs)
@@ -236,7 +236,7 @@ def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
         return
     put(values, "power_w", reported)
     power, rate = values["power_w"], values["hashrate_hs"]
-    # Nor are no watts at all believed beside a rate that is not known.
+    # Zero watts with an unknown rate are not plausible either.
     if isinstance(power, float | int) and power < _LEAST_J_PER_H * (rate if isinstance(rate, float | int) else 1.0):
         values["power_w"] = power = Missing(Absence.NONSENSE, f"{reported} W cannot make the rate")
     values["power_source"] = power if isinstance(power, Missing) else ESTIMATE
@@ -244,7 +244,7 @@ def _power(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any])
 
 @lru_cache(maxsize=256)
 def _is_fanless(model: str) -> bool:
-    return any(word in model.upper() for word in _FANLESS)
+    return any(mark in model.upper() for mark in _FANLESS)
 
 
 def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
@@ -263,7 +263,7 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
     # Some list eight fans and have four, or two at any of the places: the zeros beyond `fan_num` are no fans.
     turning = [rpm for rpm in reported if rpm]
     if fanless and not turning:
-        # Cooled by a liquid; its firmware lists fans all the same.
+        # Cooled by a liquid; its firmware lists fans nevertheless.
         values["fan_min_rpm"] = values["fan_max_rpm"] = NOT_APPLICABLE
         return
     counted = reported[:count] if count > 0 else reported
@@ -273,11 +273,11 @@ def _fans(values: Values, stats: Mapping[str, Any], model: str) -> None:
 
 
 def _nominal(values: Values, stats: Mapping[str, Any], model: str) -> None:
-    """The ideal rate. Firmwares for other algorithms write it in the unit they name, in GH/s, or in that of the model: it is
-    the one beside which the present rate can be, and none where it can be beside none."""
+    """The ideal rate. Firmwares for other algorithms write it in the unit they name, in GH/s, or in that of the model: the
+    first unit that fits the present rate is used, and NONSENSE where none fits."""
     raw, rate = first(stats, "total_rateideal", "rate_ideal"), values["hashrate_hs"]
     if plain(raw) == 0:
-        # What it is before the boards are counted.
+        # The value before the boards are counted.
         raw = None
     for unit in (antminer_chains.scale(stats), HS_PER_GHS, antminer_chains.ghs(model, raw)):
         put(values, "hashrate_nominal_hs", raw, unit)
@@ -306,7 +306,7 @@ def _slow(
 
 
 def _checks(summary: Mapping[str, Any]) -> list[str]:
-    """The checks of the CGI summary that are not passed, in the miner's own words; the network's is no fault of the boards."""
+    """Failed checks of the CGI summary, in the miner's own wording; the network check is no fault of the boards."""
     return [
         f"{check.get('type', '')} {check.get('code', '')} {check.get('msg', '')}".strip()
         for check in entries(summary.get("status"))
@@ -316,7 +316,7 @@ def _checks(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _errors(values: Values, answers: Mapping[str, Any]) -> None:
-    """The CGI summary carries a list of checks; `warning` a list of codes. RPC alone tells nothing of errors."""
+    """The CGI summary has a list of checks; `warning` a list of codes. RPC alone reports no errors."""
     summary = _summary(answers)
     found, reported = _checks(summary), isinstance(summary.get("status"), list)
     for entry in cgminer.section(answers.get("warning") or {}, "WARNING"):
@@ -324,7 +324,7 @@ def _errors(values: Values, answers: Mapping[str, Any]) -> None:
         found.append(" ".join(str(value) for value in entry.values() if not isinstance(value, list | dict)))
     supply = str(_figures(answers).get("psu_status") or "").strip()
     if supply:
-        # Relatives of the stock firmware tell of the supply beside the figures.
+        # Relatives of the stock firmware report the supply together with the figures.
         reported = True
         found += [supply] if supply.lower() not in _SUPPLY_WELL else []
     values["error_text"] = "; ".join(filter(None, found)) if reported else NOT_REPORTED

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Auradine FluxOS: GCMiner reads over 4028, FluxOS over HTTP 8080; writes over HTTP under a token.
+"""Auradine FluxOS: reads by GCMiner over 4028 or by FluxOS over HTTP 8080; writes over HTTP with a token.
 
-Releases differ in what the cgminer port tells (supply, mode, fans and temperatures in some): what it refuses is asked over
-HTTP, from then on at once.
+Releases differ in what the cgminer port reports (supply, mode, fans and temperatures in some): commands that it refuses are
+read over HTTP, and from then on there at once.
 """
 
 from collections.abc import Generator, Iterable, Mapping
@@ -62,7 +62,7 @@ class Auradine:
                     raise
         if not answers:
             answers[commands[0]] = yield from _page(access, commands[0])
-        left = [command for command in commands if not auradine_answers.tells(answers, command)]
+        left = [command for command in commands if not auradine_answers.has_section(answers, command)]
         lost: TransportError | None = None
         if left and ("http" in access.ports or "rpc" not in access.ports):
             reported, lost = yield from _pages(access, left)
@@ -74,7 +74,7 @@ class Auradine:
             raise lost or error from None
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Takes a token, so that the next command costs one exchange."""
+        """Obtain a token, so that the next command costs one exchange."""
         yield from self._token(access)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -128,7 +128,7 @@ class Auradine:
                 return token
             answer = yield web.tell(access, PORT, "POST", f"/{path}", {"command": path, **body}, {"Token": token})
             receipt = _receipt(answer)
-            # A token that lapsed is refused by status, or within an answer that is well otherwise.
+            # An expired token is refused by status, or within an answer of status 200.
             lapsed = isinstance(receipt, Refused) and (answer.status in (401, 403) or "token" in receipt.text.lower())
             if lapsed:
                 access.memory.pop("token", None)
@@ -141,7 +141,8 @@ class Auradine:
 def _pages(
     access: Access, commands: Iterable[str]
 ) -> Generator[Request, Answer, tuple[dict[str, Any], TransportError | None]]:
-    """The pages that can be had. Where nobody answers or lets us in, the others are not asked either, and the reason is told."""
+    """The pages that can be read. Where the miner does not answer or denies access, the others are skipped and the error is
+    returned."""
     found: dict[str, Any] = {}
     for command in commands:
         try:
@@ -150,7 +151,7 @@ def _pages(
             continue
         except TransportError as error:
             return found, error
-        if auradine_answers.tells({command: page}, command):
+        if auradine_answers.has_section({command: page}, command):
             found[command] = page
     return found, None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Auradine answers mean: GCMiner sections; the supply writes its figures with units, `"58.94W"`."""
+"""Values from Auradine answers: GCMiner sections; the supply's figures carry units, `"58.94W"`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,7 @@ _SECTIONS = {
     "frequency": "Frequency",
 }  # fmt: skip
 _WINDOWS = (("MHS 5s", 5.0), ("MHS 1m", 60.0), ("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS av", None))
-# What the lamp shows: nothing wrong, or a fault with the maker's name for it. 101 and 102 are the user's own messages.
+# Codes of the LED: healthy, or a fault with the maker's name for it. 101 and 102 are the user's own messages.
 _LED_WELL = (2, 3, 101, 102)
 _LED_FAULTS = {
     1: "no power", 4: "temperature", 5: "pool configuration", 6: "network", 7: "control board", 8: "hash rate low",
@@ -46,14 +46,14 @@ _LED_FAULTS = {
 _LED_NORMAL = ("normal", "locate", "")
 
 
-def tells(answers: Mapping[str, Any], command: str) -> bool:
-    """Whether the answer to a command holds what it was asked for: one interface refuses what the other tells."""
+def has_section(answers: Mapping[str, Any], command: str) -> bool:
+    """Whether the answer to a command holds its section: one interface refuses what the other reports."""
     document = answers.get(command)
     return isinstance(document, Mapping) and _SECTIONS[command] in document
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of an Auradine is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of an Auradine."""
     reported = {name: cgminer.section(answers.get(name) or {}, section) for name, section in _SECTIONS.items()}
     if not any(reported.values()):
         refused = next((no for no in map(cgminer.refusal, filter(None, answers.values())) if no), None)
@@ -78,11 +78,11 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     drawn = [
         watts for watts in (plain(first(supply, "PowerIn", "Pin")) for supply in reported["psu"]) if watts is not None
     ]
-    # The summary of later releases tells watts too, and not whose they are.
+    # The summary of later releases reports watts too, of unknown origin.
     put(values, "power_w", sum(drawn) if drawn else summary.get("Wattage"))
     known = isinstance(values["power_w"], float | int)
     values["power_source"] = NOT_REPORTED if not known else PSU if drawn else ESTIMATE
-    # In the mode custom, `Power` is the target where the tuning is by power; elsewhere it is what the mode would draw.
+    # In the mode custom, `Power` is the target where the tuning is by power; elsewhere it is the mode's expected draw.
     put(values, "power_limit_w", first(mode, "Power") if str(mode.get("Tune", "power")).lower() == "power" else None)
     put(values, "hw_errors", summary.get("Hardware Errors"))
     for metric, key in (("shares_accepted", "Accepted"), ("shares_rejected", "Rejected"), ("shares_stale", "Stale")):
@@ -129,7 +129,7 @@ def _heat(values: Values, answers: Mapping[str, Any], reported: Mapping[str, lis
         "temp_chip_max_c",
         (sensor.get("Temperature") for group in boards for sensor in entries(group.get("ChipTemp"))),
     )
-    if not reported["fan"] and tells(answers, "fan"):
+    if not reported["fan"] and has_section(answers, "fan"):
         # Hydro and immersion models list none.
         values["fan_min_rpm"] = values["fan_max_rpm"] = values["fan_duty_pct"] = NOT_APPLICABLE
     else:

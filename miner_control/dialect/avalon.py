@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Avalon (4028): cgminer with the truth inside one text, `Key[value] Key[value]`; single-threaded and slow.
+"""Avalon (4028): cgminer with its values in one bracket text, `Key[value] Key[value]`; single-threaded and slow.
 
-Sleep and wake are appointments by the miner's own clock: `ascset 0,softoff,1:<unix time>`. The miner's clock is asked
-first (any reply carries `When`), and the appointment is made a few seconds ahead of it, so that a clock that is a day off
-does not turn "now" into "never". The A10, which tells no `SoftOFF`, knows no appointments: the power of its boards is
-switched off, and a reboot brings them back.
+Sleep and wake are timed by the miner's own clock: `ascset 0,softoff,1:<unix time>`. The miner's clock is read first (any
+reply carries `When`), and the time is set a few seconds ahead of it, so that a clock that is a day off does not turn "now"
+into "never". The A10, which reports no `SoftOFF`, has no timed sleep: the power of its boards is switched off, and a reboot
+brings them back.
 """
 
 import re
@@ -56,7 +56,7 @@ class Avalon:
         commands = ("summary", stats) if tier is Tier.FAST else ("summary", stats, "pools")
         answers = yield from gather(access, commands, again=tier is Tier.DAILY)
         if not avalon_text.figures(answers):
-            # Some firmwares answer one of them with an empty text, or not at all: another one from now on.
+            # Some firmwares answer one of them with an empty text, or not at all: another one is used from now on.
             for other in _STATISTICS:
                 if other != stats and not avalon_text.figures(answers):
                     yield from also(access, answers, other)
@@ -67,13 +67,13 @@ class Avalon:
         self._remember(access, answers, now_ms)
         values = avalon_text.decode(answers, tier)
         if values["state"] == State.STOPPED and access.memory.get("powered_off"):
-            # It does what it was told here.
+            # The boards were switched off by a command of the hub.
             values["state"] = State.ASLEEP.value
             values["hashrate_window_s"] = NOT_APPLICABLE
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Learns how far the miner's clock is off, so that the next command costs one exchange."""
+        """Read the offset of the miner's clock, so that the next command costs one exchange."""
         answer = yield cgminer.request("version", access.ports.get("rpc", cgminer.PORT))
         self._remember(access, {"version": cgminer.parse(answer.body)}, now_ms)
 
@@ -89,8 +89,8 @@ class Avalon:
                     yield from self.prepare(access, now_ms)
                 ahead_s = _AHEAD_S if "clock_ahead_s" in access.memory else _LEAST_AHEAD_S
                 at_s = now_ms // 1000 + int(access.memory.get("clock_ahead_s", 0)) + ahead_s
-                word = "softoff" if isinstance(intent, Sleep) else "softon"
-                argument = f"{word},1:{at_s}"
+                verb = "softoff" if isinstance(intent, Sleep) else "softon"
+                argument = f"{verb},1:{at_s}"
             case SetMode(mode):
                 if "family" not in access.memory:
                     yield from self.prepare(access, now_ms)
@@ -98,7 +98,7 @@ class Avalon:
                 number = avalon_text.mode_number(mode, family)
                 if number is None:
                     return Unsupported(f"no work mode {mode!r}")
-                # The A models read what stands behind the comma as the number: `set` would be zero.
+                # The A models read the field after the comma as the number: `set` would be zero.
                 argument = f"workmode,{number}" if family == "a" else f"workmode,set,{number}"
             case Reboot():
                 argument = "reboot,0"
@@ -124,13 +124,13 @@ class Avalon:
         if refused:
             return Refused(*refused)
         status = cgminer.section(document, "STATUS")
-        word = spelt(status[0].get("STATUS")).upper() if status else ""
-        if not word:
+        letter = spelt(status[0].get("STATUS")).upper() if status else ""
+        if not letter:
             return Unknown("an answer without STATUS")
         text = str(status[0].get("Msg", ""))
-        # An informative reply (`I`) may say success, echo what was set, or list the commands it knows: the last is no acceptance,
-        # nor is an echo of something else than was asked.
-        informative = word == "I"
+        # An informative reply (`I`) may report success, echo the setting, or list the known commands: the last is no
+        # acceptance, nor is an echo of another value than the one sent.
+        informative = letter == "I"
         echo = _WORK_MODE.search(text)
         otherwise = echo is not None and not parameter.endswith(f",{echo[1]}")
         if informative and (otherwise or "help" in text.lower() or text.count("|") > 1 or not text.strip()):
@@ -138,8 +138,8 @@ class Avalon:
         return Accepted(text)
 
     def _pools(self, access: Access, pools: Any) -> Generator[Request, Answer, Receipt]:
-        """`setpool account,password,index,url,user,pass` for each place; the miner takes them at its next reboot. The A10 knows
-        one place, as `ascset 0,setpool,account,password,url,user,pass`."""
+        """`setpool account,password,index,url,user,pass` for each place; used after the next reboot. The A10 has one place:
+        `ascset 0,setpool,account,password,url,user,pass`."""
         receipt: Receipt = Refused("pools", "no pool given")
         for index, pool in enumerate(pools[:3]):
             reported = f"{pool.url},{pool.user},{pool.password}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Avalon's bracket text, `Ver[..] SYSTEMSTATU[Work: In Work, ..] PS[0 1209 1295 253 3276 1295 3428] ...`, and its meaning.
+"""Values from Avalon's bracket text, `Ver[..] SYSTEMSTATU[Work: In Work, ..] PS[0 1209 1295 253 3276 1295 3428] ...`.
 
 `PS` is the supply: error, control board volts, hash board volts (both in hundredths), amperes, watts on the output, volts
-set, watts at the inlet (seven figures; the six of older models end before the inlet). `MPO` is the power asked for, not
-drawn. `GHSspd` is the present rate, which the A10 leaves at zero while it works; `GHSmm` is what the frequencies would give.
+set, watts at the inlet (seven figures; the six of older models end before the inlet). `MPO` is the power target, not the
+draw. `GHSspd` is the present rate, which the A10 leaves at zero while it works; `GHSmm` is the rate by the frequencies.
 """
 
 import re
@@ -52,20 +52,20 @@ _OLD_VERSION = re.compile(r"(\d{3})\d{4}-")
 _OFF_V = 0.1
 
 PSU_OUTPUT = "psu_output"
-"""Watts behind the supply: what the wall gives is more by the supply's loss, which these models do not tell."""
+"""Power behind the supply: that at the wall is higher by the supply's loss, which these models do not report."""
 
 Pairs = dict[str, str]
 
 
 def figures(answers: Mapping[str, Any]) -> list[Pairs]:
-    """The bracket pairs of each module that any of the statistics tells."""
+    """The bracket pairs of each module in any of the statistics."""
     for command in ("estats", "stats", "litestats"):
         found: dict[tuple[int, str], Pairs] = {}
         for at, entry in enumerate(cgminer.section(answers.get(command) or {}, "STATS")):
             for key, text in entry.items():
                 module = _MODULE.match(str(key))
                 if module and isinstance(text, str) and "[" in text:
-                    # A module may be told in two texts, `MM ID0` and `MM ID0:Summary`.
+                    # A module may be reported in two texts, `MM ID0` and `MM ID0:Summary`.
                     found.setdefault((at, module[1]), {}).update(_PAIR.findall(text))
         if found:
             return list(found.values())
@@ -73,13 +73,13 @@ def figures(answers: Mapping[str, Any]) -> list[Pairs]:
 
 
 def mode_number(mode: str, family: str) -> int | None:
-    """The firmware's number of a work mode; each family has names of its own."""
+    """The firmware's number of a work mode; the names differ by family."""
     named = {name: number for number, name in _MODES[family].items()}
     return int(mode) if mode.isdigit() else named.get(mode.lower())
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of an Avalon is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of an Avalon."""
     modules = figures(answers)
     summaries = cgminer.section(answers.get("summary") or {}, "SUMMARY")
     summary = summaries[0] if summaries else {}
@@ -119,9 +119,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         working=working,
         asleep=bool(soft_off) and (idle or working is None) if soft_off is not None else None,
         starting="in init" in work or "start" in work or None,
-        # Idle without having been told to: pool lost, heat, or broken. Not sleep.
+        # Idle without a command: pool lost, heat, or broken. Not sleep.
         fault="fault" in work or "error" in work or (idle and soft_off == 0) or None,
-        # The A10 cannot tell what it was sent to do: only that its boards have no power.
+        # The A10 does not report its command: only that its boards have no power.
         stopped=(bool(modules) and soft_off is None and _unpowered(head)) or None,
         uptime=values["uptime_s"],
     )
@@ -132,14 +132,14 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["make"] = "avalon"
         put_text(values, "model", first(version, "PROD", "MODEL") or _model(head.get("Ver", "")))
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
-        # A controller of many modules is none of them.
+        # The serial number of a controller with many modules belongs to none of them.
         put_text(values, "serial", _known(first(version, "DNA") or (head.get("DNA") if len(modules) == 1 else None)))
         put_mac(values, first(version, "MAC"))
     return settle(values, tier)
 
 
 def _total(modules: list[Pairs], key: str) -> float | None:
-    """The sum of a figure over the modules, or None where one does not tell it."""
+    """The sum of a figure over the modules, or None where one does not report it."""
     return total(plain(module.get(key)) for module in modules)
 
 
@@ -154,7 +154,7 @@ def _model(text: str) -> str:
 
 
 def avalon_model(answers: Mapping[str, Any]) -> str:
-    """The model by the statistics; empty where they are no Avalon's."""
+    """The model by the statistics; empty for statistics of another make."""
     modules = figures(answers)
     return _model(modules[0].get("Ver", "")) if modules else ""
 
@@ -164,7 +164,7 @@ def _supply(module: Pairs) -> list[float | None]:
 
 
 def _unpowered(module: Pairs) -> bool:
-    """Whether the supply gives the boards nothing: no watts, and volts that round to none."""
+    """Whether the supply gives the boards no power: zero watts, and volts that round to zero."""
     supply = _supply(module)
     return len(supply) >= 5 and supply[4] == 0 and supply[2] is not None and supply[2] * 0.01 <= _OFF_V
 
@@ -188,7 +188,7 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
     now = _total(modules, "GHSspd")
     if now or (now == 0 and working is False):
         put(values, "hashrate_hs", now, HS_PER_GHS)
-        # "spd" is the firmware's present speed, over a time it does not tell.
+        # "spd" is the firmware's present speed, over an unreported window.
         values["hashrate_window_s"] = NOT_REPORTED
     else:
         for key, window_s in (
@@ -223,13 +223,13 @@ def _power(values: Values, modules: list[Pairs]) -> None:
     values["power_source"] = NOT_REPORTED if watts is None else source
     volts = [supply[2] * 0.01 for supply in map(_supply, modules) if len(supply) >= 6 and supply[2] and supply[1]]
     if volts:
-        # Nano models, whose supply is outside, leave the control board's at zero and tell others in another unit.
+        # Nano models, whose supply is outside, leave the control board's at zero and report others in another unit.
         put(values, "voltage_v", sum(volts) / len(volts))
     put(values, "power_limit_w", _total(modules, "MPO") or None)
 
 
 def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
-    """The greatest temperature; -273 is the firmware's mark of a sensor that is not there."""
+    """The greatest temperature; -273 marks an absent sensor."""
     reported = [raw for raw in raws if raw is not None]
     there = [raw for raw in reported if (plain(raw) or 0.0) > _ABSENT_C]
     if reported and not there:
@@ -239,7 +239,7 @@ def _put_temp(values: Values, metric: str, raws: list[Any]) -> None:
 
 
 def _one_of(module: Pairs, *keys: str) -> str | None:
-    """The first of several sensors that is there; where none is, what the first of them says."""
+    """The first of several sensors that is present; where none is, the report of the first."""
     reported = [module[key] for key in keys if key in module]
     return next((raw for raw in reported if (plain(raw) or 0.0) > _ABSENT_C), reported[0] if reported else None)
 
@@ -271,7 +271,7 @@ def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:
                     "temps_chip_c": [plain(chips[index])] if index < len(chips) else [],
                 }
             )
-    # MGHS is a mean since the start: it tells how many boards there are, and of a working miner how many of them hash.
+    # MGHS is a mean since the start: it gives the number of boards, and for a working miner how many of them hash.
     found = re.search(r"Hash Board:\s*(\d+)", work)
     hashing = above_zero(board["hashrate_hs"] for board in boards) if "In Work" in work else None
     put(values, "boards_hashing", 0.0 if idle or (modules and _unpowered(modules[0])) else hashing)
@@ -292,8 +292,8 @@ def _errors(values: Values, modules: list[Pairs], tier: Tier) -> None:
             texts.append(module["SYSTEMSTATU"].partition(",")[0].strip())
         for key in ("ECHU", "ECMM"):
             for place, part in enumerate(module.get(key, "").split()):
-                word = plain(part)
-                fails = avalon_fails(int(word)) if word else []
+                bits = plain(part)
+                fails = avalon_fails(int(bits)) if bits else []
                 texts += [f"{key} {place}: {', '.join(fails)}"] if fails else []
         for key in ("PCOMM_E", "FanErr"):
             reported = module.get(key, "").strip()

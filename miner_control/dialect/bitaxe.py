@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bitaxe (AxeOS over HTTP, no password): one object tells all; pause and resume since ESP-Miner 2.14."""
+"""Bitaxe (AxeOS over HTTP, no password): one object holds all values; pause and resume since ESP-Miner 2.14."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from telemetry.collect.source import Tier
 
 PORT = 80
 _INFO = ("system_info", "info")
-# What stands at a path that a release has not: nothing, another method, or the way to the front page.
+# Answers of a release that lacks a path: no page, another method, or a redirect to the front page.
 _NOT_THERE = ("302", "404", "405")
 _NO_LONGER = b"no longer"
 _LOCKED = "it answers those of its own network alone"
@@ -53,7 +53,7 @@ class Bitaxe:
         return self.decode({"system_info": web.page(answer, "system_info", _LOCKED)}, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Nothing is needed beforehand."""
+        """Nothing is needed in advance."""
         yield from ()
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -79,7 +79,7 @@ class Bitaxe:
                 return Unsupported(f"AxeOS has no {type(intent).__name__}")
         answer = yield web.tell(access, PORT, method, path, body)
         if isinstance(intent, Locate) and _NO_LONGER in answer.body:
-            # It blinked already, and each call turns it over.
+            # It was blinking already, and each call toggles it.
             answer = yield web.tell(access, PORT, method, path, body)
         receipt = web.accepted(answer)
         if isinstance(receipt, Refused) and receipt.code in _NOT_THERE and isinstance(intent, Sleep | Wake | Locate):
@@ -87,7 +87,7 @@ class Bitaxe:
         return receipt
 
     def _pools(self, access: Access, pools: Sequence[Pool]) -> Generator[Request, Answer, Receipt]:
-        """What is saved is told at once, and worked for after a restart only, which ends a pause: that is seen and renewed."""
+        """Saved pools are reported at once but used only after a restart, which ends a pause: the next tick sleeps it again."""
         if len(pools) > len(_PLACES):
             return Refused("pools", f"AxeOS keeps two pools, not {len(pools)}")
         info = web.document((yield web.ask(access, PORT, "/api/system/info")), "system_info")
@@ -101,7 +101,7 @@ class Bitaxe:
 
     def _install(self, access: Access, intent: InstallFirmware) -> Generator[Request, Answer, Receipt]:
         """The image itself is the body of `OTA`: the device writes it to its other partition, checks it and restarts.
-        The pages of its web interface are an image of their own (`OTAWWW`) and stay as they are."""
+        The pages of its web interface are an image of their own (`OTAWWW`) and stay unchanged."""
         refused = image.mismatch(intent)
         if refused is not None:
             return refused
@@ -110,10 +110,10 @@ class Bitaxe:
 
 
 def _pool_settings(pools: Sequence[Pool], info: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first pool and the one behind it; None where TLS is wanted of a release that has none.
+    """Settings of the first pool and its fallback; None where TLS is requested of a release without it.
 
-    A single pool takes both places: what stood in the second would stay in use. TLS is a number in some releases (which
-    certificates are trusted) and true or false in others.
+    A single pool takes both places: an old one in the second would stay in use. TLS is a number in some releases (the kind of
+    trusted certificates) and true or false in others.
     """
     settings: dict[str, Any] = {}
     for prefix, pool in zip(_PLACES, (*pools, *pools)[:2], strict=True):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Bitaxe and its relatives answer means: AxeOS tells all on one level, NerdQAxe its pools and shutdown beside it, NMAxe
-the same in groups.
+"""Values from the answers of a Bitaxe and its relatives.
+
+AxeOS reports all values on one level, NerdQAxe adds lists of pools and a shutdown flag, NMAxe has the same in groups.
 """
 
 from collections.abc import Mapping
@@ -31,17 +32,17 @@ from miner_control.dialect.figures import (
     spelt,
     truth,
 )
-from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
+from miner_control.dialect.pools import ALIVE, DEAD, ReportedPool, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.collect.source import Tier
 
-# A chip that works draws more, the board of one that is paused less.
+# A working chip draws more, the board of a paused one less.
 _STANDBY_W = 8.0
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
 _FAMILIES = {"1": "Max", "2": "Ultra", "4": "Supra", "6": "Gamma"}
 _CHIPS = {"Max": "BM1397", "Ultra": "BM1366", "Supra": "BM1368", "Gamma": "BM1370"}
 _MARKS = ("hashRate", "ASICModel", "macAddr", "MACAddr")
-# Where NMAxe keeps what AxeOS tells under these names. Its rate is a mean over three minutes.
+# Keys of NMAxe for the AxeOS names. Its rate is a mean over three minutes.
 _GROUPED = {
     "hashRate": ("miner", "hashRate"), "uptimeSeconds": ("miner", "uptimeSeconds"), "sharesAccepted": ("miner", "sAccepted"),
     "sharesRejected": ("miner", "sRejected"), "power": ("power", "power"), "voltage": ("power", "vbus"),
@@ -54,7 +55,7 @@ _UNCONNECTED = ("not connected", "disconnected")
 
 
 def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of /api/system/info. Raises DecodeError where nothing of a Bitaxe is in it."""
+    """Values of /api/system/info. Raises DecodeError where it holds nothing of a Bitaxe."""
     grouped = isinstance(answer.get("miner"), Mapping)
     info = {key: nested(answer, *path) for key, path in _GROUPED.items()} if grouped else answer
     if not any(info.get(mark) is not None for mark in _MARKS):
@@ -77,7 +78,7 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_max(values, "temp_chip_max_c", (_sensor(raw) for raw in chips))
     if values["temp_chip_max_c"] is NOT_REPORTED and any((plain(raw) or 0.0) < 0 for raw in chips):
         values["temp_chip_max_c"] = SENTINEL
-    # The regulator is the hottest place of the board that is measured.
+    # The regulator is the hottest measured place of the board.
     put_max(values, "temp_board_max_c", [_sensor(first(info, "vrTemp", "boardtemp1"))])
     _fans(values, info)
     put(values, "voltage_v", info.get("voltage"), 1e-3 if (plain(info.get("voltage")) or 0.0) > 100 else 1.0)
@@ -95,10 +96,10 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     paused = truth(first(info, "miningPaused", "isPaused", "paused", "mining_paused"))
     failure = first(info, "power_fault", "hardware_fault", "powerFault")
     put_text(values, "mode", info.get("autotune_preset") if truth(info.get("autotune")) else None)
-    # The rate is a mean over minutes that the firmware does not name: what it says of itself counts for more, but for a
-    # pause that its own power sensor contradicts.
+    # The rate is a mean over unnamed minutes: the reported state has priority over it, except for a pause that contradicts
+    # its own power sensor.
     drawn = plain(info.get("power"))
-    # NerdQAxe's word for boards that are off, by heat, by a fault or by hand: it does not say which, so it is no sleep.
+    # NerdQAxe reports boards that are off, by heat, by a fault or by hand, without the cause: no proof of sleep.
     shut = truth(info.get("shutdown"))
     idle = drawn is None or drawn < _STANDBY_W * max(1.0, plain(info.get("asicCount")) or 1.0)
     reported = (paused and idle) or hot or bool(failure) or shut
@@ -125,21 +126,21 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         values["make"] = "bitaxe"
         put_text(values, "model", info.get("deviceModel") or _model(info))
         put_text(values, "firmware", first(info, "version", "axeOSVersion"))
-        # A fork's own boards have one; where AxeOS has no such name there is none.
+        # A fork's own boards have one; AxeOS has no such key.
         values["serial"] = spelt(info.get("serialnumber")) or UNSUPPORTED
         put_mac(values, first(info, "macAddr", "MACAddr"))
     return settle(values, tier)
 
 
 def _model(info: Mapping[str, Any]) -> str | None:
-    """The name under which a board of that number is sold (ESP-Miner's own table); the chip's name is no model."""
+    """The trade name of a board number (ESP-Miner's own table); the chip's name is no model."""
     board = str(info.get("boardVersion") or "").strip()
     family = _FAMILIES.get(board[:1]) if len(board) == 3 and board.isdigit() else None
     return f"Bitaxe {family} {board}" if family and str(info.get("ASICModel")) == _CHIPS[family] else None
 
 
 def _sensor(raw: Any) -> Any:
-    """-1 is the mark of a sensor that is not there."""
+    """-1 marks an absent sensor."""
     return None if (plain(raw) or 0.0) < 0 else raw
 
 
@@ -154,14 +155,14 @@ def _fans(values: Values, info: Mapping[str, Any]) -> None:
     if count is not None:
         rpms = rpms[: int(count)]
     elif not plain(rpms[1]):
-        # Boards with one fan write a second that stands still; only a count proves that there is one.
+        # Boards with one fan report a second at zero; only a count proves a second fan.
         rpms.pop()
     put_fans(values, (rpm for rpm in rpms if rpm is not None and rpm != -1))
     put(values, "fan_duty_pct", first(info, "fanspeed", "fanSpeed"))
 
 
 def _chips(values: Values, info: Mapping[str, Any]) -> None:
-    """Releases since 2.11 watch each chip: its rate, and the errors it counts."""
+    """Chip figures: releases since 2.11 report the rate and the error count of each chip."""
     watched = entries(part(info, "hashrateMonitor").get("asics"))
     put(values, "chips_expected", info.get("asicCount") or (float(len(watched)) if watched else None))
     rates = [rate for rate in (plain(chip.get("total")) for chip in watched) if rate is not None]
@@ -171,7 +172,7 @@ def _chips(values: Values, info: Mapping[str, Any]) -> None:
 
 
 def _address(host: str, port: Any, tls: bool) -> str:
-    """The host with its scheme and port, where it does not bring them itself."""
+    """The host with scheme and port, unless it contains them."""
     scheme, mark, rest = host.rpartition("://")
     if port and ":" not in rest.rpartition("]")[2]:
         rest = f"{rest}:{port}"
@@ -185,19 +186,19 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
     fallback = bool(truth(first(info, "isUsingFallbackStratum") or manager.get("usingFallback")))
     seen = entries(manager.get("pools"))
     # A release that lists one entry lists the pool that is used.
-    beside = seen if len(seen) != 1 else [{}, *seen] if fallback else seen
-    word = str(info.get("poolConnectionInfo") or "").strip().lower()
-    online = truth(info.get("isStratumConnected")) if not word else word not in _UNCONNECTED
+    places = seen if len(seen) != 1 else [{}, *seen] if fallback else seen
+    connection = str(info.get("poolConnectionInfo") or "").strip().lower()
+    online = truth(info.get("isStratumConnected")) if not connection else connection not in _UNCONNECTED
     pools = []
     for index, prefix in enumerate(("stratum", "fallbackStratum")):
-        more = beside[index] if index < len(beside) else {}
+        more = places[index] if index < len(places) else {}
         host = info.get(f"{prefix}URL") or more.get("host")
         if not host:
             continue
         reported = truth(more.get("active"))
         active = fallback == bool(index) if reported is None else reported
         connected = truth(more["connected"]) if "connected" in more else online
-        # The pool in reserve is kept unconnected on purpose: that says nothing of it.
+        # A pool in reserve is not connected on purpose: its state is unknown.
         state = None if connected is None or not active else ALIVE if connected else DEAD
         port, tls = info.get(f"{prefix}Port") or more.get("port"), bool(truth(info.get(f"{prefix}TLS")))
         shares = [first(more, name) for name in ("accepted", "rejected")]
@@ -205,7 +206,7 @@ def _pools(values: Values, info: Mapping[str, Any], tier: Tier) -> None:
             shares = [info.get("sharesAccepted"), info.get("sharesRejected")]
         user = str(first(info, f"{prefix}User") or more.get("user") or "")
         pools.append(
-            PoolSeen(
+            ReportedPool(
                 _address(str(host), port, tls), user, state, active, index, plain(shares[0]), plain(shares[1]), None
             )
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What BOSminer says over the cgminer port: all that Braiins OS before 25.07 tells without gRPC.
+"""Values from BOSminer's cgminer API: Braiins OS before 25.07, without gRPC.
 
-SUMMARY and DEVS count in MH/s, TEMPS and DEVDETAILS are by board, TUNERSTATUS holds the watts that the tuner reckons with.
-A pause is told by the tuner's words alone, and not by every release: without them a paused miner reads as one that stopped.
+SUMMARY and DEVS count in MH/s, TEMPS and DEVDETAILS are by board, TUNERSTATUS holds the tuner's estimate of power. A pause is
+reported by the tuner's texts alone, and not by every release: without them a paused miner reads as one that stopped.
 """
 
 import re
@@ -98,7 +98,7 @@ def _power(values: Values, tuner: Mapping[str, Any]) -> None:
     put(values, "power_w", tuner.get("ApproximateMinerPowerConsumption"))
     hashing = values["hashrate_hs"]
     if values["power_w"] == 0 and isinstance(hashing, float | int) and hashing > 0:
-        # A tuner that is off reckons with nothing.
+        # A tuner that is off estimates zero.
         values["power_w"] = SENTINEL
     values["power_source"] = ESTIMATE if isinstance(values["power_w"], float | int) else NOT_REPORTED
     limits = (part(tuner, "DynamicPowerScaling").get("ScaledPowerLimit"), tuner.get("PowerLimit"))
@@ -124,23 +124,23 @@ def _clock_hz(detail: Mapping[str, Any]) -> float:
 
 
 def _state(values: Values, summary: Mapping[str, Any], chains: list[dict[str, Any]], asked: bool) -> None:
-    words = [str(chain.get("Status") or "").strip() for chain in chains]
-    lower = [word.lower() for word in words]
-    by_tuner = all(word == "paused" for word in lower) if lower else None
+    statuses = [str(chain.get("Status") or "").strip() for chain in chains]
+    lower = [status.lower() for status in statuses]
+    by_tuner = all(status == "paused" for status in lower) if lower else None
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
         asleep=truth(first(summary, "Paused", "IsPaused")) or by_tuner,
-        starting=any(word == "resuming" for word in lower) or None,
-        tuning=any("tuning" in word or "testing" in word for word in lower),
+        starting=any(status == "resuming" for status in lower) or None,
+        tuning=any("tuning" in status or "testing" in status for status in lower),
         uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     faults = [
-        f"board {chain.get('HashchainIndex', at)} {word}"
-        for at, (chain, word) in enumerate(zip(chains, words, strict=True))
-        if _FAULTY.search(word)
+        f"board {chain.get('HashchainIndex', at)} {status}"
+        for at, (chain, status) in enumerate(zip(chains, statuses, strict=True))
+        if _FAULTY.search(status)
     ]
     values["error_text"] = "; ".join(faults) if asked else NOT_REPORTED
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Braiins OS: the REST API of 25.07 and later; older releases are read over the cgminer port and can only pause.
+"""Braiins OS: REST API of 25.07 and later; older releases by the cgminer port, which can only pause.
 
 Releases before 25.07 have no REST: they answer 404 (or nothing) on `/api/v1/`, GraphQL on `/graphql` up to 25.05, gRPC on 50051,
 and BOSminer's cgminer API on 4028, which reads everything and knows `pause` and `resume`. Power targets, pools and reboot of
-those are Unsupported here, and the receipt says which release is needed. Whether one is paused it tells by its tuner's words
-where it has them; without, a pause is not verified by the miner itself, and counts as load until a meter shows it.
+those are Unsupported here, and the receipt names the release needed. A pause is reported by its tuner's texts where it has
+them; without, a pause is not verified by the miner itself, and counts as load until a meter shows it.
 """
 
 from collections.abc import Generator, Mapping
@@ -73,14 +73,14 @@ class Braiins:
             return makers
         answers: dict[str, Any] = {}
         if tier is Tier.DAILY:
-            # An older release may have been upgraded since.
+            # An older release may have been upgraded meanwhile.
             access.memory.pop("way", None)
         locked: TransportError | None = None
         if access.memory.get("way") != "rpc":
             try:
                 yield from self._rest(access, answers, _FAST if tier is Tier.FAST else _FAST + _SLOW, now_ms)
             except (TransportError, DecodeError) as error:
-                # A refused password says that it has the interface: what RPC tells beside is read, and no way found.
+                # A refused password proves the interface: the RPC values are read, but the choice of RPC is not kept.
                 locked = error if isinstance(error, TransportError) and error.reason is Absence.REFUSED else None
                 timed_out = isinstance(error, TransportError) and error.reason is not Absence.UNREACHABLE
                 if (timed_out and not locked) or "rpc" not in access.ports or answers:
@@ -97,7 +97,7 @@ class Braiins:
         return values
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Logs in, so that the next command costs one exchange."""
+        """Log in, so that the next command costs one exchange."""
         if access.memory.get("way") != "rpc":
             refused = yield from self._token(access, now_ms)
             if isinstance(refused, Refused):
@@ -132,7 +132,7 @@ class Braiins:
                 return (yield from self._install(access, intent, now_ms))
             case RollBackFirmware(version) if version == STOCK:
                 restore = self._write(access, "POST", "upgrade/restore-stock", None, now_ms)
-                return (yield from stock.going_back(access, restore))
+                return (yield from stock.returning(access, restore))
             case RollBackFirmware():
                 return Unsupported(f"Braiins OS {stock.ONLY_STOCK}")
             case _:
@@ -168,7 +168,7 @@ class Braiins:
                 continue
 
     def _again(self, access: Access, now_ms: int, answer: Answer) -> Generator[Request, Answer, None]:
-        """A token that is not taken: the other spelling of the header once, else a new login."""
+        """After a rejected token: try the other spelling of the header once, else log in again."""
         if "token" in access.memory and "bare" not in access.memory:
             access.memory["bare"] = True
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the REST objects of Braiins OS mean. What releases before 25.07 say over the cgminer port is read in `bosminer`."""
+"""Values from the REST objects of Braiins OS. Releases before 25.07 are read by `bosminer`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from miner_control.dialect.figures import (
     settle,
     truth,
 )
-from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_pools
+from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, ReportedPool, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.collect.source import Tier
 
@@ -54,7 +54,7 @@ _REPORTED_ERRORS = 20
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of Braiins OS is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of Braiins OS."""
     if any(name in answers for name in bosminer.SECTIONS if name != "pools"):
         return bosminer.decode(answers, tier)
     stats, details = part(answers, "miner_stats"), part(answers, "miner_details")
@@ -113,7 +113,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def named(raw: Any, names: Mapping[int, str], prefix: str) -> str | None:
-    """A state that is told as a number, or as the API's own word (`MINER_STATUS_PAUSED`, `paused`)."""
+    """A state given as a number, or as the API's own name (`MINER_STATUS_PAUSED`, `paused`)."""
     if isinstance(raw, str) and not raw.isdigit():
         return raw.removeprefix(prefix).lower()
     number = plain(raw)
@@ -130,7 +130,7 @@ def rate(raw: Any) -> float | None:
 
 
 def put_rate(values: Values, real: Any, uptime_s: Any) -> None:
-    """The real rate of the shortest window that is told."""
+    """The real rate of the shortest window reported."""
     for key, window_s in _WINDOWS:
         figure = rate(nested(real, key))
         if figure is not None:
@@ -216,16 +216,16 @@ def _boards(values: Values, boards: list[dict[str, Any]], tier: Tier) -> None:
     ).decode()
 
 
-def _groups(pools: Any) -> list[PoolSeen]:
+def _groups(pools: Any) -> list[ReportedPool]:
     groups = pools if isinstance(pools, list) else nested(pools, "pool_groups") or nested(pools, "groups") or []
-    found: list[PoolSeen] = []
+    found: list[ReportedPool] = []
     for group in entries(groups):
         for pool in entries(group.get("pools")):
             alive, enabled = truth(pool.get("alive")), truth(pool.get("enabled"))
             state = DISABLED if enabled is False else DEAD if alive is False else ALIVE if alive else None
             stats = part(pool, "stats")
             found.append(
-                PoolSeen(
+                ReportedPool(
                     str(pool.get("url", "")), str(pool.get("user", "")), state, bool(truth(pool.get("active"))), len(found),
                     plain(stats.get("accepted_shares")), plain(stats.get("rejected_shares")), plain(stats.get("stale_shares")),
                 )
@@ -234,7 +234,7 @@ def _groups(pools: Any) -> list[PoolSeen]:
 
 
 def _errors(values: Values, answers: Mapping[str, Any], tier: Tier) -> None:
-    """The newest distinct errors, with the maker's code and reason where there is one. The list is a history, not a state."""
+    """The newest distinct errors, with the maker's code and reason where present. The list is a history, not a state."""
     listed = nested(answers.get("miner_errors"), "errors")
     if listed is None:
         if tier is not Tier.FAST:

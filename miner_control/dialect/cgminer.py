@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cgminer API and its many defects: requests as bytes, replies as dicts, refusals as (code, text).
+"""cgminer API with its many defects: requests as bytes, replies as dicts, refusals as (code, text).
 
-A reply is JSON, or nearly: miners forget commas between objects, leave one too many, write raw newlines and `inf`, begin
-with a comma, or stop at the end of a buffer. What can be mended without inventing anything is mended; the rest is a
-DecodeError. Some answer in text (`STATUS=S,When=1,Code=22|SUMMARY,Elapsed=5|`), which is read into the same shape.
+A reply is JSON, or nearly: miners omit commas between objects, leave one too many, write raw newlines and `inf`, begin with a
+comma, or stop at the end of a buffer. What can be repaired without inventing anything is repaired; the rest is a DecodeError.
+Some answer in text (`STATUS=S,When=1,Code=22|SUMMARY,Elapsed=5|`), which is read into the same shape.
 """
 
 import re
@@ -27,7 +27,7 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([\[{])\s*,"), r"\1"),
     (re.compile(r'(?<=[,{])\s*""(?=\w)'), '"'),
     (re.compile(r'("\s*:)(?=\s*[,}])'), r"\1null"),
-    # Never within a text: the worker of a pool may be called nan.
+    # Never within a text: a pool's worker may be called nan.
     (re.compile(r'("\s*:|[\[,])\s*[-+]?(?:inf(?:inity)?|nan)(?=\s*[,}\]])', re.IGNORECASE), r"\1null"),
     (re.compile(r'"\s*\n?\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
 )
@@ -38,7 +38,7 @@ _PREFIX = re.compile(r"^(api_v1_|api_|web_|rpc_|cgi_bin_|cgi_)+")
 _LOST_OPENING = re.compile(r"^\s*,+\s*")
 _DIGITS = "0123456789"
 _TABLES = frozenset({"POOLS", "DEVS", "DEVDETAILS", "TEMPS", "FANS", "EVENTS", "chain", "edevs", "pools", "error-code"})
-"""Lists of rows alike, of which sums and counts are made: one that was cut off says nothing of how many there are."""
+"""Tables of like rows, which are summed and counted: a table that was cut off does not give their number."""
 
 
 def request(command: str, port: int, parameter: str | None = None, *, writes: bool = False) -> Rpc:
@@ -51,13 +51,13 @@ def request(command: str, port: int, parameter: str | None = None, *, writes: bo
 
 @lru_cache(maxsize=1024)
 def _plain(command: str, port: int) -> Rpc:
-    """Reads are few and alike: made once. What carries parameters (and passwords) is never kept."""
+    """Read requests are few and alike: made once. Those with parameters (and passwords) are never cached."""
     return Rpc(orjson.dumps({"command": command}), port)
 
 
 def parse(body: bytes, *, whole: bool = False) -> Document:
-    """A reply as a dict. Raises DecodeError where nothing can be read, or, of one that must be `whole` since it is written
-    back, where its beginning or end is lost."""
+    """A reply as a dict. Raises DecodeError where it cannot be read, or, for one that must be `whole` since it is written
+    back, where its beginning or end is missing."""
     text = body.rstrip(b"\x00 \r\n\t")
     try:
         found = orjson.loads(text)
@@ -79,7 +79,7 @@ def _mended(text: str, whole: bool) -> Document:
         raise DecodeError("reply", "its beginning is lost")
     text = _LOST_OPENING.sub("", text)
     if not text.startswith(("{", "[")):
-        # The beginning was lost: what stands before the first object belongs to nothing.
+        # The beginning is missing: text before the first object belongs to nothing.
         text = "{" + text if text.startswith('"') else text[text.index("{") :]
     text = _CONTROL.sub(" ", text)
     text = _LIST_AS_DICT.sub(_as_object, text)
@@ -105,7 +105,7 @@ def _as_object(match: re.Match[str]) -> str:
 
 
 def _closed(text: str) -> tuple[str, int]:
-    """A reply cut at the end of a buffer: dropped back to its last whole value and closed, and how many brackets that took.
+    """A reply cut at the end of a buffer: shortened to its last whole value and closed, with the number of brackets added.
     Nothing is added to a value."""
     stack: list[str] = []
     safe, safe_stack, quoted, escaped = 0, "", False, False
@@ -134,8 +134,8 @@ def _closed(text: str) -> tuple[str, int]:
 
 
 def _forget_unfinished(found: Any, depth: int) -> None:
-    """Take out of a cut reply what went on behind the cut, `depth` brackets deep: the rows of a table and the keys numbered
-    alike (`chain_rate1`, `chain_rate2`, ...), since a sum or a count over some of them is of no miner."""
+    """Remove from a cut reply what continued behind the cut, `depth` brackets deep: rows of a table and numbered keys
+    (`chain_rate1`, `chain_rate2`, ...), since a sum or a count over some of them describes no miner."""
     for _ in range(depth - 1):
         if isinstance(found, dict):
             last = next(reversed(found), None)
@@ -155,11 +155,11 @@ def _forget_unfinished(found: Any, depth: int) -> None:
 
 
 def _plain_text(text: str) -> Document:
-    """The text form: sections parted by `|`, `KEY=value` pairs parted by commas (those within
-    brackets part nothing); the first word names the section."""
+    """The text form: sections separated by `|`, `KEY=value` pairs by commas (commas within brackets separate nothing);
+    the first key names the section."""
     found: Document = {}
     *parts, last = text.replace("\x00", "").split("|")
-    # Sections end in a bar: where there is none, the last value may have been cut short.
+    # Sections end in a bar: without one, the last value may have been cut short.
     for part in (*parts, last.rpartition(",")[0]):
         pairs = [pair.partition("=") for pair in _COMMA.split(part.strip()) if pair.strip()]
         if not pairs:
@@ -174,7 +174,7 @@ def _plain_text(text: str) -> Document:
 
 
 def documents(answers: Mapping[str, Any], lists: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The answers that are objects, under one spelling of their names: what stands in place of one (null, text) is none.
+    """The answers that are objects, under one spelling of their names; others (null, text) are left out.
 
     `perf-summary`, `chains/factory-info`, `web_stats` and `stats.cgi` become `perf_summary`, `chains_factory_info`, `stats`
     and `stats`. `lists` names those that may be lists.
@@ -188,7 +188,7 @@ def documents(answers: Mapping[str, Any], lists: tuple[str, ...] = ()) -> dict[s
 
 
 def section(document: Any, name: str) -> list[Document]:
-    """The objects of a section; empty where the reply does not hold it."""
+    """The objects of a section; empty where the reply lacks it."""
     found = document.get(name) if isinstance(document, dict) else None
     if isinstance(found, list):
         return [entry for entry in found if isinstance(entry, dict)]
@@ -196,7 +196,7 @@ def section(document: Any, name: str) -> list[Document]:
 
 
 def refusal(document: Any) -> tuple[str, str] | None:
-    """(code, text) where the reply says no (STATUS E or F), else None. A reply with no STATUS at all says nothing."""
+    """(code, text) of a refusal (STATUS E or F), else None. A reply without any STATUS is no refusal."""
     if not isinstance(document, Mapping):
         return None
     status = document.get("STATUS")

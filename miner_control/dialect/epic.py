@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ePIC UMC (HTTP on 4028): one `summary` reads everything, each write carries the password and answers `result` true or false.
+"""ePIC UMC (HTTP on 4028): one `summary` holds all values; each write carries the password and answers `result`.
 
 A power target goes to the tuner: in watts where it offers the algorithm for that (`Power`, by 1.38 `PowerTune`), else as the
 hashrate of the greatest preset at or below that power. `Idling` is sleep only where a Stop, or an idle hour of its own, was
@@ -32,7 +32,7 @@ from telemetry.collect.source import Tier
 PORT = 4028
 _SLOW = ("temps", "temps/chip")
 _DAILY = ("capabilities", "network")
-# What of the capabilities a command needs, or the meaning of a poll: thousands of miners hold this.
+# Capabilities needed by a command or to interpret a poll; kept small, since it is held for each of thousands of miners.
 _KEPT = ("PerpetualTune", "Tune Presets", "Psu Info", "Temp Sensor Info")
 
 
@@ -66,7 +66,7 @@ class Epic:
         return self.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Learns what the tuner offers; a power target then costs one exchange."""
+        """Read what the tuner offers; a power target then costs one exchange."""
         yield from self._capabilities(access)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -141,11 +141,11 @@ def _tuning(capabilities: Mapping[str, Any], power_w: float) -> dict[str, Any] |
 
 
 def _receipt(answer: Answer) -> Receipt:
-    """Status 200 alone says nothing: `result` must be true."""
+    """Status 200 alone is no acceptance: `result` must be true."""
     if not 200 <= answer.status < 300:
         return web.refused(answer)
     reported = web.document(answer, "result")
     if isinstance(reported, dict) and reported.get("result") is True:
         return Accepted()
     error = reported.get("error") if isinstance(reported, dict) else reported
-    return Refused("result", epic_answers.words(error))
+    return Refused("result", epic_answers.error_text(error))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ePIC UMC answers mean: `summary` with its boards, fans, supply and operating state."""
+"""Values from ePIC UMC answers: `summary` with its boards, fans, supply and operating state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ from miner_control.dialect.figures import (
     truth,
     whole,
 )
-from miner_control.dialect.pools import ALIVE, DEAD, PoolSeen, put_pools
+from miner_control.dialect.pools import ALIVE, DEAD, ReportedPool, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.collect.source import Tier
 
@@ -45,11 +45,11 @@ _STARTING = (
     "testing",
 )
 IN_WATTS = ("PowerTune", "Power")
-"""Names of the tuner's algorithm that holds a power, the newer first."""
+"""Names of the tuner's power-target algorithm, the newer first."""
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of an ePIC board is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of an ePIC board."""
     summary, capabilities = part(answers, "summary"), part(answers, "capabilities")
     if not ("Session" in summary or "Status" in summary or "HBs" in summary or capabilities):
         raise DecodeError("summary", "nothing of an ePIC board")
@@ -108,11 +108,11 @@ def _power(values: Values, summary: Mapping[str, Any], known: Mapping[str, Any])
     put(values, "power_w", supply.get("Input Power"))
     hashing = values["hashrate_hs"]
     if values["power_w"] == 0 and isinstance(hashing, float | int) and hashing > 0:
-        # A board that hashes draws power: this supply has no meter and leaves its fields at zero.
+        # A hashing board draws power: this supply has no meter and leaves its fields at zero.
         values["power_w"] = SENTINEL
     metered = truth(nested(known, "Psu Info", "True Power"))
     if metered is None:
-        # Releases before 1.30 do not say. A supply that meters its input knows the voltage and the current of it.
+        # Releases before 1.30 do not report it. A supply that meters its input has its voltage and current.
         metered = bool(plain(supply.get("Input Voltage"))) and bool(plain(supply.get("Input Current")))
     reported = isinstance(values["power_w"], float | int)
     values["power_source"] = NOT_REPORTED if not reported else PSU if metered else ESTIMATE
@@ -132,7 +132,7 @@ def _heat(
     sensors = [board.get("Temperature") for board in boards] + _data(answers.get("temps"))
     of_chips = _data(answers.get("chip_temps") or answers.get("temps_chip"))
     if str(nested(known, "Temp Sensor Info", "Type")).lower() == "chip":
-        # These boards measure their chips, and nothing else.
+        # These boards measure their chips only.
         put_max(values, "temp_chip_max_c", [*sensors, *of_chips])
         values["temp_board_max_c"] = UNSUPPORTED
     else:
@@ -146,7 +146,7 @@ def _heat(
 
 
 def _data(groups: Any) -> list[Any]:
-    """The figures of `[{"Index", "Data": [..]}]`; a truth value in place of one is none."""
+    """The figures of `[{"Index", "Data": [..]}]`; truth values are left out."""
     found: list[Any] = []
     for group in entries(groups):
         data = group.get("Data")
@@ -197,48 +197,48 @@ def _pool(values: Values, summary: Mapping[str, Any], session: Mapping[str, Any]
         (str(one.get("pool") or ""), str(one.get("login") or "")) for one in entries(summary.get("StratumConfigs"))
     ]
     places = [place for place in places if place[0]]
-    # What is in use is told without its scheme, and is not always the first.
+    # The pool in use is reported without its scheme, and is not always the first.
     fitting = [at for at, (url, _) in enumerate(places) if current and url.endswith(current)]
     used = next((at for at in fitting if places[at][1] == user), fitting[0] if fitting else None)
     if current and used is None:
         places, used = [(current, user), *places], 0
-    pools = [PoolSeen(url, login, None, False, at, None, None, None) for at, (url, login) in enumerate(places)]
+    pools = [ReportedPool(url, login, None, False, at, None, None, None) for at, (url, login) in enumerate(places)]
     if used is not None:
         shares = (plain(session.get("Accepted")), plain(session.get("Rejected")))
-        pools[used] = PoolSeen(places[used][0], user or places[used][1], state, True, used, *shares, None)
+        pools[used] = ReportedPool(places[used][0], user or places[used][1], state, True, used, *shares, None)
     put_pools(values, pools, as_json=tier is not Tier.FAST)
 
 
 def _state(values: Values, summary: Mapping[str, Any]) -> None:
-    word = str(nested(summary, "Status", "Operating State") or "").replace(" ", "").lower()
+    operating = str(nested(summary, "Status", "Operating State") or "").replace(" ", "").lower()
     last = str(nested(summary, "Status", "Last Command") or "").lower()
     error = nested(summary, "Status", "Last Error")
-    idle = word in ("idling", "idle", "stopped", "stopping")
-    # A board that idles because its pool is gone was not put to sleep; one that was told Stop was.
+    idle = operating in ("idling", "idle", "stopped", "stopping")
+    # A board that idles because its pool is gone was not put to sleep; one that received Stop was.
     orphan = (
         truth(summary.get("IdleOnConnectionLost")) and truth(nested(summary, "Stratum", "IsPoolConnected")) is False
     )
-    # Since 1.38 it has idle hours of its own.
+    # Since 1.38 the firmware has idle hours of its own.
     reported = "stop" in last or bool(nested(summary, "Scheduler", "CurrentIdlePeriod"))
     values["state"] = state_of(
         values["hashrate_hs"],
         window_s=values["hashrate_window_s"],
-        working=word == "mining",
-        asleep=(idle and not error and (reported or not orphan)) if word else None,
+        working=operating == "mining",
+        asleep=(idle and not error and (reported or not orphan)) if operating else None,
         stopped=(idle and not error) or None,
-        starting=word in _STARTING or None,
+        starting=operating in _STARTING or None,
         fault=bool(error) or None,
         uptime=values["uptime_s"],
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
     others = (summary.get(f"Last {name} Error") for name in ("License", "Devfee"))
-    texts = [words(reported_error) for reported_error in (error, *others) if reported_error]
+    texts = [error_text(reported_error) for reported_error in (error, *others) if reported_error]
     values["error_text"] = "; ".join(texts) if "Status" in summary else NOT_REPORTED
 
 
-def words(error: Any) -> str:
-    """An error is a word, or an object of word and detail."""
+def error_text(error: Any) -> str:
+    """The text of an error: a name, or an object of name and detail."""
     if isinstance(error, Mapping):
         return "; ".join(f"{name} {detail}" for name, detail in error.items())
     return str(error)

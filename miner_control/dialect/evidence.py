@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a miner from what its own answer proves. A rate of zero is asleep only where the answer says so."""
+"""State of a miner by the evidence of its own answer. Zero hashrate is sleep only where the answer reports sleep."""
 
 from kernel.reading import Field
 from miner_control.fleet.miner import State
 
 START_S = 900.0
-"""A miner that hashes nothing is starting up to this age; after it, it is sick. Cold boards take up to ten minutes."""
+"""A miner without hashrate counts as starting up to this age, and as faulty after it. Cold boards take up to ten minutes."""
 
 RAMP_S = 1800.0
-"""How long a firmware that hashes nothing and only says "not settled yet" is taken to be starting: the slowest boards hash
-sooner."""
+"""Age up to which a miner without hashrate counts as starting where its firmware only reports "not settled yet": the
+slowest boards hash sooner."""
 
 LAG_S = 900.0
-"""A mean over so long says what was, not what is: a miner that stopped a minute ago still shows it."""
+"""A mean over this long describes the past: a miner that stopped a minute ago still shows it."""
 
 _HASHING = State.HASHING.value
 
 
 def still_ramps(unsettled: bool, rate: Field | None, uptime: Field | None) -> bool | None:
-    """`starting` from a firmware's word that it has not settled: it says so of a start, and of a miner that broke down."""
+    """`starting` from a firmware's report that it has not settled: it reports so in a start, and after a breakdown too."""
     return (bool(rate) or not isinstance(uptime, int | float) or uptime < RAMP_S) if unsettled else None
 
 
@@ -34,11 +34,11 @@ def state_of(
     fault: bool | None = None,
     uptime: Field | None = None,
 ) -> str:
-    """The state, from evidence only; None means the answer does not tell.
+    """The state, from evidence only; None means that the answer does not report the item.
 
-    A present rate above zero outweighs a flag that says asleep: the flag is a wish, the rate is what happens. A mean over
-    LAG_S or more is no present rate, and then the flags decide, `working` among them (the firmware's own word, or power
-    drawn). `starting` is the firmware's word too; without it, zero rate within START_S of `uptime` is RAMPING, later FAULT.
+    A present rate above zero outweighs a flag that reports sleep: the flag is a setting, the rate is what happens. A mean
+    over LAG_S or more is no present rate: then the flags decide, `working` among them (the firmware's own report, or power
+    drawn). `starting` is the firmware's report too; without it, zero rate within START_S of `uptime` is RAMPING, later FAULT.
     """
     rate = hashrate if isinstance(hashrate, int | float) else None
     lags = isinstance(window_s, int | float) and window_s >= LAG_S

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures as miners write them, brought to the canonical metrics: a value, or Missing with the true reason.
+"""Figures of miners' answers as canonical metrics: a value, or Missing with its reason.
 
 Miners write numbers as numbers, as text (`"37603.30"`), with units (`"58.94W"`), as `"inf"` or as nothing. Every dialect
 puts its figures through `put`, which knows the bounds of each metric, so that nonsense never becomes an extreme.
@@ -25,7 +25,7 @@ SENTINEL = MISSING[Absence.SENTINEL]
 NONSENSE = MISSING[Absence.NONSENSE]
 NOT_APPLICABLE = MISSING[Absence.NOT_APPLICABLE]
 
-# One text for both readings of power: who says it. `meter` and `nameplate` are said by others than the miner.
+# Sources of a power figure that a miner can report itself; `meter` and `nameplate` come from elsewhere.
 PSU, ESTIMATE = "psu", "estimate"
 
 _MOST = sys.float_info.max
@@ -42,7 +42,7 @@ _SLOW = tuple(name for name in SCHEMAS["miner"] if name not in _OF_THE_DAY)
 _NUMBER = re.compile(
     r"\s*([-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))(.*)", re.DOTALL
 )
-# What follows the digits of a date, a clock, a version, a hexadecimal number, a list: no figure, however it begins.
+# Text after digits that makes a date, a clock, a version, a hexadecimal number or a list: no figure.
 _UNPRINTED = re.compile(r"[\x00-\x20\x7f]+")
 _NO_FIGURE = re.compile(r"[-:,.xX/_]\w")
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
@@ -66,7 +66,7 @@ def number(raw: Any) -> float | Missing:
 
 
 def _spelt(raw: str) -> tuple[float | Missing, str]:
-    """The figure of a text and the unit behind it, in small letters without `/s`."""
+    """The figure of a text and its unit, in small letters without `/s`."""
     found = _NUMBER.match(raw)
     if found is None:
         return (NOT_REPORTED if raw.strip().lower() in _ABSENT else NONSENSE), ""
@@ -77,9 +77,9 @@ def _spelt(raw: str) -> tuple[float | Missing, str]:
 
 
 def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
-    """Set a metric from what the miner wrote, times `scale` to the canonical unit; out of bounds is NONSENSE.
+    """Set a metric from a miner's figure, times `scale` to the canonical unit; out of bounds is NONSENSE.
 
-    A text that names its unit (`"3.4 kW"`, `"95 TH/s"`) is believed over the scale that its key has elsewhere.
+    A unit named in the text (`"3.4 kW"`, `"95 TH/s"`) has priority over the scale.
     """
     if type(raw) is not float and type(raw) is not int:
         if type(raw) is str:
@@ -92,12 +92,12 @@ def put(values: Values, metric: str, raw: Any, scale: float = 1.0) -> None:
             return
     figure = raw * scale
     low, high = _BOUNDS[metric]
-    # Not a number and the infinities fail the comparison too.
+    # NaN and the infinities fail the comparison too.
     values[metric] = figure if low <= figure <= high else NONSENSE
 
 
 def spelt(raw: Any) -> str:
-    """A text; empty where it says that there is none (`N/A`)."""
+    """A text; empty for a text that means none (`N/A`)."""
     text = raw.strip().strip("'") if isinstance(raw, str) else "" if raw is None else str(raw)
     if not text.isprintable():
         text = " ".join(_UNPRINTED.sub(" ", text).split())
@@ -105,7 +105,7 @@ def spelt(raw: Any) -> str:
 
 
 def put_text(values: Values, metric: str, raw: Any) -> None:
-    """Set a text metric; one that is not there is NOT_REPORTED."""
+    """Set a text metric; an absent one is NOT_REPORTED."""
     values[metric] = spelt(raw) or NOT_REPORTED
 
 
@@ -115,7 +115,7 @@ def put_mac(values: Values, raw: Any) -> None:
 
 
 def mac_text(raw: Any) -> str:
-    """A MAC address with colons; empty where there is none."""
+    """A MAC address with colons; empty where absent."""
     text = spelt(raw)
     bare = text.replace("-", "").replace(":", "")
     return ":".join(bare[at : at + 2] for at in range(0, 12, 2)) if len(bare) == 12 else text
@@ -138,7 +138,7 @@ def put_max(values: Values, metric: str, raws: Iterable[Any]) -> None:
 
 
 def put_fans(values: Values, raws: Iterable[Any]) -> None:
-    """Set slowest and fastest fan (rpm). A fan that stands still is a figure, not an absence; no fan at all is NOT_REPORTED."""
+    """Set slowest and fastest fan (rpm). A stopped fan is a figure, not an absence; no fan at all is NOT_REPORTED."""
     rpms = list(raws)
     for raw in rpms:
         if type(raw) is not int:
@@ -152,15 +152,15 @@ def put_fans(values: Values, raws: Iterable[Any]) -> None:
 
 
 def settle(values: Values, tier: Tier) -> Values:
-    """What the answers did not hold, said as truly as this tier can say it; returns `values`.
+    """Fill in Missing for metrics absent from the answers, as far as this tier can judge; returns `values`.
 
-    A fast poll asks for little: what it does not find may stand in another tier's answers, and is left unsaid but for what
-    control rests on. The slow tier asks for all but what is asked once a day, and the day's for everything.
+    A fast poll reads little: metrics that it lacks may be in another tier's answers and are left out, except those that
+    control relies on. The slow tier reads all but the daily metrics, the daily tier everything.
     """
     if tier is not Tier.FAST:
         values.setdefault("schedules_json", UNSUPPORTED)
     for name in ("boards_json", "pools_json"):
-        if values.get(name) == "[]":  # no list found is no word of there being none
+        if values.get(name) == "[]":  # an empty list does not prove that there are none
             values[name] = NOT_REPORTED
     if tier is Tier.DAILY:
         for name in SCHEMAS["miner"]:
@@ -175,8 +175,8 @@ def settle(values: Values, tier: Tier) -> Values:
 
 
 def put_schedules(values: Values, tier: Tier, answered: Any, reported: Mapping[str, Any]) -> None:
-    """Set which of its own schedules the firmware says are set, by its names for them, as JSON: `{}` where its settings name
-    none, NOT_REPORTED where they were not `answered`. A fast poll leaves it unsaid."""
+    """Set the firmware's own schedules by its names for them, as JSON: `{}` where its settings name none, NOT_REPORTED
+    where they were not `answered`. Left out in a fast poll."""
     if tier is not Tier.FAST:
         known = {name: setting for name, setting in reported.items() if setting is not None}
         values["schedules_json"] = (
@@ -185,36 +185,36 @@ def put_schedules(values: Values, tier: Tier, answered: Any, reported: Mapping[s
 
 
 def plain(raw: Any, scale: float = 1.0) -> float | None:
-    """A figure for a board or pool entry: None where there is none (JSON has null for it)."""
+    """A figure for a board or pool entry: None where absent (JSON null)."""
     figure = number(raw)
     return None if isinstance(figure, Missing) else figure * scale
 
 
 def total(parts: Iterable[float | None]) -> float | None:
-    """The sum of the parts, or None where there are none or one of them is not known: some of the whole is another figure."""
+    """The sum of the parts, or None without parts or with an unknown one: a partial sum is another figure."""
     known = list(parts)
     return sum(known) if known and None not in known else None  # type: ignore[arg-type]
 
 
 def above_zero(rates: Iterable[float | None]) -> float | None:
-    """How many of the boards have a rate, or None where there are none or one does not tell."""
+    """Number of boards with a rate, or None without boards or with an unreported one."""
     return total(None if rate is None else float(rate > 0) for rate in rates)
 
 
 def whole(raw: Any, otherwise: int = 0) -> int:
-    """A small whole number (the place of a board, the rank of a pool), or `otherwise`."""
+    """A small whole number (position of a board, rank of a pool), or `otherwise`."""
     figure = plain(raw)
     return int(figure) if figure is not None and abs(figure) < 1e6 else otherwise
 
 
 def part(section: Any, key: str) -> dict[str, Any]:
-    """An object within an object; empty where either is none."""
+    """An object within an object; empty where either is something else."""
     found = section.get(key) if isinstance(section, Mapping) else None
     return found if isinstance(found, dict) else {}
 
 
 def first(section: Mapping[str, Any], *keys: str) -> Any:
-    """The first of several spellings of a key that is there with a value, or None."""
+    """The first value that is present among several spellings of a key, or None."""
     for key in keys:
         found = section.get(key)
         if found is not None:
@@ -223,15 +223,15 @@ def first(section: Mapping[str, Any], *keys: str) -> Any:
 
 
 def truth(raw: Any) -> bool | None:
-    """Yes, no, or None where it cannot be told: miners write true, "true", 1, "Y", "on", "enable"."""
+    """True, False, or None where unclear: miners write true, "true", 1, "Y", "on", "enable"."""
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, int | float):
         return raw != 0
     if isinstance(raw, str):
-        word = raw.strip().strip("'").lower()
-        if word in ("true", "y", "yes", "on", "1", "enable", "enabled"):
+        spelling = raw.strip().strip("'").lower()
+        if spelling in ("true", "y", "yes", "on", "1", "enable", "enabled"):
             return True
-        if word in ("false", "n", "no", "off", "0", "disable", "disabled"):
+        if spelling in ("false", "n", "no", "off", "0", "disable", "disabled"):
             return False
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several cgminer commands in as few connections as the firmware allows, which is learnt and remembered per miner."""
+"""Several cgminer commands in as few connections as the firmware allows, remembered per miner."""
 
 from collections.abc import Generator
 
@@ -11,10 +11,10 @@ Answers = dict[str, cgminer.Document]
 
 
 def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Generator[Request, Answer, Answers]:
-    """The replies by command; one that cannot be had is left out, but for the first: who does not answer it is not asked more.
+    """Replies by command; failed commands are left out. Where the first one is not answered, no other is sent.
 
-    Joined (`a+b+c`) is tried first. A firmware that answers none of them joined is asked one by one from then on;
-    `again` forgets that (once a day, for a firmware that was changed). What a joined reply lost is asked for singly.
+    Joined (`a+b+c`) is tried first. A firmware that answers none of them joined gets them one by one from then on; `again`
+    forgets that (once a day, for a firmware that was changed). Commands missing from a joined reply are sent singly.
     """
     port, memory = access.ports.get("rpc", cgminer.PORT), access.memory
     found: Answers = {}
@@ -36,7 +36,7 @@ def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Ge
             try:
                 found[command] = cgminer.parse((yield cgminer.request(command, port)).body)
             except DecodeError as error:
-                # It answers, and the others may be readable.
+                # It answers, and the other replies may be readable.
                 unread = error
         else:
             yield from also(access, found, command)
@@ -46,7 +46,7 @@ def gather(access: Access, commands: tuple[str, ...], again: bool = False) -> Ge
 
 
 def also(access: Access, answers: Answers, command: str) -> Generator[Request, Answer, None]:
-    """One more command; what cannot be had is left out, and its metrics say so."""
+    """One more command; where it fails it is left out, and its metrics are Missing."""
     try:
         answer = yield cgminer.request(command, access.ports.get("rpc", cgminer.PORT))
         answers[command] = cgminer.parse(answer.body)
@@ -55,7 +55,7 @@ def also(access: Access, answers: Answers, command: str) -> Generator[Request, A
 
 
 def joined(document: cgminer.Document, commands: tuple[str, ...]) -> Answers:
-    """The replies of a joined command, as far as they are in it."""
+    """The replies contained in the reply of a joined command."""
     found: Answers = {}
     for command in commands:
         part = document.get(command)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A firmware image on its way to a miner: held against its hash before a byte leaves, and wrapped without being copied.
+"""Firmware image for upload: checked against its hash before sending, and wrapped without being copied.
 
-What ten firmwares offer, by their makers' own descriptions: an upload (stock Antminer, Braiins OS, VNish, ePIC, Whatsminer
-v2 and v3, AxeOS), a fetch by the miner itself that nobody can hold to a hash (LuxOS, Auradine), or nothing described
-(Avalon). None gives the release before back; Braiins OS and VNish can only be taken off for the maker's own firmware.
+Methods of the ten firmwares, by their makers' own descriptions: upload (stock Antminer, Braiins OS, VNish, ePIC, Whatsminer
+v2 and v3, AxeOS), a fetch by the miner itself that cannot be checked against a hash (LuxOS, Auradine), or none described
+(Avalon). None restores the previous release; Braiins OS and VNish can only be replaced by the maker's own firmware.
 """
 
 import hashlib
@@ -15,19 +15,19 @@ from miner_control.fleet.command import InstallFirmware
 from miner_control.fleet.driver import Parts
 
 KEEPS_NONE = "keeps no earlier release: install the image of that release instead"
-FETCHES_ITSELF = "fetches releases by itself: it takes no image, and none can be held to a hash"
+FETCHES_ITSELF = "fetches releases by itself: it takes no image, and none can be checked against a hash"
 
 
 @lru_cache(maxsize=2)
 def _sha256(data: bytes) -> str:
-    """Reckoned once for all the miners of a campaign: a large image takes a good part of a second."""
+    """Computed once for all the miners of a job: a large image takes a good part of a second."""
     return hashlib.sha256(data).hexdigest()
 
 
 def mismatch(intent: InstallFirmware) -> Refused | None:
-    """Why this image must not leave: it is not there, or is not the one that was agreed on. None where it may."""
+    """The refusal of an image that must not be sent: its bytes are missing, or are not those approved. None where it may."""
     if not intent.data:
-        return Refused("image", f"the image of {intent.version} is not at hand: read it from its file again")
+        return Refused("image", f"the image of {intent.version} is missing: read it from its file again")
     found = _sha256(intent.data)
     if found != intent.sha256.lower():
         return Refused("sha256", f"the image has sha256 {found}, and {intent.sha256.lower() or 'none'} was agreed on")
@@ -35,7 +35,7 @@ def mismatch(intent: InstallFirmware) -> Refused | None:
 
 
 def file_name(data: bytes) -> str:
-    """A name with the ending that its first bytes call for: what miners' upload pages look at."""
+    """A file name with the ending for its first bytes, as miners' upload pages require."""
     if data.startswith(b"\xab\xab\xab\xab"):
         return "firmware.bmu"
     if data.startswith(b"\x1f\x8b"):
@@ -50,7 +50,7 @@ def multipart(
     intent: InstallFirmware,
     kind: str = "application/octet-stream",
 ) -> tuple[dict[str, str], Parts]:
-    """(headers, body) of a form (RFC 7578): `fields` first, then the image as `name`. A field that is a JSON object says so."""
+    """(headers, body) of a form (RFC 7578): `fields` first, then the image as `name`. JSON fields get their content type."""
     mark = f"----{intent.sha256.lower()[:32]}"
     head = ""
     for key, value in fields:

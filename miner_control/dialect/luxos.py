@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LuxOS (4028): cgminer reads and more, writes under the one session a miner has.
+"""LuxOS (4028): reads by cgminer and its own commands; writes within the only session of a miner.
 
-`curtail sleep` and `wakeup` are the firmware's own way to shed; sleep outlives a reboot and is told by `CurtailMode` in
-`config`. A power target is one in watts where model and release have it, else the profile that fits under it. A session
-that somebody else holds (or that a hub left that was killed) is not taken away: it lapses by itself when unused, so the
-miner counts as out of reach and is asked again until the deadline. Ours is handed back after each write, unless it was
-made beforehand.
+`curtail sleep` and `wakeup` are the firmware's own commands to shed; sleep outlives a reboot and is reported by `CurtailMode`
+in `config`. A power target is set in watts where model and release support it, else as the highest profile below it. A
+session held by another party (or by a hub that was killed) is not taken over: it expires by itself when unused, so the miner
+counts as unreachable and is commanded again until the deadline. The hub's own is released after each write, unless it was
+obtained in advance.
 """
 
 from collections.abc import Generator, Mapping
@@ -70,11 +70,11 @@ class LuxOS:
         return luxos_answers.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Takes the session; it is kept for the next command and lapses by itself on the miner."""
+        """Obtain the session; it is kept for the next command and expires by itself on the miner."""
         yield from self._session(access)
 
-    def give_back(self, access: Access) -> Generator[Request, Answer, None]:
-        """The session that was taken beforehand, so that the next hub need not wait until it lapses."""
+    def release_session(self, access: Access) -> Generator[Request, Answer, None]:
+        """Release a session obtained in advance, so that the next hub need not wait until it expires."""
         held = access.memory.get("session")
         if isinstance(held, str):
             yield from self._logoff(access, held)
@@ -104,7 +104,7 @@ class LuxOS:
         return (yield from self._write(access, command, arguments))
 
     def _power(self, access: Access, power_w: float) -> Generator[Request, Answer, Receipt]:
-        """Watts where model and release have power targeting, else the profile that draws most at or below them."""
+        """Watts where model and release have power targeting, else the profile with the highest power at or below them."""
         if access.memory.get(_TARGETS) is not False:
             receipt = yield from self._write(access, "powertargetset", f"power={round(power_w)}")
             if not isinstance(receipt, Refused) or receipt.code != _NO_COMMAND:
@@ -162,7 +162,7 @@ class LuxOS:
         return Accepted(str(status[0].get("Msg", "")))
 
     def _logoff(self, access: Access, session: str) -> Generator[Request, Answer, None]:
-        """Hands the session back. Where nobody answers it is still ours, and the next command uses it again."""
+        """Release the session. Where the miner does not answer it is kept, and the next command uses it again."""
         try:
             yield cgminer.request("logoff", access.ports.get("rpc", cgminer.PORT), session)
         except TransportError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What LuxOS answers mean: cgminer sections, and its own POWER, CONFIG, TEMPS, FANS and EVENTS."""
+"""Values from LuxOS answers: cgminer sections, and its own POWER, CONFIG, TEMPS, FANS and EVENTS."""
 
 import re
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ _UNITS = (("GHS", HS_PER_GHS), ("MHS", HS_PER_MHS))
 _FAULTY = re.compile(r"fail|error|fault|hot|heat|protect|dead|lost|shutdown", re.IGNORECASE)
 _STARTING = re.compile(r"ramp|start|init|boot|wak|warm", re.IGNORECASE)
 _CURTAILED = ("sleep", "sleeping", "idle")
-# Events last as long as their cause. These say what the miner does and no wrong of it; what others say of the whole miner
-# keeps it from hashing, where they are of this kind.
+# Events last as long as their cause. These report a state and no fault; others that concern the whole miner keep it from
+# hashing, where they are of this kind.
 _NO_ERROR = ("SLEEP", "IDLE")
 _STOPPING = re.compile(r"_PROTECTION$|_PANIC$|^NO_BOARDS|^DETECTION_ERROR|^INVALID_MINER|^INCOMPATIBLE")
 _SETTLING = ("REBOOT_SYSINIT",)
@@ -59,17 +59,17 @@ def hashes(answers: Mapping[str, Any]) -> bool:
 
 
 def targets_power(answers: Mapping[str, Any]) -> bool | None:
-    """Whether the model can hold a power in watts; None where the release does not say."""
+    """Whether the model can hold a power in watts; None where the release does not report it."""
     return truth(_one(answers, "config", "CONFIG").get("IsPowerTargetSupported"))
 
 
 def reports_curtailment(answers: Mapping[str, Any]) -> bool:
-    """Whether `config` says if the miner was put to sleep: early releases say so by an event alone."""
+    """Whether `config` reports sleep: early releases report it by an event alone."""
     return bool(_one(answers, "config", "CONFIG").get("CurtailMode"))
 
 
 def _rate(rates: Mapping[str, Any]) -> tuple[Any, float, float | None] | None:
-    """The rate of the shortest window that is told, what it is counted in (H/s), and that window (s, None: since the start)."""
+    """The rate of the shortest window reported, its unit (H/s), and that window (s, None: since the start)."""
     for window, window_s in _WINDOWS:
         for unit, scale in _UNITS:
             if rates.get(f"{unit} {window}") is not None:
@@ -78,7 +78,7 @@ def _rate(rates: Mapping[str, Any]) -> tuple[Any, float, float | None] | None:
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of LuxOS is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of LuxOS."""
     summary, config = _one(answers, "summary", "SUMMARY"), _one(answers, "config", "CONFIG")
     power, devs = _one(answers, "power", "POWER"), cgminer.section(answers.get("devs") or {}, "DEVS")
     stats = next(
@@ -154,7 +154,7 @@ def _heat(
     if reported[_CHIP]:
         put_max(values, "temp_chip_max_c", reported[_CHIP])
     else:
-        # The sensors of most boards sit on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
+        # The sensors of most boards are on the board; LuxOS repeats them as "chip" in stats: no chip is measured.
         values["temp_chip_max_c"] = UNSUPPORTED if entries else NOT_REPORTED
     fans = cgminer.section(answers.get("fans") or {}, "FANS")
     liquid = str(config.get("Cooling", "")).lower() in ("immersion", "hydro", "liquid")
@@ -172,9 +172,9 @@ def _heat(
 
 
 def _sensors(answers: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, str]:
-    """What each sensor of `temps` measures: chip, board, or the metric of a water sensor.
+    """Place of each sensor of `temps`: chip, board, or the metric of a water sensor.
 
-    Which sensors there are differs by model, and METADATA gives each a label; without one its own name says it.
+    The sensors differ by model, and METADATA gives each a label; without one its own name is used.
     """
     labels = {
         name: str(reported["Label"])
@@ -243,7 +243,7 @@ def _state(values: Values, answers: Mapping[str, Any], config: Mapping[str, Any]
     curtail = str(config.get("CurtailMode") or "").strip().lower()
     events = cgminer.section(answers.get("events") or {}, "EVENTS")
     codes = [str(event.get("Code", "")).upper() for event in events]
-    # What `config` says counts; an event may outlast a wake for a moment.
+    # `config` has priority; an event may outlast a wake for a moment.
     by_event = any(code in _NO_ERROR for code in codes) if events else None
     asleep = curtail in _CURTAILED if curtail else by_event
     system = str(config.get("SystemStatus") or "").strip()

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Error codes with a text for people. A code that is not listed is told as its number: its meaning is never guessed.
+"""Error codes with a text for people. A code that is not listed is returned as its number: no meaning is guessed.
 
-Where the miner sends its own reason (Whatsminer v3, Braiins, LuxOS, ePIC), that reason is handed on and nothing is looked
-up here. Sources: the codes that makers publish for their tools, worded anew; what of it stands in recordings is tested.
+Where the miner sends its own reason (Whatsminer v3, Braiins, LuxOS, ePIC), that reason is passed on without a look-up here.
+Sources: the codes that makers publish for their tools, in new wording; those found in recordings are tested.
 """
 
 from collections.abc import Mapping
 
-# What the API's own answer codes mean (Whatsminer v1/v2).
+# Answer codes of the API (Whatsminer v1/v2).
 WHATSMINER_API: Mapping[str, str] = {
     "14": "invalid command",
     "23": "invalid JSON",
@@ -79,7 +79,7 @@ WHATSMINER: Mapping[str, str] = {
     "8410": "firmware is for another model",
 }
 
-# Families of which the last digit is the number of the board or pool.
+# Families in which the last digit is the number of the board or pool.
 _BY_PLACE: Mapping[str, str] = {
     "30": "board {} temperature sensor not found",
     "32": "board {} temperature not readable",
@@ -97,7 +97,7 @@ _BY_PLACE: Mapping[str, str] = {
 }
 
 
-# Codes with which a miner stands still of itself: nobody sent it to sleep.
+# Codes with which a miner stops of itself, without a command.
 _STOPS = frozenset({"53", "35", "41", "43"})
 _STOPS_ALONE = frozenset(
     {"200", "201", "203", "210", "217", "218", "233", "236", "240", "255", "267", "268", "600", "610"}
@@ -110,7 +110,7 @@ def whatsminer_stops(code: str) -> bool:
 
 
 # Avalon: bits of a module (ECMM) and of its hash units (ECHU) that its maker's own page marks as failures. The other bits are
-# warnings that stand on sound machines too (idle, queue overflow, core test, a CRC once failed) and are not told as errors.
+# warnings that occur on healthy machines too (idle, queue overflow, core test, a single CRC error) and are not reported.
 AVALON_FAILS: Mapping[int, str] = {
     0x4: "no fan",
     0x40: "too hot",
@@ -122,7 +122,7 @@ AVALON_FAILS: Mapping[int, str] = {
     0x4000: "core voltage",
 }
 _AVALON_WARNS = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x80 | 0x200 | 0x8000 | 0x10000 | 0x20000
-# And those of its supply.
+# The same for its supply.
 AVALON_SUPPLY: Mapping[int, str] = {
     1: "input voltage low",
     2: "over hot",
@@ -135,15 +135,15 @@ AVALON_SUPPLY: Mapping[int, str] = {
 }
 
 
-def avalon_fails(word: int) -> list[str]:
-    """What fails by an error word of a module or hash unit; bits that nobody explains are told as their number."""
-    odd = word & ~_AVALON_WARNS & ~sum(AVALON_FAILS)
-    return [text for bit, text in AVALON_FAILS.items() if word & bit] + ([str(odd)] if odd else [])
+def avalon_fails(bits: int) -> list[str]:
+    """Failures in the error bits of a module or hash unit; unknown bits are returned as their number."""
+    odd = bits & ~_AVALON_WARNS & ~sum(AVALON_FAILS)
+    return [text for bit, text in AVALON_FAILS.items() if bits & bit] + ([str(odd)] if odd else [])
 
 
-def avalon_supply(word: int) -> str:
-    """What ails the supply by its error word; a word that says nothing known is told as its number."""
-    return ", ".join(dict.fromkeys(text for bit, text in AVALON_SUPPLY.items() if word & bit)) or str(word)
+def avalon_supply(bits: int) -> str:
+    """PSU fault text of an error bit field; a code without known bits is returned as its number."""
+    return ", ".join(dict.fromkeys(text for bit, text in AVALON_SUPPLY.items() if bits & bit)) or str(bits)
 
 
 def whatsminer_text(code: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pool lists as miners tell them, brought to the pool metrics. A password is never taken along."""
+"""Pool metrics from miners' pool lists. Passwords are never copied."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ ALIVE, DEAD, DISABLED = "alive", "dead", "disabled"
 _SHARES = ("accepted", "rejected", "stale")
 
 
-class PoolSeen(NamedTuple):
-    """One pool as the miner tells it; `active` is the one it works for, None where it does not tell which that is."""
+class ReportedPool(NamedTuple):
+    """One pool as reported by the miner; `active` is the one in use, None where the miner does not report which that is."""
 
     url: str | None
     user: str
@@ -27,8 +27,8 @@ class PoolSeen(NamedTuple):
     stale: float | None
 
 
-def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
-    """From POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Places whose address is empty are left out."""
+def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[ReportedPool]:
+    """Pools from POOLS entries in any of their spellings (RPC `URL`, CGI `url`). Entries with an empty address are left out."""
     found = []
     for index, entry in enumerate(entries):
         reported = first(entry, "URL", "url", "Stratum URL")
@@ -36,7 +36,7 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
         if not url and (reported is not None or not status):
             continue
         found.append(
-            PoolSeen(
+            ReportedPool(
                 url or None,
                 spelt(first(entry, "User", "user", "account")),
                 ALIVE if status.startswith("alive") or status == "working" else status or None,
@@ -51,7 +51,7 @@ def cgminer_pools(entries: Sequence[dict[str, Any]]) -> list[PoolSeen]:
 
 
 def put_pool_state(values: Values, entries: Any) -> None:
-    """Only the state of the pool that is worked for, without building the list: for the fast tier."""
+    """Only the state of the pool in use, without building the list: for the fast tier."""
     if not isinstance(entries, list):
         return
     best: Any = None
@@ -66,10 +66,10 @@ def put_pool_state(values: Values, entries: Any) -> None:
     put_text(values, "pool_state", best.lower() if type(best) is str else None)
 
 
-def put_pools(values: Values, pools: Sequence[PoolSeen], as_json: bool = True) -> None:
+def put_pools(values: Values, pools: Sequence[ReportedPool], as_json: bool = True) -> None:
     """The pool metrics: of the active pool, else of the first living by priority, else of the first.
 
-    Share counters that the summary did not tell are summed over the pools that count shares.
+    Share counters missing from the summary are summed over the pools that count shares.
     """
     if not pools:
         for metric in ("pool_url", "pool_user", "pool_state"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When is a reply whole? One pure function for each way miners end a message; `ended` says that nothing more will come."""
+"""End of a reply: one pure function for each message end used by miners; `ended` marks the end of the stream."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ def rpc_is_whole(buffer: bytearray, ended: bool) -> bool:
         return True
     if buffer[-1] not in b"}]\n\r \t":
         return False
-    # Counting is far cheaper than parsing, and settles nearly every unfinished reply.
+    # Counting is far cheaper than parsing, and decides nearly every unfinished reply.
     if buffer.count(b"{") != buffer.count(b"}") or buffer.count(b"[") != buffer.count(b"]"):
         return False
     try:
@@ -23,7 +23,7 @@ def rpc_is_whole(buffer: bytearray, ended: bool) -> bool:
 
 
 def framed_is_whole(buffer: bytearray, ended: bool) -> bool:
-    """Four bytes of little-endian length, then so many bytes. A frame cut short is never whole."""
+    """Four bytes of little-endian length, then that many bytes. A frame cut short is never whole."""
     return len(buffer) >= 4 and len(buffer) >= 4 + int.from_bytes(buffer[:4], "little")
 
 
@@ -46,10 +46,10 @@ def http_is_whole(buffer: bytearray, ended: bool) -> bool:
 
 
 def settled(whole: Callable[[bytearray, bool], bool], buffer: bytearray) -> bool:
-    """Whether a reply that has fallen silent without its end mark may be taken for whole.
+    """Whether a silent reply without an end mark counts as whole.
 
     Some miners keep the socket open and mark no end, or mark it within JSON that cannot be parsed. Silence alone proves
-    nothing, for a busy miner pauses in the middle too: its brackets must be closed, or its text end in a bar.
+    nothing, since a busy miner pauses within a reply too: its brackets must be closed, or its text end in a bar.
     """
     if whole is http_is_whole:
         head_end = buffer.find(b"\r\n\r\n")

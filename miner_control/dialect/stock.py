@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off with an aftermarket firmware: Braiins OS and VNish keep the maker's own firmware of the Antminer beside them, and go back
-to it. From then on the miner speaks the maker's dialect, and only that can tell the version it runs.
+"""Return from an aftermarket firmware (Braiins OS, VNish) to the maker's own firmware of the Antminer.
+
+Both keep the maker's firmware on the device and can restore it. From then on the miner speaks the maker's dialect, and only
+that reports the version it runs.
 """
 
 from collections.abc import Generator, Mapping
@@ -16,8 +18,8 @@ ONLY_STOCK = "keeps no earlier release: install its image, or go back to the mak
 _MAKERS = Antminer()
 
 
-def going_back(access: Access, asked: Generator[Request, Answer, Receipt]) -> Generator[Request, Answer, Receipt]:
-    """Ask for the way back, and remember that it was taken."""
+def returning(access: Access, asked: Generator[Request, Answer, Receipt]) -> Generator[Request, Answer, Receipt]:
+    """Command the return to the maker's firmware, and remember that it was accepted."""
     receipt = yield from asked
     if isinstance(receipt, Accepted):
         access.memory["went_to_stock"] = True
@@ -25,7 +27,7 @@ def going_back(access: Access, asked: Generator[Request, Answer, Receipt]) -> Ge
 
 
 def read(access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field] | None]:
-    """The values of a miner that went back, in its maker's dialect; None where it did not, or still answers in its own."""
+    """Values of a returned miner, in its maker's dialect; None where it did not return, or still answers in its own."""
     if not access.memory.get("went_to_stock"):
         return None
     try:

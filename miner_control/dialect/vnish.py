@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VNish (xminer-api over HTTP): reads are open, writes need `unlock` and a bearer token.
+"""VNish (xminer-api over HTTP): open reads; writes need `unlock` and a bearer token.
 
-A preset is a power target: its name is the watts it draws. A power target in watts is therefore brought to the greatest
-*tuned* preset at or below it; an untuned one would start a tuning of hours, and is never chosen by itself.
+A preset is a power target: its name is its power in watts. A power target therefore becomes the greatest *tuned* preset at
+or below it; an untuned one would start hours of tuning, and is never chosen automatically.
 """
 
 import re
@@ -59,14 +59,14 @@ class VNish:
         answers: dict[str, Any] = {}
         answer = yield web.ask(access, PORT, "/api/v1/summary")
         answers["summary"] = web.page(answer, "summary")
-        # While it starts there is no `miner`, and only the status says what it does.
+        # While it starts there is no `miner`, and only the status reports its state.
         starts = () if web.nested(answers["summary"], "miner") else ("status",)
         for name in _FAST[1:] + starts + (_DAILY if tier is Tier.DAILY else ()):
             try:
                 answers[_key(name)] = web.document((yield web.ask(access, PORT, f"/api/v1/{name}")), name)
             except (TransportError, DecodeError):
                 continue
-        # The unit of rates stands in the daily answer, and counts for every poll.
+        # The unit of rates is in the daily answer, and applies to every poll.
         measure = web.nested(answers.get("info"), "hr_measure")
         if measure:
             access.memory["hr_measure"] = measure
@@ -75,7 +75,7 @@ class VNish:
         return self.decode(answers, tier)
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Unlocks, so that the next command costs one exchange."""
+        """Unlock, so that the next command costs one exchange."""
         yield from self._token(access)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -104,7 +104,7 @@ class VNish:
             case InstallFirmware():
                 return (yield from self._install(access, intent))
             case RollBackFirmware(version) if version == STOCK:
-                return (yield from stock.going_back(access, self._remove(access)))
+                return (yield from stock.returning(access, self._remove(access)))
             case RollBackFirmware():
                 return Unsupported(f"VNish {stock.ONLY_STOCK}")
             case _:
@@ -150,8 +150,8 @@ class VNish:
         return (yield from self._settings(access, {"miner": {"overclock": {"preset": max(fitting)[1]}}}))
 
     def _settings(self, access: Access, change: dict[str, Any]) -> Generator[Request, Answer, Receipt]:
-        """Save a setting, and restart mining where the miner says that it takes effect only then. One that is asleep takes
-        it up when it wakes: a restart would wake it."""
+        """Save a setting, and restart mining where the miner reports that it requires that. A sleeping one applies it when
+        it wakes: a restart would wake it."""
         answer = yield from self._write(access, "settings", change)
         if not isinstance(answer, Answer):
             return answer
@@ -169,7 +169,7 @@ class VNish:
         if isinstance(token, str):
             return token
         request = web.tell(access, PORT, "POST", "/api/v1/unlock", {"pw": access.password})
-        # Unlocking changes nothing that mines: it may be asked like a read.
+        # Unlocking changes nothing in mining: it may be repeated like a read.
         answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
         if not 200 <= answer.status < 300:
             return web.refused(answer)
@@ -196,7 +196,7 @@ class VNish:
 
 
 def _reported(answer: Answer) -> dict[str, Any]:
-    """The object that came back; empty where a success has nothing to say."""
+    """The object of an answer; empty where a success carries none."""
     try:
         found = web.document(answer, "answer")
     except DecodeError:
@@ -205,7 +205,7 @@ def _reported(answer: Answer) -> dict[str, Any]:
 
 
 def _receipt(answer: Answer) -> Accepted | Refused:
-    """A good status is acceptance, unless the answer itself says that it was no success."""
+    """A good status is acceptance, unless the answer itself reports a failure."""
     reported = _reported(answer)
     if reported.get("success") is False or reported.get("err"):
         return Refused(str(answer.status), str(reported.get("err") or reported.get("message") or "no success"))
@@ -213,7 +213,7 @@ def _receipt(answer: Answer) -> Accepted | Refused:
 
 
 def _key(path: str) -> str:
-    """A path as the name of its answer."""
+    """The answer name of a path."""
     return path.replace("-", "_").replace("/", "_")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What VNish answers mean: one `summary` object holds nearly everything."""
+"""Values from VNish answers: one `summary` object holds nearly everything."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ from miner_control.dialect.figures import (
     truth,
     whole,
 )
-from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, PoolSeen, put_pools
+from miner_control.dialect.pools import ALIVE, DEAD, DISABLED, ReportedPool, put_pools
 from miner_control.dialect.web import entries, nested
 from telemetry.collect.source import Tier
 
@@ -51,19 +51,19 @@ _POOL_STATES = {
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of VNish is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of VNish."""
     summary, info = part(answers, "summary"), part(answers, "info")
     miner = part(summary, "miner")
     status = part(miner, "miner_status") or part(answers, "status")
-    # While it starts, `miner` is null and only the status and the information speak.
+    # While it starts, `miner` is null and only status and information have values.
     if not (miner or status or info or "miner" in summary):
         raise DecodeError("reply", f"nothing of VNish in {sorted(answers)}")
     values: Values = {}
     scale = _UNITS.get(str(info.get("hr_measure") or "").upper()) or _likely_unit(miner)
     _rates(values, miner, scale)
-    word = str(first(status, "miner_state", "state") or "").lower()
+    miner_state = str(first(status, "miner_state", "state") or "").lower()
     held_s = plain(status.get("miner_state_time"))
-    put(values, "uptime_s", held_s if word in ("mining", "auto-tuning") else None)
+    put(values, "uptime_s", held_s if miner_state in ("mining", "auto-tuning") else None)
     put(values, "power_w", first(miner, "power_consumption", "power_usage"))
     metered = truth(nested(miner, "psu", "psu_power_metering"))
     values["power_source"] = (
@@ -87,22 +87,22 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     put_schedules(values, tier, performance, {"preset_switcher": nested(performance, "preset_switcher")})
     values["state"] = state_of(
         values["hashrate_hs"],
-        # The mean since the start is all that is told: it is no present rate.
+        # Only the mean since the start is reported: it is no present rate.
         window_s=LAG_S if first(miner, "hr_realtime", "instant_hashrate") is None else None,
-        working=word == "mining",
-        asleep=word in ASLEEP if word else None,
-        starting=word in _STARTING or None,
-        tuning=word == "auto-tuning",
-        fault=word == "failure" or None,
+        working=miner_state == "mining",
+        asleep=miner_state in ASLEEP if miner_state else None,
+        starting=miner_state in _STARTING or None,
+        tuning=miner_state == "auto-tuning",
+        fault=miner_state == "failure" or None,
         uptime=held_s,
     )
     if values["state"] == "asleep":
         values["hashrate_window_s"] = NOT_APPLICABLE
-    _errors(values, status, chains, entries(nested(miner, "cooling", "fans")), word)
+    _errors(values, status, chains, entries(nested(miner, "cooling", "fans")), miner_state)
     if tier is Tier.DAILY:
         _expected(values, part(answers.get("model"), "chain"), chains)
         values["make"] = "antminer"
-        # `miner_type` is the model with the firmware behind it: "Antminer S19k Pro (Vnish 1.3.3)".
+        # `miner_type` is the model with the firmware after it: "Antminer S19k Pro (Vnish 1.3.3)".
         kind, _, edition = str(miner.get("miner_type") or "").partition(" (")
         put_text(values, "model", first(info, "miner", "model") or kind)
         name, version = info.get("fw_name"), info.get("fw_version")
@@ -119,7 +119,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
 
 
 def _likely_unit(miner: Mapping[str, Any]) -> float:
-    """What rates are counted in where no unit is told: one below that of any miner this firmware runs on is meant in TH/s."""
+    """Unit of rates where none is reported: one below that of any miner with this firmware is in TH/s."""
     reported = next(
         (rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock", "hr_realtime")) if rate), 0
     )
@@ -127,8 +127,8 @@ def _likely_unit(miner: Mapping[str, Any]) -> float:
 
 
 def _rates(values: Values, miner: Mapping[str, Any], scale: float) -> None:
-    """`hr_*` are in the unit that `info` names (GH/s for SHA-256); the deprecated `instant_hashrate` is a thousand times coarser,
-    and all that the first releases of 1.2 tell."""
+    """`hr_*` are in the unit named by `info` (GH/s for SHA-256); the deprecated `instant_hashrate` is in a thousandfold unit,
+    and the only one in the first releases of 1.2."""
     if miner.get("hr_realtime") is not None:
         put(values, "hashrate_hs", miner["hr_realtime"], scale)
     elif miner.get("instant_hashrate") is not None:
@@ -137,11 +137,11 @@ def _rates(values: Values, miner: Mapping[str, Any], scale: float) -> None:
         average = miner.get("hr_average")
         put(values, "hashrate_hs", miner.get("average_hashrate") if average is None else average,
             scale * 1e3 if average is None else scale)  # fmt: skip
-    # The firmware does not say over how long its "realtime" is taken.
+    # The firmware does not report the window of its "realtime".
     values["hashrate_window_s"] = UNSUPPORTED
     nominal = [rate for rate in (plain(miner.get(key)) for key in ("hr_nominal", "hr_stock")) if rate is not None]
     if nominal and not any(nominal):
-        # A miner that broke down before it knew its boards.
+        # A miner that broke down before its boards were counted.
         values["hashrate_nominal_hs"] = SENTINEL
     else:
         put(values, "hashrate_nominal_hs", next((rate for rate in nominal if rate), None), scale)
@@ -161,7 +161,7 @@ def _fans(values: Values, cooling: Mapping[str, Any]) -> None:
 
 
 def _hottest(chain: Mapping[str, Any], key: str) -> float | None:
-    """The hottest sensor of a board: its range, else the highest of those that it does not call into doubt itself."""
+    """The hottest sensor of a board: its range, else the highest of those without a doubtful status."""
     if chain.get(key) is not None:
         return plain(nested(chain, key, "max"))
     sensors = entries(chain.get(f"{key}_sens"))
@@ -172,7 +172,7 @@ def _hottest(chain: Mapping[str, Any], key: str) -> float | None:
 
 
 def _expected(values: Values, board: Mapping[str, Any], chains: list[dict[str, Any]]) -> None:
-    """What a miner of that model has. Without its description, the boards that are listed."""
+    """Boards and chips of the model. Without its description, the boards that are listed."""
     count, chips = plain(board.get("num_chains")), plain(board.get("chips_per_chain"))
     put(values, "boards_expected", count or (float(len(chains)) if chains else None))
     put(values, "chips_expected", count * chips if count and chips else None)
@@ -209,21 +209,21 @@ def _chains(values: Values, chains: list[dict[str, Any]], scale: float, tier: Ti
     ).decode()
 
 
-def _pools(miner: Mapping[str, Any]) -> list[PoolSeen]:
-    """The user's pools; those of the developer's fee are none of ours.
+def _pools(miner: Mapping[str, Any]) -> list[ReportedPool]:
+    """The user's pools, without those of the developer's fee.
 
-    `active` is the one that is worked for and `working` another that answers; where none is active, the fee is being paid, or
-    the miner just starts.
+    `active` is the one in use and `working` another that answers; where none is active, the fee is being paid, or the miner
+    just starts.
     """
     listed = [pool for pool in entries(miner.get("pools")) if _is_ours(pool)]
-    words = [str(pool.get("status") or "").lower() for pool in listed]
-    worked_for = "active" if "active" in words else "working"
+    states = [str(pool.get("status") or "").lower() for pool in listed]
+    worked_for = "active" if "active" in states else "working"
     return [
-        PoolSeen(
-            str(pool["url"]), str(pool.get("user") or ""), _POOL_STATES.get(word, word or None), word == worked_for,
+        ReportedPool(
+            str(pool["url"]), str(pool.get("user") or ""), _POOL_STATES.get(status, status or None), status == worked_for,
             whole(pool.get("id"), at), *(plain(pool.get(key)) for key in ("accepted", "rejected", "stale")),
         )
-        for at, (pool, word) in enumerate(zip(listed, words, strict=True))
+        for at, (pool, status) in enumerate(zip(listed, states, strict=True))
     ]  # fmt: skip
 
 
@@ -233,18 +233,22 @@ def _is_ours(pool: Mapping[str, Any]) -> bool:
 
 
 def _errors(
-    values: Values, status: Mapping[str, Any], chains: list[dict[str, Any]], fans: list[dict[str, Any]], word: str
+    values: Values,
+    status: Mapping[str, Any],
+    chains: list[dict[str, Any]],
+    fans: list[dict[str, Any]],
+    miner_state: str,
 ) -> None:
     texts = [
         f"fan {whole(fan.get('id'), at)} {fan['status']}"
         for at, fan in enumerate(fans, 1)
         if str(fan.get("status", "")).lower() in ("lost", "failure", "failed", "error")
     ]
-    if word == "failure" or status.get("failure_code"):
+    if miner_state == "failure" or status.get("failure_code"):
         code, description = status.get("failure_code"), status.get("description")
         texts.append(" ".join(str(part) for part in (code, description) if part is not None) or "failure")
     for chain in chains:
         state = str(nested(chain, "status", "state") or "")
         if state in ("failure", "disconnected"):
             texts.append(f"board {chain.get('id')} {state} {nested(chain, 'status', 'description') or ''}".strip())
-    values["error_text"] = "; ".join(texts) if word or chains else NOT_REPORTED
+    values["error_text"] = "; ".join(texts) if miner_state or chains else NOT_REPORTED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP requests of dialects, and what an answer means: a document, a refusal, or nothing that can be read."""
+"""HTTP requests of dialects and their answers: a document, a refusal, or an unreadable answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +14,20 @@ from miner_control.fleet.driver import Access, Answer, Http, Parts
 
 
 def ask(access: Access, port: int, path: str, headers: Mapping[str, str] | None = None) -> Http:
-    """A reading request."""
+    """A read request."""
     return Http("GET", path, access.ports.get("http", port), headers or {})
 
 
 def tell(
     access: Access, port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> Http:
-    """A request that may change the device. `body`: what becomes JSON, or parts that are sent as they are."""
+    """A request that may change the device. `body`: encoded as JSON, or parts that are sent unchanged."""
     data: bytes | Parts = b"" if body is None else body if isinstance(body, tuple) else orjson.dumps(body)
     return Http(method, path, access.ports.get("http", port), headers or {}, data, writes=True)
 
 
 def document(answer: Answer, what: str) -> Any:
-    """The JSON of a good answer. Raises DecodeError on any other status or on what is no JSON."""
+    """The JSON of a good answer. Raises DecodeError on any other status or on a body that is not JSON."""
     if not 200 <= answer.status < 300:
         raise DecodeError(what, f"status {answer.status}")
     try:
@@ -37,14 +37,14 @@ def document(answer: Answer, what: str) -> Any:
 
 
 def page(answer: Answer, what: str, locked: str = "account or password not accepted") -> Any:
-    """The JSON of the page that a poll rests on. Raises TransportError (REFUSED) where we are not let in, else as `document`."""
+    """The JSON of a poll's main page. Raises TransportError (REFUSED) where access is denied, else as `document`."""
     if answer.status in (401, 403):
         raise TransportError(Absence.REFUSED, f"{what}: {locked} (status {answer.status})")
     return document(answer, what)
 
 
 def refused(answer: Answer) -> Refused:
-    """A refusal with the status as code and the page's own words."""
+    """A refusal with the status as code and the page's own text."""
     text = answer.body[:300].decode("utf-8", "replace").strip()
     try:
         reported = orjson.loads(answer.body)
@@ -65,7 +65,7 @@ def accepted(answer: Answer) -> Accepted | Refused:
 
 
 def nested(found: Any, *path: str) -> Any:
-    """A value deep inside a document, or None where any step is not there."""
+    """A value deep inside a document, or None where any step is missing."""
     for step in path:
         if not isinstance(found, Mapping):
             return None
@@ -74,5 +74,5 @@ def nested(found: Any, *path: str) -> Any:
 
 
 def entries(found: Any) -> list[dict[str, Any]]:
-    """The objects of a list; empty where it is none."""
+    """The objects of a list; empty for anything else."""
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatsminer API v1 and v2 (4028): plain reads, writes under a token and AES.
+"""Whatsminer API v1 and v2 (4028): plain reads, writes with a token and AES.
 
-cgminer's own commands may be joined; `status` and all `get_*` may not. Fast: `summary` alone, and `status` when nothing
-is hashed, because only `mineroff` proves sleep. The write API is off out of the box and then every write is refused with
-code 45. A token that the miner no longer knows (code 135) is made anew and the command sent once more: the refusal
-proves that the first had no effect.
+cgminer's own commands may be joined; `status` and all `get_*` may not. Fast tier: `summary` alone, and `status` when the
+hashrate is zero, because only `mineroff` proves sleep. The write API is off by default and then refuses every write with
+code 45. After code 135 (token no longer known) a new token is made and the command sent once more: the refusal proves that
+the first had no effect.
 """
 
 from collections.abc import Generator, Mapping
@@ -65,7 +65,7 @@ class Whatsminer:
             try:
                 answers["summary"] = cgminer.parse(answer.body)
             except DecodeError:
-                # A miner that is off may answer nothing here, and `status` all the same.
+                # A miner that is off may answer nothing here, and `status` nevertheless.
                 pass
             if whatsminer_summary.doubtful(answers):
                 yield from also(access, answers, "status")
@@ -76,14 +76,14 @@ class Whatsminer:
                 # As above.
                 pass
             if not whatsminer_summary.reports_boards(answers):
-                # The newer name of the same.
+                # The newer name of the same command.
                 yield from also(access, answers, "edevs")
             for command in _SLOW + (_DAILY if tier is Tier.DAILY else ()):
                 yield from also(access, answers, command)
         return whatsminer_summary.without_fans(access.memory, whatsminer_summary.decode(answers, tier))
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Makes the token that the next command will be signed with."""
+        """Obtain the token that signs the next command."""
         yield from self._token(access, now_ms)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -138,7 +138,7 @@ class Whatsminer:
         return _receipt(token, answer) if isinstance(token, Token) else Unknown("no token to read the answer with")
 
     def _percent(self, access: Access, percent: float, now_ms: int) -> Generator[Request, Answer, Receipt]:
-        """`set_power_pct` of old, `_v2` from API 2.0.5: the one that was refused as unknown is not tried again."""
+        """`set_power_pct` before API 2.0.5, `_v2` from then on: the one refused as unknown is not tried again."""
         names = [name for name in ("set_power_pct", "set_power_pct_v2") if not access.memory.get(f"no_{name}")]
         receipt: Receipt = Unsupported("neither set_power_pct nor set_power_pct_v2")
         for name in names:
@@ -182,19 +182,19 @@ class Whatsminer:
 
 
 def _receipt(token: Token, answer: Answer) -> Receipt:
-    """What a write answered, decrypted where it came encrypted."""
+    """Receipt of a write, from an answer that may be encrypted."""
     document = cgminer.parse(answer.body)
     try:
         plain = opened(token, document)
         if plain is not None:
             document = cgminer.parse(plain)
     except (ValueError, DecodeError) as error:
-        # The miner answered under another key: it took something, and we cannot read what.
+        # The answer is under another key: the write may have had an effect, and the answer cannot be read.
         return Unknown(f"the answer cannot be decrypted: {error}")
     refused = cgminer.refusal(document)
     if refused:
         return Refused(refused[0], refused[1] or WHATSMINER_API.get(refused[0], ""))
-    # Told flat, or in a list of one.
+    # Either flat, or in a list of one.
     listed = document.get("STATUS")
     reported = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else document
     code, text = str(reported.get("Code", "")), reported.get("Msg")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Whatsminer v1/v2 answers mean: `summary`, `devs`, `pools`, `status` and the `get_*` objects."""
+"""Values from Whatsminer v1/v2 answers: `summary`, `devs`, `pools`, `status` and the `get_*` objects."""
 
 import re
 from collections.abc import Mapping
@@ -53,13 +53,13 @@ _LIQUID = re.compile(r"M[3-7][3469]")
 
 
 def message(answers: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """The `Msg` object of a non-cgminer command; empty where there is none."""
+    """The `Msg` object of a non-cgminer command; empty where absent."""
     found = (answers.get(command) or {}).get("Msg")
     return found if isinstance(found, dict) else {}
 
 
 def _section(answers: Mapping[str, Any], command: str, name: str) -> list[dict[str, Any]]:
-    """The rows of a section, told flat or within the message."""
+    """The rows of a section, flat or within the message."""
     if command not in answers:
         return []
     return cgminer.section(answers.get(command) or {}, name) or cgminer.section(message(answers, command), name)
@@ -79,7 +79,7 @@ def reports_boards(answers: Mapping[str, Any]) -> bool:
 
 
 def doubtful(answers: Mapping[str, Any]) -> bool:
-    """Whether only `status` can tell what the miner does: nothing hashed, or little power under a lagging mean rate."""
+    """Whether only `status` can report the state: no hashrate, or little power under a lagging mean rate."""
     summary = _summary(answers)
     rate = next((plain(summary[key]) for key, _ in _WINDOWS if key in summary), None)
     return not rate or _idle_power(summary)
@@ -91,7 +91,7 @@ def _idle_power(summary: Mapping[str, Any]) -> bool:
 
 
 def without_fans(memory: dict[str, Any], values: Values) -> Values:
-    """Models cooled by a liquid (M33, M56, M63, ...) tell fans of zero for ever: none, once the model is known."""
+    """Fans of liquid-cooled models (M33, M56, M63, ...), reported as zero, become NOT_APPLICABLE once the model is known."""
     model = values.get("model")
     if isinstance(model, str):
         memory["liquid"] = bool(_LIQUID.match(model.upper().removeprefix("WHATSMINER").lstrip(" _")))
@@ -101,7 +101,7 @@ def without_fans(memory: dict[str, Any], values: Values) -> Values:
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of a Whatsminer is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of a Whatsminer."""
     summary, status = _summary(answers), message(answers, "status")
     devs = _section(answers, "devs", "DEVS") or _section(answers, "edevs", "DEVS")
     pool_entries = _section(answers, "pools", "POOLS")
@@ -146,13 +146,13 @@ def _state(
     codes: list[str] | None,
 ) -> None:
     asleep = truth(first(status, "mineroff", "btmineroff")) if status else None
-    # "Upfreq Complete" is the board's own word; "Hash Stable" false is a firmware that is still climbing.
+    # "Upfreq Complete" is reported by each board; "Hash Stable" false means that the firmware is still ramping.
     starting = truth(summary.get("Hash Stable")) is False or any(
         truth(reported.get("Upfreq Complete")) is False for reported in (summary, *devs)
     )
     rate, window, idle = values["hashrate_hs"], values["hashrate_window_s"], _idle_power(summary)
     if asleep and idle and (not isinstance(window, float) or window >= _LAGS_S):
-        # A mean over minutes outlives the sleep that the miner tells; the power agrees with the sleep.
+        # A mean over minutes outlives the reported sleep; the power confirms the sleep.
         rate = 0.0
     values["state"] = state_of(
         rate,
@@ -182,7 +182,7 @@ def _slow(
     put(values, "voltage_v", summary.get("Voltage"), 0.01)
     volts = values["voltage_v"]
     if isinstance(volts, float) and volts < _LEAST_VOLT:
-        # The oldest models tell a step of their converter here.
+        # The oldest models report a step of their converter here.
         values["voltage_v"] = NONSENSE
     if devs:
         put(values, "boards_hashing", total(hashes(first(dev, *_DEV_RATES), dev.get("Status")) for dev in devs))
@@ -224,11 +224,11 @@ def _temperatures(values: Values, summary: Mapping[str, Any], devs: list[dict[st
 
 
 def hashes(rate: Any, status: Any) -> float | None:
-    """1 of a board that hashes, 0 of one that does not, None of one that tells neither its rate nor a status."""
-    known, word = plain(rate), spelt(status).lower()
+    """1 for a hashing board, 0 for another, None for one that reports neither rate nor status."""
+    known, state = plain(rate), spelt(status).lower()
     if known is None:
-        return float(word == "alive") if word else None
-    return float(known > 0 and word in ("", "alive"))
+        return float(state == "alive") if state else None
+    return float(known > 0 and state in ("", "alive"))
 
 
 def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -250,9 +250,9 @@ def _boards(devs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
-    """The error codes told by `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither tells.
+    """Error codes in `summary` (`Error Code 0`, ...) and `get_error_code`; None where neither reports them.
 
-    Where only their number is told, that is told.
+    Where only their number is reported, the text states that.
     """
     summary = _summary(answers)
     count = summary.get("Error Code Count")
@@ -266,7 +266,7 @@ def error_codes(answers: Mapping[str, Any]) -> list[str] | None:
         elif str(entry).strip().isdigit():
             found.append(str(entry).strip())
     many = plain(count)
-    return list(dict.fromkeys(found)) or ([f"{many:g} errors, codes not told"] if many and listed is None else [])
+    return list(dict.fromkeys(found)) or ([f"{many:g} errors, codes not reported"] if many and listed is None else [])
 
 
 def _identity(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The write cipher of Whatsminer v1/v2: md5-crypt of the password, a signed token, AES-256-ECB around the command.
+"""Write encryption of Whatsminer v1/v2: md5-crypt of the password, a signed token, AES-256-ECB of the command.
 
-Poul-Henning Kamp's md5-crypt ("$1$") is written out here because Python's own `crypt` is gone; nothing else of it is
-used. The scheme is the maker's and is weak by today's measure: it keeps no secret on a network that is listened to.
+Poul-Henning Kamp's md5-crypt ("$1$") is implemented here because Python's own `crypt` was removed. The scheme is the maker's
+and weak by today's standards: it keeps no secret on a network that is tapped.
 """
 
 import base64
@@ -15,7 +15,7 @@ import orjson
 _ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ORDER = ((0, 6, 12), (1, 7, 13), (2, 8, 14), (3, 9, 15), (4, 10, 5))
 TOKEN_LIFE_MS = 25 * 60_000
-"""The miner forgets a token after 30 min; ours is renewed a little before."""
+"""The miner drops a token after 30 min; it is renewed a little earlier."""
 
 
 def md5_crypt(password: str, salt: str) -> str:
@@ -53,7 +53,7 @@ def _letters(value: int, count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What signs and encrypts commands until `until_ms`."""
+    """Key and signature of commands until `until_ms`."""
 
     sign: str
     key: bytes
@@ -61,14 +61,14 @@ class Token:
 
 
 def make_token(password: str, answer: dict[str, Any], now_ms: int) -> Token:
-    """From the answer of `get_token`: time, salt, newsalt. Raises KeyError where one is missing."""
+    """A token from the answer of `get_token`: time, salt, newsalt. Raises KeyError where one is missing."""
     secret = md5_crypt(password, str(answer["salt"]))
     sign = md5_crypt(secret + str(answer["time"]), str(answer["newsalt"]))
     return Token(sign, hashlib.sha256(secret.encode()).digest(), now_ms + TOKEN_LIFE_MS)
 
 
 def sealed(token: Token, command: dict[str, Any]) -> bytes:
-    """A command as it goes on the wire."""
+    """An encrypted command in wire form."""
     body = orjson.dumps({**command, "token": token.sign})
     body += b"\x00" * (-len(body) % 16)
     return orjson.dumps({"enc": 1, "data": base64.b64encode(_cipher(token.key, body, seal=True)).decode()})

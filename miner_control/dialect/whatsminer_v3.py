@@ -2,8 +2,8 @@
 """Whatsminer API v3 (4433): four bytes of length and JSON; writes carry a token of command, password, salt and time.
 
 The token is the first eight characters of base64(SHA-256(command + password + salt + ts)); parameters that hold secrets
-are AES-encrypted under that same hash. `ts` is told in the miner's own clock (its answers carry `when`), so that a
-miner whose clock is a day off takes our commands all the same.
+are AES-encrypted under that same hash. `ts` is in the miner's own clock (its answers carry `when`), so that a miner whose
+clock is a day off accepts commands too.
 """
 
 import base64
@@ -41,7 +41,7 @@ _MODES = ("low", "normal", "high")
 _PARTS = ("summary", "edevs", "pools")
 _ODD_ITEM = "-3"
 
-Asked = Generator[Request, Answer, dict[str, Any]]
+Reply = Generator[Request, Answer, dict[str, Any]]
 
 
 class WhatsminerV3:
@@ -64,7 +64,7 @@ class WhatsminerV3:
         if tier is Tier.FAST:
             answers["summary"] = yield from _ask(access, "get.miner.status", "summary")
             if whatsminer_v3_status.doubtful(answers):
-                # Whole, not filtered to the miner: only beside its errors does "not working" say whether it sleeps.
+                # Whole, not filtered to the miner: only together with its errors does "not working" prove sleep.
                 yield from _also(access, answers, "device_info", "get.device.info")
         else:
             yield from self._parts(access, answers)
@@ -74,7 +74,7 @@ class WhatsminerV3:
         return without_fans(access.memory, whatsminer_v3_status.decode(answers, tier))
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Learns the salt and the miner's clock; both last, so that the next command costs one exchange."""
+        """Read the salt and the miner's clock; both are kept, so that the next command costs one exchange."""
         yield from self._salt(access, now_ms)
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
@@ -133,7 +133,7 @@ class WhatsminerV3:
         return _receipt(cgminer.parse((yield request).body))
 
     def _percent(self, access: Access, percent: int, now_ms: int) -> Generator[Request, Answer, Receipt]:
-        """Fast: it settles within a second, and is gone with the next start. The first releases took the number alone."""
+        """Mode `fast`: settles within a second, and ends with the next start. The first releases took the number alone."""
         command = "set.miner.power_percent"
         receipt = yield from self._write(access, command, {"percent": percent, "mode": "fast"}, now_ms)
         if isinstance(receipt, Refused) and receipt.code == _ODD_ITEM:
@@ -188,13 +188,13 @@ class WhatsminerV3:
         answer = yield Rpc(body, port, length_prefixed=True, writes=True, keeps_line=keeps_line)
         receipt = _receipt(cgminer.parse(answer.body))
         if isinstance(receipt, Refused) or command == "set.user.change_passwd":
-            # A refusal may be an old salt or a clock that was set: both are asked for again before the next write.
+            # The reason of a refusal may be an old salt or a changed clock: both are read again before the next write.
             access.memory.pop("salt", None)
         return receipt
 
 
 def signed(command: str, param: Any, account: str, password: str, salt: str, ts: int, secret: bool = False) -> bytes:
-    """A writing request as it goes into the frame."""
+    """A write request as the content of a frame."""
     digest = hashlib.sha256(f"{command}{password}{salt}{ts}".encode()).digest()
     body: dict[str, Any] = {
         "cmd": command,
@@ -216,7 +216,7 @@ def _sealed(key: bytes, param: Any) -> str:
     return base64.b64encode(engine.update(plain) + engine.finalize()).decode()
 
 
-def _ask(access: Access, command: str, param: Any = None) -> Asked:
+def _ask(access: Access, command: str, param: Any = None) -> Reply:
     body: dict[str, Any] = {"cmd": command}
     if param is not None:
         body["param"] = param
@@ -225,7 +225,7 @@ def _ask(access: Access, command: str, param: Any = None) -> Asked:
 
 
 def _also(access: Access, answers: dict[str, Any], name: str, command: str) -> Generator[Request, Answer, None]:
-    """One more thing; what cannot be had is left out, and its metrics say so."""
+    """One more command; where it fails it is left out, and its metrics are Missing."""
     try:
         answers[name] = yield from _ask(access, command)
     except (TransportError, DecodeError):

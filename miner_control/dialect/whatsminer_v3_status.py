@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Whatsminer v3 answers mean: `get.miner.status` (summary, edevs, pools) in TH/s, and `get.device.info`."""
+"""Values from Whatsminer v3 answers: `get.miner.status` (summary, edevs, pools) in TH/s, and `get.device.info`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ _MODES = {0: "low", 1: "normal", 2: "high"}
 
 
 def _messages(answers: Mapping[str, Any]) -> dict[str, Any]:
-    """All `msg` objects as one: parts of the status and of the device information have names of their own."""
+    """All `msg` objects as one: the parts of status and device information have different names."""
     found: dict[str, Any] = {}
     for document in answers.values():
         message = document.get("msg") if isinstance(document, dict) else None
@@ -65,19 +65,19 @@ def _idle(summary: Mapping[str, Any]) -> bool:
 
 
 def doubtful(answers: Mapping[str, Any]) -> bool:
-    """Whether only `get.device.info` can tell what the miner does."""
+    """Whether only `get.device.info` can report the miner's state."""
     summary = _object(_messages(answers), "summary")
     return not plain(first(summary, *(key for key, _ in _WINDOWS))) or _idle(summary)
 
 
 def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
-    """Values of the answers that are there. Raises DecodeError where nothing of a v3 miner is in them."""
+    """Values of the given answers. Raises DecodeError where they hold nothing of a v3 miner."""
     reported = _messages(answers)
     summary, miner, power = _object(reported, "summary"), _object(reported, "miner"), _object(reported, "power")
     boards, pool_entries = _entries(reported, "edevs", "devs"), _entries(reported, "pools")
     if not (summary or miner or boards or pool_entries or power or _object(reported, "system")):
-        said = [f"{document.get('code')} {document.get('msg', '')}" for document in answers.values()]
-        raise DecodeError("msg", f"nothing of a Whatsminer v3: {'; '.join(said)[:100]}")
+        replies = [f"{document.get('code')} {document.get('msg', '')}" for document in answers.values()]
+        raise DecodeError("msg", f"nothing of a Whatsminer v3: {'; '.join(replies)[:100]}")
     values: Values = {}
     _rates(values, summary, boards)
     put(values, "uptime_s", summary.get("elapsed"))
@@ -117,13 +117,13 @@ def _state(values: Values, reported: Mapping[str, Any], summary: Mapping[str, An
     stops = any(whatsminer_stops(code) for code, _ in errors or ())
     rate: Field = values["hashrate_hs"]
     if working is False and _idle(summary):
-        # A mean over minutes outlives the service; the power agrees that it stopped.
+        # A mean over minutes outlives the service; the power confirms that it stopped.
         rate = 0.0
     values["state"] = state_of(
         rate,
         window_s=values["hashrate_window_s"],
         working=working and not _idle(summary),
-        # Not working, beside an error that stops it, is no sleep; a list can be had only of a service that runs.
+        # Not working together with an error that stops it is no sleep; only a running service gives the list.
         asleep=None if working is None else not working and not stops,
         starting=still_ramps(finished is False, rate, values["uptime_s"]),
         uptime=values["uptime_s"],
@@ -134,14 +134,14 @@ def _state(values: Values, reported: Mapping[str, Any], summary: Mapping[str, An
     if errors is not None:
         values["error_text"] = "; ".join(text for _, text in errors)
     elif miner and "system" in reported and "error-code" not in reported:
-        # The list is left out where there is none: the whole device information itself says that there are no errors.
+        # The list is absent where it is empty: complete device information without it reports that there are no errors.
         values["error_text"] = ""
     elif isinstance(reported.get("error-code"), str) and working is not False:
         put_text(values, "error_text", reported["error-code"])
 
 
 def _errors(listed: Any) -> list[tuple[str, str]] | None:
-    """(code, text) of each error, or None where no list is told: a text in its place says why there is none.
+    """(code, text) of each error, or None without a list: a text in its place gives the reason.
 
     The text is the maker's own reason, else the known one. Entries are objects, numbers or digits.
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Miners as values: identity, envelope, observed columns, commands and their state, the port of a driver."""
+"""Value types of a miner fleet: identity, envelope, observed columns, commands, command state, driver port."""

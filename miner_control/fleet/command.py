@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be asked of a miner or a switched load, why, and under which id.
+"""Commands to a miner or a switched load: intent, reason and derived id.
 
 An intent is a closed union. A command's id is derived from tick, device and intent, so that a retry after a kill is
 the same command.
@@ -21,7 +21,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Hash again in the mode it had."""
+    """Hash again in the last mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PowerTarget:
 
 @dataclass(frozen=True, slots=True)
 class PowerPercent:
-    """Draw this share of the present nominal power (temporary where the firmware says so)."""
+    """Draw this percentage of the present nominal power (temporary where the firmware documents it so)."""
 
     percent: float
 
@@ -52,14 +52,14 @@ class Reboot:
 
 @dataclass(frozen=True, slots=True)
 class Locate:
-    """Blink, or stop blinking."""
+    """Start or stop blinking."""
 
     on: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One pool entry. `password` is nearly always a placeholder, and is never logged all the same."""
+    """One pool entry. `password` is nearly always a placeholder, and is still never logged."""
 
     url: str
     user: str
@@ -75,7 +75,7 @@ class SetPools:
 
 @dataclass(frozen=True, slots=True)
 class SetCredential:
-    """Change the miner's management password (rotation). `name` is that of the credential in the configuration: what is
+    """Change the miner's management password (rotation). `name` is the credential's name in the configuration; it is
     journalled instead of the password."""
 
     account: str
@@ -85,9 +85,9 @@ class SetCredential:
 
 @dataclass(frozen=True, slots=True)
 class InstallFirmware:
-    """Install a firmware image. `version` is what the miner must tell afterwards; `sha256` (hex) is of the image's bytes.
+    """Install a firmware image. `version` is what the miner must report afterwards; `sha256` (hex) is of the image.
 
-    The bytes stand in `data` and are never journalled: an intent read back has none. Settings (pools, mode) are kept.
+    The bytes are in `data` and are never journalled: an intent read back has none. Settings (pools, mode) are kept.
     """
 
     version: str
@@ -97,31 +97,31 @@ class InstallFirmware:
 
 @dataclass(frozen=True, slots=True)
 class RollBackFirmware:
-    """Return to the image that ran before, where the firmware keeps it. `version` is what the miner must tell afterwards
-    ("": any other than now; STOCK: the maker's own, off with the aftermarket firmware)."""
+    """Return to the previous image, where the firmware keeps it. `version` is what the miner must report afterwards
+    ("": any other than now; STOCK: the maker's own firmware in place of the aftermarket one)."""
 
     version: str = ""
 
 
 STOCK: Final = "stock"
-"""The version that `RollBackFirmware` asks for where the maker's own firmware is meant."""
+"""The version of `RollBackFirmware` that means the maker's own firmware."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchLoad:
-    """Switch a load that is no miner: PDU socket, contactor, pump, fan; `index` is the socket or unit."""
+    """Switch a load other than a miner: PDU socket, contactor, pump, fan; `index` is the socket or unit."""
 
     index: int
     on: bool
 
 
 FIRMWARE_DEADLINE_S: Final = 1200.0
-"""For upload, flashing, restart and the new version's first answer; makers name no figure, operators wait up to a quarter of
-an hour."""
+"""Time for upload, flashing, restart and the new version's first answer. Makers give no figure; operators wait up to a
+quarter of an hour."""
 
 WITHDRAWN: Final = "withdrawn before it was sent"
 CUT_SHORT: Final = "the hub stopped before there was proof"
-"""Texts for people; what they mean stands in the receipt's `cause`."""
+"""Texts for people; their meaning is in the receipt's `cause`."""
 
 Intent = (
     Sleep | Wake | PowerTarget | PowerPercent | SetMode | Reboot | Locate | SetPools | SetCredential | InstallFirmware
@@ -129,17 +129,17 @@ Intent = (
 )  # fmt: skip
 
 
-WORK = (Locate, SetPools, SetCredential)
-"""Intents that leave the load as it is: they do not take the place of one that changes it, nor the other way round."""
+LOAD_NEUTRAL = (Locate, SetPools, SetCredential)
+"""Intents that leave the load unchanged: they replace no command that changes it, and are replaced by none."""
 
 
 def deadline_of(intent: Intent) -> float:
-    """How long proof of an intent may take, in seconds, where nobody says otherwise."""
+    """Default time within which an intent must be proven, in seconds."""
     return FIRMWARE_DEADLINE_S if isinstance(intent, InstallFirmware | RollBackFirmware) else 120.0
 
 
 def intent_text(intent: Intent) -> str:
-    """An intent as one stable word or phrase, free of secrets: `sleep`, `power_target 2500 W`, `mode low`."""
+    """Stable text of an intent, free of secrets: `sleep`, `power_target 2500 W`, `mode low`."""
     match intent:
         case Sleep():
             return "sleep"
@@ -169,7 +169,7 @@ def intent_text(intent: Intent) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing asked of one device. `deadline_s` from the moment it is sent; `priority` 0 is the most urgent;
+    """One command to one device. `deadline_s` runs from the moment of sending; `priority` 0 is the most urgent;
     `restore_mode` names the mode to return to, where a limit or the guard lowers the unit ("": none)."""
 
     id: UUID
@@ -203,7 +203,7 @@ def command(
     priority: int = 5,
     restore_mode: str = "",
 ) -> Command:
-    """A command with its derived id: same tick, device and intent, same command. Without `deadline_s`: what its intent needs."""
+    """A command with its derived id: same tick, device and intent give the same id. Without `deadline_s`: `deadline_of`."""
     made = business_id(tick_ms, "command", device, intent_text(intent))
     return Command(made, device, intent, reason, tick_ms, deadline_s or deadline_of(intent), priority, restore_mode)
 
@@ -234,7 +234,7 @@ def intent_json(intent: Intent) -> dict[str, Any]:
 
 
 def intent_from_json(body: Mapping[str, Any]) -> Intent:
-    """The inverse of `intent_json`, without passwords. Raises KeyError or ValueError on a shape that is none."""
+    """The inverse of `intent_json`, without passwords. Raises KeyError or ValueError on a wrong shape."""
     match body["intent"]:
         case "Sleep":
             return Sleep()
@@ -264,18 +264,18 @@ def intent_from_json(body: Mapping[str, Any]) -> Intent:
             raise ValueError(f"no intent {other!r}")
 
 
-def command_json(asked: Command) -> dict[str, Any]:
+def command_json(issued: Command) -> dict[str, Any]:
     """The body of a `command.issued` event."""
-    restore = {"restore_mode": asked.restore_mode} if asked.restore_mode else {}
+    restore = {"restore_mode": issued.restore_mode} if issued.restore_mode else {}
     return {
-        "id": str(asked.id),
-        "device": asked.device,
-        "reason": asked.reason,
-        "issued_ms": asked.issued_ms,
-        "deadline_s": asked.deadline_s,
-        "priority": asked.priority,
+        "id": str(issued.id),
+        "device": issued.device,
+        "reason": issued.reason,
+        "issued_ms": issued.issued_ms,
+        "deadline_s": issued.deadline_s,
+        "priority": issued.priority,
         **restore,
-        **intent_json(asked.intent),
+        **intent_json(issued.intent),
     }
 
 
@@ -301,9 +301,9 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def hub_cause(body: Mapping[str, Any]) -> HubCause | None:
-    """What the hub itself did to a command, by the body of its receipt; None where the outcome is the device's.
+    """The hub's own act on a command, by the body of its receipt; None where the outcome is the device's.
 
-    Journals of before the key `cause` said it at the head of the text.
+    Journals written before the key `cause` existed carry it at the start of the text.
     """
     if "cause" in body:
         return HubCause(body["cause"])

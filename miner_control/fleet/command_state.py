@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each unit stands with the hub: what was asked last, what came of it, since when it is on or off, starts of the day.
+"""Command state of each unit: last command, its outcome, time of the last on/off change, starts today.
 
-It is a fold over journalled events (`command.issued`, `command.receipt`, `owner.changed`) and nothing else, so that a restart
-or a replay stands where the live hub stood. A unit that did not obey is left alone for a while, longer each time, and
-counts as load meanwhile: the next tick takes another in its place, and asks it again later.
+It is a fold over journalled events (`command.issued`, `command.receipt`, `owner.changed`) and nothing else, so that a
+restart or a replay arrives at the same state as the live hub. After a failed command a unit is left alone for a time that
+doubles with each failure, and counts as load meanwhile: the next tick uses another unit and commands this one again later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from kernel.span import floor_ms
 from kernel.units import MS_PER_DAY
 from miner_control.fleet.command import (
@@ -26,21 +26,21 @@ from miner_control.fleet.command import (
     intent_from_json,
 )
 from miner_control.fleet.envelope import Envelope
-from miner_control.fleet.fleet import ASLEEP, UNSURE, Bools, Commanded, Roster, never_asked
+from miner_control.fleet.fleet import ASLEEP, UNSURE, Bools, Commanded, Roster, never_commanded
 
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 1800.0
 LONGEST_QUEUE_S: Final = 900.0
 _FAILED: Final = frozenset({"refused", "unsupported", "unreachable", "unknown"})
 _RESTARTS: Final = ("Reboot", "InstallFirmware", "RollBackFirmware")
-"""While one of these is under way nothing else is asked of the unit."""
-NOTHING_HAPPENED: Final = frozenset({"refused", "unsupported", "unreachable"})
+"""While one of these is pending, no other command is issued to the unit."""
+NO_EFFECT: Final = frozenset({"refused", "unsupported", "unreachable"})
 
 
 def mode_of(intent: Intent, envelope: Envelope, on_mode: int) -> int | None:
-    """The mode index an intent leads to; None for intents that change no load (locate, pools, credential).
+    """The mode index that an intent leads to; None for intents that change no load (locate, pools, credential).
 
-    A power target or percent lands in the highest mode that does not exceed it (the lowest where all do).
+    A power target or percent leads to the highest mode that does not exceed it (the lowest where all do).
     """
     match intent:
         case Sleep():
@@ -64,7 +64,7 @@ def _highest_within(envelope: Envelope, power_w: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A command whose last receipt is awaited: its id, the mode it leads to, and whether the unit slept by our word."""
+    """A command whose last receipt is awaited: id, resulting mode, and whether the hub had put the unit to sleep."""
 
     id: str
     mode: int
@@ -72,11 +72,11 @@ class _Pending:
 
 
 class CommandState:
-    """The columns of `Commanded`, kept by applying events in their journal order."""
+    """The columns of `Commanded`, updated by events in journal order."""
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
-        self._now = never_asked(roster)
+        self._now = never_commanded(roster)
         self._pending: dict[int, _Pending] = {}
         self._failures = np.zeros(len(roster), dtype=np.int64)
         self._rest_until_ms = np.zeros(len(roster), dtype=np.int64)
@@ -86,15 +86,15 @@ class CommandState:
         self._restart_until_ms = np.zeros(len(roster), dtype=np.int64)
 
     def apply(self, event: Event) -> None:
-        """Take one event; those of other kinds, and of devices that are not in the roster, change nothing."""
+        """Apply one event; other kinds, and devices that are not in the roster, change nothing."""
         unit = self.roster.index.get(str(event.body.get("device", "")))
         if unit is None:
             return
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             self._issued(unit, event.body)
-        elif event.kind == "command.receipt":
+        elif event.kind == EventKind.COMMAND_RECEIPT:
             self._answered(unit, event.body, event.at_ms)
-        elif event.kind == "owner.changed":
+        elif event.kind == EventKind.OWNER_CHANGED:
             self._held[unit] = bool(event.body["hands_off"])
 
     def _issued(self, unit: int, body: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ class CommandState:
                 self._now.since_ms[unit] = at_ms
             self._now.proven_mode[unit], self._now.proven_ms[unit] = mode, int(body.get("sampled_ms", at_ms))
             self._now.put_to_sleep[unit] = mode == ASLEEP
-        elif outcome in NOTHING_HAPPENED:
+        elif outcome in NO_EFFECT:
             self._now.put_to_sleep[unit] = pending.was_asleep
         if outcome in ("verified", "accepted", "unknown") and mode >= 0:
             self._now.on_mode[unit] = mode
@@ -153,22 +153,22 @@ class CommandState:
             self._rest_until_ms[unit] = 0
 
     def restored(self, devices: Iterable[str]) -> None:
-        """Units that are back at their operating point, or whose operating point is the plan's from here on."""
+        """Units that are back at their operating point, or whose operating point is set by the plan from here on."""
         units = [self.roster.index[device] for device in devices if device in self.roster.index]
         self._now.restore[units] = UNSURE
 
     @property
     def held(self) -> Bools:
-        """Units that another owner or a person has, shape [N]."""
+        """Units controlled by another owner or by a person, shape [N]."""
         return self._held.copy()
 
     def slept(self, device: str) -> bool:
-        """Whether a unit sleeps by our word."""
+        """Whether the hub's last verified command put the unit to sleep."""
         unit = self.roster.index.get(device)
         return unit is not None and bool(self._now.put_to_sleep[unit])
 
-    def asked(self, now_ms: int) -> Commanded:
-        """The columns at an instant; arrays of their own, the caller may keep them."""
+    def commanded(self, now_ms: int) -> Commanded:
+        """The columns at an instant, as copies that the caller may keep."""
         now = self._now
         today = self._start_day_ms == floor_ms(now_ms, MS_PER_DAY)
         return Commanded(
@@ -177,7 +177,7 @@ class CommandState:
             until_ms=now.until_ms.copy(),
             since_ms=now.since_ms.copy(),
             starts_used=np.where(today, now.starts_used, 0),
-            hands_off=self._held | (self._rest_until_ms > now_ms) | (self._restart_until_ms > now_ms),
+            excluded=self._held | (self._rest_until_ms > now_ms) | (self._restart_until_ms > now_ms),
             put_to_sleep=now.put_to_sleep.copy(),
             proven_mode=now.proven_mode.copy(),
             proven_ms=now.proven_ms.copy(),

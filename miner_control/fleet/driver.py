@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port of a miner, and the shape of a dialect.
+"""Driver port of a miner, and the interface of a firmware dialect.
 
-A dialect is pure: it never sees a socket. A read or a command is a generator that yields requests, is sent the answers
-and returns what it found; a thin shell (`miner_control.io`) carries the bytes. Recorded answers drive it in tests, and
-a dry run prints the requests.
+A dialect is pure: it never sees a socket. A read or a command is a generator that yields requests, receives the answers
+and returns its result; a thin shell (`miner_control.io`) carries the bytes. Tests drive it with recorded answers, and a
+dry run prints the requests.
 """
 
 from collections.abc import Generator, Mapping
@@ -17,16 +17,17 @@ from miner_control.fleet.command import Intent
 from telemetry.collect.source import Tier
 
 Parts = tuple[bytes, ...]
-"""What is sent piece by piece, one after another: a firmware image stands among them as it is, and is never copied."""
+"""A payload sent in pieces, in order; a firmware image is one of the pieces and is never copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One connection, one message, one reply (cgminer style). `length_prefixed`: 4-byte little-endian framing (v3).
+    """One request and one reply over TCP (cgminer style).
 
-    The reply ends at NUL, at a complete JSON document, or when the peer closes, whichever comes first.
-    `writes` marks a request that may change the device: it is never sent twice by the shell.
-    `keeps_line`: the connection stays for the next request of this talk, which goes over it and not over a new one.
+    - The reply ends at NUL, at a complete JSON document, or when the peer closes, whichever comes first.
+    - `length_prefixed`: 4-byte little-endian length before the payload (Whatsminer API v3).
+    - `writes` marks a request that may change the device: the shell never sends it twice.
+    - `keeps_line`: the connection stays open and carries the next request of the same dialogue.
     """
 
     payload: bytes | Parts
@@ -37,7 +38,7 @@ class Rpc:
 
     @property
     def frame(self) -> bytes | Parts:
-        """The payload behind its length."""
+        """The payload with its length before it."""
         if isinstance(self.payload, bytes):
             return len(self.payload).to_bytes(4, "little") + self.payload
         return (sum(map(len, self.payload)).to_bytes(4, "little"), *self.payload)
@@ -45,7 +46,7 @@ class Rpc:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One HTTP exchange. `digest` asks the shell for RFC 7616 digest with the device's credential."""
+    """One HTTP exchange. `digest`: RFC 7616 digest authentication with the device's credential."""
 
     method: str
     path: str
@@ -60,7 +61,7 @@ Request = Rpc | Http
 
 
 class Answer(NamedTuple):
-    """What came back: `status` is the HTTP status, 0 for RPC. A tuple, since one is made for every poll."""
+    """A reply: `status` is the HTTP status, 0 for RPC. A tuple for speed, since one is made at every poll."""
 
     body: bytes
     status: int = 0
@@ -72,10 +73,10 @@ Talk = Generator[Request, Answer, Any]
 
 @dataclass(slots=True)
 class Access:
-    """What a dialect needs to talk to one miner: ports, account, password, and what it remembers between talks.
+    """What a dialect needs to reach one miner: ports, account, password, and its own memory between dialogues.
 
-    `memory` holds tokens, nonces, learnt quirks (joined commands refused, write key of the mode); it is the only
-    state, it is the driver's, and losing it costs a round trip, never correctness.
+    `memory` holds tokens, nonces and quirks found (joined commands refused, key that writes the mode). It is the only
+    state and belongs to the driver; losing it costs one more exchange, never correctness.
     """
 
     account: str
@@ -85,33 +86,33 @@ class Access:
 
 
 class Dialect(Protocol):
-    """What a firmware speaks. One module each in `miner_control/dialect/`, registered in `hub.wiring`."""
+    """The protocol of one firmware. One module each in `miner_control/dialect/`, registered in `hub.wiring`."""
 
     name: str
 
     def read(self, access: Access, tier: Tier, now_ms: int) -> Generator[Request, Answer, Mapping[str, Field]]:
-        """The values of one poll. Raises DecodeError when nothing of the answer can be read."""
+        """Values of one poll. Raises DecodeError when nothing of the answer can be read."""
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
-        """The wire steps of an intent; returns Accepted, Refused or Unsupported. Verification is the actuator's."""
+        """The wire steps of an intent; returns Accepted, Refused or Unsupported. The actuator verifies."""
 
     def prepare(self, access: Access, now_ms: int) -> Generator[Request, Answer, None]:
-        """Make what the next command needs (token, nonce, session) beforehand, so that it costs one exchange."""
+        """Obtain what the next command needs (token, nonce, session) beforehand, so that it costs one exchange."""
 
     def supports(self) -> frozenset[str]:
-        """The names of the intents it can carry out (class names of `miner_control.fleet.command`)."""
+        """Names of the supported intents (class names of `miner_control.fleet.command`)."""
 
 
 @runtime_checkable
-class Lending(Protocol):
-    """A dialect whose `prepare` takes something of the miner that others then have to wait for, such as its one session."""
+class SessionDialect(Protocol):
+    """A dialect whose `prepare` occupies something limited on the miner, such as its only session."""
 
-    def give_back(self, access: Access) -> Generator[Request, Answer, None]:
-        """Hand it back; asks nothing where nothing is held."""
+    def release_session(self, access: Access) -> Generator[Request, Answer, None]:
+        """Release it; sends nothing where nothing is occupied."""
 
 
 class MinerDriver(Protocol):
-    """One miner on the wire: a Source that can also be commanded."""
+    """Driver of one miner: a Source that also accepts commands."""
 
     @property
     def device(self) -> str: ...
@@ -125,25 +126,25 @@ class MinerDriver(Protocol):
     async def read(self, tier: Tier) -> Reading: ...
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
-        """Ask it. Never raises for what the device does: the receipt says."""
+        """Carry out an intent. Faults of the device are never raised: they are in the receipt."""
 
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A driver that can make a token or nonce before it is needed. Raises TransportError or DecodeError."""
+    """A driver that can obtain a token or nonce in advance. Raises TransportError or DecodeError."""
 
     async def prepare(self) -> None: ...
 
 
 @runtime_checkable
-class Borrowing(Protocol):
-    """A driver that may hold something of its miner that others wait for. Raises TransportError or DecodeError."""
+class SessionDriver(Protocol):
+    """A driver that may occupy something limited on its miner. Raises TransportError or DecodeError."""
 
-    async def give_back(self) -> None: ...
+    async def release_session(self) -> None: ...
 
 
 @runtime_checkable
-class Explaining(Protocol):
-    """A driver that can say why its firmware cannot do a thing."""
+class GivesReasons(Protocol):
+    """A driver that can give the reason why its firmware does not support an intent."""
 
-    def why_not(self, intent: Intent) -> str: ...
+    def unsupported_reason(self, intent: Intent) -> str: ...

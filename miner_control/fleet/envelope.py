@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a miner can do, as data: its modes with W and TH/s, how fast it changes, how long it must rest.
+"""Capability envelope of a miner: modes with W and TH/s, ramp times, minimum on and off times.
 
 An envelope belongs to make, model and firmware. It starts from the catalogue (`configs/profiles/miners/`), each number
-with its provenance, and is replaced by what is learnt from command to read-back to meter.
+with its provenance, and is replaced by what is identified from commands, read-backs and meters.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from kernel.units import HS_PER_THS
 
 
 class Provenance(StrEnum):
-    """Where a number comes from; what is assumed is replaced by what is learnt."""
+    """Source of a number; assumed numbers are replaced by learnt ones."""
 
     MAKER = "maker"
     SOURCED = "sourced"
@@ -35,7 +35,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class PowerRange:
-    """A continuous power target: where the firmware takes watts."""
+    """Range of a continuous power target, for firmware that accepts watts."""
 
     low_w: float
     high_w: float
@@ -45,12 +45,14 @@ class PowerRange:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Modes sorted by rising power (all on; sleep is not a mode), power range where there is one, and dynamics.
+    """Operating modes by rising power (sleep is not one of them), power range where there is one, and dynamics.
 
-    `sleep_w` is drawn while asleep. `ramp_up_s` is from the wake command to about full hashrate, `ramp_down_s` from the
-    sleep command to standby; `start_lost_s` is the full-rate hashing that one start costs. `normal` names the mode a
-    miner has out of the box. `commands` are the names of the intents that the firmware can carry out.
-    `wakes_into_any_mode`: setting a mode wakes a sleeping miner straight into it; otherwise it wakes into the one it had.
+    - `sleep_w`: power while asleep.
+    - `ramp_up_s`: from the wake command to about full hashrate; `ramp_down_s`: from the sleep command to standby.
+    - `start_lost_s`: full-rate hashing lost by one start.
+    - `normal`: name of the factory mode.
+    - `commands`: names of the intents that the firmware supports.
+    - `wakes_into_any_mode`: setting a mode wakes a sleeping miner straight into it; otherwise it wakes into its last mode.
     """
 
     model: str
@@ -69,12 +71,12 @@ class Envelope:
     provenance: Provenance = Provenance.ASSUMED
     random_start_delay_s: float = 0.0
     wakes_into_any_mode: bool = False
-    ladder: tuple[str, ...] = ("retry", "reboot", "pdu", "ticket")
-    """What is tried, in this order, with a miner that does not come back after a wake (`miner_control.health.wake_recovery`)."""
+    recovery_steps: tuple[str, ...] = ("retry", "reboot", "pdu", "ticket")
+    """Recovery steps, in this order, for a miner that does not return after a wake (`miner_control.health.wake_recovery`)."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """Model and firmware: what it is an envelope of."""
+        """Model and firmware that the envelope describes."""
         return self.model, self.firmware
 
     @property
@@ -83,12 +85,12 @@ class Envelope:
         return tuple(mode.name for mode in self.modes)
 
     @property
-    def asked_in_watts(self) -> bool:
-        """Whether a mode is asked for by its watts, since the firmware knows no names: then they are what they are."""
+    def commanded_in_watts(self) -> bool:
+        """Whether a mode is commanded by its power, since the firmware has no mode names."""
         return "SetMode" not in self.commands and "PowerTarget" in self.commands
 
     def mode(self, name: str) -> Mode:
-        """The mode of a name; KeyError names the ones there are."""
+        """The mode of a name. Raises KeyError that lists the existing names."""
         for mode in self.modes:
             if mode.name == name:
                 return mode

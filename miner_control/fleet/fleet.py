@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All miners as numpy columns: what each is believed to draw now, and what it will draw once pending commands took effect.
+"""Fleet of miners as numpy columns: present load, and load after pending commands.
 
 A fleet is a value of one tick, built from three parts of the same length and order:
 
-* `Roster`: what they are (register and envelopes); made again only when the register changes;
-* `Observed`: what they said last (the snapshot's columns);
-* `Commanded`: what the hub asked of them and since when they are as they are (`command_state`).
+* `Roster`: static data (asset register and envelopes); rebuilt only when the register changes;
+* `Observed`: last reported values (columns of the snapshot);
+* `Commanded`: last commands, and the time of the last on/off change (`command_state`).
 
-Silence counts as load: a miner that was not heard of within `stale_s` is taken to draw the on-mode it was last asked for,
-or else its normal mode. A miner that is sick, ramping down or of unknown state is never counted asleep: only its own
-fresh word `asleep` does that, or, for the length of `stale_s` after it was last heard, a sleep that was verified.
+Silence counts as load: a miner without a report within `stale_s` counts with its last commanded on-mode, else its normal
+mode. A faulty, ramping or unknown miner never counts as asleep: only its own fresh report `asleep` does that, or, for
+`stale_s` after its last report, a verified sleep.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,9 +29,9 @@ Bools = NDArray[np.bool_]
 Codes = NDArray[np.int8]
 
 ASLEEP: Final = -1
-"""The mode index of a miner that sleeps; on-modes count from 0 by rising power."""
+"""The mode index of a sleeping miner; on-modes count from 0 by rising power."""
 UNSURE: Final = -2
-"""The mode index where none is known (never seen, or never asked)."""
+"""The mode index where none is known (never observed, or never commanded)."""
 
 STATES: Final = tuple(State)
 STATE_CODE: Final[Mapping[str, int]] = {state.value: code for code, state in enumerate(STATES)}
@@ -42,7 +42,7 @@ _FAULT = STATE_CODE[State.FAULT]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Like miners: same envelope, same feeder. `name` is `model/firmware/feeder`."""
+    """Miners of the same envelope on the same feeder. `name` is `model/firmware/feeder`."""
 
     name: str
     envelope: Envelope
@@ -51,12 +51,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who there is: N units, G groups, M modes (padded), F feeders.
+    """Static columns of the fleet: N units, G groups, M modes (padded), F feeders.
 
-    `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
-    `mode_power_w[G, M]` and `mode_hashrate_hs[G, M]` rise; a mode that does not exist repeats the one before it;
-    `mode_count[G]`, `normal[G]` the mode out of the box, `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`;
-    `wakes_any[G]`: wakes straight into any mode.
+    - `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
+    - `mode_power_w[G, M]`, `mode_hashrate_hs[G, M]`: rising; a mode that does not exist repeats the one before it.
+    - `mode_count[G]`, `normal[G]` (factory mode), `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`;
+      `wakes_any[G]`: wakes straight into any mode.
     """
 
     devices: tuple[str, ...]
@@ -81,14 +81,14 @@ class Roster:
         return len(self.devices)
 
     def envelope(self, unit: int) -> Envelope:
-        """What a unit can do."""
+        """The capability envelope of a unit."""
         return self.groups[int(self.group[unit])].envelope
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What each unit said last, shape [N]: `at_ms` 0 where never heard; `state` codes of `STATES`; `mode` an index,
-    ASLEEP or UNSURE; `power_w` and `hashrate_hs` mean something only where `has_power`, `has_hashrate`."""
+    """Last report of each unit, shape [N]: `at_ms` 0 where never observed; `state` codes of `STATES`; `mode` an index,
+    ASLEEP or UNSURE; `power_w` and `hashrate_hs` are valid only where `has_power`, `has_hashrate`."""
 
     at_ms: Ints
     state: Codes
@@ -101,20 +101,23 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """What was asked of each unit, shape [N]: `mode` the mode of the pending command and `until_ms` the instant up to which
-    it may still take effect (0: none pending); `on_mode` the on-mode last commanded (UNSURE: never); `since_ms` the last
-    change between on and off; `starts_used` starts of the running day; `hands_off`: a person or another owner has it, or
-    it failed to obey and is left alone for a while; `put_to_sleep`: a sleep of ours was verified and nothing came after it;
-    `proven_mode` the mode that our last verified command was seen to lead to, by a sample of `proven_ms` (0: none);
-    `mode_ceiling` the highest mode allowed now (heat); `restore` the mode before a limit or the guard lowered the unit
-    (UNSURE: none)."""
+    """Command columns of each unit, shape [N].
+
+    - `mode`: mode of the pending command; `until_ms`: instant up to which it may still take effect (0: none pending).
+    - `on_mode`: on-mode last commanded (UNSURE: never); `since_ms`: last change between on and off.
+    - `starts_used`: starts of the running day; `mode_ceiling`: highest mode allowed now (heat).
+    - `excluded`: under a person's or another owner's control, or left alone for a time after a failed command.
+    - `put_to_sleep`: a sleep by the hub was verified and no command followed.
+    - `proven_mode`: mode proven by the last verified command, with a sample of `proven_ms` (0: none).
+    - `restore`: mode before a limit or the guard lowered the unit (UNSURE: none).
+    """
 
     mode: Codes
     on_mode: Codes
     until_ms: Ints
     since_ms: Ints
     starts_used: Ints
-    hands_off: Bools
+    excluded: Bools
     put_to_sleep: Bools
     proven_mode: Codes
     proven_ms: Ints
@@ -124,13 +127,12 @@ class Commanded:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """One tick's view. All arrays have shape [N].
+    """Fleet at one tick. All arrays have shape [N].
 
-    `mode` is the mode by evidence, `wanted` the mode once pending commands took effect (`mode` where none is pending).
-    `power_w` is the load to be counted on now; `settled_w` the load once everything pending took effect. `fresh`: heard of
-    in time. `can_command`: ours, reachable, nobody else's hand on it. `scale` is measured over envelope power of the unit.
-    `wake_mode`: the lowest mode a sleeping unit can wake into. `restore`: the mode to return to once no limit holds the unit
-    down (UNSURE: none).
+    - `mode`: mode by evidence; `wanted`: mode after pending commands (`mode` where none is pending).
+    - `power_w`: load to be counted now; `settled_w`: load after everything pending took effect.
+    - `fresh`: reported in time. `can_command`: ours, reachable, and not excluded. `scale`: measured over envelope power.
+    - `wake_mode`: lowest mode to wake into. `restore`: mode to return to once no limit holds the unit down (UNSURE: none).
     """
 
     roster: Roster
@@ -160,8 +162,7 @@ class Fleet:
         return self.roster.devices
 
     def option_w(self) -> Floats:
-        """Power of each unit asleep and in each mode, shape [N, 1 + M]; column 0 is asleep. What it is in (`wanted`) draws
-        what it is believed to draw (`settled_w`)."""
+        """Power of each unit asleep (column 0) and in each mode, shape [N, 1 + M]; its mode `wanted` draws `settled_w`."""
         roster = self.roster
         # Column by column: allocation reads whole columns, a hundred thousand units at a time.
         power: Floats = np.empty((len(self), 1 + roster.mode_power_w.shape[1]), order="F")
@@ -187,10 +188,10 @@ class Fleet:
         return {state.value: int(found[code]) for code, state in enumerate(STATES)}
 
     def intent(self, unit: int, mode: int) -> Intent:
-        """How to ask a unit for a mode: sleep, wake, the firmware's own mode, or watts where it takes watts.
+        """The intent for a mode: sleep, wake, the firmware's own mode, or watts where the firmware takes watts.
 
-        A sleeping unit whose firmware cannot wake straight into a mode wakes into the one it had (`wake_mode`); the next
-        tick asks for the mode, once it is on.
+        A sleeping unit whose firmware cannot wake straight into a mode wakes into its last one (`wake_mode`); the next
+        tick commands the mode, once it is on.
         """
         if mode == ASLEEP:
             return Sleep()
@@ -198,13 +199,13 @@ class Fleet:
         aim = envelope.modes[min(mode, len(envelope.modes) - 1)]
         if int(self.wanted[unit]) == ASLEEP and (not envelope.wakes_into_any_mode or aim.name == envelope.normal):
             return Wake()
-        if envelope.asked_in_watts:
+        if envelope.commanded_in_watts:
             return PowerTarget(aim.power_w)
         return SetMode(aim.name)
 
 
 def per_feeder(roster: Roster, watts: Floats) -> Floats:
-    """Sum per feeder of something given per unit, shape [F]."""
+    """Sum per feeder of a quantity given per unit, shape [F]."""
     found: Floats = np.zeros(len(roster.feeder_names))
     np.add.at(found, roster.feeder, watts)
     return found
@@ -247,13 +248,13 @@ def roster_of(
 
 
 def with_envelopes(roster: Roster, envelope_of: Mapping[tuple[str, str], Envelope]) -> Roster:
-    """The same units, able to do what these envelopes say; models that it does not name stay as they are."""
+    """The same units with these envelopes; models without one here keep theirs."""
     groups = [replace(one, envelope=envelope_of.get(one.envelope.key, one.envelope)) for one in roster.groups]
     return replace(roster, **_of_groups(groups))
 
 
 def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
-    """The groups, and the columns of a roster that follow from their envelopes."""
+    """The groups, and the roster columns that follow from their envelopes."""
     count, width = len(groups), max((len(g.envelope.modes) for g in groups), default=1)
     power, rate = np.zeros((count, width)), np.zeros((count, width))
     for row, group in enumerate(groups):
@@ -276,8 +277,8 @@ def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def never_seen(roster: Roster) -> Observed:
-    """Nobody has said anything yet."""
+def never_observed(roster: Roster) -> Observed:
+    """Columns before the first report."""
     n = len(roster)
     return Observed(
         at_ms=np.zeros(n, dtype=np.int64),
@@ -290,8 +291,8 @@ def never_seen(roster: Roster) -> Observed:
     )
 
 
-def never_asked(roster: Roster) -> Commanded:
-    """Nothing was ever commanded."""
+def never_commanded(roster: Roster) -> Commanded:
+    """Columns before the first command."""
     n = len(roster)
     return Commanded(
         mode=np.full(n, UNSURE, dtype=np.int8),
@@ -299,7 +300,7 @@ def never_asked(roster: Roster) -> Commanded:
         until_ms=np.zeros(n, dtype=np.int64),
         since_ms=np.zeros(n, dtype=np.int64),
         starts_used=np.zeros(n, dtype=np.int64),
-        hands_off=np.zeros(n, dtype=np.bool_),
+        excluded=np.zeros(n, dtype=np.bool_),
         put_to_sleep=np.zeros(n, dtype=np.bool_),
         proven_mode=np.full(n, UNSURE, dtype=np.int8),
         proven_ms=np.zeros(n, dtype=np.int64),
@@ -310,8 +311,8 @@ def never_asked(roster: Roster) -> Commanded:
 
 def fleet_of(
     roster: Roster,
-    seen: Observed,
-    asked: Commanded,
+    observed: Observed,
+    commanded: Commanded,
     now_ms: int,
     *,
     stale_s: float = 60.0,
@@ -321,50 +322,54 @@ def fleet_of(
     group = roster.group
     top = roster.mode_count[group] - 1
     normal = roster.normal[group]
-    fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= stale_s * 1000)
-    state = np.where(fresh, seen.state, np.where(seen.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
+    fresh = (observed.at_ms > 0) & (now_ms - observed.at_ms <= stale_s * 1000)
+    state = np.where(fresh, observed.state, np.where(observed.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
 
-    # A poll from before the sample that proved our command says nothing of what the unit does since.
-    outrun = fresh & (asked.proven_ms > 0) & (seen.at_ms < asked.proven_ms) & (asked.proven_mode != UNSURE)
-    state = np.where(outrun, np.where(asked.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
+    # A poll older than the sample that proved the command says nothing about the unit since then.
+    outrun = (
+        fresh & (commanded.proven_ms > 0) & (observed.at_ms < commanded.proven_ms) & (commanded.proven_mode != UNSURE)
+    )
+    state = np.where(outrun, np.where(commanded.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
 
-    believed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
-    # A unit that names no mode and was never given one by us is in the mode whose power it draws.
-    unnamed = fresh & (seen.mode == UNSURE) & (asked.on_mode == UNSURE) & seen.has_power & (state == _HASHING)
+    believed = np.where(commanded.on_mode >= 0, commanded.on_mode, normal)
+    # A unit that reports no mode and was never commanded one is in the mode whose power it draws.
+    unnamed = (
+        fresh & (observed.mode == UNSURE) & (commanded.on_mode == UNSURE) & observed.has_power & (state == _HASHING)
+    )
     if bool(unnamed.any()):
-        nearest = np.abs(roster.mode_power_w[group[unnamed]] - seen.power_w[unnamed, None]).argmin(axis=1)
+        nearest = np.abs(roster.mode_power_w[group[unnamed]] - observed.power_w[unnamed, None]).argmin(axis=1)
         believed[unnamed] = nearest
-    reported = np.where(seen.mode >= 0, seen.mode, believed)
-    reported = np.where(outrun & (asked.proven_mode >= 0), asked.proven_mode, reported)
-    asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & asked.put_to_sleep))
+    reported = np.where(observed.mode >= 0, observed.mode, believed)
+    reported = np.where(outrun & (commanded.proven_mode >= 0), commanded.proven_mode, reported)
+    asleep = fresh & ((state == _SLEEPING) | ((state == _UNREACHABLE) & commanded.put_to_sleep))
     mode = np.where(asleep, ASLEEP, np.minimum(np.where(fresh, reported, believed), top)).astype(np.int8)
 
-    pending = (asked.until_ms > now_ms) & (asked.mode != UNSURE)
-    wanted = np.where(pending, np.minimum(asked.mode, top), mode).astype(np.int8)
+    pending = (commanded.until_ms > now_ms) & (commanded.mode != UNSURE)
+    wanted = np.where(pending, np.minimum(commanded.mode, top), mode).astype(np.int8)
 
     rows = np.arange(len(roster))
     table = np.concatenate((roster.sleep_w[:, None], roster.mode_power_w), axis=1)[group]
-    steady = fresh & seen.has_power & (state == _HASHING) & ~pending
+    steady = fresh & observed.has_power & (state == _HASHING) & ~pending
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = seen.power_w / table[rows, mode.astype(np.int64) + 1]
+        ratio = observed.power_w / table[rows, mode.astype(np.int64) + 1]
     scale = np.where(steady, np.clip(np.nan_to_num(ratio, nan=1.0, posinf=1.0), 0.75, 1.33), 1.0)
 
     nominal = table[rows, mode.astype(np.int64) + 1] * np.where(mode >= 0, scale, 1.0)
-    heard = fresh & seen.has_power & ~outrun & ~((state == _UNREACHABLE) & asleep)
+    measured = fresh & observed.has_power & ~outrun & ~((state == _UNREACHABLE) & asleep)
     rising = fresh & ((state == _RAMPING) | (state == _TUNING))
-    power = np.where(heard, np.where(rising, np.maximum(seen.power_w, nominal), seen.power_w), nominal)
+    power = np.where(measured, np.where(rising, np.maximum(observed.power_w, nominal), observed.power_w), nominal)
     settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)
-    aged_s = (now_ms - asked.since_ms) / 1000.0
+    aged_s = (now_ms - commanded.since_ms) / 1000.0
     down_s = np.array([each.envelope.ramp_down_s for each in roster.groups], dtype=np.float64)[group]
     # A unit that has just gone to sleep is still running down: what it draws now is not what is to be counted on.
     running_down = asleep & (aged_s <= 2.0 * down_s + 30.0)
     settled = np.where((pending & (wanted != mode)) | running_down, settling, power)
 
-    usable = fresh & roster.ours & ~asked.hands_off
+    usable = fresh & roster.ours & ~commanded.excluded
     may_sleep = roster.can_sleep[group] & (aged_s >= roster.min_on_s[group])
     may_wake = (aged_s >= roster.min_off_s[group]) & (state != _FAULT)
     if starts_cap is not None:
-        may_wake &= asked.starts_used < starts_cap
+        may_wake &= commanded.starts_used < starts_cap
     return Fleet(
         roster=roster,
         now_ms=now_ms,
@@ -374,20 +379,22 @@ def fleet_of(
         wanted=wanted,
         power_w=power,
         settled_w=settled,
-        hashrate_hs=np.where(fresh & seen.has_hashrate, seen.hashrate_hs, 0.0),
+        hashrate_hs=np.where(fresh & observed.has_hashrate, observed.hashrate_hs, 0.0),
         scale=scale,
         can_command=usable,
         may_sleep=may_sleep,
         may_wake=may_wake,
-        # Another mode would take the place of a wake that still waits for its turn.
-        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, np.minimum(top, asked.mode_ceiling)).astype(np.int8),
+        # A new mode command would replace a wake that still waits for its turn.
+        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, np.minimum(top, commanded.mode_ceiling)).astype(
+            np.int8
+        ),
         wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
-        restore=np.minimum(asked.restore, top).astype(np.int8),
-        starts_used=asked.starts_used,
-        since_ms=asked.since_ms,
+        restore=np.minimum(commanded.restore, top).astype(np.int8),
+        starts_used=commanded.starts_used,
+        since_ms=commanded.since_ms,
     )
 
 
 def urgent(fleet: Fleet) -> Fleet:
-    """The same fleet under an order that breaks minimum on-times: whoever can sleep may be put to sleep."""
+    """The same fleet under an order that overrides minimum on-times: every unit that can sleep may be put to sleep."""
     return replace(fleet, may_sleep=fleet.roster.can_sleep[fleet.roster.group])

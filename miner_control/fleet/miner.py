@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make, model, firmware and state of a miner. What it is stands apart from what it speaks."""
+"""Make, model, firmware and state of a miner. The model is kept apart from the dialect."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """What a miner is doing, by evidence. A miner with hashrate zero is ASLEEP only where its own answer says so."""
+    """Operating state by evidence. Zero hashrate is ASLEEP only where the miner itself reports sleep."""
 
     HASHING = "hashing"
     RAMPING = "ramping"
@@ -20,7 +20,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Miner:
-    """One miner of the register: its key, what it is, what it speaks, where it listens and where it stands."""
+    """One miner of the asset register: key, model, dialect, address and location."""
 
     device: str
     model: str

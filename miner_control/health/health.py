@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a miner, with the evidence, so that it becomes a work ticket and not a number on a page.
+"""Health checks of a miner: findings with evidence, remedy and lost hashrate, for work tickets.
 
-Each check looks at one reading (and what is usual for that unit) and says nothing where the reading does not tell. A miner
-that sleeps, ramps or is silent is not judged by its hashrate.
+Each check judges one reading (with the unit's performance reference) and returns nothing where the reading lacks the values.
+A miner that sleeps, ramps or is silent is not judged by its hashrate.
 """
 
 import json
@@ -21,14 +21,14 @@ LOW_SHARE: Final = 0.85
 REJECTED_SHARE: Final = 0.03
 STALE_SHARE_S: Final = 900.0
 STALE_GAPS: Final = 12.0
-"""A small miner finds its shares far apart: nothing is stale before so many of its own mean gaps."""
+"""Shares of a small miner are rare: nothing is stale before this many of its own mean gaps."""
 NEVER_SHARE_S: Final = 3600.0
 _NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "fault": ("state",), "dead board": ("boards_hashing", "boards_expected"), "low hashrate": ("hashrate_hs",),
     "throttling": ("hashrate_hs", "temp_chip_max_c"), "stopped fan": ("fan_min_rpm", "fan_max_rpm"),
     "rejected shares": ("shares_accepted", "shares_rejected"),
 }  # fmt: skip
-"""Without these a reading cannot say that a finding is gone."""
+"""Metrics without which a reading cannot prove that a finding is over."""
 _WHILE_HASHING: Final = frozenset(
     {"dead board", "low hashrate", "degrading efficiency", "throttling", "stopped fan", "stale pool"}
 )
@@ -36,11 +36,12 @@ _WHILE_HASHING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PerformanceReference:
-    """What a unit is usually like in its normal mode (its own long-run medians), and what is known of it lately.
+    """Performance reference of a unit in its normal mode (its own long-run medians), and its recent behaviour.
 
-    `no_share_s`: for how long it hashed while its count of accepted shares stood, None where it tells none; `shares_rose`:
-    a share was seen to be added; `lately_j_per_th`: over the last rounds in its normal mode, None where it is not in it;
-    `others_factor`: what those alike need now over what they usually need, at least 1.
+    - `no_share_s`: hashing time without an accepted share, None where the count is not reported.
+    - `shares_rose`: the count was observed to rise.
+    - `lately_j_per_th`: efficiency over the last rounds in its normal mode, None outside it.
+    - `others_factor`: present over usual J/TH of like units, at least 1.
     """
 
     hashrate_hs: float | None = None
@@ -54,8 +55,8 @@ class PerformanceReference:
 
 @dataclass(frozen=True, slots=True)
 class PoolRule:
-    """Which pools and worker names are ours: `hosts` as `host:port`; `worker` with {device} for the last part of the key,
-    or `workers` by device key."""
+    """Own pools and worker names: `hosts` as `host:port`; `worker` with {device} for the last part of the key, or `workers`
+    by device key."""
 
     hosts: frozenset[str]
     worker: str = ""
@@ -64,11 +65,11 @@ class PoolRule:
 
 @dataclass(frozen=True, slots=True)
 class HealthFinding:
-    """One thing wrong with one miner. `loss_hs` is the hashrate it costs, where that can be said."""
+    """One fault of one miner. `loss_hs` is the hashrate it costs, where that is known."""
 
     device: str
     what: str
-    words: str
+    text: str
     remedy: str
     evidence: Mapping[str, Any]
     loss_hs: float = 0.0
@@ -78,11 +79,11 @@ Check = Callable[[Reading, Envelope, PerformanceReference, PoolRule | None], Hea
 
 
 def _finding(
-    reading: Reading, what: str, words: str, remedy: str, *metrics: str, loss_hs: float = 0.0, **known: float | None
+    reading: Reading, what: str, text: str, remedy: str, *metrics: str, loss_hs: float = 0.0, **known: float | None
 ) -> HealthFinding:
-    seen = {name: reading.values[name] for name in metrics if isinstance(reading.get(name), int | float | str)}
+    measured = {name: reading.values[name] for name in metrics if isinstance(reading.get(name), int | float | str)}
     more = {name: round(value, 3) for name, value in known.items() if value is not None}
-    return HealthFinding(reading.device, what, words, remedy, {"at_ms": reading.at_ms, **seen, **more}, loss_hs)
+    return HealthFinding(reading.device, what, text, remedy, {"at_ms": reading.at_ms, **measured, **more}, loss_hs)
 
 
 def _nominal_hs(reading: Reading, envelope: Envelope) -> float:
@@ -92,9 +93,9 @@ def _nominal_hs(reading: Reading, envelope: Envelope) -> float:
 
 
 def _expected_hs(reading: Reading, envelope: Envelope, usual: PerformanceReference) -> float:
-    """What it should hash in the mode that it tells: as its model does, or as it usually does itself where that is more.
+    """Expected hashrate in the reported mode: that of its model, or its own reference where that is higher.
 
-    Usual is of the normal mode; a unit that was weak from its first day is not well because it is used to it.
+    The reference is of the normal mode; a unit that was weak from its first day is not healthy because it is constant.
     """
     nominal_hs, normal_hs = _nominal_hs(reading, envelope), envelope.mode(envelope.normal).hashrate_hs
     return nominal_hs * max(1.0, (usual.hashrate_hs or 0.0) / normal_hs)
@@ -107,10 +108,10 @@ def dead_board(
     if there is None or expected is None or there >= expected or reading.get("state") != _HASHING:
         return None
     lost = expected - there
-    words = f"{lost:.0f} of {expected:.0f} boards do not hash"
+    text = f"{lost:.0f} of {expected:.0f} boards do not hash"
     loss_hs = _nominal_hs(reading, envelope) * lost / expected
     return _finding(
-        reading, "dead board", words, "Reseat the board and its cables; swap it if it stays dead",
+        reading, "dead board", text, "Reseat the board and its cables; swap it if it stays dead",
         "boards_hashing", "boards_expected", "hashrate_hs", "boards_json", loss_hs=loss_hs,
     )  # fmt: skip
 
@@ -122,10 +123,10 @@ def faulty(
         return None
     power_w = reading.number("power_w")
     draws = f" while drawing {power_w:.0f} W" if power_w is not None else ""
-    said = reading.get("error_text")
-    words = f"in fault{draws}" + (f": {said}" if isinstance(said, str) and said else "")
+    error_text = reading.get("error_text")
+    text = f"in fault{draws}" + (f": {error_text}" if isinstance(error_text, str) and error_text else "")
     return _finding(
-        reading, "fault", words, "Read its log, reboot it once; to the bench if it comes back",
+        reading, "fault", text, "Read its log, reboot it once; to the bench if it comes back",
         "hashrate_hs", "power_w", "error_text", "temp_chip_max_c", loss_hs=_nominal_hs(reading, envelope),
     )  # fmt: skip
 
@@ -137,9 +138,9 @@ def weak(
     expected = _expected_hs(reading, envelope, usual)
     if rate is None or reading.get("state") != _HASHING or rate >= LOW_SHARE * expected:
         return None
-    words = f"hashes at {rate / expected:.0%} of what is usual"
+    text = f"hashes at {rate / expected:.0%} of what is usual"
     return _finding(
-        reading, "low hashrate", words, "Look for heat, a weak board or a wrong mode",
+        reading, "low hashrate", text, "Look for heat, a weak board or a wrong mode",
         "hashrate_hs", "mode", "chips_hashing", "chips_expected", "temp_chip_max_c", loss_hs=expected - rate,
     )  # fmt: skip
 
@@ -155,11 +156,11 @@ def degraded(
         or lately <= WORSE_SHARE * before * usual.others_factor
     ):
         return None
-    words = f"needs {lately:.1f} J/TH, {lately / before - 1:.0%} more than it used to"
+    text = f"needs {lately:.1f} J/TH, {lately / before - 1:.0%} more than it used to"
     if usual.others_factor > 1.005:
-        words += f", those alike {usual.others_factor - 1:.0%} more"
+        text += f", those alike {usual.others_factor - 1:.0%} more"
     return _finding(
-        reading, "degrading efficiency", words, "Clean it, check paste and fans; retune",
+        reading, "degrading efficiency", text, "Clean it, check paste and fans; retune",
         "hashrate_hs", "power_w", "mode", "temp_chip_max_c", j_per_th=lately, usual_j_per_th=before,
         usual_hashrate_hs=usual.hashrate_hs, usual_chip_c=usual.chip_c, others_factor=usual.others_factor,
     )  # fmt: skip
@@ -172,9 +173,9 @@ def throttled(
     expected = _expected_hs(reading, envelope, usual)
     if chip_c is None or rate is None or reading.get("state") != _HASHING or chip_c < 90.0 or rate >= 0.95 * expected:
         return None
-    words = f"{chip_c:.0f} C at the chip and {rate / expected:.0%} of its hashrate: it throttles itself"
+    text = f"{chip_c:.0f} C at the chip and {rate / expected:.0%} of its hashrate: it throttles itself"
     return _finding(
-        reading, "throttling", words, "Cool the aisle, check its fans", "temp_chip_max_c", "temp_inlet_c", "hashrate_hs",
+        reading, "throttling", text, "Cool the aisle, check its fans", "temp_chip_max_c", "temp_inlet_c", "hashrate_hs",
         loss_hs=expected - rate,
     )  # fmt: skip
 
@@ -196,15 +197,15 @@ def stale_pool(
     silent = usual.no_share_s is not None and hashes and usual.no_share_s > _patience_s(reading, usual.no_share_s)
     if not silent and not (isinstance(state, str) and state.lower() in ("dead", "disabled", "rejecting")):
         return None
-    words = f"no accepted share for {usual.no_share_s:.0f} s" if silent else f"its pool is {state}"
+    text = f"no accepted share for {usual.no_share_s:.0f} s" if silent else f"its pool is {state}"
     return _finding(
-        reading, "stale pool", words, "Check the pool and the way to it", "pool_url", "pool_state", "shares_accepted",
+        reading, "stale pool", text, "Check the pool and the way to it", "pool_url", "pool_state", "shares_accepted",
         "uptime_s", loss_hs=reading.number("hashrate_hs") or 0.0, no_share_s=usual.no_share_s,
     )  # fmt: skip
 
 
 def _patience_s(reading: Reading, no_share_s: float) -> float:
-    """How long a miner may go without an accepted share, by the gaps between those that it had since it started."""
+    """Allowed time without an accepted share, by the mean gap between those since the miner's start."""
     accepted, uptime_s = reading.number("shares_accepted"), reading.number("uptime_s")
     if not accepted:
         return NEVER_SHARE_S
@@ -237,7 +238,7 @@ def wrong_pool(
     for url, user in pools_of(reading):
         if host_of(url) not in rule.hosts:
             return _finding(
-                reading, "wrong pool", f"hashes for {host_of(url)} as {user or 'nobody'}", "Set the pools; ask who changed them",
+                reading, "wrong pool", f"hashes for {host_of(url)} as {user or 'no user'}", "Set the pools; ask who changed them",
                 "pool_url", "pool_user", loss_hs=reading.number("hashrate_hs") or 0.0,
             )  # fmt: skip
         if worker and user and user != worker:
@@ -258,7 +259,7 @@ def host_of(url: str) -> str:
 
 
 def pools_of(reading: Reading) -> list[tuple[str, str]]:
-    """(url, user) of every pool that a miner tells, in its order; empty where it tells none."""
+    """(url, user) of every pool that a miner reports, in its order; empty where it reports none."""
     found = reading.get("pools_json")
     if isinstance(found, str):
         listed = [entry for entry in json.loads(found) if isinstance(entry, dict) and entry.get("url")]
@@ -273,8 +274,8 @@ CHECKS: Final[Sequence[Check]] = (
 
 
 def may_be_over(what: str, reading: Reading, usual: PerformanceReference) -> bool:
-    """Whether a reading that does not show a finding says that it is gone: a sleeping miner has no hashrate to judge, and
-    a hub that has just started does not know yet what was lately."""
+    """Whether a reading without a finding proves that the finding is over: a sleeping miner has no hashrate to judge, and a
+    hub that has just started has no recent behaviour yet."""
     if what in _WHILE_HASHING and reading.get("state") != _HASHING:
         return False
     if any(isinstance(reading.get(name), Missing) for name in _NEEDS.get(what, ())):
@@ -291,7 +292,7 @@ def may_be_over(what: str, reading: Reading, usual: PerformanceReference) -> boo
 def examine(
     reading: Reading, envelope: Envelope, usual: PerformanceReference, rule: PoolRule | None = None
 ) -> list[HealthFinding]:
-    """All that this reading shows to be wrong, the costliest first. A dead board explains a low hashrate: told once."""
+    """All findings of a reading, costliest first. A dead board explains a low hashrate, which is then left out."""
     found = [finding for check in CHECKS if (finding := check(reading, envelope, usual, rule)) is not None]
     names = {finding.what for finding in found}
     if names & {"dead board", "throttling"}:

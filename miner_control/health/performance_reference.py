@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each miner usually does in its normal mode, and what it has been doing lately: columns over the units of a site.
+"""Performance reference per miner (median over days) and recent behaviour, as columns of a site.
 
-`PerformanceReferences` is the fold of `usual.learnt`, one body a day: the day's medians of each unit that ran steadily long
-enough. What is usual is the median over the days that are held, so one bad day changes nothing, and a miner that is worse for
-good is usual again after half of them. `RecentBehaviour` is what the rounds of a running hub saw since: the samples that
-become the next body, the efficiency of the last rounds, and since when the count of accepted shares stands. A restart loses
-it: at most one day of many, and a few rounds in which nothing is said of efficiency or shares.
+`PerformanceReferences` is the fold of `performance.updated`, one body a day: medians of the day, for units that ran steadily long
+enough. The reference is the median over the days held, so one bad day changes nothing, and a lasting change becomes the
+reference after half of them. `RecentBehaviour` holds what a running hub observed since: the samples of the next body, the
+efficiency of the last rounds, and the time since the last accepted share. A restart loses it: at most one day of many, and a
+few rounds in which efficiency and shares are not judged.
 """
 
 from collections.abc import Mapping
@@ -22,38 +22,39 @@ from miner_control.fleet.fleet import STATE_CODE, Bools, Commanded, Floats, Ints
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import UnitValues
 from miner_control.health.health import PerformanceReference
+from miner_control.health.health_events import PerformanceUpdated
 from miner_control.learning.windows import Steadiness
 
 FIGURES: Final = ("hashrate_hs", "j_per_th", "chip_c")
 DAYS_KEPT: Final = 60
 SAMPLES: Final = 24
-"""One an hour at most: the newest of them make the median of a day."""
+"""At most one an hour; the newest of them make the median of a day."""
 ENOUGH_SAMPLES: Final = 6
 ROUNDS: Final = 9
-"""A hashrate of few seconds swings: what it needs lately is the median of so many rounds."""
+"""A hashrate over few seconds fluctuates: recent efficiency is the median of this many rounds."""
 ENOUGH_ROUNDS: Final = 5
 ENOUGH_OTHERS: Final = 5
 HOTTEST_FACTOR: Final = 1.12
-"""Between the coolest and the hottest hour a T21 was seen to draw 7 % more; the make-believe miners draw up to 13 % more."""
+"""Between the coolest and the hottest hour a T21 was observed to draw 7 % more; simulated miners draw up to 13 % more."""
 
 Column = NDArray[np.float32]
-"""NaN where there is nothing: it stays in this room."""
+"""NaN where there is no value; it never leaves this module."""
 
 
 class PerformanceReferences:
-    """The days of each unit; `index` is the roster's, whose order never changes while the hub runs."""
+    """Daily medians of each unit; `index` is the roster's, whose order never changes while the hub runs."""
 
     def __init__(self, index: Mapping[str, int]) -> None:
         self._index = index
         self._days: Column = np.full((DAYS_KEPT, len(FIGURES), len(index)), np.nan, dtype=np.float32)
         self._held = np.zeros(len(index), dtype=np.int64)
         self.forgotten = np.zeros(len(index), dtype=np.int64)
-        """How often each unit was forgotten: what was seen of it before is of another machine, as it were."""
+        """Number of resets of each unit: earlier observations belong to another machine or firmware."""
         self._changes = 0
         self._medians: tuple[int, Column] = (0, self._days[0].copy())
 
     def apply(self, body: Mapping[str, Any]) -> None:
-        """Take an event `usual.learnt`; units that are not here any more change nothing."""
+        """Apply an event `performance.updated`; units that are no longer in the roster change nothing."""
         units = np.array([self._index.get(device, -1) for device in body["devices"]], dtype=np.int64)
         known = units >= 0
         values = np.array([body[name] for name in FIGURES], dtype=np.float32)[:, known]
@@ -63,7 +64,7 @@ class PerformanceReferences:
         self._changes += 1
 
     def forget(self, device: str) -> None:
-        """Another firmware is another machine: what was usual is learnt anew."""
+        """Reset a unit after a change of firmware: its reference is learnt anew."""
         unit = self._index.get(device)
         if unit is not None:
             self._days[:, :, unit] = np.nan
@@ -74,7 +75,7 @@ class PerformanceReferences:
     @property
     def usual(self) -> Column:
         """Medians over the days, shape [figure, N]; NaN where none is known."""
-        # Rounds look from a thread of their own: what is made of days that change meanwhile is made again.
+        # Rounds read this in another thread: the result is recomputed where the days changed meanwhile.
         changes = int(self._changes)
         made_at, made = self._medians
         if made_at != changes:
@@ -83,14 +84,14 @@ class PerformanceReferences:
         return made
 
     def of(self, unit: int) -> tuple[dict[str, float | None], int]:
-        """(what is usual of one unit by figure, or None; over how many days)."""
+        """(reference of one unit by figure, or None; number of days)."""
         values = (_number(value) for value in self.usual[:, unit].tolist())
         return dict(zip(FIGURES, values, strict=True)), min(int(self._held[unit]), DAYS_KEPT)
 
 
 class Round(NamedTuple):
-    """What one round shows of each unit, shape [N]: whether it is steady in its normal mode, what it needed lately, for how
-    long it hashed without an accepted share, and whether an accepted share was ever seen to be added."""
+    """Result of one round for each unit, shape [N]: steady in its normal mode, recent efficiency, hashing time without an
+    accepted share, and whether the count of accepted shares was ever observed to rise."""
 
     steady: Bools
     lately_j_per_th: Column
@@ -99,7 +100,7 @@ class Round(NamedTuple):
 
 
 class RecentBehaviour:
-    """What the rounds saw since the hub started. `settled_s`: how long a unit must have hashed in one mode to be steady."""
+    """Observations since the start of the hub. `settled_s`: hashing time in one mode after which a unit is steady."""
 
     def __init__(self, roster: Roster, settled_s: float) -> None:
         size = len(roster)
@@ -119,38 +120,38 @@ class RecentBehaviour:
     def look(
         self,
         roster: Roster,
-        seen: Observed,
-        asked: Commanded,
+        observed: Observed,
+        commanded: Commanded,
         reported: Mapping[str, UnitValues],
         book: PerformanceReferences,
         now_ms: int,
         fresh_s: float,
     ) -> Round:
-        """One round. `reported` are the columns `mode`, `temp_chip_max_c` and `shares_accepted` of the snapshot."""
+        """Add one round. `reported` are the columns `mode`, `temp_chip_max_c` and `shares_accepted` of the snapshot."""
         anew = book.forgotten != self._forgotten
         self._sampled[anew] = self._turns[anew] = 0
         self._forgotten = book.forgotten.copy()
         normal = roster.normal[roster.group]
-        # A firmware that names no mode runs in the one that was asked for last; one that names another runs that.
-        unnamed = np.where(asked.on_mode >= 0, asked.on_mode, normal)
-        mode = np.where(reported["mode"].has, seen.mode, unnamed).astype(np.int8)
-        steady = self._steadiness.look(replace(seen, mode=mode), asked, now_ms, fresh_s, self._settled_s)
-        steady = steady & (mode == normal) & seen.has_hashrate & (seen.hashrate_hs > 0.0)
+        # A firmware without mode names runs in the mode last commanded; one that reports another mode runs in that.
+        unnamed = np.where(commanded.on_mode >= 0, commanded.on_mode, normal)
+        mode = np.where(reported["mode"].has, observed.mode, unnamed).astype(np.int8)
+        steady = self._steadiness.look(replace(observed, mode=mode), commanded, now_ms, fresh_s, self._settled_s)
+        steady = steady & (mode == normal) & observed.has_hashrate & (observed.hashrate_hs > 0.0)
         j_per_th = np.full(len(roster), np.nan)
-        both = np.flatnonzero(steady & seen.has_power)
-        j_per_th[both] = seen.power_w[both] / (seen.hashrate_hs[both] / HS_PER_THS)
+        both = np.flatnonzero(steady & observed.has_power)
+        j_per_th[both] = observed.power_w[both] / (observed.hashrate_hs[both] / HS_PER_THS)
         chip = reported["temp_chip_max_c"]
-        self._take(steady, seen.hashrate_hs, j_per_th, np.where(chip.has, chip.values, np.nan), now_ms)
+        self._take(steady, observed.hashrate_hs, j_per_th, np.where(chip.has, chip.values, np.nan), now_ms)
         self._rounds[self._turns[both] % ROUNDS, both] = j_per_th[both]
         self._turns[both] += 1
         held = np.arange(ROUNDS)[:, None] < np.minimum(self._turns, ROUNDS)
         sure = steady & (self._turns >= ENOUGH_ROUNDS)
         lately = np.where(sure, medians(np.where(held, self._rounds, np.float32(np.nan))), np.float32(np.nan))
-        no_share_s = self._shares_stand(seen, asked, reported["shares_accepted"], now_ms, fresh_s)
+        no_share_s = self._shares_stand(observed, commanded, reported["shares_accepted"], now_ms, fresh_s)
         return Round(steady, lately, no_share_s, self._rose.copy())
 
     def _take(self, steady: Bools, rate: Floats, j_per_th: Floats, chip: Floats, now_ms: int) -> None:
-        """One sample an hour of each steady unit."""
+        """Keep one sample an hour of each steady unit."""
         hour_ms = floor_ms(now_ms, MS_PER_HOUR)
         units = np.flatnonzero(steady & (self._hour_ms != hour_ms))
         sample = np.stack([rate[units], j_per_th[units], chip[units]], axis=1)
@@ -159,25 +160,25 @@ class RecentBehaviour:
         self._hour_ms[units] = hour_ms
 
     def _shares_stand(
-        self, seen: Observed, asked: Commanded, shares: UnitValues, now_ms: int, fresh_s: float
+        self, observed: Observed, commanded: Commanded, shares: UnitValues, now_ms: int, fresh_s: float
     ) -> Column:
-        """For how long each unit hashed while its count of accepted shares stood, between what it told of it."""
+        """Hashing time of each unit during which its count of accepted shares stood still, by its reports of that count."""
         newer = shares.has & (shares.at_ms > self._shares_ms)
         changed = newer & ((self._shares_ms == 0) | (shares.values != self._shares))
         self._rose |= changed & (self._shares_ms > 0) & (shares.values > self._shares)
         self._stands_ms = np.where(changed, shares.at_ms, self._stands_ms)
         self._shares = np.where(newer, shares.values, self._shares)
         self._shares_ms = np.where(newer, shares.at_ms, self._shares_ms)
-        fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= fresh_s * 1000)
-        self._idle_ms = np.where(fresh & (seen.state == STATE_CODE[State.HASHING]), self._idle_ms, now_ms)
-        since_ms = np.maximum(np.maximum(self._stands_ms, self._idle_ms), asked.since_ms)
+        fresh = (observed.at_ms > 0) & (now_ms - observed.at_ms <= fresh_s * 1000)
+        self._idle_ms = np.where(fresh & (observed.state == STATE_CODE[State.HASHING]), self._idle_ms, now_ms)
+        since_ms = np.maximum(np.maximum(self._stands_ms, self._idle_ms), commanded.since_ms)
         stood_s = np.maximum(0, self._shares_ms - since_ms) / 1000.0
         return np.where(shares.has & (self._shares_ms > 0), stood_s, np.nan).astype(np.float32)
 
-    def day(self, roster: Roster, now_ms: int) -> dict[str, Any] | None:
-        """The body of `usual.learnt` when a UTC day is over: the medians of who has enough samples, which start anew.
+    def day(self, roster: Roster, now_ms: int) -> PerformanceUpdated | None:
+        """The body of `performance.updated` when a UTC day is over: medians of the units with enough samples, which start anew.
 
-        Who ran too little keeps its samples for another day. None where there is nothing to tell.
+        Units that ran too little keep their samples for another day. None where no unit has enough.
         """
         before_ms, self._day_ms = self._day_ms, floor_ms(now_ms, MS_PER_DAY)
         if before_ms is None or before_ms == self._day_ms:
@@ -188,28 +189,29 @@ class RecentBehaviour:
         held = np.arange(SAMPLES)[:, None, None] < np.minimum(self._sampled[units], SAMPLES)
         found = medians(np.where(held, self._samples[:, :, units], np.float32(np.nan)))
         self._sampled[units] = 0
-        columns = {
-            name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)
+        columns = {name: [_number(value) for value in found[at].tolist()] for at, name in enumerate(FIGURES)}
+        return {
+            "day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()],
+            "hashrate_hs": columns["hashrate_hs"], "j_per_th": columns["j_per_th"], "chip_c": columns["chip_c"],
         }  # fmt: skip
-        return {"day_ms": before_ms, "devices": [roster.devices[unit] for unit in units.tolist()], **columns}
 
 
-def usuals(book: PerformanceReferences, seen: Round, group: Ints) -> list[PerformanceReference]:
-    """What the checks of health compare with, for each unit. `group[N]`: who is alike."""
+def performance_references(book: PerformanceReferences, observed: Round, group: Ints) -> list[PerformanceReference]:
+    """References for the health checks, one per unit. `group[N]`: units of one group are alike."""
     usual = book.usual
-    columns = [_optional(column) for column in (*usual, seen.no_share_s, seen.lately_j_per_th)]
-    others = others_factor(seen.lately_j_per_th / usual[FIGURES.index("j_per_th")], group)
+    columns = [_optional(column) for column in (*usual, observed.no_share_s, observed.lately_j_per_th)]
+    others = others_factor(observed.lately_j_per_th / usual[FIGURES.index("j_per_th")], group)
     return [
-        PerformanceReference(*row) for row in zip(*columns, seen.shares_rose.tolist(), others.tolist(), strict=True)
+        PerformanceReference(*row) for row in zip(*columns, observed.shares_rose.tolist(), others.tolist(), strict=True)
     ]
 
 
 def others_factor(ratio: Column, group: Ints) -> Column:
-    """What those alike need now over what they usually need, at least 1, shape [N]: a hot week is nobody's wear.
+    """Present over usual J/TH of like units, at least 1, shape [N]: a hot week is no sign of wear.
 
-    `ratio[N]`: the same of each unit, NaN where it is not known. It is the median of the unit's group, of all where fewer
-    than `ENOUGH_OTHERS` of the group are known, and 1 where fewer are known at all; more than `HOTTEST_FACTOR` no weather
-    explains.
+    `ratio[N]`: the same for each unit, NaN where unknown. The result is the median of the unit's group; of all units where
+    fewer than `ENOUGH_OTHERS` of the group are known; 1 where fewer are known at all. It is capped at `HOTTEST_FACTOR`,
+    since no weather explains more.
     """
     found: Column = np.ones(len(ratio), dtype=np.float32)
     known = ~np.isnan(ratio)
@@ -228,7 +230,7 @@ def _optional(column: Column) -> list[float | None]:
 
 
 def medians(values: Column) -> Column:
-    """Medians along the first axis of what is no NaN; NaN where there is nothing."""
+    """Medians along the first axis without NaN; NaN where there is no value."""
     ordered = np.sort(values, axis=0)
     count = np.sum(~np.isnan(values), axis=0, keepdims=True)
     low, high = np.maximum(0, (count - 1) // 2), np.minimum(count // 2, len(values) - 1)
@@ -238,5 +240,5 @@ def medians(values: Column) -> Column:
 
 
 def _number(value: float) -> float | None:
-    """Five figures are enough, and a day of ten thousand miners stays small."""
+    """None for NaN; else five digits, so that a day of ten thousand miners stays small."""
     return None if value != value else float(f"{value:.5g}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coming into a running site: watch first, find out who else has a hand on the miners, and never fight them.
+"""Third-party control: evidence that another system commands the miners; value of observe-only; import of its export.
 
-Observe-only keeps a ledger of what would have been commanded and what that would have been worth. Foreign owners show
-themselves: a command of ours undone, pools rewritten, a firmware's own schedule or tuner switched on, a container's price
-tactics. They are named with the evidence, and the units concerned are left alone until a person says whose they are.
+Observe-only keeps account of the commands that would have been issued and of their value. Evidence of another system: a
+verified command undone, pools rewritten, a firmware's own schedule or tuner switched on, a container's price tactics. It is
+reported with the evidence, and the units concerned are left alone until a person decides.
 """
 
 import json
@@ -26,17 +26,17 @@ _ON: Final = frozenset({State.HASHING.value, State.RAMPING.value, State.TUNING.v
 
 @dataclass(frozen=True, slots=True)
 class ThirdParty:
-    """Somebody else commands here: `scope` is a device or container key, `who` as near as it can be named."""
+    """Another party that commands here: `scope` is a device or container key, `who` as precise as the evidence allows."""
 
     scope: str
     who: str
-    words: str
+    text: str
     evidence: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCommand:
-    """A command of ours that was verified: what it asked, and when it was seen done."""
+    """A verified command of the hub: its intent, and when its effect was observed."""
 
     device: str
     intent: Intent
@@ -44,9 +44,9 @@ class VerifiedCommand:
 
 
 def undone(done: Iterable[VerifiedCommand], readings: Iterable[Reading]) -> list[ThirdParty]:
-    """Units on which our verified commands were undone at least twice within `UNDONE_S` by nobody of ours.
+    """Units on which verified commands of the hub were undone at least twice within `UNDONE_S`, not by the hub.
 
-    Once may be a reboot or a brown-out; twice is a hand. A unit gone silent proves nothing.
+    Once may be a reboot or a brown-out; twice is another control system. A silent unit proves nothing.
     """
     by_device: dict[str, list[Reading]] = defaultdict(list)
     for reading in readings:
@@ -57,28 +57,28 @@ def undone(done: Iterable[VerifiedCommand], readings: Iterable[Reading]) -> list
     found = []
     for device, ours in asked.items():
         ours.sort(key=lambda one: one.verified_ms)
-        seen = sorted(by_device[device], key=lambda reading: reading.at_ms)
+        observed = sorted(by_device[device], key=lambda reading: reading.at_ms)
         times = []
         for at, one in enumerate(ours):
             until_ms = one.verified_ms + round(UNDONE_S * 1000)
             if at + 1 < len(ours):
                 until_ms = min(until_ms, ours[at + 1].verified_ms)
-            inside = (reading for reading in seen if one.verified_ms < reading.at_ms <= until_ms)
+            inside = (reading for reading in observed if one.verified_ms < reading.at_ms <= until_ms)
             contrary = next((reading for reading in inside if against(one.intent, reading)), None)
             if contrary is not None:
                 times.append((one, contrary))
         if len(times) >= UNDONE_TIMES:
-            words = "; ".join(
+            text = "; ".join(
                 f"{intent_text(one.intent)} undone after {(r.at_ms - one.verified_ms) / 1000:.0f} s" for one, r in times
             )
             found.append(
-                ThirdParty(device, "another manager", words, {"at_ms": [reading.at_ms for _, reading in times]})
+                ThirdParty(device, "another manager", text, {"at_ms": [reading.at_ms for _, reading in times]})
             )
     return found
 
 
 def against(intent: Intent, reading: Reading) -> bool:
-    """Whether a reading shows the contrary of what an intent asked."""
+    """Whether a reading shows the contrary of an intent."""
     state = reading.get("state")
     match intent:
         case Sleep():
@@ -107,7 +107,7 @@ _SCHEDULES: Final[Mapping[str, str]] = {
 
 
 def reported_schedules(reading: Reading) -> list[ThirdParty] | None:
-    """Schedules of its own that a firmware says are on (`schedules_json`); None where it does not say."""
+    """The firmware's own schedules that are reported as on (`schedules_json`); None where it does not report them."""
     reported = reading.get("schedules_json")
     if not isinstance(reported, str):
         return None
@@ -116,7 +116,7 @@ def reported_schedules(reading: Reading) -> list[ThirdParty] | None:
 
 
 def own_schedules(device: str, settings: Mapping[str, Any]) -> list[ThirdParty]:
-    """Schedules of the firmware itself that are switched on, by the names it gives them in its settings."""
+    """The firmware's own schedules that are switched on, by their names in its settings."""
     return [
         ThirdParty(device, who, f"{who} is on", {name: settings[name]})
         for name, who in _SCHEDULES.items()
@@ -131,11 +131,11 @@ def _is_on(setting: Any) -> bool:
 
 
 def container_tactics(reading: Reading) -> list[ThirdParty] | None:
-    """Price or temperature tactics that a container runs by itself, from its `tactics_json`; None where it does not say.
+    """Price or temperature tactics run by a container itself, from its `tactics_json`; None where it does not report them.
 
-    It is a list of tactics with a switch each, or by name (`RunTactics`, `StopTactics`): lists, of which an empty one does
-    nothing, or tables with a `TacticsType`, of which "0" is off, "1" goes by the price of power and "2" by that of the coin
-    (Bitdeer D40, its maker's page of MQTT topics).
+    The JSON is a list of tactics with a switch each, or an object by name (`RunTactics`, `StopTactics`) of lists (an empty one
+    is inactive) or tables with a `TacticsType`: "0" off, "1" by the price of power, "2" by that of the coin (Bitdeer D40, its
+    maker's page of MQTT topics).
     """
     reported = reading.get("tactics_json")
     if not isinstance(reported, str) or not reported:
@@ -161,8 +161,8 @@ _TACTICS: Final[Mapping[str, str]] = {"1": "power", "2": "the coin"}
 
 @dataclass(frozen=True, slots=True)
 class ShadowInterval:
-    """A while in observe-only: what the fleet did, and what it would have done. Powers at the meter; prices None where
-    nobody knew one. `start_lost_ph_days`: what the starts would have cost that would have begun this while."""
+    """An interval in observe-only: actual and intended operation. Powers at the meter; a price is None where unknown.
+    `start_lost_ph_days`: hashing lost by the starts that this interval would have had."""
 
     hours: float
     power_w: float
@@ -177,9 +177,9 @@ class ShadowInterval:
 
 @dataclass(slots=True)
 class ShadowWorth:
-    """What commanding would have earned, in the currency of the prices: energy not bought less hashes not done.
+    """Value of commanding, in the currency of the prices: energy not bought less hashing not done.
 
-    Energy, work and hours count always; money only in hours whose two prices were known (`priced_hours`).
+    Energy, work and hours always count; money only in hours in which both prices were known (`priced_hours`).
     """
 
     hours: float = 0.0
@@ -192,11 +192,11 @@ class ShadowWorth:
 
     @property
     def worth(self) -> float | None:
-        """None where no price was known at any time."""
+        """None where no price was ever known."""
         return self.energy_worth - self.hashes_worth if self.priced_hours else None
 
     def add(self, shadow: ShadowInterval) -> None:
-        """Count one more while."""
+        """Add one interval."""
         mwh = (shadow.power_w - shadow.would_w) / WH_PER_MWH * shadow.hours
         work = (
             shadow.hashrate_hs - shadow.would_hs
@@ -211,7 +211,7 @@ class ShadowWorth:
             self.hashes_worth += work * shadow.hash_value_per_ph_day
 
     def merge(self, other: "ShadowWorth") -> None:
-        """Count another's whiles too."""
+        """Add the intervals of another account."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -237,9 +237,9 @@ ALIASES: Final[Mapping[str, str]] = {
     "sn": "serial", "serial number": "serial", "mac address": "mac", "location": "position", "slot": "position", "shelf": "rack",
     "row": "rack", "group": "feeder", "pdu": "feeder", "circuit": "feeder", "customer": "owner", "client": "owner",
 }  # fmt: skip
-"""Column names of inventories in use today, to ours."""
+"""Column names of other systems' inventories, mapped to ours."""
 
-_FIRMWARE_WORDS: Final = (
+_FIRMWARE_NAMES: Final = (
     ("luxos", "luxos"), ("luxor", "luxos"), ("braiins", "braiins"), ("vnish", "vnish"), ("whatsminer", "whatsminer"),
     ("microbt", "whatsminer"), ("avalon", "avalon"), ("epic", "epic"), ("auradine", "auradine"), ("teraflux", "auradine"),
     ("bitaxe", "bitaxe"), ("antminer", "antminer"), ("stock", ""), ("bitmain", "antminer"),
@@ -249,9 +249,9 @@ _FIRMWARE_WORDS: Final = (
 def from_foreign(
     rows: Iterable[Mapping[str, str]], feeder: str = "unassigned"
 ) -> tuple[list[dict[str, str]], list[Fault]]:
-    """Rows of another system's export as rows of our inventory, and what could not be understood, line by line.
+    """(rows of our inventory, faults by line) from another system's export.
 
-    Columns are known by their usual names (`ALIASES`); those nobody knows are left out and said once.
+    Columns are recognised by their usual names (`ALIASES`); unknown ones are left out and reported once.
     """
     ours = {"device", "model", "dialect", "host", "feeder", "rack", "position", "owner", "serial", "mac"}
     found: list[dict[str, str]] = []
@@ -262,18 +262,18 @@ def from_foreign(
         for column, value in row.items():
             name = str(column).strip().lower().replace("_", " ")
             name = ALIASES.get(name, name)
-            said = str(value or "").strip()
+            value = str(value or "").strip()
             if name not in ours:
                 strange.setdefault(str(column), "is not understood and was left out")
-            elif taken.get(name) and said and said != taken[name]:
+            elif taken.get(name) and value and value != taken[name]:
                 strange.setdefault(
-                    str(column), f"also tells the {name}, otherwise than another column, and was left out"
+                    str(column), f"also gives the {name}, different from another column, and was left out"
                 )
             elif not taken.get(name):
-                taken[name] = said
+                taken[name] = value
         taken["host"] = _as_host(taken.get("host", ""))
-        words = f"{taken.get('dialect', '')} {taken.get('model', '')}".lower()
-        taken["dialect"] = next((dialect for word, dialect in _FIRMWARE_WORDS if word in words and dialect), "")
+        text = f"{taken.get('dialect', '')} {taken.get('model', '')}".lower()
+        taken["dialect"] = next((dialect for part, dialect in _FIRMWARE_NAMES if part in text and dialect), "")
         taken["device"] = _as_name(taken.get("device", "") or taken.get("serial", "") or taken.get("mac", ""))
         taken["feeder"] = _as_name(taken.get("feeder", "")) or feeder
         faults += [
@@ -287,7 +287,7 @@ def from_foreign(
 
 
 def _as_host(text: str) -> str:
-    """An address out of what exports write: `http://10.0.0.5/`, `10.0.0.5:4028`, `[fd00::5]:4028`,
+    """The address in a cell of an export: `http://10.0.0.5/`, `10.0.0.5:4028`, `[fd00::5]:4028`,
     `=HYPERLINK("http://10.0.0.5")`."""
     bare = text[text.find('"') + 1 :].partition('"')[0] if text.upper().startswith("=HYPERLINK(") else text
     bare = bare.partition("://")[2] or bare
@@ -305,7 +305,7 @@ def _as_name(text: str) -> str:
 
 
 def worker_name(template: str, miner: Miner) -> str:
-    """A pool's worker name from a template such as `acct.{rack}x{position}`. KeyError names a field nobody knows.
+    """A pool's worker name from a template such as `acct.{rack}x{position}`. Raises KeyError for an unknown field.
 
     Fields: name (last part of the key), model, rack, position, feeder, serial, host (dots to x).
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which miners there are and where they stand: register, positions, discovery, catalogue of models."""
+"""Inventory of miners: asset register, positions, discovery, catalogue of models and firmware capabilities."""

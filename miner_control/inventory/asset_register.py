@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which miner is which, where it stands and whose it is: an inventory file to Miners, and dated facts of each.
+"""Asset register: miners with position, feeder and owner from an inventory file, as dated facts.
 
-The inventory is CSV or TOML that a person can edit; every fault is named at once. Position, feeder and owner are dated
-facts: what held yesterday is still known tomorrow, because energy and money are settled on it.
+The inventory is CSV or TOML that a person can edit; every fault is reported at once. Position, feeder and owner are dated
+facts: past ones are kept, because energy and money are settled on them.
 """
 
 import csv
 import io
-import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,9 @@ from kernel.address import plain_address
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
+from kernel.toml_model import parse_toml, tables_in
 from miner_control.fleet.miner import Miner
+from miner_control.inventory.inventory_events import AssetFactRecorded
 from miner_control.inventory.spreadsheet import decoded, kept, rows_of
 
 COLUMNS: Final = (
@@ -26,7 +27,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 _PLACES: Final = ("feeder", "rack", "position", "owner")
 FACTS: Final = ("site", "container", "rack", "position", "feeder", "phase", "owner")
-"""What a fact may be of. Site and container are kept and shown; the others also change what the hub does."""
+"""Kinds of fact. Site and container are kept and shown; the others also change the hub's decisions."""
 _REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
 Ports = tuple[tuple[str, int], ...]
 """(rpc or http, number) of each port of a miner."""
@@ -49,8 +50,7 @@ DEFAULT_PORTS: Final[Mapping[str, Ports]] = {
 class Fact:
     """One dated fact of a device: `what` (site, container, rack, position, feeder, phase, owner) is `value` from `from_ms` on.
 
-    `source` says who says so: inventory, address plan, IP-report button, rack pulse, a person. An empty `value` says that it
-    is known no longer.
+    `source`: inventory, address plan, IP-report button, rack pulse, a person. An empty `value`: no longer known.
     """
 
     device: str
@@ -62,21 +62,21 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class AssetRegister:
-    """The miners of a site, their phases, and the dated facts of where they stood and whose they were."""
+    """The miners of a site, their phases, and the dated facts of position and owner."""
 
     miners: tuple[Miner, ...]
     phases: Mapping[str, int] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
 
     def at(self, device: str, what: str, at_ms: int) -> Fact | None:
-        """The fact that held at an instant: the latest one from before it (of two of one instant the one learnt last); None
-        where nothing was known."""
+        """The fact valid at an instant: the latest from at or before it (of two from the same instant, the one learnt last);
+        None where nothing was known."""
         held = [f for f in reversed(self.facts) if f.device == device and f.what == what and f.from_ms <= at_ms]
         return max(held, key=lambda fact: fact.from_ms, default=None)
 
     def learn(self, facts: Iterable[Fact]) -> "AssetRegister":
-        """The register with more facts; miners take the newest feeder, rack, position and owner. What is known already
-        (same device, what and value as held then) is not repeated."""
+        """The register with more facts; miners take the newest feeder, rack, position and owner. A known fact (same device,
+        `what` and value as valid then) is not repeated."""
         facts, kept = list(facts), list(self.facts)
         named = {fact.device for fact in facts}
         known: dict[tuple[str, str], list[Fact]] = {}
@@ -130,12 +130,12 @@ def load_register(
     """
     text = decoded(path.read_bytes())
     if path.suffix == ".toml":
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Fault(path.name, f"is no TOML: {error}", "Correct the line named")]) from None
-        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(document.get("miners", []))]
-        dated = document.get("facts", [])
+        document, faults = parse_toml(text, path.name), list[Fault]()
+        miners = tables_in(document, "miners", path.name, faults)
+        rows = [(f"{path.name} miners[{at}]", row) for at, row in enumerate(miners)]
+        dated = tables_in(document, "facts", path.name, faults)
+        if faults:
+            raise ConfigError(faults)
     else:
         rows = [(f"{path.name}:{at}", row) for at, row in enumerate(rows_of(text), start=2)]
         dated = []
@@ -211,7 +211,7 @@ def _miner(
     try:
         host = plain_address(text["host"]) if text["host"] else ""
     except ValueError:
-        # A name would have to be looked up at each poll, while every other miner waits.
+        # A host name would need a look-up at each poll, which delays every other miner.
         host, remedy = "", "Write 10.0.0.5 or fd00::5; names are not looked up"
         faults.append(Fault(f"{where} host", f"{text['host'][:60]!r} is no address", remedy))
     ports = _ports(f"{where} ports", row.get("ports"), dialects.get(text["dialect"], ()), faults)
@@ -234,7 +234,7 @@ def _miner(
 
 
 def _ports(where: str, found: Any, usual: Ports, faults: list[Fault]) -> Ports:
-    """Ports as `rpc=4028 http=80` in CSV, as a table in TOML; the dialect's usual ones where nothing is written."""
+    """Ports as `rpc=4028 http=80` in CSV, as a table in TOML; the dialect's own where nothing is given."""
     if not found:
         return usual
     pairs = list(found.items()) if isinstance(found, Mapping) else [p.partition("=")[::2] for p in str(found).split()]
@@ -262,7 +262,7 @@ def _fact(where: str, row: Mapping[str, Any], hub: str, site: str, faults: list[
 
 
 def inventory_csv(register: AssetRegister) -> str:
-    """The register as the CSV a person edits; `load_register` reads it back."""
+    """The register as CSV for editing; `load_register` reads it back."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -285,8 +285,8 @@ def facts_toml(register: AssetRegister) -> str:
     return "\n".join(parts)
 
 
-def facts_body(facts: Sequence[Fact], by: str) -> dict[str, Any]:
-    """The body of an event `fact.learnt`: facts of one source, that somebody asked to be taken in together."""
+def facts_body(facts: Sequence[Fact], by: str) -> AssetFactRecorded:
+    """The body of an event `asset.fact_recorded`: facts of one source, with the person that entered them."""
     (source,) = {fact.source for fact in facts}
     return {"by": by, "source": source, "facts": [[f.device, f.what, f.value, f.from_ms] for f in facts]}
 

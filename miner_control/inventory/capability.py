@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a firmware can be asked, as data: one TOML per firmware family in `configs/profiles/firmware/`, by range of versions.
+"""Firmware capabilities as data: one TOML per firmware family in `configs/profiles/firmware/`, by range of versions.
 
-Readable offline by the scheduler: intents, power target, percent, modes, dynamics, what a session needs, how many
-connections it bears. Each number stands with its provenance and source; what is assumed is marked so and gives way to what
-is learnt.
+Available to the scheduler without a connection: intents, power target, percent, modes, dynamics, session, number of
+connections. Each number has its provenance and source; assumed ones are marked and are replaced by learnt ones.
 """
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kernel.errors import ConfigError, Fault
+from kernel.toml_model import read_toml, tables_in
 from miner_control.fleet.envelope import Provenance
 
 INTENTS: Final = frozenset(
@@ -26,7 +25,7 @@ _DYNAMICS: Final = ("sleep_w", "ramp_up_s", "ramp_down_s", "start_lost_s", "min_
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number with where it comes from."""
+    """A number with its source."""
 
     value: float
     provenance: Provenance
@@ -35,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ModeShare:
-    """A mode by its share of the model's nameplate; `models` are name patterns of those that have it."""
+    """A mode by its shares of the model's nameplate; `models` are name patterns of the models that have it."""
 
     name: str
     power: Figure
@@ -48,9 +47,9 @@ class ModeShare:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A continuous power setting: bounds as shares of nameplate, its step in watts, and whether setting it restarts mining.
+    """A continuous power setting: bounds as shares of nameplate, step in watts, and whether setting it restarts mining.
 
-    `temporary`: forgotten at the next restart. `models` as in `ModeShare`.
+    `temporary`: lost at the next restart. `models` as in `ModeShare`.
     """
 
     low: Figure
@@ -83,10 +82,10 @@ class Capability:
     percent: Target | None
     dynamics: Mapping[str, Figure]
     runs_on: tuple[str, ...]
-    ladder: tuple[str, ...]
+    recovery_steps: tuple[str, ...]
 
     def holds(self, version: str) -> bool:
-        """Whether a version lies in the range; an unknown one ("") is taken to be the newest."""
+        """Whether a version lies in the range; an unknown one ("") counts as the newest."""
         if not version:
             return not self.high
         at = version_key(version)
@@ -94,12 +93,12 @@ class Capability:
 
 
 def version_key(text: str) -> tuple[int, ...]:
-    """A version as its numbers: 2.0.5 -> (2, 0, 5), 20251209.16.Rel -> (20251209, 16)."""
+    """Numbers of a version: 2.0.5 -> (2, 0, 5), 20251209.16.Rel -> (20251209, 16)."""
     return tuple(int(part) for part in re.findall(r"\d+", text))
 
 
 class Table:
-    """One TOML table read with its faults collected instead of raised."""
+    """One TOML table whose faults are collected instead of raised."""
 
     def __init__(self, place: str, found: Mapping[str, Any], faults: list[Fault]) -> None:
         self.place, self.found, self.faults = place, found, faults
@@ -121,49 +120,53 @@ class Table:
             return default
         return found
 
-    def words(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    def tables(self, key: str, *, needed: bool = False) -> list[Mapping[str, Any]]:
+        """The tables of a list; a fault where they are anything else, or needed and absent."""
+        if needed and key not in self.found:
+            self.fault(key, "is missing", f"Add {key}")
+        return tables_in(self.found, key, f"{self.place} {key}".strip(), self.faults)
+
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         found = self.get(key, list, list(default) if default is not None else None)
-        return tuple(str(word) for word in found or ())
+        return tuple(str(text) for text in found or ())
 
     def figure(self, key: str, default_source: str = "") -> Figure:
-        """A number alone (provenance of the table around it), or {value, provenance, source}."""
+        """A number alone (with the provenance of its table), or {value, provenance, source}."""
         found = self.found.get(key)
         if isinstance(found, Mapping):
             inner = Table(f"{self.place} {key}", found, self.faults)
             value = inner.get("value", (int, float))
-            word = inner.get("provenance", str)
+            provenance = inner.get("provenance", str)
             source = inner.get("source", str, default_source)
         else:
-            value, word, source = (
+            value, provenance, source = (
                 self.get(key, (int, float)),
                 self.found.get("provenance", ""),
                 self.found.get("source", ""),
             )
         if value is None:
             return Figure(0.0, Provenance.ASSUMED, str(source))
-        if word not in tuple(Provenance):
-            self.fault(key, f"has provenance {word!r}", f"Use one of {', '.join(Provenance)}")
-            word = "assumed"
+        if provenance not in tuple(Provenance):
+            self.fault(key, f"has provenance {provenance!r}", f"Use one of {', '.join(Provenance)}")
+            provenance = "assumed"
         if value < 0:
             self.fault(key, f"is {value}", "Write a number of at least 0")
-        if word != "assumed" and not source:
-            self.fault(key, f"is {word} without a source", "Name the source, or mark it assumed")
-        return Figure(float(value), Provenance(str(word)), str(source))
+        if provenance != "assumed" and not source:
+            self.fault(key, f"is {provenance} without a source", "Name the source, or mark it assumed")
+        return Figure(float(value), Provenance(str(provenance)), str(source))
 
 
 def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
     return kind if isinstance(kind, tuple) else (kind,)
 
 
-def read_toml(path: Path, faults: list[Fault]) -> Mapping[str, Any] | None:
-    """The document of a file, or None with a fault that names the line."""
+def document(path: Path, faults: list[Fault]) -> Mapping[str, Any] | None:
+    """The tables of a file, or None with its faults added to the others."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        faults.append(Fault(path.name, f"is no TOML: {error}", "Correct the line named"))
-    except OSError as error:
-        faults.append(Fault(path.name, f"cannot be read: {error.strerror}", "Check the file and its rights"))
-    return None
+        return read_toml(path, "Check the file and its rights")
+    except ConfigError as error:
+        faults += error.faults
+        return None
 
 
 def load_capabilities(files: Iterable[Path]) -> dict[str, tuple[Capability, ...]]:
@@ -171,9 +174,9 @@ def load_capabilities(files: Iterable[Path]) -> dict[str, tuple[Capability, ...]
     faults: list[Fault] = []
     found: dict[str, tuple[Capability, ...]] = {}
     for path in files:
-        document = read_toml(path, faults)
-        if document is not None:
-            editions = _editions(path.name, document, faults)
+        held = document(path, faults)
+        if held is not None:
+            editions = _editions(path.name, held, faults)
             if editions and editions[0].dialect in found:
                 faults.append(Fault(path.name, f"dialect {editions[0].dialect} is declared twice", "Keep one file"))
             elif editions:
@@ -189,12 +192,12 @@ def _editions(place: str, document: Mapping[str, Any], faults: list[Fault]) -> t
     head.get("unit", str)
     head.get("source_url", str)
     head.get("checked", dict)
-    runs_on = head.words("runs_on")
-    tables = head.get("versions", list) or []
+    runs_on = head.texts("runs_on")
+    tables = head.tables("versions", needed=True)
     editions = []
     for at, table in enumerate(tables):
         part = Table(f"{place} versions[{at}]", table, faults)
-        intents = frozenset(part.words("intents"))
+        intents = frozenset(part.texts("intents"))
         for unknown in sorted(intents - INTENTS):
             part.fault("intents", f"names {unknown!r}", f"Use {', '.join(sorted(INTENTS))}")
         dynamics = Table(f"{part.place} dynamics", part.get("dynamics", dict) or {}, faults)
@@ -210,12 +213,12 @@ def _editions(place: str, document: Mapping[str, Any], faults: list[Fault]) -> t
                 connections=int(part.get("connections", int) or 1),
                 random_start_delay_s=float(part.get("random_start_delay_s", (int, float), 0.0)),
                 wakes_into_any_mode=bool(part.get("wakes_into_any_mode", bool, False)),
-                modes=tuple(_mode(f"{part.place} modes[{k}]", m, faults) for k, m in enumerate(table.get("modes", []))),
+                modes=tuple(_mode(f"{part.place} modes[{k}]", m, faults) for k, m in enumerate(part.tables("modes"))),
                 power_target=_target(part, "power_target", faults),
                 percent=_target(part, "percent", faults),
                 dynamics={key: dynamics.figure(key) for key in _DYNAMICS},
                 runs_on=runs_on,
-                ladder=part.words("ladder", ("retry", "reboot", "ticket")),
+                recovery_steps=part.texts("ladder", ("retry", "reboot", "ticket")),
             )
         )
     if not editions:
@@ -229,7 +232,7 @@ def _mode(place: str, table: Mapping[str, Any], faults: list[Fault]) -> ModeShar
         str(part.get("name", str)),
         part.figure("power_share"),
         part.figure("hashrate_share"),
-        part.words("models", ("*",)),
+        part.texts("models", ("*",)),
     )
 
 
@@ -243,5 +246,5 @@ def _target(part: Table, key: str, faults: list[Fault]) -> Target | None:
         float(table.get("step_w", (int, float), 1.0)),
         bool(table.get("needs_restart", bool)),
         bool(table.get("temporary", bool, False)),
-        table.words("models", ("*",)),
+        table.texts("models", ("*",)),
     )

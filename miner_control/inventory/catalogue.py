@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of miners and what each can do under each firmware: profiles in `configs/profiles/miners/` to Envelopes.
+"""Catalogue of miner models: profiles in `configs/profiles/miners/` and firmware capabilities, joined to envelopes.
 
-A model profile holds what the maker (or a named list) publishes: nameplate per variant, modes, operating curves by firmware.
-An Envelope joins it with the firmware's `Capability`. Where a curve of that very model and firmware is known it gives the
-modes; else the shares of the firmware's modes on the nameplate, marked assumed as they are there.
+A model profile holds published figures of the maker (or of a named list): nameplate per variant, modes, operating curves by
+firmware. An envelope joins it with the firmware's `Capability`. A curve of that very model and firmware gives the modes;
+without one, the shares of the firmware's modes on the nameplate do, marked assumed as they are there.
 """
 
 import re
@@ -15,14 +15,14 @@ from typing import Any, Final
 from kernel.errors import ConfigError, Fault
 from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope, Mode, PowerRange, Provenance
-from miner_control.inventory.capability import Capability, ModeShare, Table, load_capabilities, read_toml
+from miner_control.inventory.capability import Capability, ModeShare, Table, document, load_capabilities
 
 _MOST_MODES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One nameplate of a model (25 C inlet, at the wall); `modes` are those its maker publishes with figures."""
+    """One nameplate of a model (25 C inlet, at the wall); `modes` are those published by its maker with figures."""
 
     name: str
     power_w: float
@@ -35,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class OperatingCurve:
-    """Presets of one firmware on one model, by rising power; `certainty` says whose watts they are."""
+    """Presets of one firmware on one model, by rising power; `certainty` gives the origin of the watts."""
 
     dialect: str
     firmware: str
@@ -46,7 +46,7 @@ class OperatingCurve:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """A model as its maker sells it."""
+    """A model as sold by its maker."""
 
     make: str
     model: str
@@ -61,7 +61,7 @@ class ModelProfile:
     inlet_high_c: float | None
 
     def variant(self, name: str = "") -> Variant:
-        """The variant of a name; the default for ""; KeyError names the ones there are."""
+        """The variant of a name; the default for "". Raises KeyError that lists the existing names."""
         for variant in self.variants:
             if variant.name == (name or self.default):
                 return variant
@@ -76,21 +76,22 @@ class Catalogue:
     firmwares: Mapping[str, tuple[Capability, ...]]
 
     def find(self, text: str) -> tuple[ModelProfile, Variant] | None:
-        """The profile a name means, as written by people and by miners: `Antminer S19j Pro 104`, `WhatsMiner M30S++ VH60`.
+        """The profile of a name as written by people and by miners: `Antminer S19j Pro 104`, `WhatsMiner M30S++ VH60`.
 
         Case, maker, board suffix and punctuation do not matter; None where no model fits.
         """
         return _find(self.models, text)
 
     def capability(self, dialect: str, version: str = "") -> Capability:
-        """What a firmware can in a version. KeyError where the dialect is not declared, or no range holds the version."""
+        """Capability of a firmware in a version. Raises KeyError where the dialect is not declared, or no range holds the
+        version."""
         for edition in self.firmwares[dialect]:
             if edition.holds(version):
                 return edition
         raise KeyError(f"{dialect} {version!r} lies in no declared range of versions")
 
     def envelope(self, model: str, dialect: str, version: str = "") -> Envelope:
-        """The envelope of a model under a firmware. KeyError says which of the two is not declared."""
+        """The envelope of a model under a firmware. Raises KeyError that names the undeclared one."""
         found = self.find(model)
         if found is None:
             raise KeyError(f"no profile for model {model!r}: add one to profiles/miners in the site's folder")
@@ -164,15 +165,15 @@ def _envelope(model: str, profile: ModelProfile, variant: Variant, can: Capabili
         provenance=provenance,
         random_start_delay_s=can.random_start_delay_s,
         wakes_into_any_mode=can.wakes_into_any_mode,
-        ladder=can.ladder,
+        recovery_steps=can.recovery_steps,
     )
 
 
 def _modes(profile: ModelProfile, variant: Variant, can: Capability) -> tuple[tuple[Mode, ...], str, Provenance]:
-    """(modes by rising power, the normal one, how sure): a curve of this firmware, else the firmware's modes.
+    """(modes by rising power, name of the normal one, provenance): a curve of this firmware, else the firmware's modes.
 
-    A mode that the firmware cannot be asked for is left out, even where its maker publishes figures; where it can, those
-    figures stand before the firmware's assumed shares.
+    A mode that the firmware cannot be commanded to is left out, even where its maker publishes figures; where it can,
+    those figures replace the firmware's assumed shares.
     """
     stock = Mode("normal", variant.power_w, variant.hashrate_hs)
     curves = [curve for curve in profile.curves if curve.dialect == can.dialect and len(curve.modes) > 1]
@@ -220,8 +221,8 @@ def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path]) -> Catalog
     faults: list[Fault] = []
     profiles: dict[str, ModelProfile] = {}
     for path in models:
-        document = read_toml(path, faults)
-        profile = _profile(path.name, document, faults) if document is not None else None
+        held = document(path, faults)
+        profile = _profile(path.name, held, faults) if held is not None else None
         if profile is None:
             continue
         if _plain(profile.model) in profiles:
@@ -245,7 +246,8 @@ def _profile(place: str, document: Mapping[str, Any], faults: list[Fault]) -> Mo
         head.get(required, str)
     head.get("checked", dict)
     variants = tuple(
-        _variant(f"{place} variants[{at}]", table, faults) for at, table in enumerate(head.get("variants", list) or [])
+        _variant(f"{place} variants[{at}]", table, faults)
+        for at, table in enumerate(head.tables("variants", needed=True))
     )
     default = head.get("default", str)
     if variants and default is not None and default not in [variant.name for variant in variants]:
@@ -254,7 +256,7 @@ def _profile(place: str, document: Mapping[str, Any], faults: list[Fault]) -> Mo
         head.fault("variants", "is empty", "Give at least one nameplate")
     geometry = Table(f"{place} geometry", head.get("geometry", dict, {}), faults)
     inlet = Table(f"{place} inlet", head.get("inlet", dict, {}), faults)
-    curves = tuple(_curve(f"{place} curves[{at}]", t, faults) for at, t in enumerate(head.get("curves", list, [])))
+    curves = tuple(_curve(f"{place} curves[{at}]", t, faults) for at, t in enumerate(head.tables("curves")))
     if len(faults) > before:
         return None
     return ModelProfile(
@@ -284,7 +286,7 @@ def _mode_of(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Mode:
 def _variant(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Variant:
     part = Table(place, table, faults)
     stock = _mode_of(place, table, faults)
-    modes = tuple(_mode_of(f"{place} modes[{at}]", t, faults) for at, t in enumerate(part.get("modes", list, [])))
+    modes = tuple(_mode_of(f"{place} modes[{at}]", t, faults) for at, t in enumerate(part.tables("modes")))
     return Variant(
         stock.name,
         stock.power_w,
@@ -298,7 +300,9 @@ def _variant(place: str, table: Mapping[str, Any], faults: list[Fault]) -> Varia
 
 def _curve(place: str, table: Mapping[str, Any], faults: list[Fault]) -> OperatingCurve:
     part = Table(place, table, faults)
-    points = tuple(_mode_of(f"{place} points[{at}]", t, faults) for at, t in enumerate(part.get("points", list) or []))
+    points = tuple(
+        _mode_of(f"{place} points[{at}]", t, faults) for at, t in enumerate(part.tables("points", needed=True))
+    )
     return OperatingCurve(
         str(part.get("dialect", str)),
         str(part.get("firmware", str)),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write model profiles from catalogue tables: `python -m miner_control.inventory.catalogue_csv MODELS.csv CURVES.csv FOLDER`.
+"""Writer of model profiles from catalogue tables: `python -m miner_control.inventory.catalogue_csv MODELS.csv CURVES.csv FOLDER`.
 
-One TOML per model, each number with its source and tier; figures that a table marks assumed stay marked. Files that a
-person has taken in hand (`[checked]` with `by`) are left alone. The tables' columns are those of the published catalogue:
+One TOML per model, each number with its source and tier; figures that a table marks assumed stay marked. Files edited by a
+person (`[checked]` with `by`) are left unchanged. The tables' columns are those of the published catalogue:
 make, model, variant_ths, power_w, cooling, tier, certainty, source... and make, model, firmware, profile, power_w, ths.
 """
 
@@ -10,11 +10,12 @@ import csv
 import json
 import re
 import sys
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from kernel.toml_model import read_toml
 
 Row = Mapping[str, str]
 _TIERS: Final = "ABC"
@@ -49,17 +50,17 @@ def _whole(value: str) -> int | None:
 
 
 def dialect_of(firmware: str, make: str = "") -> str | None:
-    """The dialect a curve's firmware speaks; None for tables that are reconstructions or mix several firmwares."""
+    """The dialect of a curve's firmware; None for tables that are reconstructions or mix several firmwares."""
     if firmware == "stock" and make == "Canaan":
         return "avalon"
     low = firmware.lower()
     if "/" in low or "chip step" in low or "generic" in low or "third-party" in low:
         return None
-    return next((dialect for word, dialect in _FIRMWARES if word in low), None)
+    return next((dialect for key, dialect in _FIRMWARES if key in low), None)
 
 
 def preset_name(row: Row, dialect: str) -> str:
-    """The name under which the firmware knows an operating point: LuxOS by frequency, VNish by watts, else its own."""
+    """The firmware's name of an operating point: LuxOS by frequency, VNish by watts, else the profile's own."""
     if dialect == "luxos":
         return "default" if "default" in row["profile"] else f"{row['freq_mhz']}MHz"
     if dialect == "vnish":
@@ -68,18 +69,18 @@ def preset_name(row: Row, dialect: str) -> str:
 
 
 def variant_modes(row: Row) -> list[tuple[str, float, float]]:
-    """(name, TH/s, W) of the modes that the table gives with both figures."""
+    """(name, TH/s, W) of the modes that the table gives with both figures; empty with fewer than two."""
     found = []
     for part in row["modes"].split(";"):
-        words = part.split(":")
-        if len(words) == 3 and _number(words[1]) and _number(words[2]):
-            name = words[0].strip()
-            found.append((_MODE_NAMES.get(name, name), float(words[1]), float(words[2])))
+        fields = part.split(":")
+        if len(fields) == 3 and _number(fields[1]) and _number(fields[2]):
+            name = fields[0].strip()
+            found.append((_MODE_NAMES.get(name, name), float(fields[1]), float(fields[2])))
     return found if len(found) > 1 else []
 
 
 def _best(rows: Sequence[Row]) -> Row:
-    """The variant that stands for the model: best tier, then highest hashrate."""
+    """The variant that represents the model: best tier, then highest hashrate."""
     return min(rows, key=lambda row: (_TIERS.index(row["tier"][:1] or "C"), -float(row["variant_ths"])))
 
 
@@ -166,7 +167,7 @@ def _curve(firmware: str, points: Sequence[Row]) -> list[str]:
 
 
 def write(models: Path, curves: Path, folder: Path) -> int:
-    """Write all profiles; returns how many models have one. Rows without watts or hashrate give no profile."""
+    """Write all profiles; returns the number of models. Rows without watts or hashrate give no profile."""
     by_model: dict[str, list[Row]] = defaultdict(list)
     with models.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
@@ -178,7 +179,7 @@ def write(models: Path, curves: Path, folder: Path) -> int:
             points[row["model"]].append(row)
     for model, rows in by_model.items():
         path = folder / f"{slug(model)}.toml"
-        if path.exists() and "by" in tomllib.loads(path.read_text(encoding="utf-8")).get("checked", {}):
+        if path.exists() and "by" in read_toml(path).get("checked", {}):
             continue
         path.write_text(profile_text(_distinct(rows), points[model]), encoding="utf-8")
     return len(by_model)

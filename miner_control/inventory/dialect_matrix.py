@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix of dialects and capabilities: one row for each firmware and range of versions.
+"""Matrix of dialects and capabilities: one row for each firmware and range of versions.
 
-What can be asked comes from the capability files; how it is said on the wire stands here, beside the dialects. The page
-`docs/reference/dialects.md` is made from the same rows (`python -m miner_control.inventory.dialect_matrix >
-docs/reference/dialects.md`).
+Intents come from the capability files; their wire form is described here. The page `docs/reference/dialects.md` is made
+from the same rows (`python -m miner_control.inventory.dialect_matrix > docs/reference/dialects.md`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +17,12 @@ from miner_control.fleet.driver import Access
 from miner_control.inventory.capability import Capability, Target, load_capabilities
 
 _MARKED = ("Reboot", "Locate", "SetPools", "SetCredential", "InstallFirmware", "RollBackFirmware")
-_ASKED: Mapping[str, Intent] = {"InstallFirmware": InstallFirmware("", ""), "RollBackFirmware": RollBackFirmware(STOCK)}
+_UPDATES: Mapping[str, Intent] = {
+    "InstallFirmware": InstallFirmware("", ""),
+    "RollBackFirmware": RollBackFirmware(STOCK),
+}
 
-# dialect -> (how it is read, how it is written, where its power figure comes from, the evidence of sleep)
+# dialect -> (protocol for reading, protocol for writing, source of its power figure, evidence of sleep)
 _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     "antminer": (
         "cgminer RPC 4028, else CGI 80",
@@ -62,7 +64,7 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
         "cgminer RPC 4028, bracket text",
         "RPC 4028 `ascset`, by the miner's own clock; A10: boards off, reboot",
         "supply; A10: behind it",
-        "`SoftOFF` set and idle; A10: boards without power, and told here",
+        "`SoftOFF` set and idle; A10: boards without power, and commanded by the hub",
     ),
     "epic": (
         "HTTP 4028",
@@ -74,7 +76,7 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
     "bitaxe": ("HTTP 80", "HTTP 80, no password", "board sensor", "`miningPaused`"),
 }
 
-# dialect -> (how an image gets there, on whose word); the dialects themselves say why the others cannot
+# dialect -> (transfer of an image, source of that); the dialects themselves give the reason why others cannot
 _UPLOAD: Mapping[str, tuple[str, str]] = {
     "antminer": ("form to `upgrade.cgi`", "an open client's source; no device"),
     "whatsminer": ("`update_firmware`, `ready`, size and image", "an open client's source; no device"),
@@ -93,7 +95,7 @@ _BACK: Mapping[str, str] = {
 def dialect_matrix(capability_files: Iterable[Path] | None = None) -> list[dict[str, Any]]:
     """One row for each firmware and range of versions; every row has the same columns. Without files: those shipped.
 
-    Raises ConfigError where a capability file is at fault, KeyError where one names no dialect of ours.
+    Raises ConfigError where a capability file has faults, KeyError where one names an unknown dialect.
     """
     if capability_files is None:
         with as_file(files("configs") / "profiles" / "firmware") as place:
@@ -122,7 +124,7 @@ def _row(can: Capability) -> dict[str, Any]:
         "install_firmware_source": _UPLOAD[can.dialect][1] if "InstallFirmware" in can.intents else None,
         "roll_back_firmware": _BACK[can.dialect] if "RollBackFirmware" in can.intents else None,
         "no_firmware": {
-            name: _why_not(can.dialect, intent) for name, intent in _ASKED.items() if name not in can.intents
+            name: _unsupported_text(can.dialect, intent) for name, intent in _UPDATES.items() if name not in can.intents
         },
         "power_source": power_source,
         "random_start_delay_s": can.random_start_delay_s,
@@ -131,8 +133,8 @@ def _row(can: Capability) -> dict[str, Any]:
     }
 
 
-def _why_not(dialect: str, intent: Intent) -> str:
-    """The dialect's own words; "" where it is only this range of versions that cannot."""
+def _unsupported_text(dialect: str, intent: Intent) -> str:
+    """The dialect's reason; "" where only this range of versions lacks the intent."""
     talk = DIALECTS[dialect].carry_out(Access("", "", {}), intent, 0)
     try:
         next(talk)
@@ -160,12 +162,12 @@ def _target(target: Target | None) -> dict[str, Any] | None:
 
 
 def matrix_page(rows: list[dict[str, Any]]) -> str:
-    """The page of the manual: what each firmware can do, and how long it takes."""
+    """The page of the manual: capabilities and times of each firmware."""
     lines = [
         "# Dialects and capabilities",
         "",
-        "Made from the capability files and the dialects; `mining-hub miners dialects --json` tells the same.",
-        "Figures in *italics* are assumed and give way to what is learnt.",
+        "Made from the capability files and the dialects; `mining-hub miners dialects --json` gives the same.",
+        "Figures in *italics* are assumed and are replaced by learnt ones.",
         "",
         "| dialect | versions | sleep | power target | percent | modes | reboot | locate | pools | password | install | back |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -198,10 +200,10 @@ def matrix_page(rows: list[dict[str, Any]]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Firmware: what the roll-out of an image rests on. Each image is held against its SHA-256 before a byte leaves; settings",
+        "Firmware: basis of the roll-out of an image. Each image is checked against its SHA-256 before a byte is sent; settings",
         "are kept; the version read back is the proof. To go back to an earlier release, its image is installed.",
         "",
-        "| dialect | install firmware | on whose word | roll back |",
+        "| dialect | install firmware | source | roll back |",
         "|---|---|---|---|",
     ]
     for row in rows:

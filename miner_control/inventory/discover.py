@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which addresses to ask, and what the answers mean for the register: new, moved, swapped, doubled, gone.
+"""Discovery: addresses to scan, and comparison of the answers with the register (new, moved, swapped, doubled, gone).
 
-Only networks on the allow list are ever asked. An asset keeps its key when its control board is swapped or its address
-changes: it is known again by serial number, else by MAC, else by standing where it stood as the model it was.
+Only networks on the allow list are ever scanned. An asset keeps its key when its control board is swapped or its address
+changes: it is recognised by serial number, else by MAC, else by its address and port.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Address ranges to ask, each inside the allow list."""
+    """Address ranges to scan, each inside the allow list."""
 
     ranges: tuple[tuple[Address, Address], ...]
 
@@ -104,7 +104,7 @@ def _range(text: str, faults: list[Fault]) -> tuple[Address, Address] | None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One address that answered. `identity` None: something listens and does not say what it is (`note` why)."""
+    """One address that answered. `identity` None: something listens and was not identified (`note`: reason)."""
 
     host: str
     identity: Identity | None
@@ -113,10 +113,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a scan says against the register. `register` is the one to write: edits of a person are kept.
+    """Difference between a scan and the register. `register` is the updated one: a person's edits are kept.
 
-    `moved`: (key, old host, new host). `swapped`: (key, what changed). `doubled`: (serial or MAC, the hosts that claim it);
-    none of them is taken into the register. `gone`: keys that no address answered for. `unknown`: hosts that listen.
+    `moved`: (key, old host, new host). `swapped`: (key, changes). `doubled`: (serial or MAC, hosts that claim it); none of
+    them enters the register. `gone`: keys without an answering address. `unknown`: (host, note) of unidentified listeners.
     """
 
     register: AssetRegister
@@ -127,7 +127,7 @@ class Difference:
     gone: tuple[str, ...]
     unknown: tuple[tuple[str, str], ...]
 
-    def words(self) -> list[str]:
+    def lines(self) -> list[str]:
         """The difference as lines for people."""
         return [
             *(f"new      {key}" for key in self.new),
@@ -140,10 +140,16 @@ class Difference:
 
 
 def compare(
-    register: AssetRegister, asked: Targets, found: Sequence[Found], hub: str, site: str, *, feeder: str = "unassigned"
+    register: AssetRegister,
+    scanned: Targets,
+    found: Sequence[Found],
+    hub: str,
+    site: str,
+    *,
+    feeder: str = "unassigned",
 ) -> Difference:
-    """Join a scan of `asked` with the register. Pure: the same scan gives the same keys, so that a second one finds
-    nothing new. Who stands outside the ranges asked is not gone."""
+    """Join a scan of `scanned` with the register. Pure: the same scan gives the same keys, so that a second one finds
+    nothing new. Miners outside the scanned ranges are not gone."""
     miners = [one for one in found if one.identity is not None and one.identity.dialect]
     doubled = _doubled(miners)
     contested = {host for _, hosts in doubled for host in hosts}
@@ -151,7 +157,7 @@ def compare(
     by_serial = {miner.serial: miner for miner in register.miners if miner.serial and claims[miner.serial] == 1}
     by_mac = {miner.mac: miner for miner in register.miners if miner.mac not in _NOT_A_MAC}
     by_place = {(miner.host, _first_port(miner.ports)): miner for miner in register.miners}
-    seen: dict[str, Miner] = {}
+    matched: dict[str, Miner] = {}
     new: list[Miner] = []
     moved, swapped = [], []
     for one in miners:
@@ -164,7 +170,7 @@ def compare(
             or by_mac.get(identity.mac)
             or by_place.get((one.host, _first_port(identity.ports)))
         )
-        if known is None or known.device in seen:
+        if known is None or known.device in matched:
             new.append(_asset(one.host, identity, hub, site, feeder))
             continue
         fresh = _refreshed(known, one.host, identity)
@@ -179,13 +185,13 @@ def compare(
         ]  # fmt: skip
         if changed:
             swapped.append((known.device, ", ".join(changed)))
-        seen[known.device] = fresh
+        matched[known.device] = fresh
     gone = [
         miner.device
         for miner in register.miners
-        if miner.device not in seen and miner.host not in contested and asked.holds(miner.host)
+        if miner.device not in matched and miner.host not in contested and scanned.holds(miner.host)
     ]
-    kept = tuple(seen.get(miner.device, miner) for miner in register.miners)
+    kept = tuple(matched.get(miner.device, miner) for miner in register.miners)
     return Difference(
         register=AssetRegister((*kept, *new), register.phases, register.facts),
         new=tuple(miner.device for miner in new),
@@ -194,7 +200,7 @@ def compare(
         doubled=doubled,
         gone=tuple(gone),
         unknown=tuple(
-            (one.host, one.note or (one.identity.words if one.identity else ""))
+            (one.host, one.note or (one.identity.reported_text if one.identity else ""))
             for one in found
             if one.identity is None or not one.identity.dialect
         ),
@@ -217,7 +223,7 @@ def _first_port(ports: tuple[tuple[str, int], ...]) -> int:
 
 
 def _refreshed(known: Miner, host: str, identity: Identity) -> Miner:
-    """What the register knew, with what the device says now; a person's model name stays, being the more exact one."""
+    """The registered miner with the values reported now; a person's model name stays, since it is more exact."""
     return replace(
         known,
         host=host,
@@ -230,7 +236,7 @@ def _refreshed(known: Miner, host: str, identity: Identity) -> Miner:
 
 
 def _asset(host: str, identity: Identity, hub: str, site: str, feeder: str) -> Miner:
-    """A new asset: its key comes from serial or MAC, or from where it was first seen, and stays for ever after."""
+    """A new asset: its key comes from serial or MAC, or from the address of its first discovery, and stays for ever."""
     mark = identity.serial or (identity.mac if identity.mac not in _NOT_A_MAC else "") or f"{host} {identity.ports}"
     name = "m-" + hashlib.sha256(f"{identity.make} {mark}".encode()).hexdigest()[:12]
     return Miner(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who answers here: which dialect an unknown address speaks, from what its open ports say. Pure; nothing is ever written.
+"""Identification of the dialect at an unknown address, from the answers of its open ports. Pure; nothing is ever written.
 
-The answer decides, not the port: the cgminer port alone is shared by six firmwares. What is not recognised is said to be
-unknown, with the words it used; a name is never guessed.
+The answer decides, not the port: the cgminer port alone is shared by six firmwares. What is not recognised is returned as
+unknown, with the text it reported; a name is never guessed.
 """
 
 import re
@@ -20,12 +20,12 @@ from miner_control.dialect.figures import first, mac_text, part, spelt
 from miner_control.fleet.driver import Answer, Http, Request, Rpc
 
 CGMINER: Final = 4028
-"""The cgminer API; ePIC serves its web there."""
+"""The cgminer API; the web interface of ePIC uses it too."""
 FRAMED: Final = 4433
 """Whatsminer v3."""
 WEB: Final = 80
 FLUX: Final = 8080
-"""Auradine's web."""
+"""The web interface of Auradine."""
 KNOWN_PORTS: Final = (CGMINER, FRAMED, WEB, FLUX)
 
 _WHATSMINER = re.compile(r"(whatsminer[ _])?M\d", re.IGNORECASE)
@@ -35,7 +35,7 @@ Talk = Generator[Request, Answer, "Identity | None"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What answered: `dialect` ("" where it is a miner of unknown kind), and its own words of make, model and firmware."""
+    """What answered: `dialect` ("" for a miner of unknown kind), and its own texts of make, model and firmware."""
 
     dialect: str
     make: str = ""
@@ -44,13 +44,14 @@ class Identity:
     ports: tuple[tuple[str, int], ...] = ()
     serial: str = ""
     mac: str = ""
-    words: str = ""
+    reported_text: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def identify(ports: Mapping[int, int]) -> Talk:
-    """Ask an address until it is known. `ports` maps the well-known port to the one that is open here (the same, but for
-    redirected ones). Returns None where nothing that answers is a miner."""
+    """Query an address until it is identified. `ports` maps each well-known port to the one open here (the same, except for
+    redirected ones). Returns None where nothing that answers is a miner; raises the last TransportError where a port did
+    not answer and nothing else was identified."""
     silent: TransportError | None = None
     for known, question in ((CGMINER, _cgminer), (FRAMED, _framed), (WEB, _web), (FLUX, _flux)):
         if known not in ports:
@@ -78,7 +79,7 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
     try:
         answer = yield cgminer.request("version", ports[CGMINER])
     except TransportError as error:
-        # A web server hangs up on what is no request of its own; one that is only slow is not asked twice.
+        # A web server hangs up on a request that is not HTTP; one that is only slow is not queried twice.
         found = (yield from _epic(ports[CGMINER])) if error.reason is Absence.UNREACHABLE else None
         if found is None:
             raise
@@ -92,12 +93,12 @@ def _cgminer(ports: Mapping[int, int]) -> Talk:
         return reported
     if version:
         old = yield from _by_statistics(ports)
-        return old or Identity("", words=str(version)[:200], ports=_rpc(ports))
+        return old or Identity("", reported_text=str(version)[:200], ports=_rpc(ports))
     return (yield from _whatsminer(ports))
 
 
 def _by_statistics(ports: Mapping[int, int]) -> Talk:
-    """Firmwares of before 2020 that name nothing but their cgminer: by their statistics, else by their devices."""
+    """Firmwares of before 2020 that report nothing but their cgminer: by their statistics, else by their devices."""
     try:
         stats = cgminer.section(cgminer.parse((yield cgminer.request("stats", ports[CGMINER])).body), "STATS")
     except (TransportError, DecodeError):
@@ -117,7 +118,7 @@ def _by_statistics(ports: Mapping[int, int]) -> Talk:
 
 
 def _by_details(ports: Mapping[int, int], firmware: str) -> Talk:
-    """A Whatsminer by the model among its device details; None of anything else."""
+    """A Whatsminer by the model among its device details; None for anything else."""
     try:
         details = cgminer.parse((yield cgminer.request("devdetails", ports[CGMINER])).body)
     except (TransportError, DecodeError):
@@ -129,7 +130,7 @@ def _by_details(ports: Mapping[int, int], firmware: str) -> Talk:
 
 
 def _reported_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> Identity | None:
-    """The firmware that a cgminer `VERSION` names."""
+    """The firmware named by a cgminer `VERSION`."""
     kind, keys = str(version.get("Type", "")), {key.lower() for key in version}
     if "luxminer" in keys:
         return Identity("luxos", "Bitmain", kind, str(version.get("Miner", "")), _rpc(ports))
@@ -193,7 +194,7 @@ def _epic(port: int) -> Talk:
 
 
 def _web(ports: Mapping[int, int]) -> Talk:
-    """Those whose cgminer port is closed: Bitaxe, VNish, Braiins and Antminers with the API switched off."""
+    """Firmwares whose cgminer port is closed: Bitaxe, VNish, Braiins and Antminers with the API switched off."""
     port, ways = ports[WEB], (("http", ports[WEB]),)
     reported = _object((yield Http("GET", "/api/system/info", port)))
     if reported is not None and "ASICModel" in reported:
@@ -221,10 +222,10 @@ def _web(ports: Mapping[int, int]) -> Talk:
     realm = str(answer.headers.get("www-authenticate", "")).lower()
     reported = _object(answer)
     if (answer.status == 401 and "antminer" in realm) or (reported is not None and "minertype" in reported):
-        words = reported or {}
+        about = reported or {}
         return Identity(
-            "antminer", "Bitmain", str(words.get("minertype", "")), str(words.get("system_filesystem_version", "")), ways,
-            serial=str(words.get("serinum", "")), mac=str(words.get("macaddr", "")).lower(),
+            "antminer", "Bitmain", str(about.get("minertype", "")), str(about.get("system_filesystem_version", "")), ways,
+            serial=str(about.get("serinum", "")), mac=str(about.get("macaddr", "")).lower(),
         )  # fmt: skip
     return (yield from _epic(port))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is who answers at an address the miner that the register means? Leases end, control boards are swapped, images are cloned.
+"""Identity check: whether the device at an address matches the asset register, by serial number and MAC.
 
-Serial number and MAC are held against the register's. One of them that fits is enough: a swapped board brings another MAC, a
-cloned image another serial number. Where neither fits, and one of them is that of another miner of the register, that other
-one answers here: what is asked of this one would be done by it. Where nobody knows them, it is a new board or a new machine.
+Leases end, control boards are swapped, images are cloned. One matching name is enough: a swapped board brings another MAC, a
+cloned image another serial number. Where neither matches, and one of them is that of another miner of the register, that
+miner answers here, and would carry out the commands meant for this one. Where they are in no register, it is a new board or
+a new machine.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,14 +18,14 @@ _NO_MAC: Final = frozenset({"", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Whose each serial number and each MAC is by the register, as device keys; what several claim is nobody's."""
+    """Device key of each serial number and of each MAC of the register; those with several claimants are left out."""
 
     by_serial: Mapping[str, str]
     by_mac: Mapping[str, str]
 
 
 def names_of(miners: Iterable[Miner]) -> Names:
-    """The names of a register's miners."""
+    """The serial numbers and MACs of a register's miners."""
     serials, macs = dict[str, str](), dict[str, str]()
     for miner in miners:
         for found, name in ((serials, miner.serial), (macs, _mac(miner.mac))):
@@ -34,35 +35,35 @@ def names_of(miners: Iterable[Miner]) -> Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
-    """Not quite the one that the register means. `device` is the key of the other miner that answers, "" where it is none of
-    the register; `words` for people."""
+class IdentityMismatch:
+    """Identity that differs from the register. `device` is the key of the other miner that answers, "" for one outside the
+    register; `text` for people."""
 
     device: str
-    words: str
+    text: str
 
 
-def stranger(miner: Miner, serial: str | None, mac: str | None, names: Names) -> Stranger | None:
-    """Who answers in the place of a miner, by the serial number and MAC told there (None: not told); None where it is the
-    one that the register means, or where too little is known to say that it is not."""
+def identity_mismatch(miner: Miner, serial: str | None, mac: str | None, names: Names) -> IdentityMismatch | None:
+    """Mismatch between a miner and the serial number and MAC reported at its address (None: not reported); None where it is
+    the miner of the register, or where too little is known to exclude that."""
     mine, reported_mac = _mac(miner.mac), _mac(mac or "")
     if serial and serial == miner.serial:
         return None
     if reported_mac and reported_mac == mine:
         clone = names.by_serial.get(serial or "", miner.device)
-        words = f"its MAC is its own, its serial number {serial} is that of {clone.rpartition('/')[2]}"
-        return None if clone == miner.device else Stranger("", words)
+        text = f"its MAC is its own, its serial number {serial} is that of {clone.rpartition('/')[2]}"
+        return None if clone == miner.device else IdentityMismatch("", text)
     other = names.by_serial.get(serial or "") or names.by_mac.get(reported_mac)
     reported = " and ".join(
         f"{what} {name}" for what, name in (("serial number", serial), ("MAC", reported_mac)) if name
     )
     if other is not None and other != miner.device:
-        return Stranger(other, f"{other.rpartition('/')[2]} answers at its address, with {reported}")
+        return IdentityMismatch(other, f"{other.rpartition('/')[2]} answers at its address, with {reported}")
     known = (serial and miner.serial, reported_mac and mine)
     if not any(known):
         return None
     before = " and ".join(f"{what} {name}" for what, name in (("serial number", miner.serial), ("MAC", mine)) if name)
-    return Stranger("", f"answers with {reported}, the register says {before}")
+    return IdentityMismatch("", f"answers with {reported}, the register says {before}")
 
 
 def _mac(text: str) -> str:

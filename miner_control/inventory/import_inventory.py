@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another system's export as our inventory: what fits is taken, what does not is handed back line by line with its reasons.
+"""Import of another system's export: valid lines become the inventory, the rest is returned with its faults.
 
-No line is lost: each is either a miner of the register or among the `left`, as it stood and with what is wrong with it.
+No line is lost: each is either a miner of the register or one of the `left`, unchanged and with its faults.
 """
 
 import csv
@@ -22,7 +22,7 @@ FAULT_COLUMN: Final = "fault"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """`register` of the lines that fit, the `left` ones as they stood with a column `fault`, and every fault and remark."""
+    """`register` of the valid lines, the `left` ones unchanged with a column `fault`, and every fault and remark."""
 
     register: AssetRegister
     left: tuple[Mapping[str, str], ...]
@@ -32,7 +32,8 @@ class Imported:
 def imported(
     text: str, place: str, hub: str, site: str, knows_model: Callable[[str], bool], feeder: str = "unassigned"
 ) -> Imported:
-    """A CSV export (`DELIMITERS`) read. `feeder` is for lines that name none. Raises ConfigError where it is no table."""
+    """Import of a CSV export (`DELIMITERS`). `feeder` is for lines that name none. Raises ConfigError for a text that is no
+    table."""
     raw = _rows(text, place)
     rows, faults = from_foreign(raw, feeder)
     wrong: dict[int, list[Fault]] = defaultdict(list)
@@ -66,7 +67,7 @@ def imported(
 
 
 def left_csv(left: Sequence[Mapping[str, str]]) -> str:
-    """The lines left as CSV: mend them and import that file."""
+    """The lines left as CSV, to be corrected and imported again."""
     out = io.StringIO()
     columns = list(dict.fromkeys(column for row in left for column in row))
     writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each miner stands, as dated facts: from an address plan, from pressing IP-report buttons in order, and proven by
-pulsing a rack against its feeder's meter."""
+"""Positions of miners as dated facts: by address plan, by IP-report buttons, by rack pulses.
+
+A rack pulse proves the rack's feeder by that feeder's meter."""
 
 import ipaddress
 import re
@@ -18,12 +19,12 @@ from miner_control.inventory.asset_register import AssetRegister, Fact
 from miner_control.inventory.spreadsheet import rows_of
 
 LEAST_SIGMAS: Final = 4.0
-"""A pulse must stand out of a meter's noise by so many of its standard deviations."""
+"""A pulse must exceed a meter's noise by this many standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One rack of an address plan: its addresses run from `first`, slot by slot."""
+    """One rack of an address plan: consecutive addresses from `first`, one per slot."""
 
     first: str
     slots: int
@@ -35,8 +36,8 @@ PLAN_COLUMNS: Final = ("first", "slots", "rack", "feeder")
 
 
 def read_plan(text: str, place: str, feeders: Collection[str]) -> list[PlanRow]:
-    """An address plan from CSV (`PLAN_COLUMNS`). Raises ConfigError with every fault: addresses that are none, rows that
-    overlap, feeders that the site does not have."""
+    """An address plan from CSV (`PLAN_COLUMNS`). Raises ConfigError with every fault: invalid addresses, rows that overlap,
+    feeders that the site does not have."""
     faults: list[Fault] = []
     rows: list[PlanRow] = []
     spans: list[tuple[int, int, int, str]] = []
@@ -74,7 +75,7 @@ def read_plan(text: str, place: str, feeders: Collection[str]) -> list[PlanRow]:
 
 
 def by_address(register: AssetRegister, plan: Sequence[PlanRow], at_ms: int) -> tuple[list[Fact], list[str]]:
-    """(facts, devices whose address no row holds) from an address plan."""
+    """(facts, devices whose address is in no row) from an address plan."""
     spans = [(int(ipaddress.ip_address(row.first)), row) for row in plan]
     facts: list[Fact] = []
     lost: list[str] = []
@@ -96,7 +97,7 @@ def by_address(register: AssetRegister, plan: Sequence[PlanRow], at_ms: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A miner's IP-report button was pressed: the address and MAC it sent, and when."""
+    """A pressed IP-report button of a miner: the address and MAC it sent, and the time."""
 
     host: str
     mac: str
@@ -108,9 +109,9 @@ _MAC = re.compile(r"(?i)\b([0-9a-f]{2}(?:[:-][0-9a-f]{2}){5})\b")
 
 
 def read_press(payload: bytes, sender: str, at_ms: int) -> Press | None:
-    """A report as makers send it (`10.0.0.5,AA:BB:CC:00:11:22`, `IP:10.0.0.5MAC:aa:bb:...`); None for anything else.
+    """A report as sent by makers (`10.0.0.5,AA:BB:CC:00:11:22`, `IP:10.0.0.5MAC:aa:bb:...`); None for anything else.
 
-    The address in the report wins over the sender's: reports may be relayed.
+    The address in the report has priority over the sender's: reports may be relayed.
     """
     text = payload[:512].decode("ascii", "replace").replace("\x00", " ")
     mac = _MAC.search(text)
@@ -124,10 +125,10 @@ def read_press(payload: bytes, sender: str, at_ms: int) -> Press | None:
 def by_presses(
     register: AssetRegister, presses: Sequence[Press], slots: Sequence[tuple[str, str, str]]
 ) -> tuple[list[Fact], list[Fault]]:
-    """Facts from walking along `slots` (rack, position, feeder) and pressing one button at each, in that order.
+    """Facts from pressing one button at each of `slots` (rack, position, feeder), in that order.
 
-    A button pressed twice in a row counts once. Too few or too many presses, a miner nobody knows, or one pressed at two
-    slots is a fault and that place stays unknown: a wrong place is worse than none.
+    A button pressed twice in a row counts once. Too few or too many presses, an unknown miner, or one pressed at two slots
+    is a fault and that place stays unknown: a wrong place is worse than none.
     """
     walked: list[Press] = []
     for press in sorted(presses, key=lambda one: one.at_ms):
@@ -159,8 +160,8 @@ def by_presses(
 
 @dataclass(frozen=True, slots=True)
 class PulseResult:
-    """What the meters said to a pulse: the feeder that moved ("" none clearly), by how much of what was expected, and how
-    far it stood out of the noise (standard deviations)."""
+    """Reading of the meters in a pulse: the feeder that moved ("": none clearly), its fall against the expected one, and the
+    ratio of the fall to the noise (standard deviations)."""
 
     rack: str
     declared: str
@@ -183,7 +184,7 @@ def judge_pulse(
     during_w: Floats,
     after_w: Floats,
 ) -> PulseResult:
-    """Which feeder fell while a rack was off. `before_w`, `during_w`, `after_w` are meter samples, shape [feeder, sample].
+    """The feeder that fell while a rack was off. `before_w`, `during_w`, `after_w` are meter samples, shape [feeder, sample].
 
     The fall is measured against both sides, so that a drift over the pulse cancels; noise is the scatter on each side.
     """
@@ -202,7 +203,7 @@ def judge_pulse(
 
 
 def mismatches(results: Sequence[PulseResult]) -> list[Fault]:
-    """Every rack that stands elsewhere than the register says, or whose power does not fit."""
+    """Racks on another feeder than the register's, or whose power does not fit."""
     faults = []
     for one in results:
         if one.agrees:
@@ -210,7 +211,7 @@ def mismatches(results: Sequence[PulseResult]) -> list[Fault]:
         if not one.feeder:
             problem = f"no feeder moved clearly (most: {one.moved_w:.0f} W of {one.expected_w:.0f} W expected)"
         elif one.feeder != one.declared:
-            problem = f"hangs on {one.feeder}, the register says {one.declared or 'nothing'}"
+            problem = f"is on {one.feeder}, the register has {one.declared or 'none'}"
         else:
             problem = (
                 f"moved {one.moved_w:.0f} W on {one.feeder}, not {one.expected_w:.0f} W: not all its miners are there"

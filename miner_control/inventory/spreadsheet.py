@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as spreadsheets keep them: whatever code page and delimiter, and no cell that a spreadsheet would calculate."""
+"""CSV tables of spreadsheets: any code page and delimiter, and cells that are never evaluated as formulas."""
 
 import csv
 import io
@@ -21,19 +21,19 @@ def decoded(raw: bytes) -> str:
 
 
 def delimiter_of(text: str) -> str:
-    """The delimiter of a table by its head line."""
+    """The delimiter of a table by its header line."""
     head = text.partition("\n")[0]
     return max(DELIMITERS, key=head.count)
 
 
 def rows_of(text: str) -> list[Mapping[str, str]]:
-    """The rows of a table by the names of its head line; cells kept from calculation (`kept`) are as they were."""
+    """The rows of a table by the names of its header line; the escape of `kept` is removed."""
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text))
     return [{name: _plain(value) for name, value in row.items()} for row in reader]
 
 
 def kept(cell: object) -> str:
-    """A cell that a spreadsheet shows and does not calculate: serial numbers and models are told by devices."""
+    """A cell that a spreadsheet shows and does not evaluate: serial numbers and models come from devices."""
     text = str(cell)
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The long tail of miners through pyasic-rs, an optional extra: `pip install "mining-hub[asic-rs]"`.
+"""Driver for further miner models through pyasic-rs, an optional extra: `pip install "mining-hub[asic-rs]"`.
 
-It identifies what our own dialects do not know, and reads it. What it is not trusted with: its `is_mining` (true of a host
-that never answered), a set of empty fields (it is silence, and said to be), more than 50 conversations at once (fields
-vanish), and the word True after a write (given where the miner refused): a write is Accepted at best, and read back.
+It identifies and reads miners that the hub's own dialects do not know. Not relied upon: its `is_mining` (true for a host
+that never answered), a set of empty fields (treated as silence), more than 50 connections at once (fields vanish), and the
+result True after a write (returned where the miner refused): a write is Accepted at best, and read back.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ IN_FLIGHT = 50
 TOTAL_S = 20.0
 
 
-class LongTail:
-    """The library, and the bound on what it does at once; one for all its miners."""
+class AsicRsLibrary:
+    """The library with its limit of concurrent calls; one for all its miners."""
 
     def __init__(self, library: Any = None) -> None:
         if library is None:
@@ -49,11 +49,11 @@ class LongTail:
 
 
 class AsicRsPort:
-    """One miner behind pyasic-rs: a Source, and a driver whose writes prove nothing by themselves."""
+    """One miner behind pyasic-rs: a Source, and a driver whose writes are no proof by themselves."""
 
     kind = "miner"
 
-    def __init__(self, miner: Miner, clock: Clock, tail: LongTail) -> None:
+    def __init__(self, miner: Miner, clock: Clock, tail: AsicRsLibrary) -> None:
         self.miner, self._clock, self._tail = miner, clock, tail
         self._found: Any = None
         self._lock = asyncio.Lock()
@@ -67,14 +67,14 @@ class AsicRsPort:
         return self.miner.device
 
     async def read(self, tier: Tier) -> Reading:
-        """One poll. Raises TransportError, also for the library's own kind of silence: an answer with every field empty."""
+        """One poll. Raises TransportError, also for the library's form of silence: an answer with every field empty."""
         async with self._lock:
             data = await self._ask("get_data")
         values = decode(data, tier)
         reported = [values[name] for name in ("hashrate_hs", "power_w", "uptime_s", "fan_max_rpm")]
         if all(isinstance(value, Missing) for value in reported):
             self._found = None
-            raise TransportError(Absence.TIMED_OUT, "every field is empty: nobody answered")
+            raise TransportError(Absence.TIMED_OUT, "every field is empty: no answer")
         return Reading(self.device, "miner", self._clock.now_ms(), values)
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
@@ -86,13 +86,13 @@ class AsicRsPort:
             case Reboot():
                 name = "restart"
             case _:
-                return Unsupported(f"{intent_text(intent)} is not entrusted to pyasic-rs")
+                return Unsupported(f"{intent_text(intent)} is not done through pyasic-rs")
         try:
             async with asyncio.timeout(deadline_s), self._lock:
                 await self._identified()
                 if not getattr(self._found, f"supports_{name}", True):
                     return Unsupported(f"{self._found} has no {name}")
-                said = await getattr(self._found, name)()
+                done = await getattr(self._found, name)()
         except TimeoutError:
             return Unknown(f"no answer within {deadline_s:g} s")
         except TransportError as error:
@@ -100,9 +100,9 @@ class AsicRsPort:
         except Exception as error:  # as above; the write may have left
             return Unknown(str(error))
         return (
-            Accepted("the library says so; only a reading shows it")
-            if said
-            else Refused("false", "the library says no")
+            Accepted("accepted by the library; only a reading proves it")
+            if done
+            else Refused("false", "refused by the library")
         )
 
     async def _identified(self) -> None:
@@ -124,7 +124,7 @@ class AsicRsPort:
 
 
 def decode(data: Any, tier: Tier) -> Values:
-    """The library's MinerData as our values. Its rates carry their unit; `is_mining` is not looked at."""
+    """The library's MinerData as values. Its rates carry their unit; `is_mining` is ignored."""
     values: Values = {}
     put(values, "hashrate_hs", _hs(data.hashrate))
     values["hashrate_window_s"] = NOT_REPORTED

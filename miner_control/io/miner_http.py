@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP as miners' little web servers speak it: one request, one answer, one connection; digest by RFC 7616 and RFC 2617."""
+"""HTTP client encoding for miners' web servers: one request per connection; digest by RFC 7616 and RFC 2617."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
 def http_bytes(request: Http, host: str, authorization: str | None = None) -> bytes | Parts:
-    """A request as it goes on the wire; in parts where its body is, so that an image is not copied."""
+    """A request in wire form; in parts where its body is, so that an image is not copied."""
     name = f"[{host}]" if ":" in host else host
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
@@ -35,7 +35,7 @@ def http_bytes(request: Http, host: str, authorization: str | None = None) -> by
 
 
 def parse_http(data: bytes) -> Answer:
-    """Status, headers (names in lower case) and body. Raises DecodeError on what is no HTTP."""
+    """Status, headers (names in lower case) and body. Raises DecodeError on data that is not HTTP."""
     head, mark, body = data.partition(b"\r\n\r\n")
     status_line, _, rest = head.partition(b"\r\n")
     parts = status_line.split(b" ", 2)
@@ -46,7 +46,7 @@ def parse_http(data: bytes) -> Answer:
         key, colon, value = line.partition(":")
         if colon:
             name = key.strip().lower()
-            # Several challenges are several headers: kept together, so that the digest one is found.
+            # Several challenges are several headers: they are joined, so that the digest one is found.
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _unchunk(body)
@@ -71,7 +71,7 @@ def _unchunk(body: bytes) -> bytes:
 
 
 class Digest:
-    """A nonce and what is signed with it. The nonce is used again, with a rising count, until the miner says it is stale."""
+    """A digest nonce with its counter. It is used again, with a rising count, until the miner reports it as stale."""
 
     __slots__ = ("_account", "_algorithm", "_count", "_nonce", "_opaque", "_password", "_qop", "_realm")
 
@@ -80,13 +80,13 @@ class Digest:
         self._realm, self._nonce = challenge.get("realm", ""), challenge["nonce"]
         self._opaque = challenge.get("opaque")
         self._algorithm = challenge.get("algorithm", "MD5")
-        offered = [word.strip() for word in challenge.get("qop", "").split(",")]
+        offered = [part.strip() for part in challenge.get("qop", "").split(",")]
         self._qop = "auth" if "auth" in offered else None
         self._count = 0
 
     @classmethod
     def from_challenge(cls, headers: Mapping[str, str], account: str, password: str) -> "Digest | None":
-        """From the WWW-Authenticate of a 401; None where no digest is offered that we know."""
+        """From the WWW-Authenticate of a 401; None where no known digest is offered."""
         text = headers.get("www-authenticate", "")
         at = text.lower().find("digest ")
         if at < 0:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask many addresses at once who they are: a sweep of connects, and meanwhile a short talk with those who listen.
+"""Network scan: a sweep of connects over many addresses, and identification of those that listen.
 
-The sweep keeps `in_flight` connects open on an epoll of its own and gives the event loop its turn after each batch, so that
-a scan beside a running hub delays nobody. Nothing is ever written to a device.
+The sweep keeps `in_flight` connects open on an epoll of its own and yields to the event loop after each batch, so that a
+scan within a running hub delays nothing. Nothing is ever written to a device.
 """
 
 import asyncio
@@ -26,22 +26,28 @@ _BATCH = 512
 _LINGER_OFF = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 Progress = Callable[[int, int], None]
-Meet = Callable[[str, list[int]], None]
+OnOpen = Callable[[str, list[int]], None]
 
 
 class Sweep:
-    """Which of the ports are open at which addresses: `meet` is told of each host that listens, once all its ports are."""
+    """Open ports of many addresses: `on_open` is called for each host that listens, once all its ports were tried."""
 
     def __init__(
-        self, hosts: Iterable[str], ports: Iterable[int], clock: Clock, in_flight: int, connect_s: float, meet: Meet
+        self,
+        hosts: Iterable[str],
+        ports: Iterable[int],
+        clock: Clock,
+        in_flight: int,
+        connect_s: float,
+        on_open: OnOpen,
     ) -> None:
         self.done = 0
-        self._meet = meet
+        self._on_open = on_open
         self._open: dict[str, list[int]] = {}
         self._left: dict[str, int] = {}
-        asked = tuple(ports)
-        self._each = len(asked)
-        self._questions = self._pairs(hosts, asked)
+        targets = tuple(ports)
+        self._each = len(targets)
+        self._connects = self._pairs(hosts, targets)
         self._clock, self._in_flight, self._connect_s = clock, in_flight, connect_s
         self._flying: dict[int, tuple[socket.socket, str, int]] = {}
         self._due: deque[tuple[float, int, socket.socket]] = deque()
@@ -53,7 +59,7 @@ class Sweep:
                 yield host, port
 
     async def run(self, reported: Callable[[int], None]) -> None:
-        """Ask them all; `reported` gets the number of questions answered so far, once a batch."""
+        """Try all addresses and ports; `reported` gets the number of finished connects, once a batch."""
         epoll = select.epoll()
         try:
             while self._launch(epoll) or self._flying:
@@ -69,13 +75,13 @@ class Sweep:
             epoll.close()
 
     def _launch(self, epoll: select.epoll) -> bool:
-        """Start up to a batch of connects; tells whether there was any question left."""
+        """Start up to a batch of connects; returns whether any were left."""
         now_s = self._clock.monotonic_s()
         for _ in range(min(_BATCH, self._in_flight - len(self._flying))):
-            question = next(self._questions, None)
-            if question is None:
+            connect = next(self._connects, None)
+            if connect is None:
                 return False
-            host, port = question
+            host, port = connect
             sock = socket.socket(
                 socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
             )
@@ -106,7 +112,7 @@ class Sweep:
 
     def _close(self, sock: socket.socket, host: str, port: int, listens: bool) -> None:
         if listens:
-            # Reset instead of a long farewell: thousands of half-closed sockets would use up the local ports.
+            # Reset instead of an orderly close: thousands of half-closed sockets would use up the local ports.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
             self._open.setdefault(host, []).append(port)
         sock.close()
@@ -115,11 +121,11 @@ class Sweep:
         if left:
             self._left[host] = left
         elif host in self._open:
-            self._meet(host, self._open.pop(host))
+            self._on_open(host, self._open.pop(host))
 
 
 async def scan(
-    asked: Targets,
+    targets: Targets,
     clock: Clock,
     *,
     ports: Mapping[int, int] | None = None,
@@ -129,28 +135,28 @@ async def scan(
     talks_at_once: int = 128,
     progress: Progress = lambda done, total: None,
 ) -> list[Found]:
-    """Everyone who listens in the ranges asked, in the order of addresses, with what it is. `ports` redirects well-known
-    ports (port forwarding, tests). `progress(addresses done, all)`. Never raises for what an address does."""
+    """All listening addresses of the scanned ranges, in order, with their identity. `ports` redirects well-known ports (port
+    forwarding, tests). `progress(addresses done, all)`. Faults of an address are never raised."""
     ways = {port: port for port in KNOWN_PORTS} if ports is None else dict(ports)
-    total = len(asked)
+    total = len(targets)
     each = tuple(dict.fromkeys(ways.values()))
     exchanges = Exchanges(connect_s=connect_s, total_s=answer_s)
-    gate = asyncio.Semaphore(talks_at_once)
+    limit = asyncio.Semaphore(talks_at_once)
     found: list[Found] = []
 
     async def ask(host: str, listening: list[int]) -> None:
-        async with gate:
+        async with limit:
             known = {known: port for known, port in ways.items() if port in listening}
             found.append(await _ask(exchanges, host, known))
 
     try:
         async with asyncio.TaskGroup() as talks:
 
-            def meet(host: str, listening: list[int]) -> None:
+            def on_open(host: str, listening: list[int]) -> None:
                 talks.create_task(ask(host, listening))
 
-            sweep = Sweep(asked, each, clock, in_flight, connect_s, meet)
-            await sweep.run(lambda questions: progress(questions // len(each), total))
+            sweep = Sweep(targets, each, clock, in_flight, connect_s, on_open)
+            await sweep.run(lambda connects: progress(connects // len(each), total))
     finally:
         exchanges.close()
     progress(total, total)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk work on many miners: plan, waves with canaries, dry run of a command."""
+"""Jobs on many miners: plan, waves with canaries, dry run of a command."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dry run: the wire steps of a command, with the reads carried out and every write kept back.
+"""Dry run: the wire steps of a command, with its reads carried out and every write withheld.
 
-What a write would have answered is not known: each is answered with a plain success, so steps that depend on an unusual
-answer are not shown. Passwords and tokens are masked.
+The answer to a withheld write is unknown: each gets a plain success, so steps that depend on an unusual answer are not
+shown. Passwords and tokens are masked.
 """
 
 import json
@@ -26,11 +26,11 @@ _TAKEN: Final = {
 }
 _FORM_BYTES: Final = 4096
 _TAKEN_SEALED: Final = {"STATUS": "S", "When": 0, "Code": 131, "Msg": "kept back", "Description": ""}
-_SECRET = re.compile(r'(?i)("?(?:pass(?:word)?|pw|token|sign|newpw|oldpw|session_?id)"?\s*[:=]\s*"?)([^",}&\s]+)')
+_SECRET = re.compile(r'(?i)("?(?:password|pass|pw|token|sign|newpw|oldpw|session_?id)"?\s*[:=]\s*"?)([^",}&\s]+)')
 
 
 def _taken(request: Request) -> Answer:
-    """A plain success in the shape of the firmware asked; one that waits for more over the same connection is ready for it."""
+    """A plain success in the firmware's shape; a request that keeps its connection for more gets `ready`."""
     if isinstance(request, Http):
         return Answer(json.dumps(_TAKEN).encode(), 200)
     stream = not isinstance(request.payload, bytes)
@@ -42,7 +42,7 @@ def _taken(request: Request) -> Answer:
 
 
 class DryRun:
-    """A dialect whose writes are kept back and noted in `steps` (with the reads between them, in order)."""
+    """A dialect whose writes are withheld and recorded in `steps` (with the reads between them, in order)."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -90,8 +90,8 @@ def secrets_of(intent: Intent) -> tuple[str, ...]:
 
 
 def step_text(request: Request, access: Access, secrets: tuple[str, ...] = ()) -> str:
-    """One wire step as a line for people: what goes where, and whether it would change the device. No secret in it:
-    neither the device's own, nor `secrets` (those of the intent)."""
+    """One wire step as a line for people: destination, content, and whether it would change the device. Secrets are masked,
+    the device's own and `secrets` (those of the intent)."""
     kind = "WRITE" if request.writes else "read "
     if isinstance(request, Http):
         body = _masked(request.body, access, secrets)
@@ -106,7 +106,7 @@ def _masked(payload: bytes | Parts, access: Access, secrets: tuple[str, ...]) ->
     text = payload.decode("utf-8", "replace")
     text = _SECRET.sub(r"\1***", text)
     for secret in (access.password, *secrets, *_texts(access.memory)):
-        # One letter is the usual placeholder of a pool, and no secret.
+        # One letter is the usual placeholder of a pool password, and no secret.
         if len(secret) > 1:
             text = text.replace(secret, "***")
     return text if len(text) <= 400 else f"{text[:400]}... ({len(text)} characters)"
@@ -122,7 +122,7 @@ def _part(part: bytes, access: Access, secrets: tuple[str, ...]) -> str:
 
 
 def _texts(memory: Mapping[str, Any]) -> list[str]:
-    """What a dialect remembers of sessions and tokens: none of it is for people."""
+    """Session identifiers and tokens in a dialect's memory, to be masked."""
     return [
         str(value)
         for name, value in memory.items()

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a campaign will ask of whom, made before anything is sent: waves with canaries first, who is left out and why, what
-each unit was before."""
+"""Job plan, made before anything is sent: waves with canaries first, units left out with reasons, former state of each."""
 
 import fnmatch
 from collections import Counter
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from kernel.errors import ConfigError, Fault
 from miner_control.fleet.command import (
-    WORK,
+    LOAD_NEUTRAL,
     InstallFirmware,
     Intent,
     RollBackFirmware,
@@ -23,13 +22,14 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.fleet import Fleet
 from miner_control.health.health import PoolRule, host_of
+from miner_control.jobs.job_events import JobProposed
 
 NEEDS_TWO: Final = (SetPools, SetCredential, InstallFirmware, RollBackFirmware)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How a campaign spreads: `canary` units first, then waves of `wave_share` of the rest; it pauses where more than
+    """Spread of a job: `canary` units first, then waves of `wave_share` of the rest; it pauses where more than
     `failure_share` of a wave failed. `gap_s` passes between the end of a wave and the next one."""
 
     canary: int = 3
@@ -40,7 +40,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A unit that a campaign leaves out, and why."""
+    """A unit that a job leaves out, with the reason."""
 
     device: str
     why: str
@@ -48,12 +48,12 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """Which miners a campaign is for, beside being named: patterns of firmware (dialect) and model; "*" is any."""
+    """Miners that a job applies to, among the named ones: patterns of firmware (dialect) and model; "*" is any."""
 
     dialect: str = "*"
     model: str = "*"
 
-    def why_not(self, firmware: str, model: str) -> str:
+    def unfit_reason(self, firmware: str, model: str) -> str:
         if not fnmatch.fnmatchcase(firmware, self.dialect):
             return f"{firmware} is not {self.dialect}"
         return "" if fnmatch.fnmatchcase(model, self.model) else f"is no {self.model}"
@@ -61,12 +61,12 @@ class Fits:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What will be asked of whom, in which waves, who is left out and why, and what each unit was before: its mode index,
-    for pools the list it had (`prior_pools`, without passwords), for firmware the image of what it ran (`prior_images`)."""
+    """Units and waves of a job, units left out with reasons, and the former state of each: its mode index, for pools its
+    list (`prior_pools`, without passwords), for firmware the image of its version (`prior_images`)."""
 
     id: str
     name: str
-    asked_by: str
+    requested_by: str
     intent: Intent
     waves: tuple[tuple[str, ...], ...]
     skipped: tuple[Skip, ...]
@@ -78,7 +78,7 @@ class JobPlan:
 
     @property
     def needs_two(self) -> bool:
-        """Whether a second person has to approve it before anything is sent."""
+        """Whether a second person must approve it before anything is sent."""
         return isinstance(self.intent, NEEDS_TWO)
 
     def preview(self) -> list[str]:
@@ -88,14 +88,14 @@ class JobPlan:
         if isinstance(self.intent, SetPools) and (lost := len(self.prior) - len(self.prior_pools)):
             lines.append(f"{lost} cannot be restored: their pools are not known, or not on the allow list")
         if isinstance(self.intent, InstallFirmware) and (lost := len(self.prior) - len(self.prior_images)):
-            lines.append(f"{lost} cannot be restored: the image of what they run is not on the shelf")
+            lines.append(f"{lost} cannot be restored: the image of what they run is not in the firmware store")
         lines += [f"left out: {count} {why}" for why, count in Counter(skip.why for skip in self.skipped).most_common()]
         return lines
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JobProposed:
         """The body of `job.proposed`."""
         return {
-            "id": self.id, "name": self.name, "by": self.asked_by, "intent": intent_json(self.intent),
+            "id": self.id, "name": self.name, "by": self.requested_by, "intent": intent_json(self.intent),
             "waves": [list(wave) for wave in self.waves], "skipped": [[skip.device, skip.why] for skip in self.skipped],
             "prior": dict(self.prior), "rollout": asdict(self.rollout), "deadline_s": self.deadline_s,
             "prior_pools": {device: intent_json(pools) for device, pools in self.prior_pools.items()},
@@ -110,7 +110,7 @@ class JobPlan:
         return cls(
             id=str(body["id"]),
             name=str(body["name"]),
-            asked_by=str(body["by"]),
+            requested_by=str(body["by"]),
             intent=intent_from_json(body["intent"]),
             waves=tuple(tuple(map(str, wave)) for wave in body["waves"]),
             skipped=tuple(Skip(str(device), str(why)) for device, why in body["skipped"]),
@@ -136,10 +136,10 @@ def plan_job(
     prior_images: Mapping[str, InstallFirmware] | None = None,
     fits: Fits = Fits(),
     elsewhere: frozenset[str] = frozenset(),
-    asked_by: str = "",
+    requested_by: str = "",
 ) -> JobPlan:
-    """Who is asked, in which order: canaries spread over the models, then waves. Raises ConfigError with every fault:
-    pools off the allow list, devices nobody knows, nobody left to ask."""
+    """Plan a job: canaries spread over the models, then waves. Raises ConfigError with every fault: pools off the allow
+    list, unknown devices, no unit left to command."""
     place = f"campaign {name}"
     faults = [
         Fault(place, f"{device} is not in the register", "Correct the key")
@@ -165,13 +165,13 @@ def plan_job(
             chosen.append(device)
     if not chosen:
         why = "; ".join(f"{n} {why}" for why, n in Counter(skip.why for skip in skipped).most_common()) or "none named"
-        raise ConfigError([Fault(place, f"nobody can be asked: {why}", "Name other miners, or wait")])
+        raise ConfigError([Fault(place, f"no miner can be commanded: {why}", "Name other miners, or wait")])
     spread = rollout or Rollout()
     kept = {device: one for device, one in (prior_pools or {}).items() if device in chosen}
     return JobPlan(
         id=job_id or name,
         name=name,
-        asked_by=asked_by,
+        requested_by=requested_by,
         intent=replace(intent, data=b"") if isinstance(intent, InstallFirmware) else intent,
         waves=_waves(fleet, chosen, spread),
         skipped=tuple(skipped),
@@ -185,19 +185,19 @@ def plan_job(
 
 def _why_not(fleet: Fleet, unit: int, intent: Intent, fits: Fits, elsewhere: bool) -> str:
     envelope = fleet.roster.groups[int(fleet.roster.group[unit])].envelope
-    if stranger := fits.why_not(envelope.firmware, envelope.model):
-        return stranger
+    if reason := fits.unfit_reason(envelope.firmware, envelope.model):
+        return reason
     if type(intent).__name__ not in envelope.commands:
         return f"{envelope.firmware} has no {type(intent).__name__}"
     if not fleet.roster.ours[unit] or elsewhere:
-        return "belongs to another owner" if not elsewhere else "in somebody else's hands"
+        return "belongs to another owner" if not elsewhere else "controlled by another system or person"
     if not fleet.fresh[unit]:
         return "unreachable"
-    if not fleet.can_command[unit] and not isinstance(intent, WORK):
-        # It failed to obey lately and rests from changes of its load; pools and passwords are no such change.
+    if not fleet.can_command[unit] and not isinstance(intent, LOAD_NEUTRAL):
+        # It failed a command lately and rests from load changes; pools and passwords are none.
         return "held back"
     if isinstance(intent, Wake) and not fleet.may_wake[unit]:
-        return "rests, has no start left today, or is sick"
+        return "rests, has no start left today, or is faulty"
     return ""
 
 
@@ -207,7 +207,7 @@ def _waves(fleet: Fleet, devices: Sequence[str], rollout: Rollout) -> tuple[tupl
     lanes: dict[int, list[str]] = {}
     for device in devices:
         lanes.setdefault(int(fleet.roster.group[fleet.roster.index[device]]), []).append(device)
-    # One of each model in turn: canaries that are all of one kind prove little.
+    # One of each model in turn: canaries of a single model prove little.
     turns = sorted((at, group, device) for group, lane in lanes.items() for at, device in enumerate(lane))
     ordered = [device for _, _, device in turns]
     canary = ordered[: rollout.canary] if rollout.canary and len(ordered) > rollout.canary else []

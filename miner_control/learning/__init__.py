@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identification of what miners really do, from commands, read-backs and meters."""
+"""Identification of miner dynamics and performance from commands, read-backs and meters."""

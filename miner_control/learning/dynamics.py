@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model under a firmware really does, from command to read-back to meter: ramps, standby, watts and hashes per mode.
+"""Identification of miner dynamics: ramps, standby power, power and hashrate per mode, by model and firmware.
 
-Each command that was carried out is an episode: the samples of that unit from the command to the next one. From a sleep
-come ramp-down and standby power, from a wake ramp-up and the hashing a start costs; steady samples give each mode's power
-and hashrate. Miners that tell no power are learnt through their feeder's meter. An estimate is a median with its spread and
-count; it enters the envelope only when it is sure enough, and then says that it is learnt.
+Each verified command is an episode: the samples of that unit from the command to the next one. A sleep gives ramp-down and
+standby power, a wake gives ramp-up and the hashing that a start costs; steady samples give each mode's power and hashrate.
+Miners without power measurement are identified through their feeder's meter. An estimate is a median with spread and count;
+it enters the envelope only when it is sure enough, and is then marked learnt.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float] | Floats) -> Estimate | None:
-    """The estimate of some values; None of nothing."""
+    """The estimate of some values; None without values."""
     if not len(values):
         return None
     found = np.asarray(values, dtype=np.float64)
@@ -56,7 +56,7 @@ def estimate(values: Sequence[float] | Floats) -> Estimate | None:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Samples of one unit in order of time, shape [sample]; a value means something only where its mask is set."""
+    """Samples of one unit in order of time, shape [sample]; a value is valid only where its mask is set."""
 
     at_ms: Ints
     power_w: Floats
@@ -67,7 +67,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What a unit did after one command, until the next one (or the end of what was heard)."""
+    """Samples of a unit from one command to the next one (or to the last report)."""
 
     key: Key
     device: str
@@ -82,25 +82,25 @@ def episodes(
     key_of: Mapping[str, Key],
     longest_s: float = 3600.0,
 ) -> list[Episode]:
-    """Cut tracks by commands (device, intent, sent_ms). Commands of other intents end an episode and begin none; one that
-    a restart cut short is none."""
+    """Cut tracks by commands (device, intent, sent_ms). Commands of other intents end an episode and begin none; an episode
+    cut short by a restart is left out."""
     by_device: dict[str, list[tuple[int, Intent]]] = defaultdict(list)
     for device, intent, sent_ms in commands:
         by_device[device].append((sent_ms, intent))
     found: list[Episode] = []
-    for device, asked in by_device.items():
+    for device, sequence in by_device.items():
         if device not in tracks or device not in key_of:
             continue
         track = tracks[device]
-        asked.sort(key=lambda pair: pair[0])
-        for at, (sent_ms, intent) in enumerate(asked):
+        sequence.sort(key=lambda pair: pair[0])
+        for at, (sent_ms, intent) in enumerate(sequence):
             if not isinstance(intent, Sleep | Wake):
                 continue
-            if at + 1 < len(asked) and isinstance(asked[at + 1][1], Reboot):
+            if at + 1 < len(sequence) and isinstance(sequence[at + 1][1], Reboot):
                 continue
-            end_ms = asked[at + 1][0] if at + 1 < len(asked) else sent_ms + round(longest_s * 1000)
+            end_ms = sequence[at + 1][0] if at + 1 < len(sequence) else sent_ms + round(longest_s * 1000)
             first, last = np.searchsorted(track.at_ms, [sent_ms, min(end_ms, sent_ms + round(longest_s * 1000))])
-            # One sample from before the command tells where it started from.
+            # One sample from before the command gives the initial state.
             part = slice(max(0, int(first) - 1), int(last))
             cut = Track(*(getattr(track, name)[part] for name in Track.__slots__))
             found.append(Episode(key_of[device], device, intent, sent_ms, cut))
@@ -108,9 +108,9 @@ def episodes(
 
 
 def _crossing_s(at_s: Floats, values: Floats, level: float, rising: bool) -> float | None:
-    """When the values cross a level for good, linear between samples; None where they never do.
+    """Time at which the values finally cross a level, linear between samples; None where they never do.
 
-    Noise near the level crosses it several times: the middle between the first and the last crossing is meant.
+    Noise near the level crosses it several times: the middle between the first and the last crossing is returned.
     """
     beyond = values >= level if rising else values <= level
     turns = np.flatnonzero(beyond[1:] & ~beyond[:-1])
@@ -124,13 +124,13 @@ def _crossing_s(at_s: Floats, values: Floats, level: float, rising: bool) -> flo
 
 
 def _fine(at_s: Floats, crossed_s: float) -> bool:
-    """Whether the samples about a crossing lie close enough together to tell when it was."""
+    """Whether the samples around a crossing are close enough together to time it."""
     at = int(np.clip(np.searchsorted(at_s, crossed_s), 1, len(at_s) - 1))
     return bool(at_s[at] - at_s[at - 1] <= max(_FINE_S, _FINE_SHARE * crossed_s))
 
 
 def _settled(values: Floats) -> float | None:
-    """The level that the last quarter of an episode rests at; None where it still moves."""
+    """The level of the last quarter of an episode; None where it still changes."""
     rest = values[-max(3, len(values) // 4) :]
     if len(rest) < 3:
         return None
@@ -140,8 +140,8 @@ def _settled(values: Floats) -> float | None:
 
 
 def sleep_times(episode: Episode) -> tuple[float | None, float] | None:
-    """(ramp-down seconds, standby watts) of a sleep; None where power was not told or did not settle, and for the seconds
-    where it was told too seldom to time the fall."""
+    """(ramp-down seconds, standby watts) of a sleep; None where power was not reported or did not settle, and None for the
+    seconds where it was reported too seldom to time the fall."""
     reported = episode.track.has_power
     at_s = (episode.track.at_ms[reported] - episode.sent_ms) / 1000.0
     power = episode.track.power_w[reported]
@@ -155,8 +155,8 @@ def sleep_times(episode: Episode) -> tuple[float | None, float] | None:
 
 
 def wake_times(episode: Episode) -> tuple[float, float] | None:
-    """(ramp-up seconds to `FULL_SHARE` of full rate, seconds of full-rate hashing that the start cost); None where the
-    hashrate was not told, too seldom told, or did not settle."""
+    """(ramp-up seconds to `FULL_SHARE` of full rate, seconds of full-rate hashing lost by the start); None where the
+    hashrate was not reported, reported too seldom, or did not settle."""
     reported = episode.track.has_hashrate
     at_s = (episode.track.at_ms[reported] - episode.sent_ms) / 1000.0
     rate = _smooth(episode.track.hashrate_hs[reported])
@@ -184,7 +184,7 @@ def _smooth(values: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """Samples of units that have long been in one mode, shape [sample]: which unit, which mode, watts and hashes told."""
+    """Samples of units that have long been in one mode, shape [sample]: unit, mode, reported power and hashrate."""
 
     key: Key
     unit: Ints
@@ -197,7 +197,7 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Dynamics:
-    """What is known of a model under a firmware by its own deeds; None where nothing was seen."""
+    """Estimates of a model under a firmware; None where there was no observation."""
 
     ramp_up_s: Estimate | None = None
     ramp_down_s: Estimate | None = None
@@ -207,19 +207,19 @@ class Dynamics:
     mode_hashrate_hs: Mapping[str, Estimate] | None = None
 
 
-def deeds(episode: Episode) -> dict[str, float]:
-    """Figures of `Dynamics` that one episode shows; empty where it shows none."""
+def figures_of(episode: Episode) -> dict[str, float]:
+    """Figures of `Dynamics` from one episode; empty where it gives none."""
     sleeps = isinstance(episode.intent, Sleep)
     times = sleep_times(episode) if sleeps else wake_times(episode)
     names = ("ramp_down_s", "sleep_w") if sleeps else ("ramp_up_s", "start_lost_s")
     return {} if times is None else {name: value for name, value in zip(names, times, strict=True) if value is not None}
 
 
-def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, Dynamics]:
+def learn(observed: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, Dynamics]:
     """Estimates per model and firmware from episodes and steady samples."""
     reported: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for episode in seen:
-        for figure, value in deeds(episode).items():
+    for episode in observed:
+        for figure, value in figures_of(episode).items():
             reported[episode.key][figure].append(value)
     modes: dict[Key, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
     for samples in steady:
@@ -238,7 +238,7 @@ def learn(seen: Iterable[Episode], steady: Iterable[Steady] = ()) -> dict[Key, D
 
 
 def _by_mode(samples: Steady, values: Floats, reported: Bools) -> dict[str, Estimate]:
-    """Per mode the median over units of each unit's own median: a unit that talks much does not weigh more."""
+    """Per mode the median over units of each unit's own median, so that frequent reports have no greater weight."""
     names = np.asarray(samples.mode, dtype=object)
     found: dict[str, Estimate] = {}
     for mode in sorted(set(samples.mode)):
@@ -251,7 +251,7 @@ def _by_mode(samples: Steady, values: Floats, reported: Bools) -> dict[str, Esti
 
 
 def refine(envelope: Envelope, learnt: Dynamics, confidence: float = SURE) -> Envelope:
-    """The envelope with what is learnt well enough in place of what was declared or assumed."""
+    """The envelope with sufficiently sure estimates in place of declared or assumed values."""
 
     def value(found: Estimate | None, declared_value: float) -> float:
         return found.value if found is not None and found.confidence >= confidence else declared_value
@@ -260,8 +260,8 @@ def refine(envelope: Envelope, learnt: Dynamics, confidence: float = SURE) -> En
     modes = tuple(
         Mode(
             m.name,
-            # What is asked for by its watts would be asked for by what it drew, and so on.
-            m.power_w if envelope.asked_in_watts else value(watts.get(m.name), m.power_w),
+            # A mode commanded by its power keeps it: replaced by the measured power, it would drift with each command.
+            m.power_w if envelope.commanded_in_watts else value(watts.get(m.name), m.power_w),
             value(rates.get(m.name), m.hashrate_hs),
         )
         for m in envelope.modes
@@ -281,7 +281,7 @@ def refine(envelope: Envelope, learnt: Dynamics, confidence: float = SURE) -> En
 
 def watts_from_meter(counts: Floats, meter_w: Floats) -> list[Estimate | None]:
     """Watts per unit of each column of `counts[t, k]` (units of a model in a mode at instant t) that best explain a
-    meter; the last column may be all ones for what is always on. None for a column the instants do not tell apart.
+    meter; the last column may be all ones for constant load. None for a column that the instants cannot separate.
 
     Least squares; the spread is the standard error. Needs instants in which the counts differ: pulses, sheds, wakes.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning as it goes: which stretches of readings are worth reading, and what is held of them from turn to turn.
+"""Incremental identification: selects sample windows and keeps the newest estimates per figure.
 
-Commands are followed from issue to receipt to the next command (`Followed`); of the stretches that are over a few are read
-and become values, the newest of which are held per figure (`IdentificationBook`). Watts and hashes per mode come from rounds over
-units that have long been in one mode (`steady_round`). Only what became sure, or changed, is news.
+Commands are followed from issue to receipt to the next command (`Followed`); a few of the finished windows are read and
+become values, the newest of which are kept per figure (`IdentificationBook`). Power and hashrate per mode come from rounds
+over units that have long been in one mode (`steady_round`). Only figures that became sure, or changed, are reported.
 """
 
 from collections import defaultdict
@@ -13,23 +13,23 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from kernel.event import Event
+from kernel.event import Event, EventKind
 from miner_control.fleet.command import Intent, PowerPercent, PowerTarget, SetMode, Sleep, Wake, intent_from_json
-from miner_control.fleet.command_state import NOTHING_HAPPENED
+from miner_control.fleet.command_state import NO_EFFECT
 from miner_control.fleet.fleet import STATE_CODE, UNSURE, Bools, Codes, Commanded, Ints, Observed, Roster
 from miner_control.fleet.miner import State
-from miner_control.learning.batch import MODES, TIMES, learnt_json, learnt_of, sent_ms
-from miner_control.learning.dynamics import SURE, Dynamics, Episode, Estimate, Key, deeds, estimate
+from miner_control.learning.batch import MODES, TIMES, DynamicsIdentified, learnt_json, learnt_of, sent_ms
+from miner_control.learning.dynamics import SURE, Dynamics, Episode, Estimate, Key, estimate, figures_of
 
 KEPT: Final = 32
-"""Newest values that are held of each figure: so much of the past counts."""
+"""Number of newest values kept of each figure."""
 CHANGE: Final = 0.05
-"""An estimate that moved by more than this share is news."""
+"""An estimate is reported again when it changed by more than this share."""
 ROUNDS_KEPT: Final = 8
 
 
-class Stretch(NamedTuple):
-    """A sleep or wake that was verified, and when what followed from it was over: the next command, or the longest wait."""
+class Window(NamedTuple):
+    """A verified sleep or wake with the end of its window: the next command, or the longest wait."""
 
     device: str
     intent: Intent
@@ -38,29 +38,29 @@ class Stretch(NamedTuple):
 
 
 class Followed:
-    """Commands from issue to receipt to the next one. `longest_s`: after so long a stretch is over in any case."""
+    """Commands followed from issue to receipt to the next one. `longest_s`: longest window."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_ms = round(longest_s * 1000)
         self._issued: dict[str, tuple[str, int]] = {}
-        self._open: dict[str, Stretch] = {}
-        self._over: list[Stretch] = []
+        self._open: dict[str, Window] = {}
+        self._over: list[Window] = []
         self._asleep: set[str] = set()
 
     def apply(self, event: Event) -> None:
-        """Take `command.issued` and `command.receipt` in their order."""
+        """Apply `command.issued` and `command.receipt` in their order."""
         body, device = event.body, str(event.body["device"])
-        if event.kind == "command.issued":
+        if event.kind == EventKind.COMMAND_ISSUED:
             self._issued[device] = str(body["id"]), int(body["issued_ms"])
             if body["intent"] == "Reboot":
-                # What was cut short by a restart is no ramp to learn from: it would only be too short.
+                # A ramp cut short by a restart is no sample: it would be too short.
                 self._open.pop(device, None)
             return
         asked_id, issued_ms = self._issued.get(device, ("", 0))
         if body["id"] != asked_id or body["outcome"] == "accepted":
             return
         del self._issued[device]
-        if body["outcome"] in NOTHING_HAPPENED:
+        if body["outcome"] in NO_EFFECT:
             return
         open_one = self._open.pop(device, None)
         if open_one is not None:
@@ -74,10 +74,10 @@ class Followed:
         if isinstance(intent, Sleep | Wake):
             (self._asleep.add if isinstance(intent, Sleep) else self._asleep.discard)(device)
             sent = sent_ms(body, issued_ms)
-            self._open[device] = Stretch(device, intent, sent, sent + self._longest_ms)
+            self._open[device] = Window(device, intent, sent, sent + self._longest_ms)
 
-    def over(self, now_ms: int) -> list[Stretch]:
-        """The stretches that ended since this was asked last, in order of their ends."""
+    def over(self, now_ms: int) -> list[Window]:
+        """The windows that ended since the last call, in order of their ends."""
         for device in [device for device, one in self._open.items() if one.end_ms <= now_ms]:
             self._over.append(self._open.pop(device))
         found, self._over = sorted(self._over, key=lambda one: (one.end_ms, one.device)), []
@@ -85,7 +85,7 @@ class Followed:
 
 
 class SteadyMode(NamedTuple):
-    """What the units of a model did that have long been in one mode: medians over units."""
+    """Median over the units of a model that have long been in one mode."""
 
     key: Key
     mode: str
@@ -95,30 +95,30 @@ class SteadyMode(NamedTuple):
 
 @dataclass(slots=True)
 class Steadiness:
-    """Since when each unit was found hashing in the same mode, round by round; shape [N]."""
+    """Start of each unit's present run of hashing in one mode, round by round; shape [N]."""
 
     mode: Codes
     since_ms: Ints
 
     @classmethod
     def of(cls, roster: Roster) -> "Steadiness":
-        """Nobody was looked at yet."""
+        """Before the first round."""
         return cls(np.full(len(roster), UNSURE, dtype=np.int8), np.zeros(len(roster), dtype=np.int64))
 
-    def look(self, seen: Observed, asked: Commanded, now_ms: int, fresh_s: float, settled_s: float) -> Bools:
-        """One round: which units have been hashing in the mode they tell for `settled_s`, shape [N]."""
-        fresh = (seen.at_ms > 0) & (now_ms - seen.at_ms <= fresh_s * 1000) & (asked.until_ms <= now_ms)
-        hashing = fresh & (seen.state == STATE_CODE[State.HASHING])
-        mode = np.where(hashing, seen.mode, UNSURE).astype(np.int8)
+    def look(self, observed: Observed, commanded: Commanded, now_ms: int, fresh_s: float, settled_s: float) -> Bools:
+        """Add one round; returns the units hashing in their reported mode for at least `settled_s`, shape [N]."""
+        fresh = (observed.at_ms > 0) & (now_ms - observed.at_ms <= fresh_s * 1000) & (commanded.until_ms <= now_ms)
+        hashing = fresh & (observed.state == STATE_CODE[State.HASHING])
+        mode = np.where(hashing, observed.mode, UNSURE).astype(np.int8)
         same = (mode >= 0) & (mode == self.mode)
         self.since_ms = np.where(same, self.since_ms, now_ms)
         self.mode = mode
-        since_ms = np.maximum(self.since_ms, np.maximum(asked.since_ms, asked.proven_ms))
+        since_ms = np.maximum(self.since_ms, np.maximum(commanded.since_ms, commanded.proven_ms))
         return np.asarray(same & (now_ms - since_ms >= settled_s * 1000))
 
 
-def steady_round(roster: Roster, seen: Observed, steady: Bools) -> list[SteadyMode]:
-    """Watts and hashes of the steady units per model, firmware and mode."""
+def steady_round(roster: Roster, observed: Observed, steady: Bools) -> list[SteadyMode]:
+    """Power and hashrate of the steady units per model, firmware and mode."""
     keys: dict[Key, list[int]] = defaultdict(list)
     for at, group in enumerate(roster.groups):
         keys[group.envelope.key].append(at)
@@ -126,16 +126,16 @@ def steady_round(roster: Roster, seen: Observed, steady: Bools) -> list[SteadyMo
     for key, groups in sorted(keys.items()):
         ours = steady & np.isin(roster.group, groups)
         for mode, name in enumerate(roster.groups[groups[0]].envelope.names):
-            chosen = ours & (seen.mode == mode)
-            watts = estimate(seen.power_w[chosen & seen.has_power])
-            rates = estimate(seen.hashrate_hs[chosen & seen.has_hashrate])
+            chosen = ours & (observed.mode == mode)
+            watts = estimate(observed.power_w[chosen & observed.has_power])
+            rates = estimate(observed.hashrate_hs[chosen & observed.has_hashrate])
             if watts is not None or rates is not None:
                 found.append(SteadyMode(key, name, watts, rates))
     return found
 
 
 class IdentificationBook:
-    """The newest values of each figure per model and firmware, and what was last told of them.
+    """The newest values of each figure per model and firmware, and the estimates last reported.
 
     Figures are `ramp_up_s`, `ramp_down_s`, `start_lost_s`, `sleep_w`: one value an episode; and `mode_power_w/NAME`,
     `mode_hashrate_hs/NAME`: one estimate a round, held as (value, spread, count).
@@ -146,15 +146,15 @@ class IdentificationBook:
         self._modes: dict[Key, dict[str, list[list[float]]]] = {}
         self.reported: dict[Key, Dynamics] = {}
 
-    def take(self, seen: Iterable[Episode]) -> None:
-        """Hold what some episodes show."""
-        for episode in seen:
+    def take(self, observed: Iterable[Episode]) -> None:
+        """Add the values of some episodes."""
+        for episode in observed:
             held = self._times.setdefault(episode.key, {})
-            for figure, value in deeds(episode).items():
+            for figure, value in figures_of(episode).items():
                 held[figure] = [*held.get(figure, []), value][-KEPT:]
 
     def take_round(self, round_: Iterable[SteadyMode]) -> None:
-        """Hold what one round over steady units showed."""
+        """Add the estimates of one round over steady units."""
         for one in round_:
             held = self._modes.setdefault(one.key, {})
             for figure, found in zip(MODES, (one.power_w, one.hashrate_hs), strict=True):
@@ -163,7 +163,7 @@ class IdentificationBook:
                     held[name] = [*held.get(name, []), [found.value, found.spread, found.count]][-ROUNDS_KEPT:]
 
     def learnt(self, key: Key) -> Dynamics:
-        """The estimates that what is held gives."""
+        """The estimates from the values held."""
         times = {figure: estimate(values) for figure, values in self._times.get(key, {}).items()}
         modes: dict[str, dict[str, Estimate]] = {name: {} for name in MODES}
         for name, rounds in self._modes.get(key, {}).items():
@@ -172,27 +172,27 @@ class IdentificationBook:
             modes[figure][mode] = Estimate(value, spread, int(count))
         return Dynamics(**times, **{name: found or None for name, found in modes.items()})  # type: ignore[arg-type]
 
-    def is_known(self, key: Key, figures: Iterable[str], untold_too: bool = False) -> bool:
-        """Whether some figures of a model are known well enough as it is; `untold_too`: or were never told at all."""
+    def is_known(self, key: Key, figures: Iterable[str], unreported_too: bool = False) -> bool:
+        """Whether some figures of a model are sure already; `unreported_too`: or were never observed at all."""
         found = self.learnt(key)
         held = [getattr(found, figure) for figure in figures]
-        return all(untold_too if one is None else _sure(one) for one in held)
+        return all(unreported_too if one is None else _sure(one) for one in held)
 
-    def news(self) -> list[Key]:
-        """Of which models something became sure, or changed by more than `CHANGE`, since it was told."""
-        return [key for key in sorted({*self._times, *self._modes}) if self._is_news(key)]
+    def reportable(self) -> list[Key]:
+        """Models with a figure that became sure, or changed by more than `CHANGE`, since the last report."""
+        return [key for key in sorted({*self._times, *self._modes}) if self._is_reportable(key)]
 
-    def _is_news(self, key: Key) -> bool:
+    def _is_reportable(self, key: Key) -> bool:
         before = _flat(self.reported.get(key, Dynamics()))
         return any(_sure(one) and _moved(one, before.get(name)) for name, one in _flat(self.learnt(key)).items())
 
-    def body(self, key: Key) -> dict[str, Any]:
-        """The event `dynamics.learnt` of a model: the estimates, and the values that they rest on."""
-        held = {**self._times.get(key, {}), **self._modes.get(key, {})}
+    def body(self, key: Key) -> DynamicsIdentified:
+        """The body of `dynamics.identified` of a model: the estimates, and the values behind them."""
+        held: dict[str, list[Any]] = {**self._times.get(key, {}), **self._modes.get(key, {})}
         return {**learnt_json(key, self.learnt(key)), "held": held}
 
     def apply(self, body: Mapping[str, Any]) -> Key:
-        """Take an event `dynamics.learnt`: what it tells is what is told now. Returns the model and firmware."""
+        """Apply an event `dynamics.identified`: its estimates are the last reported. Returns the model and firmware."""
         key, learnt = learnt_of(body)
         self.reported[key] = learnt
         held = body["held"]
@@ -201,7 +201,7 @@ class IdentificationBook:
         return key
 
     def copy(self) -> "IdentificationBook":
-        """A book of its own that holds the same."""
+        """An independent copy."""
         made = IdentificationBook()
         made._times = {key: dict(held) for key, held in self._times.items()}
         made._modes = {key: dict(held) for key, held in self._modes.items()}

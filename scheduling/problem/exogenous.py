@@ -26,14 +26,14 @@ POSITION, BUY, SELL = "position/day_ahead", "price/imbalance_buy", "price/imbala
 @dataclass(frozen=True, slots=True)
 class Weather:
     """What heat and cold do to a site: above `hot_c` the highest mode is barred, above `derate_from_c` hashing falls by
-    `derate_per_k` of itself for each K, below `cold_c` the miners must draw at least `cold_least_w` (loops that must not
+    `derate_per_k` of itself for each K, below `cold_c` the miners must draw at least `cold_min_w` (loops that must not
     freeze)."""
 
     hot_c: float = float("inf")
     derate_from_c: float = float("inf")
     derate_per_k: float = 0.0
     cold_c: float = float("-inf")
-    cold_least_w: float = 0.0
+    cold_min_w: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def surroundings(
         cap_w=cap,
         derate=np.clip(1.0 - weather.derate_per_k * over_k, 0.0, 1.0),
         hot=air > weather.hot_c,
-        least_w=np.where(air < weather.cold_c, weather.cold_least_w, 0.0),
+        least_w=np.where(air < weather.cold_c, weather.cold_min_w, 0.0),
         coincident_per_w=np.zeros(count) if coincident is None else coincident / W_PER_MW,
         generation_w=np.zeros(count) if generation is None else generation * W_PER_MW,
     )

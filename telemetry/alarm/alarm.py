@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,25 @@ from telemetry.collect.snapshot import Snapshot
 _NEVER_MS = -1
 MOST_SHELF_S = 7 * S_PER_DAY
 
-Change = dict[str, Any]
-"""The body of an `alarm.changed` event: rule, scope, what, and what belongs to it. JSON values only."""
+
+class AlarmChanged(TypedDict):
+    """Payload of `alarm.changed`. `what`: raised, cleared, acknowledged, suppressed, unsuppressed, shelved, unshelved,
+    out_of_service, in_service. A raised one carries the rule's text as it was then, and its value where there is one."""
+
+    rule: str
+    scope: str
+    what: str
+    priority: NotRequired[str]
+    text: NotRequired[str]
+    action: NotRequired[str]
+    value: NotRequired[float | None]
+    suppressed: NotRequired[str]
+    who: NotRequired[str]
+    why: NotRequired[str]
+    until_ms: NotRequired[int]
+
+
+Change = AlarmChanged
 
 
 class AlarmState(StrEnum):

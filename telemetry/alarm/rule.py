@@ -5,7 +5,6 @@ A rule names what it watches, when it raises and clears, the delays of both, and
 action is no alarm (ISA-18.2) and is refused.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Any
 
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS, TEXT_METRICS
+from kernel.toml_model import read_toml, table_in, tables_in
 
 
 class Priority(StrEnum):
@@ -163,11 +163,11 @@ def load_rules(paths: Iterable[Path]) -> list[AlarmRule]:
     rules: list[AlarmRule] = []
     for path in paths:
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            faults.append(Fault(str(path), f"cannot be read: {error}", "Correct the TOML"))
+            document = read_toml(path, "Name a file of alarm rules")
+        except ConfigError as error:
+            faults += error.faults
             continue
-        for number, entry in enumerate(document.get("rule", []), 1):
+        for number, entry in enumerate(tables_in(document, "rule", path.name, faults), 1):
             place = f"{path.name} rule {entry.get('id', number)!r}"
             found = _rule(place, entry, faults)
             if found is not None:
@@ -213,7 +213,8 @@ def _rule(place: str, entry: Mapping[str, Any], faults: list[Fault]) -> AlarmRul
     faults += [Fault(place, f"{name} must be a number of seconds, 0 or more", "Correct it") for name in wrong]
     when = None
     if len(faults) == before:
-        when = _condition(place, kind, dict(entry["when"]), faults)
+        given = table_in(entry, "when", place, faults)
+        when = _condition(place, kind, dict(given), faults) if given else None
     if len(faults) > before or when is None:
         return None
     return AlarmRule(
@@ -249,7 +250,7 @@ def _condition(place: str, kind: str, given: dict[str, Any], faults: list[Fault]
         faults.append(Fault(f"{place} when", f"unknown type {name!r}", f"One of {', '.join(_CONDITIONS)}"))
         return None
     if shape is Pattern:
-        inner = _condition(f"{place} of", kind, dict(given.get("of", {})), faults)
+        inner = _condition(f"{place} of", kind, dict(table_in(given, "of", f"{place} when", faults)), faults)
         given["of"] = inner
         if given.get("group") not in GROUPS:
             faults.append(Fault(f"{place} when", "group is missing or unknown", f"One of {', '.join(GROUPS)}"))

@@ -19,19 +19,36 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from kernel.clock import Clock
 from kernel.errors import DecodeError, TransportError
+from kernel.event import EventKind
 from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.collect.source import Source, Tier
 
 Receive = Callable[[Sequence[Reading]], None]
 """Receives readings in order of arrival, several at a time."""
 
-Emit = Callable[[str, str, Mapping[str, Any]], object]
+
+class SourceSilent(TypedDict):
+    """Payload of `source.silent`. `reason`: a `kernel.reading.Absence` in small letters."""
+
+    device: str
+    reason: str
+    text: str
+
+
+class SourceReturned(TypedDict):
+    """Payload of `source.returned`."""
+
+    device: str
+    silent_s: float
+
+
+Emit = Callable[[str, EventKind, Mapping[str, Any]], object]
 """Receives an event: site (`hub/site`), kind, body."""
 
 Periods = Mapping[str, Mapping[Tier, float]]
@@ -313,7 +330,8 @@ class Collector:
     def _returned(self, polled: _PolledSource) -> None:
         if polled.reported:
             silent_s = self._clock.monotonic_s() - polled.failing_since_s
-            self._emit(polled.site, "source.returned", {"device": polled.source.device, "silent_s": silent_s})
+            returned: SourceReturned = {"device": polled.source.device, "silent_s": silent_s}
+            self._emit(polled.site, EventKind.SOURCE_RETURNED, returned)
         polled.failures, polled.reported = 0, False
 
     def _failed(self, poll: _Poll, reason: Absence, text: str) -> None:
@@ -329,8 +347,8 @@ class Collector:
         self._received.append(_failed_reading(polled.source, poll.metrics, reason, text, now_ms))
         if polled.failures >= self._silent_after and not polled.reported:
             polled.reported = True
-            body = {"device": polled.source.device, "reason": reason.name.lower(), "text": text}
-            self._emit(polled.site, "source.silent", body)
+            silent: SourceSilent = {"device": polled.source.device, "reason": reason.name.lower(), "text": text}
+            self._emit(polled.site, EventKind.SOURCE_SILENT, silent)
         pause_s = min(poll.period_s * 2.0 ** min(polled.failures - 1, 16), max(self._most_back_off_s, poll.period_s))
         poll.turn_s = self._clock.monotonic_s() + pause_s - poll.period_s
         self._again(poll)

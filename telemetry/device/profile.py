@@ -6,7 +6,6 @@ checked against) and `[points]`, each with its `unit`. All addresses are wire ad
 reported at once, with file and key. The full list of keys is in `docs/reference/profiles.md`.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +14,7 @@ from typing import Any
 
 from kernel.errors import ConfigError, Fault
 from kernel.metric import SCHEMAS
+from kernel.toml_model import read_toml
 from telemetry.collect.source import Tier
 from telemetry.device.block import Block, Limits, blocks, registers_of
 from telemetry.device.point import Point
@@ -99,16 +99,8 @@ def load(path: Path, parameters: Mapping[str, float] | None = None) -> Profile:
 
     ConfigError with every fault of the file.
     """
-    faults = Faults(path.name)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            [Fault(str(path), f"cannot be read ({error.strerror})", "Name an existing profile")]
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(str(path), f"is no TOML: {error}", "Correct the file")]) from None
-    return parse(path.stem, data, faults, parameters or {})
+    data = read_toml(path, "Name an existing profile")
+    return parse(path.stem, data, Faults(path.name), parameters or {})
 
 
 FOLDERS = ("meters", "containers", "sensors", "switches")

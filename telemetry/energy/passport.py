@@ -5,7 +5,6 @@ Facts are dated and never overwritten: a replaced meter is a further installatio
 energy, the intervals in which the point is unfit for billing, and the lines printed with each energy figure.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -18,6 +17,7 @@ from kernel.clock import from_datetime, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import parse_device_key
 from kernel.span import Span
+from kernel.toml_model import read_toml, table_in, tables_in
 from telemetry.energy.energy_register import Change, RegisterTerms
 
 _OPEN_MS = 253_402_300_799_000
@@ -230,11 +230,8 @@ class _Reader:
 def load_passport(path: Path) -> Passport:
     """Read one metering point's facts from TOML. ConfigError with every fault of the file."""
     reader = _Reader(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError([Fault(str(path), f"cannot be read: {error}", "Correct the TOML")]) from error
-    point = document.get("point", {})
+    document = read_toml(path, "Name the file of the metering point's papers")
+    point = table_in(document, "point", f"{path.name} point", reader.faults)
     device = reader.text("point", point, "device")
     try:
         parse_device_key(device)
@@ -250,7 +247,8 @@ def load_passport(path: Path) -> Passport:
         reader.fault("point", f"register = {register!r}", "primary or secondary")
 
     def entries(name: str) -> list[tuple[str, Mapping[str, Any]]]:
-        return [(f"{name} {number}", entry) for number, entry in enumerate(document.get(name, []), 1)]
+        tables = tables_in(document, name, f"{path.name} {name}", reader.faults)
+        return [(f"{name} {number}", entry) for number, entry in enumerate(tables, 1)]
 
     installations = [
         Installation(

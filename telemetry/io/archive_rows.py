@@ -6,6 +6,7 @@ Columns: `device`, `at_ms`, `position` (of the journal: order of arrival), one f
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,24 @@ def hot_table(kind: str, position: int, blob: bytes, span: Span, devices: Sequen
         if why.null_count < len(why):
             columns[f"{name}.code"] = why
     return pa.table(columns)
+
+
+def sealed_table(path: Path, span: Span, devices: Sequence[str] | None, schema: pa.Schema) -> pa.Table:
+    """The rows of one sealed file within a span, of some devices, with those columns of a schema that it has."""
+    import pyarrow.parquet as pq
+
+    chosen = (pc.field("at_ms") >= span.start_ms) & (pc.field("at_ms") < span.end_ms)
+    if devices is not None:
+        chosen &= pc.field("device").isin(list(devices))
+    held = set(pq.read_schema(path).names)
+    table: pa.Table = pq.read_table(path, columns=[name for name in schema.names if name in held], filters=chosen)
+    return table
+
+
+def as_texts(table: pa.Table) -> pa.Table:
+    """The table with its dictionaries of texts as plain texts."""
+    fields = [pa.field(one.name, pa.string() if one.type == _TEXT else one.type) for one in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def merged(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:

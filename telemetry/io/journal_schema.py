@@ -12,7 +12,7 @@ from typing import IO
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, kind_read
 from telemetry.store.journal import JournalState
 
 SCHEMA_VERSION = 1
@@ -38,6 +38,9 @@ CREATE TABLE mark (trimmed INTEGER NOT NULL, pointed INTEGER NOT NULL) STRICT;
 INSERT INTO mark VALUES (0, 0);
 CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
+
+EVERY_EVENT = "SELECT * FROM event WHERE position>? ORDER BY position"
+EVENTS_OF = "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position"
 
 PAGE_BYTES = 8192
 
@@ -113,5 +116,6 @@ def hold(path: Path) -> IO[bytes]:
 
 
 def event_of(row: tuple[int, str, int, str, str, int, int, bytes]) -> Event:
+    """The event of a row. The one place where rows are read, and so where a former kind becomes today's."""
     _, kind, version, site, writer, seq, at_ms, body = row
-    return Event(kind, version, site, writer, seq, at_ms, orjson.loads(body))
+    return Event(kind_read(kind), version, site, writer, seq, at_ms, orjson.loads(body))

@@ -20,11 +20,13 @@ from typing import IO
 import orjson
 
 from kernel.errors import ConfigError, Fault
-from kernel.event import Event
+from kernel.event import Event, kind_to_write, stored_names
 from kernel.ids import sha256_hex
 from kernel.reading import Reading, ReadingBatch
 from telemetry.io.arrow import pack, unpack
 from telemetry.io.journal_schema import (
+    EVENTS_OF,
+    EVERY_EVENT,
     FILE_NAME,
     PAGE_BYTES,
     REMEDIES,
@@ -134,6 +136,7 @@ class SqliteJournal:
 
     def append(self, batches: Sequence[ReadingBatch], events: Sequence[Event]) -> int:
         batches = [batch for batch in batches if len(batch)]
+        stored = [(kind_to_write(event.kind), event) for event in events]
         durable = bool(events) or any(batch.kind in _DURABLE_KINDS for batch in batches)
         packed = [(batch, pack(batch)) for batch in batches]
         with self._guard:
@@ -154,10 +157,10 @@ class SqliteJournal:
                         (position, batch.kind, start_ms, end_ms, len(batch), blob),
                     )
                     self._last.name_new(connection, batch)
-                for event in events:
+                for kind, event in stored:
                     found = connection.execute(
                         "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (site, writer, seq) DO NOTHING",
-                        (position + 1, event.kind, event.version, event.site, event.writer, event.seq, event.at_ms,
+                        (position + 1, kind.value, event.version, event.site, event.writer, event.seq, event.at_ms,
                          orjson.dumps(event.body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)),
                     )  # fmt: skip
                     position += found.rowcount
@@ -229,13 +232,12 @@ class SqliteJournal:
                     yield Record(event[0], event_of(event))
                     event = events.fetchone()
 
-    def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
-        wanted = orjson.dumps(sorted(set(kinds))).decode()
+    def events(self, kinds: Iterable[str] | None, after: int = 0) -> Iterator[tuple[int, Event]]:
+        query, given = (
+            (EVERY_EVENT, ()) if kinds is None else (EVENTS_OF, (orjson.dumps(stored_names(kinds)).decode(),))
+        )
         with self._reading() as found:
-            rows = found.execute(
-                "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position",
-                (wanted, after),
-            )
+            rows = found.execute(query, (*given, after))
             for row in rows:
                 yield row[0], event_of(row)
 

@@ -73,8 +73,11 @@ class Journal(Protocol):
     def records(self, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """All records in order of position, in (after, until]."""
 
-    def events(self, kinds: Iterable[str], after: int = 0) -> Iterator[tuple[int, Event]]:
-        """Events of some kinds with their positions, without decoding batches."""
+    def events(self, kinds: Iterable[str] | None, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """Events of some kinds with their positions, without decoding batches; also those stored under a former name.
+
+        None: events of every kind, also of kinds that this hub does not know.
+        """
 
     def batches(self, kind: str, start_ms: int, end_ms: int) -> Iterator[ReadingBatch]:
         """Batches of a kind that may hold readings of [start_ms, end_ms)."""

@@ -31,7 +31,7 @@ from hub.reports import site_energy, treasury_statement
 from hub.reports.sign import manifest
 from hub.reports.write import report_name
 from hub.state.legal_holds import CITED_KINDS, SETTLEMENT
-from kernel.event import KINDS
+from kernel.event import ALIASES, EventKind
 from kernel.ids import business_id, device_key, sha256_hex
 from kernel.metric import SCHEMAS, Nature
 from kernel.money import Unit
@@ -58,7 +58,8 @@ from miner_control.fleet.command import (
 from miner_control.fleet.miner import State
 from miner_control.health import health
 from miner_control.health.health import ANOTHER
-from miner_control.health.wake_recovery import RUNGS, WHAT
+from miner_control.health.wake_recovery import STEPS as RECOVERY_STEPS
+from miner_control.health.wake_recovery import WHAT
 from miner_control.inventory.asset_register import FACTS
 from miner_control.inventory.feeder_mapping import STEPS
 from miner_control.jobs.job import AGAIN
@@ -100,8 +101,9 @@ WHY = {
 def event_kinds() -> dict[str, Any]:
     """Kinds as they are stored, former names too. `written_before_rooms`: those of the recording in tests/recorded."""
     held = json.loads(FROZEN.read_text()) if FROZEN.exists() else {}
-    before = held.get("event_kinds", {}).get("written_before_rooms", sorted(KINDS))
-    return {"stored": sorted(KINDS), "written_before_rooms": before}
+    before = held.get("event_kinds", {}).get("written_before_rooms", [])
+    former = {name: str(kind) for name, kind in ALIASES.items()}
+    return {"stored": sorted({*EventKind, *ALIASES}), "former": former, "written_before_rooms": before}
 
 
 def ids() -> dict[str, Any]:
@@ -209,7 +211,7 @@ def words() -> dict[str, Any]:
         "tickets": sorted({*findings, ANOTHER, WHAT}),
         "facts": list(FACTS),
         "loads": [kind.value for kind in LoadKind],
-        "wake_recovery": list(RUNGS),
+        "wake_recovery": list(RECOVERY_STEPS),
         "rack_proof": list(STEPS),
         "again": AGAIN,
         "roles": [role.value for role in Role],
@@ -269,7 +271,7 @@ ENDINGS = {"json", "key", "lock", "pepper", "png", "pub", "toml", "token"}
 
 def literals() -> set[str]:
     """Event kinds by the look of them, of all texts in the packages that ship."""
-    families = {kind.partition(".")[0] for kind in KINDS}
+    families = {kind.partition(".")[0] for kind in (*EventKind, *ALIASES)}
     found: set[str] = set()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):

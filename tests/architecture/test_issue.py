@@ -3,7 +3,7 @@
 
 import ast
 
-from tests.architecture.test_rules import FILES, ROOT, tree
+from tests.architecture.source import FILES, ROOT, tree
 
 
 def test_only_the_durable_write_makes_journalled_commands() -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "twin", "hub"]
-FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MOST_LINES = 400
+from tests.architecture.source import FILES, MOST_LINES, PACKAGES, ROOT, tree
+
 BANNED = {"manager", "handler", "helper", "helpers", "utils", "service", "processor", "base", "common"}
 
 # The last word of a float's name is its unit, or one of these words for what has none.
@@ -27,10 +25,6 @@ UNITLESS = set(
     "hashprice margin sign tail heuristics income accepted rejected stale lean least most good deadband drift loss losses "
     "limit earned profit worth money fee revenue std slack eps lost".split()
 )
-
-
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

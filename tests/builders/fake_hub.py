@@ -34,9 +34,10 @@ from hub.query.schema import (
     Status,
 )
 from hub.state.legal_holds import HoldBook
+from kernel.actor import Actor
 from kernel.clock import Clock
 from kernel.errors import NotFound
-from kernel.event import KINDS, Event
+from kernel.event import Event, EventKind
 from kernel.span import Span
 from telemetry.alarm.alarm import AlarmBook
 from telemetry.alarm.rule import load_rules
@@ -384,7 +385,7 @@ class FakeHub:
 
     def _say(self, happenings: list[Happening], site: str) -> None:
         for kind, body in happenings:
-            assert kind in KINDS
+            assert isinstance(kind, EventKind)
             event = Event(
                 kind, 1, site, "fake", len(self.events) + 1, self.clock.now_ms(), json.loads(json.dumps(body))
             )
@@ -399,22 +400,26 @@ class FakeHub:
             raise NotFound(f"no order {order!r}")
         return {**entry.to_json(), "observe_only": "observing" in self.faults}  # type: ignore[return-value,typeddict-item]
 
-    async def submit(self, body: Mapping[str, Any], by: Authority, channel: str) -> str:
+    async def submit(self, body: Mapping[str, Any], by: Authority, actor: Actor) -> str:
         now_ms = self.clock.now_ms()
-        order, happenings = self.book.receive(read_order(body, by.who, channel, now_ms), by, now_ms, body)
-        self._say(happenings, "alma")
+        order, happenings = self.book.receive(read_order(body, by.who, actor.entry, now_ms), by, now_ms, body)
+        self._say([(kind, actor.on(body)) for kind, body in happenings], "alma")
         self._say(self.book.tick(now_ms, {}), "alma")
         self._line(order)
         return order
 
-    async def change(self, order: str, body: Mapping[str, Any], by: Authority) -> str:
+    async def change(self, order: str, body: Mapping[str, Any], by: Authority, actor: Actor) -> str:
         self._line(order)
-        self._say(self.book.change(order, read_change(body), by, self.clock.now_ms(), body), "alma")
+        happenings = self.book.change(order, read_change(body), by, self.clock.now_ms(), body)
+        self._say([(kind, actor.on(body)) for kind, body in happenings], "alma")
         return order
 
-    async def end(self, order: str, by: Authority, why: str, body: Mapping[str, Any] | None = None) -> str:
+    async def end(
+        self, order: str, by: Authority, actor: Actor, why: str, body: Mapping[str, Any] | None = None
+    ) -> str:
         self._line(order)
-        self._say(self.book.end(order, by, why, self.clock.now_ms(), body), "alma")
+        happenings = self.book.end(order, by, why, self.clock.now_ms(), body)
+        self._say([(kind, actor.on(body)) for kind, body in happenings], "alma")
         return order
 
     def alarms(self, site: str) -> list[AlarmLine]:
@@ -431,24 +436,24 @@ class FakeHub:
         ]  # fmt: skip
         return lines if site == "alma" else []
 
-    async def acknowledge(self, site: str, rule: str, scope: str, who: str) -> None:
+    async def acknowledge(self, site: str, rule: str, scope: str, by: Actor) -> None:
         try:
-            changes = self.alarm_book.acknowledge(rule, scope, who)
+            changes = self.alarm_book.acknowledge(rule, scope, by.person)
         except KeyError:
             raise NotFound(f"no such alarm at {scope}") from None
         for change in changes:
             self.alarm_book.apply(change, self.clock.now_ms())
 
-    async def shelve(self, site: str, rule: str, scope: str, who: str, why: str, until_ms: int) -> None:
-        for change in self.alarm_book.shelve(rule, scope, who, why, until_ms, self.clock.now_ms()):
+    async def shelve(self, site: str, rule: str, scope: str, by: Actor, why: str, until_ms: int) -> None:
+        for change in self.alarm_book.shelve(rule, scope, by.person, why, until_ms, self.clock.now_ms()):
             self.alarm_book.apply(change, self.clock.now_ms())
 
-    async def set(self, site: str, rule: str, scope: str, who: str, what: str, why: str) -> None:
+    async def set(self, site: str, rule: str, scope: str, by: Actor, what: str, why: str) -> None:
         book = self.alarm_book
         changes = (
-            book.out_of_service(rule, scope, who, why)
+            book.out_of_service(rule, scope, by.person, why)
             if what == "out-of-service"
-            else (book.unshelve if what == "unshelve" else book.in_service)(rule, scope, who)
+            else (book.unshelve if what == "unshelve" else book.in_service)(rule, scope, by.person)
         )
         for change in changes:
             book.apply(change, self.clock.now_ms())

@@ -30,7 +30,7 @@ def is_state(hub: Running, name: str, *states: str) -> Any:
 
 async def limit(hub: Running, power_w: float = 60_000.0) -> None:
     body = {"scope": "alatau/north", "power_w": power_w, "until": iso(system_clock().now_ms() + 3_600_000)}
-    line = await hub.messages.submit_order(body, DISPATCHER, "test")
+    line = await hub.messages.submit_order(body, DISPATCHER)
     assert line["phase"] != "refused", line
 
 

@@ -75,6 +75,55 @@ def test_what_the_meter_shows_while_the_site_only_observes_is_not_counted() -> N
     assert late.outcome is Outcome.BREACHED and late.over_s == 30.0, "what was commanded counts"
 
 
+def test_an_order_is_judged_from_its_receipt_and_not_from_before() -> None:
+    """It came 100 s after the instant that it names as its begin: what the meter showed before is nobody's breach."""
+    body = {"scope": "h/s", "power_w": 1e6, "from": "2026-01-05T10:00:00Z", "until": "2026-01-05T10:10:00Z"}
+    late = read_order(body, "kegoc", "rest", NOW_MS + 100_000)
+    assert late.span.start_ms == NOW_MS and late.received_ms == NOW_MS + 100_000
+    found = judge(late, samples([2e6] * 32 + [0.9e6] * 89), TERMS, END_MS)
+    assert found.outcome is Outcome.COMPLIED and found.over_s == 0 and found.obeyed_by_meter_s == 60.0
+    caps = ((NOW_MS, 1e6),)
+    assert judge(late, samples([2e6] * 32 + [0.9e6] * 89), TERMS, END_MS, caps) == found
+    assert judge(late, samples([2e6] * 33 + [0.9e6] * 88), TERMS, END_MS).over_s == 5.0
+    early = judge(late, samples([0.9e6] * 10), TERMS, NOW_MS + 50_000)
+    assert early.obeyed_by_meter_s is None and early.why == "it has not begun"
+
+
+def test_an_order_for_later_is_judged_from_its_begin() -> None:
+    body = {"scope": "h/s", "power_w": 1e6, "from": "2026-01-05T10:05:00Z", "until": "2026-01-05T10:10:00Z"}
+    ahead = read_order(body, "kegoc", "rest", NOW_MS)
+    found = judge(ahead, samples([2e6] * 72 + [0.9e6] * 49), TERMS, END_MS)
+    assert found.outcome is Outcome.COMPLIED and found.obeyed_by_meter_s == 60.0 and found.coverage == 1.0
+
+
+@pytest.mark.parametrize(("power_w", "outcome"), [(1.01e6, Outcome.COMPLIED), (1.0101e6, Outcome.BREACHED)])
+def test_the_tolerance_is_a_share_of_the_ordered_power(power_w: float, outcome: Outcome) -> None:
+    assert judge(ORDER, samples([power_w] * 121), TERMS, END_MS).outcome is outcome
+
+
+def test_what_is_forgiven_is_forgiven_to_the_second() -> None:
+    above = [2e6] * 14 + [0.9e6] * 107
+    assert judge(ORDER, samples(above), TERMS, END_MS).over_s == 10.0
+    for forgiven_s, outcome in ((10.0, Outcome.COMPLIED), (9.999, Outcome.BREACHED)):
+        assert judge(ORDER, samples(above), Terms(60, 1, forgiven_s, 10), END_MS).outcome is outcome
+
+
+def test_overshoot_after_the_end_is_not_the_order_s() -> None:
+    assert judge(ORDER, samples([0.9e6] * 120 + [2e6] * 20), TERMS, END_MS + 100_000).over_s == 0.0
+    at_end = judge(ORDER, samples([0.9e6] * 121), TERMS, END_MS)
+    assert at_end.judged_until_ms == END_MS == judge(ORDER, samples([0.9e6] * 200), TERMS, END_MS + 1).judged_until_ms
+
+
+def test_open_until_its_end_and_unproven_below_the_coverage() -> None:
+    obeyed = samples([0.9e6] * 121)
+    assert judge(ORDER, obeyed, TERMS, END_MS - 1).outcome is Outcome.OPEN
+    assert judge(ORDER, obeyed, TERMS, END_MS).outcome is Outcome.COMPLIED
+    seen = samples([0.9e6] * 108)
+    assert judge(ORDER, seen, TERMS, END_MS).coverage == pytest.approx(485 / 540)
+    assert judge(ORDER, seen, TERMS, END_MS).outcome is Outcome.OPEN
+    assert judge(ORDER, seen, Terms(60, 1, gap_s=11), END_MS).outcome is Outcome.COMPLIED, "486 of 540 s is enough"
+
+
 @given(st.lists(st.floats(0, 3e6), min_size=1, max_size=130), st.integers(0, 700))
 def test_a_verdict_is_never_better_than_the_meter(powers: list[float], now_s: int) -> None:
     found = judge(ORDER, samples(powers), TERMS, NOW_MS + 1000 * now_s)

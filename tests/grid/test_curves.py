@@ -55,7 +55,7 @@ def test_hashprice_by_hand() -> None:
 
 def test_subsidy_file_and_the_curve_over_a_halving() -> None:
     text = Path("configs/tariffs/bitcoin_subsidy.toml").read_text()
-    subsidies = load_subsidies(text, "bitcoin_subsidy.toml")
+    subsidies, block_s = load_subsidies(text, "bitcoin_subsidy.toml")
     assert [subsidy_sat_at(subsidies, h) for h in (0, 209_999, 210_000, 839_999, 840_000)] == [
         5_000_000_000,
         5_000_000_000,
@@ -65,7 +65,7 @@ def test_subsidy_file_and_the_curve_over_a_halving() -> None:
     ]
     assert all(one.subsidy_sat == 50 * 10**8 >> one.height_from // 210_000 for one in subsidies)
     fees = curve([1_000_000] * 4, unit="SAT/block")
-    reward = reward_curve(fees, subsidies, 839_994, NOW_MS, 600.0)
+    reward = reward_curve(fees, subsidies, 839_994, NOW_MS, block_s)
     assert reward.values.tolist() == [626_000_000, 313_500_000, 313_500_000, 313_500_000]
     price = curve([100_000.0] * 2, unit="USD/BTC")
     made = hashprice_curve(price, curve([1e14] * 3, unit="1"), reward, source="test", currency="USD")
@@ -74,8 +74,11 @@ def test_subsidy_file_and_the_curve_over_a_halving() -> None:
     apart = curve([1.0], start_ms=NOW_MS + 100 * HOUR_MS)
     assert hashprice_curve(apart, price, reward, source="test", currency="USD") is None
     with pytest.raises(ConfigError) as caught:
-        load_subsidies("[[subsidy]]\nheight_from = -1\n[[subsidy]]\nheight_from=1\nsubsidy_sat=5\n", "x")
-    assert len(caught.value.faults) == 2
+        load_subsidies("block_s = 0\n[[subsidy]]\nheight_from = -1\n[[subsidy]]\nheight_from=1\nsubsidy_sat=5\n", "x")
+    assert [fault.place for fault in caught.value.faults] == [
+        "x:1, block_s", "x, block_s_source", "x:3, subsidy.0.height_from", "x:2, subsidy.0.subsidy_sat", "x:2, subsidy.0.source",
+        "x:4, subsidy.1.source",
+    ]  # fmt: skip
 
 
 GOOD = """# name: price/day_ahead
@@ -143,15 +146,15 @@ def test_the_23_and_the_25_hour_day() -> None:
 
 def test_a_folder_returns_each_version_once(tmp_path: Path) -> None:
     feed = PriceFolder(tmp_path / "prices")
-    assert feed.scan(NOW_MS)[0].faults and feed.scan(NOW_MS) == []
+    assert feed.poll(NOW_MS)[0].faults and feed.poll(NOW_MS) == []
     (tmp_path / "prices").mkdir()
     (tmp_path / "prices" / "a.csv").write_text(GOOD)
-    first = feed.scan(NOW_MS)
+    first = feed.poll(NOW_MS)
     assert len(first) == 1 and first[0].curve and first[0].raw == GOOD.encode()
-    assert feed.scan(NOW_MS) == []
+    assert feed.poll(NOW_MS) == []
     (tmp_path / "prices" / "a.csv").write_text(GOOD.replace("14.25", "fourteen"))
-    broken = feed.scan(NOW_MS)
+    broken = feed.poll(NOW_MS)
     assert broken[0].curve is None and ":6 value" in broken[0].faults[0].place
-    assert feed.scan(NOW_MS) == []
+    assert feed.poll(NOW_MS) == []
     (tmp_path / "prices" / "a.csv").write_text(GOOD)
-    assert feed.scan(NOW_MS)[0].curve
+    assert feed.poll(NOW_MS)[0].curve

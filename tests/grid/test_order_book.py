@@ -16,7 +16,8 @@ from grid.order_entry import LIVE, OVER, Phase
 from grid.signature import sign
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError
-from kernel.event import KINDS, Event
+from kernel.event import Event, EventKind
+from tests.builders.signing import SEED, public_key
 from tests.servers import count
 
 NOW_MS = from_iso("2026-01-05T10:00:00Z")
@@ -24,15 +25,6 @@ MIN_MS = 60_000
 SITE = "h1/alma"
 KEGOC = Authority("kegoc", (SITE,))
 PEOPLE = Authority("aida", (SITE,), Priority.OPERATOR)
-SEED = "11" * 32
-
-
-def public_key() -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(SEED)).public_key()
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 class Desk:
@@ -48,7 +40,7 @@ class Desk:
 
     def say(self, happenings: list[Happening], at_ms: int) -> None:
         for kind, body in happenings:
-            assert kind in KINDS
+            assert isinstance(kind, EventKind)
             event = Event(kind, 1, "alma", "dispatch", len(self.journal) + 1, at_ms, json.loads(json.dumps(body)))
             self.journal.append(event)
             self.book.apply(event)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from miner_control.control.allocate import Allocation, Policy, allocate, per_phase
 from miner_control.control.guard import Heat, guard
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, never_asked, never_seen, per_feeder
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, never_commanded, never_observed, per_feeder
 from miner_control.fleet.miner import State
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster
 from tests.servers import count
@@ -43,7 +43,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
         who.mode_power_w[who.group, np.maximum(mode, 0)] * rng.normal(1, 0.03, n),
     )
     said = replace(
-        never_seen(who),
+        never_observed(who),
         at_ms=np.where(rng.random(n) < 0.9, NOW_MS - 1000, NOW_MS - 10**6),
         state=state,
         mode=mode,
@@ -51,10 +51,10 @@ def fleets(draw: st.DrawFn) -> Fleet:
         has_power=rng.random(n) < 0.9,
     )
     asked = replace(
-        never_asked(who),
+        never_commanded(who),
         since_ms=np.where(rng.random(n) < 0.2, NOW_MS - 60_000, 0),
         starts_used=rng.integers(0, 5, n),
-        hands_off=rng.random(n) < 0.1,
+        excluded=rng.random(n) < 0.1,
         mode_ceiling=np.where(rng.random(n) < 0.1, 0, 127).astype(np.int8),
     )
     return fleet(who, said, asked)

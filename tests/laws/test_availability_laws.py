@@ -17,12 +17,13 @@ from hub.app.demo_site import write_simulated_site
 from hub.config import load
 from hub.query.flexibility import STALE, headroom_at
 from hub.query.status import units_of
-from hub.state.fold import FOREVER, HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import FOREVER, SiteState
 from hub.state.situation import Freshness, situation_at
 from hub.wiring.state import catalogue, empty_state
 from kernel.clock import from_iso
 from miner_control.control.allocate import per_phase
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_asked, never_seen
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, Fleet, fleet_of, never_commanded, never_observed
 from miner_control.fleet.miner import State
 from tests.servers import count
 from twin.site import Site
@@ -91,7 +92,7 @@ def case_of(state: HubState, drawn: tuple[Any, ...]) -> Case:
         mode >= 0, roster.mode_power_w[roster.group, mode] * np.array(scales), roster.sleep_w[roster.group]
     )
     said = replace(
-        never_seen(roster),
+        never_observed(roster),
         at_ms=np.where(np.array(fresh), NOW_MS - 1000, NOW_MS - 900_000),
         state=np.where(mode == ASLEEP, STATE_CODE[State.ASLEEP], STATE_CODE[State.HASHING]).astype(np.int8),
         mode=mode.astype(np.int8),
@@ -99,7 +100,7 @@ def case_of(state: HubState, drawn: tuple[Any, ...]) -> Case:
         has_power=np.ones(MINERS, dtype=np.bool_),
     )
     limits = [Limit(scope, watts, FOREVER, Priority.DISPATCHER, "order", "law") for scope, watts in caps.items()]
-    asked = replace(never_asked(roster), since_ms=NOW_MS - 1000 * np.array(ages, dtype=np.int64))
+    asked = replace(never_commanded(roster), since_ms=NOW_MS - 1000 * np.array(ages, dtype=np.int64))
     return Case(state, site, fleet_of(roster, said, asked, NOW_MS), limits, meters)
 
 
@@ -168,9 +169,9 @@ def test_three_phase_units_load_each_phase_by_a_third_by_hand() -> None:
 
 def test_a_unit_whose_starts_are_spent_is_promised_up_only_for_the_next_day(state: HubState) -> None:
     site = state.sites["h/s"]
-    roster, asked = site.roster, never_asked(site.roster)
+    roster, asked = site.roster, never_commanded(site.roster)
     said = replace(
-        never_seen(roster),
+        never_observed(roster),
         at_ms=np.full(MINERS, NOW_MS - 1000),
         state=np.full(MINERS, STATE_CODE[State.ASLEEP], dtype=np.int8),
         mode=np.full(MINERS, ASLEEP, dtype=np.int8),

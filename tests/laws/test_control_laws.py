@@ -14,7 +14,7 @@ from scheduling.control import Decision, Terms, step
 from scheduling.generation import delivered_w
 from scheduling.problem.corridor import Proposal, narrow
 from scheduling.problem.overhead import Overhead
-from tests.scheduling.test_control import HOUR, NOW, SITE, fleet, schedule
+from tests.builders.planning import HOUR, NOW, SITE, fleet, schedule
 from tests.servers import count
 
 WATTS = st.floats(0.0, 200_000.0)

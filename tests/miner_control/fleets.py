@@ -15,8 +15,8 @@ from miner_control.fleet.fleet import (
     Observed,
     Roster,
     fleet_of,
-    never_asked,
-    never_seen,
+    never_commanded,
+    never_observed,
     roster_of,
 )
 from miner_control.fleet.miner import Miner, State
@@ -59,7 +59,7 @@ def seen(who: Roster, *, mode: int = 1, age_s: float = 1.0, scale: float = 1.0) 
     rate = np.zeros(n) if mode == ASLEEP else who.mode_hashrate_hs[who.group, modes]
     state = State.ASLEEP if mode == ASLEEP else State.HASHING
     return replace(
-        never_seen(who),
+        never_observed(who),
         at_ms=np.full(n, NOW_MS - round(age_s * 1000)),
         state=np.full(n, STATE_CODE[state], dtype=np.int8),
         mode=modes,
@@ -71,4 +71,4 @@ def seen(who: Roster, *, mode: int = 1, age_s: float = 1.0, scale: float = 1.0) 
 
 
 def fleet(who: Roster, said: Observed | None = None, asked: Commanded | None = None) -> Fleet:
-    return fleet_of(who, said or seen(who), asked or never_asked(who), NOW_MS)
+    return fleet_of(who, said or seen(who), asked or never_commanded(who), NOW_MS)

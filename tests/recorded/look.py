@@ -77,10 +77,10 @@ def marks(journal: Journal) -> list[int]:
     found = {journal.position()}
     for kind, chosen in (
         ("order.changed", lambda body: body["accepted"]),
-        ("pulse.step", lambda body: body["step"] == "woken"),
-        ("campaign.wave", lambda body: body["step"] == "restore"),
+        ("feeder_mapping.step", lambda body: body["step"] == "woken"),
+        ("job.wave", lambda body: body["step"] == "restore"),
         ("command.issued", lambda body: body["intent"] == "InstallFirmware"),
-        ("straggler.step", lambda body: body["rung"] == "pdu"),
+        ("wake_recovery.step", lambda body: body["rung"] == "pdu"),
         ("owner.changed", lambda body: body["owner"] == "another manager"),
     ):
         found.add(next(position for position, event in journal.events([kind]) if chosen(event.body)))

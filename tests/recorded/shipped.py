@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hub.config import CONFIGS
+from hub.config.renamed import migrated as rewritten
 
 
 @contextlib.contextmanager
@@ -31,3 +32,12 @@ def shipped_as(configs: Path) -> Iterator[None]:
         finally:
             for module in ours:
                 module.CONFIGS = CONFIGS  # type: ignore[attr-defined]
+
+
+def migrated(folder: Path) -> Path:
+    """The folder with its configuration under the names of today, rewritten as an operator's is. Returns the folder."""
+    path = folder / "hub.toml"
+    made = rewritten(path.read_text(encoding="utf-8"), path.name)
+    assert made.changed, "the recording holds former names, and none was found"
+    path.write_text(made.text, encoding="utf-8")
+    return folder

@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from kernel.curve import Curve
 from kernel.event import Event
 from kernel.reading import Absence
 from miner_control.fleet.command import intent_json
 from miner_control.fleet.envelope import Envelope
-from miner_control.inventory.feeder_mapping import Judged, Proof
+from miner_control.inventory.feeder_mapping import FeederMappingRun, Judged
 from miner_control.jobs.job import Job
 
 
@@ -188,7 +189,7 @@ def _site(site: SiteState, at_ms: int) -> dict[str, Any]:
         "unanswered": {one: [body["device"], body["intent"]] for one, body in sorted(site.unanswered.items())},
         "log": [_event(one) for one in site.log],
         "silent": {device: _event(one) for device, one in sorted(site.silent.items())},
-        "third_parties": {scope: _event(one) for scope, one in sorted(site.hands.items())},
+        "third_parties": {scope: _event(one) for scope, one in sorted(site.third_parties.items())},
         "tickets": [_ticket(one) for one in site.tickets.tickets(closed=True)],
         "credentials": dict(sorted(site.credentials.items())),
         "loads": [_load(site, one) for one in site.around.loads],
@@ -226,7 +227,7 @@ def _site(site: SiteState, at_ms: int) -> dict[str, Any]:
 def _units(site: SiteState, at_ms: int) -> dict[str, Any]:
     """Columns by unit: what was asked of each, what came of it, and whose it is."""
     standing, roster = site.standing, site.roster
-    asked = standing.asked(at_ms)
+    asked = standing.commanded(at_ms)
     return {
         "devices": list(roster.devices),
         "model": [" ".join(roster.envelope(unit).key) for unit in range(len(roster))],
@@ -237,7 +238,7 @@ def _units(site: SiteState, at_ms: int) -> dict[str, Any]:
         "on_mode": asked.on_mode.tolist(),
         "since_ms": asked.since_ms.tolist(),
         "starts_used": asked.starts_used.tolist(),
-        "left_alone": asked.hands_off.tolist(),
+        "left_alone": asked.excluded.tolist(),
         "put_to_sleep": asked.put_to_sleep.tolist(),
         "proven_mode": asked.proven_mode.tolist(),
         "proven_ms": asked.proven_ms.tolist(),
@@ -285,8 +286,8 @@ def _ladder(site: SiteState) -> dict[str, Any]:
     return {
         "woken_ms": dict(sorted(ladder.woken.items())),
         "awaited": {
-            device: [one.woken_ms, one.outcome, one.words, list(one.tried), one.tried_ms]
-            for device, one in sorted(ladder.climbs.items())
+            device: [one.woken_ms, one.outcome, one.text, list(one.tried), one.tried_ms]
+            for device, one in sorted(ladder.recoveries.items())
         },
         "cycling": dict(sorted(ladder.cycling.items())),
         "wakes": sorted(ladder._wakes),
@@ -301,7 +302,7 @@ def _ladder(site: SiteState) -> dict[str, Any]:
 def _job(one: Job) -> dict[str, Any]:
     plan, rollout = one.plan, one.plan.rollout
     return {
-        "name": plan.name, "by": plan.asked_by, "intent": intent_json(plan.intent),
+        "name": plan.name, "by": plan.requested_by, "intent": intent_json(plan.intent),
         "waves": [list(wave) for wave in plan.waves], "skipped": [[skip.device, skip.why] for skip in plan.skipped],
         "mode_before": dict(sorted(plan.prior.items())),
         "pools_before": {device: intent_json(pools) for device, pools in sorted(plan.prior_pools.items())},
@@ -309,24 +310,24 @@ def _job(one: Job) -> dict[str, Any]:
         "canary": rollout.canary, "wave_share": rollout.wave_share, "failure_share": rollout.failure_share,
         "gap_s": rollout.gap_s, "deadline_s": plan.deadline_s, "needs_two": plan.needs_two,
         "proposed_ms": one.proposed_ms, "approved_by": one.approved_by, "paused": bool(one.paused),
-        "ended": bool(one.ended), "asked": sorted(one.asked), "to_do": list(one._todo), "wave": one._wave,
+        "ended": bool(one.ended), "asked": sorted(one.commanded), "to_do": list(one._todo), "wave": one._wave,
         "step": one._step, "waiting": dict(sorted(one._waiting.items())), "cut_short": sorted(one._cut_short),
         "outcomes": dict(sorted(one._outcome.items())), "wave_done_ms": one._wave_done_ms, "retries": one._retries,
         "forgiven": one._forgiven,
     }  # fmt: skip
 
 
-def _proof(one: Proof | None) -> dict[str, Any] | None:
+def _proof(one: FeederMappingRun | None) -> dict[str, Any] | None:
     if one is None:
         return None
     rack = one.now
     return {
-        "id": one.id, "by": one.asked_by, "racks": one.racks, "off_s": one.off_s, "asked_ms": one.asked_ms,
+        "id": one.id, "by": one.requested_by, "racks": one.racks, "off_s": one.off_s, "asked_ms": one.requested_ms,
         "done": [_judged(each) for each in one.done], "stopped": bool(one.stopped), "ended": bool(one.ended),
         "now": None if rack is None else {
             "rack": rack.name, "feeder": rack.declared, "devices": list(rack.devices), "at_ms": dict(rack.at_ms),
-            "expected_w": rack.expected_w, "spoilt": bool(rack.spoilt), "asked": sorted(rack.asked),
-            "heard_ms": rack.heard_ms, "slept": sorted(rack.slept), "waiting": dict(sorted(rack.waiting.items())),
+            "expected_w": rack.expected_w, "spoilt": bool(rack.spoilt), "asked": sorted(rack.commanded),
+            "heard_ms": rack.received_ms, "slept": sorted(rack.slept), "waiting": dict(sorted(rack.waiting.items())),
         },
     }  # fmt: skip
 

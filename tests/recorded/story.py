@@ -66,7 +66,7 @@ async def doors(life: Life) -> None:
     assert entered.status_code == 303
     await life.ask("nobody", "GET", "/sites/north/status", status=401)
     await life.ask("other", "GET", "/sites/south/status", status=403)
-    life.rooms.recorder.tell(NORTH, "operator.note", {"text": "Recording of a small hub", "by": "a-operator"})
+    life.rooms.recorder.emit(NORTH, "operator.note", {"text": "Recording of a small hub", "by": "a-operator"})
     bad = life.folder / "feeds" / "broken.csv"
     bad.write_text((life.folder / "feeds" / "day_ahead.csv").read_text().replace("KZT/MWh", "KZT/kWh"))
     facts = [
@@ -187,7 +187,7 @@ async def campaigns(life: Life) -> None:
     await life.wait(3)
     await life.campaign("again", "reboot", ours["whatsminer"][-1:])
     asked = command(life.clock.now_ms(), life.place(10).device, Locate(True), "recorded")
-    life.rooms.recorder.tell(NORTH, "command.issued", command_json(asked))
+    life.rooms.recorder.emit(NORTH, "command.issued", command_json(asked))
     await life.rooms.recorder.flush(required=True)
     life.rooms.actuators[NORTH].start([asked])
     await life.wait(2)
@@ -320,7 +320,7 @@ async def learnt(life: Life) -> None:
     site, snapshot = life.rooms.state.sites[NORTH], life.rooms.state.snapshot
     roster, table, now_ms = site.roster, snapshot.kind("miner"), life.clock.now_ms()
     lately = Lately(roster, 0.0)
-    asked: Asked = site.standing.asked(now_ms)
+    asked: Asked = site.standing.commanded(now_ms)
     asked.since_ms[:] = asked.proven_ms[:] = 0
     for hour in range(0, 26):
         at_ms = now_ms - (25 - hour) * 3_600_000
@@ -330,7 +330,7 @@ async def learnt(life: Life) -> None:
         lately.look(roster, seen, asked, told, site.usual, at_ms, 120.0)
         body = lately.day(roster, at_ms)
         if body is not None:
-            await life.rooms.recorder.commit(NORTH, "usual.learnt", body)
+            await life.rooms.recorder.commit(NORTH, "performance.updated", body)
 
 
 async def middle(life: Life) -> None:

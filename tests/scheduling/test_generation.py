@@ -15,7 +15,7 @@ from scheduling.plan import Plan, Schedule
 from scheduling.planner import make
 from scheduling.problem.build_problem import problem_of
 from scheduling.problem.overhead import Overhead
-from tests.scheduling.test_control import HOUR, NOW, NUMBERS, SITE, curves, fleet, limit, schedule, tariff
+from tests.builders.planning import HOUR, NOW, NUMBERS, SITE, curves, fleet, limit, schedule, tariff
 
 BARE = Overhead()
 

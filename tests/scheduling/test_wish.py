@@ -20,8 +20,8 @@ from miner_control.fleet.fleet import (
     Commanded,
     Fleet,
     fleet_of,
-    never_asked,
-    never_seen,
+    never_commanded,
+    never_observed,
     roster_of,
 )
 from miner_control.fleet.miner import Miner
@@ -30,8 +30,8 @@ from scheduling.explain import Limiting
 from scheduling.plan import Schedule
 from scheduling.planner import make
 from scheduling.problem.build_problem import problem_of
-from tests.scheduling.test_control import NUMBERS, curves, tariff
-from tests.scheduling.test_control import fleet as control_fleet
+from tests.builders.planning import NUMBERS, curves, tariff
+from tests.builders.planning import fleet as control_fleet
 
 NOW = 1_770_000_000_000
 HOUR = 3_600_000
@@ -53,7 +53,7 @@ def fleet(modes: list[int], restore: list[int], *, change: dict[str, object] | N
     )
     mode = np.array(modes, dtype=np.int8)
     seen = replace(
-        never_seen(roster),
+        never_observed(roster),
         at_ms=np.full(count, NOW - 1000),
         state=np.where(mode < 0, STATE_CODE["asleep"], STATE_CODE["hashing"]).astype(np.int8),
         mode=mode,
@@ -61,7 +61,7 @@ def fleet(modes: list[int], restore: list[int], *, change: dict[str, object] | N
         has_power=np.ones(count, dtype=bool),
     )
     asked = replace(
-        never_asked(roster),
+        never_commanded(roster),
         restore=np.array(restore, dtype=np.int8),
         since_ms=np.full(count, NOW - HOUR),
         put_to_sleep=mode < 0,
@@ -153,7 +153,7 @@ def test_units_held_back_are_named_once_each_with_the_first_reason() -> None:
     units, asked = fleet(
         [ASLEEP] * 4 + [NORMAL],
         [NORMAL] * 5,
-        change={"hands_off": held | np.array([False, True, False, False, False]),
+        change={"excluded": held | np.array([False, True, False, False, False]),
                 "since_ms": np.array([NOW - HOUR, NOW - HOUR, NOW - 1000, NOW - HOUR, NOW - HOUR])},
     )  # fmt: skip
     none = np.zeros(5, dtype=bool)
@@ -177,11 +177,11 @@ def test_a_unit_that_wakes_above_its_operating_point_may_wake() -> None:
     only = replace(ENVELOPE, commands=frozenset({"PowerTarget", "Sleep", "Wake"}), wakes_into_any_mode=False)
     roster = roster_of([Miner(f"{SITE}/m0", "m", "stock", "127.0.0.1", (), "f0")], {only.key: only})
     seen = replace(
-        never_seen(roster), at_ms=np.array([NOW - 1000]), state=np.array([STATE_CODE["asleep"]], dtype=np.int8),
+        never_observed(roster), at_ms=np.array([NOW - 1000]), state=np.array([STATE_CODE["asleep"]], dtype=np.int8),
         mode=np.array([ASLEEP], dtype=np.int8), power_w=np.array([20.0]), has_power=np.array([True]),
     )  # fmt: skip
     asked = replace(
-        never_asked(roster),
+        never_commanded(roster),
         restore=np.array([LOW], dtype=np.int8),
         since_ms=np.array([NOW - HOUR]),
         put_to_sleep=np.array([True]),

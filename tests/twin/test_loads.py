@@ -15,8 +15,8 @@ from miner_control.inventory.position import read_press
 from telemetry.device.profile import load
 from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
+from tests.builders.broker import listen, until
 from tests.servers import free_port, mosquitto
-from tests.twin.test_site import listen, until
 from tests.twins import doors, rpc, running_twin
 from twin.site import Site
 from twin.spec import TwinSpec

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
 
 from kernel.errors import ConfigError
 from telemetry.device.codec import decode_document
 from telemetry.device.profile import load
+from tests.builders.broker import listen, until
 from tests.servers import free_port, mosquitto
 from tests.twins import rpc, running_twin
 from twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
@@ -28,26 +27,6 @@ from twin.models import MODELS
 from twin.spec import TwinSpec, layout, street
 
 ROOT = Path(__file__).parents[2]
-
-
-def listen(port: int, heard: dict[str, Any]) -> Client:
-    def on_message(_client: Client, _data: object, message: MQTTMessage) -> None:
-        heard[message.topic] = json.loads(message.payload)
-
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.on_message = on_message
-    client.connect("127.0.0.1", port)
-    client.subscribe("#", qos=1)
-    client.loop_start()
-    return client
-
-
-def until(heard: dict[str, Any], topic: str, timeout_s: float = 30.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while topic not in heard:
-        assert time.monotonic() < end, f"{topic} was not heard; heard {sorted(heard)}"
-        time.sleep(0.05)
-    return heard[topic]
 
 
 def test_a_container_comes_back_with_the_broker_and_obeys_its_pump_topic(tmp_path: Path) -> None:

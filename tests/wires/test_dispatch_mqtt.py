@@ -3,14 +3,11 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from grid.io.dispatch_mqtt import MOST_BYTES, DispatchMqtt, topics
 from grid.order import read_change, read_order
@@ -19,12 +16,12 @@ from grid.signature import sign
 from kernel.clock import iso, system_clock
 from kernel.event import Event
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.dispatcher import ROOT, SITE, Dispatcher
 from tests.builders.mqtt import connected
-from tests.grid.test_order_book import SEED, public_key
+from tests.builders.signing import SEED, public_key
 from tests.hub_site import until
 from tests.servers import mosquitto
 
-SITE, ROOT = "h1/alma", "mining-hub/orders"
 CLOCK = system_clock()
 
 
@@ -47,9 +44,9 @@ class Desk:
             raise LookupError(f"no order {order_id}")
         return entry.to_json()
 
-    async def submit_order(self, body: Mapping[str, Any], by: Authority, channel: str) -> Mapping[str, Any]:
+    async def submit_order(self, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]:
         now_ms = CLOCK.now_ms()
-        order_id, happenings = self.book.receive(read_order(body, by.who, channel, now_ms), by, now_ms, body)
+        order_id, happenings = self.book.receive(read_order(body, by.who, "mqtt", now_ms), by, now_ms, body)
         self._say(happenings)
         return self._line(order_id)
 
@@ -64,35 +61,6 @@ class Desk:
         self._line(order)
         self._say(self.book.end(order, by, why, CLOCK.now_ms(), body))
         return self._line(order)
-
-
-class Dispatcher:
-    """A control room's own client: another connection, another library loop."""
-
-    def __init__(self, port: int, who: str) -> None:
-        self.who = who
-        self.replies: list[dict[str, Any]] = []
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"room-{who}")
-        self.client.on_message = lambda _c, _u, message: self.replies.append(json.loads(message.payload))
-        subscribed = threading.Event()
-        self.client.on_subscribe = lambda *_: subscribed.set()
-        self.client.connect("127.0.0.1", port)
-        self.client.subscribe(f"{ROOT}/{who}/reply", qos=1)
-        self.client.loop_start()
-        assert subscribed.wait(20)
-
-    async def ask(self, body: Any, *, retain: bool = False) -> dict[str, Any]:
-        seen = len(self.replies)
-        payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.client.publish(f"{ROOT}/{self.who}", payload, qos=1, retain=retain)
-        async with asyncio.timeout(30):
-            while len(self.replies) == seen:
-                await asyncio.sleep(0.01)
-        return self.replies[-1]
-
-    def stop(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 def ask(**more: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Hands:
         unheard = {
             device: intents[device]
             for device, receipt in receipts.items()
-            if isinstance(receipt, Unknown) and "nobody has answered since" in receipt.text
+            if isinstance(receipt, Unknown) and "no answer since" in receipt.text
         }
         return receipts | (await self.order(unheard, 30.0) if unheard else {})
 
@@ -181,7 +181,7 @@ def test_faults_of_an_image_are_never_taken_for_success(twin: Twin) -> None:
         for found, word in ((refused, "signature"), (corrupt, "checksum"), (other, "luxos"), (unproven, "agreed on")):
             one = found[dialect]
             assert isinstance(one, Refused) and word in one.text, (dialect, word, one)
-        for found, word in ((ignored, old[dialect]), (deaf, old[dialect]), (bricked, "nobody has answered since")):
+        for found, word in ((ignored, old[dialect]), (deaf, old[dialect]), (bricked, "no answer since")):
             one = found[dialect]
             assert isinstance(one, Unknown) and word in one.text, (dialect, word, one)
         assert not twin.truth(units[dialect])["board_up"]

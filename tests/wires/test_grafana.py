@@ -17,10 +17,10 @@ from kernel.metric import SCHEMAS
 from kernel.reading import Reading
 from kernel.span import Span
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
+from tests.builders.time_series_servers import influxd, victoria
 from tests.oracles.influxql import InfluxQuery
 from tests.servers import free_port, running
 from tests.telemetry.store.journal_cases import batch
-from tests.wires.test_sink_influx import influxd, victoria
 
 FOLDER = Path(__file__).parents[2] / "configs" / "grafana" / "dashboards"
 DASHBOARDS = sorted(FOLDER.rglob("*.json"))

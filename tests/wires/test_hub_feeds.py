@@ -9,12 +9,12 @@ import httpx
 from hub.app.live import start
 from hub.config import load
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.edge_node import EdgeNode
 from tests.builders.mqtt import connected
+from tests.builders.mqtt_listener import Listener
+from tests.builders.time_series_servers import victoria
 from tests.hub_site import until
 from tests.servers import free_port, mosquitto, running
-from tests.wires.test_sink_influx import victoria
-from tests.wires.test_sink_mqtt import Listener
-from tests.wires.test_sparkplug_feed import EdgeNode
 
 SITE = """
 [hub]

@@ -321,7 +321,7 @@ def test_a_new_password_is_tried_before_it_is_accepted(keeps: bool) -> None:
             receipt = await port.carry_out(SetCredential("root", "second", "newer"), 5.0)
             assert port.access.password == ("first" if keeps else "second")
             if keeps:
-                assert isinstance(receipt, Unknown) and "does not open it" in receipt.text
+                assert isinstance(receipt, Unknown) and "the new password is refused" in receipt.text
                 assert "first" not in receipt.text and "second" not in receipt.text, "no secret in a receipt"
             else:
                 assert isinstance(receipt, Accepted)

@@ -15,7 +15,7 @@ from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Receipt, Unknown, Unreachable, Verified
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Intent, Reboot, Sleep, Wake, command
-from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.fleet import STATE_CODE, Fleet, fleet_of, never_commanded, roster_of
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 from telemetry.collect.collector import Collector
@@ -68,7 +68,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
         task = asyncio.create_task(collector.run())
         miners = [bench.ports[device].miner for device in devices]
         roster = roster_of(miners, {(m.model, m.dialect): bench.envelopes[m.device] for m in miners})
-        nobody = never_asked(roster)
+        nobody = never_commanded(roster)
         asked = replace(nobody, put_to_sleep=np.ones(3, dtype=np.bool_))
 
         def fleet() -> Fleet:

@@ -14,27 +14,11 @@ from telemetry.io.journal_sqlite import open_journal
 from telemetry.io.marks_sqlite import SqliteMarks
 from telemetry.io.sink_influx import InfluxSink, InfluxV1Sink
 from telemetry.store.sink import Forwarder, SinkDown, SinkState
-from tests.servers import free_port, need, running, wait_port
+from tests.builders.time_series_servers import influxd, victoria
+from tests.servers import free_port, running, wait_port
 from tests.telemetry.store.journal_cases import batch
 
 DEVICES = 40
-
-
-def victoria(folder: Path, port: int) -> list[str]:
-    return [
-        need("victoria-metrics"), f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder / 'vm'}",
-        "-search.latencyOffset=0s", "-retentionPeriod=100y",
-    ]  # fmt: skip
-
-
-def influxd(folder: Path, port: int) -> list[str]:
-    conf = folder / "influxdb.conf"
-    conf.write_text(
-        f'reporting-disabled = true\nbind-address = "127.0.0.1:{free_port()}"\n'
-        f'[meta]\ndir = "{folder}/meta"\n[data]\ndir = "{folder}/data"\nwal-dir = "{folder}/wal"\nindex-version = "tsi1"\n'
-        f'[http]\nbind-address = "127.0.0.1:{port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
-    )
-    return [need("influxd"), "-config", str(conf)]
 
 
 def readings(step: int, now_ms: int) -> list[Reading]:

@@ -50,7 +50,9 @@
     for (const name of ["reference", "reason"]) if (form.elements[name].value) body[name] = form.elements[name].value;
     send.disabled = true;
     try {
-      const answer = await fetch(path + "/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      const headers = { "Content-Type": "application/json" };
+      if (form.elements.telephone.checked) headers["Mining-Hub-Entry"] = "telephone";
+      const answer = await fetch(path + "/orders", { method: "POST", headers, body: JSON.stringify(body) });
       if (answer.ok) { dialog.close(); form.reset(); } else tell("order-fault", await said(answer));
     } catch { tell("order-fault", "The hub does not answer: the limit was not sent, or it is not known whether it was."); }
     send.disabled = false;

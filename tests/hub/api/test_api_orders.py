@@ -14,7 +14,7 @@ from hub.api.access import Role
 from hub.config.observe_only import HEADER
 from hub.console.words import money, plan_slots, power, when
 from kernel.clock import from_iso, iso
-from tests.hub.api.test_api_access import Hub, ask
+from tests.builders.api import Hub, ask
 from tests.servers import count
 
 ORDERS = "/api/v1/sites/alma/orders"
@@ -68,6 +68,10 @@ def test_refusals_and_faults(hub: Hub) -> None:
     assert places == {"order.power_w", "order.until", "order.colour"}
     for raw in (b"", b"[]", b"{", b"7", b'{"power_w": NaN}', b"\xff\xff", b"[" * 5000):
         assert kegoc.post(ORDERS, content=raw).status_code == 422
+    typed = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert kegoc.post(ORDERS, content=json.dumps(ask(hub)).encode(), headers=typed).status_code == 201, (
+        "JSON all the same"
+    )
 
 
 def test_an_answer_about_a_site_says_in_its_head_whether_it_only_observes(hub: Hub) -> None:
@@ -151,6 +155,7 @@ def test_reports_are_pulled_on_the_record(hub: Hub) -> None:
             "report": "r-alma",
             "form": "json",
             "sha256": hashlib.sha256(pulled.content).hexdigest(),
+            "actor": {"person": "a-regulator", "role": "regulator", "entry": "rest"},
         }
     ]
     for path in ("r-alma/exe", "r-beta/json", "..%2f..%2fetc/json"):

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hub.cli.app import app
+from tests.builders.faulty_config import TEN_FAULTS
 
 KEYS = {
     "miners": {"configured", "hashing", "asleep", "faulty"},
@@ -98,8 +99,6 @@ def test_a_spoilt_report_is_invalid(demo: tuple[Path, dict[str, dict[str, object
 
 
 def test_ten_faults_ten_messages_exit_code_two_nothing_started(tmp_path: Path) -> None:
-    from tests.hub.config.test_config import TEN_FAULTS
-
     path = tmp_path / "hub.toml"
     path.write_text(TEN_FAULTS)
     done = cli("run", str(path))

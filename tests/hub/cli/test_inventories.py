@@ -55,7 +55,7 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     said = {fault["place"]: fault["problem"] for fault in reported["faults"]}
     assert "stands already in line 4" in said["line 5"] and "no host" in said["line 6"]
     assert "Perpetuum Mobile" in said["line 7"]
-    assert "also tells the feeder, otherwise" in said["column Circuit"] and "not understood" in said["column Стойка"]
+    assert "also gives the feeder, different" in said["column Circuit"] and "not understood" in said["column Стойка"]
     left = list(csv.DictReader((tmp_path / "inventory.left.csv").open(encoding="utf-8")))
     assert [row["SN"] for row in left] == ["X4", "X5", "X6"] and all(row["fault"] for row in left)
     assert [row["Стойка"] for row in left] == ["10", "11", "12"], "what is not understood stays with its line"
@@ -98,9 +98,9 @@ def test_worker_names_against_what_miners_tell(tmp_path: Path) -> None:
     recorder = Recorder(open_journal(tmp_path / "data"), Clock(lambda: T0_MS, lambda: 0.0), state.apply, at_once())
     for device, user in (("m1", "acct.r1x1"), ("m2", "thief.1")):
         reported = {"state": "hashing", "pool_url": "stratum+tcp://p:3333", "pool_user": user}
-        recorder.hear([Reading(f"hub/site/{device}", "miner", T0_MS, reported)])
+        recorder.enqueue([Reading(f"hub/site/{device}", "miner", T0_MS, reported)])
     placed = facts_body([Fact("hub/site/m3", "position", "30", T0_MS, "a person")], "anna")
-    recorder.tell("hub/site", "fact.learnt", placed)
+    recorder.emit("hub/site", "asset.fact_recorded", placed)
     asyncio.run(recorder.flush())
     recorder.journal.close()
     words = ["miners", "workers", str(tmp_path), "--json"]

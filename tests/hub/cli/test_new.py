@@ -13,6 +13,7 @@ import pytest
 from hub.cli.new import Kind, skeleton
 from tests.builders.distribution import installed_distribution
 from tests.recorded.pack import unpack
+from tests.recorded.shipped import migrated
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -123,7 +124,7 @@ def test_a_new_dialect_is_known_to_the_inventory_with_its_ports_and_capabilities
 
 def test_a_new_report_is_made_and_verified_of_a_recorded_hub(tmp_path: Path) -> None:
     lib = installed(written(Kind.REPORT, tmp_path), tmp_path)
-    folder = unpack(tmp_path / "hub")
+    folder = migrated(unpack(tmp_path / "hub"))
     span = ("--from", "2026-01-01T00:00:00Z", "--until", "2027-01-01T00:00:00Z")
     unknown = command("report", "make", str(folder), "acme-one", *span, cwd=tmp_path)
     assert unknown.returncode == 2 and "site-energy, treasury-statement" in unknown.stderr

@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, values in (("price/day_ahead", price), ("price/real_time", price + noise)):
             known_ms = int(starts[0 if name.endswith("ahead") else -1])
             curve = Curve(name, "KZT/MWh", starts, starts + MS_PER_HOUR, values, known_ms, "test")
-            recorder.tell("alatau", "price.curve", curve_to_json(curve))
+            recorder.emit("alatau", "price.curve", curve_to_json(curve))
         import asyncio
 
         asyncio.run(recorder.flush(required=True))

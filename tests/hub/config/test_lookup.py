@@ -76,6 +76,7 @@ def test_a_meter_profile_of_the_site_is_missed_named_with_both_places_and_found_
     own = put(site, "profiles/meters/yard_meter.toml", shipped("profiles/meters/abb_b23.toml"))
     code, out, text = command("config", "check", str(path), "--json")
     assert (code, json.loads(out.splitlines()[-1])["ok"]) == (0, True), text
+    (site / "feeds").mkdir()
     code, out, text = command("doctor", str(path), "--json")
     assert code == 0 and json.loads(out.splitlines()[-1])["checks"], text
 

@@ -20,7 +20,8 @@ from hub.app.virtual_time import VirtualLoop, run
 from hub.config import load
 from hub.control.runtime import Periods
 from hub.journal.recorder import at_once
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.wiring.duties import ground
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.reading import Reading
@@ -46,7 +47,9 @@ loads = [
   { name = "oil-pump", kind = "pump", device = "container-1", power_w = 2000, serves = { feeders = ["f1", "f2"] } },
   { name = "dry-cooler", kind = "fan", device = "container-1", power_w = 900, serves = { feeders = ["f1", "f2"] } },
 ]
-loops = [{ name = "tank", device = "container-1", serves = { feeders = ["f1", "f2"] }, low_c = 5, keep_c = -30 }]
+cooling_loops = [
+  { name = "tank", device = "container-1", serves = { feeders = ["f1", "f2"] }, inlet_min_c = 5, frost_protection_c = -30 },
+]
 containers = [{ name = "container-1", profile = "bitdeer_d40", topic = "container-1-" }]
 """
 

@@ -25,7 +25,7 @@ def counts(hub: Running) -> dict[str, int]:
 
 async def limited(hub: Running, power_w: float, for_s: float) -> str:
     body = {"scope": "alatau/north", "power_w": power_w, "until": iso(system_clock().now_ms() + round(for_s * 1000))}
-    return str((await hub.messages.submit_order(body, BY, "test"))["id"])
+    return str((await hub.messages.submit_order(body, BY))["id"])
 
 
 def onto_the_list(hub: Running) -> list[dict[str, Any]]:

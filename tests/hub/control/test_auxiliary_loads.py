@@ -27,6 +27,7 @@ from telemetry.collect.snapshot import Snapshot
 from telemetry.device.profile import load as load_profile
 from telemetry.io.http_source import HttpSwitch
 from telemetry.io.mqtt_switch import MqttSwitch
+from tests.builders.commands_of_a_hub import commands_of
 from tests.hub_site import World, until, world
 from tests.servers import free_port
 
@@ -37,7 +38,9 @@ loads = [
   { name = "oil-pump", kind = "pump", device = "container-1", power_w = 2000, serves = { feeders = ["f1"] } },
   { name = "dry-cooler", kind = "fan", device = "container-1", power_w = 900, serves = { feeders = ["f1"] } },
 ]
-loops = [{ name = "tank", device = "container-1", serves = { feeders = ["f1"] }, low_c = 5, keep_c = -30 }]
+cooling_loops = [
+  { name = "tank", device = "container-1", serves = { feeders = ["f1"] }, inlet_min_c = 5, frost_protection_c = -30 },
+]
 """
 
 
@@ -53,12 +56,6 @@ def reported(hub: Running) -> dict[str, Any]:
     return dict(found[0].values) if found else {}
 
 
-def said(hub: Running) -> list[tuple[str, Any]]:
-    """What was asked and what came of it, in order."""
-    journal = hub.wired.hub.components.recorder.journal
-    return [(event.kind, event.body) for _, event in journal.events(["command.issued", "command.receipt"])]
-
-
 @pytest.mark.timeout(240)
 def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
     async def main(site: World) -> None:
@@ -71,14 +68,18 @@ def test_cooling_goes_last_and_comes_first(tmp_path: Path) -> None:
             await until("all hash", lambda: counts()["hashing"] == 8 and reported(hub).get("pump_state"), 90)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.messages.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by)
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
             await until("then the pump is off", lambda: reported(hub).get("pump_state") == "off", 60)
             await until("and the cooler", lambda: reported(hub).get("fan_state") == "off", 60)
             first_off = next(
-                i for i, (kind, b) in enumerate(said(hub)) if kind == "command.issued" and b.get("on") is False
+                i for i, (kind, b) in enumerate(commands_of(hub)) if kind == "command.issued" and b.get("on") is False
             )
-            slept = [i for i, (kind, b) in enumerate(said(hub)) if kind == "command.receipt" and b["intent"] == "Sleep"]
+            slept = [
+                i
+                for i, (kind, b) in enumerate(commands_of(hub))
+                if kind == "command.receipt" and b["intent"] == "Sleep"
+            ]
             assert slept[7] < first_off, "cooling is not shed with the miners"
             await asyncio.sleep(5)  # The miners' minimum off-time at this pace.
             await hub.messages.end_order(order["id"], by, "")
@@ -104,14 +105,14 @@ loads = [
   { name = "p", kind = "pump", device = "nobody", serves = { racks = ["r99"] } },
   { name = "q", kind = "fan", device = "container-1", serves = {} },
 ]
-loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }]
+cooling_loops = [{ name = "t", device = "meter", serves = { miners = ["miner-00001"] } }]
 """
     with world(tmp_path, miners=8, miner_host="127.78.25.1", feeders=1) as site:
         config = with_loads(site, text)
     with pytest.raises(ConfigError) as caught:
         empty_state(config, catalogue())
     said = str(caught.value)
-    for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools nobody"):
+    for word in ("no 'nobody'", "r99 is not in the inventory", "load q serves", "loop t device", "cools no miner"):
         assert word in said, word
 
 
@@ -122,7 +123,7 @@ sensors = [
   { name = "hall", profile = "zigbee2mqtt_climate", topic = "zigbee2mqtt/hall" },
 ]
 switches = [{ name = "yard", profile = "modbus_contactors", host = "192.0.2.3", parameters = { outputs = 2 } }]
-loops = [%s]
+cooling_loops = [%s]
 """
 
 
@@ -147,7 +148,7 @@ def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
     }
     named = ", ".join(f"{what} = {of % where}" for what, where in reported.items())
     loops = f"""
-  {{ name = "dry", {serves}, {named}, pressure_low_bar = 1 }},
+  {{ name = "dry", {serves}, {named}, pressure_min_bar = 1 }},
   {{ name = "box", {serves}, device = "hk3", supply = {of % ("rtd", "temp_c")} }},
 """
     state = with_points(tmp_path, loops)

@@ -20,8 +20,8 @@ from hub.cli.app import app
 from hub.config import load
 from kernel.clock import iso, system_clock
 from telemetry.io.mqtt import Broker, MqttLink
+from tests.builders.commands_of_a_hub import commands_of
 from tests.builders.mqtt import connected
-from tests.hub.control.test_auxiliary_loads import said
 from tests.hub_site import World, until, world
 from tests.servers import mosquitto
 from tests.wires.modbus_servers import answer_frame, raw_server
@@ -41,7 +41,7 @@ loads = [
   {{ name = "pump", kind = "pump", device = "relay", power_w = 1500, serves = {{ feeders = ["f1"] }} }},
   {{ name = "heater", kind = "heater", device = "coil", power_w = 3000, serves = {{ feeders = ["f1"] }} }},
 ]
-[[sites.loops]]
+[[sites.cooling_loops]]
 name = "loop"
 serves = {{ feeders = ["f1"] }}
 supply = {{ device = "rtd", point = "temp_c" }}
@@ -49,8 +49,8 @@ ambient = {{ device = "rtd", point = "temp_2_c" }}
 room = {{ device = "hall", point = "temp_c" }}
 humidity = {{ device = "hall", point = "humidity_pct" }}
 flow = {{ device = "relay", point = "output_1_state" }}
-low_c = 20
-keep_c = 5
+inlet_min_c = 20
+frost_protection_c = 5
 """
 
 
@@ -112,9 +112,9 @@ async def plant_on(broker: int) -> AsyncIterator[tuple[Plant, int]]:
 def configured(site: World, port: int) -> Any:
     text = site.config.read_text().replace("inrush_w_per_s = 400000.0", f"inrush_w_per_s = {INRUSH_W_PER_S}")
     text = text.replace("tick_s = 2.0", "tick_s = 0.5")
-    head, loops = SITE.format(port=port).split("[[sites.loops]]")
+    head, loops = SITE.format(port=port).split("[[sites.cooling_loops]]")
     text = text.replace('inventory = "inventory.csv"', f'inventory = "inventory.csv"{head}', 1)
-    site.config.write_text(text.replace("[[sites.feeders]]", f"[[sites.loops]]{loops}\n[[sites.feeders]]", 1))
+    site.config.write_text(text.replace("[[sites.feeders]]", f"[[sites.cooling_loops]]{loops}\n[[sites.feeders]]", 1))
     return load(site.config, environment={})
 
 
@@ -157,7 +157,7 @@ async def cold_start(site: World, broker: int) -> None:
 
         async def all_asleep() -> str:
             body = {"scope": "alatau/north", "power_w": 2_500.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.messages.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by)
             await until("all sleep", lambda: all(truth()) and counts(hub)["asleep"] == MINERS, 60)
             return str(order["id"])
 
@@ -201,7 +201,7 @@ async def cold_start(site: World, broker: int) -> None:
         await asyncio.sleep(6.0)  # The miners' shortest time on at this pace.
         await all_asleep()
         await until("the pump is last", lambda: not plant.pump, 40)
-        order_of = list(enumerate(said(hub)))
+        order_of = list(enumerate(commands_of(hub)))
         slept = max(at for at, (kind, body) in order_of if kind == "command.receipt" and body["intent"] == "Sleep")
         off = max(at for at, (kind, body) in order_of if kind == "command.issued" and body["device"].endswith("pump"))
         assert slept < off, "cooling is not shed with the miners"

@@ -16,7 +16,8 @@ from hub.control.plan_duty import take_blocks
 from hub.control.shadow_tick import glimpse
 from hub.control.tick import TickSettings, decide
 from hub.query import status
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.site_generation import awaits_meter
 from hub.state.situation import Freshness, SiteSituation, situation_at
 from hub.wiring.state import catalogue, empty_state

@@ -15,6 +15,7 @@ from hub.cli.app import app
 from hub.config import load
 from hub.fleet.placement import FactsRequest
 from hub.wiring import reading
+from kernel.actor import Actor, Channel
 from kernel.clock import system_clock
 from miner_control.fleet.command import Locate, Sleep, command
 from telemetry.collect.source import Tier
@@ -169,7 +170,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             swapped[0][column], swapped[1][column] = swapped[1][column], swapped[0][column]
         inventory.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
         theirs, ours = [row[0] for row in rows[:4]], [row[0] for row in rows[4:]]
-        insert(site, 'not_ours = ["hoster", "acme"]')
+        insert(site, 'third_party_owners = ["hoster", "acme"]')
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await heard_of(hub, 10)
             components, key = hub.wired.hub.components, "alatau/north"
@@ -180,7 +181,9 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
                 return (await carry_out(actuator, journalled([asked])))[asked.id]
 
             reported = str(getattr(await locate(theirs[0]), "text", ""))
-            assert reported.startswith("withdrawn before it was sent: belongs to hoster, who is not_ours at north")
+            assert reported.startswith(
+                "withdrawn before it was sent: belongs to hoster, of the third_party_owners of north"
+            )
             first = next(row[0] for row in rows[4:] if row not in swapped)
             assert not str(getattr(await locate(first), "text", "")).startswith("withdrawn")
             reported = str(getattr(await locate(swapped[0][0]), "text", ""))
@@ -188,7 +191,7 @@ def test_another_party_s_miners_are_counted_and_never_commanded(tmp_path: Path) 
             shown = hub.ports.fleet.miner("north", theirs[0])
             assert shown["owner"] == "hoster" and shown["why"].startswith("belongs to hoster")
             body = {"facts": [{"device": first, "what": "owner", "value": "acme"}], "source": "contract 7"}
-            await hub.ports.assets.record("north", read(FactsRequest, body), "anna")
+            await hub.ports.assets.record("north", read(FactsRequest, body), Actor("anna", "operator", Channel.REST))
             await until("the register says so", lambda: not here.roster.ours[here.roster.index[f"{key}/{first}"]])
             reported = str(getattr(await locate(first), "text", ""))
             assert "belongs to acme" in reported and "contract 7, from " in reported

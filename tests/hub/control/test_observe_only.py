@@ -24,8 +24,8 @@ from hub.wiring import reading
 from kernel.clock import Clock, iso, system_clock
 from kernel.event import Event
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.dispatcher import Dispatcher
 from tests.hub_site import World, until, world
-from tests.wires.test_dispatch_mqtt import Dispatcher
 
 SITE = "alatau/north"
 BY = Authority("control-room", (SITE,))
@@ -149,8 +149,8 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
             await until("all hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 6, 90)
             assert hub.ports.plans.availability("north")["observe_only"] is False
             later_ms = system_clock().now_ms() + HOUR_MS
-            now = await hub.messages.submit_order(order(2_000.0, "now"), BY, "test")
-            later = await hub.messages.submit_order(order(2_000.0, "later", later_ms), BY, "test")
+            now = await hub.messages.submit_order(order(2_000.0, "now"), BY)
+            later = await hub.messages.submit_order(order(2_000.0, "later", later_ms), BY)
             assert now["phase"] == later["phase"] == "accepted"
             await until("the meter shows it", lambda: line_of(hub, now["id"])["phase"] == "holding", 60)
             return now["id"], later["id"]
@@ -176,7 +176,7 @@ def test_orders_of_before_end_when_a_site_only_observes_and_are_not_carried_out_
             assert not hub.hub.components.state.book.live()
             assert not [one for one in hub.ports.sites.status("north")["limits"] if one["rule"].startswith("order")]
             await until("some wake by the plan", lambda: hub.ports.sites.status("north")["counts"]["hashing"] > 0, 90)
-            fresh = await hub.messages.submit_order(order(2_000.0, "fresh"), BY, "test")
+            fresh = await hub.messages.submit_order(order(2_000.0, "fresh"), BY)
             assert fresh["phase"] == "accepted" and fresh["observe_only"] is False
 
     def line_of(hub: Running, one: str) -> Any:
@@ -202,7 +202,7 @@ def accepted_by_an_older_hub(data: Path) -> str:
     with open_journal(data) as journal:
         recorder = Recorder(journal, Clock(lambda: now_ms - 120_000, lambda: 0.0), lambda _: None, at_once())
         for kind, what in [*reported, ("order.verdict", {"id": order_id, **breach})]:
-            recorder.tell(SITE, kind, what)
+            recorder.emit(SITE, kind, what)
         asyncio.run(recorder.flush(required=True))
     return order_id
 

@@ -52,7 +52,7 @@ def rested_s(hub: Running) -> float:
     """Seconds since the unit that was switched last went to sleep."""
     components = hub.hub.components
     now_ms = components.clock.now_ms()
-    asked = components.state.sites["alatau/north"].standing.asked(now_ms)
+    asked = components.state.sites["alatau/north"].standing.commanded(now_ms)
     return float((now_ms - asked.since_ms).min()) / 1000.0
 
 
@@ -69,7 +69,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             before = modes(hub)
             if prices:
                 await until("a plan", lambda: hub.ports.plans.plan("north"), 30)
-            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             await until("no unit is within its minimum off-time", lambda: rested_s(hub) > MIN_OFF_S + 0.5, 40)
             if prices:
@@ -79,7 +79,7 @@ def test_a_site_comes_back_after_an_order(tmp_path: Path, prices: bool) -> None:
             await all_hash(hub)
             await until("each in the mode it had", lambda: modes(hub) == before, 40)
             standing = hub.hub.components.state.sites["alatau/north"].standing
-            await until("nothing left to restore", lambda: (standing.asked(0).restore < 0).all(), 20)
+            await until("nothing left to restore", lambda: (standing.commanded(0).restore < 0).all(), 20)
             issued = [body for _, body in events(hub, "command.issued")]
             assert all(body["restore_mode"] == "normal" for body in issued if body["intent"] == "Sleep")
         replayed = await asyncio.to_thread(replay_folder, tmp_path)
@@ -119,7 +119,7 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            made = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             await until("all sleep", lambda: counts(hub)["asleep"] == 3, 60)
             taken = {
                 "device": "alatau/north/miner-00002",
@@ -147,7 +147,7 @@ def test_a_site_that_only_observes_has_nothing_to_come_back_from(tmp_path: Path)
         )
         async with start(load(site.config, environment={}), tmp_path) as hub:
             await all_hash(hub)
-            answer = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY, "test")
+            answer = await hub.messages.submit_order(order(ALL_ASLEEP_W), BY)
             assert answer["phase"] == "refused" and "only observes" in answer["refused"] and answer["observe_only"]
             free = hub.ports.plans.availability("north")
             assert (free["down_w"], free["up_w"], free["excluded"][0]["reason"]) == (0.0, 0.0, "the site only observes")

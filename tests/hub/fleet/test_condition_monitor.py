@@ -30,7 +30,7 @@ from miner_control.learning.dynamics import Dynamics, Estimate
 from telemetry.collect.source import Tier
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.journal import JournalState, JournalUnwritable
-from tests.hub.api.test_api_access import Hub
+from tests.builders.api import Hub
 from tests.telemetry.store.journal_cases import T0_MS
 
 SITE = """
@@ -72,7 +72,7 @@ class World:
 
     def heard(self, device: str, **values: Any) -> None:
         reported = {"state": "hashing", "mode": "normal", "power_w": 3200.0, "hashrate_hs": 126e12, **values}
-        self.recorder.hear([Reading(f"hub/site/{device}", "miner", self.now_ms, reported)])
+        self.recorder.enqueue([Reading(f"hub/site/{device}", "miner", self.now_ms, reported)])
 
     def round(self, after_s: float = 60.0) -> None:
         asyncio.run(self.recorder.flush())
@@ -83,10 +83,10 @@ class World:
 
     def verified(self, device: str, intent: Intent = Sleep(), outcome: str = "verified") -> None:
         made = command(self.now_ms, f"hub/site/{device}", intent, "plan")
-        self.recorder.tell("hub/site", "command.issued", command_json(made))
+        self.recorder.emit("hub/site", "command.issued", command_json(made))
         self.now_ms += 5000
         receipt = {**command_json(made), "outcome": outcome, "took_s": 5.0, "sampled_ms": self.now_ms}
-        self.recorder.tell("hub/site", "command.receipt", receipt)
+        self.recorder.emit("hub/site", "command.receipt", receipt)
         asyncio.run(self.recorder.flush())
         self.now_ms += 5000
 
@@ -141,23 +141,23 @@ def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path
     (reported,) = world.events("owner.changed")
     assert reported["hands_off"] and reported["owner"] == "another manager" and "undone" in reported["words"]
     unit = world.site.roster.index["hub/site/m1"]
-    assert world.site.standing.asked(world.now_ms).hands_off[unit], "left alone"
+    assert world.site.standing.commanded(world.now_ms).excluded[unit], "left alone"
     assert list(world.site.hands) == ["hub/site/m1"]
     world.round()
     assert len(world.events("owner.changed")) == 1, "said once"
-    world.recorder.tell("hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": False, "owner": "the hub"})
+    world.recorder.emit("hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": False, "owner": "the hub"})
     asyncio.run(world.recorder.flush())
-    assert not world.site.standing.asked(world.now_ms + 10_000_000).hands_off[unit] and not world.site.hands
+    assert not world.site.standing.commanded(world.now_ms + 10_000_000).excluded[unit] and not world.site.hands
 
 
 def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
     for _ in range(3):
         world.verified("m1")
         waking = command(world.now_ms, "hub/site/m1", Sleep(), "plan")
-        world.recorder.tell("hub/site", "command.issued", command_json(waking))
+        world.recorder.emit("hub/site", "command.issued", command_json(waking))
         world.heard("m1")
         world.round()
-        world.recorder.tell("hub/site", "command.receipt", {**command_json(waking), "outcome": "unknown", "text": "x"})
+        world.recorder.emit("hub/site", "command.receipt", {**command_json(waking), "outcome": "unknown", "text": "x"})
         world.heard("m1")
         world.round()
     assert world.events("owner.changed") == []
@@ -173,21 +173,23 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
 
     says('{"atm":true}')
     says('{"atm":true}')
-    (seen,) = world.events("hand.seen")
+    (seen,) = world.events("third_party.detected")
     assert (seen["scope"], seen["who"]) == ("hub/site/m1", "LuxOS advanced thermal management")
     assert seen["evidence"] == {"atm": True} and list(world.site.hands) == ["hub/site/m1"]
     again = folded(load(tmp_path / "hub.toml", environment={}), world.journal)
     assert ConditionDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
     says(MISSING[Absence.NOT_REPORTED])
-    assert world.site.hands and not world.events("hand.gone"), "who does not say has not switched it off"
+    assert world.site.third_parties and not world.events("third_party.cleared"), (
+        "who does not say has not switched it off"
+    )
     says('{"atm":true,"dps":{"enabled":true}}')
-    assert len(world.events("hand.seen")) == 2, "another wording"
+    assert len(world.events("third_party.detected")) == 2, "another wording"
     says('{"atm":false,"dps":{"enabled":false}}')
     says("{}")
-    (gone,) = world.events("hand.gone")
+    (gone,) = world.events("third_party.cleared")
     assert gone["scope"] == "hub/site/m1" and not world.site.hands
     says('{"preset_switcher":{"enabled":true}}')
-    assert world.events("hand.seen")[-1]["who"] == "VNish preset switcher", "on again is said again"
+    assert world.events("third_party.detected")[-1]["who"] == "VNish preset switcher", "on again is said again"
 
 
 def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:
@@ -227,7 +229,7 @@ def test_a_ticket_of_who_did_not_come_back_is_closed_by_its_hashing_alone(world:
     world.verified("m1", Wake())
     world.now_ms += 3_600_000
     assert look() == ["did not come back"], "it says nothing: no rung but a person"
-    assert world.events("straggler.step")[0]["rung"] == "ticket"
+    assert world.events("wake_recovery.step")[0]["rung"] == "ticket"
     for _ in range(3):
         world.heard("m1", state="asleep", hashrate_hs=0.0)
         world.round()
@@ -242,7 +244,7 @@ def test_what_was_learnt_takes_the_place_of_what_is_assumed(tmp_path: Path) -> N
     learnt = Dynamics(ramp_up_s=Estimate(123.0, 1.0, 50), mode_power_w={"normal": Estimate(3333.0, 5.0, 50)})
     (tmp_path / "learnt.json").write_text(identification_text({("Whatsminer M50S", "whatsminer"): learnt}))
     (tmp_path / "hub.toml").write_text(
-        SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nlessons = "learnt.json"')
+        SITE.replace('inventory = "inventory.csv"', 'inventory = "inventory.csv"\nidentification = "learnt.json"')
     )
     state = empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
     roster = state.sites["hub/site"].roster
@@ -336,7 +338,9 @@ def test_who_answers_as_another_miner_is_left_alone_until_it_is_itself_again(tmp
 
 def test_another_party_s_miner_may_hash_where_its_owner_likes(tmp_path: Path) -> None:
     inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
-    world = World(tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]'))
+    world = World(
+        tmp_path, inventory, SITE.replace("[[sites.feeders]]", 'third_party_owners = ["acme"]\n[[sites.feeders]]')
+    )
     rule = PoolRule(frozenset({"ours.example:3333"}))
     world.watch = ConditionDuty(world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, lambda site: rule)
     for _ in range(2):
@@ -353,14 +357,14 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
     site = SITE.replace('name = "site"', 'name = "site"\nobserve_only = true') if hindrance == "observe only" else SITE
     inventory = INVENTORY
     if hindrance == "another owner":
-        site = site.replace("[[sites.feeders]]", 'not_ours = ["acme"]\n[[sites.feeders]]')
+        site = site.replace("[[sites.feeders]]", 'third_party_owners = ["acme"]\n[[sites.feeders]]')
         inventory = INVENTORY.replace("feeder\n", "feeder,owner\n").replace(",f1\n", ",f1,acme\n", 1)
     world = World(tmp_path, inventory, site)
     if hindrance == "an order":
         monkeypatch.setattr("hub.state.situation.ordered", lambda *asked: True)
     world.verified("m1", Wake())
     if hindrance == "another hand":
-        world.recorder.tell(
+        world.recorder.emit(
             "hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": True, "by": "anna", "words": ""}
         )
     world.now_ms += 3_600_000
@@ -375,14 +379,14 @@ def test_the_ladder_climbs_only_where_the_hub_may_command(
 
     asyncio.run(WakeRecoveryDuty(world.situations, world.recorder, world.clock, {"hub/site": Hands()}, 5.0).do())  # type: ignore[dict-item]
     asyncio.run(world.recorder.flush())
-    steps = len(world.events("straggler.step"))
+    steps = len(world.events("wake_recovery.step"))
     assert (steps, len(sent)) == ((1, 1) if not hindrance else (0, 0))
 
 
 def test_what_was_usual_of_the_old_firmware_says_nothing_of_the_new(world: World) -> None:
     unit = world.site.roster.index["hub/site/m1"]
     body = {"day_ms": T0_MS, "devices": ["hub/site/m1"], "hashrate_hs": [126e12], "j_per_th": [26.0], "chip_c": [70.0]}
-    world.recorder.tell("hub/site", "usual.learnt", body)
+    world.recorder.emit("hub/site", "performance.updated", body)
     asyncio.run(world.recorder.flush())
     assert world.site.usual.of(unit)[1] == 1
     world.verified("m1", InstallFirmware("2.0", "ab" * 32), "unknown")
@@ -426,13 +430,13 @@ def test_a_restore_is_reported_once(world: World, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(world.state, "book", SimpleNamespace(entries=lambda: [ended], limits=lambda now_ms: []))
     ladder = WakeRecoveryDuty(world.situations, world.recorder, world.clock, {}, 5.0)
     world.verified("m1", Wake())
-    after_s = world.site.config.ladder.report_after_s
+    after_s = world.site.config.wake_recovery.report_after_s
     for late_s, count in ((-30.0, 0), (1.0, 1), (60.0, 1)):
         world.now_ms = T0_MS + round((after_s + late_s) * 1000)
         asyncio.run(ladder.do())
         asyncio.run(world.recorder.flush())
-        assert len(world.events("restore.reported")) == count
-    (reported,) = world.events("restore.reported")
+        assert len(world.events("wake_recovery.reported")) == count
+    (reported,) = world.events("wake_recovery.reported")
     assert (reported["order"], reported["woken"], reported["back"]) == ("o1", 1, 0) and reported["missing"][0][
         "device"
     ] == "hub/site/m1"
@@ -444,10 +448,10 @@ def test_who_was_away_is_asked_at_once_who_it_is(world: World) -> None:
         world.state, world.recorder, world.clock, at_once(), 60.0, 600.0, ask_soon=lambda *what: asked.append(what)
     )
     reported = {"device": "hub/site/m2", "reason": "unreachable", "detail": ""}
-    world.recorder.tell("hub/site", "source.silent", reported)
+    world.recorder.emit("hub/site", "source.silent", reported)
     world.round()
     assert asked == [], "who is away is not asked"
-    world.recorder.tell("hub/site", "source.returned", reported)
+    world.recorder.emit("hub/site", "source.returned", reported)
     world.round()
     world.round()
     assert asked == [("hub/site/m2", Tier.DAILY)]

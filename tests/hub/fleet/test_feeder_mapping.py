@@ -25,9 +25,10 @@ from hub.fleet.asset_desk import AssetDesk
 from hub.fleet.feeder_mapping import ProofRequest
 from hub.fleet.feeder_mapping_desk import FeederMappingDesk
 from hub.wiring import Assembly
+from kernel.actor import Actor, Channel
 from kernel.clock import from_iso, iso, loop_clock
 from kernel.errors import ConfigError
-from miner_control.inventory.feeder_mapping import Judged, Proof, Rack, judge
+from miner_control.inventory.feeder_mapping import FeederMappingRun, Judged, Rack, judge
 from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from twin.site import Site
@@ -35,6 +36,8 @@ from twin.spec import TwinSpec
 
 EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")
 SPEC: dict[str, Any] = {"hub": "alatau", "site": "north", "feeders": 2, "faults": {}}
+
+ANNA, BORIS = (Actor(name, "operator", Channel.REST) for name in ("anna", "boris"))
 
 
 def on_the_wrong_feeder(inventory: Path, rack: str, wrong: str) -> None:
@@ -82,23 +85,23 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         site = wired.hub.components.state.sites["alatau/north"]
         with pytest.raises(ConfigError) as caught:
             await desk.start(
-                "north", read(ProofRequest, {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}), "anna"
+                "north", read(ProofRequest, {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}), ANNA
             )
         assert [fault.place for fault in caught.value.faults] == ["racks", "off_s", "why"]
-        begun = await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}), "anna")
+        begun = await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}), ANNA)
         assert begun["running"]["racks"] == ["f1-r01", "f2-r02"]
         with pytest.raises(ConfigError, match="proves other racks already"):
-            await desk.start("north", read(ProofRequest, {"racks": ["f1-r02"]}), "boris")
+            await desk.start("north", read(ProofRequest, {"racks": ["f1-r02"]}), BORIS)
         reported = await over(desk)
         right, wrong = reported["racks"]
         assert right["agrees"] is True and right["result"]["feeder"] == "f1" and len(right["devices"]) == 6
         assert wrong["agrees"] is False and (wrong["result"]["declared"], wrong["result"]["feeder"]) == ("f1", "f2")
         assert 0.8 < wrong["result"]["moved_w"] / wrong["result"]["expected_w"] < 1.2
         (mismatch,) = reported["mismatches"]
-        assert mismatch["rack"] == "f2-r02" and "hangs on f2, the register says f1" in mismatch["problem"]
+        assert mismatch["rack"] == "f2-r02" and "is on f2, the register has f1" in mismatch["problem"]
         assert not site.pulses.held() and len([r for r in site.receipts if r["intent"] == "Sleep"]) == 12
-        dry = await desk.apply("north", "anna", True)
-        learnt = await desk.apply("north", "anna", False)
+        dry = await desk.apply("north", ANNA, True)
+        learnt = await desk.apply("north", ANNA, False)
         assert dry["learnt"] == learnt["learnt"] and len(learnt["learnt"]) == 12
         assert {m.feeder for m in site.register.miners if m.rack == "f2-r02"} == {"f2"}
         assert {fact.source for fact in site.register.facts} == {"rack pulse"}
@@ -111,7 +114,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
     async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         components = wired.hub.components
         site = components.state.sites["alatau/north"]
-        await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}), "anna")
+        await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}), ANNA)
         while site.pulses.running is None or site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
         now_ms = components.clock.now_ms()
@@ -119,7 +122,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         order, by = read_order(body, "room", "test", now_ms), Authority("room", (site.key,))
         await wired.hub.take(components.state.book.receive(order, by, now_ms, body)[1], site.key)
         with pytest.raises(ConfigError, match="limited by an order"):
-            await desk.start("north", read(ProofRequest, {"racks": ["f1-r01"]}), "boris")
+            await desk.start("north", read(ProofRequest, {"racks": ["f1-r01"]}), BORIS)
         await asyncio.sleep(240.0)
         assert site.pulses.running is not None and not site.pulses.held()
         (first,) = site.pulses.running.done
@@ -129,7 +132,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         assert site.pulses.running.now is None, "no further rack while the order holds"
         while site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
-        await desk.stop("north", "anna", "enough")
+        await desk.stop("north", ANNA, "enough")
         reported = await over(desk)
         assert [one["outcome"] for one in reported["racks"]] == ["disturbed", "disturbed"] and not reported[
             "mismatches"
@@ -151,7 +154,7 @@ def test_what_a_pulse_cannot_prove() -> None:
     devices = tuple(f"h/s/m{at}" for at in range(4))
 
     def asked(**more: Any) -> Rack:
-        rack = Rack("r1", "f1", devices, {"begun": 0}, 12_000.0, asked=devices, slept=set(devices))
+        rack = Rack("r1", "f1", devices, {"begun": 0}, 12_000.0, commanded=devices, slept=set(devices))
         for name, value in more.items():
             setattr(rack, name, value)
         return rack
@@ -170,28 +173,28 @@ def test_what_a_pulse_cannot_prove() -> None:
     assert moved.outcome == "disturbed" and "f2 changed by" in moved.why
     silent = [calm[0], calm[1][:1]]
     assert words(judge(asked(), ["f1", "f2"], silent, fell, calm, 9)) == (
-        "disturbed", "no feeder moved, and f2 told nothing",
+        "disturbed", "no feeder moved, and f2 reported too little",
     )  # fmt: skip
     assert words(judge(asked(), ["f1"], [calm[0][:1]], [fell[0]], [calm[0]], 9)) == (
-        "skipped", "no feeder's meter told enough",
+        "skipped", "no feeder's meter reported enough samples",
     )  # fmt: skip
 
 
 def test_a_proof_is_a_fold_of_its_events() -> None:
-    proof = Proof({"id": "p", "by": "anna", "racks": ["r1", "r2"], "off_s": 60.0}, 0)
+    proof = FeederMappingRun({"id": "p", "by": "anna", "racks": ["r1", "r2"], "off_s": 60.0}, 0)
     assert proof.next_rack == "r1"
-    proof.apply("pulse.step", {"step": "begun", "rack": "r1", "declared": "f1", "devices": ["a", "b"]}, 10)
+    proof.apply("feeder_mapping.step", {"step": "begun", "rack": "r1", "declared": "f1", "devices": ["a", "b"]}, 10)
     sleeps = {"step": "asleep", "commands": {"c1": "a", "c2": "b"}, "expected_w": 6000.0}
-    proof.apply("pulse.step", sleeps, 20)
+    proof.apply("feeder_mapping.step", sleeps, 20)
     rack = proof.now
     assert rack is not None and rack.step == "asleep" and set(rack.waiting) == {"c1", "c2"}
-    proof.heard("c1", "verified", 40)
-    proof.heard("c2", "unknown", 50)
-    proof.heard("c9", "verified", 60)
-    assert rack.slept == {"a"} and rack.heard_ms == 50 and not rack.waiting
-    proof.apply("pulse.step", {"step": "stopped", "by": "anna", "why": ""}, 70)
+    proof.received("c1", "verified", 40)
+    proof.received("c2", "unknown", 50)
+    proof.received("c9", "verified", 60)
+    assert rack.slept == {"a"} and rack.received_ms == 50 and not rack.waiting
+    proof.apply("feeder_mapping.step", {"step": "stopped", "by": "anna", "why": ""}, 70)
     assert rack.spoilt == "stopped by anna" and proof.next_rack is None
-    proof.apply("pulse.judged", judge(rack, [], [], [], [], 80).to_json(), 80)
+    proof.apply("feeder_mapping.judged", judge(rack, [], [], [], [], 80).to_json(), 80)
     assert proof.now is None and proof.done[0].outcome == "disturbed"
 
 
@@ -223,7 +226,7 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
             reported = await asyncio.to_thread(cli, 1, "pulses", "north")
             (rack,) = reported["racks"]
             assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", reported
-            assert "hangs on f2, the register says f1" in reported["mismatches"][0]["problem"]
+            assert "is on f2, the register has f1" in reported["mismatches"][0]["problem"]
             learnt = await asyncio.to_thread(cli, 0, "pulses", "north", "--apply")
             assert {(one["what"], one["value"]) for one in learnt["learnt"]} == {("feeder", "f2")}
             placed = {m.feeder for m in here.register.miners if m.device in rack["devices"]}

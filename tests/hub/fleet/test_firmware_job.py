@@ -13,7 +13,7 @@ from hub.fleet.firmware_store import FirmwareStore
 from kernel.clock import system_clock
 from kernel.errors import ConfigError
 from tests.builders.firmware_image import make_image
-from tests.hub.fleet.test_jobs import Person, hashing, prepared
+from tests.builders.jobs import Person, hashing, prepared
 from tests.hub_site import World, until, world
 
 NEW = "Sat Nov 14 09:12:00 CST 2026"

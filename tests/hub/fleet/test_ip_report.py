@@ -22,8 +22,8 @@ from kernel.clock import Clock
 from kernel.errors import ConfigError
 from miner_control.inventory.position import Press
 from telemetry.io.journal_sqlite import open_journal
+from tests.builders.placement_files import INVENTORY, SITE
 from tests.builders.requests import read
-from tests.hub.fleet.test_placement import INVENTORY, SITE
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS
 
@@ -78,7 +78,7 @@ def test_repetitions_floods_and_strangers(tmp_path: Path) -> None:
 def test_a_walk_outlives_a_restart_and_takes_no_end_of_presses(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     slots = [["r1", "1", "f1"], ["r1", "2", "f1"]]
-    desk.recorder.tell("hub/site", "walk.begun", {"by": "anna", "slots": slots})
+    desk.recorder.emit("hub/site", "commissioning.begun", {"by": "anna", "slots": slots})
     desk.settle()
     desk.press("aa:00:00:00:00:02")
     desk.settle()
@@ -88,7 +88,7 @@ def test_a_walk_outlives_a_restart_and_takes_no_end_of_presses(tmp_path: Path) -
         desk.press(f"00:00:00:00:01:{at % 256:02x}")
     desk.settle()
     assert len(desk.state.buttons.walks["hub/site"].presses) == 3 * 2 + 100
-    desk.recorder.tell("hub/site", "walk.ended", {"by": "anna", "why": "cancelled"})
+    desk.recorder.emit("hub/site", "commissioning.ended", {"by": "anna", "why": "cancelled"})
     desk.settle()
     assert not desk.state.buttons.walks and len(desk.state.buttons.last) == 200
 

@@ -6,38 +6,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
-from hub.app.live import Running, start
+from hub.app.live import start
 from hub.cli.app import app
-from hub.config import load
 from hub.wiring import reading
 from kernel.clock import iso, system_clock
 from kernel.errors import ConfigError
-from kernel.event import KINDS
 from miner_control.fleet.command import CUT_SHORT
+from tests.builders.jobs import Person, hashing, prepared
 from tests.hub_site import World, until, world
-
-POOLS = """
-[[pools.main]]
-url = "stratum+tcp://eu.pool.example:3333"
-worker = "hub.{rack}x{position}"
-
-[[pools.main]]
-url = "stratum+tcp://us.pool.example:3333"
-worker = "hub.{rack}x{position}"
-
-[[pools.before]]
-url = "stratum+tcp://pool.invalid:3333"
-worker = "hub1.{name}"
-
-[credentials.newer]
-account = "root"
-password_file = "secrets/newer.password"
-
-"""
 
 
 def models() -> dict[str, float]:
@@ -49,31 +28,6 @@ def models() -> dict[str, float]:
     return chosen
 
 
-class Person:
-    """Somebody with a key of his own."""
-
-    def __init__(self, hub: Running, who: str) -> None:
-        self._url = f"{hub.url}/api/v1/sites/north"
-        self._headers = {"Authorization": f"Bearer {hub.access_key(who, 'operator')}"}
-
-    async def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as web:
-            answer = await web.request(method, f"{self._url}{path}", json=body, headers=self._headers)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def state(self, job: str) -> Any:
-        return next(one for one in await self.ask("GET", "/campaigns") if one["id"] == job)
-
-
-def prepared(site: World) -> Any:
-    site.config.write_text(site.config.read_text() + POOLS)
-    secret = site.folder / "secrets" / "newer.password"
-    secret.touch(mode=0o600)
-    secret.write_text("a newer secret")
-    return load(site.config, environment={})
-
-
 def receipts(folder: Path, text: str) -> set[str]:
     """Devices of a stopped hub's receipts for pools that say this."""
     reported = reading(folder / "data").events(["command.receipt"])
@@ -82,17 +36,6 @@ def receipts(folder: Path, text: str) -> set[str]:
         for _, event in reported
         if event.body["intent"] == "SetPools" and event.body.get("text") == text
     }
-
-
-async def hashing(hub: Running, count: int) -> None:
-    await until("miners hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] >= count, 60)
-    table = hub.wired.hub.components.state.snapshot.kind("miner")
-
-    def reported() -> bool:
-        readings = [table.reading(device) for device in table.index]
-        return sum(isinstance(reading.get("pool_url"), str) for reading in readings) >= count
-
-    await until("pools told", reported)
 
 
 @pytest.mark.timeout(240)
@@ -142,7 +85,7 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             found = await until("it goes on after a restart", done, 90)
             assert found["outcomes"] == {"verified": 12}, repr(found)
             journal = hub.wired.hub.components.recorder.journal
-            steps = [event.body for _, event in journal.events(["campaign.wave"])]
+            steps = [event.body for _, event in journal.events(["job.wave"])]
             again = next(one for one in steps if one["step"].endswith("again"))
             assert set(again["commands"].values()) == cut_short, "and none but those is asked twice"
             assert sum(len(one["commands"]) for one in steps) == 12 + len(cut_short)
@@ -223,8 +166,11 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
 
             def heard() -> bool:
                 # What was under way when the hub stopped is unknown, and such a unit rests for a minute.
-                counts, asked = hub.ports.sites.status("north")["counts"], here.standing.asked(system_clock().now_ms())
-                rests = any(asked.hands_off[here.roster.index[device]] for device in stock)
+                counts, asked = (
+                    hub.ports.sites.status("north")["counts"],
+                    here.standing.commanded(system_clock().now_ms()),
+                )
+                rests = any(asked.excluded[here.roster.index[device]] for device in stock)
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 
             await until("they are heard, and none rests", heard, 90)
@@ -234,7 +180,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return (await anna.state(reported["id"]))["outcomes"].get("accepted") == len(stock)
 
             await until("the new password opens them", opened, 60)
-        bodies = [str(event.body) for _, event in reading(tmp_path / "data").events(list(KINDS))]
+        bodies = [str(event.body) for _, event in reading(tmp_path / "data").events(None)]
         assert any("newer" in body for body in bodies) and not any("a newer secret" in body for body in bodies)
 
     with world(tmp_path, miners=12, miner_host="127.78.21.1", models=models()) as site:

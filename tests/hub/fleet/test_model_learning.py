@@ -20,11 +20,11 @@ from hub.wiring import Assembly, folded, reading
 from kernel.clock import from_iso, iso, loop_clock
 from miner_control.fleet.command import Sleep, Wake
 from miner_control.fleet.envelope import Provenance
-from miner_control.fleet.fleet import UNSURE, never_asked
+from miner_control.fleet.fleet import UNSURE, never_commanded
 from miner_control.learning.dynamics import Dynamics, Episode, Estimate, Track, refine
 from miner_control.learning.windows import KEPT, IdentificationBook, Steadiness, SteadyMode, steady_round
+from tests.builders.ramps import truth
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-from tests.miner_control.learning.test_dynamics import truth
 from twin.models import MODELS
 from twin.site import Site
 from twin.spec import TwinSpec
@@ -91,7 +91,7 @@ def test_it_is_told_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path,
     folder, wired = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
-    reported = [event.body for _, event in journal.events(["dynamics.learnt"])]
+    reported = [event.body for _, event in journal.events(["dynamics.identified"])]
     assert 3 <= len(reported) <= 6 * len(TAUGHT), "news, not a stream"
     assert all(len(values) <= KEPT for body in reported for values in body["held"].values())
     ours = wired.hub.components.state.sites["alatau/north"]
@@ -154,23 +154,23 @@ def falls(down_s: float, count: int) -> list[Episode]:
 def test_news_is_what_became_sure_or_changed() -> None:
     book = IdentificationBook()
     book.take(falls(50.0, 2))
-    assert book.news() == [], "two are not enough"
+    assert book.reportable() == [], "two are not enough"
     book.take(falls(50.0, 1))
-    assert book.news() == [("m", "f")]
+    assert book.reportable() == [("m", "f")]
     state = IdentificationBook()
     state.apply(book.body(("m", "f")))
     book.apply(book.body(("m", "f")))
-    assert book.news() == [] and state.learnt(("m", "f")) == book.learnt(("m", "f"))
+    assert book.reportable() == [] and state.learnt(("m", "f")) == book.learnt(("m", "f"))
     book.take(falls(51.0, KEPT))
-    assert book.news() == [], "within the noise"
+    assert book.reportable() == [], "within the noise"
     book.take(falls(80.0, KEPT))
-    assert book.news() == [("m", "f")], "a new firmware, say"
+    assert book.reportable() == [("m", "f")], "a new firmware, say"
     assert state.copy().learnt(("m", "f")) == state.learnt(("m", "f"))
 
 
 def test_only_who_has_long_been_in_one_mode_teaches_its_watts() -> None:
     who = roster([envelope()], 6)
-    asked, steady = never_asked(who), Steadiness.of(who)
+    asked, steady = never_commanded(who), Steadiness.of(who)
 
     def look(after_s: float, mode: int = 1) -> list[SteadyMode]:
         now_ms = NOW_MS + round(after_s * 1000)

@@ -29,7 +29,8 @@ from twin.spec import TwinSpec
 
 MODELS = {"antminer-s21": 2, "bitaxe-supra": 1}
 SPARSE = {"miner_fast_s = 60.0": "miner_fast_s = 300.0", "meter_s = 30.0": "meter_s = 300.0", "tick_s = 120.0": "tick_s = 600.0",
-          "stale_after_s = 200.0": "stale_after_s = 1300.0", "pace = 1.0": "pace = 1.0\nobserve_only = true"}  # fmt: skip
+          "stale_after_s = 200.0": "stale_after_s = 1300.0",
+          "simulated_speed_factor = 1.0": "simulated_speed_factor = 1.0\nobserve_only = true"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Ass
     folder, wired, (worn, *_) = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
-    (reported,) = [event.body for _, event in journal.events(["usual.learnt"])]
+    (reported,) = [event.body for _, event in journal.events(["performance.updated"])]
     assert (
         set(reported) == {"day_ms", "devices", *FIGURES} and len(reported["devices"]) == len(reported["j_per_th"]) == 9
     )

@@ -24,37 +24,10 @@ from kernel.event import Event
 from miner_control.inventory.asset_register import facts_body, facts_of, load_register
 from miner_control.inventory.position import read_plan
 from telemetry.store.journal import Record
+from tests.builders.placement_files import INVENTORY, SITE
 from tests.builders.requests import read
 from tests.hub_site import World, until, world
 from tests.telemetry.store.journal_cases import T0_MS
-
-SITE = """
-[hub]
-name = "hub"
-[[sites]]
-name = "site"
-operator = "North Mining LLP"
-zone = "Asia/Almaty"
-import_cap_w = 4e6
-inventory = "inventory.csv"
-loads = [{ name = "p", kind = "pump", device = "c1", serves = { racks = ["r1"] } }]
-loops = [{ name = "t", device = "c1", serves = { feeders = ["f1"] } }]
-[[sites.feeders]]
-name = "f1"
-cap_w = 2e6
-[[sites.feeders]]
-name = "f2"
-cap_w = 2e6
-[[sites.containers]]
-name = "c1"
-profile = "bitdeer_d40"
-topic = "c1"
-"""
-INVENTORY = """device,model,dialect,host,ports,feeder,rack,position,phase
-m1,Whatsminer M50S,whatsminer,10.0.0.1,rpc=4028,f1,r1,1,0
-m2,Whatsminer M50S,whatsminer,10.0.0.2,rpc=4028,f1,r1,2,
-m3,Whatsminer M50S,whatsminer,10.0.1.1,rpc=4028,f2,r2,1,
-"""
 
 
 @pytest.fixture
@@ -69,7 +42,7 @@ def learn(state: HubState, *rows: tuple[str, str, str], at_ms: int = T0_MS) -> N
     asked = [{"device": device, "what": what, "value": value} for device, what, value in rows]
     body = facts_body(facts_asked(site, state.sites, read(FactsRequest, {"facts": asked}), at_ms), "anna")
     assert facts_of(json.loads(json.dumps(body))) == facts_of(body)
-    event = Event("fact.learnt", 1, "hub/site", "hub", state.position + 1, at_ms, body)
+    event = Event("asset.fact_recorded", 1, "hub/site", "hub", state.position + 1, at_ms, body)
     state.apply(Record(state.position + 1, event))
 
 

@@ -14,7 +14,7 @@ from kernel.clock import iso, system_clock
 from tests.hub_site import World, until, world
 
 LADDER = """
-ladder = { report_after_s = 6000.0, margin_factor = 4 }
+wake_recovery = { report_after_s = 6000.0, margin_factor = 4 }
 
 [[sites.loads]]
 name = "plug-3"
@@ -44,7 +44,7 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
             await until("all hash", lambda: counts()["hashing"] == 8, 60)
             by = Authority("control-room", ("alatau/north",))
             body = {"scope": "alatau/north", "power_w": 2_000.0, "until": iso(system_clock().now_ms() + 3_600_000)}
-            order = await hub.messages.submit_order(body, by, "test")
+            order = await hub.messages.submit_order(body, by)
             await until("all sleep", lambda: counts()["asleep"] == 8, 60)
             await asyncio.sleep(4)  # The miners' minimum off-time at this pace.
             for name, faults in (("miner-00003", ["hung"]), ("miner-00005", ["refused"])):
@@ -52,7 +52,7 @@ def test_a_hung_miner_is_cycled_and_a_dead_one_becomes_a_ticket(tmp_path: Path) 
             await hub.messages.end_order(order["id"], by, "")
             # A miner that did not obey rests for 60 s, and for 120 s where it failed twice: on a slow machine it may.
             await until("the cycle cures the hung one", lambda: counts()["hashing"] == 7, 240)
-            steps = [event.body for event in here.log if event.kind == "straggler.step"]
+            steps = [event.body for event in here.log if event.kind == "wake_recovery.step"]
             tried = [body["rung"] for body in steps if body["device"].endswith("00003")]
             assert "pdu" in tried and here.load_book.on("alatau/north/plug-3")[0] is True and not here.ladder.cycling
 

@@ -37,7 +37,7 @@ def test_up_is_never_offered_above_limit_less_meter(tmp_path: Path) -> None:
             await until("all hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 6, 90)
             until_text = iso(system_clock().now_ms() + 3_600_000)
             body = {"scope": SITE, "power_w": LIMIT_W, "until": until_text, "reference": "D-9", "reason": "line out"}
-            await hub.messages.submit_order(body, Authority("control-room", (SITE,)), "test")
+            await hub.messages.submit_order(body, Authority("control-room", (SITE,)))
             await until(
                 "obeyed", lambda: (hub.ports.sites.status("north")["power"]["main"]["value"] or 1e9) <= LIMIT_W, 60
             )

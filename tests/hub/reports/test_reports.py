@@ -9,71 +9,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from hub.metering.energy import MeterFigure
 from hub.reports import treasury_statement as statement_kind
 from hub.reports.render import as_csv, as_json
 from hub.reports.sign import Key, report_key
-from hub.reports.site_energy import hours_of, site_energy, table
+from hub.reports.site_energy import site_energy, table
 from hub.reports.treasury_statement import treasury_statement
 from hub.reports.verify import verify_report
 from hub.reports.write import ReportFiles, write_report
 from hub.state.meter import MeterRef
 from hub.wiring.plugins import REPORTS
-from kernel.clock import MS_PER_HOUR, from_iso
+from kernel.clock import MS_PER_HOUR
 from kernel.errors import ConfigError
 from kernel.ids import sha256_hex
-from kernel.metric import SCHEMAS, TEXT_METRICS
 from kernel.money import Unit
-from kernel.reading import Absence, Missing, Reading, ReadingBatch, batch_of
 from kernel.span import Span
-from telemetry.energy.series import energy_on_slots
-from tests.builders.samples import samples_of
+from tests.builders.reports import METER, SPAN, START_MS, batches, energy_report, figures
 from treasury.account import Account
 from treasury.io.ledger_sqlite import open_ledger
 from treasury.transfer import Transfer, transfer_id
-
-START_MS = from_iso("2026-11-23T08:20:00Z")
-SPAN = Span(START_MS, START_MS + 3 * MS_PER_HOUR)
-METER = "hub-1/site-1/main"
-
-
-def batches(power_w: float = 1_000_000.0, silent_from_s: int = 10**9) -> list[ReadingBatch]:
-    rows = []
-    for second in range(-60, 3 * 3600 + 61, 10):
-        silent = second >= silent_from_s
-        energy_wh = 5_000_000.0 + power_w * (second + 60) / 3600
-        values = {"energy_import_wh": Missing(Absence.TIMED_OUT) if silent else float(np.floor(energy_wh)),
-                  "power_w": Missing(Absence.TIMED_OUT) if silent else power_w}  # fmt: skip
-        frame = None if silent else sha256_hex(str(second).encode())
-        rows.append(Reading(METER, "meter", START_MS + second * 1000, values, frame))
-    return [
-        batch_of("meter", list(SCHEMAS["meter"]), TEXT_METRICS["meter"], rows[i : i + 50])
-        for i in range(0, len(rows), 50)
-    ]
-
-
-def figures(reported: list[ReadingBatch], *refs: MeterRef) -> list[MeterFigure]:
-    """Each meter's energy and frames out of batches."""
-    slots = hours_of(SPAN)
-    frames = {
-        ref.device: tuple(
-            (int(batch.at_ms[row]), name)
-            for batch in reported
-            for row, name in sorted(batch.evidence.items())
-            if batch.devices[row] == ref.device
-        )
-        for ref in refs
-    }
-    return [
-        MeterFigure(ref, energy_on_slots(samples_of(reported, ref.device), slots), frames[ref.device]) for ref in refs
-    ]
-
-
-def energy_report() -> dict[str, object]:
-    return site_energy(figures(batches(), MeterRef(METER, "main")), SPAN, "hub-1/site-1", 42)
 
 
 def test_hours_are_whole_watt_hours_and_sum_to_the_meter(tmp_path: Path):
@@ -184,7 +139,7 @@ def test_a_formula_does_not_reach_the_spreadsheet():
 
 SCRIPT = """
 import sys; sys.path.insert(0, {root!r})
-from tests.hub.reports.test_reports import energy_report
+from tests.builders.reports import energy_report
 from hub.reports.render import as_json, as_csv
 from hub.reports.site_energy import table
 import hashlib; print(hashlib.sha256(as_json(energy_report()) + as_csv(energy_report(), table)).hexdigest())

@@ -26,8 +26,8 @@ from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import open_journal
 from tests.builders.fake_hub import FakeHub
-from tests.hub.settlement.test_round import CONTRACT, MONDAY_MS, ROOT, World, desk, serve, silent
-from tests.hub.state.test_legal_holds import SITE
+from tests.builders.settlement import CONTRACT, MONDAY_MS, ROOT, World, desk, serve, silent
+from tests.builders.site_files import SITE
 from tests.telemetry.store.journal_cases import T0_MS, batch, meter
 from treasury.checks import check
 from treasury.io.ledger_sqlite import SqliteLedger, open_ledger

@@ -27,7 +27,7 @@ def reported(state: HubState, config: Config, now_ms: int) -> dict[str, Any]:
     """All that a state holds, as plain values."""
     sites = {}
     for key, site in state.sites.items():
-        asked = {name: list(column) for name, column in vars_of(site.standing.asked(now_ms)).items()}
+        asked = {name: list(column) for name, column in vars_of(site.standing.commanded(now_ms)).items()}
         sites[key] = {
             "asked": asked,
             "tick": site.tick,

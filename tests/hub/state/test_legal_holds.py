@@ -29,33 +29,15 @@ from kernel.span import Span
 from telemetry.io.archive_parquet import ParquetArchive
 from telemetry.io.journal_sqlite import SqliteJournal, open_journal
 from telemetry.store.retention import Hold
+from tests.builders.api import Hub
 from tests.builders.fake_hub import FakeHub
-from tests.hub.api.test_api_access import Hub
+from tests.builders.site_files import SITE
 from tests.hub.console.page_server import serving
 from tests.telemetry.store.journal_cases import T0_MS, batch, meter, miner
 from treasury.io.ledger_sqlite import open_ledger
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 LATER_MS = T0_MS + 100 * DAY_MS
-SITE = """
-[hub]
-name = "hub"
-[[sites]]
-name = "site"
-operator = "North Mining LLP"
-zone = "Asia/Almaty"
-import_cap_w = 4e6
-[[sites.feeders]]
-name = "f1"
-cap_w = 2e6
-[[sites.meters]]
-name = "meter-1"
-role = "main"
-profile = "schneider_iem3000"
-host = "192.0.2.10"
-[retention]
-raw = { meter = 62, miner = 30 }
-"""
 
 
 models = functools.cache(catalogue)

@@ -15,7 +15,7 @@ from miner_control.control.auxiliary_load import (
     switch,
 )
 from miner_control.fleet.command import SwitchLoad, command
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked
+from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_commanded
 from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 from telemetry.collect.snapshot import Snapshot
@@ -74,7 +74,7 @@ def test_from_snapshot_to_fleet():
     assert said.state.tolist() == codes
     assert said.mode.tolist() == [1, 0, UNSURE, ASLEEP, UNSURE]
     assert said.has_power.tolist() == [True, True, False, True, False]
-    found = fleet_of(who, said, never_asked(who), NOW_MS)
+    found = fleet_of(who, said, never_commanded(who), NOW_MS)
     assert found.power_w.tolist() == [3010.0, 1810.0, 3000.0, 18.0, 3000.0]
     assert found.fresh.tolist() == [True, True, True, True, False]
     np.testing.assert_array_equal(found.counts()[0], [1, 1, 3, 0])
@@ -82,7 +82,7 @@ def test_from_snapshot_to_fleet():
 
 def test_an_empty_snapshot_is_a_silent_fleet():
     who = roster([envelope()], 2)
-    found = fleet_of(who, observed_of(who, Snapshot().kind("miner"), NOW_MS), never_asked(who), NOW_MS)
+    found = fleet_of(who, observed_of(who, Snapshot().kind("miner"), NOW_MS), never_commanded(who), NOW_MS)
     assert not found.can_command.any() and found.power_w.sum() == 6000.0
 
 

@@ -27,7 +27,7 @@ from miner_control.fleet.command import (
     receipt_json,
 )
 from miner_control.fleet.fleet import UNSURE
-from tests.miner_control.fleet.test_command_state import PROOF
+from tests.builders.receipts import PROOF
 from tests.miner_control.fleets import NOW_MS, envelope, roster
 
 ROSTER = roster([envelope()], 3)

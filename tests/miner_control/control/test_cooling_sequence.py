@@ -9,7 +9,7 @@ from kernel.reading import Reading
 from miner_control.control.allocate import Allocation
 from miner_control.control.auxiliary_load import Load, LoadBook, LoadKind, output_state, running_w, shares_w
 from miner_control.control.cold_protection import Loop
-from miner_control.control.cooling_sequence import CoolingResult, tend
+from miner_control.control.cooling_sequence import CoolingResult, sequence_cooling
 from miner_control.fleet.fleet import ASLEEP, Fleet, Ints
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, roster, seen
 
@@ -39,7 +39,7 @@ def tended(
 ) -> CoolingResult:
     marks = np.full(len(proposed.units), by_plan, dtype=np.bool_)
     states = {"pump-1": on, "heater-1": False}
-    return tend(found, proposed, [PUMP, HEATER], states, [loop], by_plan=marks)
+    return sequence_cooling(found, proposed, [PUMP, HEATER], states, [loop], by_plan=marks)
 
 
 @pytest.mark.parametrize("on", [False, None])
@@ -82,7 +82,7 @@ def test_a_cold_loop_is_warmed_before_anybody_wakes():
     reported = tended(found, asked(found, [0], 1), True, cold)
     assert len(reported.allocation.units) == 0 and "pre-warm" in reported.restraints[0].reason
     assert ("heater-1", True) in [(one.load.name, one.on) for one in reported.switchings]
-    warm = tend(
+    warm = sequence_cooling(
         found,
         asked(found, [0], 1),
         [PUMP, HEATER],
@@ -96,7 +96,7 @@ def test_a_cold_loop_is_warmed_before_anybody_wakes():
 
 def test_a_load_that_is_being_switched_is_not_asked_again():
     found = standing(3)
-    reported = tend(
+    reported = sequence_cooling(
         found, asked(found, [0], 1), [PUMP], {"pump-1": None}, [], by_plan=np.ones(1, bool), busy=frozenset({"pump-1"})
     )
     assert reported.switchings == () and len(reported.allocation.units) == 0
@@ -138,7 +138,7 @@ def test_a_pump_that_must_start_first_is_not_free():
 
     def under(most_w: float, on: bool | None) -> CoolingResult:
         marks, states = np.ones(6, dtype=np.bool_), {"pump-1": on, "heater-1": False}
-        return tend(found, proposed, [PUMP, HEATER], states, [LOOP], by_plan=marks, most_w=most_w)
+        return sequence_cooling(found, proposed, [PUMP, HEATER], states, [LOOP], by_plan=marks, most_w=most_w)
 
     reported = under(11_500.0, False)
     assert [(one.rule, len(one.units)) for one in reported.restraints] == [

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kernel.reading import MISSING, Absence, Field, Reading
-from miner_control.control.readback import can_be_seen, shows, tells
+from miner_control.control.readback import carries_evidence, is_observable, shows
 from miner_control.fleet.command import (
     Intent,
     Locate,
@@ -62,17 +62,17 @@ POOLS = SetPools((Pool("stratum+tcp://a:1", "x.1"), Pool("stratum+tcp://b:1", "x
 )
 def test_what_a_reading_shows(intent: Intent, values: dict[str, Field], seen: bool):
     reading = Reading("h/s/m", "miner", 1, values)
-    assert shows(intent, envelope(), reading, since_s=60.0, went_dark=False) is seen
+    assert shows(intent, envelope(), reading, since_s=60.0, was_unreachable=False) is seen
 
 
 def test_a_reboot_of_a_miner_that_tells_no_uptime_is_seen_by_its_going_away():
-    assert shows(Reboot(), envelope(), Reading("h/s/m", "miner", 1, {}), since_s=60.0, went_dark=True)
+    assert shows(Reboot(), envelope(), Reading("h/s/m", "miner", 1, {}), since_s=60.0, was_unreachable=True)
     old = Reading("h/s/m", "miner", 1, {"uptime_s": 9999.0})
-    assert not shows(Reboot(), envelope(), old, since_s=60.0, went_dark=True)
+    assert not shows(Reboot(), envelope(), old, since_s=60.0, was_unreachable=True)
 
 
 def test_blinking_cannot_be_seen():
-    assert not can_be_seen(Locate(True))
+    assert not is_observable(Locate(True))
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_blinking_cannot_be_seen():
     ],
 )
 def test_only_what_speaks_of_the_effect_counts(intent: Intent, values: dict[str, Field], speaks: bool):
-    assert tells(intent, Reading("h/s/m", "miner", 1, values)) is speaks
+    assert carries_evidence(intent, Reading("h/s/m", "miner", 1, values)) is speaks
 
 
 def test_who_had_restarted_before_it_was_told_to_has_shown_nothing():
     def restarted(was_s: float | None, now_s: float, since_s: float) -> bool:
         before = None if was_s is None else Reading("h/s/m", "miner", 1, {"uptime_s": was_s})
         reading = Reading("h/s/m", "miner", 2, {"uptime_s": now_s})
-        return shows(Reboot(), envelope(), reading, since_s=since_s, went_dark=True, before=before)
+        return shows(Reboot(), envelope(), reading, since_s=since_s, was_unreachable=True, before=before)
 
     assert restarted(86_400.0, 12.0, 20.0) and restarted(None, 12.0, 20.0)
     assert not restarted(3.0, 22.0, 20.0), "it counts on from a start of before"
@@ -122,8 +122,8 @@ def test_a_small_step_down_has_to_show_against_what_it_drew_before(was: dict[str
         "h/s/m", "miner", 60_000, {"state": "hashing", "power_limit_w": 2800.0, "mode": "less", "power_w": now_w}
     )
     target = PowerTarget(2800.0)
-    assert shows(target, envelope(), reading, since_s=30.0, went_dark=False, before=before) == fell
+    assert shows(target, envelope(), reading, since_s=30.0, was_unreachable=False, before=before) == fell
     modes = (Mode("less", 2800.0, 95e12), Mode("normal", 3000.0, 100e12))
     steps = replace(envelope(), modes=modes)
     if "power_limit_w" not in was:
-        assert shows(SetMode("less"), steps, reading, since_s=30.0, went_dark=False, before=before) == fell
+        assert shows(SetMode("less"), steps, reading, since_s=30.0, was_unreachable=False, before=before) == fell

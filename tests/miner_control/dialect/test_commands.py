@@ -14,41 +14,22 @@ from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.whatsminer_token import make_token, opened, sealed
 from miner_control.fleet.command import (
-    STOCK,
-    InstallFirmware,
     Intent,
     Locate,
-    Pool,
     PowerPercent,
     PowerTarget,
     Reboot,
-    RollBackFirmware,
     SetCredential,
     SetMode,
-    SetPools,
     Sleep,
     SwitchLoad,
     Wake,
 )
 from miner_control.fleet.driver import Answer, Http, Rpc
 from telemetry.collect.source import Tier
+from tests.builders.intents import INTENTS, POOLS
 from tests.miner_control.dialect import fixtures, fixtures_more
 from tests.miner_control.dialect.play import NOW_MS, Play, body_of
-
-POOLS = SetPools((Pool("stratum+tcp://new.example:3333", "acct.w9", "pw"),))
-INTENTS: dict[str, Intent] = {
-    "Sleep": Sleep(),
-    "Wake": Wake(),
-    "PowerTarget": PowerTarget(2500.0),
-    "PowerPercent": PowerPercent(80.0),
-    "SetMode": SetMode("low"),
-    "Reboot": Reboot(),
-    "Locate": Locate(True),
-    "SetPools": POOLS,
-    "SetCredential": SetCredential("root", "new"),
-    "InstallFirmware": InstallFirmware("2.0", hashlib.sha256(b"image").hexdigest(), b"image"),
-    "RollBackFirmware": RollBackFirmware(STOCK),
-}
 
 
 def ok_rpc(message: str = "done") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from kernel.reading import Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
-from miner_control.control.readback import names, shows, tells, tier_of
+from miner_control.control.readback import carries_evidence, is_version, shows, tier_of
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.whatsminer_token import make_token, opened, sealed
 from miner_control.fleet.command import (
@@ -300,7 +300,7 @@ def test_a_miner_that_went_back_is_read_in_its_makers_dialect_and_else_in_its_ow
     ],
 )  # fmt: skip
 def test_a_version_is_named_whole_or_not_at_all(reported: object, version: str, is_it: bool) -> None:
-    assert names(reported, version) is is_it
+    assert is_version(reported, version) is is_it
 
 
 def reading(**values: Any) -> Reading:
@@ -312,7 +312,7 @@ def test_proof_is_the_version_read_back() -> None:
 
     def proves(intent: Intent, reported: str, was: str | None) -> bool:
         before = None if was is None else reading(firmware=was)
-        return shows(intent, envelope, reading(firmware=reported), since_s=1.0, went_dark=True, before=before)
+        return shows(intent, envelope, reading(firmware=reported), since_s=1.0, was_unreachable=True, before=before)
 
     assert proves(INSTALL, "2.0", "1.0") and not proves(INSTALL, "1.0", "1.0") and not proves(INSTALL, "2.1", "1.0")
     assert proves(RollBackFirmware(), "1.0", "2.0") and not proves(RollBackFirmware(), "2.0", "2.0")
@@ -320,7 +320,9 @@ def test_proof_is_the_version_read_back() -> None:
     assert proves(RollBackFirmware(STOCK), "Fri Aug 30", "2.0") and not proves(RollBackFirmware("1.0"), "1.1", "2.0")
     assert tier_of(INSTALL) is tier_of(RollBackFirmware()) is Tier.DAILY
     assert (
-        not tells(INSTALL, reading(power_w=3.0)) and tells(INSTALL, reading(firmware="x")) and tells(Sleep(), reading())
+        not carries_evidence(INSTALL, reading(power_w=3.0))
+        and carries_evidence(INSTALL, reading(firmware="x"))
+        and carries_evidence(Sleep(), reading())
     )
 
 

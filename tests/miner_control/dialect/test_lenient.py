@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of every dialect: spoilt answers never break it, never invent sleep, and never leave the schema."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,12 @@ from kernel.reading import Absence, Missing
 from miner_control.dialect import DIALECTS
 from miner_control.fleet.miner import State
 from telemetry.collect.source import Tier
+from tests.builders.spoilt_answers import ODD
 from tests.miner_control.dialect.fixtures_more import asleep, every, faulty
 from tests.miner_control.dialect.laws import check
 from tests.servers import count
 
 SHAPES = [(dialect, index) for dialect, shapes in every().items() for index in range(len(shapes))]
-ODD: list[Any] = [
-    None,
-    "",
-    0,
-    -1,
-    "abc",
-    {},
-    [],
-    [1],
-    {"a": 1},
-    True,
-    1e308,
-    math.inf,
-    math.nan,
-    "inf",
-    [[1]],
-    "-5",
-    "12 W",
-]
 
 
 def spoil(found: Any, rng: np.random.Generator, share: float) -> Any:

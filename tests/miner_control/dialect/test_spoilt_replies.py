@@ -16,10 +16,10 @@ from miner_control.dialect import DIALECTS
 from miner_control.dialect.figures import plain
 from miner_control.fleet.driver import Answer, Http, Request
 from telemetry.collect.source import Tier
+from tests.builders.intents import INTENTS
 from tests.miner_control.dialect.fixtures_families import doors
 from tests.miner_control.dialect.laws import check
 from tests.miner_control.dialect.play import Play
-from tests.miner_control.dialect.test_commands import INTENTS
 from tests.servers import count
 
 NAMES = sorted(doors())

@@ -19,14 +19,15 @@ from kernel.metric import TEXT_METRICS
 from kernel.reading import Missing
 from miner_control.dialect import cgminer
 from telemetry.collect.source import Tier
-from tests.miner_control.dialect import test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes
+from tests.builders import shapes_antminer, shapes_avalon, shapes_whatsminer
+from tests.builders.spoilt_answers import ODD
+from tests.miner_control.dialect.laws import check
 from tests.miner_control.dialect.play import Play
-from tests.miner_control.dialect.test_lenient import ODD, check
 from tests.servers import count
 
 PLAYS = {
     name: play
-    for module in (test_antminer_shapes, test_avalon_shapes, test_whatsminer_shapes)
+    for module in (shapes_antminer, shapes_avalon, shapes_whatsminer)
     for name, (play, _) in module.SHAPES.items()
 }
 # Sums and counts over boards, chips and pools; what is told beside a figure and is in no answer.

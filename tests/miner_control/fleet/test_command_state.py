@@ -33,9 +33,8 @@ from miner_control.fleet.command import (
 )
 from miner_control.fleet.command_state import CommandState, mode_of
 from miner_control.fleet.fleet import ASLEEP, UNSURE, fleet_of, urgent
+from tests.builders.receipts import PROOF
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
-
-PROOF = Verified(Reading("h/s/m00000", "miner", NOW_MS + 9000, {"state": "asleep", "power_w": 20.0}), 9.0)
 
 
 class Story:
@@ -62,12 +61,12 @@ class Story:
 def test_a_sleep_is_pending_until_its_receipt():
     story = Story()
     body = story.ask(Sleep())
-    asked = story.standing.asked(NOW_MS + 1)
+    asked = story.standing.commanded(NOW_MS + 1)
     assert (asked.mode[0], asked.until_ms[0], asked.mode[1]) == (ASLEEP, NOW_MS + 120_000, UNSURE)
     story.answer(body, PROOF)
-    asked = story.standing.asked(NOW_MS + 10_000)
+    asked = story.standing.commanded(NOW_MS + 10_000)
     assert asked.until_ms[0] == 0 and asked.put_to_sleep[0] and asked.since_ms[0] == NOW_MS + 9000
-    assert not asked.hands_off[0]
+    assert not asked.excluded[0]
 
 
 def test_a_poll_from_before_the_proof_does_not_undo_what_was_proven():
@@ -76,18 +75,18 @@ def test_a_poll_from_before_the_proof_does_not_undo_what_was_proven():
     who = story.standing.roster
     before = replace(seen(who, mode=1), at_ms=np.full(2, NOW_MS + 5000))
     story.answer(story.ask(Sleep()), PROOF)
-    found = fleet_of(who, before, story.standing.asked(NOW_MS + 10_000), NOW_MS + 10_000)
+    found = fleet_of(who, before, story.standing.commanded(NOW_MS + 10_000), NOW_MS + 10_000)
     assert found.mode.tolist() == [ASLEEP, 1] and found.tally()["asleep"] == 1
     assert found.settled_w.tolist() == [20.0, 3000.0]
     shed = allocate(urgent(found), 1000.0)
     assert shed.units.tolist() == [1] and shed.modes.tolist() == [ASLEEP]
     after = replace(seen(who, mode=1), at_ms=np.full(2, NOW_MS + 9500))
-    again = fleet_of(who, after, story.standing.asked(NOW_MS + 10_000), NOW_MS + 10_000)
+    again = fleet_of(who, after, story.standing.commanded(NOW_MS + 10_000), NOW_MS + 10_000)
     assert again.mode.tolist() == [1, 1], "a later poll is believed, whatever was proven before"
     woken = Verified(Reading("h/s/m00000", "miner", NOW_MS + 70_000, {"state": "ramping"}), 9.0)
     asleep = replace(seen(who, mode=ASLEEP), at_ms=np.full(2, NOW_MS + 65_000))
     story.answer(story.ask(Wake(), NOW_MS + 60_000), woken, NOW_MS + 70_000)
-    up = fleet_of(who, asleep, story.standing.asked(NOW_MS + 71_000), NOW_MS + 71_000)
+    up = fleet_of(who, asleep, story.standing.commanded(NOW_MS + 71_000), NOW_MS + 71_000)
     assert up.power_w.tolist() == [3000.0, 20.0]
 
 
@@ -96,23 +95,23 @@ def test_a_mode_that_wakes_is_a_start():
     story.answer(story.ask(Sleep()), PROOF)
     body = story.ask(SetMode("low"), NOW_MS + 1_000_000)
     story.answer(body, Verified(PROOF.reading, 1.0), NOW_MS + 1_001_000)
-    asked = story.standing.asked(NOW_MS + 1_002_000)
+    asked = story.standing.commanded(NOW_MS + 1_002_000)
     assert asked.starts_used[0] == 1 and asked.since_ms[0] == NOW_MS + 1_001_000
 
 
 def test_a_wake_may_wait_for_its_turn_without_being_asked_for_again():
     story = Story()
     story.ask(Wake())
-    assert story.standing.asked(NOW_MS + 600_000).until_ms[0] > NOW_MS + 600_000
+    assert story.standing.commanded(NOW_MS + 600_000).until_ms[0] > NOW_MS + 600_000
     story.ask(Sleep(), NOW_MS + 700_000)
-    assert story.standing.asked(NOW_MS + 700_000).until_ms[0] == NOW_MS + 820_000
+    assert story.standing.commanded(NOW_MS + 700_000).until_ms[0] == NOW_MS + 820_000
 
 
 def test_a_refused_wake_leaves_it_asleep():
     story = Story()
     story.answer(story.ask(Sleep()), PROOF)
     story.answer(story.ask(Wake(), NOW_MS + 20_000), Refused("45", "no"), NOW_MS + 21_000)
-    assert story.standing.asked(NOW_MS + 22_000).put_to_sleep[0]
+    assert story.standing.commanded(NOW_MS + 22_000).put_to_sleep[0]
 
 
 def test_who_does_not_obey_is_left_alone_longer_each_time():
@@ -121,14 +120,14 @@ def test_who_does_not_obey_is_left_alone_longer_each_time():
     for _ in range(7):
         story.answer(story.ask(Sleep(), at_ms), Unknown("no proof"), at_ms)
         rest_s = 0
-        while story.standing.asked(at_ms + rest_s * 1000).hands_off[0]:
+        while story.standing.commanded(at_ms + rest_s * 1000).excluded[0]:
             rest_s += 10
         rests.append(rest_s)
         at_ms += 10_000_000
     assert rests == [60, 120, 240, 480, 960, 1800, 1800]
     story.answer(story.ask(Sleep(), at_ms), PROOF, at_ms)
     story.answer(story.ask(Sleep(), at_ms + 1), Unknown("no proof"), at_ms)
-    assert not story.standing.asked(at_ms + 61_000).hands_off[0]
+    assert not story.standing.commanded(at_ms + 61_000).excluded[0]
 
 
 @pytest.mark.parametrize("receipt", [Refused("45", "no"), Unreachable("gone"), Unsupported("cannot")])
@@ -136,14 +135,14 @@ def test_a_failed_command_leaves_the_old_mode_counting(receipt: Receipt):
     story = Story()
     story.answer(story.ask(SetMode("high")), Verified(PROOF.reading, 1.0))
     story.answer(story.ask(Sleep(), NOW_MS + 1), receipt)
-    asked = story.standing.asked(NOW_MS + 20_000)
-    assert asked.on_mode[0] == 2 and not asked.put_to_sleep[0] and asked.hands_off[0]
+    asked = story.standing.commanded(NOW_MS + 20_000)
+    assert asked.on_mode[0] == 2 and not asked.put_to_sleep[0] and asked.excluded[0]
 
 
 def test_what_the_hub_took_back_is_nobodys_fault():
     story = Story()
     story.answer(story.ask(Wake()), Unreachable(WITHDRAWN, HubCause.WITHDRAWN))
-    assert not story.standing.asked(NOW_MS + 10_000).hands_off[0]
+    assert not story.standing.commanded(NOW_MS + 10_000).excluded[0]
 
 
 def test_an_old_receipt_does_not_end_a_newer_command():
@@ -151,21 +150,21 @@ def test_an_old_receipt_does_not_end_a_newer_command():
     first = story.ask(Wake())
     story.ask(Sleep(), NOW_MS + 1000)
     story.answer(first, Unknown("superseded"))
-    assert story.standing.asked(NOW_MS + 10_000).mode[0] == ASLEEP
+    assert story.standing.commanded(NOW_MS + 10_000).mode[0] == ASLEEP
 
 
 def test_starts_are_counted_per_day():
     story = Story()
     for at_ms in (NOW_MS, NOW_MS + 1, NOW_MS + 2):
         story.ask(Wake(), at_ms)
-    assert story.standing.asked(NOW_MS + 3).starts_used[0] == 3
-    assert story.standing.asked(NOW_MS + MS_PER_DAY).starts_used[0] == 0
+    assert story.standing.commanded(NOW_MS + 3).starts_used[0] == 3
+    assert story.standing.commanded(NOW_MS + MS_PER_DAY).starts_used[0] == 0
 
 
 def test_a_person_may_hold_a_unit():
     story = Story()
     story.tell("owner.changed", NOW_MS, {"device": "h/s/m00001", "hands_off": True})
-    assert story.standing.asked(NOW_MS).hands_off.tolist() == [False, True]
+    assert story.standing.commanded(NOW_MS).excluded.tolist() == [False, True]
 
 
 def test_replaying_the_events_stands_where_the_hub_stood():
@@ -178,7 +177,7 @@ def test_replaying_the_events_stands_where_the_hub_stood():
     again = CommandState(live.standing.roster)
     for event in events:
         again.apply(event)
-    one, two = live.standing.asked(NOW_MS + 210_000), again.asked(NOW_MS + 210_000)
+    one, two = live.standing.commanded(NOW_MS + 210_000), again.commanded(NOW_MS + 210_000)
     assert all((getattr(one, name) == getattr(two, name)).all() for name in one.__slots__)
     assert kept is not None
 
@@ -228,9 +227,9 @@ def test_the_first_lowering_sets_the_mode_to_return_to_and_only_a_tick_clears_it
         story.tell("command.issued", NOW_MS, body)
         story.answer(body, PROOF)
     names = story.standing.roster.envelope(0).names
-    assert story.standing.asked(NOW_MS).restore.tolist() == [names.index("high"), UNSURE]
+    assert story.standing.commanded(NOW_MS).restore.tolist() == [names.index("high"), UNSURE]
     story.standing.restored(["h/s/m00000", "h/s/unknown"])
-    assert story.standing.asked(NOW_MS).restore.tolist() == [UNSURE, UNSURE]
+    assert story.standing.commanded(NOW_MS).restore.tolist() == [UNSURE, UNSURE]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from miner_control.fleet.command import PowerTarget, SetMode, Sleep, Wake
-from miner_control.fleet.fleet import ASLEEP, STATE_CODE, UNSURE, fleet_of, never_asked, never_seen, roster_of, urgent
+from miner_control.fleet.fleet import (
+    ASLEEP,
+    STATE_CODE,
+    UNSURE,
+    fleet_of,
+    never_commanded,
+    never_observed,
+    roster_of,
+    urgent,
+)
 from miner_control.fleet.miner import State
 from tests.miner_control.fleets import NOW_MS, envelope, fleet, miner, roster, seen
 
@@ -25,7 +34,7 @@ def test_a_unit_that_names_no_mode_is_in_the_one_whose_power_it_draws():
         has_power=np.array([True, True, True, False]),
     )  # fmt: skip
     assert fleet(who, said).mode.tolist() == [0, 1, 2, 1]
-    asked = replace(never_asked(who), on_mode=np.full(4, 2, dtype=np.int8))
+    asked = replace(never_commanded(who), on_mode=np.full(4, 2, dtype=np.int8))
     assert fleet(who, said, asked).mode.tolist() == [2, 2, 2, 2], "what we gave it stands before a guess"
 
 
@@ -40,7 +49,7 @@ def test_what_is_heard_is_what_counts():
 
 def test_silence_counts_as_the_normal_load():
     who = one()
-    for silent in (never_seen(who), seen(who, mode=ASLEEP, age_s=300.0)):
+    for silent in (never_observed(who), seen(who, mode=ASLEEP, age_s=300.0)):
         found = fleet(who, silent)
         assert found.power_w[0] == 3000.0
         assert not found.can_command[0]
@@ -49,13 +58,13 @@ def test_silence_counts_as_the_normal_load():
 
 def test_silence_counts_as_the_mode_last_commanded():
     who = one()
-    asked = replace(never_asked(who), on_mode=np.array([2], dtype=np.int8))
+    asked = replace(never_commanded(who), on_mode=np.array([2], dtype=np.int8))
     assert fleet(who, seen(who, age_s=300.0), asked).power_w[0] == pytest.approx(3540.0)
 
 
 def test_a_confirmed_sleeper_that_falls_silent_becomes_load_again():
     who = one()
-    asked = replace(never_asked(who), put_to_sleep=np.array([True]))
+    asked = replace(never_commanded(who), put_to_sleep=np.array([True]))
     missed_one_poll = replace(seen(who, mode=ASLEEP, age_s=20.0), state=code(State.UNREACHABLE))
     assert fleet(who, missed_one_poll, asked).power_w[0] == 20.0
     gone = replace(seen(who, mode=ASLEEP, age_s=90.0), state=code(State.UNREACHABLE))
@@ -81,7 +90,7 @@ def test_a_ramping_miner_is_counted_with_what_it_will_draw():
 
 def test_a_pending_sleep_is_still_load_but_settled_without_it():
     who = one()
-    asked = replace(never_asked(who), mode=np.array([ASLEEP], dtype=np.int8), until_ms=np.array([NOW_MS + 60_000]))
+    asked = replace(never_commanded(who), mode=np.array([ASLEEP], dtype=np.int8), until_ms=np.array([NOW_MS + 60_000]))
     found = fleet(who, seen(who), asked)
     assert (found.power_w[0], found.settled_w[0]) == (3000.0, 20.0)
     over = replace(asked, until_ms=np.array([NOW_MS - 1]))
@@ -90,7 +99,7 @@ def test_a_pending_sleep_is_still_load_but_settled_without_it():
 
 def test_minimum_times_and_start_budget():
     who = one()
-    young = replace(never_asked(who), since_ms=np.array([NOW_MS - 60_000]))
+    young = replace(never_commanded(who), since_ms=np.array([NOW_MS - 60_000]))
     assert not fleet(who, seen(who), young).may_sleep[0]
     assert urgent(fleet(who, seen(who), young)).may_sleep[0]
     assert not fleet(who, seen(who, mode=ASLEEP), young).may_wake[0]
@@ -130,11 +139,11 @@ def test_a_model_without_envelope_is_named():
 def test_a_unit_newly_asleep_settles_at_its_sleep_power_while_it_runs_down():
     who = one()
     still_drawing = replace(seen(who, mode=ASLEEP), power_w=np.array([2000.0]), has_power=np.array([True]))
-    just_now = replace(never_asked(who), since_ms=np.array([NOW_MS - 5_000]))
+    just_now = replace(never_commanded(who), since_ms=np.array([NOW_MS - 5_000]))
     found = fleet(who, still_drawing, just_now)
     assert found.power_w[0] == 2000.0, "what it draws now is told as it is"
     assert found.settled_w[0] == 20.0, "nothing more is shed for what runs down by itself"
-    long_ago = replace(never_asked(who), since_ms=np.array([NOW_MS - 3_600_000]))
+    long_ago = replace(never_commanded(who), since_ms=np.array([NOW_MS - 3_600_000]))
     assert fleet(who, still_drawing, long_ago).settled_w[0] == 2000.0, "a sleeper that goes on drawing is load"
 
 
@@ -143,7 +152,7 @@ def test_who_does_not_answer_is_asleep_by_our_own_proof_alone():
     who = one()
     silent = replace(seen(who), state=code(State.UNREACHABLE), has_power=np.array([False]))
     assert fleet(who, silent).mode[0] >= 0 and fleet(who, silent).power_w[0] == 3000.0
-    ours = replace(never_asked(who), put_to_sleep=np.array([True]))
+    ours = replace(never_commanded(who), put_to_sleep=np.array([True]))
     assert fleet(who, silent, ours).mode[0] == ASLEEP
     long_ago = seen(who, mode=ASLEEP, age_s=3600.0)
     assert fleet(who, long_ago, ours).mode[0] >= 0, "nor for ever"
@@ -151,6 +160,6 @@ def test_who_does_not_answer_is_asleep_by_our_own_proof_alone():
 
 def test_no_start_is_left_where_the_budget_of_the_day_is_used_up():
     who = one()
-    asleep, used = seen(who, mode=ASLEEP), replace(never_asked(who), starts_used=np.array([2]))
+    asleep, used = seen(who, mode=ASLEEP), replace(never_commanded(who), starts_used=np.array([2]))
     may = [fleet_of(who, asleep, used, NOW_MS, starts_cap=cap).may_wake[0] for cap in (None, 1, 2, 3)]
     assert may == [True, False, False, True]

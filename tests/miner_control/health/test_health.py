@@ -114,7 +114,7 @@ def test_a_finding_carries_its_evidence_and_what_it_costs():
     (found, *_) = examine(reading, envelope(), USUAL, RULE)
     assert found.evidence["at_ms"] == 77 and found.evidence["boards_hashing"] == 2.0
     assert found.loss_hs == pytest.approx(100e12 / 3)
-    assert "1 of 3" in found.words and found.remedy
+    assert "1 of 3" in found.text and found.remedy
 
 
 def test_hosts_of_pools():

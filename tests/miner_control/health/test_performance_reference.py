@@ -6,7 +6,7 @@ import pytest
 
 from kernel.reading import Reading
 from kernel.units import MS_PER_DAY
-from miner_control.fleet.fleet import UNSURE, Roster, never_asked
+from miner_control.fleet.fleet import UNSURE, Roster, never_commanded
 from miner_control.fleet.observed import UnitValues
 from miner_control.health.health import PerformanceReference, degraded
 from miner_control.health.performance_reference import (
@@ -18,7 +18,7 @@ from miner_control.health.performance_reference import (
     Round,
     medians,
     others_factor,
-    usuals,
+    performance_references,
 )
 from tests.miner_control.fleets import NOW_MS, envelope, roster, seen
 
@@ -49,7 +49,7 @@ class Fleet:
             "temp_chip_max_c": UnitValues(np.full(3, 70.0), at_ms, np.array([True, True, False])),
             "shares_accepted": UnitValues(self.shares.copy(), at_ms, np.array([True, True, False])),
         }
-        return self.lately.look(self.who, said, never_asked(self.who), reported, self.book, self.now_ms, 600.0)
+        return self.lately.look(self.who, said, never_commanded(self.who), reported, self.book, self.now_ms, 600.0)
 
     def run(self, hours: float, **how: Any) -> Round:
         found = self.round(**how)
@@ -154,10 +154,10 @@ def test_shares_stand_only_while_it_hashes_and_between_what_it_told():
 def test_the_checks_get_none_where_nothing_is_known():
     fleet = Fleet()
     fleet.run(24.5)
-    usual = usuals(fleet.book, fleet.round(), fleet.who.group)
+    usual = performance_references(fleet.book, fleet.round(), fleet.who.group)
     assert (usual[0].hashrate_hs, usual[0].j_per_th, usual[0].lately_j_per_th) == pytest.approx((1e14, 30.0, 30.0))
     assert usual[2].chip_c is None and usual[2].no_share_s is None and usual[0].no_share_s is not None
-    nothing = usuals(PerformanceReferences(fleet.who.index), Fleet().round(), fleet.who.group)
+    nothing = performance_references(PerformanceReferences(fleet.who.index), Fleet().round(), fleet.who.group)
     assert nothing[0].j_per_th is None and nothing[0].lately_j_per_th is None
 
 

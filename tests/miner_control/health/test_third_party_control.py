@@ -41,7 +41,7 @@ def test_who_undoes_our_commands_twice_is_named(intent: Intent, against: dict[st
     once = [reading(160, **against), reading(2100, state="unreachable")]
     assert undone(done, once) == []
     (found,) = undone(done, [*once, reading(2200, **against)])
-    assert found.scope == "d" and found.evidence["at_ms"] == [160_000, 2_200_000] and "undone after 60 s" in found.words
+    assert found.scope == "d" and found.evidence["at_ms"] == [160_000, 2_200_000] and "undone after 60 s" in found.text
 
 
 def test_what_we_changed_ourselves_or_long_after_is_no_foreign_hand():
@@ -61,17 +61,17 @@ def test_schedules_of_firmware_and_container_are_named():
         "the firmware's autotuner",
     ]
     reported = json.dumps([{"name": "price", "enabled": True}, {"name": "heat", "enabled": False}])
-    assert [hand.words for hand in container_tactics(Reading("c1", "container", 1, {"tactics_json": reported}))] == [
+    assert [hand.text for hand in container_tactics(Reading("c1", "container", 1, {"tactics_json": reported}))] == [
         "tactics price are on"
     ]
     by_name = json.dumps({"RunTactics": [{"Price": 0.05}], "StopTactics": []})
     (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_name}))
-    assert hand.words == "RunTactics: 1 in force"
+    assert hand.text == "RunTactics: 1 in force"
     by_type = json.dumps(
         {"RunTactics": {"TacticsType": "0"}, "StopTactics": {"TacticsType": "1", "ElectricityPrice": {}}}
     )
     (hand,) = container_tactics(Reading("c1", "container", 1, {"tactics_json": by_type}))
-    assert hand.words == "StopTactics go by the price of power"
+    assert hand.text == "StopTactics go by the price of power"
     for nothing in ({"tactics_json": "{}"}, {"tactics_json": "7"}):
         assert container_tactics(Reading("c1", "container", 1, nothing)) == []
     assert container_tactics(Reading("c1", "container", 1, {})) is None, "who does not say has not said no"

@@ -15,23 +15,23 @@ M0 = "h/s/m00000"
 def stuck(
     count: int = 1, state: State = State.ASLEEP, age_s: float = 1.0, rungs: tuple[str, ...] | None = None
 ) -> Fleet:
-    ladder = {} if rungs is None else {"ladder": rungs}
+    ladder = {} if rungs is None else {"recovery_steps": rungs}
     who = roster([envelope("a", ramp_up_s=100.0, **ladder)], count)
     said = seen(who, mode=ASLEEP, age_s=age_s)
     return fleet(who, replace(said, state=np.full(count, STATE_CODE[state], dtype=np.int8)))
 
 
 def woken(ladder: Recoveries, device: str, at_ms: int = NOW_MS, outcome: str = "verified") -> None:
-    ladder.asked({"id": f"{device}{at_ms}", "device": device, "intent": "Wake"}, slept=True)
+    ladder.issued({"id": f"{device}{at_ms}", "device": device, "intent": "Wake"}, slept=True)
     body = {"id": f"{device}{at_ms}", "device": device, "intent": "Wake", "outcome": outcome, "text": "said"}
-    ladder.heard(body, at_ms)
+    ladder.received(body, at_ms)
 
 
 def take(ladder: Recoveries, found: Fleet, at_ms: int, sockets: dict[str, Load] | None = None) -> list[Step]:
     steps = ladder.steps(found, at_ms, sockets or {}, np.ones(len(found), dtype=np.bool_))
     for step in steps:
-        load = step.command.device if step.rung == "pdu" and step.command else ""
-        ladder.tried({"device": step.device, "rung": step.rung, "load": load}, at_ms)
+        load = step.command.device if step.kind == "pdu" and step.command else ""
+        ladder.tried({"device": step.device, "rung": step.kind, "load": load}, at_ms)
     return steps
 
 
@@ -42,7 +42,7 @@ def test_a_straggler_climbs_one_rung_at_a_time():
     found, rungs, at_ms = stuck(), [], NOW_MS
     for _ in range(80):
         at_ms += 10_000
-        rungs += [(step.rung, (at_ms - NOW_MS) // 1000) for step in take(ladder, found, at_ms, sockets)]
+        rungs += [(step.kind, (at_ms - NOW_MS) // 1000) for step in take(ladder, found, at_ms, sockets)]
         if at_ms == NOW_MS + 600_000:
             assert ladder.cycling == {"h/s/socket-7": M0}
             ladder.closed("h/s/socket-7", at_ms)
@@ -53,9 +53,9 @@ def test_asked_again_by_others_it_is_as_late_as_it_was():
     ladder = Recoveries()
     woken(ladder, M0)
     woken(ladder, M0, NOW_MS + 60_000, "unknown")
-    assert ladder.climbs[M0].woken_ms == NOW_MS and ladder.climbs[M0].outcome == "unknown"
+    assert ladder.recoveries[M0].woken_ms == NOW_MS and ladder.recoveries[M0].outcome == "unknown"
     woken(ladder, M0, NOW_MS + round(FORGET_S * 1000) + 1)
-    assert ladder.climbs[M0].woken_ms > NOW_MS, "a new wake long after is a new start"
+    assert ladder.recoveries[M0].woken_ms > NOW_MS, "a new wake long after is a new start"
 
 
 def test_who_hashes_again_is_off_and_the_silent_are_not_asked():
@@ -63,7 +63,7 @@ def test_who_hashes_again_is_off_and_the_silent_are_not_asked():
     woken(ladder, M0)
     silent = stuck(state=State.UNREACHABLE, age_s=9999.0)
     (step,) = take(ladder, silent, NOW_MS + 200_000)
-    assert step.rung == "ticket" and step.command is None and "unreachable" in step.words
+    assert step.kind == "ticket" and step.command is None and "unreachable" in step.text
     (row,) = ladder.missing(silent, NOW_MS + 400_000, 300.0)
     assert row["tried"] == ["ticket"] and row["state"] == "unreachable" and row["outcome"] == "verified"
     well = fleet(silent.roster)
@@ -75,8 +75,8 @@ def test_a_common_cause_does_not_reboot_the_site():
     ladder = Recoveries(Budget(reboots_a_day=8, reboots_at_once=5))
     for device in found.devices:
         woken(ladder, device)
-    assert [step.rung for step in take(ladder, found, NOW_MS + 200_000)] == ["reboot"] * 5
-    rest = [step.rung for at in range(2, 40) for step in take(ladder, found, NOW_MS + at * 200_000)]
+    assert [step.kind for step in take(ladder, found, NOW_MS + 200_000)] == ["reboot"] * 5
+    rest = [step.kind for at in range(2, 40) for step in take(ladder, found, NOW_MS + at * 200_000)]
     assert rest.count("reboot") <= 3
 
 
@@ -86,16 +86,16 @@ def test_foreign_units_are_left_alone_and_a_sleep_takes_one_off():
         woken(ladder, device)
     none = np.zeros(2, dtype=np.bool_)
     assert ladder.steps(found, NOW_MS + 200_000, {}, none) == []
-    ladder.asked({"id": "s", "device": found.devices[0], "intent": "Sleep"}, slept=False)
+    ladder.issued({"id": "s", "device": found.devices[0], "intent": "Sleep"}, slept=False)
     assert [step.device for step in take(ladder, found, NOW_MS + 200_000)] == [found.devices[1]]
 
 
 def test_a_mode_that_wakes_counts_as_a_wake_and_one_that_does_not_does_not():
     ladder = Recoveries()
     for device, slept in (("h/s/a", True), ("h/s/b", False)):
-        ladder.asked({"id": device, "device": device, "intent": "SetMode"}, slept=slept)
-        ladder.heard({"id": device, "device": device, "intent": "SetMode", "outcome": "verified"}, NOW_MS)
-    assert set(ladder.climbs) == {"h/s/a"}
+        ladder.issued({"id": device, "device": device, "intent": "SetMode"}, slept=slept)
+        ladder.received({"id": device, "device": device, "intent": "SetMode", "outcome": "verified"}, NOW_MS)
+    assert set(ladder.recoveries) == {"h/s/a"}
 
 
 def test_the_report_of_who_is_missing():
@@ -114,7 +114,7 @@ def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
     assert take(ladder, ramping, NOW_MS + 2_000_000) == [] and ladder.woken == {M0: NOW_MS}
     woken(ladder, M0, NOW_MS + 3_000_000)
     mode = {"id": "m", "device": M0, "intent": "SetMode", "outcome": "verified"}
-    ladder.heard(mode, NOW_MS + 3_500_000)
+    ladder.received(mode, NOW_MS + 3_500_000)
     assert take(ladder, ramping, NOW_MS + 9_000_000) == [], "seen running in the mode: known again after a restart"
 
 
@@ -122,4 +122,4 @@ def test_who_starts_and_says_so_is_given_twice_the_time():
     ladder, ramping = Recoveries(), stuck(state=State.RAMPING)
     woken(ladder, M0)
     assert take(ladder, ramping, NOW_MS + 299_000) == []
-    assert [step.rung for step in take(ladder, ramping, NOW_MS + 301_000)] == ["reboot"]
+    assert [step.kind for step in take(ladder, ramping, NOW_MS + 301_000)] == ["reboot"]

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.errors import ConfigError
 from miner_control.fleet.envelope import Provenance
-from miner_control.fleet.fleet import fleet_of, never_asked, never_seen, roster_of
+from miner_control.fleet.fleet import fleet_of, never_commanded, never_observed, roster_of
 from miner_control.fleet.miner import Miner
 from miner_control.inventory.capability import version_key
 from miner_control.inventory.catalogue import Catalogue, load_catalogue
@@ -224,7 +224,7 @@ def test_the_scheduler_reads_capabilities_without_any_network(monkeypatch: pytes
     envelopes = found.envelopes(kinds)
     miners = [Miner(f"h/s/m{at}", model, dialect, "127.0.0.1", (), "f1") for at, (model, dialect) in enumerate(kinds)]
     roster = roster_of(miners, envelopes)
-    decision = step(0, fleet_of(roster, never_seen(roster), never_asked(roster), 0), None, [], Terms("h/s"))
+    decision = step(0, fleet_of(roster, never_observed(roster), never_commanded(roster), 0), None, [], Terms("h/s"))
     assert decision.expected_w == pytest.approx(
         sum(envelopes[kind].mode(envelopes[kind].normal).power_w for kind in kinds)
     )

@@ -169,7 +169,7 @@ def test_a_second_scan_finds_nothing_new_and_a_persons_edits_stay(tmp_path: Path
     )
     edited = load_register(path, "hub", "north")
     again = scan(edited, miner("10.0.0.3"), miner("10.0.0.1", "S1"), miner("10.0.0.2", "", "aa:00:00:00:00:02"))
-    assert again.words() == []
+    assert again.lines() == []
     assert again.register.miners[0].feeder == "f7" and again.register.miners[0].model == "Antminer S21 200"
 
 
@@ -197,7 +197,7 @@ def test_moves_swaps_doubles_and_the_gone():
     assert found.doubled == (("serial TWIN", ("10.0.0.50", "10.0.0.51")),)
     assert not found.new, "of two that claim one serial neither is taken in"
     assert found.unknown == (("10.0.0.60", "port 4028 open, mute"),)
-    assert len(found.words()) == 5
+    assert len(found.lines()) == 5
     assert {m.device for m in found.register.miners} == {one, two, three}
 
 

@@ -111,9 +111,7 @@ def test_a_pulsed_rack_is_found_on_its_feeder():
     assert (wrong.feeder, half.feeder, nowhere.feeder) == ("f3", "f1", "")
     text = "\n".join(str(fault) for fault in mismatches([right, wrong, half, nowhere]))
     assert "rack r1" not in text
-    assert (
-        "r2: hangs on f3, the register says f1" in text and "not all its miners" in text and "no feeder moved" in text
-    )
+    assert "r2: is on f3, the register has f1" in text and "not all its miners" in text and "no feeder moved" in text
     facts = facts_of_pulses([right, wrong, nowhere], {"r2": ["hub/north/m1"]}, 9)
     assert [(fact.device, fact.value, fact.source) for fact in facts] == [("hub/north/m1", "f3", "rack pulse")]
 

@@ -15,7 +15,7 @@ from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused, Unknown, Unreachable, Unsupported
 from miner_control.fleet.command import PowerTarget, Sleep, Wake
 from miner_control.fleet.miner import Miner
-from miner_control.io.asic_rs import AsicRsPort, LongTail
+from miner_control.io.asic_rs import AsicRsLibrary, AsicRsPort
 from telemetry.collect.source import Tier
 
 
@@ -85,8 +85,10 @@ class Library:
         await asyncio.sleep(30)
 
 
-def port(library: Library, tail: LongTail | None = None) -> AsicRsPort:
-    return AsicRsPort(Miner("h/s/m", "", "asic_rs", "127.0.0.1", (), "f1"), system_clock(), tail or LongTail(library))
+def port(library: Library, tail: AsicRsLibrary | None = None) -> AsicRsPort:
+    return AsicRsPort(
+        Miner("h/s/m", "", "asic_rs", "127.0.0.1", (), "f1"), system_clock(), tail or AsicRsLibrary(library)
+    )
 
 
 def hashing() -> Data:
@@ -115,7 +117,7 @@ def test_zero_rate_is_fault_whatever_is_mining_says() -> None:
 def test_no_more_than_fifty_at_once() -> None:
     async def run() -> int:
         library = Library(hashing())
-        tail = LongTail(library)
+        tail = AsicRsLibrary(library)
         await asyncio.gather(*(port(library, tail).read(Tier.FAST) for _ in range(120)))
         return library.most
 
@@ -138,4 +140,4 @@ def test_writes_that_never_end_or_cannot_begin() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("pyasic_rs") is not None, reason="pyasic-rs is installed here")
 def test_its_absence_is_told_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"mining-hub\[asic-rs\]"):
-        LongTail()
+        AsicRsLibrary()

@@ -47,7 +47,7 @@ def send(job: Job, fleet: Fleet, now_ms: int) -> list[Command]:
 def run_wave(job: Job, fleet: Fleet, now_ms: int, failing: frozenset[str] = frozenset()) -> list[str]:
     asked = send(job, fleet, now_ms)
     for one in asked:
-        job.heard(str(one.id), "refused" if one.device in failing else "verified", now_ms)
+        job.received(str(one.id), "refused" if one.device in failing else "verified", now_ms)
     return [one.device for one in asked]
 
 
@@ -85,18 +85,18 @@ def test_whom_the_hub_itself_cut_short_is_asked_again_before_anybody_else():
     plan = plan_job("x", found, found.devices, SetMode("low"), rollout=replace(ROLLOUT, failure_share=0.0))
     job = Job(plan, NOW_MS)
     first, second = send(job, found, NOW_MS)
-    job.heard(str(first.id), "unknown", NOW_MS, HubCause.CUT_SHORT)
+    job.received(str(first.id), "unknown", NOW_MS, HubCause.CUT_SHORT)
     assert job.due(found, NOW_MS) is None, "the other one is under way"
-    job.heard(str(second.id), "unreachable", NOW_MS, HubCause.WITHDRAWN)
+    job.received(str(second.id), "unreachable", NOW_MS, HubCause.WITHDRAWN)
     assert job.status()["waiting"] == 2 and job.failed() == []
     again = send(job, found, NOW_MS + 1)
     assert {one.device for one in again} == set(plan.waves[0]) and {one.intent for one in again} == {SetMode("low")}
     assert again[0].reason.endswith("wave 0 again") and again[0].id not in (first.id, second.id)
-    job.heard(str(again[0].id), "unknown", NOW_MS + 2, HubCause.CUT_SHORT)
-    job.heard(str(again[1].id), "verified", NOW_MS + 2)
+    job.received(str(again[0].id), "unknown", NOW_MS + 2, HubCause.CUT_SHORT)
+    job.received(str(again[1].id), "verified", NOW_MS + 2)
     (last,) = send(job, found, NOW_MS + 3)
     assert last.device == again[0].device and last.reason.endswith("wave 0 again")
-    job.heard(str(last.id), "unknown", NOW_MS + 4, HubCause.SUPERSEDED)
+    job.received(str(last.id), "unknown", NOW_MS + 4, HubCause.SUPERSEDED)
     assert job.due(found, NOW_MS + 10**6) == "1 of 2 failed in wave 0", "whom a newer command replaced is not"
 
 
@@ -109,10 +109,10 @@ def test_a_restore_that_was_cut_short_goes_on_as_a_restore():
     wakes = send(job, asleep, NOW_MS)
     for one in wakes:
         first = one is wakes[0]
-        job.heard(str(one.id), "unknown" if first else "verified", NOW_MS, HubCause.CUT_SHORT if first else None)
+        job.received(str(one.id), "unknown" if first else "verified", NOW_MS, HubCause.CUT_SHORT if first else None)
     (again,) = send(job, asleep, NOW_MS + 1)
     assert (again.device, again.intent) == (wakes[0].device, Wake()) and again.reason.endswith("restore again")
-    job.heard(str(again.id), "verified", NOW_MS + 1)
+    job.received(str(again.id), "verified", NOW_MS + 1)
     assert job.status()["state"] == "done"
 
 
@@ -142,7 +142,7 @@ def test_a_bad_canary_stops_it_a_person_resumes_and_a_retry_touches_failures_onl
     assert [one.device for one in retried] == list(bad) and "retry 1" in retried[0].reason
     job.changed("resumed", "anna", "")
     assert job.due(found, NOW_MS + 62_000) is None, "the retry is still under way"
-    job.heard(str(retried[0].id), "refused", NOW_MS + 62_000)
+    job.received(str(retried[0].id), "refused", NOW_MS + 62_000)
     assert run_wave(job, found, NOW_MS + 200_000) == list(plan.waves[1])
     job.changed("paused", "anna", "shift ends")
     assert run_wave(job, found, NOW_MS + 900_000) == []
@@ -172,7 +172,7 @@ def test_restore_goes_to_the_recorded_prior_state():
     back = {one.device: one.intent for one in send(job, asleep, NOW_MS + 1000)}
     assert back == {"h/s/m00000": Wake(), "h/s/m00001": Wake(), "h/s/m00003": Wake()}
     for command_id in list(job._waiting):
-        job.heard(command_id, "verified", NOW_MS + 2000)
+        job.received(command_id, "verified", NOW_MS + 2000)
     woken = fleet(who, seen(who, mode=1))
     job.changed("restore", "anna", "")
     again = {one.device: one.intent for one in send(job, woken, NOW_MS + 2000)}
@@ -181,8 +181,8 @@ def test_restore_goes_to_the_recorded_prior_state():
 
 def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
     found = twenty()
-    plan = plan_job("tune", found, found.devices, SetMode("low"), job_id="c1", rollout=ROLLOUT, asked_by="a")
-    events = [("campaign.proposed", json.loads(json.dumps(plan.to_json())), NOW_MS)]
+    plan = plan_job("tune", found, found.devices, SetMode("low"), job_id="c1", rollout=ROLLOUT, requested_by="a")
+    events = [("job.proposed", json.loads(json.dumps(plan.to_json())), NOW_MS)]
     book = JobBook()
     book.apply(*events[0])
     live = book.jobs["c1"]
@@ -191,7 +191,7 @@ def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
     assert isinstance(due, Wave)
     events.append(
         (
-            "campaign.wave",
+            "job.wave",
             {"id": "c1", "step": due.step, "commands": {str(c.id): c.device for c in due.commands}},
             NOW_MS,
         )
@@ -228,12 +228,12 @@ def test_work_goes_to_those_that_rest_and_never_to_somebody_elses():
     elsewhere = frozenset(found.devices[:3])
     plan = plan_job("x", none, none.devices, Locate(True), elsewhere=elsewhere)
     assert {skip.device for skip in plan.skipped} == elsewhere
-    assert {skip.why for skip in plan.skipped} == {"in somebody else's hands"}
+    assert {skip.why for skip in plan.skipped} == {"controlled by another system or person"}
 
 
 def test_a_campaign_that_fits_nobody_is_told_why():
     found = twenty()
-    with pytest.raises(ConfigError, match="nobody can be asked: 20 is no S19"):
+    with pytest.raises(ConfigError, match="no miner can be commanded: 20 is no S19"):
         plan_job("x", found, found.devices, Reboot(), fits=Fits("*", "S19*"))
     plan = plan_job("x", found, found.devices, Reboot(), fits=Fits("*", "a"))
     assert len(plan.skipped) == 10 and {skip.why for skip in plan.skipped} == {"is no a"}
@@ -244,10 +244,10 @@ def test_pools_need_the_allow_list_and_another_person():
     pools = SetPools((Pool("stratum+tcp://thief.example:3333", "x"),))
     rule = PoolRule(frozenset({"eu.pool.example:3333"}))
     with pytest.raises(ConfigError) as caught:
-        plan_job("pools", found, ["h/s/nobody"], pools, pools=rule, asked_by="anna")
+        plan_job("pools", found, ["h/s/nobody"], pools, pools=rule, requested_by="anna")
     assert len(caught.value.faults) == 2
     ours = SetPools((Pool("stratum+tcp://eu.pool.example:3333", "x"),))
-    job = Job(plan_job("pools", found, found.devices, ours, pools=rule, asked_by="anna"), NOW_MS)
+    job = Job(plan_job("pools", found, found.devices, ours, pools=rule, requested_by="anna"), NOW_MS)
     assert job.due(found, NOW_MS) is None
     job.changed("approved", "anna", "")
     assert job.due(found, NOW_MS) is None, "one's own vote never counts"
@@ -263,7 +263,7 @@ def test_firmware_goes_back_by_the_image_of_what_ran():
         "fw", found, found.devices, new, rollout=Rollout(canary=0, wave_share=1.0), prior_images={"h/s/m00001": old}
     )
     assert JobPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan and b"bytes" not in repr(plan).encode()
-    assert "2 cannot be restored: the image of what they run is not on the shelf" in plan.preview()
+    assert "2 cannot be restored: the image of what they run is not in the firmware store" in plan.preview()
     job = Job(plan, NOW_MS)
     job.changed("approved", "boris", "")
     run_wave(job, found, NOW_MS)

@@ -9,7 +9,6 @@ import pytest
 from miner_control.fleet.command import Locate, Sleep, Wake
 from miner_control.fleet.envelope import Provenance
 from miner_control.learning.dynamics import (
-    FULL_SHARE,
     Dynamics,
     Episode,
     Estimate,
@@ -23,11 +22,10 @@ from miner_control.learning.dynamics import (
     wake_times,
     watts_from_meter,
 )
+from tests.builders.ramps import UNITS, truth
 from tests.miner_control.fleets import NOW_MS, envelope
 from twin.machines import Machines
 from twin.models import MODELS
-
-UNITS = 5
 
 
 def watched(name: str, step_s: int = 5) -> tuple[dict[str, Track], list[tuple[str, object, int]]]:
@@ -53,29 +51,6 @@ def watched(name: str, step_s: int = 5) -> tuple[dict[str, Track], list[tuple[st
         reported = np.ones(len(seen), dtype=np.bool_)
         tracks[f"h/s/m{unit}"] = Track(columns[:, 0].astype(np.int64), columns[:, 1], reported, columns[:, 2], reported)
     return tracks, commands
-
-
-def truth(name: str) -> tuple[float, float, float]:
-    """(ramp-down, ramp-up, hashing lost) of the machines' own trajectories by the same definitions, second by second."""
-    machines = Machines([MODELS[name]] * UNITS, rng=np.random.default_rng(5), now_ms=NOW_MS)
-    down, up, lost = [], [], []
-    for unit in range(UNITS):
-        start_w = machines.one(unit)[0]
-        full_hs = machines.one(unit)[1]
-        machines.sleep(unit, machines.at_ms)
-        sent_ms = machines.at_ms
-        while machines.one(unit)[0] > 1.1 * machines.sleep_w[unit] + 0.1 * (start_w - machines.sleep_w[unit]):
-            machines.advance(machines.at_ms + 1000)
-        down.append((machines.at_ms - sent_ms) / 1000)
-        machines.advance(machines.at_ms + 600_000)
-        machines.wake(unit, machines.at_ms)
-        sent_ms, hashes = machines.at_ms, machines.hashes[unit]
-        while machines.one(unit)[1] < FULL_SHARE * full_hs:
-            machines.advance(machines.at_ms + 1000)
-        up.append((machines.at_ms - sent_ms) / 1000)
-        machines.advance(sent_ms + 2_400_000)
-        lost.append(2400.0 - float(machines.hashes[unit] - hashes) / full_hs)
-    return float(np.median(down)), float(np.median(up)), float(np.median(lost))
 
 
 @pytest.mark.parametrize("name", ["antminer-s21", "whatsminer-m50s", "luxos-s19k-pro", "braiins-s21-pro"])

@@ -24,7 +24,7 @@ from scheduling.study.whatif import (
     why_off,
     without_order,
 )
-from tests.scheduling.test_control import NOW, NUMBERS, curves, fleet, tariff
+from tests.builders.planning import NOW, NUMBERS, curves, fleet, tariff
 
 
 @pytest.fixture(scope="module")

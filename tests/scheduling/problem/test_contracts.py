@@ -14,7 +14,7 @@ from kernel.span import Span, even_slots, horizon, local_month
 from scheduling.planner import make
 from scheduling.problem.build_problem import problem_of
 from scheduling.problem.contracts import Held, TakeBlock, demand_share, takes_of
-from tests.scheduling.test_control import HOUR, NOW, NUMBERS, curves, fleet, tariff
+from tests.builders.planning import HOUR, NOW, NUMBERS, curves, fleet, tariff
 
 DAY = 24 * HOUR
 START = NOW - NOW % DAY

@@ -11,14 +11,14 @@ from grid.transformer import Transformer, cap_w, hot_spot_c
 from kernel.curve import Curve
 from kernel.errors import ConfigError
 from kernel.span import Span
-from miner_control.fleet.fleet import Fleet, fleet_of, never_asked, roster_of
+from miner_control.fleet.fleet import Fleet, fleet_of, never_commanded, roster_of
 from miner_control.fleet.miner import Miner
 from scheduling.planner import make
 from scheduling.problem.branches import branches_of
 from scheduling.problem.build_problem import problem_of
 from scheduling.problem.exogenous import Weather
+from tests.builders.planning import HOUR, NOW, NUMBERS, SITE, curves, envelope, fleet, tariff
 from tests.miner_control.fleets import NOW_MS, seen
-from tests.scheduling.test_control import HOUR, NOW, NUMBERS, SITE, curves, envelope, fleet, tariff
 
 HOURS = NOW - NOW % HOUR + HOUR * np.arange(-2, 30, dtype=np.int64)
 
@@ -117,7 +117,7 @@ def single_phase(units: int = 12) -> Fleet:
     miners = [Miner(f"{SITE}/m{n}", "m", "stock", "127.0.0.1", (), "f0" if n < 10 else "f1") for n in range(units)]
     phases = {f"{SITE}/m{n}": phase for n, phase in enumerate([0, 0, 0, 0, 1, 2])}
     roster = roster_of(miners, {("m", "stock"): envelope("m", 3000.0, 200.0)}, phases=phases)
-    return fleet_of(roster, seen(roster), never_asked(roster), NOW_MS)
+    return fleet_of(roster, seen(roster), never_commanded(roster), NOW_MS)
 
 
 def test_a_feeder_with_single_phase_units_is_planned_by_its_phases() -> None:

@@ -10,7 +10,7 @@ from kernel.errors import ConfigError
 from telemetry.alarm.alarm import AlarmState
 from telemetry.alarm.condition import Places
 from telemetry.alarm.rule import DIRECTIONS, AlarmRule, Difference, Rate, load_rules
-from tests.telemetry.alarm.test_alarm import SHIPPED, Plant
+from tests.builders.alarms import SHIPPED, Plant
 
 M1 = "hub/site/m1"
 

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hub.journal.recorder import Recorder, at_once
+from kernel.clock import Clock
 from kernel.errors import ConfigError
+from kernel.event import ALIASES, Event, EventKind
 from kernel.ids import sha256_hex
 from kernel.reading import MISSING, Absence, Reading, ReadingBatch
 from telemetry.io.journal_schema import FILE_NAME
@@ -165,3 +168,79 @@ def test_a_torn_tail_of_the_write_ahead_file_opens(tmp_path: Path) -> None:
         assert len(list(opened.batches("meter", 0, T0_MS * 2))) == len(seqs)
         opened.append([], [event(len(seqs) + 1)])
         opened.close()
+
+
+def test_an_append_of_meters_or_events_is_on_the_platter_when_it_returns(tmp_path: Path) -> None:
+    """What the connection is at while it commits: 2 is FULL, 1 is NORMAL. The file is a write-ahead log."""
+    journal = open_journal(tmp_path)
+    connection = journal._writer
+    assert connection is not None
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+    miners, meters = batch("miner", [miner(1, T0_MS)]), batch("meter", [meter(1, T0_MS, 1.0)])
+    for batches, events, level in (
+        ([miners], [], 1),
+        ([miners], [event(1)], 2),
+        ([miners], [], 1),
+        ([miners, meters], [], 2),
+        ([], [event(2)], 2),
+    ):
+        said.clear()
+        journal.append(batches, events)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        begun = next(at for at, text in enumerate(said) if text.startswith("BEGIN"))
+        assert all("synchronous" not in text for text in said[begun:-1]), "set before the transaction begins"
+        assert any(text == "COMMIT" for text in said[begun:])
+    journal.close()
+
+
+def stored(folder: Path, *kinds: str) -> None:
+    """Events as an older hub, or a newer one, wrote them."""
+    open_journal(folder).close()
+    with sqlite3.connect(folder / FILE_NAME) as file:
+        rows = [(at, kind, 1, "hub/site", "hub", at, T0_MS, b"{}") for at, kind in enumerate(kinds, 1)]
+        file.executemany("INSERT INTO event VALUES (?,?,?,?,?,?,?,?)", rows)
+
+
+def test_a_kind_stored_under_a_former_name_is_read_and_found_as_todays(tmp_path: Path) -> None:
+    stored(tmp_path, *ALIASES, "plan.made")
+    kinds = [*ALIASES.values(), EventKind.PLAN_MADE]
+    with open_journal(tmp_path) as journal:
+        contents = [record.content for record in journal.records()]
+        assert [content.kind for content in contents if isinstance(content, Event)] == kinds
+        assert [event.kind for _, event in journal.events(None)] == kinds
+        for at, (name, kind) in enumerate(ALIASES.items(), 1):
+            assert [(p, e.kind) for p, e in journal.events([kind])] == [(at, kind)]
+            assert [(p, e.kind) for p, e in journal.events([name])] == [(at, kind)], "a former name stands for its kind"
+        found = journal.events([EventKind.JOB_WAVE])
+        assert all(isinstance(event.kind, EventKind) for _, event in found)
+        seq = len(kinds) + 1
+        journal.append([], [event(seq, "job.wave")])
+        assert [e.seq for _, e in journal.events([EventKind.JOB_WAVE])] == [
+            list(ALIASES).index("campaign.wave") + 1,
+            seq,
+        ]
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        names = [row[0] for row in file.execute("SELECT kind FROM event ORDER BY position")]
+    assert names == [*ALIASES, "plan.made", "job.wave"], "stored bytes are never rewritten"
+
+
+def test_an_event_of_an_unknown_kind_is_read_as_it_stands(tmp_path: Path) -> None:
+    stored(tmp_path, "weather.noted")
+    with open_journal(tmp_path) as journal:
+        assert [e.kind for _, e in journal.events(None)] == ["weather.noted"]
+        assert [e.kind for _, e in journal.events(["weather.noted"])] == ["weather.noted"]
+        assert list(journal.events(EventKind)) == []
+
+
+@pytest.mark.parametrize(("kind", "why"), [("weather.noted", "add it to"), ("campaign.wave", "it is job.wave now")])
+def test_an_event_of_no_kind_of_today_is_not_written(kind: str, why: str, tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        with pytest.raises(ValueError, match=why):
+            journal.append([batch("miner", [miner(1, T0_MS)])], [event(1), event(2, kind)])
+        assert journal.position() == 0, "all or nothing"
+        recorder = Recorder(journal, Clock(lambda: T0_MS, lambda: 0.0), lambda record: None, at_once())
+        with pytest.raises(ValueError, match=why):
+            recorder.emit("hub/site", kind, {})  # type: ignore[arg-type]
+        assert recorder.emit("hub/site", EventKind.OPERATOR_NOTE, {"text": "a"}).seq == 1, "no number is lost"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The world outside the fence: prices, tariffs, limits, dispatchers' orders, and the proof that they were obeyed."""
+"""Grid and market: prices, tariffs, power limits, dispatch orders, proof of compliance."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the site can do now: watts down and up, how fast, with how much notice, and what is left out and why.
+"""Available flexibility of a site: power down and up, ramps, notice, exclusions with reasons.
 
-It is handed arrays of envelope numbers, one row a unit; it knows no miners and no meters. Unknown units are counted honestly:
-their last known load is neither promised as shed nor as room to rise. No rise is promised that the site, a feeder or a phase
-has no headroom for.
+- Input are arrays of envelope figures, one row per unit; this module knows no miners and no meters.
+- Units without fresh data are counted separately: their last known load is offered neither as a reduction nor as headroom.
+- No increase is offered for which the site, a feeder or a phase has no headroom.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,18 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 STEPS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
-"""Horizons at which what can be reached is told, in seconds from now."""
+"""Horizons of the reachable power, in seconds from now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
     """Columns of one length, shape [unit].
 
-    `power_w` drawn now (for a silent unit its last known or commanded load); `low_w` and `high_w` the lowest and highest
-    it can be brought to; `down_s`, `up_s` how long that takes; `locked_down_s`, `locked_up_s` what is left of minimum times
-    before it may go down or up. `known`: fresh evidence; `commandable`: it takes commands; `faulty`;
-    `protected`: not to be touched.
+    - `power_w`: power drawn now (of a unit that does not report, its last known or commanded load); `low_w`, `high_w`: the
+      lowest and highest power that it can be set to.
+    - `down_s`, `up_s`: duration of that change; `locked_down_s`, `locked_up_s`: rest of the minimum times before it may go
+      down or up.
+    - `known`: fresh data; `commandable`: accepts commands; `faulty`; `protected`: must not be commanded.
     """
 
     power_w: Floats
@@ -45,11 +46,12 @@ class Units:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How far the load may rise above what is drawn now, W at the meter: the site's, each feeder's, each of its phases'.
+    """Possible increase of the load above the power drawn now, W at the meter: of the site, each feeder, each of its phases.
 
-    `site_why` names what sets the site's. `feeder[unit]` indexes `feeder_w[feeder]` and `feeder_names`, `phase[unit]` the
-    columns of `phase_w[feeder, 3]`; -1: a unit on all three phases, a third on each. Infinite where nothing limits; what is
-    over its limit already, and so negative here, may rise by nothing.
+    - `site_why` names what limits the site.
+    - `feeder[unit]` indexes `feeder_w[feeder]` and `feeder_names`; `phase[unit]` the columns of `phase_w[feeder, 3]`; -1: a
+      unit on all three phases, a third on each.
+    - Infinite where there is no limit. Negative where a limit is exceeded already; such a part may not increase at all.
     """
 
     site_w: float
@@ -62,28 +64,28 @@ class Headroom:
 
     @classmethod
     def of_site(cls, units: int, site_w: float, site_why: str = "") -> "Headroom":
-        """The headroom of so many units that the connection alone limits."""
+        """Headroom of a number of units that only the connection limits."""
         one = np.zeros(units, dtype=np.int64)
         return cls(site_w, site_why, one, np.array([np.inf]), ("",), one - 1, np.full((1, 3), np.inf))
 
     def by_feeder_w(self, rise_w: Floats) -> Floats:
-        """What of the units' rises the phases and feeders allow, shape [feeder]."""
+        """Part of the units' increases that phases and feeders allow, shape [feeder]."""
         count, single = len(self.feeder_w), self.phase >= 0
         lane = self.feeder * 3 + np.maximum(self.phase, 0)
         own = np.bincount(lane, weights=np.where(single, rise_w, 0.0), minlength=3 * count).reshape(count, 3)
         shared = np.bincount(self.feeder, weights=np.where(single, 0.0, rise_w), minlength=count)
-        room = np.maximum(self.phase_w, 0.0)
-        shared = np.minimum(shared, 3.0 * room.min(axis=1))
-        own = np.minimum(own, np.maximum(room - shared[:, None] / 3.0, 0.0))
+        spare_w = np.maximum(self.phase_w, 0.0)
+        shared = np.minimum(shared, 3.0 * spare_w.min(axis=1))
+        own = np.minimum(own, np.maximum(spare_w - shared[:, None] / 3.0, 0.0))
         found: Floats = np.minimum(own.sum(axis=1) + shared, np.maximum(self.feeder_w, 0.0))
         return found
 
     def allowed_w(self, rise_w: Floats) -> float:
-        """What of the units' rises phases, feeders and site allow in all."""
+        """Part of the units' increases that phases, feeders and site allow in total."""
         return float(min(self.by_feeder_w(rise_w).sum(), max(self.site_w, 0.0)))
 
     def limits(self, rise_w: Floats) -> tuple[str, ...]:
-        """What keeps the units' rises from being allowed whole."""
+        """Names of the limits that reduce the units' increases."""
         wanted_w = np.bincount(self.feeder, weights=rise_w, minlength=len(self.feeder_w))
         allowed_w = self.by_feeder_w(rise_w)
         full = np.flatnonzero(allowed_w < wanted_w * (1.0 - 1e-9))
@@ -93,7 +95,7 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Units that a promise leaves out, and the power they draw now."""
+    """Units excluded from the offer for one reason, and the power that they draw now."""
 
     reason: str
     units: int
@@ -102,11 +104,13 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """`down_w`, `up_w` can be reached now; `*_in_w[i]` within `STEPS_S[i]`.
+    """Flexibility at an instant.
 
-    `locked_*_w` comes on top once minimum times are over. `notice_s`: until the first
-    watt moves; `down_s`, `up_s` until all of it has. Excluded units are neither up nor down. `up_w`, each `up_in_w` and
-    `up_w + locked_up_w` are within the headroom; `up_limited_by` names what of it keeps them lower.
+    - `down_w`, `up_w`: reachable now; `*_in_w[i]`: within `STEPS_S[i]`; `locked_*_w`: in addition, after the minimum times.
+    - `notice_s`: until the power begins to change; `down_s`, `up_s`: until the whole change is done.
+    - Excluded units are in neither `up_w` nor `down_w`.
+    - `up_w`, each `up_in_w` and `up_w + locked_up_w` are within the headroom; `up_limited_by` names the limits that reduce
+      them.
     """
 
     at_ms: int
@@ -161,11 +165,13 @@ def available(
     rate: float | None = None,
     barred: str = "",
 ) -> Availability:
-    """What the units can do now.
+    """Flexibility of the units now. Ramps are taken as linear.
 
-    `notice_s` is the hub's own delay (poll, tick, wire); `headroom` what limits leave above what is drawn now (None:
-    nothing limits); `rate` the inrush limit in W/s where one is set. `barred`: why no unit may be commanded at all: then
-    nothing can be had, and every unit is excluded for that reason. Ramps are taken as straight lines.
+    - `notice_s`: delay of the hub itself (poll, tick, transmission).
+    - `headroom`: possible increase above the power drawn now (None: no limit); `rate`: inrush limit in W/s, where there is
+      one.
+    - `barred`: reason why no unit may be commanded at all; then nothing is available, and every unit is excluded for that
+      reason.
     """
     excluded, free = _exclusions(units, barred)
     room = headroom or Headroom.of_site(len(units.power_w), np.inf)
@@ -205,7 +211,7 @@ def available(
 
 
 def _exclusions(units: Units, barred: str) -> tuple[tuple[Excluded, ...], Flags]:
-    """Each unit is left out for the first reason that fits, so that the reasons add up."""
+    """(exclusions, units available). Each unit is excluded for the first reason that applies, so that the numbers add up."""
     free = np.full(len(units.power_w), not barred)
     found = [Excluded(barred, len(free), float(units.power_w.sum()))] if barred else []
     for reason, mask in (
@@ -222,6 +228,6 @@ def _exclusions(units: Units, barred: str) -> tuple[tuple[Excluded, ...], Flags]
 
 
 def _shares(ramp_s: Floats, notice_s: float, step_s: float) -> Floats:
-    """What of each unit's way is done by then, shape [unit]."""
+    """Share of each unit's ramp completed by then, shape [unit]."""
     found: Floats = np.clip((step_s - notice_s) / np.maximum(ramp_s, 1e-9), 0.0, 1.0)
     return found

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Was an order obeyed? The meter says, nothing else: no acknowledgement and no sum of miners is asked.
+"""Compliance with a dispatch order, judged from the main meter alone.
 
-Each sample holds until the next one, at most `gap_s`; what no sample covers is uncovered, and is never called obeyed.
+Neither acknowledgements nor sums of miners are used. Each sample is valid until the next one, at most for `gap_s`; time
+without a valid sample is uncovered and never counts as compliance.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,11 @@ from kernel.clock import MS_PER_HOUR, MS_PER_S
 
 
 class Outcome(StrEnum):
-    """OPEN while it runs, and for ever where the meter covered too little of it; NOT_COUNTED where the site only observed
-    before the response time was over, so that nothing was done that the meter could show."""
+    """Outcome of an order.
+
+    OPEN while it runs, and permanently where the meter covered too little of it. NOT_COUNTED where the site only observed
+    before the response time had ended, so that no effect could be measured.
+    """
 
     COMPLIED = "complied"
     BREACHED = "breached"
@@ -29,9 +33,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The contract's measure: time to respond, tolerance on the power, how much overshoot in all is forgiven.
+    """Contract terms: response time, tolerance on the power, total duration of overshoot that is forgiven.
 
-    `gap_s`: a sample speaks for at most this long; `coverage_min`: less than this share proves nothing.
+    `gap_s`: longest validity of a sample. `coverage_min`: share of time below which compliance is not proven.
     """
 
     response_s: float = 60.0
@@ -43,7 +47,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The meter's own readings, in order of time; a missing one is simply not there. Shapes [sample]."""
+    """Readings of the meter in order of time, shapes [sample]; a missing reading is left out."""
 
     at_ms: NDArray[np.int64]
     power_w: NDArray[np.float64]
@@ -51,9 +55,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`obeyed_by_meter_s` from the order's begin (or its receipt, if later) to the first sample at or below it.
+    """Result for one order.
 
-    `over_s` and `over_wh` count after the response time only; `peak_over_w` is the worst sample there.
+    - `obeyed_by_meter_s`: from the start of the order (or its receipt, if later) to the first sample at or below it; None
+      where there is none.
+    - `over_s`, `over_wh`: only after the response time; `peak_over_w`: the highest excess there.
     """
 
     outcome: Outcome
@@ -86,11 +92,12 @@ def judge(
     caps: Sequence[tuple[int, float]] = (),
     observed_ms: int | None = None,
 ) -> Verdict:
-    """The verdict on one order with its span as it stands (an ended order's span ends where it was ended).
+    """Verdict on one order with its present span (the span of an ended order ends where it was ended).
 
-    `caps` are (from_ms, power_w) where its power was changed on the way (`Entry.caps`); each narrowing has a response time
-    of its own. A breach is final as soon as it is seen; complied is said only when the order is over and covered. What the
-    meter showed from `observed_ms` on, when the site only observed, is not counted.
+    - `caps`: (from_ms, power_w) where its power was changed on the way (`Entry.caps`); each reduction has its own response
+      time.
+    - A breach is final at once; COMPLIED is given only when the order is over and covered.
+    - `observed_ms`: readings from this instant on, when the site only observed, are not counted.
     """
     begin_ms = max(order.span.start_ms, order.received_ms)
     steps = [(max(at_ms, begin_ms), power_w * (1 + terms.tolerance_pct / 100)) for at_ms, power_w in caps]
@@ -106,8 +113,8 @@ def judge(
     ]
     over_s, over_wh, covered_s = (sum(piece[index] for piece in pieces) for index in (0, 1, 3))
     peak_w = max((piece[2] for piece in pieces), default=0.0)
-    asked_s = max(until_ms - due_ms, 0) / MS_PER_S
-    coverage = min(covered_s / asked_s, 1.0) if asked_s else 1.0
+    required_s = max(until_ms - due_ms, 0) / MS_PER_S
+    coverage = min(covered_s / required_s, 1.0) if required_s else 1.0
 
     def verdict(outcome: Outcome, why: str) -> Verdict:
         return Verdict(outcome, obeyed_s, over_s, over_wh, peak_w, coverage, until_ms, why)
@@ -118,7 +125,7 @@ def judge(
         return verdict(Outcome.BREACHED, f"{over_s:.0f} s above it after the response time, by up to {peak_w:.0f} W")
     if now_ms < end_ms:
         return verdict(Outcome.OPEN, "it runs" if now_ms >= begin_ms else "it has not begun")
-    if asked_s == 0 and obeyed_s is None:
+    if required_s == 0 and obeyed_s is None:
         return verdict(Outcome.OPEN, "it ended before its response time was over")
     if coverage < terms.coverage_min:
         return verdict(Outcome.OPEN, f"the meter covered {coverage:.0%} of it: it cannot be proven")
@@ -126,7 +133,7 @@ def judge(
 
 
 def _allowed(steps: Sequence[tuple[int, float]], response_ms: int, until_ms: int) -> list[tuple[int, int, float]]:
-    """(from, to, allowed power): at each instant the loosest cap of the response time before it."""
+    """(from, to, allowed power): at each instant the highest cap within the response time before it."""
     edges = sorted({at_ms for at_ms, _ in steps} | {at_ms + response_ms for at_ms, _ in steps} | {until_ms})
     edges = [at_ms for at_ms in edges if steps[0][0] + response_ms <= at_ms <= until_ms]
     pieces = []
@@ -149,7 +156,7 @@ def _first_obeyed_s(samples: Samples, begin_ms: int, until_ms: int, allowed_w: f
 def _overshoot(
     samples: Samples, from_ms: int, until_ms: int, allowed_w: float, gap_s: float
 ) -> tuple[float, float, float, float]:
-    """(seconds above, Wh above, worst W above, seconds covered) within [from, until)."""
+    """(seconds above, Wh above, highest W above, seconds covered) within [from, until)."""
     if until_ms <= from_ms or not len(samples.at_ms):
         return 0.0, 0.0, 0.0, 0.0
     starts_ms = samples.at_ms

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port of a feed of curves: power price, hashprice, exchange rate, weather, or any other number from outside."""
+"""Port of curve feeds: power price, hashprice, exchange rate, weather and other external series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from kernel.errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class FoundCurve:
-    """One answer of a feed that is new or changed: its curve, or the faults why there is none.
+    """One new or changed answer of a feed: its curve, or its faults.
 
-    `name` is the curve that it is, or would be without its faults. `raw` are the bytes received, kept as evidence; `file`
-    names where they were read, where there is a file.
+    `name`: name of the curve, also where it has faults. `raw`: bytes received, stored as evidence. `file`: path of the file
+    read; None where there is none.
     """
 
     name: str
@@ -27,13 +27,14 @@ class FoundCurve:
 class CurveFeed(Protocol):
     """A source of curves.
 
-    Units of the values, by the name of the curve: `price/day_ahead`, `price/real_time`: `<currency>/MWh` · `hashprice`:
-    `<currency>/(H/s)/day` · `coin_price`: `<currency>/BTC` · `difficulty`: `1` · `fees_sat`: `SAT/block` · `height`: `block` ·
-    `weather/ambient`: `C`. A curve says its unit and when it was known; hours that it does not cover are absent, never zero.
+    Units of the values by name of the curve: `price/day_ahead`, `price/real_time`: `<currency>/MWh` · `hashprice`:
+    `<currency>/(H/s)/day` · `coin_price`: `<currency>/BTC` · `difficulty`: `1` · `fees_sat`: `SAT/block` · `height`: `block`
+    · `weather/ambient`: `C`. A curve has its unit and the time when it was known; hours that it does not cover are absent,
+    never zero.
     """
 
     def poll(self, now_ms: int) -> Sequence[FoundCurve]:
-        """What is new or changed since the last call; empty where nothing is. Called off the event loop, and may block.
+        """New or changed curves since the last call; empty where there are none. Called off the event loop, and may block.
 
         Raises TransportError, DecodeError, ConfigError, OSError or ValueError where the source does not answer.
         """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one hash per second earns in a day, from difficulty, subsidy, fees and the coin's price.
+"""Hashprice: daily revenue of one hash per second, from difficulty, subsidy, fees and coin price.
 
     hashprice [money / (H/s) / day] = (subsidy + fees) [BTC/block] * price [money/BTC] * 86 400 [s/day] / (difficulty * 2^32)
 
-since a block takes difficulty * 2^32 hashes on average. The subsidy comes by block height from dated data
+since a block takes difficulty * 2^32 hashes on average. The subsidy is taken by block height from dated data
 (`configs/tariffs/bitcoin_subsidy.toml`), never from a constant here.
 """
 
@@ -24,7 +24,7 @@ from kernel.units import HASHES_PER_DIFFICULTY, S_PER_DAY, SAT_PER_BTC
 
 @dataclass(frozen=True, slots=True)
 class Subsidy:
-    """From block `height_from` on, each block creates `subsidy_sat`."""
+    """Subsidy per block, `subsidy_sat`, from block `height_from` on."""
 
     height_from: int
     subsidy_sat: int
@@ -48,7 +48,7 @@ class _SubsidyFile(BaseModel):
 
 
 def load_subsidies(text: str, place: str) -> tuple[list[Subsidy], float]:
-    """(editions of a subsidy file by rising height, mean seconds between blocks). Raises ConfigError with all faults."""
+    """(editions of a subsidy file, sorted by height, mean seconds between blocks). ConfigError with all faults."""
     held, faults = checked(_SubsidyFile, parse_toml(text, place))
     heights = [] if held is None else [one.height_from for one in held.subsidy]
     if heights != sorted(set(heights)):
@@ -59,7 +59,7 @@ def load_subsidies(text: str, place: str) -> tuple[list[Subsidy], float]:
 
 
 def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
-    """What a block of a height creates. Raises ConfigError below the first edition."""
+    """Subsidy of a block at a height. ConfigError below the first edition."""
     found = [one.subsidy_sat for one in subsidies if one.height_from <= height]
     if not found:
         raise ConfigError([Fault(f"height {height}", "no subsidy edition covers it", "Add one with its source")])
@@ -67,7 +67,7 @@ def subsidy_sat_at(subsidies: Sequence[Subsidy], height: int) -> int:
 
 
 def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> float:
-    """Money per H/s and day; `reward_btc` is subsidy and fees of one block."""
+    """Revenue per H/s and day; `reward_btc` is subsidy and fees of one block. ValueError where difficulty is not above 0."""
     if difficulty <= 0:
         raise ValueError(f"difficulty {difficulty} is not above 0")
     return reward_btc * price_per_btc * S_PER_DAY / (difficulty * HASHES_PER_DIFFICULTY)
@@ -76,9 +76,9 @@ def hashprice(reward_btc: float, price_per_btc: float, difficulty: float) -> flo
 def hashprice_curve(
     price_per_btc: Curve, difficulty: Curve, reward_sat: Curve, *, source: str, currency: str
 ) -> Curve | None:
-    """The hashprice on every piece where all three are known, in `<currency>/(H/s)/day`; None where they never meet.
+    """Hashprice on every piece where all three inputs are known, in `<currency>/(H/s)/day`; None where there is no such piece.
 
-    Known when the last of the three was. `reward_sat` is subsidy and fees per block.
+    Known when the last of the three was. `reward_sat`: subsidy and fees per block.
     """
     parts = (price_per_btc, difficulty, reward_sat)
     edges = np.unique(np.concatenate([np.concatenate((part.starts_ms, part.ends_ms)) for part in parts]))
@@ -101,7 +101,7 @@ def hashprice_curve(
 
 
 def _held(curve: Curve, at_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The curve's value at instants; NaN (inside this module only) where it covers none."""
+    """Values of the curve at instants; NaN (in this module only) where it has none."""
     index = np.searchsorted(curve.starts_ms, at_ms, side="right") - 1
     base = np.maximum(index, 0)
     inside = (index >= 0) & (at_ms < curve.ends_ms[base])
@@ -113,7 +113,7 @@ def reward_curve(
 ) -> Curve:
     """Subsidy and fees per block, in sat: each piece of the fees with the subsidy of the height expected at its start.
 
-    The height goes on from `height` at `height_at_ms`, one block each `block_s` on average (dated data: 600 s).
+    The height increases from `height` at `height_at_ms` by one block per `block_s` on average (dated data: 600 s).
     """
     elapsed_s = (fees_sat.starts_ms - height_at_ms) / MS_PER_S
     heights = height + np.floor_divide(elapsed_s, block_s).astype(np.int64)

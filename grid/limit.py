@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much may be drawn now, and which rule says so.
+"""Power limits by scope and time, and the limit in force with its reason.
 
-Each party proposes a cap for a scope and a span; the lowest binding one wins, and the reasons of all stay with it.
-Priority orders who is told they were narrowed, and who is broken last when not all can be kept:
-safety, law, dispatcher, feeder, contract, operator, profit.
+Each party proposes a limit for a scope and a span; the lowest one is in force, and the reasons of all are kept. The priority
+decides which parties are informed that they were limited, and which limit is broken last when not all can be kept: safety,
+law, dispatcher, feeder, contract, operator, profit.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from kernel.span import Span
 
 
 class Priority(IntEnum):
-    """Who speaks. A lower number is kept when two cannot both be."""
+    """Origin of a limit. The lower number is kept when two limits cannot both be kept."""
 
     SAFETY = 0
     LAW = 1
@@ -34,9 +34,9 @@ PHASES = ("l1", "l2", "l3")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Power drawn from the grid in `scope` stays at or below `power_w` during `span`.
+    """Power drawn from the grid in `scope` is at most `power_w` during `span`.
 
-    `scope` is a site key (`hub/site`), a feeder of it (`hub/site/feeder-3`), or a phase of that (`.../l1`). `rule` names
+    `scope`: a site key (`hub/site`), a feeder of it (`hub/site/feeder-3`), or a phase of that (`.../l1`). `rule` names the
     order, contract or setting.
     """
 
@@ -50,7 +50,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """What holds at one instant in one scope: the lowest limit, and every other that was active beside it."""
+    """Limit in force in one scope at one instant: the lowest limit, and all others active at that time."""
 
     power_w: float
     binding: Limit
@@ -58,7 +58,7 @@ class Cap:
 
 
 def cap_at(limits: Iterable[Limit], scope: str, at_ms: int) -> Cap | None:
-    """The cap of a scope at an instant; None where nothing limits it. Ties go to the more urgent priority."""
+    """Limit in force in a scope at an instant; None where there is none. Ties go to the more urgent priority."""
     active = sorted(
         (limit for limit in limits if limit.scope == scope and limit.span.holds(at_ms)),
         key=lambda limit: (limit.power_w, limit.priority, limit.rule),

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dispatcher's order as a value: read from its JSON, all faults at once; its id is derived, so a retry meets itself.
+"""Dispatch orders: reading from JSON with all faults at once, derived id, changes.
 
-The JSON of an order (also what is signed, see `grid.signature`):
+The id is derived from the content, so that a repeated order gets the same id. JSON of an order (also the object that is
+signed, see `grid.signature`):
 
     {"scope": "hub/site", "power_w": 1500000, "from": "2026-01-05T10:00:00+05:00", "until": "2026-01-05T12:00:00+05:00",
      "reference": "D-117", "reason": "line 5 out", "emergency": false,
      "issued": "...", "expires": "...", "nonce": "...", "signature": "<128 hex>"}
 
-`scope`, `power_w` and `until` are required. Without `from` it starts when it is received. `sense` may say `at_most`, the
-only sense there is: power drawn from the grid stays at or below `power_w`. Instants are RFC 3339 with an offset.
+`scope`, `power_w` and `until` are required. Without `from` it starts when it is received. `sense` may be `at_most`, the only
+sense supported: power drawn from the grid is at most `power_w`. Instants are RFC 3339 with an offset.
 """
 
 import math
@@ -44,9 +45,9 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class DispatchOrder:
-    """Power drawn from the grid in `scope` stays at or below `power_w` during `span`.
+    """Power drawn from the grid in `scope` is at most `power_w` during `span`.
 
-    `reference` is the dispatcher's own number. `expires_ms`: not to be taken up after this instant.
+    `reference`: the dispatcher's own number. `expires_ms`: the order must not be accepted after this instant.
     """
 
     id: str
@@ -66,11 +67,11 @@ class DispatchOrder:
 
     @property
     def name(self) -> str:
-        """What people call it: the dispatcher's reference, else the end of its id."""
+        """Name for display: the dispatcher's reference, else the end of its id."""
         return self.reference or self.id[-12:]
 
     def same_ask(self, other: "DispatchOrder") -> bool:
-        """Whether it asks for the same: what came again by another way or later is still the same order."""
+        """Whether both orders demand the same: an order repeated later or by another channel is still the same order."""
         return (self.scope, self.power_w, self.span.end_ms, self.emergency) == (
             other.scope,
             other.power_w,
@@ -108,13 +109,13 @@ class DispatchOrder:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "DispatchOrder":
-        """The inverse of `to_json`: for events of our own journal."""
+        """The inverse of `to_json`: for events of the hub's own journal."""
         fields = {name: body[name] for name in body if name not in ("start_ms", "end_ms")}
         return cls(span=Span(body["start_ms"], body["end_ms"]), **fields)
 
 
 class _Reader:
-    """Reads fields of a JSON object and gathers what is wrong with them."""
+    """Reader of the fields of a JSON object; collects all faults."""
 
     def __init__(self, body: Mapping[str, Any], place: str) -> None:
         self.body = body
@@ -165,9 +166,9 @@ class _Reader:
 
 
 def read_order(body: Any, who: str, channel: str, now_ms: int) -> DispatchOrder:
-    """An order from its JSON object; unsigned until `grid.signature` has said otherwise.
+    """An order from its JSON object; unsigned until `grid.signature` has verified it.
 
-    Raises ConfigError with every fault of the body. Unknown fields are faults: a misspelt field must not be ignored.
+    ConfigError with every fault. Unknown fields are faults: a misspelt field must not be ignored.
     """
     if not isinstance(body, Mapping):
         raise ConfigError([Fault("order", "is no JSON object", 'Send {"scope": ..., "power_w": ..., "until": ...}')])
@@ -211,7 +212,7 @@ def read_order(body: Any, who: str, channel: str, now_ms: int) -> DispatchOrder:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change asks: None leaves as it is."""
+    """Changes to an order; None: unchanged."""
 
     power_w: float | None
     end_ms: int | None
@@ -221,7 +222,7 @@ class Change:
 def read_change(body: Any) -> Change:
     """A change of an order from its JSON object: any of `power_w`, `until`, `reason`. Raises ConfigError.
 
-    `change`, `nonce`, `issued` and `signature` are the envelope of a signed message, and pass.
+    `change`, `nonce`, `issued` and `signature` are the envelope of a signed message and are accepted.
     """
     if not isinstance(body, Mapping) or not body:
         raise ConfigError([Fault("change", "is no JSON object", "Send any of power_w, until, reason")])

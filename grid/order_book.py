@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order book: a dispatcher's orders and their life, event-sourced.
+"""Order book: dispatch orders and their phases, event-sourced.
 
 received -> refused | accepted -> acting (its span began) -> holding (the meter shows it) -> released | expired, and
-accepted -> cancelled. Deciding and changing are apart: `receive`, `change`, `end` and `tick` only look and return the
-events to journal; `apply` alone changes the book. So the book is what its events say, before and after a restart.
+accepted -> cancelled.
 
-Overlapping orders narrow: `limits` gives one Limit per order, and the lowest wins (`grid.limit.cap_at`).
-
-A site that only observes carries out no order: a new one and a change are refused, and one that is live there is ended by
-the next `tick`. So is an order that was live when its site last only observed, though the hub commands it now: taking the
-flag away executes nothing that was not carried out before. Once a step has commanded, its orders stand.
+- `receive`, `change`, `end` and `tick` decide: they change nothing and return the events to journal. Only `apply` changes the
+  book, so that it is the same before and after a restart.
+- Overlapping orders: `limits` gives one Limit per order, and the lowest is in force (`grid.limit.cap_at`).
+- A site that only observes carries out no order: a new order and a change are refused, and the next `tick` ends one that is
+  live there. The same applies to an order that was live when its site last only observed, although the hub commands the site
+  now: removing the setting starts nothing that was not carried out before. Once a control step has commanded, its orders
+  remain.
 """
 
 from collections.abc import Mapping
@@ -36,17 +37,17 @@ from kernel.span import Span
 from kernel.units import S_PER_DAY
 
 Happening = tuple[EventKind, OrderPayload]
-"""An event to be: its kind and body. The runtime gives it seq and at_ms and journals it, then calls `apply`."""
+"""Kind and body of an event to be journalled. The runtime adds seq and at_ms, journals it, then calls `apply`."""
 
 Advance = tuple[EventKind, OrderPhase | OrderEnded]
-"""One that time or the meter brings about."""
+"""Event caused by time or by the meter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who may give orders: for which scopes (a site key covers its feeders), with what priority.
+    """A party that may give orders: for which scopes (a site key includes its feeders), with what priority.
 
-    `public_key` (64 hex, Ed25519) checks signatures; `must_sign` refuses what is not signed.
+    `public_key` (64 hex, Ed25519) verifies signatures; with `must_sign` unsigned messages are refused.
     """
 
     who: str
@@ -61,7 +62,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class OrderRules:
-    """What makes sense here. Durations in seconds."""
+    """Plausibility limits of orders, in seconds: duration, time ahead, age, difference of clocks."""
 
     longest_s: float = 31 * S_PER_DAY
     furthest_s: float = 31 * S_PER_DAY
@@ -75,8 +76,11 @@ AFTER_OBSERVING = (
 
 
 class OrderBook:
-    """All orders of a hub. `capacity_w` maps each scope that can be ordered to its connection capacity; `observing` each site
-    that only observes to the reason why it, and every feeder of it, carries out no order."""
+    """All orders of a hub.
+
+    `capacity_w`: connection capacity of each scope that can be ordered. `observing`: for each site that only observes, the
+    reason why it and its feeders carry out no order.
+    """
 
     def __init__(
         self,
@@ -100,16 +104,16 @@ class OrderBook:
         return self._entries.get(order_id)
 
     def entries(self) -> list[Entry]:
-        """Newest received first."""
+        """All orders, newest received first."""
         return sorted(self._entries.values(), key=lambda e: (e.order.received_ms, e.order.id), reverse=True)
 
     def live(self) -> list[Entry]:
-        """Those that hold or will hold, by their start."""
+        """Orders in force or accepted for later, by their start."""
         found = [entry for entry in self._entries.values() if entry.phase in LIVE]
         return sorted(found, key=lambda e: (e.order.span.start_ms, e.order.id))
 
     def limits(self, now_ms: int) -> list[Limit]:
-        """One Limit per order that is not over at `now_ms`, those that begin later too (the planner sees them)."""
+        """One Limit per order that is not over at `now_ms`, including later ones (for the planner)."""
         return [
             Limit(
                 scope=entry.order.scope,
@@ -123,16 +127,16 @@ class OrderBook:
             if entry.order.span.end_ms > now_ms
         ]
 
-    # ---- deciding: nothing below here changes the book until `apply` ----
+    # ---- decisions: nothing here changes the book ----
 
     def receive(
         self, order: DispatchOrder, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
     ) -> tuple[str, list[Happening]]:
-        """(order id, events): accepted or refused; where the same order came again no event, or the end of one that is
-        live although its site only observes.
+        """(order id, events): accepted or refused. A repeated order gives no event, or its end where it is live although its
+        site only observes.
 
-        `body` is the JSON as it came, to check its signature. A reference used before with another ask is refused under an
-        id of its own: the first order stands, and `change` is the way.
+        `body` is the JSON as received, for its signature. A reference used before with other contents is refused under an id
+        of its own: the first order remains, and `change` changes it.
         """
         known = self._entries.get(order.id)
         again = known is not None and known.phase is not Phase.REFUSED and known.asked.same_ask(order)
@@ -160,7 +164,7 @@ class OrderBook:
     def change(
         self, order_id: str, change: Change, by: Authority, now_ms: int, body: Mapping[str, Any] | None = None
     ) -> list[Happening]:
-        """A new power, end or reason, at any phase before the end. A refused change leaves the order as it was.
+        """A new power, end or reason, at any phase before the end. A refused change leaves the order unchanged.
 
         KeyError where there is no such order.
         """
@@ -176,18 +180,18 @@ class OrderBook:
             why = f"{by.who} speaks as {by.priority.name.lower()}: it may narrow this order, not loosen it"
         if not why:
             why = self._no_sense(entry.order.narrowed(change.power_w, end_ms, change.reason), now_ms)
-        asked: OrderChanged = {
+        outcome: OrderChanged = {
             "id": order_id, "who": by.who, "accepted": not why, "why": why, "nonce": (body or {}).get("nonce"),
             "power_w": change.power_w, "end_ms": change.end_ms, "reason": change.reason,
         }  # fmt: skip
-        return [(EventKind.ORDER_CHANGED, asked)]
+        return [(EventKind.ORDER_CHANGED, outcome)]
 
     def end(
         self, order_id: str, by: Authority, why: str, now_ms: int, body: Mapping[str, Any] | None = None
     ) -> list[Happening]:
-        """Release it, or cancel it before its start. Whoever has a say in its scope can end it, always.
+        """Release an order, or cancel it before its start. Any authority over its scope can end it at any time.
 
-        An ended one gives no event. KeyError where there is no such order.
+        An ended order gives no event. KeyError where there is no such order.
         """
         entry = self._entries[order_id]
         if entry.phase not in LIVE:
@@ -203,9 +207,9 @@ class OrderBook:
         return [(EventKind.ORDER_ENDED, ended)]
 
     def tick(self, now_ms: int, meters: Mapping[str, tuple[int, float]]) -> list[Advance]:
-        """What time and meter make of the orders. `meters` maps a scope to its newest (at_ms, power_w).
+        """Events caused by time and meter. `meters` maps a scope to its newest (at_ms, power_w).
 
-        Holding is the meter's word: a sample taken after the order began, at or below it.
+        HOLDING requires a meter sample taken after the order began, at or below it.
         """
         happenings: list[Advance] = []
         for entry in self.live():
@@ -232,7 +236,7 @@ class OrderBook:
         return happenings
 
     def _withdrawal(self, entry: Entry, now_ms: int) -> list[Advance]:
-        """The end of a live order that its site does not carry out because it observes, or observed while the order was live."""
+        """End of a live order that its site does not carry out, because it observes, or observed while the order was live."""
         why = self._observes(entry.order.scope)
         if not why and entry.observed_ms is not None and any(_within(entry.order.scope, one) for one in self._observed):
             why = AFTER_OBSERVING
@@ -243,13 +247,13 @@ class OrderBook:
         return [(EventKind.ORDER_ENDED, ended)]
 
     def _observes(self, scope: str) -> str:
-        """Why a scope carries out no order; "" where it does."""
+        """Reason why a scope carries out no order; "" where it does."""
         return next((why for site, why in self._observing.items() if _within(scope, site)), "")
 
-    # ---- changing: what the journal says happened ----
+    # ---- application of journalled events ----
 
     def stepped(self, site: str, at_ms: int, *, observing: bool) -> None:
-        """Take in a control step of a site: one that only observes carries out none of the orders that are live."""
+        """Apply a control step of a site: one that only observes carries out none of the live orders."""
         if not observing:
             self._observed.discard(site)
             return
@@ -257,19 +261,19 @@ class OrderBook:
         self._observed.add(site)
 
     def restarted(self) -> None:
-        """Take in a start of the hub: an order that came after the last step, which only observed, was not carried out either."""
+        """Apply a start of the hub: an order received after the last step, which only observed, was not carried out either."""
         for site in self._observed:
             self._mark(site, None)
 
     def _mark(self, site: str, at_ms: int | None) -> None:
-        """Mark a site's live orders as observed from an instant, or without one from their acceptance on."""
+        """Mark a site's live orders as observed from an instant, or from their acceptance where `at_ms` is None."""
         for entry in self.live():
             if entry.observed_ms is None and _within(entry.order.scope, site):
                 since_ms = entry.accepted_ms if at_ms is None else at_ms
                 self._entries[entry.order.id] = replace(entry, observed_ms=since_ms)
 
     def apply(self, event: Event) -> None:
-        """Take in one journalled event; events of other kinds are passed over, and a second delivery changes nothing."""
+        """Apply one journalled event; events of other kinds are ignored, and a repeated event changes nothing."""
         if not event.kind.startswith("order.") or event.key in self._applied:
             return
         self._applied.add(event.key)
@@ -311,7 +315,7 @@ class OrderBook:
     # ---- checks ----
 
     def _message_objection(self, by: Authority, scope: str, body: Mapping[str, Any] | None) -> tuple[str, bool]:
-        """(why this message may not speak, or nothing; whether a signature was checked and good)."""
+        """(reason why this message is not accepted, or ""; whether a valid signature was verified)."""
         body = body or {}
         nonce, signed = body.get("nonce"), "signature" in body
         if not by.covers(scope):
@@ -370,7 +374,7 @@ def _within(scope: str, site: str) -> bool:
 
 
 def _end_of(entry: Entry, now_ms: int) -> Phase:
-    """The phase of an order that is ended now by whoever may, or by the hub."""
+    """Phase of an order that an authority or the hub ends now."""
     return Phase.CANCELLED if now_ms < entry.order.span.start_ms else Phase.RELEASED
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An order as the book holds it: its phase, its caps over time and what became of it."""
+"""Order book entry: phase of an order, its power over time, verdict, notes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from kernel.clock import MS_PER_S, iso
 
 
 class Phase(StrEnum):
-    """Where an order is in its life."""
+    """Phase of an order."""
 
     RECEIVED = "received"
     REFUSED = "refused"
@@ -30,10 +30,11 @@ OVER = frozenset({Phase.REFUSED, Phase.RELEASED, Phase.EXPIRED, Phase.CANCELLED}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An order as it stands, as it was `asked` first, and what became of it. `verdict` is the meter's, open until judged.
+    """An order as it is now and as it was received (`asked`), with its history. `verdict`: from the meter, open until judged.
 
-    `caps` are (from_ms, power_w): the power it began with and each change of it. `observed_ms`: the instant from which the
-    site only observed while the order was live: from there on nothing of it was carried out.
+    - `caps`: (from_ms, power_w): its initial power and each change of it.
+    - `observed_ms`: instant from which the site only observed while the order was live; from then on nothing of it was
+      carried out.
     """
 
     order: DispatchOrder

@@ -33,7 +33,7 @@ class OrderPhase(TypedDict):
 
 
 class OrderChanged(TypedDict):
-    """A change that was asked, or a refused end. None: not asked to change."""
+    """A requested change, or a refused end. Power, end or reason None: unchanged."""
 
     id: str
     who: str
@@ -46,7 +46,7 @@ class OrderChanged(TypedDict):
 
 
 class OrderEnded(TypedDict):
-    """`how`: released, expired or cancelled. `who` is empty where it was no person."""
+    """`how`: released, expired or cancelled. `who` is empty where the hub ended it."""
 
     id: str
     how: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the rows of somebody's price file begin, in UTC.
+"""Start instants (UTC) of the rows of a price file.
 
-Files say it in many ways: an instant with a zone, epoch milliseconds, a text without a zone (local time of `--zone`, or UTC
-where the column's name says so), a span of which the first part counts, or a date beside the number of its hour or
-period. Periods are counted from local midnight and share the day out evenly, so that 23 and 25 hours come out right.
+Supported forms: an instant with a zone, epoch milliseconds, a text without a zone (local time of `--zone`, or UTC where the
+column's name contains UTC), a span, of which the start is used, or a date and the number of its hour or period. Periods are
+counted from local midnight and divide the day evenly, so that days of 23 and 25 hours are correct.
 """
 
 import re
@@ -42,20 +42,22 @@ PERIODS = ("hour", "period", "he", "hora", "periodo", "interval")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a file by name, and the file's name for faults."""
+    """Columns of a file by name, and the file's name for faults."""
 
     source: str
     of: dict[str, np.ndarray]
 
 
 def is_calendar(key: str) -> bool:
-    """Whether a column numbers hours or days by its name: no price."""
+    """Whether a column's name denotes hours or days, so that it has no prices."""
     return key.lower().strip(" _") in CALENDAR or not key.strip() or key.lower().startswith("unnamed")
 
 
 def numbers_of(columns: Columns, key: str) -> Floats | None:
-    """A column as numbers, or None where it is none. Empty texts and `nan` are NaN. Raises ConfigError where a few rows of a
-    column of numbers cannot be read."""
+    """A column as numbers, or None where it has none. Empty texts and `nan` are NaN.
+
+    ConfigError where a few rows of a column of numbers cannot be read.
+    """
     column = columns.of[key]
     if column.dtype.kind in "fiu":
         return column.astype(np.float64)
@@ -67,7 +69,7 @@ def numbers_of(columns: Columns, key: str) -> Floats | None:
     if wrong:
         raise ConfigError(
             [
-                Fault(f"{columns.source}: {key}, row {row + 1}", f"{texts[row]!r} cannot be read", "Mend the row")
+                Fault(f"{columns.source}: {key}, row {row + 1}", f"{texts[row]!r} cannot be read", "Correct the row")
                 for row in wrong[:MOST_REPORTED]
             ]
         )
@@ -90,7 +92,7 @@ def _number(value: Any) -> float | None:
 
 
 def instants_of(columns: Columns, zone: ZoneInfo | None) -> tuple[Ints, set[str]]:
-    """(begin of each row in ms UTC, names of the columns that said so)."""
+    """(start of each row in ms UTC, names of the columns used)."""
     read = {key: found for key, raw in columns.of.items() if (found := _instants(columns.source, key, raw)) is not None}
     exact = [key for key, found in read.items() if not _naive(found) or _says_utc(key)]
     local = [key for key in read if key not in exact]
@@ -126,7 +128,7 @@ def _naive(found: Any) -> bool:
 
 
 def _instants(source: str, key: str, raw: np.ndarray) -> Any:
-    """Epoch ms as an array, or datetimes; None where the column holds no instants. Raises ConfigError on single bad rows."""
+    """Epoch ms as an array, or datetimes; None where the column has no instants. ConfigError on single wrong rows."""
     if raw.dtype.kind == "M":
         return raw.astype("datetime64[ms]").astype(np.int64)
     if raw.dtype.kind in "iu" and key.endswith("_ms"):
@@ -143,7 +145,7 @@ def _instants(source: str, key: str, raw: np.ndarray) -> Any:
     if wrong:
         raise ConfigError(
             [
-                Fault(f"{source}: {key}, row {row + 1}", f"{values[row]!r} cannot be read", "Mend the row")
+                Fault(f"{source}: {key}, row {row + 1}", f"{values[row]!r} cannot be read", "Correct the row")
                 for row in wrong[:MOST_REPORTED]
             ]
         )
@@ -151,7 +153,7 @@ def _instants(source: str, key: str, raw: np.ndarray) -> Any:
 
 
 def _instant(text: str) -> datetime | None:
-    """An ISO instant, or day.month.year with a time; of a span written `begin - end` its begin. A bare date is none."""
+    """An ISO instant, or day.month.year with a time; of a span `begin - end` its begin. None for a bare date."""
     text = text.split(" - ")[0].strip()
     if ":" not in text and "T" not in text:
         return None
@@ -170,17 +172,20 @@ def _to_ms(found: Any, zone: Any) -> Ints:
 
 
 def _from_local(place: str, found: list[datetime], zone: ZoneInfo) -> Ints:
-    """Local times in UTC. A time that the long day has twice is the earlier one when it first stands in the file, then the
-    later; one that the short day lacks is a fault."""
-    seen: set[datetime] = set()
+    """Local times in UTC.
+
+    A time that occurs twice on the long day is the earlier one at its first row, then the later one; a time skipped on the
+    short day is a fault.
+    """
+    used_before: set[datetime] = set()
     out, wrong = [], []
     for row, at in enumerate(found):
         early, late = at.replace(tzinfo=zone, fold=0), at.replace(tzinfo=zone, fold=1)
-        twice = early.utcoffset() != late.utcoffset() and at in seen
+        twice = early.utcoffset() != late.utcoffset() and at in used_before
         instant = (late if twice else early).timestamp()
         if datetime.fromtimestamp(instant, zone).replace(tzinfo=None, fold=0) != at.replace(fold=0):
             wrong.append((row, at))
-        seen.add(at)
+        used_before.add(at)
         out.append(round(instant * 1000))
     if wrong:
         raise ConfigError(
@@ -195,14 +200,14 @@ def _from_local(place: str, found: list[datetime], zone: ZoneInfo) -> Ints:
 def _counted(columns: Columns, read: dict[str, Any], zone: ZoneInfo | None) -> tuple[Ints, set[str]] | None:
     """Instants from a date and the number of an hour or period in it; None where the file has no such columns."""
     lower = {key.lower().strip(" _"): key for key in columns.of}
-    period = next((lower[word] for word in PERIODS if word in lower), None)
+    period = next((lower[name] for name in PERIODS if name in lower), None)
     dates = _dates(columns, lower)
     numbers = None if period is None else numbers_of(columns, period)
     if dates is None or period is None or numbers is None:
         return None
     if bool(np.any(~np.isfinite(numbers))):
         row = int(np.argmax(~np.isfinite(numbers)))
-        raise ConfigError([Fault(f"{columns.source}: {period}, row {row + 1}", "is no number", "Mend the row")])
+        raise ConfigError([Fault(f"{columns.source}: {period}, row {row + 1}", "is no number", "Correct the row")])
     if zone is None:
         raise ConfigError([Fault(f"{columns.source}: {period}", "hours have no zone", "Give --zone, such as UTC")])
     days, keys = dates
@@ -224,9 +229,9 @@ def _counted(columns: Columns, read: dict[str, Any], zone: ZoneInfo | None) -> t
 
 
 def _dates(columns: Columns, lower: dict[str, str]) -> tuple[list[date], list[str]] | None:
-    """The civil date of each row, from year, month and day or from one column of dates."""
-    if all(word in lower for word in ("year", "month", "day")):
-        keys = [lower[word] for word in ("year", "month", "day")]
+    """Civil date of each row, from year, month and day or from one column of dates."""
+    if all(name in lower for name in ("year", "month", "day")):
+        keys = [lower[name] for name in ("year", "month", "day")]
         parts = [numbers_of(columns, key) for key in keys]
         if all(part is not None and bool(np.isfinite(part).all()) for part in parts):
             rows = np.stack([part for part in parts if part is not None], axis=1).astype(np.int64).tolist()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power prices (and any other outside curve): believed only when fresh and possible, refused with the reason otherwise.
+"""Plausibility and freshness of price curves (and other external curves), with the reason of a refusal.
 
-A refused curve is never planned on in silence: the planner takes the newest curve that was believed, and says so.
+A refused curve is never used for planning: the planner takes the newest accepted curve, and the plan reports this.
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,10 @@ from kernel.errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class PriceRules:
-    """What is possible here. `low` and `high` in the unit; `step_max` the largest believable change between two pieces.
+    """Plausible values: `low` and `high` in the unit; `step_max`: largest plausible change between two pieces.
 
-    `stale_s`: a curve known longer ago than this is old, whatever it covers. `ahead_s`: it must reach this far past now.
+    `stale_s`: a curve known longer ago than this is stale, whatever it covers. `ahead_s`: it must reach this far past now.
+    `skew_s`: tolerated difference of clocks.
     """
 
     unit: str
@@ -31,7 +32,7 @@ class PriceRules:
 
 
 def check(curve: Curve, rules: PriceRules, now_ms: int) -> list[Fault]:
-    """Everything that speaks against a curve on its arrival; nothing where it can be believed."""
+    """All faults of a curve on arrival; empty where it is plausible."""
     place = f"{curve.name} from {curve.source}"
     faults = []
     if curve.unit != rules.unit:
@@ -47,12 +48,12 @@ def check(curve: Curve, rules: PriceRules, now_ms: int) -> list[Fault]:
             at = int(np.argmax(bad))
             found = f"{curve.values[at]:.12g} {curve.unit} at {iso(int(curve.starts_ms[at]))} is {what}"
             more = f" ({int(bad.sum())} pieces)" if bad.sum() > 1 else ""
-            faults.append(Fault(place, found + more, "Check the source; widen low/high only if it is true"))
+            faults.append(Fault(place, found + more, "Check the source; widen low/high only if the value is correct"))
     jump = np.abs(np.diff(curve.values)) > rules.step_max
     if bool(jump.any()):
         at = int(np.argmax(jump)) + 1
         text = f"it jumps by {abs(curve.values[at] - curve.values[at - 1]):g} at {iso(int(curve.starts_ms[at]))}"
-        faults.append(Fault(place, text, f"More than {rules.step_max:g} between neighbours is not believed"))
+        faults.append(Fault(place, text, f"More than {rules.step_max:g} between neighbours is not plausible"))
     if curve.known_at_ms > now_ms + rules.skew_s * MS_PER_S:
         faults.append(Fault(place, f"it is known only at {iso(curve.known_at_ms)}, in the future", "Check the clocks"))
     return faults
@@ -60,7 +61,7 @@ def check(curve: Curve, rules: PriceRules, now_ms: int) -> list[Fault]:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The curve to plan on now, or None; `stale` where it is old or ends too soon, and `why` in words, for the page."""
+    """Curve to plan with now, or None; `stale` where it is old or ends too soon; `why`: the reason as text for the page."""
 
     curve: Curve | None
     stale: bool
@@ -68,14 +69,14 @@ class Chosen:
 
 
 def choose(curves: Iterable[Curve], name: str, rules: PriceRules, now_ms: int) -> Chosen:
-    """The newest believable curve of a name that was known at `now_ms`."""
+    """The newest plausible curve of a name that was known at `now_ms`."""
     refused = ""
-    seen = sorted(
+    newest_first = sorted(
         (curve for curve in curves if curve.name == name and curve.known_at_ms <= now_ms),
         key=lambda curve: curve.known_at_ms,
         reverse=True,
     )
-    for curve in seen:
+    for curve in newest_first:
         faults = check(curve, rules, now_ms)
         if faults:
             refused = refused or f"refused: {faults[0].problem}"

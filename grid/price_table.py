@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A price series from the columns of somebody's file: every hour once, a number each, in a zone; or a clear refusal.
+"""Price series from the columns of a file: complete hours, one number each, with time zone and unit.
 
-`price_instants` reads when, this room which numbers, in which unit, and whether any is missing.
+Faults are refused with their place. `price_instants` reads the instants; this module selects the column of numbers, converts
+its unit, and finds missing values.
 """
 
 import re
@@ -19,7 +20,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.units import MS_PER_DAY, MS_PER_HOUR
 
 STEADY_ROWS = 20
-"""So many rows with one step are how a file is written; a step seen less often is a hole in it."""
+"""A step that lasts for this many rows is a regular step of the file; a rarer longer one is a gap."""
 ASSUMED_UNIT = "USD/MWh"
 CURRENCIES = ("USD", "EUR", "GBP", "KZT", "AUD", "CAD", "RUB", "SEK", "NOK", "DKK", "PLN", "CZK", "RON", "HUF")
 SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "₸": "KZT"}
@@ -27,12 +28,14 @@ SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "₸": "KZT"}
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What the caller knows of a file beside its columns.
+    """Facts about a file given by the caller, in addition to its columns.
 
-    `unit` of the numbers (None: as the column's name says, else `assumed_unit`); `column` of the numbers and `rows`, the text
-    that a wanted row holds in one of its columns, where the file holds several series; `zone` of instants that name none;
-    `fill_h`: holes up to so many hours are filled by the same time of the day before (0: refused). `word` is what the name
-    of the wanted column is likely to hold.
+    - `unit`: of the numbers (None: from the column's name, else `assumed_unit`).
+    - `column`: name of the column of numbers; `rows`: text in one of the columns of the wanted rows; both where a file has
+      several series.
+    - `zone`: of instants without one. `fill_h`: gaps up to this many hours are filled from the same time of another day (0:
+      refused).
+    - `name_part`: text that the name of the wanted column probably contains.
     """
 
     unit: str | None = None
@@ -40,7 +43,7 @@ class TableFacts:
     rows: str | None = None
     zone: ZoneInfo | None = None
     fill_h: float = 0.0
-    word: str = "price"
+    name_part: str = "price"
     assumed_unit: str = ASSUMED_UNIT
 
 
@@ -49,26 +52,27 @@ def curve_of(
     *,
     name: str,
     source: str,
-    asked: TableFacts = TableFacts(),
+    facts: TableFacts = TableFacts(),
     known_at_ms: int | None = None,
 ) -> Curve:
-    """The curve of one column of instants and one of numbers.
+    """Curve from one column of instants and one of numbers.
 
-    Instants are UTC epoch ms (a column whose name ends in `_ms`), datetime64 (UTC), texts or objects with a zone or in
-    `asked.zone`, or a date with the number of its hour or period (see `price_instants`). Each row holds until the next; the
-    step may change once and for all within the file, never hop. `known_at_ms` None: the series is history, known at its
-    own end. Raises ConfigError with every fault: no such column, several series, no zone, another currency, a number that
-    is none, an instant twice, hours that are missing, rows out of order.
+    - Instants: UTC epoch ms (a column whose name ends in `_ms`), datetime64 (UTC), texts or objects with a zone or in the
+      given zone, or a date with the number of its hour or period (see `price_instants`).
+    - Each row is valid until the next; the step may change permanently within the file, but not back and forth.
+    - `known_at_ms` None: the series is history, known at its own end.
+    - ConfigError with every fault: missing column, several series, no zone, another currency, not a number, repeated instant,
+      missing hours, rows out of order.
     """
-    kept = _rows(Columns(source, {key: np.asarray(raw) for key, raw in columns.items()}), asked.rows)
-    starts_ms, used = instants_of(kept, asked.zone)
-    key, values = _numbers(kept, used, asked)
-    unit, factor = _unit(key, source, asked)
+    kept = _rows(Columns(source, {key: np.asarray(raw) for key, raw in columns.items()}), facts.rows)
+    starts_ms, used = instants_of(kept, facts.zone)
+    key, values = _numbers(kept, used, facts)
+    unit, factor = _unit(key, source, facts)
     values = values * factor
     if len(starts_ms) > 1 and bool(np.all(np.diff(starts_ms) < 0)):
         starts_ms, values = starts_ms[::-1], values[::-1]
-    if asked.fill_h > 0:
-        starts_ms, values, filled = _filled(starts_ms, values, asked.fill_h)
+    if facts.fill_h > 0:
+        starts_ms, values, filled = _filled(starts_ms, values, facts.fill_h)
         source = f"{source}, {filled} rows filled" if filled else source
     faults = _faults(starts_ms, values, source)
     if faults:
@@ -79,7 +83,7 @@ def curve_of(
 
 
 def _rows(columns: Columns, wanted: str | None) -> Columns:
-    """The rows of one series, where a column of texts tells several apart."""
+    """Rows of one series, where a text column distinguishes several."""
     names = {key: raw for key, raw in columns.of.items() if _names_series(raw)}
     if wanted is None:
         stacked = [(key, sorted({str(v) for v in raw.tolist()})) for key, raw in names.items()]
@@ -88,25 +92,25 @@ def _rows(columns: Columns, wanted: str | None) -> Columns:
             key, values = several[0]
             reported = ", ".join(values[:8])
             raise ConfigError(
-                [Fault(f"{columns.source}: {key}", f"holds several series: {reported}", "Say which: --rows")]
+                [Fault(f"{columns.source}: {key}", f"holds several series: {reported}", "Choose one with --rows")]
             )
         return columns
     for raw in names.values():
         at = np.array([str(value) == wanted for value in raw.tolist()])
         if at.any():
             return Columns(columns.source, {key: column[at] for key, column in columns.of.items()})
-    raise ConfigError([Fault(columns.source, f"no row says {wanted!r}", "Give --rows as the file writes it")])
+    raise ConfigError([Fault(columns.source, f"no row contains {wanted!r}", "Give --rows as the file writes it")])
 
 
 def _names_series(raw: np.ndarray) -> bool:
-    """A column of few different texts that are neither numbers nor dates."""
+    """Whether a column has few different texts that are neither numbers nor dates."""
     if raw.dtype.kind not in "UO" or not len(raw) or not isinstance(raw[0], str):
         return False
     return bool(re.search(r"[^\W\d]{2}", raw[0])) and len(set(raw.tolist())) <= 60
 
 
 def _repeats(columns: Columns, texts: np.ndarray) -> bool:
-    """Whether rows of different texts speak of the same instants: two series, rather than a remark that changes."""
+    """Whether rows with different texts have the same instants: then they are two series, not changing remarks."""
     for key, raw in columns.of.items():
         if is_calendar(key) or raw.dtype.kind == "f" or raw is texts:
             continue
@@ -117,51 +121,53 @@ def _repeats(columns: Columns, texts: np.ndarray) -> bool:
     return False
 
 
-def _numbers(columns: Columns, used: set[str], asked: TableFacts) -> tuple[str, Floats]:
+def _numbers(columns: Columns, used: set[str], facts: TableFacts) -> tuple[str, Floats]:
     """(name, values) of the wanted column of numbers."""
-    if asked.column is not None:
-        if asked.column not in columns.of:
-            text = f"no column {asked.column!r} among {', '.join(columns.of)}"
+    if facts.column is not None:
+        if facts.column not in columns.of:
+            text = f"no column {facts.column!r} among {', '.join(columns.of)}"
             raise ConfigError([Fault(columns.source, text, "Give --column as the file writes it")])
-        found = numbers_of(columns, asked.column)
+        found = numbers_of(columns, facts.column)
         if found is None:
-            raise ConfigError([Fault(f"{columns.source}: {asked.column}", "holds no numbers", "Give another --column")])
-        return asked.column, found
+            raise ConfigError([Fault(f"{columns.source}: {facts.column}", "holds no numbers", "Give another --column")])
+        return facts.column, found
     rest = [key for key in columns.of if key not in used and not is_calendar(key)]
     read = {key: values for key in rest if (values := numbers_of(columns, key)) is not None}
     if not read:
         text = f"no column of numbers among {', '.join(columns.of)}"
         raise ConfigError([Fault(columns.source, text, "Give prices as numbers")])
-    likely = [key for key in read if asked.word in key.lower()] or list(read)
+    likely = [key for key in read if facts.name_part in key.lower()] or list(read)
     same = all(np.array_equal(read[likely[0]], read[key], equal_nan=True) for key in likely[1:])
     if len(likely) > 1 and not same:
         text = f"several columns of numbers: {', '.join(likely)}"
-        raise ConfigError([Fault(columns.source, text, "Say which: --column")])
+        raise ConfigError([Fault(columns.source, text, "Choose one with --column")])
     return likely[0], read[likely[0]]
 
 
-def _unit(key: str, source: str, asked: TableFacts) -> tuple[str, float]:
-    """(unit, what a number is multiplied by): prices per kWh are brought to MWh. Refused where the column's own name says
-    another currency or another energy than the caller."""
-    words = [SIGNS.get(word, word.upper()) for word in re.findall(r"[A-Za-z]+|[$€£₸]", key)]
-    money = next((word for word in words if word in CURRENCIES), None)
-    energy = next((word[:3] for word in words if re.fullmatch(r"[MK]WHE?", word)), None)
-    if asked.unit is None:
-        unit = asked.assumed_unit if money is None else f"{money}/MWh"
+def _unit(key: str, source: str, facts: TableFacts) -> tuple[str, float]:
+    """(unit, factor): prices per kWh are converted to per MWh.
+
+    ConfigError where the column's name has another currency or another energy unit than the caller.
+    """
+    texts = [SIGNS.get(text, text.upper()) for text in re.findall(r"[A-Za-z]+|[$€£₸]", key)]
+    money = next((text for text in texts if text in CURRENCIES), None)
+    energy = next((text[:3] for text in texts if re.fullmatch(r"[MK]WHE?", text)), None)
+    if facts.unit is None:
+        unit = facts.assumed_unit if money is None else f"{money}/MWh"
         return unit, 1000.0 if energy == "KWH" else 1.0
-    given = asked.unit.upper()
-    per = next((word for word in ("MWH", "KWH") if given.endswith(word)), None)
+    given = facts.unit.upper()
+    per = next((unit for unit in ("MWH", "KWH") if given.endswith(unit)), None)
     if money is not None and money not in given:
-        text = f"is in {money} by its name, not in {asked.unit}"
+        text = f"is in {money} by its name, not in {facts.unit}"
         raise ConfigError([Fault(f"{source}: {key}", text, f"Give --unit {money}/MWh, or the other column")])
     if energy is not None and per is not None and energy != per:
-        text = f"is per {energy} by its name, not in {asked.unit}"
+        text = f"is per {energy} by its name, not in {facts.unit}"
         raise ConfigError([Fault(f"{source}: {key}", text, "Give --unit as the file has it")])
-    return (f"{asked.unit[:-4]}/MWh", 1000.0) if per == "KWH" else (asked.unit, 1.0)
+    return (f"{facts.unit[:-4]}/MWh", 1000.0) if per == "KWH" else (facts.unit, 1.0)
 
 
 def _steps(starts_ms: Ints) -> Ints:
-    """How long each row holds: to the next row; the last as long as the one before it."""
+    """Duration of each row: to the next row; the last as long as the one before it."""
     if len(starts_ms) < 2:
         return np.full(len(starts_ms), MS_PER_HOUR, dtype=np.int64)
     steps = np.diff(starts_ms)
@@ -169,8 +175,11 @@ def _steps(starts_ms: Ints) -> Ints:
 
 
 def _holes(starts_ms: Ints) -> Ints:
-    """For each row the rows that are missing after it, shape [row - 1]. A step that goes on for `STEADY_ROWS` rows is the
-    file's own from there (an auction that went from hours to quarters); any other longer step is a hole."""
+    """Number of rows missing after each row, shape [row - 1].
+
+    A step that lasts for `STEADY_ROWS` rows is a regular step of the file from there on (an auction that changed from hours
+    to quarters); any other longer step is a gap.
+    """
     steps = np.diff(starts_ms)
     if not len(steps):
         return steps
@@ -187,12 +196,14 @@ def _holes(starts_ms: Ints) -> Ints:
     first = np.flatnonzero(own)
     own[: first[0] if len(first) else len(own)] = own[first[0]] if len(first) else least
     own = np.minimum(own, np.where(steps > 0, steps, own))
-    # Where the step has just changed, the last row of the old regime may hold for either.
+    # Where the step has just changed, the last row before it may have either duration.
     return np.where(steps > own, steps // own - 1, 0)
 
 
 def _filled(starts_ms: Ints, values: Floats, fill_h: float) -> tuple[Ints, Floats, int]:
-    """Rows that are missing or no number, up to `fill_h` hours on end, taken from the same time a day before or after."""
+    """(starts, values, rows filled): missing rows or values, up to `fill_h` hours in sequence, taken from the same time one, two
+    or seven days before or after.
+    """
     holes = _holes(starts_ms)
     known = dict(zip(starts_ms.tolist(), values.tolist(), strict=True))
     at_ms: list[int] = []
@@ -225,15 +236,15 @@ def _faults(starts_ms: Ints, values: Floats, source: str) -> list[Fault]:
         ]
     steps, holes = np.diff(starts_ms), _holes(starts_ms)
     kinds = (
-        (np.flatnonzero(~np.isfinite(values)), 0, "", "is no number", "Mend the row, leave it out, or --fill holes"),
-        (np.flatnonzero(steps == 0), 0, "", "stands twice", "Keep one; on the long day give UTC, not local time"),
+        (np.flatnonzero(~np.isfinite(values)), 0, "", "is no number", "Correct the row, leave it out, or --fill gaps"),
+        (np.flatnonzero(steps == 0), 0, "", "occurs twice", "Keep one; on the long day give UTC, not local time"),
         (np.flatnonzero(steps < 0), 1, "", "comes after a later row", "Sort the rows by time"),
         (
             np.flatnonzero(holes > 0),
             0,
             "after ",
             "{} rows are missing",
-            "Give them, or --fill short holes; a missing hour is never filled in silence",
+            "Give them, or --fill short gaps; a missing hour is never filled unasked",
         ),
     )
     faults = [
@@ -247,5 +258,5 @@ def _faults(starts_ms: Ints, values: Floats, source: str) -> list[Fault]:
     ]
     hidden = sum(max(0, len(kind[0]) - MOST_REPORTED) for kind in kinds)
     if hidden:
-        faults.append(Fault(source, f"{hidden} more rows like these", "Mend the file"))
+        faults.append(Fault(source, f"{hidden} more rows like these", "Correct the file"))
     return faults

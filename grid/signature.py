@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed orders and acknowledgements: Ed25519 (RFC 8032) over the canonical JSON (RFC 8785) of all but `signature`."""
+"""Signatures of orders and acknowledgements: Ed25519 (RFC 8032) over canonical JSON (RFC 8785) without `signature`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def signing_bytes(body: Mapping[str, Any]) -> bytes:
-    """What is signed: the object without its `signature`, as canonical JSON. Raises ValueError on what JSON cannot say."""
+    """Bytes to sign: the object without its `signature`, as canonical JSON. ValueError where it has values that JSON lacks."""
     import rfc8785
 
     return rfc8785.dumps({name: value for name, value in body.items() if name != "signature"})
 
 
 def signed_by(public_key: str, body: Mapping[str, Any]) -> bool:
-    """Whether `signature` (128 hex) of the object is by the owner of a public key (64 hex). Never raises."""
+    """Whether `signature` (128 hex) of the object was made by the owner of a public key (64 hex). Never raises an exception."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kilowatt-hour costs all-in, as dated data: energy by time of use or market, network, taxes, demand charge.
+"""All-in price of energy from dated tariffs: time of use or market energy, network, taxes, demand charge.
 
-A tariff is one TOML file (`configs/tariffs/`): components, each with its editions (valid from/to, source, how sure). Each
-component becomes a curve over the slots asked, in the site's own zone; an edition that is unknown raises, and one that is
-not firm makes the price a draft and is named. Prices are floats in the tariff's currency: billing in whole units is the
-treasury's.
+A tariff is one TOML file (`configs/tariffs/`): components, each with its editions (valid from/to, source, certainty). Each
+component becomes a curve over the slots requested, in the site's own zone; an unknown edition raises an error, and one that
+is not firm makes the price a draft and is named. Prices are floats in the tariff's currency; billing in whole units is done
+by the treasury.
 """
 
 from collections.abc import Mapping
@@ -31,21 +31,21 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Kind(StrEnum):
-    """What a component is counted by."""
+    """Quantity by which a component is charged."""
 
     PER_KWH = "per_kwh"
     """A price per kWh, the same at all hours or by windows of the site's day."""
     MARKET = "market"
-    """The market's price curve, times `factor`, plus `adder_per_kwh`."""
+    """The market's price curve, times `factor`, plus `amount` per kWh."""
     PERCENT = "percent"
     """A percentage of the sum of the components named in `of` (value-added tax)."""
     DEMAND = "demand"
-    """Money per kW of the month's highest power."""
+    """Price per kW of the month's highest power."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A price on some days between two times of the site's clock; `until` 24:00 is midnight at the day's end."""
+    """Price on some days between two local times; `until` 24:00 is midnight at the end of the day."""
 
     days: frozenset[int]
     from_minute: int
@@ -55,7 +55,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The value of one edition: `amount` in the component's unit; windows take precedence over it where they hold."""
+    """Value of one edition: `amount` in the component's unit; within a window the window's price applies instead."""
 
     amount: float
     windows: tuple[Window, ...] = ()
@@ -64,7 +64,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One line of the bill. Its editions are dated; `of` names what a percentage is taken of."""
+    """One line of the bill, with dated editions; `of` names the components of which a percentage is taken."""
 
     key: str
     kind: Kind
@@ -85,10 +85,11 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class AllIn:
-    """The price of energy per slot, shape [slot], and of the month's highest power.
+    """Price of energy per slot, shape [slot], and of the month's highest power.
 
-    `covered[slot]` is the share of the slot for which every part is known (a market curve may end): a price with less
-    than 1 is not to be planned on. `parts_per_wh` by component; `draft` names components that are not firm.
+    - `covered[slot]`: share of the slot for which every part is known (a market curve may end); below 1 the price must not be
+      used for planning.
+    - `parts_per_wh`: by component; `draft`: components that are not firm.
     """
 
     price_per_wh: Floats
@@ -100,9 +101,9 @@ class AllIn:
 
 
 def all_in(tariff: Tariff, slots: Slots, market: Curve | None = None) -> AllIn:
-    """The all-in price on slots. `market` in `<currency>/MWh`, needed where a component is of kind market.
+    """All-in price on slots. `market`: in `<currency>/MWh`, required where a component is of kind market.
 
-    Raises ConfigError where an edition is missing, doubled or unknown, or the market's unit is another.
+    ConfigError where an edition is missing, doubled or unknown, or the market's unit is another.
     """
     parts: dict[str, Floats] = {}
     covered = np.ones(len(slots))
@@ -140,7 +141,7 @@ def _on_slots(pieces: list[tuple[int, int, float]], slots: Slots) -> Floats:
 
 
 def _amount(tariff: Tariff, rates: Mapping[date, Rate], slots: Slots) -> Floats:
-    """The plain amount of each day on slots."""
+    """Plain amount of each day on slots."""
     spans = {day: local_day(day, tariff.zone) for day in rates}
     return _on_slots([(spans[day].start_ms, spans[day].end_ms, rate.amount) for day, rate in rates.items()], slots)
 
@@ -153,7 +154,7 @@ def _by_day(tariff: Tariff, rates: Mapping[date, Rate], slots: Slots) -> Floats:
         today = [window for window in rate.windows if day.weekday() in window.days]
         minutes = {minute for window in today for minute in (window.from_minute, window.until_minute)}
         edges = sorted({span.start_ms, span.end_ms} | {_at(day, minute, tariff.zone) for minute in minutes})
-        if span.hours != 24:  # a window may begin in an hour that the clock skips or says twice
+        if span.hours != 24:  # a window may begin in an hour that is skipped or repeated
             edges = sorted({*edges, *range(span.start_ms, span.end_ms, MS_PER_HOUR // 4)})
         for start_ms, end_ms in pairwise(edges):
             clock = to_datetime(start_ms).astimezone(tariff.zone)
@@ -182,11 +183,11 @@ def _market(
     return mean / WH_PER_MWH * _amount(tariff, factors, slots) + adder, covered
 
 
-# ---- reading the file ----
+# ---- file ----
 
 
 def load(text: str, place: str) -> Tariff:
-    """A tariff from its TOML. Raises ConfigError with every fault, each with its place."""
+    """A tariff from its TOML. ConfigError with every fault, each with its place."""
     body = parse_toml(text, place)
     faults: list[Fault] = []
     head = {}
@@ -209,12 +210,12 @@ def load(text: str, place: str) -> Tariff:
     seen: set[str] = set()
     for component in components:
         faults.extend(
-            Fault(f"{place}: {component.key}", f"of names {name!r}, which does not stand before it", "Reorder")
+            Fault(f"{place}: {component.key}", f"of names {name!r}, which is not a component before it", "Reorder")
             for name in component.of
             if name not in seen
         )
         if component.key in seen:
-            faults.append(Fault(f"{place}: {component.key}", "stands twice", "Use one component with several editions"))
+            faults.append(Fault(f"{place}: {component.key}", "occurs twice", "Use one component with several editions"))
         seen.add(component.key)
     if faults:
         raise ConfigError(faults)
@@ -253,7 +254,7 @@ def _edition(key: str, row: Mapping[str, Any], place: str, faults: list[Fault]) 
             Fault(place, "valid_to is no date", "Write a date, the first day it no longer holds; or leave it out")
         )
     if not row.get("source"):
-        faults.append(Fault(place, "has no source", "Say where the number comes from"))
+        faults.append(Fault(place, "has no source", "Give the source of the number"))
     sure = row.get("sure", "U")
     if sure not in ("A", "B", "C", "D", "U"):
         faults.append(Fault(place, f"sure {sure!r} is unknown", "Use A, B, C, D or U"))

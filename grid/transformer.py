@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a transformer may carry at an ambient temperature, so that its hottest spot stays below a limit.
+"""Permissible load of a transformer at an ambient temperature, from the hot-spot limit.
 
 Steady state of IEC 60076-7: with K the load over the rated one,
 
     hot spot = ambient + oil_rise * ((1 + loss_ratio * K^2) / (1 + loss_ratio))^oil_exponent + winding_rise * K^winding_exponent
 
-Short overloads that the oil's inertia (hours) would allow are left to people: what is planned here can last. The defaults
-are those of the standard's table for distribution transformers with natural cooling; put the nameplate's in their place.
+Short overloads that the thermal inertia of the oil (hours) would allow are left to the operator: planned loads are permanent.
+The defaults are those of the standard's table for distribution transformers with natural cooling; replace them by the
+nameplate's.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _HALVINGS = 40
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
-    """`rated_va`; `power_factor` of the load; the hot spot's limit; rises at rated load in K; the most that K may be."""
+    """Rating `rated_va`, power factor of the load, hot-spot limit, rises at rated load in K, highest permitted K."""
 
     rated_va: float
     power_factor: float = 0.95
@@ -34,7 +35,7 @@ class Transformer:
 
 
 def hot_spot_c(transformer: Transformer, load: Floats, ambient_c: Floats) -> Floats:
-    """Hot-spot temperature at a lasting load (share of the rated one), shape as given."""
+    """Hot-spot temperature in C at a permanent load (share of the rated one), shape as given."""
     one = transformer
     losses = (1 + one.loss_ratio * load**2) / (1 + one.loss_ratio)
     found: Floats = (
@@ -44,7 +45,7 @@ def hot_spot_c(transformer: Transformer, load: Floats, ambient_c: Floats) -> Flo
 
 
 def cap_w(transformer: Transformer, ambient_c: Floats) -> Floats:
-    """Active power that may last at each ambient temperature, in W, shape as given; 0 where even no load is too hot."""
+    """Permanent active power at each ambient temperature, in W, shape as given; 0 where the limit is exceeded without load."""
     low, high = np.zeros(len(ambient_c)), np.full(len(ambient_c), transformer.max_load_share)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Author of an act: person, role and entry, recorded in the body of each event that an act writes."""
+"""Author of an act: person, role and entry, recorded in the event of the act."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 FIELD: Final = "actor"
-"""Field of an event's body. Events that were written before it was recorded have none."""
+"""Field of an event's body; absent in events written before authors were recorded."""
 
 
 class Channel(StrEnum):
-    """Entry of an act into the hub. Values are stored in events and orders."""
+    """Entry point of an act into the hub. Values are stored in events and orders."""
 
     PAGE = "page"
     REST = "rest"
@@ -23,16 +23,16 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The person (or program) that acts, its role, and the entry by which the act came."""
+    """Person (or program) that acts, its role, and the entry point used."""
 
     person: str
     role: str
     entry: Channel
 
     def to_json(self) -> dict[str, str]:
-        """`person, role, entry`."""
+        """JSON object with `person`, `role`, `entry`."""
         return {"person": self.person, "role": self.role, "entry": str(self.entry)}
 
     def on(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of an event with its author."""
+        """Body of an event with its author added."""
         return {**body, FIELD: self.to_json()}

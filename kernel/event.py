@@ -12,7 +12,7 @@ from typing import Any, Final
 
 
 class EventKind(StrEnum):
-    """Every kind of event that the hub writes. Values are stored: they never change (a new name needs an alias)."""
+    """Kinds of events that the hub writes. Values are stored: they never change (a new name needs an alias)."""
 
     HUB_STARTED = "hub.started"
     HUB_STOPPED = "hub.stopped"
@@ -86,12 +86,12 @@ ALIASES: Final[Mapping[str, EventKind]] = {
     "straggler.step": EventKind.WAKE_RECOVERY_STEP,
     "restore.reported": EventKind.WAKE_RECOVERY_REPORTED,
 }
-"""Former names of kinds, as older journals have them. Stored bytes are never rewritten; a name is mapped when it is read."""
+"""Former names of kinds in older journals. Stored bytes are never rewritten; names are mapped when they are read."""
 
 FORMER: Final[Mapping[EventKind, tuple[str, ...]]] = {
     kind: tuple(name for name, now in ALIASES.items() if now is kind) for kind in EventKind
 }
-"""The former names of each kind."""
+"""Former names of each kind."""
 
 
 @dataclass(frozen=True, slots=True)

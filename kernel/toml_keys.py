@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of a TOML text with their paths and places, comments and layout untouched: for lines of faults and for renaming."""
+"""Keys of a TOML text with paths and positions, for line numbers of faults and for renaming.
+
+Comments and layout are not changed.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 Path = tuple[str | int, ...]
-"""Keys, and indexes of array elements from 0: ("sites", 0, "meters", 1, "host")."""
+"""Keys, and indices of array elements from 0: ("sites", 0, "meters", 1, "host")."""
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")
@@ -20,9 +23,9 @@ _SCALAR: Final = re.compile(r"[^,\]}#\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One segment of a key: text[start:end]. `header` where it stands in [table] or [[table]].
+    """One segment of a key: text[start:end]. `header`: it is part of a [table] or [[table]] line.
 
-    `holds` is the table that it opens: with its index for an element of an array; None for a segment that opens nothing.
+    `holds`: path of the table that it opens, with its index for an element of an array; None for a segment that opens none.
     """
 
     path: Path
@@ -33,7 +36,7 @@ class Key:
 
 
 def keys_of(text: str) -> Iterator[Key]:
-    """Every segment of every key, in order of the text, which must be valid TOML."""
+    """Every segment of every key, in the order of the text, which must be valid TOML."""
     reader = _Reader(text)
     counts: dict[Path, int] = {}
     table: Path = ()
@@ -57,7 +60,7 @@ def keys_of(text: str) -> Iterator[Key]:
 
 
 def line_of(text: str, path: Path) -> int | None:
-    """The line of a key; of the nearest table that holds it where the key is absent; None where there is none."""
+    """Line number of a key; of the nearest table that contains it where the key is absent; None where there is none."""
     best, depth = None, 0
     for key in keys_of(text):
         if key.path == path or key.holds == path:
@@ -72,7 +75,7 @@ class _Reader:
         self.text, self.at = text, 0
 
     def skip(self) -> int:
-        """Past blanks, commas, ends of lines and comments."""
+        """Skip blanks, commas, line ends and comments; returns the new offset."""
         found = _BLANK.match(self.text, self.at)
         self.at = found.end() if found else self.at
         return self.at
@@ -96,7 +99,7 @@ class _Reader:
             self.at += 1
 
     def pair(self, table: Path) -> Iterator[Key]:
-        """The keys of `key = value`, those inside the value too."""
+        """Keys of `key = value`, including those inside the value."""
         path = table
         for name, start, end in self.dotted():
             path = (*path, name)
@@ -120,7 +123,7 @@ class _Reader:
 
 
 def shown(path: Sequence[str | int]) -> str:
-    """A path as a pattern that holds for every element of a list: `sites[].meters[].host`."""
+    """A path as a pattern for every element of a list: `sites[].meters[].host`."""
     text = ""
     for step in path:
         text += "[]" if isinstance(step, int) else f".{step}" if text else step

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TOML files read into tables and pydantic models, with every fault of a file at once: place, problem, remedy.
+"""TOML files as tables and pydantic models, with all faults of a file: place, problem, remedy.
 
-A place is a path of keys with indexes from 0, such as `sites.0.meters.1.host`; `placed` adds file and line to it.
+A place is a path of keys with indices from 0, such as `sites.0.meters.1.host`; `placed` adds file and line to it.
 """
 
 import difflib
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def parse_toml(text: str | bytes, place: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises ConfigError naming the line where it is not TOML or not UTF-8."""
+    """Tables of a TOML text. ConfigError, with the line, where it is not TOML or not UTF-8."""
     try:
         return tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -27,9 +27,9 @@ def parse_toml(text: str | bytes, place: str) -> dict[str, Any]:
 
 
 def read_text(path: Path, remedy: str = "Give the path of a TOML file") -> str:
-    """The text of a file. Raises ConfigError where it cannot be read or is not UTF-8."""
+    """Text of a file. ConfigError where it cannot be read or is not UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8")  # ends of lines as they are: a file may be written back
+        return path.read_bytes().decode("utf-8")  # line ends are kept: a file may be written back
     except OSError as error:
         fault = Fault(str(path), f"cannot be read: {error.strerror or error}", remedy)
     except UnicodeDecodeError as error:
@@ -38,14 +38,14 @@ def read_text(path: Path, remedy: str = "Give the path of a TOML file") -> str:
 
 
 def read_toml(path: Path, remedy: str = "Give the path of a TOML file") -> dict[str, Any]:
-    """The tables of a TOML file. Raises ConfigError where it cannot be read or is not TOML."""
+    """Tables of a TOML file. ConfigError where it cannot be read or is not TOML."""
     return parse_toml(read_text(path, remedy), str(path))
 
 
 def checked(
     model: type[M], raw: Mapping[str, Any], context: Mapping[str, Any] | None = None
 ) -> tuple[M | None, list[Fault]]:
-    """(the model of a table, all its faults); the model is None where there is a fault."""
+    """(model of a table, all its faults); the model is None where there is a fault."""
     try:
         return model.model_validate(raw, context=context), []
     except ValidationError as error:
@@ -54,7 +54,7 @@ def checked(
 
 
 def tables_in(raw: Mapping[str, Any], key: str, place: str, faults: list[Fault]) -> list[Mapping[str, Any]]:
-    """The tables of `[[key]]`, empty where there are none; what is no list of tables is a fault at `place`."""
+    """Tables of `[[key]]`, empty where there are none; anything else is a fault at `place`."""
     found = raw.get(key, [])
     if isinstance(found, list) and all(isinstance(one, Mapping) for one in found):
         return found
@@ -63,7 +63,7 @@ def tables_in(raw: Mapping[str, Any], key: str, place: str, faults: list[Fault])
 
 
 def table_in(raw: Mapping[str, Any], key: str, place: str, faults: list[Fault]) -> Mapping[str, Any]:
-    """The table `[key]`, empty where there is none; anything else is a fault at `place`."""
+    """Table `[key]`, empty where there is none; anything else is a fault at `place`."""
     found = raw.get(key, {})
     if isinstance(found, Mapping):
         return found
@@ -77,13 +77,13 @@ def within(place: str, faults: Sequence[Fault]) -> list[Fault]:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The remedy for a name that is not known: names like it, or those there are."""
+    """Remedy for an unknown name: similar names, or the known ones."""
     near = difflib.get_close_matches(name, known, n=3)
     return f"Did you mean {' or '.join(near)}?" if near else f"Write one of: {', '.join(known[:8]) or 'none known'}"
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> tuple[type[BaseModel] | None, str]:
-    """The model that holds the last named key of a location, and that key."""
+    """Model that contains the last named key of a location, and that key."""
     inner: type[BaseModel] | None = model
     owner, last = inner, ""
     for step in loc:
@@ -106,7 +106,7 @@ def _inner(annotation: Any) -> type[BaseModel] | None:
 
 
 def _follows(error: Mapping[str, Any], all_errors: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a list is called too short only because its own entries are at fault."""
+    """Whether a list is reported as too short only because its entries have faults."""
     loc = error["loc"]
     return error["type"] == "too_short" and any(
         len(e["loc"]) > len(loc) and e["loc"][: len(loc)] == loc for e in all_errors

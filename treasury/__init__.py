@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Money, kept in whole satoshi, tiyn and watt-hours, and proven. It knows no devices: it is handed numbers."""
+"""Double-entry ledger, payouts and settlement in whole satoshi, tiyn, cents and watt-hours.
+
+It knows no devices: energy and other figures are passed to it.
+"""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An account of the ledger: a name of parts joined by colons, one unit, and which side its balance must keep to.
+"""Accounts of the ledger: name of parts joined by colons, one unit, permitted side of the balance.
 
-The five roots are those of double entry, so that text ledgers take our export as it is. Energy is booked like money: the
-grid is `Equity:Grid`, what a meter counted goes to `Expenses:Energy:...`, in watt-hours.
+The five roots are those of double-entry bookkeeping, so that text ledgers accept the export unchanged. Energy is booked like
+money, in watt-hours: `Equity:Grid` is credited and `Expenses:Energy:...` debited with metered energy.
 """
 
 import re
@@ -13,13 +13,13 @@ from kernel.money import Unit
 
 ROOTS = ("Assets", "Liabilities", "Equity", "Income", "Expenses")
 CLEARING = "Equity:Clearing:"
-"""Accounts under this name stand between two units; only linked exchanges may touch them."""
+"""Prefix of clearing accounts between two units; only linked exchanges may post to them."""
 
 _PART = re.compile(r"[A-Z0-9][A-Za-z0-9-]{0,39}")
 
 
 class Keeps(StrEnum):
-    """The side on which a balance must stay: debit (it may not be overdrawn), credit (it may not be overpaid), or any."""
+    """Side on which a balance must remain: debit (no overdraft), credit (no overpayment), or any."""
 
     ANY = "any"
     DEBIT = "debit"
@@ -28,7 +28,7 @@ class Keeps(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. Once opened it never changes; the same again is the same account."""
+    """One account. Once opened it never changes; opening it again with the same contents changes nothing."""
 
     code: str
     unit: Unit
@@ -38,7 +38,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What was booked on both sides of one account, in its unit; `net` is positive on the debit side."""
+    """Sums booked on both sides of one account, in its unit; `net` is positive on the debit side."""
 
     debits: int = 0
     credits: int = 0
@@ -49,7 +49,7 @@ class Balance:
 
 
 def code_problem(code: str) -> str | None:
-    """What is wrong with an account's name, or None."""
+    """Fault of an account's name, or None."""
     root, *rest = code.split(":")
     if root not in ROOTS:
         return f"starts with {root!r}, not with one of {', '.join(ROOTS)}"
@@ -62,9 +62,9 @@ def code_problem(code: str) -> str | None:
 
 
 def account_part(name: str) -> str:
-    """A name as one part of an account: `braiins` to `Braiins`, `north_2` to `North-2`."""
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
-    part = "-".join(word[:1].upper() + word[1:] for word in words)[:40]
+    """A name as one part of an account: `braiins` to `Braiins`, `north_2` to `North-2`. ValueError without letter or digit."""
+    pieces = [piece for piece in re.split(r"[^A-Za-z0-9]+", name) if piece]
+    part = "-".join(piece[:1].upper() + piece[1:] for piece in pieces)[:40]
     if not part:
         raise ValueError(f"{name!r} has no letter or digit to name an account by")
     return part

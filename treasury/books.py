@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of the ledger between commits, and the judgement of each batch: pure of any store, shared by all of them.
+"""State of the ledger between commits, and validation of batches; independent of the store.
 
-A batch is judged as a whole: all its faults are found, and limits hold for the balances after it. The caller commits the
-entries handed back; where the commit fails it throws these books away and reads them anew.
+A batch is validated as a whole: all its faults are found, and limits apply to the balances after it. The caller commits the
+entries returned; if the commit fails it discards these books and reads them again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from treasury.transfer import GENESIS, Entry, Transfer, entry_after, problems
 
 @dataclass(slots=True)
 class Books:
-    """Accounts, both sides of each balance, and the end of the chain."""
+    """Accounts, both sides of each balance, and the end of the hash chain."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     opened: dict[str, Entry] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Books:
     last_recorded_ms: int = 0
 
     def restore(self, entry: Entry) -> None:
-        """Take in an entry of the log as it stands, unjudged (`treasury.checks` judges logs)."""
+        """Add an entry of the log without validation (`treasury.checks` validates logs)."""
         if isinstance(entry.body, Account):
             self._note_account(entry, entry.body)
         else:
@@ -41,7 +41,7 @@ class Books:
         return {code: Balance(self.debits[code], self.credits[code]) for code in self.accounts}
 
     def open(self, accounts: Sequence[Account], now_ms: int) -> tuple[Outcome, list[Entry]]:
-        """Judge and take in accounts; the fresh entries are the caller's to commit."""
+        """Validate and add accounts; the caller commits the new entries."""
         faults, wanted = [], dict[str, Account]()
         for account in accounts:
             before = self.accounts.get(account.code) or wanted.get(account.code)
@@ -64,7 +64,7 @@ class Books:
     def post(
         self, transfers: Sequence[Transfer], now_ms: int, known: Mapping[UUID, Entry]
     ) -> tuple[Outcome, list[Entry]]:
-        """Judge and take in a batch; `known` holds the entries of those ids that are booked already."""
+        """Validate and add a batch; `known` has the entries of ids that are already booked."""
         faults: list[Fault] = []
         if len(transfers) > BATCH_MOST:
             faults.append(Fault("batch", f"{len(transfers)} transfers", f"Post at most {BATCH_MOST} at a time"))
@@ -129,7 +129,7 @@ class Books:
         return found
 
     def _add(self, body: Transfer | Account, now_ms: int) -> Entry:
-        # The recorded time never runs backwards, whatever the clock does: order in the log is order in time.
+        # The recorded time never decreases, even if the clock is set back: the order of the log is the order in time.
         entry = entry_after(self.chain, self.size + 1, max(now_ms, self.last_recorded_ms), body)
         self.size, self.chain, self.last_recorded_ms = entry.seq, entry.chain, entry.recorded_ms
         return entry
@@ -141,7 +141,10 @@ class Books:
 
 
 def exchange_faults(transfers: Iterable[Transfer]) -> list[Fault]:
-    """Whether each use of a clearing account is one side of a whole exchange: two units, one in, one out, evidence cited."""
+    """Faults of exchanges: each use of a clearing account must be one side of a complete exchange.
+
+    A complete exchange has two units, one in and one out, and cites evidence.
+    """
     found: list[Fault] = []
     groups: dict[UUID, list[Transfer]] = {}
     for transfer in transfers:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The invariants of the ledger, one function each. All of them run; each gives its findings; none stops at its first.
+"""Integrity checks of the ledger, one function each; all of them run and report all findings.
 
-A check reads the log and what the store claims of it; it trusts neither. An intact ledger gives an empty list.
+A check reads the log and the balances and head given by the store, and relies on neither. An intact ledger gives an empty
+list.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from treasury.transfer import GENESIS, Entry, Transfer, entry_after, problems
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it must be: which check, where in the log (0: as a whole), and what."""
+    """One violation: the check, the position in the log (0: the whole log), and a text."""
 
     check: str
     seq: int
@@ -27,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The whole log, and what the store says of it: its balances and its head."""
+    """The whole log, with the balances and the head given by the store."""
 
     entries: Sequence[Entry]
     balances: Mapping[str, Balance]
@@ -43,16 +44,14 @@ class Evidence:
 
 
 def positions_have_no_gap(evidence: Evidence) -> list[Finding]:
-    """Entries are numbered 1, 2, 3... and their recorded time never runs backwards."""
+    """Entries are numbered 1, 2, 3... and their recorded time never decreases."""
     found, before_ms = [], 0
     for place, entry in enumerate(evidence.entries, start=1):
         if entry.seq != place:
-            found.append(
-                Finding("positions", entry.seq, f"stands at place {place}: an entry is missing or out of order")
-            )
+            found.append(Finding("positions", entry.seq, f"is at place {place}: an entry is missing or out of order"))
             break
         if entry.recorded_ms < before_ms:
-            found.append(Finding("positions", entry.seq, "recorded before the entry in front of it"))
+            found.append(Finding("positions", entry.seq, "recorded earlier than the entry before it"))
         before_ms = entry.recorded_ms
     return found
 
@@ -70,7 +69,7 @@ def chain_is_whole(evidence: Evidence) -> list[Finding]:
             )
         chain = entry.chain
     if (len(evidence.entries), chain) != (evidence.head.size, evidence.head.chain):
-        text = f"the log ends at {len(evidence.entries)}, the head says {evidence.head.size}"
+        text = f"the log ends at {len(evidence.entries)}, the head gives {evidence.head.size}"
         found.append(Finding("chain", len(evidence.entries) + 1, text))
     return found
 
@@ -86,7 +85,7 @@ def each_unit_sums_to_zero(evidence: Evidence) -> list[Finding]:
 
 
 def balances_are_the_fold(evidence: Evidence) -> list[Finding]:
-    """What the store gives as balances is what its log adds up to."""
+    """The balances given by the store are the sums of its log."""
     debits, credits = dict[str, int](), dict[str, int]()
     for _, transfer in evidence.transfers():
         debits[transfer.debit] = debits.get(transfer.debit, 0) + transfer.amount
@@ -94,20 +93,20 @@ def balances_are_the_fold(evidence: Evidence) -> list[Finding]:
     found = []
     for code in sorted({*debits, *credits, *evidence.balances}):
         folded = Balance(debits.get(code, 0), credits.get(code, 0))
-        said = evidence.balances.get(code, Balance())
-        if folded != said:
-            text = f"{code}: the log gives {folded.debits} / {folded.credits}, the store says {said.debits} / {said.credits}"
+        stored = evidence.balances.get(code, Balance())
+        if folded != stored:
+            text = f"{code}: the log gives {folded.debits} / {folded.credits}, the store gives {stored.debits} / {stored.credits}"
             found.append(Finding("balances", 0, text))
     return found
 
 
 def limits_hold(evidence: Evidence) -> list[Finding]:
-    """No account stands beyond the side that it keeps to, and no turnover beyond 2^63 - 1."""
+    """No account is beyond its permitted side, and no turnover exceeds 2^63 - 1."""
     found = []
     for code, balance in evidence.balances.items():
         keeps = evidence.accounts[code].keeps if code in evidence.accounts else Keeps.ANY
         if (keeps is Keeps.DEBIT and balance.net < 0) or (keeps is Keeps.CREDIT and balance.net > 0):
-            found.append(Finding("limits", 0, f"{code} keeps to its {keeps} side and stands at {balance.net}"))
+            found.append(Finding("limits", 0, f"{code} keeps to its {keeps} side and has a balance of {balance.net}"))
         if max(balance.debits, balance.credits) > INT64_MAX:
             found.append(Finding("limits", 0, f"{code} turned over more than 2^63 - 1"))
     return found
@@ -124,7 +123,7 @@ def ids_are_unique(evidence: Evidence) -> list[Finding]:
 
 
 def transfers_are_well_made(evidence: Evidence) -> list[Finding]:
-    """Each transfer is right by itself, between open accounts of its own unit; each account is well named."""
+    """Each transfer is valid by itself, between open accounts of its own unit; each account has a valid name."""
     found, accounts = [], dict[str, Account]()
     for entry in evidence.entries:
         if isinstance(entry.body, Account):
@@ -144,7 +143,7 @@ def transfers_are_well_made(evidence: Evidence) -> list[Finding]:
 
 
 def exchanges_are_whole(evidence: Evidence) -> list[Finding]:
-    """Each exchange has both of its sides and names its evidence."""
+    """Each exchange has both of its sides and cites its evidence."""
     faults = exchange_faults(transfer for _, transfer in evidence.transfers())
     return [Finding("exchanges", 0, f"{fault.place}: {fault.problem}") for fault in faults]
 
@@ -173,11 +172,11 @@ CHECKS: tuple[Callable[[Evidence], list[Finding]], ...] = (
 
 
 TRIES = 20
-"""Readings of balances beside a writer that posts between them; beyond, the log alone is judged."""
+"""Attempts to read balances and head while a writer posts; after that the balances are summed from the log."""
 
 
 def check(ledger: Ledger) -> list[Finding]:
-    """All findings of all checks over a whole ledger; empty where it is intact."""
+    """All findings of all checks on a ledger; empty where it is intact."""
     head, balances = ledger.head(), ledger.balances()
     for _ in range(TRIES):
         if ledger.head() == head:
@@ -195,5 +194,5 @@ def check(ledger: Ledger) -> list[Finding]:
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """All findings of all checks over what was read."""
+    """All findings of all checks on the evidence read."""
     return [finding for each in CHECKS for finding in each(evidence)]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The waterfall: how what a pool paid is divided, as dated data in `configs/contracts/*.toml`.
+"""Contract waterfall: division of pool payouts by dated steps from `configs/contracts/*.toml`.
 
-An edition holds ordered steps. `fixed` claims an amount, `rate` claims rate * base (power by the meter), both at most what is
-left, and the shortfall is a receivable; `share` divides what was received or what is left among its parts, to the last satoshi.
-The last step divides the whole rest: nothing stays undivided. Which edition applies follows the day that was mined.
+- An edition has ordered steps. `fixed` claims an amount, `rate` claims rate * base (energy by the meter); both get at most
+  what is left, and the shortfall is a receivable. `share` divides the amount received, or the rest, among its parts, to the
+  last satoshi.
+- The last step divides the whole rest: nothing remains undivided.
+- The edition is selected by the day that was mined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ from treasury.contract_file import Table
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Claims the same amount from each payout."""
+    """Step that claims the same amount from each payout."""
 
     name: str
     account: str
@@ -36,7 +38,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Claims `rate` for each whole `per` of `base` (`energy_wh`); in SAT, or in TIYN turned to SAT at the recorded price."""
+    """Claim of `rate` for each whole `per` of `base` (`energy_wh`), in SAT, or in TIYN converted at the recorded price."""
 
     name: str
     account: str
@@ -49,7 +51,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Divides `of` (received, rest) among parts; parts of less than one leave the remainder for the next step."""
+    """Step that divides `of` (received, rest) among parts; parts below 1 in total leave the remainder for the next step."""
 
     name: str
     of: str
@@ -61,9 +63,9 @@ Step = Fixed | Rate | Share
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """What part of each payout is sold, and where. `rule` names the dated rule that asks for it, when one does.
+    """Share of each payout that is sold, and the venue. `rule` names the dated rule that requires it; None: no rule does.
 
-    Below `least_sat` the venue sells nothing: the part stays in the wallet.
+    Below `least_sat` the venue accepts no sale: the amount stays in the wallet.
     """
 
     venue: str
@@ -74,7 +76,7 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """The contract as it holds on days `valid_from <= day < valid_to`."""
+    """The contract as valid on days `valid_from <= day < valid_to`."""
 
     number: int
     valid_from: date
@@ -89,7 +91,7 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class VenueLicence:
-    """A venue and the licence that the operator has confirmed, by the day."""
+    """A venue and its licence as confirmed by the operator, with the days of validity."""
 
     name: str
     authority: str
@@ -101,7 +103,7 @@ class VenueLicence:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One contract: where money arrives (`wallet`), waits (`undivided`), who the city is, its editions and venues."""
+    """One contract: accounts of receipts (`wallet`), before division (`undivided`) and of the city; editions, venues."""
 
     id: str
     pool: str
@@ -114,7 +116,7 @@ class Contract:
     sha256: str
 
     def edition_on(self, day: date) -> Edition:
-        """The edition that holds on a day. Raises ConfigError where none does."""
+        """Edition valid on a day. ConfigError where there is none."""
         for edition in self.editions:
             if edition.holds(day):
                 return edition
@@ -123,7 +125,7 @@ class Contract:
         )
 
     def portions(self, span: Span) -> list[tuple[Edition, Span]]:
-        """The editions that hold over a span of mining, each with its part of it. Raises ConfigError on a day without one.
+        """Editions valid over a span of mining, each with its part of the span. ConfigError for a day without one.
 
         Days are civil days of the contract's zone: an edition begins at midnight there.
         """
@@ -137,7 +139,7 @@ class Contract:
             start_ms = ends
 
     def accounts(self) -> list[Account]:
-        """The accounts in satoshi that its divisions post to. Parties are owed: their accounts keep to the credit side."""
+        """Accounts in satoshi to which its divisions post. Accounts of payees must keep to the credit side."""
         owed = {account for edition in self.editions for step in edition.steps for account in payees(step)}
         claims = {step.shortfall for e in self.editions for step in e.steps if not isinstance(step, Share)}
         return [
@@ -150,7 +152,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One amount that a waterfall gives to an account; `missing` is what the step claimed beyond it."""
+    """Amount that a waterfall step gives to an account; `missing` is the part of its claim that was not covered."""
 
     step: str
     account: str
@@ -160,14 +162,14 @@ class Line:
 
 
 def payees(step: Step) -> list[str]:
-    """The accounts that a step pays into."""
+    """Accounts that a step pays into."""
     return [account for account, _ in step.parts] if isinstance(step, Share) else [step.account]
 
 
 def divide(steps: Sequence[Step], received: int, bases: Mapping[str, Fraction]) -> list[Line]:
-    """Divide a received amount (SAT, > 0) in the order of the steps. Amounts sum to what was received, exactly.
+    """Divide a received amount (SAT, > 0) in the order of the steps. The amounts sum exactly to the amount received.
 
-    Raises ConfigError where a rate's base is unknown: it is not taken as zero.
+    ConfigError where a rate's base is unknown: it is not taken as zero.
     """
     faults = [
         Fault(f"step {step.name}", f"its base {base} is unknown for this payout", "Give it, or divide later")
@@ -184,7 +186,7 @@ def divide(steps: Sequence[Step], received: int, bases: Mapping[str, Fraction]) 
             whole = received if step.of == "received" else rest
             weights = [share for _, share in step.parts]
             amounts = split(whole, [*weights, 1 - sum(weights, Fraction(0))])[:-1]
-            # Two steps that round up may together ask a satoshi more than there is.
+            # Two steps that round up may together claim a satoshi more than there is.
             for (account, _), amount in zip(step.parts, amounts, strict=True):
                 taken = min(amount, rest)
                 lines.append(Line(step.name, account, taken))
@@ -198,12 +200,12 @@ def divide(steps: Sequence[Step], received: int, bases: Mapping[str, Fraction]) 
 
 
 def bases_of(step: Rate) -> tuple[str, ...]:
-    """What must be known to work out a rate: its base, and the price of a tiyn where it is in tenge."""
+    """Figures needed for a rate: its base, and the price of a tiyn where it is in tenge."""
     return (step.base,) if step.unit is Unit.SAT else (step.base, "sat_per_tiyn")
 
 
 def _due(step: Rate, bases: Mapping[str, Fraction]) -> int:
-    """The claim in SAT, rounded half up: a whole satoshi, once, at the end."""
+    """The claim in SAT, rounded half up once at the end."""
     due = step.rate * bases[step.base] / step.per
     if step.unit is Unit.TIYN:
         due *= bases["sat_per_tiyn"]
@@ -211,12 +213,12 @@ def _due(step: Rate, bases: Mapping[str, Fraction]) -> int:
 
 
 def load_contract(path: Path) -> Contract:
-    """Read a contract file. Raises ConfigError with all of its faults."""
+    """Read a contract file. ConfigError with all of its faults."""
     return parse_contract(read_text(path, "Give the path of a contract").encode(), str(path))
 
 
 def parse_contract(raw: bytes, place: str) -> Contract:
-    """A contract from the bytes of its file. Raises ConfigError with all of its faults."""
+    """A contract from the bytes of its file. ConfigError with all of its faults."""
     faults: list[Fault] = []
     top = Table(parse_toml(raw, place), place, faults)
     head = top.table("contract")
@@ -255,7 +257,9 @@ def _edition(table: Table, number: int, venues: Sequence[VenueLicence]) -> Editi
     for step in steps:
         if claimed and isinstance(step, Share) and step.of == "received":
             table.fault(
-                "step", f"{step.name!r} shares what was received after others took", "Put it before fixed and rate"
+                "step",
+                f"{step.name!r} shares the amount received after other steps took from it",
+                "Put it before fixed and rate",
             )
         claimed = claimed or not isinstance(step, Share) or step.of == "rest"
     last = steps[-1] if steps else None
@@ -309,7 +313,7 @@ def _part(table: Table) -> tuple[str, Fraction]:
 
 
 def _between(editions: Sequence[Edition], place: str, city: str) -> list[Fault]:
-    """Faults that no edition shows by itself: overlaps in time, and a city that is never paid."""
+    """Faults between editions: overlaps in time, and a city that is never paid."""
     faults = []
     ordered = sorted(editions, key=lambda edition: edition.valid_from)
     for before, after in pairwise(ordered):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TOML table read key by key: each fault is noted with its place and remedy, and reading goes on to the next.
+"""Reader of TOML tables by key; faults are collected with place and remedy, and reading continues.
 
-Where a key is at fault its reader gives a stand-in value; nobody sees it, because a file with faults is refused whole.
+A key at fault gets a substitute value, which is never used, because a file with faults is refused as a whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _NEVER = date(1970, 1, 1)
 
 
 class Table:
-    """One table of a file, with the list that its faults go to."""
+    """One table of a file, with the list to which its faults are added."""
 
     def __init__(self, raw: Mapping[str, Any], place: str, faults: list[Fault]) -> None:
         self._raw, self._place, self._faults, self._read = raw, place, faults, set[str]()
@@ -85,7 +85,7 @@ class Table:
         return int(found) if found is not None else low
 
     def fraction(self, key: str) -> Fraction:
-        """A decimal as text, so that no binary rounding comes in on the way."""
+        """A decimal given as text, so that no binary rounding occurs."""
         found = self._get(key, (str, int), "decimal text", f'Write {key} = "0.15"')
         try:
             return Fraction(str(found)) if found is not None else Fraction(1)
@@ -121,6 +121,6 @@ class Table:
         ]
 
     def end(self) -> None:
-        """Keys that nobody read are spelling mistakes."""
+        """Report keys that were not read, as spelling mistakes."""
         for key in sorted(set(self._raw) - self._read):
             self.fault(key, "is not known here", "Remove it, or correct its spelling")

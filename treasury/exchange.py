@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sale at a licensed venue: bitcoin becomes dollars, in the ledger a linked pair through clearing.
+"""Sale of bitcoin for dollars at a licensed venue, booked as a linked pair through clearing.
 
-A venue may be used on a day only if the contract names it with a licence that holds on that day. The share to sell is
-rounded up: a duty to sell a share is not met by one satoshi less.
+A venue may be used on a day only if the contract lists it with a licence valid on that day. The amount to sell is rounded up:
+a duty to sell a share is not met by one satoshi less.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ VENUE_FEE = "Expenses:Venue-Fee"
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What one bitcoin costs in dollars at an instant, with the bytes that say so."""
+    """Price of one bitcoin in dollars at an instant, with the raw bytes as evidence."""
 
     usd_per_btc: Fraction
     at_ms: int
@@ -33,7 +33,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A sale as the venue reports it. `proceeds_cent` before the fee."""
+    """A sale as reported by the venue. `proceeds_cent`: before the fee."""
 
     venue: str
     trade_id: str
@@ -51,7 +51,7 @@ class Trade:
 
 
 class Venue(Protocol):
-    """A venue that sells for us. Raises TransportError or DecodeError; the same client id gives the same trade."""
+    """A venue that sells on our account. Raises TransportError or DecodeError; the same client id gives the same trade."""
 
     async def quote(self) -> Quote:
         """The last price."""
@@ -61,17 +61,17 @@ class Venue(Protocol):
 
 
 def order_id(payout_ms: int, *key: str) -> UUID:
-    """The client id of the sale of one payout: known before the venue is asked, and the same after a kill."""
+    """Client id of the sale of one payout: known before the sale is requested, and the same after a crash."""
     return transfer_id(payout_ms, *key, "sale")
 
 
 def order_transfer_id(client_id: UUID, kind: str) -> UUID:
-    """The id of one transfer of a sale, from its client id alone: so the ledger tells whether a sale is booked."""
+    """Id of one transfer of a sale, from its client id alone, so that the ledger shows whether a sale is booked."""
     return transfer_id(client_id.int >> 80, str(client_id), kind)
 
 
 def licence_on(venues: Sequence[VenueLicence], name: str, day: date) -> VenueLicence:
-    """The licence of a venue on a day. Raises ConfigError where it has none: nothing may be sold there."""
+    """Licence of a venue on a day. ConfigError where it has none: nothing may be sold there."""
     for venue in venues:
         if venue.name == name and venue.valid_from <= day < venue.valid_to:
             return venue
@@ -81,7 +81,7 @@ def licence_on(venues: Sequence[VenueLicence], name: str, day: date) -> VenueLic
 
 
 def amount_to_sell(received_sat: int, share: Fraction) -> int:
-    """The least whole number of satoshi that is the share."""
+    """Smallest whole number of satoshi that is at least the share."""
     return -(-received_sat * share.numerator // share.denominator)
 
 
@@ -92,7 +92,7 @@ def venue_accounts(venue: str) -> tuple[str, str]:
 
 
 def accounts(venue: str) -> list[Account]:
-    """The accounts that a sale posts to, besides the wallet."""
+    """Accounts to which a sale posts, in addition to the wallet."""
     coins, dollars = venue_accounts(venue)
     return [
         Account(coins, Unit.SAT), Account(dollars, Unit.CENT), Account(CLEARING_SAT, Unit.SAT), Account(CLEARING_CENT, Unit.CENT),
@@ -101,7 +101,7 @@ def accounts(venue: str) -> list[Account]:
 
 
 def sale(trade: Trade, wallet: str, evidence: str) -> list[Transfer]:
-    """To the venue, out of bitcoin into dollars, less the fee."""
+    """Transfers of a sale: to the venue, from bitcoin into dollars, less the fee."""
     coins, dollars = venue_accounts(trade.venue)
     link = order_transfer_id(trade.client_id, "link.sale")
     note = f"{trade.trade_id} at {trade.price_usd} USD/BTC"

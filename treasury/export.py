@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger as a text journal for hledger, ledger-cli or Beancount, in whole smallest units.
+"""Export of the ledger as a text journal for hledger, ledger-cli or Beancount, in smallest units.
 
-Whole units on purpose: with decimals of mixed precision some of these programs let a satoshi go. Every transfer is one
-transaction of its own unit, so that each program proves the balance for itself.
+Whole units because some of these programs lose a satoshi with decimals of mixed precision. Each transfer is one transaction
+in its own unit, so that each program verifies the balance.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ FORMS = ("hledger", "ledger", "beancount")
 
 
 def export(ledger: Ledger, form: str, until: int | None = None) -> Iterator[str]:
-    """The lines of a journal. Raises ValueError on an unknown form."""
+    """Lines of a journal. ValueError on an unknown form."""
     if form not in FORMS:
         raise ValueError(f"no form {form!r}; known: {', '.join(FORMS)}")
     head = ledger.head()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's port: an append-only log of accounts and transfers, each batch all or nothing, with the balances it gives.
+"""Port of the ledger: append-only log of accounts and transfers, and the resulting balances.
 
-What `post` answered as posted is on disk, is found again after any kill, and is answered the same for ever. A refusal
-leaves no trace: the same batch may succeed later, when the account holds enough.
+- A batch is booked completely or not at all.
+- A batch answered as Posted is on disk, is found again after any crash, and gets the same answer at any later time.
+- A refusal leaves no trace: the same batch may succeed later, when the balance of the account suffices.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ BATCH_MOST = 8190
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """The entries of the batch, in its order. Those that were there before are the ones from then."""
+    """Entries of the batch, in its order; those booked before are the earlier entries."""
 
     entries: tuple[Entry, ...]
 
@@ -37,29 +38,29 @@ Outcome = Posted | Rejected
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of the log: how many entries, and the chain value that fixes all of them."""
+    """End of the log: number of entries, and the chain value that fixes all of them."""
 
     size: int
     chain: bytes
 
 
 class Ledger(Protocol):
-    """Synchronous on purpose: the hub gives it a thread when live, and calls it directly in virtual time."""
+    """Synchronous port: the hub calls it in a thread when live, and directly in virtual time."""
 
     def open_accounts(self, accounts: Sequence[Account], now_ms: int) -> Outcome:
-        """Add accounts; one that is there with the same body is the same account."""
+        """Add accounts; one that exists with the same contents is the same account."""
 
     def post(self, transfers: Sequence[Transfer], now_ms: int) -> Outcome:
-        """Book a batch: all of it, or nothing. Returns when it is on disk. Accounts must be open."""
+        """Book a batch completely or not at all. Returns when it is on disk. Accounts must be open."""
 
     def find(self, ids: Sequence[UUID]) -> Mapping[UUID, Entry]:
-        """The entries of those ids that are booked."""
+        """Entries of those ids that are booked."""
 
     def accounts(self) -> Mapping[str, Account]:
         """All accounts by code, in the order of their opening."""
 
     def balances(self) -> Mapping[str, Balance]:
-        """Both sides of each account, all time."""
+        """Both sides of each account, over all time."""
 
     def turnover(self, start_ms: int | None, end_ms: int | None, until: int | None = None) -> Mapping[str, Balance]:
         """Both sides of each account over effective times [start, end), of entries up to position `until`."""
@@ -68,10 +69,10 @@ class Ledger(Protocol):
         """The log in order, positions (after, until]."""
 
     def last(self, kind: str, before_ms: int) -> Entry | None:
-        """The transfer of a kind with the latest effective time before an instant."""
+        """Transfer of a kind with the latest effective time before an instant; None where there is none."""
 
     def head(self) -> Head:
         """The end of the log."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store and release its lock."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger as rows for people and programs: what `mining-hub ledger` prints."""
+"""Ledger rows for display and export, as printed by `mining-hub ledger`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +42,7 @@ KEYS = (
 
 
 def entry_row(entry: Entry) -> dict[str, Any]:
-    """One entry as JSON values, with the hashes that fix it. All rows have the same keys; None is what does not apply."""
+    """One entry as JSON values, with its hashes. All rows have the same keys; None where one does not apply."""
     body = entry.body
     row: dict[str, Any] = dict.fromkeys(KEYS)
     row |= {"seq": entry.seq, "recorded": iso(entry.recorded_ms), "leaf": entry.leaf.hex(), "chain": entry.chain.hex()}
@@ -64,7 +64,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
 
 
 def check_report(ledger: Ledger) -> dict[str, Any]:
-    """The outcome of all checks: `balanced` is true where nothing was found."""
+    """Result of all checks: `balanced` is true where there are no findings."""
     findings, head = check(ledger), ledger.head()
     return {
         "entries": head.size,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open payouts: money received and not yet divided, sold or settled, since when, and why.
+"""Open payouts: money received and not yet divided, sold or settled, with age and reason.
 
-Pure. Undivided receipts are found in the ledger's own entries, so that they are named and divided while the pool is down.
+Undivided receipts are found in the ledger's own entries, so that they can be divided while the pool is unreachable.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from treasury.transfer import Entry, Transfer, transfer_id
 
 
 class Step(StrEnum):
-    """The step that a payout waits for."""
+    """Step for which a payout waits."""
 
     RECEIPT = "receipt"
     DIVISION = "division"
@@ -24,7 +24,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:
-    """One payout and the step it waits for. `amount_sat` is what that step moves, `since_ms` the time of the payout."""
+    """One payout and its next step. `amount_sat`: amount of that step; `since_ms`: time of the payout."""
 
     payout: UUID
     key: str
@@ -42,7 +42,7 @@ class Undivided:
     fee_sat: int
 
     def payout(self, pool: str) -> PoolPayout | None:
-        """The payout that was received; None where it was another pool's."""
+        """The payout received; None where it came from another pool."""
         receipt = self.receipt
         for account, key in _names(receipt.note):
             if transfer_id(receipt.effective_ms, pool, account, key, RECEIVED) == receipt.id:
@@ -52,7 +52,7 @@ class Undivided:
 
 
 def undivided(entries: Iterable[Entry], end_ms: int | None = None) -> list[Undivided]:
-    """Receipts of payouts before `end_ms` (None: all) that no line of a division belongs to, oldest first."""
+    """Receipts of payouts before `end_ms` (None: all) without any line of a division, oldest first."""
     receipts, settled, divided = list[Transfer](), dict[tuple[int, str], int](), set[tuple[str, int, str]]()
     for entry in entries:
         body = entry.body
@@ -73,6 +73,6 @@ def undivided(entries: Iterable[Entry], end_ms: int | None = None) -> list[Undiv
 
 
 def _names(note: str) -> list[tuple[str, str]]:
-    """(account, key) as a receipt's note may be read: either may hold spaces."""
-    words = note.split(" ")
-    return [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    """Possible (account, key) of a receipt's note: either may contain spaces."""
+    parts = note.split(" ")
+    return [(" ".join(parts[:cut]), " ".join(parts[cut:])) for cut in range(1, len(parts))]

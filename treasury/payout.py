@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a pool's evidence to transfers: what it owes (rewards), what it paid (payouts), and who gets what (the waterfall).
+"""Pool evidence to transfers: rewards owed by the pool, payouts received, division by the waterfall.
 
-Pure. Every id is derived from the pool's own name of the thing, so that a second run books nothing a second time. What
-was received and what was given out meet in the contract's `undivided` account: its balance is the residual, and is 0.
+Every id is derived from the pool's own key, so that a second run books nothing twice. Receipts and divisions post to the
+contract's `undivided` account: its balance is the residual, and is 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ RECEIVED, SETTLED, REWARD = "payout.received", "payout.settled", "reward.accrued
 
 @dataclass(frozen=True, slots=True)
 class PoolReward:
-    """What a pool says was earned on one of its days."""
+    """Earnings reported by a pool for one of its days."""
 
     pool: str
     account: str
@@ -38,7 +38,7 @@ class PoolReward:
 
 @dataclass(frozen=True, slots=True)
 class PoolPayout:
-    """A payout that the pool calls confirmed. `key` is its transaction id, or the pool's own name of it."""
+    """A payout that the pool reports as confirmed. `key`: its transaction id, or the pool's own key."""
 
     pool: str
     account: str
@@ -56,7 +56,7 @@ class PoolPayout:
 
 @dataclass(frozen=True, slots=True)
 class PoolRecords:
-    """What a pool told: rewards and payouts, oldest first, and the raw bytes that say so."""
+    """Rewards and payouts reported by a pool, oldest first, and the raw bytes as evidence."""
 
     rewards: tuple[PoolReward, ...]
     payouts: tuple[PoolPayout, ...]
@@ -64,31 +64,31 @@ class PoolRecords:
 
 
 class PoolFeed(Protocol):
-    """A pool account, read only. Raises TransportError (nobody there) or DecodeError (not the documented shape)."""
+    """A pool account, read-only. Raises TransportError (no connection) or DecodeError (not the documented format)."""
 
     async def read(self, first: date, last: date) -> PoolRecords:
         """Rewards and confirmed payouts of those days (UTC)."""
 
 
 def document(body: Mapping[str, Any]) -> bytes:
-    """A voucher as canonical JSON (RFC 8785): what a transfer's evidence names by its SHA-256."""
+    """A voucher as canonical JSON (RFC 8785); a transfer's evidence is its SHA-256."""
     return rfc8785.dumps(dict(body))
 
 
 def pool_accounts(pool: str) -> tuple[str, str]:
-    """(what the pool owes us, what of it was not paid yet), both of one pool and mirror images until the next payout."""
+    """(claim on the pool, unpaid earnings) of one pool; they mirror each other until the next payout."""
     part = account_part(pool)
     return f"Assets:Pool:{part}", f"Liabilities:Unpaid:{part}"
 
 
 def accounts(contract: Contract) -> list[Account]:
-    """All accounts that payouts under a contract post to."""
+    """All accounts to which payouts under a contract post."""
     pool = (Account(code, Unit.SAT) for code in pool_accounts(contract.pool))
     return [*pool, *contract.accounts(), *ENERGY_ACCOUNTS]
 
 
 def accrual(reward: PoolReward) -> Transfer:
-    """What was earned on a day, owed by the pool from the day's end. A day of zero has no transfer: ask before."""
+    """Transfer of one day's earnings, owed by the pool from the end of the day. Days without earnings need no transfer."""
     owed, unpaid = pool_accounts(reward.pool)
     end = datetime(reward.day.year, reward.day.month, reward.day.day, tzinfo=UTC)
     effective_ms = from_datetime(end) + MS_PER_DAY
@@ -98,7 +98,7 @@ def accrual(reward: PoolReward) -> Transfer:
 
 
 def receipt(contract: Contract, payout: PoolPayout) -> list[Transfer]:
-    """A payout arrives: into the wallet, undivided; and the pool owes that much less, its fee included."""
+    """Transfers of a payout: into the wallet, undivided; and the pool's debt reduced by amount and fee."""
     owed, unpaid = pool_accounts(payout.pool)
     settled = transfer_id(payout.at_ms, payout.pool, payout.account, payout.key, SETTLED)
     note = f"{payout.account} {payout.key}"
@@ -119,7 +119,7 @@ ENERGY_ACCOUNTS = (Account(GRID, Unit.WH, Keeps.CREDIT), Account(METERED, Unit.W
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """The part of a payout that one edition divides: over which mining, by which numbers, and where those came from."""
+    """Part of a payout that one edition divides: span of mining, figures used, and their origin."""
 
     edition: Edition
     span: Span
@@ -129,14 +129,14 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """One payout divided: the voucher that explains it, and the lines of each edition, in order."""
+    """Division of one payout: the voucher that explains it, and the lines of each edition, in order."""
 
     payout: PoolPayout
     voucher: bytes
     portions: tuple[tuple[Portion, tuple[Line, ...]], ...]
 
     def transfers(self, contract: Contract, evidence: str) -> list[Transfer]:
-        """A transfer for each line; a shortfall stays owed to the step's account and becomes a receivable."""
+        """One transfer per line; a shortfall remains owed to the step's account and becomes a receivable."""
         made = []
         for portion, lines in self.portions:
             number = portion.edition.number
@@ -159,12 +159,12 @@ class Division:
 
 
 def division_id(payout: PoolPayout, kind: str, edition: int, account: str) -> UUID:
-    """The id of one line of a payout's division."""
+    """Id of one line of a payout's division."""
     return transfer_id(payout.at_ms, payout.pool, payout.account, payout.key, kind, edition, account)
 
 
 def possible_ids(payout: PoolPayout, portions: Sequence[tuple[Edition, Span]]) -> list[UUID]:
-    """All ids that its division may use: one of them in the ledger means that it was divided, whole."""
+    """All ids that its division may use: one of them in the ledger means that it was divided completely."""
     return [
         division_id(payout, f"waterfall.{step.name}", edition.number, account)
         for edition, _ in portions
@@ -174,7 +174,7 @@ def possible_ids(payout: PoolPayout, portions: Sequence[tuple[Edition, Span]]) -
 
 
 def division(contract: Contract, payout: PoolPayout, portions: Sequence[Portion]) -> Division:
-    """Divide a payout by its editions, each for its share of the time. Raises ConfigError where a base is unknown."""
+    """Divide a payout by its editions, in proportion to time. ConfigError where a base is unknown."""
     spans = [portion.span.end_ms - portion.span.start_ms for portion in portions]
     parts = split(payout.amount_sat, spans if any(spans) else [1] * len(spans))
     divided = [
@@ -205,7 +205,7 @@ def division(contract: Contract, payout: PoolPayout, portions: Sequence[Portion]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All payouts of the ledger: received = posted + residual."""
+    """Sums of all payouts in the ledger: received = posted + residual."""
 
     received_sat: int
     posted_sat: int
@@ -217,11 +217,11 @@ class Totals:
 
 
 def totals(contract: Contract, balances: Mapping[str, Balance]) -> Totals:
-    """What came in, what was given on, and what of it is the city's, out of the ledger's balances."""
+    """Amounts received, posted and due to the city, from the ledger's balances."""
     undivided = balances.get(contract.undivided, Balance())
     return Totals(undivided.credits, undivided.debits, balances.get(contract.city, Balance()).credits)
 
 
 def bases_needed(steps: Sequence[Step]) -> set[str]:
-    """The bases that the steps of an edition ask for."""
+    """Bases that the steps of an edition need."""
     return {base for step in steps if isinstance(step, Rate) for base in bases_of(step)}

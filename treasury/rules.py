@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dated rules of a jurisdiction, as data in `configs/jurisdictions/*.toml`: value, unit, days, source, how sure.
+"""Dated rules of a jurisdiction from `configs/jurisdictions/*.toml`: value, unit, days, source, certainty.
 
-A rule that nobody knows (sureness U) stands in the file without a value, and asking for it raises. A rule that is weakly
-known (C) has a value that a report may use only as a draft, until someone confirms it by name.
+An unknown rule (certainty U) is in the file without a value, and reading it raises an error. The value of a weakly known rule
+(C) may be used only in draft reports, until a named person confirms it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SURENESS = ("A", "B", "C", "D", "U")
 
 @dataclass(frozen=True, slots=True)
 class Jurisdiction:
-    """All editions of all rules of one place."""
+    """All editions of all rules of one jurisdiction."""
 
     name: str
     currency: str
@@ -30,20 +30,20 @@ class Jurisdiction:
     units: dict[str, str]
 
     def on(self, key: str, day: date) -> Dated[str]:
-        """The one edition of a rule on a day. Raises ConfigError where none holds or its value is unknown."""
+        """The one edition of a rule on a day. ConfigError where there is none or its value is unknown."""
         return rule_on(self.rules, key, day)
 
     def unknown(self) -> list[str]:
-        """The rules without a value: what an operator has to find out."""
+        """Rules without a value, which the operator has to find out."""
         return sorted({rule.key for rule in self.rules if rule.value is None})
 
     def unconfirmed(self, day: date) -> list[str]:
-        """The rules in force on a day that a report may not rest on without being a draft."""
+        """Rules valid on a day that make a report a draft."""
         return sorted({rule.key for rule in self.rules if rule.holds(day) and not rule.firm})
 
 
 def load_rules(path: Path) -> Jurisdiction:
-    """Read a jurisdiction. Raises ConfigError with all faults."""
+    """Read a jurisdiction. ConfigError with all faults."""
     faults: list[Fault] = []
     top = Table(read_toml(path, "Give a file of jurisdictions/"), str(path), faults)
     head = top.table("jurisdiction")
@@ -61,9 +61,9 @@ def _rule(table: Table) -> tuple[Dated[str], str]:
     key, sure = table.text("key"), table.choice("sure", SURENESS)
     value = table.text_or_none("value")
     if sure == "U" and value is not None:
-        table.fault("value", "is given, and the rule is marked unknown (U)", "Remove it, or say how sure it is")
+        table.fault("value", "is given, and the rule is marked unknown (U)", "Remove it, or give its certainty")
     if sure and sure != "U" and value is None:
-        table.fault("value", "is missing", 'Write value = "...", or sure = "U" where nobody knows')
+        table.fault("value", "is missing", 'Write value = "...", or sure = "U" where it is unknown')
     valid_from, valid_to = table.day("valid_from"), table.day_or_none("valid_to")
     if valid_to is not None and valid_to <= valid_from:
         table.fault("valid_to", "is not after valid_from", "Give the first day on which it no longer holds")

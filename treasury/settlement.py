@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dollars of a sale become tenge in the bank at a recorded official rate, and say which day's rate it was.
+"""Settlement of a sale: dollars into tenge at a recorded official rate.
 
-A rate is exact: a decimal over its quant. Where the bank credits another amount than the rate gives, the difference is
-booked as exchange gain or loss, never lost.
+A rate is exact: a decimal over its quant; the transfer notes which day's rate was used. Where the bank credits another amount
+than the rate gives, the difference is booked as exchange gain or loss.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DAYS_BACK_MOST = 14
 
 @dataclass(frozen=True, slots=True)
 class RecordedRate:
-    """Tenge for `quant` of a currency. `published` is the day of the table, `asked` the day it is used for."""
+    """Tenge for `quant` of a currency. `published`: day of the table; `asked`: day for which it is used."""
 
     currency: str
     value: str
@@ -40,7 +40,7 @@ class RecordedRate:
 
     @property
     def rule(self) -> str:
-        """Which rule chose the day, in words."""
+        """Rule by which the day was chosen, as text."""
         if self.published == self.asked:
             return "rate of the day"
         return f"no rate for {self.asked}: the previous published, of {self.published}"
@@ -56,11 +56,13 @@ class RateFeed(Protocol):
     """Official rates by the day. Raises TransportError or DecodeError."""
 
     async def rate(self, currency: str, day: date) -> RecordedRate | None:
-        """The rate published for exactly that day, or None where the table has none."""
+        """Rate published for exactly that day, or None where the table has none."""
 
 
 async def rate_for(feed: RateFeed, currency: str, day: date) -> RecordedRate | None:
-    """The rate of a day, else the last one published before it (at most 14 days back), which then says so."""
+    """Rate of a day, else the last one published before it (at most DAYS_BACK_MOST days), marked as such; None where there is
+    none.
+    """
     for back in range(DAYS_BACK_MOST + 1):
         found = await feed.rate(currency, day - timedelta(days=back))
         if found is not None:
@@ -75,17 +77,21 @@ def tiyn_for(cents: int, rate: RecordedRate) -> int:
 
 
 def sat_per_tiyn(usd_per_btc: Fraction, rate: RecordedRate) -> Fraction:
-    """What a hundredth of a tenge is in satoshi, at a price and a rate."""
+    """Satoshi per tiyn (a hundredth of a tenge), at a price and a rate."""
     return Fraction(10**8) / (usd_per_btc * rate.per_one * 100)
 
 
 def accounts() -> list[Account]:
-    """The accounts that a settlement posts to, besides those of the venue."""
+    """Accounts to which a settlement posts, in addition to those of the venue."""
     return [Account(CLEARING_TIYN, Unit.TIYN), Account(BANK, Unit.TIYN), Account(FX_RESULT, Unit.TIYN)]
 
 
 def settlement(trade: Trade, rate: RecordedRate, evidence: str, credited_tiyn: int | None = None) -> list[Transfer]:
-    """Net proceeds out of dollars into tenge; the bank's own amount, where known, less what the rate gives is FX result."""
+    """Transfers of the net proceeds from dollars into tenge.
+
+    `credited_tiyn`: amount credited by the bank; its difference to the amount by the rate is exchange result (None: not
+    known).
+    """
     _, dollars = venue_accounts(trade.venue)
     link = order_transfer_id(trade.client_id, "link.settlement")
     note = f"{trade.trade_id} at {rate.value} KZT for {rate.quant} {rate.currency}, {rate.rule}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A transfer moves a whole number of one unit from one account (credited) to another (debited). It never changes.
+"""Transfers: a whole number of one unit from one account (credited) to another (debited); never changed.
 
-What is wrong is put right by another transfer that names it in `corrects`. An exchange between units is two transfers
-with the same `link`, each against a clearing account of its own unit.
+An error is corrected by another transfer that names it in `corrects`. An exchange between units is two transfers with the
+same `link`, each against a clearing account of its own unit.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from kernel.money import INT64_MAX, Unit
 from treasury.account import Account
 
 GENESIS = hashlib.sha256(b"mining-hub.ledger.1").digest()
-"""The chain before the first entry."""
+"""Chain value before the first entry."""
 
 _MARK = "\x1f"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -23,10 +23,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """`amount` > 0 of `unit` from `credit` to `debit`, in effect at `effective_ms`.
+    """`amount` > 0 of `unit` from `credit` to `debit`, effective at `effective_ms`.
 
-    `id` is the client's and never expires: the same id with the same body is the same transfer for ever. `kind` says what it is
-    (`payout.received`, `waterfall.city`, `exchange.sold`), `evidence` is the SHA-256 (hex) of the document it rests on.
+    - `id`: chosen by the caller, valid for ever: the same id with the same contents is the same transfer.
+    - `kind`: the business meaning (`payout.received`, `waterfall.city`, `exchange.sold`).
+    - `evidence`: SHA-256 (hex) of the document on which it rests; None: none.
     """
 
     id: UUID
@@ -44,9 +45,9 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the log: an account opened or a transfer, its place, and the hashes that fix both.
+    """One line of the log: an opened account or a transfer, its position, and its hashes.
 
-    `leaf` is the RFC 9162 leaf hash of the entry's canonical bytes; `chain` = SHA-256(chain before, leaf).
+    `leaf`: the RFC 9162 leaf hash of the entry's canonical bytes; `chain` = SHA-256(chain before, leaf).
     """
 
     seq: int
@@ -57,12 +58,12 @@ class Entry:
 
 
 def transfer_id(effective_ms: int, *key: str | int) -> UUID:
-    """The id of a transfer from its business key: a retry after a kill meets itself."""
+    """Id of a transfer from its business key: a retry after a crash gets the same id."""
     return business_id(effective_ms, "transfer", *key)
 
 
 def canonical(seq: int, recorded_ms: int, body: Transfer | Account) -> bytes:
-    """The bytes that the leaf hash is taken of: fields in a fixed order between unit separators, UTF-8."""
+    """Bytes for the leaf hash: fields in a fixed order between unit separators, UTF-8."""
     fields: tuple[str, ...]
     match body:
         case Transfer():
@@ -79,13 +80,13 @@ def canonical(seq: int, recorded_ms: int, body: Transfer | Account) -> bytes:
 
 
 def entry_after(chain: bytes, seq: int, recorded_ms: int, body: Transfer | Account) -> Entry:
-    """The entry that follows a chain value."""
+    """Entry that follows a chain value."""
     leaf = hashlib.sha256(b"\x00" + canonical(seq, recorded_ms, body)).digest()
     return Entry(seq, recorded_ms, body, leaf, hashlib.sha256(chain + leaf).digest())
 
 
 def problems(transfer: Transfer) -> list[str]:
-    """What is wrong with a transfer by itself, whatever the accounts hold."""
+    """Faults of a transfer by itself, independent of balances."""
     found = []
     if isinstance(transfer.amount, bool) or not isinstance(transfer.amount, int):
         found.append(f"amount {transfer.amount!r} is no whole number")

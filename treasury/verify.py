@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verifier that stands alone: one file, Python's standard library, nothing of the product. Copy it anywhere.
+"""Stand-alone verifier of reports and ledger journals: one file, only Python's standard library.
+
+It uses nothing of the product and can be copied anywhere.
 
     python3 -I verify.py report FILE [--key report.pub]      a report's signature and the bytes of its files
     python3 -I verify.py journal FILE [--statement FILE]     a ledger's journal (mining-hub ledger journal --json): every hash,
-                                                             every sum, and that a statement says what the journal adds up to
+                                                             every sum, and that a statement agrees with the journal
 
-Answers `valid` or `invalid` with the reason; exit code 0 or 1. Without --key only the bytes are proven, not whose they are.
+Prints `valid`, or `invalid` with the reason; exit code 0 or 1. Without --key only the bytes are verified, not the signer.
 """
 
 import base64
@@ -60,7 +62,7 @@ BASE = _point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 
 
 def ed25519_holds(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether the signature is that key's over the message."""
+    """Whether the signature over the message was made with that key."""
     if len(public) != 32 or len(signature) != 64:
         return False
     try:
@@ -79,11 +81,11 @@ def ed25519_holds(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 class Invalid(Exception):
-    """What does not fit."""
+    """Reason why the input is invalid."""
 
 
 def canonical(value: Any) -> bytes:
-    """Canonical JSON for what holds only text and ASCII keys, as a signature's manifest does."""
+    """Canonical JSON for texts and ASCII keys, as in a signature's manifest."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -97,23 +99,23 @@ def public_key(path: Path) -> bytes:
 
 
 def check_report(path: Path, key: Path | None) -> str:
-    """Signature, key and file hashes of a report, by any of its files."""
+    """Signature, key and file hashes of a report, given any of its files."""
     stem = path.with_suffix("")
     signed = json.loads(stem.with_suffix(".sig").read_text())
     public, files = bytes.fromhex(signed["public_key"]), signed["files"]
     if signed["alg"] != "Ed25519" or hashlib.sha256(public).hexdigest()[:16] != signed["key_id"]:
         raise Invalid("the key id does not belong to the public key that is given")
     if key is not None and public_key(key) != public:
-        raise Invalid("signed by another key than the one brought")
+        raise Invalid("signed by another key than the one given")
     manifest = canonical({"alg": "Ed25519", "files": files, "key_id": signed["key_id"]})
     if not ed25519_holds(public, bytes.fromhex(signed["signature"]), manifest):
-        raise Invalid("the signature does not hold")
+        raise Invalid("the signature is wrong")
     if f"{stem.name}.json" not in files:
         raise Invalid("the signature does not name the report's JSON")
     for name, digest in files.items():
         if Path(name).name != name or hashlib.sha256((stem.parent / name).read_bytes()).hexdigest() != digest:
             raise Invalid(f"{name} was changed after it was signed")
-    whose = f"by the key brought, {signed['key_id']}" if key else f"by a key that calls itself {signed['key_id']}"
+    whose = f"by the given key, {signed['key_id']}" if key else f"by a key that names itself {signed['key_id']}"
     return f"{', '.join(sorted(files))} as signed {whose}"
 
 
@@ -137,10 +139,10 @@ def leaf_of(row: dict[str, Any]) -> bytes:
 
 
 def check_journal(path: Path, statement: Path | None) -> str:
-    """Positions, leaves, chain, units, ids; and the statement's head, openings, movements and closings against the fold."""
+    """Check positions, leaves, chain, units and ids; and all figures of a statement against the sums."""
     loaded = json.loads(path.read_text())
     rows = loaded if isinstance(loaded, list) else next(value for value in loaded.values() if isinstance(value, list))
-    said = json.loads(statement.read_text()) if statement else None
+    stated = json.loads(statement.read_text()) if statement else None
     chain, units, seen = hashlib.sha256(b"mining-hub.ledger.1").digest(), dict[str, str](), set[str]()
     opening, debits, credits = dict[str, int](), dict[str, int](), dict[str, int]()
     for place, row in enumerate(rows, start=1):
@@ -149,20 +151,18 @@ def check_journal(path: Path, statement: Path | None) -> str:
         leaf = leaf_of(row)
         chain = hashlib.sha256(chain + leaf).digest()
         if (leaf.hex(), chain.hex()) != (row["leaf"], row["chain"]):
-            raise Invalid(f"entry {place} does not hash to what it says")
+            raise Invalid(f"entry {place} does not match its hash")
         if row["entry"] == "account":
             units[row["account"]] = row["unit"]
         else:
             _check_transfer(row, units, seen)
-            if said is None or place <= said["head"]["size"]:
-                _fold(row, said, opening, debits, credits)
-        if said is not None and place == said["head"]["size"] and chain.hex() != said["head"]["chain"]:
+            if stated is None or place <= stated["head"]["size"]:
+                _fold(row, stated, opening, debits, credits)
+        if stated is not None and place == stated["head"]["size"] and chain.hex() != stated["head"]["chain"]:
             raise Invalid("the statement's head is of another ledger")
-    if said is not None:
-        _check_statement(said, len(rows), units, opening, debits, credits)
-    return f"{len(rows)} entries, chain {chain.hex()}" + (
-        f"; {statement.name} is what they add up to" if statement else ""
-    )
+    if stated is not None:
+        _check_statement(stated, len(rows), units, opening, debits, credits)
+    return f"{len(rows)} entries, chain {chain.hex()}" + (f"; {statement.name} agrees with them" if statement else "")
 
 
 def _check_transfer(row: dict[str, Any], units: dict[str, str], seen: set[str]) -> None:
@@ -177,12 +177,12 @@ def _check_transfer(row: dict[str, Any], units: dict[str, str], seen: set[str]) 
 
 
 def _fold(
-    row: dict[str, Any], said: Any, opening: dict[str, int], debits: dict[str, int], credits: dict[str, int]
+    row: dict[str, Any], stated: Any, opening: dict[str, int], debits: dict[str, int], credits: dict[str, int]
 ) -> None:
     at_ms, amount = _ms(row["effective"]), row["amount"]
-    if said is not None and at_ms >= said["period"]["end_ms"]:
+    if stated is not None and at_ms >= stated["period"]["end_ms"]:
         return
-    if said is not None and at_ms < said["period"]["start_ms"]:
+    if stated is not None and at_ms < stated["period"]["start_ms"]:
         opening[row["debit"]] = opening.get(row["debit"], 0) + amount
         opening[row["credit"]] = opening.get(row["credit"], 0) - amount
         return
@@ -191,27 +191,29 @@ def _fold(
 
 
 def _check_statement(
-    said: Any,
+    stated: Any,
     size: int,
     units: dict[str, str],
     opening: dict[str, int],
     debits: dict[str, int],
     credits: dict[str, int],
 ) -> None:
-    if said["head"]["size"] > size:
-        raise Invalid(f"the statement rests on {said['head']['size']} entries, the journal holds {size}")
-    lines = {line["account"]: line for line in said["accounts"]}
+    if stated["head"]["size"] > size:
+        raise Invalid(f"the statement rests on {stated['head']['size']} entries, the journal has {size}")
+    lines = {line["account"]: line for line in stated["accounts"]}
     for account in sorted({*lines, *opening, *debits, *credits}):
         first, debit, credit = opening.get(account, 0), debits.get(account, 0), credits.get(account, 0)
         wanted = {"account": account, "unit": units.get(account), "opening": first, "debits": debit, "credits": credit,
                   "closing": first + debit - credit}  # fmt: skip
         if lines.get(account) != wanted:
-            raise Invalid(f"{account}: the statement says {lines.get(account)}, the journal gives {wanted}")
+            raise Invalid(f"{account}: the statement has {lines.get(account)}, the journal gives {wanted}")
 
 
-def main(words: list[str]) -> int:
-    options = {word: words[index + 1] for index, word in enumerate(words[:-1]) if word in ("--key", "--statement")}
-    plain = [word for word in words if word not in options and word not in options.values()]
+def main(arguments: list[str]) -> int:
+    options = {
+        name: arguments[index + 1] for index, name in enumerate(arguments[:-1]) if name in ("--key", "--statement")
+    }
+    plain = [one for one in arguments if one not in options and one not in options.values()]
     if len(plain) != 2 or plain[0] not in ("report", "journal"):
         print(__doc__)
         return 2

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets and files of grid: one thin module each, imported by the wiring alone."""
+"""Input and output of grid: files and MQTT, one module each, imported only by the wiring."""

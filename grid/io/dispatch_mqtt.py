@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders over MQTT: `<root>/<who>` carries what a dispatcher asks, `<root>/<who>/reply` the hub's answer.
+"""Dispatch orders over MQTT: requests on `<root>/<who>`, the hub's answers on `<root>/<who>/reply`.
 
-A payload is one JSON object: an order (`grid.order`), or `{"change": id, "power_w": ...}`, or `{"end": id, "why": ...}`.
-MQTT does not tell who published: either the broker's access list ties the topic to the credential (Mosquitto:
-`pattern write <root>/%u`), or the dispatcher signs (`Authority.must_sign`); without one of the two, its configuration is wrong.
-A message is acknowledged after the journal holds what came of it. Retained orders are refused: a broker's memory is no order.
+- A payload is one JSON object: an order (`grid.order`), or `{"change": id, "power_w": ...}`, or `{"end": id, "why": ...}`.
+- MQTT does not identify the publisher: either the broker's access list binds the topic to the credential (Mosquitto: `pattern
+  write <root>/%u`), or the dispatcher signs (`Authority.must_sign`). Without one of the two the configuration is wrong.
+- A message is acknowledged after the journal has its result. Retained orders are refused: they may be of any age.
 """
 
 import json
@@ -23,7 +23,7 @@ MOST_BYTES = 16_384
 
 
 class Message(Protocol):
-    """One message as heard."""
+    """One message as received."""
 
     @property
     def topic(self) -> str: ...
@@ -46,7 +46,7 @@ class Link(Protocol):
 
 
 class OrderPort(Protocol):
-    """Where orders go: the runtime. Each returns when the journal holds it; ConfigError for what cannot be read."""
+    """Receiver of orders (the runtime). Each call returns when the journal has the result; ConfigError for invalid contents."""
 
     async def submit_order(self, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]: ...
 
@@ -56,12 +56,12 @@ class OrderPort(Protocol):
 
 
 def topics(root: str) -> list[str]:
-    """What the link must subscribe to."""
+    """Topics to subscribe to."""
     return [f"{root}/+"]
 
 
 class DispatchMqtt:
-    """Takes orders from a link and answers; runs until cancelled."""
+    """Receives orders from a link and answers them; runs until cancelled."""
 
     def __init__(self, link: Link, desk: OrderPort, authorities: Sequence[Authority], root: str, clock: Clock) -> None:
         self._link, self._desk, self._root, self._clock = link, desk, root, clock
@@ -86,7 +86,7 @@ class DispatchMqtt:
                 await self._reply(who, answer)
 
     async def _answer(self, message: Message, who: str) -> dict[str, Any]:
-        """What is told to the dispatcher: never raises for what a message holds."""
+        """Answer to the dispatcher. Never raises an exception because of a message's contents."""
         try:
             answer = dict(await self._act(message, who))
             self.taken += 1
@@ -109,15 +109,15 @@ class DispatchMqtt:
         if message.retained:
             raise ConfigError([Fault("message", "is retained", "Publish orders without the retain flag")])
         body = _object(message.payload)
-        asked = body.get("change", body.get("end"))
-        if asked is None:
+        order_id = body.get("change", body.get("end"))
+        if order_id is None:
             return await self._desk.submit_order(body, by)
-        if not isinstance(asked, str) or ("change" in body and "end" in body):
+        if not isinstance(order_id, str) or ("change" in body and "end" in body):
             raise ConfigError([Fault("message", "change or end must name one order", "Send the id as a text")])
         if "change" in body:
-            return await self._desk.change_order(asked, body, by)
+            return await self._desk.change_order(order_id, body, by)
         why = body.get("why", "")
-        return await self._desk.end_order(asked, by, why if isinstance(why, str) else "", body)
+        return await self._desk.end_order(order_id, by, why if isinstance(why, str) else "", body)
 
     async def _reply(self, who: str, answer: dict[str, Any]) -> None:
         payload = json.dumps(answer | {"at_ms": self._clock.now_ms()}).encode()

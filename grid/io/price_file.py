@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outside numbers from a folder of CSV files: power price, hashprice, difficulty, fees, exchange rate.
+"""External curves from a folder of CSV files: power price, hashprice, difficulty, fees, exchange rate.
 
-A file is one curve. Lines that begin with `#` say what it is, then come a header and rows:
+A file is one curve. Lines that begin with `#` describe it, followed by a header and rows:
 
     # name: price/day_ahead
-    # unit: KZT/MWh            (or KZT/kWh: prices per kWh are brought to MWh once, here)
+    # unit: KZT/MWh            (or KZT/kWh: prices per kWh are converted to MWh when read)
     # known_at: 2026-01-04T13:00:00+05:00      (without it: when the hub first read the file)
     # zone: Asia/Almaty        (only where instants have no offset)
     start,end,value
     2026-01-05T00:00:00+05:00,2026-01-05T01:00:00+05:00,14250
 
-Without an `end` column a row lasts until the next, the last one as long as the one before it. An empty value is a piece
-that is not known. Every fault of a file comes at once with its line; a file with a fault gives no curve.
+Without an `end` column a row is valid until the next, the last one as long as the one before it. An empty value is a piece
+that is not known. All faults of a file are reported at once with their lines; a file with a fault gives no curve.
 """
 
 import csv
@@ -35,7 +35,7 @@ HEAD_KEYS = ("name", "unit", "known_at", "zone", "source")
 
 
 class PriceFolder:
-    """A folder of curves as a feed: each version of a file is given once."""
+    """A folder of curves as a feed: each version of a file is returned once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -128,7 +128,7 @@ def _head(lines: list[str], place: str, faults: list[Fault]) -> dict[str, str]:
         key, colon, value = line[1:].partition(":")
         if colon and key.strip() in HEAD_KEYS:
             if key.strip() in head:
-                faults.append(Fault(f"{place}:{number}", f"{key.strip()} stands twice", "Keep one"))
+                faults.append(Fault(f"{place}:{number}", f"{key.strip()} occurs twice", "Keep one"))
             head[key.strip()] = value.strip()
     faults.extend(
         Fault(f"{place}: {key}", "is missing", f"Write a line '# {key}: ...' at the top")
@@ -145,7 +145,7 @@ def _head(lines: list[str], place: str, faults: list[Fault]) -> dict[str, str]:
 
 
 def _rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of all that is neither comment nor empty."""
+    """(line number, cells) of all lines except comments and empty ones."""
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
             yield number, next(csv.reader([line]))
@@ -154,12 +154,12 @@ def _rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
 def _pieces(
     rows: list[tuple[int, list[str]]], columns: list[str], zone: str | None, place: str, faults: list[Fault]
 ) -> list[tuple[int, int, float]]:
-    """(start, end, value) sorted as they stand; overlaps, doubles and disorder are faults."""
+    """(start, end, value) in file order; overlaps, doubles and disorder are faults."""
     read_rows: list[tuple[int, int, int | None, float | None]] = []
     for number, cells in rows:
         where = f"{place}:{number}"
         if len(cells) != len(columns):
-            faults.append(Fault(where, f"has {len(cells)} cells, not {len(columns)}", "Mend the row"))
+            faults.append(Fault(where, f"has {len(cells)} cells, not {len(columns)}", "Correct the row"))
             continue
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
         start_ms = _instant(row["start"], zone, f"{where} start", faults)
@@ -177,7 +177,11 @@ def _pieces(
             faults.append(Fault(where, "its end is not known", "Add an end column, or a second row"))
         elif end_ms <= start_ms:
             faults.append(
-                Fault(where, "does not end after it starts", "Sort the rows by start; the clock may say an hour twice")
+                Fault(
+                    where,
+                    "does not end after it starts",
+                    "Sort the rows by start; an hour may occur twice in local time",
+                )
             )
         elif last_end_ms is not None and start_ms < last_end_ms:
             faults.append(Fault(where, "overlaps the row before it", "Give each hour once, sorted by start"))
@@ -207,9 +211,7 @@ def _instant(text: str, zone: str | None, where: str, faults: list[Fault]) -> in
     local = at.replace(tzinfo=ZoneInfo(zone or "UTC"))
     at_ms = from_datetime(local)
     if from_datetime(local.replace(fold=1)) != at_ms:
-        faults.append(
-            Fault(where, f"{text!r} is said twice or never by the clock of {zone}", "Add the offset to this row")
-        )
+        faults.append(Fault(where, f"{text!r} occurs twice or never in {zone}", "Add the offset to this row"))
         return None
     return at_ms
 

@@ -58,9 +58,9 @@ def meters_list(folder: Folder, json: Json = False) -> None:
         papers = row["papers"] or {"meters": [], "verifications": []}
         serial = papers["meters"][-1]["serial"] if papers["meters"] else "no papers"
         until = (papers["verifications"][-1]["expires"] or "open")[:10] if papers["verifications"] else "-"
-        last = row["last"][5:19].replace("T", " ") if row["last"] else "never"
+        newest = row["last"][5:19].replace("T", " ") if row["last"] else "never"
         fit = "; ".join(row["unfit"]) or "yes"
-        table.append((row["meter"].partition("/")[2], row["role"], row["profile"], serial, until, fit, last))
+        table.append((row["meter"].partition("/")[2], row["role"], row["profile"], serial, until, fit, newest))
     put_table("Meters", ("meter", "role", "profile", "serial", "verified to", "fit", "last reading (UTC)"), table)
 
 

@@ -22,7 +22,7 @@ def curve_from(path: Path, name: str, asked: "TableFacts") -> "Curve":
         raise ConfigError([Fault(path.name, f"cannot be read: {error}", "Give a Parquet or CSV file")]) from error
     if not columns or not len(next(iter(columns.values()))):
         raise ConfigError([Fault(path.name, "holds no rows", "Give a table with a row of names")])
-    return curve_of(columns, name=name, source=path.name, asked=asked)
+    return curve_of(columns, name=name, source=path.name, facts=asked)
 
 
 def _parquet(path: Path) -> dict[str, Any]:

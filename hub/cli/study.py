@@ -78,7 +78,7 @@ def backtest(
     ahead_path, demand_path = day_ahead or siblings[0], demand or siblings[1]
     likely = TableFacts(unit, zone=local, fill_h=fill)
     ahead = None if ahead_path is None else curve_from(ahead_path, "price/day_ahead", likely)
-    loads = TableFacts(zone=local, fill_h=fill, word="demand", assumed_unit="MW")
+    loads = TableFacts(zone=local, fill_h=fill, name_part="demand", assumed_unit="MW")
     load = None if demand_path is None else curve_from(demand_path, "demand", loads)
     named = re.search(AUCTION, f"{prices.stem} {column or ''}", re.IGNORECASE) is not None
     settings = Settings(

@@ -30,8 +30,11 @@ MOST_SHELF_S = 7 * S_PER_DAY
 
 
 class AlarmChanged(TypedDict):
-    """Payload of `alarm.changed`. `what`: raised, cleared, acknowledged, suppressed, unsuppressed, shelved, unshelved,
-    out_of_service, in_service. A raised one carries the rule's text as it was then, and its value where there is one."""
+    """Payload of `alarm.changed`.
+
+    `what`: raised, cleared, acknowledged, suppressed, unsuppressed, shelved, unshelved, out_of_service, in_service. A raised
+    one has the rule's text at that time, and its value where there is one.
+    """
 
     rule: str
     scope: str

@@ -34,7 +34,7 @@ Receive = Callable[[Sequence[Reading]], None]
 
 
 class SourceSilent(TypedDict):
-    """Payload of `source.silent`. `reason`: a `kernel.reading.Absence` in small letters."""
+    """Payload of `source.silent`. `reason`: name of a `kernel.reading.Absence` in lower case."""
 
     device: str
     reason: str

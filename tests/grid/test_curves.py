@@ -24,7 +24,7 @@ def curve(values: list[float], known_at_ms: int = NOW_MS, unit: str = "KZT/MWh",
     return Curve("price", unit, starts, starts + HOUR_MS, np.array(values, dtype=float), known_at_ms, "test")
 
 
-def test_a_possible_curve_is_believed_and_an_absurd_one_is_refused_with_reasons() -> None:
+def test_a_plausible_curve_is_accepted_and_an_absurd_one_is_refused_with_reasons() -> None:
     assert check(curve([10_000, 20_000, -500]), RULES, NOW_MS) == []
     faults = check(curve([10_000, 150_000, -30_000]), RULES, NOW_MS)
     assert [word in str(faults) for word in ("above", "below", "jumps")] == [True] * 3
@@ -33,7 +33,7 @@ def test_a_possible_curve_is_believed_and_an_absurd_one_is_refused_with_reasons(
     assert "future" in check(curve([1.0], known_at_ms=NOW_MS + HOUR_MS), RULES, NOW_MS)[0].problem
 
 
-def test_the_last_believable_curve_is_kept_and_the_refusal_told() -> None:
+def test_the_last_plausible_curve_is_kept_and_the_refusal_reported() -> None:
     good, bad = curve([10_000] * 48), curve([9e9] * 48, known_at_ms=NOW_MS + HOUR_MS)
     chosen = choose([good, bad], "price", RULES, NOW_MS + 2 * HOUR_MS)
     assert chosen.curve is good and chosen.stale and "refused" in chosen.why
@@ -123,7 +123,7 @@ def test_every_fault_with_its_line() -> None:
 @pytest.mark.parametrize(
     "raw", [b"", b"\xff\xfe", b"# name: a\n# unit: b\nx,y\n1,2\n", b"# name: a\n# unit: b\nstart,value\n"]
 )
-def test_a_file_without_a_curve_says_why(raw: bytes) -> None:
+def test_a_file_without_a_curve_reports_why(raw: bytes) -> None:
     found, faults = read(raw, "c.csv", NOW_MS)
     assert found is None and faults and all(fault.remedy for fault in faults)
 
@@ -144,7 +144,7 @@ def test_the_23_and_the_25_hour_day() -> None:
     assert faults == [] and found and found.values.tolist() == [1, 2, 3, 4] and found.span.hours == 4
 
 
-def test_a_folder_tells_each_version_once(tmp_path: Path) -> None:
+def test_a_folder_returns_each_version_once(tmp_path: Path) -> None:
     feed = PriceFolder(tmp_path / "prices")
     assert feed.poll(NOW_MS)[0].faults and feed.poll(NOW_MS) == []
     (tmp_path / "prices").mkdir()

@@ -76,7 +76,7 @@ def ask(power_w: float = 1e6, minutes: float = 60, start_ms: int = NOW_MS, **mor
     return body | more
 
 
-def test_a_whole_life_by_the_meter() -> None:
+def test_all_phases_of_an_order_by_the_meter() -> None:
     desk = Desk()
     order = desk.order(ask(start_ms=NOW_MS + 10 * MIN_MS, reference="D-1", reason="line 5 out"))
     assert desk.phase(order) is Phase.ACCEPTED
@@ -111,7 +111,7 @@ def test_only_a_sample_after_the_begin_shows_obedience() -> None:
     assert desk.phase(order) is Phase.HOLDING
 
 
-def test_a_retry_meets_itself_also_after_a_change_and_a_restart() -> None:
+def test_a_retry_is_the_same_order_also_after_a_change_and_a_restart() -> None:
     desk = Desk()
     first = desk.order(ask(reference="D-1"))
     assert desk.order(ask(reference="D-1"), now_ms=NOW_MS + 5000) == first
@@ -124,7 +124,7 @@ def test_a_retry_meets_itself_also_after_a_change_and_a_restart() -> None:
     assert len(desk.book.limits(NOW_MS)) == 1
 
 
-def test_a_reference_with_another_ask_is_refused_and_the_first_stands() -> None:
+def test_a_reference_with_other_contents_is_refused_and_the_first_remains() -> None:
     desk = Desk()
     first = desk.order(ask(reference="D-1"))
     second = desk.order(ask(power_w=2e6, reference="D-1"), now_ms=NOW_MS + 1000)
@@ -184,7 +184,7 @@ def test_signed_orders_replay_and_forgery() -> None:
     assert desk.phase(order) is Phase.RELEASED
 
 
-def test_overlapping_orders_narrow_and_say_so() -> None:
+def test_overlapping_orders_narrow_and_are_noted() -> None:
     desk = Desk()
     desk.order(ask(power_w=1e6, minutes=120))
     second = desk.order(ask(power_w=2e6, minutes=180))
@@ -254,7 +254,7 @@ def test_a_site_that_only_observes_takes_no_order_and_no_change_and_ends_what_is
     assert again == acting and desk.phase(again) is Phase.RELEASED
 
 
-def test_a_live_order_of_an_observing_site_can_be_ended_by_who_gave_it() -> None:
+def test_a_live_order_of_an_observing_site_can_be_ended_by_its_issuer() -> None:
     desk = Desk()
     order = desk.order(ask())
     desk.book = observing_book(desk)

@@ -81,7 +81,7 @@ def test_a_time_that_the_short_day_lacks_is_refused(tmp_path: Path) -> None:
         read(path, TableFacts(zone=MADRID))
 
 
-def test_a_column_that_says_utc_needs_no_zone_and_wins_over_local_time(tmp_path: Path) -> None:
+def test_a_column_named_utc_needs_no_zone_and_precedes_local_time(tmp_path: Path) -> None:
     text = "Datetime (Local),Datetime (UTC),Price (EUR/MWhe)\n2024-01-01 01:00,2024-01-01 00:00,40\n"
     text += "2024-01-01 02:00,2024-01-01 01:00,-5"
     curve = read(written(tmp_path, text))
@@ -107,7 +107,7 @@ def hours(count: int, *, drop: tuple[int, ...] = (), twice: tuple[int, ...] = ()
     return [f"{(begin + timedelta(hours=hour)).isoformat()},{hour % 24 + hour / 1000}" for hour in kept]
 
 
-def test_holes_are_refused_or_filled_by_request_and_said(tmp_path: Path) -> None:
+def test_gaps_are_refused_or_filled_by_request_and_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "\n".join(["at,price", *hours(96, drop=(50, 51))]))
     with pytest.raises(ConfigError, match="2 rows are missing"):
         read(path)
@@ -125,7 +125,7 @@ def test_numbers_that_are_none_and_rows_that_stand_twice(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="is no number"):
         read(path)
     assert np.isfinite(read(path, TableFacts(fill_h=1.0)).values).all()
-    with pytest.raises(ConfigError, match="stands twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         read(written(tmp_path, "\n".join(["at,price", *hours(48, twice=(7,))])))
     newest_first = written(tmp_path, "\n".join(["at,price", *reversed(hours(48))]))
     assert read(newest_first).values[1] == 1.001
@@ -144,7 +144,7 @@ def test_an_auction_that_went_from_hours_to_quarters(tmp_path: Path) -> None:
         read(written(tmp_path, "\n".join(["at,price", *lines])))
 
 
-def test_several_columns_or_series_are_told_apart_by_the_caller(tmp_path: Path) -> None:
+def test_several_columns_or_series_are_distinguished_by_the_caller(tmp_path: Path) -> None:
     wide = written(tmp_path, "utc,FR,DE\n2024-01-01T00:00,1,2\n2024-01-01T01:00,3,4\n")
     with pytest.raises(ConfigError, match="FR, DE"):
         read(wide)
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         read(written(tmp_path, text))
 
 
-def test_the_command_reads_an_auction_file_and_says_what_it_took(tmp_path: Path) -> None:
+def test_the_command_reads_an_auction_file_and_reports_what_it_took(tmp_path: Path) -> None:
     import json
 
     path = written(tmp_path, counted(date(2024, 10, 24), 5).replace("Price1", "EUR/MWh"), "omie.csv")

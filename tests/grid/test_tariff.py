@@ -52,7 +52,7 @@ def test_market_network_fee_and_tax_by_hand() -> None:
     assert set(price.draft) == {"transmission", "dispatching", "balancing", "mining_fee"}
 
 
-def test_an_unknown_rate_is_asked_for_not_guessed() -> None:
+def test_an_unknown_rate_is_an_error_and_not_guessed() -> None:
     tariff = load((FOLDER / "kz_wholesale.toml").read_text(), "kz")
     slots = day("2026-03-04T00:00:00+05:00", "2026-03-04T01:00:00+05:00")
     market = Curve("p", "KZT/MWh", slots.starts_ms, slots.edges_ms[1:], np.array([1.0]), 0, "test")

@@ -42,7 +42,7 @@ def test_units_do_not_add():
 
 
 @given(st.integers(0, 2**48 - 1), st.lists(st.text(max_size=20), min_size=1, max_size=4))
-def test_a_business_id_meets_itself_and_sorts_by_time(at_ms, key):
+def test_a_business_id_is_repeatable_and_sorts_by_time(at_ms, key):
     made = business_id(at_ms, *key)
     assert made == business_id(at_ms, *key)
     assert made.version == 7 and made.int >> 80 == at_ms

@@ -106,12 +106,12 @@ def test_nothing_encoded_is_nothing_decoded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(name for name, p in PROFILES.items() if p.check.frames))
-def test_frames_decode_to_what_their_table_says(name: str) -> None:
+def test_frames_decode_to_the_expected_values(name: str) -> None:
     assert frame_faults(PROFILES[name]) == []
 
 
 @pytest.mark.parametrize("name", sorted(name for name, p in PROFILES.items() if p.check.frames))
-def test_a_frame_that_says_otherwise_is_found(name: str) -> None:
+def test_a_frame_that_differs_is_found(name: str) -> None:
     profile = PROFILES[name]
     frames = [
         replace(frame, expect={key: _other(value) for key, value in frame.expect.items()})
@@ -157,7 +157,7 @@ def test_every_profile_is_honest_about_its_source(name: str) -> None:
     assert set(profile.metrics()) <= set(SCHEMAS[profile.kind])
 
 
-def test_the_resolution_of_integers_is_what_the_table_says() -> None:
+def test_the_resolution_of_integers_is_as_in_the_table() -> None:
     """A guard of this file's own arithmetic: one raw step is one resolution."""
     for profile in PROFILES.values():
         for point in profile.points:

@@ -45,7 +45,7 @@ def test_every_shipped_contract_loads_and_divides_exactly(path: Path):
             assert sum(line.amount for line in divide(edition.steps, received, bases)) == received
 
 
-def test_the_example_divides_as_its_file_says():
+def test_the_example_divides_as_its_file_states():
     lines = divide(
         load_contract(EXAMPLE).editions[0].steps,
         10_000,
@@ -232,7 +232,7 @@ def test_unknown_and_unconfirmed_rules_of_kazakhstan_do_not_pass_silently():
     assert "kz.mining_fee.rate" in place.unconfirmed(date(2026, 11, 23))
 
 
-def test_a_bad_rule_file_tells_all(tmp_path: Path):
+def test_a_bad_rule_file_reports_all_faults(tmp_path: Path):
     path = tmp_path / "x.toml"
     one = 'value = "1"\n'
     rows = [("a", one, "U"), ("b", "", "A"), ("c", one, "Z"), ("d", one, "A"), ("d", one, "A")]

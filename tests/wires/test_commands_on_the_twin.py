@@ -76,7 +76,7 @@ def test_another_manager_is_named_and_no_one_else(tmp_path: Path):
     assert [(hand.scope, hand.who) for hand in hands] == [(ours[0], "another manager")]
 
 
-def test_who_follows_need_not_wait_for_sessions_that_were_made_ready(tmp_path: Path):
+def test_later_commands_need_not_wait_for_prepared_sessions(tmp_path: Path):
     """A hub that stops hands its LuxOS sessions back; those of one that was killed lapse, and until then nobody commands."""
     models = {next(name for name, one in MODELS.items() if one.dialect == "luxos"): 1.0}
     with running_twin(tmp_path, miners=4, models=models, containers=0, pace=10.0) as twin:

@@ -210,7 +210,7 @@ def test_back_to_the_makers_own_firmware(twin: Twin, dialect: str) -> None:
     assert reported.number("hashrate_hs") is not None and still.number("power_w") is not None, "both are read on"
 
 
-def test_who_takes_no_image_says_why_without_a_byte(tmp_path: Path) -> None:
+def test_a_device_without_uploads_is_refused_before_a_byte_is_sent(tmp_path: Path) -> None:
     models = {name: 1.0 for name, model in MODELS.items() if model.dialect not in ABLE}
     with running_twin(tmp_path, miners=len(models), models=models, containers=0) as twin:
         before = {reported["device"]: twin.truth(reported["device"])["answers"] for reported in twin.miners}
@@ -376,7 +376,7 @@ def test_a_shed_goes_before_an_image_on_its_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lingers", [True, False])
-def test_who_refuses_after_the_first_bytes_is_heard(lingers: bool) -> None:
+def test_a_refusal_after_the_first_bytes_is_reported(lingers: bool) -> None:
     """A web server that finds the body too large reads no more of it; some close at once, some read on for a while."""
     heard = 0
 
@@ -428,7 +428,7 @@ def test_a_dry_run_of_an_image_reads_and_writes_nothing(twin: Twin, dialect: str
     assert (after["writes"], after["firmware"]) == (before["writes"], before["firmware"])
 
 
-def test_an_upload_that_stands_still_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_upload_releases_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that accepts, reads nothing and says nothing."""
     monkeypatch.setattr(wire, "STALL_S", 0.3)
 

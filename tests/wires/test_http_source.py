@@ -70,7 +70,9 @@ def test_an_antspace_container_is_read() -> None:
         (200, b"{}", 2.0, Absence.TIMED_OUT),
     ],
 )
-def test_an_ill_container_is_told_by_its_reason(status: int, body: bytes, delay_s: float, reason: Absence) -> None:
+def test_a_faulty_container_is_reported_with_its_reason(
+    status: int, body: bytes, delay_s: float, reason: Absence
+) -> None:
     async def scenario() -> None:
         async with server(status, body, delay_s=delay_s) as (url, _):
             source = HttpSource("h/s/c", ANTSPACE, url, system_clock(), timeout_s=0.3 if delay_s else 10.0)

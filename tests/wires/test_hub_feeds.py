@@ -53,7 +53,7 @@ every_s = 0.2
 """
 
 
-def test_what_speaks_unasked_is_heard_kept_and_passed_on(tmp_path: Path) -> None:
+def test_devices_that_report_by_themselves_are_received_stored_and_forwarded(tmp_path: Path) -> None:
     async def scenario(broker: int, metrics: int) -> None:
         text = SITE.format(page=free_port(), broker=broker, metrics=metrics)
         (tmp_path / "hub.toml").write_text(text)

@@ -136,7 +136,7 @@ def test_a_dead_mercury_meter_stalls_the_line_once_and_the_other_is_read() -> No
     asyncio.run(scenario())
 
 
-def test_a_wrong_password_is_refused_with_the_meters_word() -> None:
+def test_a_wrong_password_is_refused_with_the_text_of_the_meter() -> None:
     async def scenario() -> None:
         async with gateway(MercuryMeter().serve) as line:
             source = MercurySource("h/s/m", MERCURY, line, system_clock(), address=12, password="222222")
@@ -196,7 +196,7 @@ def test_an_energomera_meter_is_read_over_iec_61107(password: str | None) -> Non
     asyncio.run(scenario())
 
 
-def test_an_energomera_meter_that_refuses_says_why() -> None:
+def test_a_refusal_of_an_energomera_meter_is_reported_with_its_reason() -> None:
     async def scenario() -> None:
         async with gateway(ce301) as line:
             with pytest.raises(TransportError, match="refused the password"):

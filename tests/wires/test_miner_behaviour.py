@@ -68,7 +68,7 @@ def test_text_reply_on_a_socket_kept_open() -> None:
     assert asyncio.run(read_once(holds(text), "avalon")).number("hashrate_hs") == 95e12
 
 
-def test_closing_ends_what_waits_and_what_flies() -> None:
+def test_closing_ends_waiting_and_running_exchanges() -> None:
     async def run() -> None:
         exchanges = Exchanges()
         async with peer(holds()) as where:
@@ -140,7 +140,7 @@ def test_an_address_that_cannot_be_costs_only_itself() -> None:
     asyncio.run(run())
 
 
-def test_no_descriptor_left_is_said_and_survived() -> None:
+def test_exhausted_file_descriptors_are_reported_and_survived() -> None:
     """Out of descriptors, the poll fails as unreachable; with one again, it works."""
     import resource
 
@@ -298,7 +298,7 @@ def test_one_connection_at_a_time() -> None:
     asyncio.run(run())
 
 
-def test_a_caller_who_gives_up_blocks_nobody() -> None:
+def test_a_cancelled_caller_blocks_no_other() -> None:
     """Cancelled while it waits for the lane, while it asks, and at the very moment its turn comes: the next is served."""
 
     async def run() -> None:

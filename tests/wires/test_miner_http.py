@@ -314,7 +314,7 @@ class BraiinsDoor:
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-def test_a_new_password_is_tried_before_it_is_believed(keeps: bool) -> None:
+def test_a_new_password_is_tried_before_it_is_accepted(keeps: bool) -> None:
     async def main() -> None:
         async with peer(BraiinsDoor(keeps)) as where:
             port = port_of(where, "braiins", http=where.port, account="root", password="first")

@@ -24,7 +24,7 @@ TRUTH = {"power_w": 5000.0, "voltage_l1_v": 230.0, "energy_import_wh": 123_456_7
 
 
 @pytest.mark.parametrize("kind", ["tcp", "rtu+tcp"])
-def test_ill_answers_are_named_and_make_no_wrong_value(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_answers_are_named_and_give_no_wrong_value(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(31)
     reported: dict[str, int] = {}
 

@@ -282,7 +282,7 @@ def test_an_exception_keeps_its_code_and_the_other_blocks_their_values(code: int
     asyncio.run(scenario())
 
 
-def test_a_gateway_that_finds_nobody_is_unreachable() -> None:
+def test_a_gateway_without_its_device_is_unreachable() -> None:
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(exception_frame(request, 11))
 
@@ -324,7 +324,7 @@ async def left(counts: dict[str, int]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_single_slot_gateway_is_never_opened_twice_and_can_be_let_go() -> None:
+def test_a_single_slot_gateway_is_never_opened_twice_and_can_be_released() -> None:
     async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.005)
         writer.write(answer_frame(request, WORDS))
@@ -411,7 +411,7 @@ def test_rtu_over_tcp_reopens_after_silence_so_that_nothing_late_is_taken() -> N
     asyncio.run(scenario())
 
 
-def test_raw_frames_of_a_billing_meter_are_handed_up_as_evidence() -> None:
+def test_raw_frames_of_a_billing_meter_are_stored_as_evidence() -> None:
     kept: dict[str, bytes] = {}
 
     def keep(raw: bytes) -> str:

@@ -82,7 +82,7 @@ def test_a_socket_is_switched_and_read_back(profile: Profile) -> None:
     asyncio.run(scenario())
 
 
-def test_a_device_that_says_no_is_refused_with_its_code() -> None:
+def test_a_refusal_of_a_device_is_reported_with_its_code() -> None:
     async def no(function: int, _start: int, _address: int, _count: int, _now: object, _set: object) -> ExcCodes | None:
         return ExcCodes.ILLEGAL_VALUE if function == 6 else None
 
@@ -108,7 +108,7 @@ def test_a_device_that_accepts_and_does_nothing_is_unknown() -> None:
     asyncio.run(scenario())
 
 
-def test_a_lost_reply_is_unknown_and_nobody_there_is_unreachable() -> None:
+def test_a_lost_reply_is_unknown_and_no_connection_is_unreachable() -> None:
     async def mute(_request: bytes, _writer: asyncio.StreamWriter) -> None:
         return
 
@@ -223,7 +223,7 @@ def test_a_contactor_that_does_not_pull_in_is_no_success() -> None:
     asyncio.run(scenario())
 
 
-def test_faults_of_a_switch_are_told() -> None:
+def test_faults_of_a_switch_are_reported() -> None:
     wrong = {"count": 8, "function": 6, "address": 0, "read_function": 3, "read_address": 0, "bit": 9}
     faults: tuple[tuple[dict[str, object], str], ...] = (
         ({}, "8 bits from 9"),

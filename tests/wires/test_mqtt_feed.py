@@ -247,7 +247,7 @@ def test_garbage_and_retained_and_strangers(tmp_path: Path, bitdeer: Profile) ->
         asyncio.run(scenario(port))
 
 
-def test_a_wrong_password_is_told_and_tried_again(tmp_path: Path, bitdeer: Profile) -> None:
+def test_a_wrong_password_is_reported_and_retried(tmp_path: Path, bitdeer: Profile) -> None:
     states: list[str] = []
     passwords = tmp_path / "passwords"
     subprocess.run([need("mosquitto_passwd"), "-b", "-c", str(passwords), "hub", "right"], check=True, timeout=20)
@@ -278,7 +278,7 @@ def test_a_wrong_password_is_told_and_tried_again(tmp_path: Path, bitdeer: Profi
     assert "wrong" not in repr(Broker("h", password="wrong"))
 
 
-def test_the_will_is_told_when_the_hub_is_gone(tmp_path: Path) -> None:
+def test_the_will_is_published_when_the_hub_is_gone(tmp_path: Path) -> None:
     async def scenario(port: int) -> None:
         listener = MqttLink(Broker("127.0.0.1", port, client_id="listener"), ["hub/status"])
         listener.start()

@@ -96,7 +96,7 @@ def test_a_confirmed_sleeper_that_falls_silent_counts_as_load_again(twin: Twin) 
         assert isinstance(found, Missing) and found.reason in (Absence.TIMED_OUT, Absence.UNREACHABLE), "never 0 TH/s"
 
 
-def test_telemetry_that_stands_still_confirms_nothing(twin: Twin) -> None:
+def test_frozen_telemetry_confirms_nothing(twin: Twin) -> None:
     """Elsewhere a sample from before the order is taken for its proof."""
     devices = [miner["device"] for miner in twin.miners]
     for miner in twin.miners:
@@ -113,7 +113,7 @@ def test_half_a_shed_is_no_shed(twin: Twin) -> None:
     assert all(isinstance(receipt, Unknown) for receipt in receipts.values()), receipts
 
 
-def test_who_was_dead_gets_the_order_once_when_it_is_back(twin: Twin) -> None:
+def test_a_device_that_was_down_gets_the_command_once_when_it_is_back(twin: Twin) -> None:
     """Elsewhere an order for one that cannot be reached is queued again and never sent, or marked as failed."""
     devices = sorted(miner["device"] for miner in twin.miners)
     twin.fault({"devices": devices, "faults": ["refused"]})
@@ -195,14 +195,14 @@ def test_a_lost_reply_sends_nothing_twice(intent: Intent) -> None:
     assert writes == 1
 
 
-def test_who_is_silent_is_not_said_to_have_failed(twin: Twin) -> None:
+def test_a_silent_device_is_not_reported_as_failed(twin: Twin) -> None:
     """Elsewhere an unknown outcome becomes FAILED, and its load is forgotten: here it is Unknown, or Unreachable unsent."""
     twin.fault({"devices": [miner["device"] for miner in twin.miners], "faults": ["hung"]})
     receipts = ordered(twin, Sleep(), 3.0)
     assert all(isinstance(receipt, Unknown | Unreachable) for receipt in receipts.values()), receipts
 
 
-def test_every_metric_of_a_silent_poll_says_why() -> None:
+def test_every_metric_of_a_failed_poll_has_a_reason() -> None:
     async def main() -> list[Missing]:
         rows: list[Reading] = []
 

@@ -117,7 +117,7 @@ def test_a_refusal_names_the_status_and_never_the_token(status: int, reason: Abs
     assert "secret-token" not in str(caught.value)
 
 
-def test_nobody_there_is_unreachable():
+def test_no_connection_is_unreachable():
     with pytest.raises(TransportError) as caught:
         asyncio.run(pool(f"http://127.0.0.1:{free_port()}").read(*DAYS))
     assert caught.value.reason is Absence.UNREACHABLE
@@ -177,7 +177,7 @@ USD = "<item><fullname>US DOLLAR</fullname><title>USD</title><description>512.34
 KRW = "<item><fullname>WON</fullname><title>KRW</title><description>35.2</description><quant>100</quant></item>"
 
 
-def test_rates_are_exact_over_their_quant_and_a_missing_day_says_which_was_taken():
+def test_rates_are_exact_over_their_quant_and_a_missing_day_names_the_day_used():
     asked: list[str] = []
 
     def answer(path: str, _: dict[str, str]) -> tuple[int, bytes]:

@@ -123,7 +123,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize("name", sorted(RELAYS))
-def test_a_relay_on_a_broker_is_switched_and_believed_when_it_tells(broker: int, name: str) -> None:
+def test_a_relay_on_a_broker_is_verified_by_its_own_report(broker: int, name: str) -> None:
     _, _, index, says = RELAYS[name]
 
     async def main() -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_a_relay_on_a_broker_is_switched_and_believed_when_it_tells(broker: int,
     assert 1850.0 in power, reported
 
 
-def test_a_relay_that_tells_of_its_meter_alone_has_proven_nothing(broker: int) -> None:
+def test_a_relay_that_reports_its_meter_only_proves_nothing(broker: int) -> None:
     """It told that it is on; somebody switches it off by hand, unheard. Asked to be on, it tells its power and no state."""
 
     def deaf(topic: str, payload: bytes) -> Says:
@@ -157,7 +157,7 @@ def test_a_relay_that_tells_of_its_meter_alone_has_proven_nothing(broker: int) -
     assert isinstance(receipt, Unknown) and "no proof" in receipt.text
 
 
-def test_what_one_relay_tells_leaves_the_others_as_they_are(broker: int) -> None:
+def test_a_report_of_one_relay_leaves_the_others_unchanged(broker: int) -> None:
     async def main() -> dict[str, Any]:
         async with site(broker, "tasmota_relays", tasmota) as (actuator, snapshot, relay):
             await relay.publish("tele/dry-cooler/STATE", b'{"POWER1":"ON","POWER2":"OFF","POWER3":"OFF"}')
@@ -172,7 +172,7 @@ def test_what_one_relay_tells_leaves_the_others_as_they_are(broker: int) -> None
     assert [reported[f"output_{index}_state"] for index in (1, 2, 3)] == ["on", "off", "on"]
 
 
-def test_a_shelly_over_http_is_asked_with_a_digest() -> None:
+def test_a_shelly_over_http_is_polled_with_a_digest() -> None:
     """Its own server: outputs, a log-in that never carries the password, and one output that it does not have."""
     outputs, seen = {0: False, 1: False}, []
     ha1 = hashlib.sha256(b"admin:shellypro4:secret").hexdigest()

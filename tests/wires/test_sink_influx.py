@@ -168,7 +168,7 @@ def test_influxdb_1_refuses_a_changed_type_and_that_is_set_aside(tmp_path: Path)
     sink.close()
 
 
-def test_a_wrong_token_holds_the_queue_and_says_so(tmp_path: Path) -> None:
+def test_a_wrong_token_stops_forwarding_and_is_reported(tmp_path: Path) -> None:
     """401 is set-up, not poison: nothing is set aside."""
     import http.server
     import threading
@@ -199,7 +199,7 @@ def test_a_wrong_token_holds_the_queue_and_says_so(tmp_path: Path) -> None:
         server.server_close()
 
 
-def test_nobody_there_is_down_and_quick(tmp_path: Path) -> None:
+def test_no_connection_is_reported_as_down_quickly(tmp_path: Path) -> None:
     sink = InfluxSink("gone", f"http://127.0.0.1:{free_port()}", org="hub", bucket="b", token="t")
     start = time.monotonic()
     with pytest.raises(SinkDown):

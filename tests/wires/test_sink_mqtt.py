@@ -62,7 +62,7 @@ def test_late_readings_do_not_overwrite_a_newer_state(tmp_path: Path) -> None:
         sink.close()
 
 
-def test_a_wrong_password_is_said(tmp_path: Path) -> None:
+def test_a_wrong_password_is_reported(tmp_path: Path) -> None:
     (tmp_path / "passwords").write_text("")
     extra = f"password_file {tmp_path / 'passwords'}"
     port = free_port()

@@ -115,7 +115,7 @@ def test_we_read_the_shapes_that_pysunspec2_makes(model: int) -> None:
     asyncio.run(scenario())
 
 
-def test_a_device_without_the_model_says_which_it_has() -> None:
+def test_a_device_without_the_model_is_reported_with_its_models() -> None:
     words = device_words(profile(203), VALUES, serial="1")
 
     async def scenario() -> None:

@@ -206,7 +206,7 @@ def test_a_wrong_password_changes_nothing(twin: Twin, dialect: str) -> None:
         ("vnish", "VNish preset switcher"),
     ],
 )
-def test_a_schedule_of_its_own_is_told_while_it_is_on(twin: Twin, dialect: str, who: str) -> None:
+def test_a_schedule_of_the_device_is_reported_while_it_is_on(twin: Twin, dialect: str, who: str) -> None:
     miner = of(twin, dialect)
 
     def hands() -> list[str]:

@@ -131,7 +131,7 @@ def test_malformed_answers_invent_nothing(bench: Bench, fault: str) -> None:
 
 
 @each()
-def test_a_sick_miner_is_a_fault_and_not_asleep(bench: Bench) -> None:
+def test_a_faulty_miner_is_a_fault_and_not_asleep(bench: Bench) -> None:
     bench.breaks("hashless")
     reading = bench.read()
     assert reading.number("hashrate_hs") == 0.0

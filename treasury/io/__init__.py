@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets and files of treasury: one thin module each, imported by the wiring alone."""
+"""Input and output of the treasury: ledger file, pool, rates and venue; imported only by the wiring."""

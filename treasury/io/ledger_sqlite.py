@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger in one SQLite file: STRICT tables, WAL, synchronous FULL, one writer, group commit.
+"""Ledger in one SQLite file: STRICT tables, WAL, synchronous FULL, one writer, group commit.
 
-Callers in several threads meet at one queue: whoever holds the lock commits for all that wait. A second process cannot
-write (a lock file beside the ledger); any process can read.
+Threads put requests into one queue; the thread with the lock commits for all that wait. A second process cannot write (a lock
+file next to the ledger); any process can read.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ class _Request:
 
 
 class SqliteLedger:
-    """See `treasury.ledger.Ledger`. Made by `open_ledger` or `read_ledger`."""
+    """`treasury.ledger.Ledger` on SQLite. Created by `open_ledger` or `read_ledger`."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self._lock, self._queue = threading.Lock(), deque[_Request]()
@@ -72,7 +72,7 @@ class SqliteLedger:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA busy_timeout = 10000")
-        # A damaged text is still read: its hash then tells which line it is.
+        # A damaged text is still read: the hash check then shows which line it is.
         self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._reading = threading.Lock()
         if not read_only:
@@ -93,7 +93,7 @@ class SqliteLedger:
         self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {marks} COMMIT;")
 
     def _load(self) -> Books:
-        """The books as the last commit left them; balances are read, not folded (`treasury.checks` folds)."""
+        """Books as of the last commit; balances are read from their table, not summed (`treasury.checks` sums them)."""
         books = Books()
         for row in self._db.execute(f"{_ACCOUNT} ORDER BY seq").fetchall():
             books.restore(_account_entry(row))
@@ -118,7 +118,7 @@ class SqliteLedger:
     def _submit(self, request: _Request) -> Outcome:
         if self._writer is None:
             raise ConfigError(
-                [Fault("ledger", "opened for reading only", "Post through the hub, which is the one writer")]
+                [Fault("ledger", "opened for reading only", "Post through the hub, which is the only writer")]
             )
         self._queue.append(request)
         with self._lock:
@@ -132,10 +132,10 @@ class SqliteLedger:
 
     def _take(self) -> list[_Request]:
         group: list[_Request] = []
-        room = BATCH_MOST
-        while self._queue and (not group or len(self._queue[0].body) <= room):
+        space = BATCH_MOST
+        while self._queue and (not group or len(self._queue[0].body) <= space):
             group.append(self._queue.popleft())
-            room -= len(group[-1].body)
+            space -= len(group[-1].body)
         return group
 
     def _commit(self, group: list[_Request]) -> None:
@@ -272,13 +272,13 @@ class SqliteLedger:
 
 
 def open_ledger(path: Path) -> SqliteLedger:
-    """The ledger for its one writer; made where there is none. ConfigError where another process holds it."""
+    """Open the ledger for its only writer; created where there is none. ConfigError where another process has it open."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return SqliteLedger(path, read_only=False)
 
 
 def read_ledger(path: Path) -> SqliteLedger:
-    """The ledger for reading, beside a running writer or alone. ConfigError where there is none."""
+    """Open the ledger for reading, also while a writer runs. ConfigError where there is none."""
     if not path.is_file():
         raise ConfigError([Fault(str(path), "no ledger here", "Give the folder of a hub that has settled a payout")])
     return SqliteLedger(path, read_only=True)
@@ -291,7 +291,7 @@ def _claim(path: Path) -> IO[str]:
     except OSError:
         claim.close()
         raise ConfigError(
-            [Fault(str(path), "another process writes this ledger", "Stop it first; read beside it")]
+            [Fault(str(path), "another process writes this ledger", "Stop it first; reading is possible meanwhile")]
         ) from None
     return claim
 

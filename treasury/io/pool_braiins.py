@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Braiins Pool, read only, in its documented shape (help pages "Monitoring" of Braiins Academy).
+"""Braiins Pool, read-only, in its documented format (help pages "Monitoring" of Braiins Academy).
 
 `GET /accounts/rewards/json/btc` and `/accounts/payouts/json/btc` with `from`, `to` (YYYY-MM-DD) and the header
 `Pool-Auth-Token`; about one request in five seconds. Days are UTC, amounts BTC as text or whole satoshi. JSON numbers are
-read as the text that they are: no float comes near an amount. Only payouts that the pool calls confirmed are told.
+read as text: no amount passes through a float. Only payouts with status confirmed are reported.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from treasury.payout import PoolPayout, PoolRecords, PoolReward
 
 
 class BraiinsPool:
-    """One account at the pool. `gap_s` is kept between requests."""
+    """One account at the pool. `gap_s`: minimum time between requests."""
 
     def __init__(
         self, url: str, account: str, token: str, clock: Clock, *, gap_s: float = 5.0, name: str = "braiins"
@@ -48,7 +48,7 @@ class BraiinsPool:
 
 
 def parse_rewards(raw: bytes, pool: str, account: str) -> list[PoolReward]:
-    """The daily rewards, oldest first. Raises DecodeError naming the place."""
+    """Daily rewards, oldest first. DecodeError names the place."""
     evidence, found = sha256_hex(raw), list[PoolReward]()
     rows = _at(_json(raw), "btc", "daily_rewards")
     for number, row in enumerate(_rows(rows, "btc.daily_rewards")):
@@ -57,16 +57,16 @@ def parse_rewards(raw: bytes, pool: str, account: str) -> list[PoolReward]:
         found.append(PoolReward(pool, account, day, _btc(row, "total_reward", place), evidence))
     doubled = {reward.day for reward in found if sum(other.day == reward.day for other in found) > 1}
     if doubled:
-        raise DecodeError("btc.daily_rewards", f"the day {min(doubled)} stands in it twice")
+        raise DecodeError("btc.daily_rewards", f"the day {min(doubled)} occurs twice")
     return sorted(found, key=lambda reward: reward.day)
 
 
 def parse_payouts(raw: bytes, pool: str, account: str) -> list[PoolPayout]:
-    """Confirmed payouts of both ways, oldest first. Raises DecodeError naming the place."""
+    """Confirmed payouts, on-chain and Lightning, oldest first. DecodeError names the place."""
     evidence, answer, found = sha256_hex(raw), _json(raw), dict[str, PoolPayout]()
-    for way, key_name in (("onchain", "tx_id"), ("lightning", "preimage")):
-        for number, row in enumerate(_rows(answer.get(way, []), way)):
-            place = f"{way}[{number}]"
+    for channel, key_name in (("onchain", "tx_id"), ("lightning", "preimage")):
+        for number, row in enumerate(_rows(answer.get(channel, []), channel)):
+            place = f"{channel}[{number}]"
             if row.get("status") != "confirmed":
                 continue
             key = row.get(key_name)
@@ -78,7 +78,7 @@ def parse_payouts(raw: bytes, pool: str, account: str) -> list[PoolPayout]:
                 raise DecodeError(f"{place}.amount_sats", f"{amount} is not above zero")
             made = PoolPayout(pool, account, key, at_ms, amount, fee, str(row.get("destination", "")), evidence)
             if found.setdefault(key, made) != made:
-                raise DecodeError(f"{place}.{key_name}", f"{key} stands in it twice with different amounts")
+                raise DecodeError(f"{place}.{key_name}", f"{key} occurs twice with different amounts")
     return sorted(found.values(), key=lambda payout: (payout.at_ms, payout.key))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Official rates of the National Bank of Kazakhstan: `GET /rss/get_rates.cfm?fdate=DD.MM.YYYY`, XML.
 
-Each item holds title (currency), description (tenge, decimal text) and quant (for how many of it: not always 1).
+Each item has title (currency), description (tenge, decimal text) and quant (number of currency units, not always 1).
 """
 
 import re
@@ -17,7 +17,7 @@ RATE_DECIMALS = 8
 
 
 class NationalBank:
-    """The bank's daily table."""
+    """Daily table of the bank."""
 
     def __init__(self, url: str = "https://nationalbank.kz") -> None:
         self._url = safe_url(url, "rates")
@@ -28,7 +28,7 @@ class NationalBank:
 
 
 def parse_rate(raw: bytes, currency: str, day: date, source: str) -> RecordedRate | None:
-    """The rate of a currency in a day's table; None where the table is empty or of another day. Raises DecodeError."""
+    """Rate of a currency in a day's table; None where the table is empty or of another day. Raises DecodeError."""
     if b"<!" in raw.replace(b"<!--", b"").replace(b"<![CDATA[", b""):
         raise DecodeError("rates", "declares entities or a document type: refused")
     try:
@@ -40,7 +40,7 @@ def parse_rate(raw: bytes, currency: str, day: date, source: str) -> RecordedRat
     if published != day or not items:
         return None
     if len(items) > 1:
-        raise DecodeError(f"rates, {currency}", "stands in the table twice")
+        raise DecodeError(f"rates, {currency}", "occurs twice in the table")
     value, quant = (items[0].findtext("description") or "").strip(), (items[0].findtext("quant") or "").strip()
     try:
         if decimal_to_int(value, RATE_DECIMALS, "rate") <= 0 or decimal_to_int(quant, 0, "quant") <= 0:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A venue over the hub's own small HTTP contract: a licensed venue's real API is adapted to it, or replaces this file.
+"""Venue over the hub's own small HTTP interface.
 
-`GET /v1/ticker` gives the last price; `POST /v1/sales {client_id, quantity_btc}` sells at the market and answers the same
-client id with the same trade. Decimal texts throughout.
+A licensed venue's real API is adapted to it, or replaces this file. `GET /v1/ticker` gives the last price; `POST /v1/sales
+{client_id, quantity_btc}` sells at the market and answers the same client id with the same trade. Decimals are texts.
 """
 
 import json
@@ -21,7 +21,7 @@ CENT_DECIMALS, PRICE_DECIMALS = 2, 8
 
 
 class VenueHttp:
-    """One account at one venue, under the name that the contract gives it."""
+    """One account at one venue, under the name given in the contract."""
 
     def __init__(self, url: str, name: str, token: str | None = None) -> None:
         self._url, self._name = safe_url(url, "venue"), name
@@ -43,7 +43,7 @@ class VenueHttp:
 
 
 def parse_trade(raw: bytes, venue: str, client_id: UUID, amount_sat: int) -> Trade:
-    """The trade as answered, held against what was asked. Raises DecodeError where they differ."""
+    """The trade as answered, compared with the request. DecodeError where they differ."""
     answer = _json(raw)
     if answer.get("client_id") != str(client_id) or _decimal(answer, "quantity_btc", SAT_DECIMALS) != amount_sat:
         raise DecodeError("sale", "the answer is for another order")

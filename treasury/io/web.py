@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP exchange with an outside party of the treasury: bounded in time and size, no redirects, TLS unless on loopback."""
+"""HTTP exchange with external services of the treasury, bounded in time and size.
+
+No redirects; TLS is required except on loopback.
+"""
 
 import ssl
 from collections.abc import Mapping
@@ -16,12 +19,12 @@ MOST_BYTES = 16 << 20
 
 
 def safe_url(url: str, what: str) -> str:
-    """The address without a trailing slash. ConfigError where secrets would go over the network in the clear."""
+    """URL without a trailing slash. ConfigError where secrets would be sent unencrypted."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise ConfigError([Fault(what, "its address is no plain http(s) URL", "Write https://host, without account")])
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ConfigError([Fault(what, f"http to {parts.hostname} is readable on the way", "Write https://")])
+        raise ConfigError([Fault(what, f"http to {parts.hostname} is sent unencrypted", "Write https://")])
     return url.rstrip("/")
 
 
@@ -34,7 +37,7 @@ def _is_loopback(host: str) -> bool:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    # Loading the system's certificates takes longer than most exchanges: once is enough.
+    # Loading the system's certificates takes longer than most exchanges, so it is done once.
     return ssl.create_default_context()
 
 
@@ -47,7 +50,7 @@ async def fetch(
     params: Mapping[str, str] | None = None,
     body: Any = None,
 ) -> bytes:
-    """The bytes of a 2xx answer. Raises TransportError otherwise; its text names no header and no query."""
+    """Bytes of a 2xx answer. TransportError otherwise; its text contains no header and no query."""
     import httpx
 
     answer = b""

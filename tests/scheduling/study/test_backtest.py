@@ -68,7 +68,7 @@ def table(hours: list[int], values: list[float]) -> dict[str, np.ndarray]:
     ("hours", "values", "words"),
     [
         ([0, 1, 3, 4], [1.0, 2, 3, 4], "1 rows are missing"),
-        ([0, 1, 1, 2], [1.0, 2, 3, 4], "stands twice"),
+        ([0, 1, 1, 2], [1.0, 2, 3, 4], "occurs twice"),
         ([0, 1, 2, 3], [1.0, float("nan"), 3, 4], "is no number"),
         ([0, 2, 1, 3], [1.0, 2, 3, 4], "comes after a later row"),
     ],

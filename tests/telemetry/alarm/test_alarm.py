@@ -22,7 +22,7 @@ def shipped() -> dict[str, AlarmRule]:
     return {rule.id: rule for rule in load_rules(SHIPPED)}
 
 
-def test_the_shipped_rules_are_whole_and_each_tells_what_to_do(shipped: dict[str, AlarmRule]) -> None:
+def test_the_shipped_rules_are_valid_and_each_has_an_action(shipped: dict[str, AlarmRule]) -> None:
     assert len(shipped) >= 15
     assert all(rule.action and rule.text for rule in shipped.values())
     assert {rule.priority for rule in shipped.values()} == set(Priority)
@@ -52,7 +52,7 @@ def test_delay_hysteresis_acknowledgement_and_return(shipped: dict[str, AlarmRul
     assert plant.book.alarms(annunciated=False) == []
 
 
-def test_what_returns_unseen_stays_until_somebody_has_seen_it(shipped: dict[str, AlarmRule]) -> None:
+def test_an_alarm_that_returned_stays_until_it_is_acknowledged(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["meter-frequency-low"]])
     for frequency in [49.7] * 3 + [50.0] * 8:
         plant.now_ms += 10_000
@@ -95,7 +95,7 @@ def test_silence_raises_and_a_dead_rack_is_one_alarm(shipped: dict[str, AlarmRul
     assert left == {"rack-0": AlarmState.RETURNED, "m3": AlarmState.UNACKNOWLEDGED}
 
 
-def test_who_begins_to_listen_calls_nobody_silent_before_his_time(shipped: dict[str, AlarmRule]) -> None:
+def test_no_device_is_reported_silent_for_longer_than_the_hub_has_run(shipped: dict[str, AlarmRule]) -> None:
     """A hub that was off for an hour raises nothing of that hour, and what stood before it stands until it is heard."""
     rules = [rule for rule in shipped.values() if rule.id in ("miner-silent", "rack-silent")]
     plant = Plant(rules)

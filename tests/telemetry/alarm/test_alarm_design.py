@@ -101,7 +101,7 @@ def test_a_rule_without_its_direction_is_refused(tmp_path: Path, when: str, word
     assert all(word in str(refused.value) for word in words), refused.value
 
 
-def test_every_condition_that_compares_must_be_told_which_way(shipped: dict[str, AlarmRule]) -> None:
+def test_every_condition_that_compares_needs_a_direction(shipped: dict[str, AlarmRule]) -> None:
     assert set(DIRECTIONS) == {Rate, Difference}
     for shape in DIRECTIONS:
         assert dataclasses.fields(shape)[
@@ -238,7 +238,7 @@ def test_a_transformer_at_no_load_is_no_disagreement(shipped: dict[str, AlarmRul
         assert plant.judge(10.0) == [], "2,500 W of 60 kW"
 
 
-def test_a_site_that_sleeps_by_the_hub_s_will_is_not_weighed(shipped: dict[str, AlarmRule]) -> None:
+def test_the_balance_of_a_site_asleep_by_command_is_not_judged(shipped: dict[str, AlarmRule]) -> None:
     plant = Plant([shipped["meters-disagree"]], BALANCE)
     idle = {"main": {"power_w": 90_000.0}, "f1": {"power_w": 36_000.0}, "f2": {"power_w": 36_000.0}}
     for _ in range(100):

@@ -92,7 +92,7 @@ def collect(
     return devices, heard, run(main(), loop)
 
 
-def test_each_tier_is_asked_at_its_pace_without_drift() -> None:
+def test_each_tier_is_polled_at_its_period_without_drift() -> None:
     periods: Periods = {"miner": {Tier.FAST: 5.0, Tier.SLOW: 60.0, Tier.DAILY: 86_400.0}}
     (device,), heard, collector = collect(lambda clock: [Device(clock, takes_s=0.1)], 3600, periods)
     tiers = [tier for _, tier in device.asked]
@@ -109,13 +109,13 @@ def test_polls_of_many_devices_are_spread_over_the_period() -> None:
     assert per_second[:10].max() < 2 * 100
 
 
-def test_a_small_site_is_asked_everything_within_the_spread_it_gives() -> None:
+def test_a_small_site_is_polled_completely_within_its_spread() -> None:
     periods: Periods = {"miner": {Tier.FAST: 5.0, Tier.SLOW: 300.0, Tier.DAILY: 86_400.0}}
     devices, _, _ = collect(lambda clock: [Device(clock, f"hub/site/m{i}") for i in range(9)], 4, periods, spread_s=2.0)
     assert all({tier for _, tier in device.asked} == set(periods["miner"]) for device in devices)
 
 
-def test_one_lane_is_asked_one_thing_at_a_time_and_others_do_not_wait() -> None:
+def test_one_lane_runs_one_poll_at_a_time_and_others_do_not_wait() -> None:
     busy: dict[str, int] = {}
 
     def make(clock: Clock) -> list[Device]:
@@ -156,7 +156,7 @@ def test_polls_in_flight_are_bounded() -> None:
     assert min(len(device.asked) for device in devices) >= 2
 
 
-def test_a_source_falls_silent_once_is_asked_ever_more_rarely_and_returns_once() -> None:
+def test_loss_and_return_of_a_source_are_reported_once_and_polls_back_off() -> None:
     def fails(now_s: float) -> Exception | None:
         return TransportError(Absence.UNREACHABLE, "refused") if 100 <= now_s < 2000 else None
 
@@ -215,7 +215,7 @@ def test_a_source_that_hangs_times_out_and_lets_its_lane_go_on() -> None:
     assert len(good.asked) > 90
 
 
-def test_asked_soon_added_and_removed() -> None:
+def test_polled_soon_added_and_removed() -> None:
     late: list[Device] = []
 
     def during(collector: Collector) -> None:

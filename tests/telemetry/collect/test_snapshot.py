@@ -89,7 +89,7 @@ def test_after_a_restart_what_is_dated_ahead_hides_nothing() -> None:
     ),
     st.integers(1, 7),
 )
-def test_batches_in_any_cut_say_the_same_as_one_by_one(
+def test_batches_of_any_size_give_the_same_as_single_readings(
     rows: list[tuple[int, int, dict[str, object]]], cut: int
 ) -> None:
     def field(name: str, found: object) -> Field:

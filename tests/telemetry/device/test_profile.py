@@ -112,7 +112,7 @@ def test_ratios_and_linear_ranges_come_from_the_site() -> None:
         ("little", "little", [0x4433, 0x2211]),
     ],
 )
-def test_all_word_and_byte_orders(word_order: str, byte_order: str, wire: list[int]) -> None:
+def test_all_register_and_byte_orders(word_order: str, byte_order: str, wire: list[int]) -> None:
     entry = {"address": 0, "type": "u32", "unit": "Wh", "word_order": word_order, "byte_order": byte_order}
     made = profile_of({"energy_import_wh": entry})
     raw = {(None, 3, 0): wire[0], (None, 3, 1): wire[1]}
@@ -120,7 +120,7 @@ def test_all_word_and_byte_orders(word_order: str, byte_order: str, wire: list[i
     assert encode(made, {"energy_import_wh": float(0x11223344)}) == raw
 
 
-def test_absence_is_told_with_its_reason_and_never_becomes_a_number() -> None:
+def test_absence_has_a_reason_and_never_becomes_a_number() -> None:
     made = profile_of(
         {
             "power_w": {"address": 0, "type": "i16", "unit": "W", "sentinels": [-32768]},
@@ -146,7 +146,7 @@ def test_a_value_that_does_not_fit_is_refused_by_name() -> None:
         encode(made, {"power_w": 70_000.0})
 
 
-def test_tiers_are_asked_apart() -> None:
+def test_tiers_are_read_separately() -> None:
     made = profile_of(
         {
             "power_w": {"address": 0, "type": "u16", "unit": "W"},

@@ -173,7 +173,7 @@ def test_what_a_gap_holds_is_known_as_a_sum() -> None:
             assert abs(reported - truth.true_wh(span)[0]) <= allowed, (seed, first)
 
 
-def test_coverage_is_the_share_of_time_heard() -> None:
+def test_coverage_is_the_share_of_time_with_samples() -> None:
     slots = hours_of_month()
     for seed in range(count(1, 100)):
         truth = meter(seed)

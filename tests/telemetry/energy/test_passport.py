@@ -19,7 +19,7 @@ def span(first: str, last: str) -> Span:
     return Span(from_iso(first), from_iso(last))
 
 
-def test_the_example_is_whole_and_tells_the_replacement() -> None:
+def test_the_example_is_complete_and_contains_the_replacement() -> None:
     passport = load_passport(EXAMPLE)
     (change,) = passport.changes()
     assert change.at_ms == from_iso("2026-02-10T11:30:00+05:00")

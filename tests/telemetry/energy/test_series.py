@@ -41,7 +41,7 @@ def test_counter_differences_per_slot() -> None:
     assert energy.basis(0) == "counter" and energy.oddities == ()
 
 
-def test_a_gap_is_bridged_by_the_counter_and_said() -> None:
+def test_a_gap_is_bridged_by_the_counter_and_marked() -> None:
     at = [60.0 * i for i in range(31)] + [60.0 * i for i in range(150, 181)]
     samples = made(at, [10.0 * s / 60 for s in at], [123.0] * len(at))
     energy = energy_on_slots(samples, even_slots(hours(3), 3600))
@@ -52,7 +52,7 @@ def test_a_gap_is_bridged_by_the_counter_and_said() -> None:
     assert energy.basis(1) == "bridged"
 
 
-def test_without_a_counter_power_is_integrated_and_said() -> None:
+def test_without_a_counter_power_is_integrated_and_marked() -> None:
     samples = minutely([None] * 61, [1200.0] * 61)
     energy = energy_on_slots(samples, even_slots(hours(2), 3600))
     assert energy.energy_wh.tolist() == [1200.0, 0.0]
@@ -60,7 +60,7 @@ def test_without_a_counter_power_is_integrated_and_said() -> None:
     assert energy.basis(0) == "integral" and energy.basis(1) == "missing"
 
 
-def test_a_reset_costs_nothing_where_power_was_heard() -> None:
+def test_a_reset_loses_no_energy_where_power_was_reported() -> None:
     counts: Sequence[float | None] = [5000.0 + 20 * i for i in range(30)] + [20.0 * i for i in range(1, 32)]
     energy = energy_on_slots(minutely(counts, [1200.0] * 61), even_slots(hours(1), 3600))
     assert energy.total_wh() == 1200.0
@@ -117,7 +117,7 @@ def test_a_multiplier_holds_from_its_day() -> None:
     assert energy.energy_wh.tolist() == [1200.0, 2400.0]
 
 
-def test_history_told_late_is_sorted_in() -> None:
+def test_late_history_is_sorted_in() -> None:
     order = [*range(0, 20), *range(40, 61), *range(20, 40)]
     samples = made([60.0 * i for i in order], [10.0 * i for i in order])
     energy = energy_on_slots(samples, even_slots(hours(1), 3600))
@@ -141,7 +141,7 @@ def test_a_clock_set_forward_loses_no_energy() -> None:
     assert energy.coverage[1] < 0.05
 
 
-def test_nothing_heard_is_missing() -> None:
+def test_a_slot_without_samples_is_missing() -> None:
     energy = energy_on_slots(made([], []), even_slots(hours(2), 3600))
     assert energy.energy_wh.tolist() == [0.0, 0.0] and energy.reported.tolist() == [0.0, 0.0]
     one = energy_on_slots(made([10.0], [5.0]), even_slots(hours(1), 3600))

@@ -46,7 +46,7 @@ def test_a_file_with_decimal_commas_and_local_time() -> None:
     assert ended.starts_ms[0] == DAY.start_ms - 1_800_000
 
 
-def test_the_repeated_hour_is_told_by_its_order_and_the_skipped_one_is_a_fault() -> None:
+def test_the_repeated_hour_is_recognised_by_its_order_and_the_skipped_one_is_a_fault() -> None:
     zone = ZoneInfo("Europe/Berlin")
     layout = Layout("Europe/Berlin", "t", "%Y-%m-%d %H:%M", "e", "kWh", 900, {"": DEVICE}, delimiter=",", decimal=".")
     autumn = local_day(date(2026, 10, 25), zone)

@@ -58,7 +58,7 @@ def test_closed_hours_are_sealed_sorted_and_the_rest_is_read_from_the_journal(
     assert archive.seal(T0_MS + 150 * 60_000) == []
 
 
-def test_the_journal_may_let_go_of_what_is_sealed(tmp_path: Path, journal: SqliteJournal) -> None:
+def test_the_journal_may_be_trimmed_up_to_the_sealed_position(tmp_path: Path, journal: SqliteJournal) -> None:
     archive = ParquetArchive(tmp_path / "archive", journal)
     fill(journal, 0, 150)
     archive.seal(T0_MS + 150 * 60_000)
@@ -282,7 +282,7 @@ def test_sealing_apart_makes_the_same_files_and_starts_nothing_where_nothing_is_
         apart.due(T0_MS + 130 * 60_000)
 
 
-def test_a_failure_of_the_sealing_process_is_said(
+def test_a_failure_of_the_sealing_process_is_reported(
     tmp_path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(journal, 0, 70)

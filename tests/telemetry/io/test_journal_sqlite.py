@@ -35,7 +35,7 @@ def test_what_is_appended_is_found_again_in_order(tmp_path: Path) -> None:
     assert [record.position for record in journal.records(after=2, until=4)] == [3, 4]
 
 
-def test_an_event_told_again_is_not_doubled_and_takes_no_position(tmp_path: Path) -> None:
+def test_a_repeated_event_is_not_stored_twice_and_takes_no_position(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     assert journal.append([], [event(1), event(2)]) == 2
     assert journal.append([], [event(2), event(3)]) == 3
@@ -134,7 +134,7 @@ def test_a_newer_or_foreign_file_is_refused_with_its_place(tmp_path: Path) -> No
         open_journal(tmp_path)
 
 
-def test_its_bytes_are_bounded_and_the_state_says_so(tmp_path: Path) -> None:
+def test_its_bytes_are_bounded_and_the_state_shows_it(tmp_path: Path) -> None:
     journal = open_journal(tmp_path, max_bytes=200_000)
     acknowledged = 0
     with pytest.raises(JournalUnwritable) as refused:

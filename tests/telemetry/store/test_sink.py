@@ -130,7 +130,7 @@ def test_a_sink_that_refuses_all_does_not_cost_a_request_a_row(tmp_path: Path, j
     assert tries <= 64 + 60 and sum(aside.rows for aside in marks.asides("store")) == 1000
 
 
-def test_what_the_journal_let_go_of_is_said(tmp_path: Path, journal: SqliteJournal) -> None:
+def test_trimmed_records_are_reported_as_set_aside(tmp_path: Path, journal: SqliteJournal) -> None:
     store, hand = Store(), Hand()
     marks = SqliteMarks(tmp_path / "marks")
     fill(journal, 0, 10)

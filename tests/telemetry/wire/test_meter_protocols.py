@@ -100,7 +100,7 @@ def test_iec_61107_commands_with_their_check_bytes() -> None:
     assert iec61107.sign_on("42") == b"/?42!\r\n" and iec61107.enter_programming("5") == b"\x06051\r\n"
 
 
-def test_iec_61107_errors_and_garbage_are_told() -> None:
+def test_iec_61107_errors_and_garbage_are_reported() -> None:
     error = iec61107.answer("X", [])
     assert iec61107.values(error, "VOLTA") == []
     body = b"(ERR12)\r\n\x03"

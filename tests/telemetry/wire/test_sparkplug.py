@@ -113,7 +113,7 @@ def test_historical_values_never_overwrite_the_latest() -> None:
     assert snapshot.field("h/s/m1", "power_w", T0 + 3000, 60.0) == 222.0
 
 
-def test_a_gap_in_the_sequence_asks_for_a_rebirth_and_believes_nothing_until_it_comes() -> None:
+def test_a_gap_in_the_sequence_requests_a_rebirth_and_data_is_ignored_until_it_comes() -> None:
     made = host()
     tell(made, "NBIRTH", foreign("NBIRTH"))
     tell(made, "DBIRTH", foreign("DBIRTH"))
@@ -142,7 +142,7 @@ def test_data_before_any_birth_asks_for_one() -> None:
     assert heard.readings == () and heard.rebirths == (("plant", "edge1"),)
 
 
-def test_a_late_will_of_an_earlier_session_kills_nobody() -> None:
+def test_a_late_will_of_an_earlier_session_is_ignored() -> None:
     made = host()
     tell(made, "NBIRTH", message(0, Metric("bdSeq", datatype=INT64, value=8)))
     heard = made.hear("spBv1.0/plant/NDEATH/edge1", message(None, Metric("bdSeq", datatype=INT64, value=7)), T0)

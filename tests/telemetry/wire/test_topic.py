@@ -23,7 +23,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def test_a_message_tells_its_document_and_nothing_else() -> None:
+def test_a_message_gives_values_of_its_document_only() -> None:
     topics = Topics([Channel("h/s/c1", BITDEER, "c1"), Channel("h/s/c2", BITDEER, "c2")])
     assert len(topics.names()) == 8 and "c1MainData" in topics.names()
     document = encode(BITDEER, VALUES)["running"]
@@ -46,7 +46,7 @@ def test_retained_messages_are_of_unknown_age_and_passed_over_unless_wanted() ->
     assert keen.hear("c1MainData", payload, True, 0)[0].number("power_w") == 63_400.0
 
 
-def test_numbers_told_oddly_are_malformed_never_guessed() -> None:
+def test_odd_number_formats_are_malformed_never_guessed() -> None:
     topics = Topics([Channel("h/s/c1", BITDEER, "c1")])
     for reported in ("nan", "inf", "1_000", "0x10", "", " ", "12,5", None, True, [], {}, 12.5):
         payload = orjson.dumps({"PowerData": {"TotalPower": reported}})

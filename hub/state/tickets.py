@@ -39,7 +39,7 @@ class Ticket:
 
     device: str
     what: str
-    words: str
+    text: str
     remedy: str
     evidence: Mapping[str, Any]
     loss_hs: float
@@ -54,7 +54,7 @@ class Ticket:
     def to_json(self) -> dict[str, Any]:
         """As API and command line show it."""
         return {
-            "device": self.device, "what": self.what, "text": self.words, "remedy": self.remedy,
+            "device": self.device, "what": self.what, "text": self.text, "remedy": self.remedy,
             "evidence": dict(self.evidence), "loss_hs": self.loss_hs, "opened_ms": self.opened_ms,
             "closed_ms": self.closed_ms, "times": self.times,
         }  # fmt: skip
@@ -128,6 +128,6 @@ class Rounds:
             if self._gone[key] >= TWICE:
                 del self._gone[key]
                 reported.append(
-                    (EventKind.TICKET_CLOSED, {"device": ticket.device, "what": ticket.what, "words": ticket.words})
+                    (EventKind.TICKET_CLOSED, {"device": ticket.device, "what": ticket.what, "words": ticket.text})
                 )
         return reported

@@ -28,7 +28,7 @@ def test_what_is_new_is_held_too(held: dict[str, Any]) -> None:
     assert present() == held, "run `python -m tests.architecture.openapi`, and see that each line may stay"
 
 
-def test_a_loss_and_a_new_demand_are_told_apart_from_growth(held: dict[str, Any]) -> None:
+def test_a_loss_and_a_new_demand_are_distinguished_from_growth(held: dict[str, Any]) -> None:
     orders, fact = "/api/v1/sites/{site}/orders", "FactRow"
     grown = copy.deepcopy(held)
     grown["paths"]["/api/v1/more"] = {"get": {}}

@@ -25,7 +25,7 @@ EXPECTED = {
 }
 
 
-def test_every_fault_is_told_at_once_with_place_and_remedy(tmp_path: Path):
+def test_every_fault_is_reported_at_once_with_place_and_remedy(tmp_path: Path):
     path = tmp_path / "hub.toml"
     path.write_text(TEN_FAULTS)
     with pytest.raises(ConfigError) as caught:
@@ -57,7 +57,7 @@ def test_a_secret_that_is_not_there_is_named_and_none_stands_in_the_file(tmp_pat
     assert [fault.problem for fault in caught.value.faults] == ["NOT_SET is not set", "no password source"]
 
 
-def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path):
+def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path):
     from hub.app.live import start
 
     async def run(config: Config) -> None:

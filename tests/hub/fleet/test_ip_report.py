@@ -93,7 +93,7 @@ def test_a_walk_outlives_a_restart_and_takes_no_end_of_presses(tmp_path: Path) -
     assert not desk.state.buttons.walks and len(desk.state.buttons.last) == 200
 
 
-def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
+def test_all_faults_of_slots_are_reported(tmp_path: Path) -> None:
     site = Desk(tmp_path).site
     rows: list[Any] = [
         {"rack": "r1", "position": "1", "feeder": "f1"},
@@ -171,7 +171,7 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
         asyncio.run(main(site))
 
 
-def test_a_port_that_is_taken_is_said_at_the_start(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_at_the_start(tmp_path: Path) -> None:
     from hub.wiring.buttons import button_ears
 
     desk = Desk(tmp_path)

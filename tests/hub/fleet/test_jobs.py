@@ -187,7 +187,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
         asyncio.run(main(site))
 
 
-def test_bad_proposals_are_told_all_at_once(tmp_path: Path) -> None:
+def test_bad_proposals_are_reported_all_at_once(tmp_path: Path) -> None:
     from hub.fleet.jobs import JobRequest
     from hub.fleet.provisioning import Provisions
     from tests.builders.requests import read

@@ -87,7 +87,7 @@ def test_what_the_running_hub_learns_is_within_ten_per_cent(lived: tuple[Path, A
     assert (learnt.ramp_up_s.value, assumed.ramp_up_s) == (known.ramp_up_s, pytest.approx(assumed.ramp_up_s))
 
 
-def test_it_is_told_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path, Assembly]) -> None:
+def test_it_is_reported_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path, Assembly]) -> None:
     folder, wired = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)

@@ -87,7 +87,7 @@ def test_who_wears_out_is_a_ticket_with_its_evidence_until_it_is_mended(
     assert found[worn].open and not found[mended].open and found[worn].times == found[mended].times == 1
     evidence = found[worn].evidence
     assert 1.08 < evidence["j_per_th"] / evidence["usual_j_per_th"] < 1.2
-    assert "more than it used to" in found[worn].words and evidence["usual_chip_c"] > 40.0
+    assert "more than it used to" in found[worn].text and evidence["usual_chip_c"] > 40.0
 
 
 def test_who_is_paid_no_shares_is_a_ticket_though_its_pool_calls_itself_alive(

@@ -75,7 +75,7 @@ def test_the_last_miner_may_leave_a_feeder(state: HubState) -> None:
     assert site.around.loads[0].feeds == {"hub/site/m1", "hub/site/m2"}
 
 
-def test_all_faults_of_a_request_are_told_and_nothing_is_taken(state: HubState) -> None:
+def test_all_faults_of_a_request_are_reported_and_nothing_is_taken(state: HubState) -> None:
     site = state.sites["hub/site"]
     rows: list[Any] = [
         {"device": "m9", "what": "rack", "value": "r1"},
@@ -126,7 +126,7 @@ def run(words: list[str], code: int = 0) -> Any:
 
 
 @pytest.mark.timeout(120)
-def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) -> None:
+def test_a_running_hub_goes_by_what_it_is_reported_and_remembers_it(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         config = load(site.config, environment={})
         words = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]

@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hub.state.event_table import EVENTS
+from kernel.actor import FIELD
 
 
 def faults(kind: str, body: Mapping[str, Any]) -> list[str]:

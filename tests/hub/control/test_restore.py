@@ -126,6 +126,7 @@ def test_who_is_held_back_is_named(tmp_path: Path) -> None:
                 "owner": "repair",
                 "hands_off": True,
                 "words": "on the bench",
+                "by": "aida",
             }
             await hub.ports.journal.record("owner.changed", taken, "north")
             await hub.messages.end_order(made["id"], BY, "")

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check lint types contracts bench soak docs lock clean
+.PHONY: setup demo test check lint types contracts bench soak mutations docs lock clean
 
 setup: .venv/.ready
 
@@ -33,8 +33,12 @@ contracts: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
-soak: setup
+soak: setup mutations
 	MINING_HUB_SOAK=1 $(BIN)/python -m pytest -q -n 3
+
+# Single changes that hurt are made in a copy, one after the other; the near tests have to notice each.
+mutations: setup
+	$(BIN)/python -m tests.architecture.mutations
 
 docs: setup
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html

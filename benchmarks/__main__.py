@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks`: every benchmark, one after another, each with its one JSON object as its last line."""
+"""Runner of all benchmarks in turn, `python -m benchmarks`; each prints one JSON object as its last line."""
 
 import subprocess
 import sys

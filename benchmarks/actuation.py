@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""10,000 commanded miners of every dialect on the twin, some of which refuse, lie, are dead or reboot half-way.
+"""Actuation benchmark: 10,000 commanded miners of every dialect on the twin, some of them faulty.
 
 `python -m benchmarks.actuation --json`. Half of them are put to sleep, then woken again under the inrush limit. Each receipt
-is held against the twin's own truth: `false_verified` says it slept and it did not; `false_unknown` slept, or was plainly
-refused or gone, and the receipt does not say so. `wire_p99_s`: from the order until the last byte of the write had left;
-`answered_p99_s`: until the miner had answered it. The twin is a process of its own on the other core.
+is compared with the twin's true state: `false_verified` reports a sleep that did not happen; `false_unknown` slept, or was
+refused or unreachable, without a receipt of that. `wire_p99_s`: from the order to the last byte of the write;
+`answered_p99_s`: to the miner's answer. The twin runs as a process of its own on the other core.
 """
 
 import argparse
@@ -45,8 +45,8 @@ FAULTS = {"refuses_writes": 0.01, "deaf": 0.01, "dead": 0.01, "reboots_on_write"
 
 
 class TimedExchanges(Exchanges):
-    """Exchanges that note, per address, when the last byte of its first writing request had left (a port gives writes a
-    time-out of their own, reads none)."""
+    """Exchanges that record, per address, when the last byte of its first write had been sent (a port gives writes a time-out
+    of their own, reads none)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def truth(url: str) -> dict[str, Any]:
 
 
 def most_open(url: str, devices: list[str]) -> int:
-    """The most connections that any of these miners saw at once."""
+    """The highest number of simultaneous connections at any of these miners."""
     most = 0
     for device in devices:
         with urllib.request.urlopen(f"{url}/truth?device={device}", timeout=30) as answer:
@@ -89,7 +89,7 @@ def most_open(url: str, devices: list[str]) -> int:
 
 
 class Timed:
-    """A port that notes when the write of a command had left (its last exchange) and when it was answered."""
+    """A port that records when the write of a command was sent (its last exchange) and answered."""
 
     kind = "miner"
 
@@ -148,7 +148,7 @@ class Bench:
         self.receipts[asked.device] = receipt
 
     async def prepare(self, devices: list[str], at_once: int = 200) -> int:
-        """Tokens and nonces beforehand; returns how many could be made."""
+        """Obtain tokens and nonces in advance; returns their number."""
         gate, made = asyncio.Semaphore(at_once), 0
 
         async def one(port: MinerPort) -> None:
@@ -182,7 +182,7 @@ def percentile(times: dict[str, float], start_s: float, share: float) -> float:
 
 
 def judge(receipts: dict[str, Receipt], reported: dict[str, Any]) -> dict[str, Any]:
-    """Receipts of a sleep order against the truth."""
+    """Receipts of a sleep order compared with the true states."""
     asleep = dict(zip(reported["device"], reported["asleep"], strict=True))
     faults = dict(zip(reported["device"], reported["faults"], strict=True))
     false_verified, false_unknown, wrong = [], [], Counter[str]()
@@ -264,7 +264,7 @@ async def play(ready: dict[str, Any], options: argparse.Namespace) -> dict[str, 
 
 
 def steepest_w_per_s(rises: list[tuple[float, float]], window_s: float = 5.0) -> float:
-    """The steepest rise over any window: what the inrush limit must bound."""
+    """The steepest rise over any window, which the inrush limit must bound."""
     most, first, inside = 0.0, 0, 0.0
     for at_s, watts in rises:
         inside += watts
@@ -293,7 +293,7 @@ def main() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.json"
-        # The password is left out of a plain dump on purpose: it is the default here.
+        # A plain dump leaves the password out on purpose: the default is used here.
         path.write_text(spec.model_dump_json(exclude={"password"}))
         process = subprocess.Popen(
             [sys.executable, "-m", "twin.serve", str(path), str(Path(folder) / "ready.json")],

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""100,000 units, one set-point after another: how long an allocation takes, how near it comes, what it switches.
+"""Allocation benchmark: time, accuracy and switching of successive set-points for 100,000 units.
 
-`python -m benchmarks.allocation --json`. Each set-point is applied to the fleet before the next one comes, with feeder caps
-in half of the cases and phase caps in a quarter, so that the fleet is in many modes at once. An allocation is needless
-where a lower mode of others would have done (checked against all units at their lowest mode), or where a unit could be put
-back within the target. `all_change`: the whole control step, from an order to a set-point for each unit with its words,
-where every unit changes.
+`python -m benchmarks.allocation --json`. Each set-point is applied to the fleet before the next one, with feeder caps in half
+of the cases and phase caps in a quarter, so that the fleet is in many modes at once. A switching is needless where a lower
+mode of others would have sufficed (checked against all units at their lowest mode), or where a unit could be kept on within
+the target. `all_change`: the whole control step, from an order to a set-point with reason for each unit, where every unit
+changes.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def fleet_at_random(units: int, models: int, feeders: int, seed: int) -> Fleet:
 
 
 def applied(fleet: Fleet, done: Allocation) -> Fleet:
-    """The fleet once everything took effect."""
+    """The fleet after everything took effect."""
     level, settled = fleet.wanted.copy(), fleet.settled_w.copy()
     settled[done.units] = fleet.option_w()[done.units, done.modes + 1]
     level[done.units] = done.modes
@@ -78,7 +78,7 @@ def applied(fleet: Fleet, done: Allocation) -> Fleet:
 
 
 def needless(fleet: Fleet, done: Allocation, target_w: float, caps: Any) -> int:
-    """Units switched off that need not be, by this policy's own word: modes before switches."""
+    """Units switched off needlessly by the policy itself: modes before switching."""
     slept = done.units[(done.modes == ASLEEP) & (fleet.wanted[done.units] >= 0)]
     if not len(slept) or caps is not None:
         return 0
@@ -130,7 +130,7 @@ def measure(units: int, models: int, feeders: int, set_points: int, seed: int) -
 
 
 def all_change(units: int, models: int, feeders: int, seed: int, turns: int = 20) -> dict[str, Any]:
-    """Orders under which every unit takes another mode: half an hour (modes), eight hours (sleep)."""
+    """Orders that change the mode of every unit: half an hour (modes), eight hours (sleep)."""
     fleet = fleet_at_random(units, models, feeders, seed)
     full_w = float(fleet.settled_w.sum())
     cpu_ms, least = [], units

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe price histories of differing character, drawn from a seed: what a policy must stand that was built while
-looking at one real market."""
+"""Simulated price histories of different character, from a seed, to test policies developed on one real market."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ MARCH_2025_MS = 1_740_783_600_000
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A price series with what is published beside it; `auction`: the series itself is known the day before."""
+    """A price series with its published forecasts; `auction`: the series itself is known the day before."""
 
     real: Curve
     ahead: Curve | None
@@ -26,7 +25,7 @@ class Market:
 
 
 def _wander(rng: np.random.Generator, count: int, keeps: float, shock: float) -> np.ndarray:
-    """A first-order walk that forgets."""
+    """A first-order autoregressive process."""
     found, shocks = np.zeros(count), rng.normal(0, shock, count)
     for t in range(1, count):
         found[t] = keeps * found[t - 1] + shocks[t]
@@ -41,7 +40,7 @@ def _grid(days: int, step_h: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _curve(name: str, unit: str, starts: np.ndarray, values: np.ndarray) -> Curve:
     step = int(starts[1] - starts[0])
-    return Curve(name, unit, starts, starts + step, values, int(starts[-1]) + step, "make-believe")
+    return Curve(name, unit, starts, starts + step, values, int(starts[-1]) + step, "simulated")
 
 
 def _hump(hour: np.ndarray, at: float, wide: float) -> np.ndarray:
@@ -49,7 +48,7 @@ def _hump(hour: np.ndarray, at: float, wide: float) -> np.ndarray:
 
 
 def hydro(seed: int, days: int) -> Market:
-    """Hourly auction of a hydro system: little happens in a day, the level wanders over weeks."""
+    """Hourly auction of a hydro system: small changes within a day, a level that drifts over weeks."""
     rng = np.random.default_rng(seed)
     starts, hour, day = _grid(days, 1.0)
     level = 34 + np.interp(day, np.arange(days + 1), _wander(rng, days + 1, 0.97, 1.5))

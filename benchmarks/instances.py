@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe planning problems drawn from a seed: the standard instance of the planning benchmark, and small ones with
-any feature at random. Used by benchmarks and tests."""
+"""Simulated planning problems from a seed: the standard instance of the planning benchmark, and small random ones."""
 
 from dataclasses import replace
 
@@ -159,7 +158,7 @@ def anything(seed: int, *, most_groups: int = 20, most_slots: int = 96, most_uni
 
 
 def with_features(base: Problem, rng: np.random.Generator) -> Problem:
-    """Sleep power, history, budgets, battery, sun, take-or-pay, coincident peak and heat, each with a coin's chance."""
+    """Sleep power, history, budgets, battery, solar generation, take-or-pay, coincident peak and heat, each at random."""
     fleet, site, slots = base.groups, base.site, len(base.slots)
     coin = rng.random(8) < 0.5
     total_w = float(fleet.units @ fleet.mode_power_w[:, 1])
@@ -198,9 +197,9 @@ def rolling(start_ms: int = EPOCH_MS) -> Slots:
 
 
 def at_slot(problem: Problem, on: np.ndarray, power_w: np.ndarray, slot: int, starts_per_day: int | None) -> Problem:
-    """The same site `slot` slots later, as a plan left it: who has been on and off since when, starts used, peak so far.
+    """The same site `slot` slots later, in the state left by a plan: switching times of units, starts used, peak so far.
 
-    The horizon keeps its length; prices beyond the old one are the old ones again, orders that ended are gone.
+    The horizon keeps its length; prices beyond the old one repeat, ended orders are gone.
     """
     fleet, site, slots_n = problem.groups, problem.site, len(problem.slots)
     step_ms = int(problem.slots.edges_ms[1] - problem.slots.edges_ms[0])
@@ -249,7 +248,7 @@ def at_slot(problem: Problem, on: np.ndarray, power_w: np.ndarray, slot: int, st
 
 
 def with_order(problem: Problem, order: Order) -> Problem:
-    """The problem with one more order; the ramp gives way at its edges, as the connection contract lets an order do."""
+    """The problem with one more order; the ramp is relaxed at its edges, as the connection contract allows for orders."""
     ramp = problem.site.ramp_w.copy()
     top = float(problem.groups.units @ problem.groups.mode_power_w.max(axis=1))
     for edge in (order.first, order.last + 1):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posting to the ledger beside the same rows without it, and this disk's own fdatasync: `python -m benchmarks.ledger --json`.
+"""Ledger benchmark: postings against plain SQLite rows, and this disk's fdatasync: `python -m benchmarks.ledger --json`.
 
-A full transfer: id unique, accounts and limits judged, balances, leaf and chain, evidence, one commit a batch with synchronous
-FULL. A plain row: the same columns and unique id into SQLite, nothing else. Ids are time-ordered (UUIDv7), the same for both.
+A full transfer: unique id, checks of accounts and limits, balances, leaf and chain, evidence, one commit a batch with
+synchronous FULL. A plain row: the same columns and unique id in SQLite, nothing else. Ids are time-ordered (UUIDv7) in both.
 """
 
 import argparse
@@ -116,10 +116,10 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--json", action="store_true")
-    words.add_argument("--folder", type=Path, help="where to write (a disk, not memory)")
-    given = words.parse_args()
+    lines = argparse.ArgumentParser(description=__doc__)
+    lines.add_argument("--json", action="store_true")
+    lines.add_argument("--folder", type=Path, help="where to write (a disk, not memory)")
+    given = lines.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         result = measure(Path(folder))
     json.dump(result, sys.stdout, indent=None if given.json else 2)

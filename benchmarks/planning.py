@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast and how good plans are: `python -m benchmarks.planning --json [--seeds N] [--stress] [--small] [--replan]
+"""Planning benchmark, speed and quality: `python -m benchmarks.planning --json [--seeds N] [--stress] [--small] [--replan]
 [--scenarios]`.
 
-Times are CPU seconds of one thread (`seconds_*`), wall time beside them (`wall_*`); memory is the growth of the process's
-peak resident size, each measured in a process of its own. The direct way is the full linear programme of the same facts in
-HiGHS, in the same run; linopy and Pyomo write it too where `--others` names an interpreter that has them. `scenarios` in the
-answer is the day-ahead choice over 50 scenarios x 96 slots against its one large programme.
+Times are CPU seconds of one thread (`seconds_*`), with wall time as well (`wall_*`); memory is the growth of the process's
+peak resident size, each measured in a process of its own. The direct method is the full linear programme of the same facts
+in HiGHS, in the same run; linopy and Pyomo write it too where `--others` names an interpreter that has them. `scenarios` in
+the answer is the day-ahead choice over 50 scenarios x 96 slots against its one large programme.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from scheduling.planner import make
 from scheduling.problem.problem import Battery, Order, Problem, Take
 from scheduling.solve.check import judge
 from scheduling.solve.exact import Effort, branch, relax
-from scheduling.solve.lagrangian import Memory, Recipe, certified
+from scheduling.solve.lagrangian import DecompositionSettings, WarmStart, certified
 from scheduling.solve.model import build
 from tests.oracles.one_programme import one_programme
 
@@ -53,13 +53,13 @@ def alone(work: Callable[..., Any], *args: Any) -> Any:
 
 
 def warm_up() -> None:
-    """Imports and first calls are not what is measured."""
+    """Exclude imports and first calls from the measurement."""
     certified(standard(99, groups=20, slots=24))
 
 
-def plan_row(problem: Problem, recipe: Recipe = Recipe()) -> dict[str, Any]:
+def plan_row(problem: Problem, settings: DecompositionSettings = DecompositionSettings()) -> dict[str, Any]:
     """One cold plan: gap in percent, violations by the independent checker, seconds."""
-    plan, cpu, wall = timed(lambda: certified(problem, recipe=recipe))
+    plan, cpu, wall = timed(lambda: certified(problem, settings=settings))
     if plan is None:
         return {"gap": None, "violations": None, "seconds": cpu, "wall": wall}
     return {
@@ -122,11 +122,11 @@ def direct(seed: int) -> dict[str, Any]:
 
 
 def numbers(problem: Problem) -> dict[str, Any]:
-    """The standard instance as plain arrays, money and slot lengths multiplied in, for a programme written elsewhere."""
+    """The standard instance as plain arrays, with money and slot lengths multiplied in, for a programme written elsewhere."""
     groups, site, (starts, _) = problem.groups, problem.site, (problem.slots.starts_ms, problem.slots.hours)
     down, up = site.reserve_down, site.reserve_up
     if down is None or up is None or site.battery or site.takes or np.any(groups.sleep_w) or np.any(site.heat_w):
-        raise ValueError("only the standard instance is handed on")
+        raise ValueError("only the standard instance is exported")
     return {
         "units": groups.units,
         "power": groups.mode_power_w,
@@ -171,7 +171,7 @@ def written_in(tool: str, python: str, groups: int, seconds: float) -> dict[str,
 
 def replans(seed: int, count: int) -> dict[str, Any]:
     """Orders arriving in mid-day on the true states of all units, just after the slots with most switching (so that many are
-    bound by minimum times): warm from the plan of the running slot."""
+    bound by minimum times): warm start from the plan of the running slot."""
     warm_up()
     problem = standard(seed)
     morning = certified(problem)
@@ -179,8 +179,8 @@ def replans(seed: int, count: int) -> dict[str, Any]:
     switched = np.convolve((morning.starts + morning.stops).sum(axis=0), np.ones(2), mode="full")[:288]
     slot = 96 + int(np.argmax(switched[96:270])) + 1
     midday = at_slot(problem, morning.on(), morning.power_w, slot, 6)
-    memory = Memory()
-    certified(midday, memory=memory)
+    memory = WarmStart()
+    certified(midday, warm_start=memory)
     rng = np.random.default_rng(seed)
     total_w = float(midday.groups.units @ midday.groups.mode_power_w[:, 1])
     rows = []
@@ -190,7 +190,7 @@ def replans(seed: int, count: int) -> dict[str, Any]:
             "new", first, min(first + length, len(midday.slots)) - 1, float(rng.uniform(0.30, 0.85)) * total_w
         )
         asked = with_order(midday, order)
-        plan, cpu, wall = timed(lambda asked=asked: certified(asked, memory=memory))
+        plan, cpu, wall = timed(lambda asked=asked: certified(asked, warm_start=memory))
         row = {"seconds": cpu, "wall": wall, "gap": None, "violations": None}
         rows.append(row if plan is None else {**row, "gap": 100 * gap_of(plan), "violations": len(judge(plan))})
     cpu_s = [row["seconds"] for row in rows]
@@ -204,7 +204,7 @@ def replans(seed: int, count: int) -> dict[str, Any]:
 
 
 def stress_cases() -> dict[str, Callable[[int], Problem]]:
-    """Goals rather than closers, each with its own goal in percent (see `GOALS`)."""
+    """Difficult cases, each with its own goal in percent (see `GOALS`)."""
 
     def all_four(seed: int) -> Problem:
         problem = standard(seed)
@@ -249,8 +249,8 @@ def stress(name: str, seeds: range) -> dict[str, Any]:
 
 
 def small(seed: int, seconds: float) -> dict[str, Any]:
-    """One random small instance, planned as the product plans it, against the full integer programme, given `seconds` of
-    wall time."""
+    """One random small instance, planned as in the product, against the full integer programme with `seconds` of wall
+    time."""
     problem = anything(seed)
     plan, cpu, wall = timed(lambda: make(problem, why_now="benchmark"))
     row = {"gap": 100 * gap_of(plan), "violations": len(judge(plan)), "seconds": cpu, "wall": wall, "value": plan.value}

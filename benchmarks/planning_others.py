@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard instance's linear programme written in linopy or Pyomo, in an interpreter that has them:
-`python planning_others.py linopy|pyomo instance.npz SECONDS`. Needs nothing of ours but the numbers in the file.
+"""Standard instance's linear programme in linopy or Pyomo, for an interpreter that has them.
 
-Prints one JSON object: version, seconds of building and of solving (with handing over), optimum, growth of peak memory.
+`python planning_others.py linopy|pyomo instance.npz SECONDS`. Needs only the numbers in the file. Prints one JSON object:
+version, seconds of building and of solving (with transfer), optimum, growth of peak memory.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def with_linopy(data: Mapping[str, Any], seconds: float) -> tuple[float, Callable[[], tuple[str, float]]]:
-    """(CPU seconds of building, what solves it: status and optimum)."""
+    """(CPU seconds of building, function that solves it: status and optimum)."""
     import warnings
 
     import linopy
@@ -73,7 +73,7 @@ def with_linopy(data: Mapping[str, Any], seconds: float) -> tuple[float, Callabl
 
 
 def with_pyomo(data: Mapping[str, Any], seconds: float) -> tuple[float, Callable[[], tuple[str, float]]]:
-    """(CPU seconds of building, what solves it: status and optimum)."""
+    """(CPU seconds of building, function that solves it: status and optimum)."""
     import pyomo.environ as pyo
     from pyomo.contrib.appsi.solvers import Highs
 

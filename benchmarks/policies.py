@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How policies stand on make-believe markets of differing character: `python -m benchmarks.policies --json [--seeds N]
+"""Policy benchmark on simulated markets of different character: `python -m benchmarks.policies --json [--seeds N]
 [--first S] [--days D]`.
 
-For each market the worst and mean regret of the planner over seeds, in percent of perfect foresight, and by how many points
-it is better than threshold-with-modes, with demand charge, coincident peak, reserve and orders under honest information.
+For each market the worst and mean regret of the planner over seeds, in percent of perfect foresight, and its advantage over
+threshold-with-modes in points, with demand charge, coincident peak, reserve and orders under realistic information.
 The policies were chosen on seeds 0..4; seeds from 100 on were kept apart.
 """
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one poll of a miner costs: `python -m benchmarks.polling --json`.
+"""Polling benchmark: CPU cost of one poll of a miner, `python -m benchmarks.polling --json`.
 
 A responder in a process of its own (on the other core where there are two) answers half of the addresses as a stock
-Antminer, joined (`summary+stats+pools`, 3.2 kB), and half as a Whatsminer (`summary`). Against it run, each in a process of
-its own and in turns, so that a noisy machine hurts all alike:
+Antminer, joined (`summary+stats+pools`, 3.2 kB), and half as a Whatsminer (`summary`). Measured against it, each in a process
+of its own and in turns, so that a noisy machine affects all alike:
 
-- floor: a bare epoll loop, same connects and payloads, nothing parsed;
+- floor: a bare epoll loop, same connects and payloads, no parsing;
 - joined: our drivers at the fast tier, through decoding to the columns of a ReadingBatch;
 - three: our drivers at the slow tier on firmwares that refuse joined commands (three and five connections a poll);
-- asic_rs, pyasic: where they can be imported (or an interpreter that has them is named by `--python`), asked for six fields:
+- asic_rs, pyasic: where they can be imported (or an interpreter that has them is named by `--python`), with six fields:
   hashrate, power, whether it mines, fans, uptime, temperature (`asic_rs_getters`: by one call a field). Each reads three
-  fleets: the Antminers, the Whatsminers, and half of each (`mix`, what joined and floor are made of). `ours` is our driver
-  at the fast tier on the same addresses: these fields and, from the joined answer of an Antminer, its pools. Either side
-  is checked to have filled every field that the miner tells: six of a Whatsminer, five of an Antminer (a stock S19 Pro
-  tells no power). Answers with gaps are counted under `wrong`, and no ratio is given to who left any. `connections_a_poll`
+  fleets: the Antminers, the Whatsminers, and half of each (`mix`, the fleet of joined and floor). `ours` is our driver
+  at the fast tier on the same addresses: these fields and, from the joined answer of an Antminer, its pools. Both sides
+  are checked to have every field that the miner reports: six of a Whatsminer, five of an Antminer (a stock S19 Pro
+  reports no power). Answers with gaps are counted under `wrong`, and then no ratio is given. `connections_a_poll`
   and `requests_a_poll` are counted by the responder.
 
 `ratio_to_floor` is joined polls per CPU-second of the poller divided by the floor's; `ratio_to_asic_rs` is ours divided by
@@ -52,24 +52,24 @@ FLEETS = {
     "whatsminer": FOREIGN_WHATSMINERS,
     "mix": tuple(host for pair in zip(FOREIGN_ANTMINERS, FOREIGN_WHATSMINERS, strict=True) for host in pair),
 }
-"""What we and other libraries read side by side."""
+"""Fleets read by our drivers and by other libraries."""
 
-TOLD = {
+REPORTED = {
     "antminer": ("hashrate_hs", "state", "fan_max_rpm", "uptime_s", "temp_board_max_c"),
     "whatsminer": ("hashrate_hs", "power_w", "state", "fan_max_rpm", "uptime_s", "temp_board_max_c"),
 }
-"""The six fields as we name them, as far as the miner tells them."""
+"""The six fields by our names, as far as the miner reports them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The responder as seen from here: its two ports, and the count of what came through its foreign doors."""
+    """The responder: its two ports, and the count of connections to its foreign ports."""
 
     ports: tuple[int, int]
     pipe: Any
 
     def count(self) -> tuple[int, int]:
-        """Connections and requests at the foreign doors since the last call."""
+        """Connections and requests at the foreign ports since the last call."""
         self.pipe.send(None)
         found: tuple[int, int] = self.pipe.recv()
         return found
@@ -149,14 +149,14 @@ def _drivers(ports: tuple[int, int], count: int, way: str, exchanges: Any) -> li
         name = "whatsminer" if whats else "antminer"
         miner = Miner(f"hub/site/m{index}", "", name, host, (("rpc", 4028 if fleet else ports[index % 2]),), "f1")
         access = Access("root", "root", dict(miner.ports))
-        # What a hub learns at the first poll of each miner.
+        # Facts that a hub finds at the first poll of each miner.
         access.memory |= {"new_api": False, "joined": way != "three"}
         drivers.append(MinerPort(miner, DIALECTS[name], access, clock, exchanges))
     return drivers
 
 
 def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: int | None = None) -> dict[str, Any]:
-    """Our drivers; every 500 readings become a ReadingBatch, as the collector does it. `miners` take turns."""
+    """Our drivers; every 500 readings become a ReadingBatch, as in the collector. `miners` take turns."""
     import uvloop
 
     from kernel.metric import SCHEMAS, TEXT_METRICS
@@ -181,7 +181,7 @@ def ours(ports: tuple[int, int], polls: int, in_flight: int, way: str, miners: i
                 reading = await driver.read(tier)
                 wrong += reading.values.get("state") != "hashing"
                 if check:
-                    wrong += any(reading.values.get(name) is None for name in TOLD[driver.dialect.name])
+                    wrong += any(reading.values.get(name) is None for name in REPORTED[driver.dialect.name])
                 rows.append(reading)
                 if len(rows) == 500:
                     batch_of("miner", metrics, texts, rows)
@@ -207,7 +207,7 @@ def _figures(polls: int, cpu_s: float, wall_s: float) -> dict[str, Any]:
 
 
 def measure(rounds: int, polls: int, python: str | None) -> dict[str, Any]:
-    """All of it, in turns; medians over the rounds."""
+    """All measurements, in turns; medians over the rounds."""
     found: dict[str, list[dict[str, Any]]] = {}
     asked: dict[str, list[tuple[int, int, int]]] = {}
     with responder(foreign=python is not None) as peer:
@@ -236,7 +236,7 @@ def measure(rounds: int, polls: int, python: str | None) -> dict[str, Any]:
     wrong = {way: sum(one.get("wrong", 0) for one in runs) for way, runs in found.items()}
 
     def ratio(ours_: str, other: str) -> float | None:
-        """None where the other was not asked, or left fields empty: less work is no comparison."""
+        """None where the other was not measured, or left fields empty: less work is no comparison."""
         return round(rate[ours_] / rate[other], 2) if other in rate and not wrong[other] else None
 
     return {
@@ -277,7 +277,7 @@ def _other(python: str, library: str, polls: int, fleet: str) -> dict[str, Any] 
     argv = [python, str(script), library, str(polls), ",".join(FLEETS[fleet])]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     lines = done.stdout.splitlines()
-    # pyasic-rs at times dies while its interpreter ends, after the figures are out.
+    # pyasic-rs at times crashes while its interpreter ends, after the figures are printed.
     if not lines or not lines[-1].startswith("{"):
         print(f"{library}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
@@ -304,7 +304,7 @@ def main() -> None:
         if args.child == "floor":
             print(json.dumps(floor((first, second), args.polls, args.in_flight)))
         else:
-            # As the running hub sets it.
+            # As set in the running hub.
             gc.freeze()
             gc.set_threshold(20_000, 20, 50)
             print(json.dumps(ours((first, second), args.polls, args.in_flight, args.child, args.miners or None)))

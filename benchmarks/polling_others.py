@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyasic-rs or pyasic on the responder of the polling benchmark, in an interpreter that has them; needs nothing of ours."""
+"""Reader by pyasic-rs or pyasic for the polling benchmark, in an interpreter that has them; imports nothing of ours."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 IN_FLIGHT = 40
 SIX = ("Hashrate", "Wattage", "IsMining", "Fans", "Uptime", "Hashboards")
-"""Temperature is told by the boards alone: asked for by itself (`AverageTemperature`) it stays empty."""
+"""Temperature is reported by the boards alone: requested by itself (`AverageTemperature`) it stays empty."""
 
 
 async def asic_rs(hosts: list[str]) -> list[Callable[[], Awaitable[Any]]]:
@@ -62,7 +62,7 @@ async def pyasic(hosts: list[str]) -> list[Callable[[], Awaitable[Any]]]:
 
 
 def _filled(data: Any) -> bool:
-    """Whether all that was asked for is there, as far as the miner tells it: a stock S19 Pro tells no power."""
+    """Whether all requested fields have values, as far as the miner reports them: a stock S19 Pro reports no power."""
     antminer = str(data.ip).startswith("127.0.2.")
     watts, celsius = data.wattage, getattr(data, "average_temperature", None) or getattr(data, "temperature_avg", None)
     if not antminer and (watts is None or int(watts) != 3200):

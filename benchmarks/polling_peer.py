@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The responder of the polling benchmark: canned replies over a bare epoll loop, as cheap as Python can answer.
+"""Responder of the polling benchmark: fixed replies over a bare epoll loop, at the lowest cost in Python.
 
-A stock Antminer answers RPC, and HTTP behind a digest challenge on connections that it keeps open, as the real one does.
+A stock Antminer answers RPC, and HTTP after a digest challenge on connections that it keeps open, like the real one.
 """
 
 import heapq
@@ -95,7 +95,7 @@ HOSTS = tuple(f"127.0.0.{index}" for index in range(1, 41))
 
 FOREIGN_WHATSMINERS = tuple(f"127.0.1.{index}" for index in range(1, 41))
 FOREIGN_ANTMINERS = tuple(f"127.0.2.{index}" for index in range(1, 41))
-"""Where miners answer on the ports that other libraries cannot be told to change: 4028, and 80 for the Antminers."""
+"""Addresses of miners on the fixed ports of other libraries: 4028, and 80 for the Antminers."""
 
 ANTMINER, WHATSMINER = _antminer(), _whatsminer()
 
@@ -103,7 +103,7 @@ Table = dict[bytes, bytes]
 
 
 def _pages() -> Table:
-    """What a stock Antminer of 2022 tells over HTTP, by request line, to who answered its challenge."""
+    """HTTP pages of a stock Antminer of 2022, by request line, for authenticated requests."""
     conf = {
         "pools": [{"url": f"stratum+tcp://pool{at}.example:3333", "user": "account.worker1", "pass": "x"} for at in range(3)],
         "api-listen": True, "api-network": True, "api-groups": "A:stats:pools:devs:summary:version", "api-allow": "A:0/0,W:*",
@@ -157,7 +157,7 @@ NOT_FOUND = _page("404 Not Found", b"")
 
 
 def _web(asked: bytes) -> bytes:
-    """The answer to an HTTP request: a challenge to who does not sign. That the signature is right is not looked at."""
+    """The answer to an HTTP request: a challenge to an unsigned one. The signature itself is not checked."""
     if b"authorization: digest" not in asked.lower():
         return CHALLENGE
     return PAGES.get(asked[: asked.find(b" HTTP/")], NOT_FOUND)
@@ -177,7 +177,7 @@ def _replies(documents: dict[str, dict[str, Any]]) -> dict[bytes, bytes]:
 
 
 def _other_spelling(table: Table, asked: bytes) -> bytes:
-    """The reply to a request that is spelt otherwise (blanks, `cmd` for `command`, another joining); else a refusal."""
+    """The reply to a request of another spelling (blanks, `cmd` for `command`, another joining); else a refusal."""
     try:
         found = orjson.loads(asked)
         names = str(found.get("command") or found.get("cmd")).split("+")
@@ -190,8 +190,8 @@ def _other_spelling(table: Table, asked: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class _Door:
-    """A listening socket: what it answers from (None: HTTP), and what came through it."""
+class _Listener:
+    """A listening socket: its replies (None: HTTP), and its counts."""
 
     sock: socket.socket
     table: Table | None
@@ -200,20 +200,20 @@ class _Door:
 
 
 def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
-    """Listens on two ports of the loopback addresses of `HOSTS`, tells them through the pipe, and answers until it is ended.
+    """Listen on two ports of the loopback addresses of `HOSTS`, send them through the pipe, and answer until terminated.
 
-    `foreign`: also on the ports that other libraries cannot be told to change. Whatever comes through the pipe is answered
-    by the connections and requests of the foreign doors since the last time.
+    `foreign`: also on the fixed ports of other libraries. Any message through the pipe is answered by the number of
+    connections and requests at the foreign ports since the last one.
     """
     epoll, tables = select.epoll(), (_replies(ANTMINER), _replies(WHATSMINER))
-    doors: dict[int, _Door] = {}
+    listeners: dict[int, _Listener] = {}
 
     def listen(host: str, port: int, table: Table | None) -> int:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(65_535)
-        doors[sock.fileno()] = _Door(sock, table)
+        listeners[sock.fileno()] = _Listener(sock, table)
         epoll.register(sock.fileno(), select.EPOLLIN)
         found: int = sock.getsockname()[1]
         return found
@@ -224,18 +224,18 @@ def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
         for host in HOSTS:
             port = listen(host, port, table)
         ports.append(port)
-    abroad: list[_Door] = []
+    abroad: list[_Listener] = []
     if foreign:
-        own = len(doors)
+        own = len(listeners)
         for host in FOREIGN_WHATSMINERS:
             listen(host, 4028, tables[1])
         for host in FOREIGN_ANTMINERS:
             listen(host, 4028, tables[0])
             listen(host, 80, None)
-        abroad = list(doors.values())[own:]
+        abroad = list(listeners.values())[own:]
     pipe.send(tuple(ports))
     epoll.register(pipe.fileno(), select.EPOLLIN)
-    open_now: dict[int, tuple[socket.socket, _Door]] = {}
+    open_now: dict[int, tuple[socket.socket, _Listener]] = {}
     due: list[tuple[float, int, int, bytes]] = []
     turn = 0
 
@@ -251,25 +251,27 @@ def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
     while True:
         wait_s = max(0.0, due[0][0] - time.monotonic()) if due else 1.0
         for number, _ in epoll.poll(wait_s, 1024):
-            if number in doors:
-                door = doors[number]
+            if number in listeners:
+                listener = listeners[number]
                 for _ in range(512):
                     try:
-                        peer, _ = door.sock.accept()
+                        peer, _ = listener.sock.accept()
                     except BlockingIOError:
                         break
                     peer.setblocking(False)
-                    door.connections += 1
-                    open_now[peer.fileno()] = (peer, door)
+                    listener.connections += 1
+                    open_now[peer.fileno()] = (peer, listener)
                     epoll.register(peer.fileno(), select.EPOLLIN)
                 continue
             if number == pipe.fileno():
                 pipe.recv()
-                pipe.send((sum(door.connections for door in abroad), sum(door.requests for door in abroad)))
-                for door in abroad:
-                    door.connections = door.requests = 0
+                pipe.send(
+                    (sum(listener.connections for listener in abroad), sum(listener.requests for listener in abroad))
+                )
+                for listener in abroad:
+                    listener.connections = listener.requests = 0
                 continue
-            sock, door = open_now[number]
+            sock, listener = open_now[number]
             try:
                 asked = sock.recv(4096)
             except OSError:
@@ -278,11 +280,11 @@ def serve(pipe: Any, delay_s: float = 0.0, foreign: bool = False) -> None:
                 open_now.pop(number)
                 sock.close()
                 continue
-            door.requests += 1
-            if door.table is None:
+            listener.requests += 1
+            if listener.table is None:
                 sock.send(_web(asked))
                 continue
-            reply = door.table.get(asked) or _other_spelling(door.table, asked)
+            reply = listener.table.get(asked) or _other_spelling(listener.table, asked)
             if delay_s:
                 epoll.unregister(number)
                 turn += 1

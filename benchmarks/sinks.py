@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forwarding: line protocol by column beside influxdb-client's Points, and what an outage of a sink costs.
+"""Forwarding benchmark: line protocol by column against influxdb-client's Points, and cost of an outage of a sink.
 
-`python -m benchmarks.sinks --json`. Rows have 30 fields. Both ways hand the same rows to the same client and the same server
-(one that reads and answers 204), so that the difference is the way alone. The outage: a real VictoriaMetrics (or InfluxDB
-1) is down while `--rows` rows are journalled, is killed with SIGKILL while they are forwarded, and comes back.
+`python -m benchmarks.sinks --json`. Rows have 30 fields. Both methods give the same rows to the same client and the same
+server (which answers 204), so that only the method differs. The outage: a real VictoriaMetrics (or InfluxDB 1) is down while
+`--rows` rows are journalled, is killed with SIGKILL while they are forwarded, and comes back.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MINERS = 1_000
 
 
 def taking_server() -> tuple[subprocess.Popen[bytes], int]:
-    """That server in a process of its own: its CPU is not ours."""
+    """The accepting server in a process of its own, so that its CPU is not counted."""
     port = free_port()
     argv = [sys.executable, "-m", "benchmarks.taking_server", str(port)]
     server = subprocess.Popen(argv, cwd=Path(__file__).parents[1])
@@ -42,7 +42,7 @@ def taking_server() -> tuple[subprocess.Popen[bytes], int]:
 
 
 def points_of(batch: ReadingBatch) -> list[Any]:
-    """The way of influxdb-client's documentation: one Point a row."""
+    """The method of influxdb-client's documentation: one Point a row."""
     from influxdb_client.client.write.point import Point
     from influxdb_client.domain.write_precision import WritePrecision
 
@@ -63,7 +63,7 @@ def rates(rows: int, work: Any) -> dict[str, float]:
 
 
 def compared(batches: list[ReadingBatch], few: int) -> dict[str, Any]:
-    """Both ways, serialising and sending; and serialising alone."""
+    """Both methods, serialising and sending; and serialising alone."""
     from influxdb_client.domain.write_precision import WritePrecision
 
     server, port = taking_server()
@@ -170,7 +170,7 @@ def started(server: Any, port: int) -> subprocess.Popen[bytes]:
 
 
 def outage(folder: Path, rows: int, make: type[Victoria] | type[Influx1]) -> dict[str, Any]:
-    """Down while rows are written, killed while it catches up, level in the end."""
+    """Down while rows are written, killed while it catches up, complete in the end."""
     folder.mkdir()
     port = free_port()
     server = make(folder, port)
@@ -200,7 +200,7 @@ def outage(folder: Path, rows: int, make: type[Victoria] | type[Influx1]) -> dic
         while forwarder.step() == 0.0:
             pass
         caught_up_s = time.perf_counter() - begun
-        # It acknowledged the last of it a moment ago; a second kill and what is not safe is given again.
+        # The last rows were acknowledged a moment ago; after a second kill those not on disk are sent again.
         program.kill()
         program.wait()
         program = started(server, port)

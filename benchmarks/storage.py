@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing and asking telemetry: the journal and archive beside plain SQLite rows, a DuckDB table and VictoriaMetrics.
+"""Storage benchmark: the journal and archive against plain SQLite rows, a DuckDB table and VictoriaMetrics.
 
 `python -m benchmarks.storage --json`. Readings of `--miners` miners with 30 fields each (23 numbers rounded as devices
-round them, 7 texts), one commit per round of polls, and 100 meters with a commit each second. The five questions are asked
-by another process while this one goes on writing. CPU is of the writing process (of the server, for VictoriaMetrics).
+round them, 7 texts), one commit per round of polls, and 100 meters with a commit each second. The five queries are made by
+another process while this one continues to write. CPU is of the writing process (of the server, for VictoriaMetrics).
 """
 
 import argparse
@@ -34,7 +34,7 @@ POLL_MS = 30_000
 
 
 def measured(values: int, work: Callable[[], object]) -> dict[str, float]:
-    """Wall and CPU of some work, as rates."""
+    """Wall and CPU time of some work, as rates."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -46,7 +46,7 @@ def size_of(folder: Path) -> int:
 
 
 def journal_rows(folder: Path, rounds: Rounds) -> dict[str, float]:
-    """From Python readings, one object a device: what a collector hands over."""
+    """From Python readings, one object a device, as from a collector."""
     journal = open_journal(folder)
     metrics, texts = list(SCHEMAS["miner"]), TEXT_METRICS["miner"]
     readings = [list(batch.readings()) for batch in rounds.batches[:10]]
@@ -62,7 +62,7 @@ def journal_rows(folder: Path, rounds: Rounds) -> dict[str, float]:
 
 
 def journal_columns(folder: Path, rounds: Rounds) -> dict[str, float]:
-    """From columns, as a source of many devices (an MQTT gateway, a simulation) gives them."""
+    """From columns, as from a source of many devices (an MQTT gateway, a simulation)."""
     journal = open_journal(folder)
     before = size_of(folder)
     found = measured(rounds.values, lambda: [journal.append([batch], []) for batch in rounds.batches])
@@ -149,7 +149,7 @@ def duckdb_table(folder: Path, rounds: Rounds, take: int) -> dict[str, float]:
 
 
 def victoria_metrics(folder: Path, rounds: Rounds, take: int) -> dict[str, Any]:
-    """Line protocol over HTTP; the server's CPU. Absent: said so."""
+    """Line protocol over HTTP; the server's CPU. Reported as absent where it is not installed."""
     program = shutil.which("victoria-metrics")
     if program is None:
         return {"absent": "victoria-metrics is not installed"}
@@ -183,7 +183,7 @@ def cpu_of(pid: int) -> float:
 
 
 def asked_while_writing(folder: Path, miners: Rounds, meters: Rounds) -> dict[str, Any]:
-    """The five questions, by another process, while this one appends at ten times the live rate."""
+    """The five queries, by another process, while this one appends at ten times the live rate."""
     journal = open_journal(folder / "journal")
     reader = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.storage_questions", str(folder), str(T0_MS)],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five questions of `benchmarks.storage`, asked from a process of their own: milliseconds each, median of five."""
+"""Five queries of `benchmarks.storage`, from a process of their own: milliseconds each, median of five."""
 
 import json
 import sys

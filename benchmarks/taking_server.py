@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP server that reads what it is given and answers 204: `python -m benchmarks.taking_server PORT`."""
+"""HTTP server that reads each request and answers 204: `python -m benchmarks.taking_server PORT`."""
 
 import http.server
 import sys
 
 
 class Taking(http.server.BaseHTTPRequestHandler):
-    """Takes everything, keeps nothing."""
+    """Accepts every request and keeps nothing."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings for the benchmarks of storage and sinks: made once, by column, with the precision that devices have."""
+"""Readings for the benchmarks of storage and sinks, by column, with the precision of real devices."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ def _walk(rng: np.random.Generator, level: np.ndarray, share: float) -> np.ndarr
 
 
 def miner_rounds(miners: int, polls: int, start_ms: int, step_ms: int, seed: int = 7) -> Rounds:
-    """Gauges wander and are rounded to a tenth, counters rise, texts hardly change."""
+    """Gauges vary and are rounded to a tenth, counters rise, texts hardly change."""
     rng = np.random.default_rng(seed)
     devices = [f"hub/site{i % 4}/miner-{i:06d}" for i in range(miners)]
     present = np.zeros(miners, dtype=np.uint8)
@@ -58,7 +58,7 @@ def miner_rounds(miners: int, polls: int, start_ms: int, step_ms: int, seed: int
             else:
                 values = np.round(_walk(rng, base[name], 0.01), 1)
             columns[name] = Column(values, present)
-        columns |= {name: Column(words, present) for name, words in texts.items()}
+        columns |= {name: Column(columns_text, present) for name, columns_text in texts.items()}
         at_ms = start_ms + poll * step_ms + rng.integers(0, step_ms, miners)
         batches.append(ReadingBatch("miner", devices, at_ms.astype(np.int64), columns))
     return Rounds(batches, MINER_FIELDS, len(MINER_NUMBERS))

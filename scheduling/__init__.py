@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide how much to draw when, prove how good the decision is, and say why."""
+"""Scheduling: power plans of the fleet with proven bounds, their explanation, and the control step."""

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""THE control step: what the plan wants, what the limits allow, and which miners change. Pure, stateless per tick.
+"""Control step: plan and limits to a demand target and mode changes of miners. Pure, stateless per tick.
 
-The same instant, fleet, schedule, limits and meters give the same decision, in a live hub, in virtual time and in a
-replay. The actual state is read again each tick, so that a lost command is simply found still to do. Plan and limits speak
-of power at the meter; miners draw less (`Overhead`). The step's own target is demand: what miners and loads draw, whether the
-grid or generation on site feeds it. Demand = power at the meter + generation (+ battery discharge less charge). For the plan
-these are the planned ones; a limit is lifted only by generation that is delivered now (`scheduling.generation`).
+- Determinism: the same instant, fleet, schedule, limits and meters give the same decision, live, in virtual time and in
+  replay. The actual state is read again each tick, so that a lost command is simply issued again.
+- Reference points: plan and limits are power at the meter; miners draw less (`Overhead`). The step's own target is demand:
+  the draw of miners and loads, fed by the grid or by on-site generation. Demand = power at the meter + generation
+  (+ battery discharge less charge). For the plan these are the planned ones; a limit is lifted only by generation that is
+  delivered now (`scheduling.generation`).
+- Meters: where a fresh meter shows more than a cap allows and no command is pending, the target is lowered by the part that
+  the miners' own readings do not explain. Nothing is raised into room that the meter does not show, and with generation
+  delivered no meter reading loosens a cap.
 
-Where a fresh meter shows more than a cap allows and no command is pending, the target is tightened by what the miners' own
-figures do not explain; nothing is raised into a room that the meter does not show; beside delivered generation nothing that a
-meter shows loosens a cap. The guard may lower afterwards.
+The guard may lower the result afterwards.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,22 +26,21 @@ from miner_control.control.allocate import Allocation, Policy, allocate, per_pha
 from miner_control.control.restore import below, restoring
 from miner_control.fleet.command import Intent, intent_json
 from miner_control.fleet.fleet import Fleet, Floats, Ints, per_feeder, urgent
+from scheduling.desired_power import desired_power
 from scheduling.plan import Schedule
 from scheduling.problem.corridor import Corridor, Proposal, narrow, proposals_of
 from scheduling.problem.overhead import Overhead
-from scheduling.wish import wish
 
 MARGIN = 0.005
-"""Share kept clear below a hard cap: set-points aim below it, and no more is offered."""
+"""Share kept clear below a hard cap: set-points stay below it, and no more is offered."""
 SHORT_S = 3_600.0
-"""A limit that ends sooner is met by modes before any unit is switched: no start has to be paid for."""
+"""A limit that ends sooner than this is met by modes before any unit is switched: no start has to be paid for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A site for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share kept
-    clear below a hard cap, share of the present power around the plan within which nothing is moved, and what generation on
-    site delivers now by evidence."""
+    """Site data for the step: scope key (feeders are `site/name`), overhead, least power of the miners (heat duty), share
+    kept clear below a hard cap, deadband around the plan as a share of present power, on-site generation delivered now."""
 
     site: str
     overhead: Overhead = field(default_factory=Overhead)
@@ -50,7 +51,7 @@ class Terms:
 
 
 class SetPoint(NamedTuple):
-    """One unit (index into the fleet) asked to take a mode (-1: sleep), how, and why."""
+    """One unit (index into the fleet) with its new mode (-1: sleep), the intent, and the reason."""
 
     unit: int
     device: str
@@ -61,16 +62,16 @@ class SetPoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SetPoints:
-    """Many set-points as columns, since all of a large fleet may change at once: `units[k]` is to take `modes[k]`.
+    """Set-points as columns, since all units of a large fleet may change at once: `units[k]` is to take `modes[k]`.
 
-    Like units are asked in like words: `word[k]` indexes `intents`, `why[k]` indexes `reasons`. Read one by one it gives
+    Intents and reasons are shared by like units: `intent_of[k]` indexes `intents`, `why[k]` indexes `reasons`. Iteration gives
     `SetPoint`s.
     """
 
     devices: Sequence[str]
     units: Ints
     modes: Ints
-    word: Ints
+    intent_of: Ints
     intents: tuple[Intent, ...]
     why: Ints
     reasons: tuple[Reason, ...]
@@ -79,17 +80,22 @@ class SetPoints:
         return len(self.units)
 
     def __iter__(self) -> Iterator[SetPoint]:
-        columns = (self.units.tolist(), self.modes.tolist(), self.word.tolist(), self.why.tolist())
-        for unit, mode, word, why in zip(*columns, strict=True):
-            yield SetPoint(unit, self.devices[unit], mode, self.intents[word], self.reasons[why])
+        columns = (self.units.tolist(), self.modes.tolist(), self.intent_of.tolist(), self.why.tolist())
+        for unit, mode, intent_of, why in zip(*columns, strict=True):
+            yield SetPoint(unit, self.devices[unit], mode, self.intents[intent_of], self.reasons[why])
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One tick. `target_w` is the demand aimed at, `expected_w` what it will be once all is obeyed; `corridor` is power at
-    the meter, `generation_w` what lies between the two. `over_w`: by how much power at the meter will exceed the corridor
-    (units that cannot be commanded or lowered); `feeders_over` the same by feeder name. `narrowed`: an order is in force, or
-    a limit holds site or feeder below what was wanted; `reached`: within the deadband of it."""
+    """Decision of one tick.
+
+    - `target_w`: demand target; `expected_w`: demand after all commands took effect.
+    - `corridor`: power at the meter; `generation_w`: the difference between meter and demand.
+    - `over_w`: expected excess of power at the meter over the corridor (units that cannot be commanded or lowered);
+      `feeders_over`: the same by feeder name.
+    - `narrowed`: an order is in force, or a limit holds site or feeder below the desired power; `reached`: within the
+      deadband of the target.
+    """
 
     tick_ms: int
     schedule: str | None
@@ -132,7 +138,7 @@ def step(
     terms: Terms,
     meters_w: Mapping[str, float] | None = None,
 ) -> Decision:
-    """Narrow the plan by the limits, allocate what is left to miners, and ask only for differences.
+    """Limit the plan, allocate the result to miners, and command only differences.
 
     `meters_w` holds fresh meter readings by scope key. A cap below the present load overrides minimum on-times.
     """
@@ -144,21 +150,21 @@ def step(
 
     own_w = terms.generation_w
     corridor = narrow([*proposals_of(active, terms.site, now_ms), *_heat(terms)], -own_w)
-    wanted = wish(now_ms, terms.site, fleet, schedule, known)
-    wish_w, reason = settled_w + wanted.more_w * overhead.site_factor, wanted.reason
+    wanted = desired_power(now_ms, terms.site, fleet, schedule, known)
+    desired_w, reason = settled_w + wanted.more_w * overhead.site_factor, wanted.reason
     if wanted.plan_w is not None:
-        wish_w = _with_loads_of_now(fleet, wanted.plan_w, settled_w, overhead)
+        desired_w = _with_loads_of_now(fleet, wanted.plan_w, settled_w, overhead)
     believed_w = float(fleet.power_w.sum()) * overhead.site_factor + overhead.site_fixed_w
     meter_w, low_w = meters.get(terms.site), corridor.low_w + own_w
     drawn_w = None if meter_w is None else meter_w + own_w
     high_w = max(low_w, _aim(corridor.high_w + own_w, terms, drawn_w, believed_w, settled_w))
-    target_w = min(max(wish_w, low_w), high_w)
-    if target_w < wish_w and corridor.upper is not None:
+    target_w = min(max(desired_w, low_w), high_w)
+    if target_w < desired_w and corridor.upper is not None:
         reason = Reason(Rule.LIMIT, f"{corridor.upper.rule}: {corridor.upper.reason}")
-    elif target_w > wish_w and corridor.lower is not None:
+    elif target_w > desired_w and corridor.lower is not None:
         reason = Reason(Rule.HEAT_DUTY, f"{corridor.lower.rule}: {corridor.lower.reason}")
     reached = settled_w <= high_w and abs(settled_w - target_w) <= terms.deadband * settled_w
-    # Units that a limit lowered come back, however little that is of the site's power; no other moves for it.
+    # Units lowered by a limit return even where that is within the deadband; no others change for it.
     returning = reached and target_w > settled_w and bool(below(fleet).any())
     if reached and not returning:
         target_w = settled_w
@@ -183,10 +189,10 @@ def step(
     policy = Policy.MODES_FIRST if _short(active, corridor, now_ms) else Policy.MERIT
     miners_w = (target_w - overhead.site_fixed_w) / overhead.site_factor
     if target_w == settled_w:
-        # There and back again is not the same number: a hair too little would sell a whole rung.
+        # The conversion there and back is not exact: a slightly low target would lower a whole step.
         miners_w = float(fleet.settled_w.sum())
-    # Heat may ask for more than the operating point.
-    free = fleet if target_w > wish_w else restoring(fleet)[0] if returning else wanted.fleet
+    # Heat may require more than the operating point.
+    free = fleet if target_w > desired_w else restoring(fleet)[0] if returning else wanted.fleet
     found = allocate(
         urgent(free) if hard else free,
         miners_w,
@@ -215,7 +221,7 @@ def step(
 
 
 def _set_points(fleet: Fleet, found: Allocation, reasons: list[Reason]) -> SetPoints:
-    """Set-points of an allocation, each wording made once."""
+    """Set-points of an allocation, each intent made once."""
     units, modes, roster = found.units, found.modes, fleet.roster
     asleep = (fleet.wanted[units] < 0).astype(np.int64)
     height = roster.mode_power_w.shape[1] + 1
@@ -224,45 +230,45 @@ def _set_points(fleet: Fleet, found: Allocation, reasons: list[Reason]) -> SetPo
     first[kind[::-1]] = np.arange(len(units))[::-1]
     used = np.flatnonzero(first >= 0)
     intents = tuple(fleet.intent(int(units[at]), int(modes[at])) for at in first[used])
-    word = np.searchsorted(used, kind)
-    return SetPoints(fleet.devices, units, modes, word, intents, roster.feeder[units], tuple(reasons))
+    intent_of = np.searchsorted(used, kind)
+    return SetPoints(fleet.devices, units, modes, intent_of, intents, roster.feeder[units], tuple(reasons))
 
 
-def _with_loads_of_now(fleet: Fleet, wish_w: float, settled_w: float, overhead: Overhead) -> float:
-    """What the plan asks for, as the meter will show it with the loads that run now.
+def _with_loads_of_now(fleet: Fleet, desired_w: float, settled_w: float, overhead: Overhead) -> float:
+    """The plan's demand, corrected to the loads that run now.
 
-    The plan counts a load by its miners' shares, the meter as on or off: a pump that runs on after its miners sleep is no
-    reason to put others to sleep, and one that does not run yet none to wake more. So the plan's difference to the settled
-    miners is kept, less the part of it that goes into the shares of those who would change.
+    The plan counts a load by its miners' shares, the meter as on or off: a pump that runs on after its miners sleep must not
+    put others to sleep, and one that does not run yet must not wake more. The plan's difference to the settled miners is
+    kept, less the part of it that goes into the load shares of the changing units.
     """
-    if overhead.auxiliary_w is None or wish_w == settled_w:
-        return wish_w
+    if overhead.auxiliary_w is None or desired_w == settled_w:
+        return desired_w
     on, factor = fleet.wanted >= 0, overhead.site_factor
     planned_w = float(fleet.settled_w.sum()) * factor + float(overhead.auxiliary_w[on].sum())
-    moving = ~on if wish_w > planned_w else on
+    moving = ~on if desired_w > planned_w else on
     group = fleet.roster.group
     normal_w = float(fleet.roster.mode_power_w[group, fleet.roster.normal[group]][moving].sum())
     rate = float(overhead.auxiliary_w[moving].sum()) / normal_w if normal_w > 0 else 0.0
-    return settled_w + (wish_w - planned_w) * factor / (factor + rate)
+    return settled_w + (desired_w - planned_w) * factor / (factor + rate)
 
 
 def _aim(cap_w: float, terms: Terms, meter_w: float | None, believed_w: float, settled_w: float) -> float:
-    """What to aim at below a cap: the margin, and what a fresh meter shows beyond the miners' own figures.
+    """Target below a cap: the margin, and the part of a fresh meter reading that the miners' own readings do not explain.
 
-    A meter above the cap lowers at once; below it the unexplained part only stands in the way of a rise, so that a reading
-    that varies puts no unit to sleep.
+    A meter above the cap lowers at once; below it the unexplained part only limits a rise, so that fluctuating readings put
+    no unit to sleep.
     """
     aim_w = cap_w * (1.0 - terms.margin)
-    unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - believed_w)
+    unexplained_w = 0.0 if meter_w is None else max(0.0, meter_w - believed_w)
     if meter_w is not None and meter_w > cap_w:
-        return aim_w - unseen_w
-    return max(min(settled_w, aim_w), aim_w - unseen_w)
+        return aim_w - unexplained_w
+    return max(min(settled_w, aim_w), aim_w - unexplained_w)
 
 
 def _phase_caps(
     active: list[Limit], terms: Terms, names: tuple[str, ...], now_ms: int
 ) -> tuple[dict[tuple[int, int], Corridor], Floats | None]:
-    """What narrows each phase of each feeder, and the caps of the miners on them, shape [F, 3]; None where none is capped."""
+    """Corridor of each phase of each feeder, and the miners' caps on them, shape [F, 3]; None where no phase is capped."""
     scopes = {limit.scope for limit in active}
     found = {
         (at, lane): narrow(proposals_of(active, scope, now_ms))
@@ -279,13 +285,13 @@ def _phase_caps(
 
 
 def _heat(terms: Terms) -> list[Proposal]:
-    # A pump's power warms nobody: the miners have to draw it beside the loads.
+    # A pump's power is no heat for the loop: the miners have to draw it in addition to the loads.
     least_w = terms.heat_w + terms.overhead.site_fixed_w - terms.generation_w
     heat = Proposal(least_w, float("inf"), Priority.CONTRACT, "heat duty", "least power that heat needs")
     return [heat] if terms.heat_w > 0 else []
 
 
 def _short(limits: list[Limit], corridor: Corridor, now_ms: int) -> bool:
-    """Whether what binds ends soon."""
+    """Whether the binding limit ends soon (`SHORT_S`)."""
     rule = None if corridor.upper is None else corridor.upper.rule
     return any(limit.rule == rule and (limit.span.end_ms - now_ms) / 1000 <= SHORT_S for limit in limits)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a plan is as it is, in words: the rule that binds in each slot, with its numbers."""
+"""Explanation of a plan: the binding rule of each slot, with its numbers."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from scheduling.problem.problem import Floats, Ints, Problem
 
 
 class Limiting(NamedTuple):
-    """An order that holds the plan down in a slot: the site's (`feeder` "") or that of a feeder, and its power."""
+    """An order that limits the plan in a slot: the site's (`feeder` "") or that of a feeder, with its power."""
 
     slot: int
     feeder: str
@@ -20,7 +20,7 @@ class Limiting(NamedTuple):
 
 
 def megawatts(watts: float) -> str:
-    """Watts for people: kW below 10 MW, else MW."""
+    """Watts as text: kW below 10 MW, else MW."""
     return f"{watts / W_PER_MW:.2f} MW" if abs(watts) >= 1e7 else f"{watts / W_PER_KW:.1f} kW"
 
 
@@ -34,7 +34,7 @@ def breakeven_per_wh(problem: Problem) -> Floats:
 
 
 def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
-    """The binding reason of each slot. The tolerance is one unit's largest step: closer than that nothing could move."""
+    """The binding reason of each slot. The tolerance is one unit's largest step: below it no unit could move."""
     site, groups = problem.site, problem.groups
     on = counts.sum(axis=1)
     step_w = float(groups.mode_power_w.max(initial=1.0))
@@ -83,8 +83,8 @@ def reasons(problem: Problem, counts: Ints, site_w: Floats) -> tuple[str, ...]:
 
 
 def limiting(problem: Problem, counts: Ints, site_w: Floats) -> tuple[Limiting, ...]:
-    """The orders that hold the plan down, by slot: those of the site that its power reaches to within one unit's largest
-    step, those of feeders that are full."""
+    """The orders that limit the plan, by slot: site orders that its power reaches to within one unit's largest step, and
+    those of full feeders."""
     step_w = float(problem.groups.mode_power_w.max(initial=1.0))
     full = _full_feeders(problem, counts) if problem.feeder_orders else []
     found = [
@@ -115,7 +115,7 @@ def _full_feeders(problem: Problem, counts: Ints) -> list[list[str]]:
 
 
 def _at_top(problem: Problem, counts: Ints) -> np.ndarray:
-    """Whether every unit stands in the highest mode its slot allows, shape [slot]."""
+    """Whether every unit is in the highest mode that its slot allows, shape [slot]."""
     power = problem.groups.mode_power_w
     result = np.zeros(counts.shape[2], dtype=bool)
     for top in np.unique(problem.site.mode_max):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generation on site that is delivered now: meters are the evidence, a forecast only bounds it.
+"""On-site generation delivered now: proven by meters, bounded by a forecast.
 
-The main meter shows demand less generation. What the miners' figures and the known loads explain beyond it is generation, as
-far as the forecast of the instant says that it can be. The figures may be wrong by a constant: the same error stands in the
-demand that the control step compares with its target, so what is commanded changes the measured power by the right amount.
+The main meter shows demand less generation. Demand that miners' readings and known loads explain beyond it is generation,
+up to the forecast of the instant. The readings may be wrong by a constant: the same error is in the demand that the control
+step compares with its target, so that the commands change the measured power by the right amount.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from miner_control.fleet.miner import State
 from scheduling.problem.overhead import Overhead
 
 FORECAST_MARGIN = 0.2
-"""A forecast is a mean over its piece: at an instant generation may exceed it by this share."""
+"""A forecast is a mean over its interval: at an instant generation may exceed it by this share."""
 STEADY_SHARE = 0.01
-"""Evidence that rises by less than this share of demand is noise of readings of different age: it changes nothing."""
+"""Evidence that rises by less than this share of demand is noise from readings of different age: it changes nothing."""
 
 
 def delivered_w(
@@ -27,12 +27,12 @@ def delivered_w(
     metered_w: float | None = None,
     before_w: float | None = None,
 ) -> float:
-    """Generation in W that meters prove, 0 where none do.
+    """Generation in W proven by meters, 0 without proof.
 
-    `import_w`: fresh power at the main meter, `metered_w`: fresh power of generation meters, None where there is none;
-    `forecast_w`: generation by the forecast of this instant, None where none is known; `before_w`: what was delivered one
-    tick ago, None where that is too long ago. While miners change their power their readings and the meter's differ in age:
-    then `before_w` holds as far as it lies between the least and the most that the miners may draw.
+    - `import_w`: fresh power at the main meter; `metered_w`: fresh power of generation meters; None where there is none.
+    - `forecast_w`: forecast generation of this instant, None where unknown.
+    - `before_w`: generation delivered one tick ago, None where that is too long ago. While miners change their power, their
+      readings and the meter's differ in age: then `before_w` is kept between the least and the most of the miners' power.
     """
     if metered_w is None and (import_w is None or forecast_w is None):
         return 0.0
@@ -48,7 +48,7 @@ def delivered_w(
 
 
 def _demand_w(fleet: Fleet, overhead: Overhead) -> tuple[float, float]:
-    """Least and most demand that the miners' figures allow. `Fleet.power_w` counts a unit that ramps up at its full power."""
+    """Least and most demand by the miners' readings. `Fleet.power_w` counts a ramping unit at its full power."""
     ramping = (fleet.state == STATE_CODE[State.RAMPING]) | (fleet.state == STATE_CODE[State.TUNING])
     asleep_w = fleet.roster.sleep_w[fleet.roster.group]
     least_w = np.where(ramping, asleep_w, np.minimum(fleet.power_w, fleet.settled_w))

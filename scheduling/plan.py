@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan: counts per group, mode and slot, what they draw and earn, how good that is proven to be, and why."""
+"""Plan of a site: counts per group, mode and slot, power, value, proven bound and reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from scheduling.problem.problem import Floats, Ints, Problem
 
 
 def gap_floor(problem: Problem) -> float:
-    """Least money that a gap is measured against: a thousandth of what the fleet could gross. A day on which nothing pays
-    is worth about zero, and a share of zero says nothing."""
+    """Least money as base of a gap: a thousandth of the fleet's possible gross. A day on which nothing pays has a value
+    near zero, and a share of zero has no meaning."""
     rate = float(problem.groups.units @ problem.groups.mode_hashrate_hs.max(axis=1, initial=0.0))
     return max(1e-3 * rate * float(np.abs(problem.slot_value()).sum()), 1e-9)
 
 
 class Urgency(IntEnum):
-    """Which rules a plan breaks last: limits of power before all others."""
+    """Rank of rules when not all can be kept: power limits are broken last."""
 
     SITE_LIMIT = 0
     ORDER = 1
@@ -33,8 +33,7 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a plan breaks: which, where, by how much (canonical unit of the rule), why it had to, and how urgent the
-    rule is."""
+    """A broken rule: name, slot, amount (canonical unit of the rule), cause, and urgency."""
 
     rule: str
     slot: int
@@ -46,12 +45,14 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`counts[g, m, t]` units in a mode; `starts[g, t]`, `stops[g, t]`; `power_w[t]` site power at the meter.
+    """Result of planning.
 
-    `value` is money over the horizon by the problem's own formula; `bound` proves that no plan is worth more (None where
-    the method gives none), `gap = (bound - value) / |bound|` (see `gap_floor`). `status`: optimal (gap closed), feasible, greedy,
-    least_violation, last_good. `reasons[t]` is the binding reason of a slot in words, `site_price_per_wh[t]` its shadow price.
-    `seconds` is for people and metrics: it never enters stored bytes.
+    - `counts[g, m, t]`: units in a mode; `starts[g, t]`, `stops[g, t]`; `power_w[t]`: site power at the meter.
+    - `value`: money over the horizon by the problem's own formula; `bound`: proven maximum of any plan's value (None where
+      the method gives none); `gap = (bound - value) / |bound|` (see `gap_floor`).
+    - `status`: optimal (gap closed), feasible, greedy, least_violation, last_good.
+    - `reasons[t]`: binding reason of a slot as text; `site_price_per_wh[t]`: shadow price.
+    - `seconds`: solve time for people and metrics, never in stored bytes.
     """
 
     method: str
@@ -76,9 +77,9 @@ class Plan:
     reserve_up_w: Floats | None = None
     notes: tuple[str, ...] = field(default=())
     parts: Mapping[str, float] = field(default_factory=dict)
-    """The sums that make up `value`, signed: see `Worth.parts`."""
+    """The signed sums that make up `value`: see `Valuation.parts`."""
     limited_by: tuple[Limiting, ...] = ()
-    """The orders that hold it down, by slot: once such an order has ended, the plan says nothing of that slot."""
+    """The limiting orders by slot: once such an order has ended, the plan no longer applies to that slot."""
 
     @property
     def gap(self) -> float | None:
@@ -88,7 +89,7 @@ class Plan:
 
     @property
     def id(self) -> str:
-        """Stable name of a plan within its site: when it was made and by which method."""
+        """Stable name of a plan within its site: time and method."""
         return f"{iso(self.made_ms)}/{self.method}"
 
     def on(self) -> Ints:
@@ -97,7 +98,7 @@ class Plan:
         return on
 
     def generation_used_w(self) -> Floats | None:
-        """Generation on site less what of it is spilled, shape [slot]; None where the site has none."""
+        """On-site generation less spillage, shape [slot]; None where the site has none."""
         made_w = self.problem.site.generation_w
         if not bool(np.any(made_w > 0)):
             return None
@@ -110,7 +111,7 @@ class Plan:
         return self.discharge_w - self.charge_w
 
     def to_json(self) -> "PlanMade":
-        """The plan as JSON values, without wall-time: what the journal and the API carry."""
+        """The plan as JSON values, without solve time, for the journal and the API."""
         edges = self.problem.slots.edges_ms
         body: PlanMade = {
             "id": self.id,
@@ -180,10 +181,10 @@ class PlanMade(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the control step needs of a plan per slot: power at the meter, reason, limiting orders, and what lies between meter
-    and demand.
+    """The part of a plan that the control step needs, per slot: power at the meter, reason, limiting orders, and the planned
+    difference between meter and demand.
 
-    `generation_w` is generation used, `battery_w` discharge less charge; None (and absent in older journals): none is planned.
+    `generation_w` is generation used, `battery_w` discharge less charge; None (and absent in older journals): none planned.
     """
 
     id: str
@@ -202,7 +203,7 @@ class Schedule:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "Schedule":
-        """From the body of a `plan.made` event, as `Plan.to_json` wrote it. KeyError names what it lacks."""
+        """From the body of a `plan.made` event, as written by `Plan.to_json`. Raises KeyError for a missing key."""
         return cls(
             str(body["id"]),
             np.array(body["edges_ms"], dtype=np.int64),
@@ -213,7 +214,7 @@ class Schedule:
         )
 
     def at(self, now_ms: int) -> tuple[float, str] | None:
-        """(site power at the meter in W, reason) at an instant, or None where the plan does not reach."""
+        """(site power at the meter in W, reason) at an instant, or None outside the plan."""
         index = self._slot(now_ms)
         return None if index is None else (float(self.power_w[index]), self.reasons[index])
 
@@ -224,7 +225,7 @@ class Schedule:
         return sum((float(watts[index]) for watts in planned if watts is not None), 0.0)
 
     def limiting(self, now_ms: int) -> list[Limiting]:
-        """The orders that hold the plan down at an instant."""
+        """The orders that limit the plan at an instant."""
         index = self._slot(now_ms)
         return [] if index is None else [one for one in self.limited_by if one.slot == index]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to plan again, and with what: the best method that fits, the merit-order rule beside it, the last good plan behind.
+"""Planner: reasons to plan again, and the solver sequence with fallback to merit order or the last good plan.
 
-`due` says in words why a plan is needed now; `make` gives the plan. No clock, no thread: the same facts give the same
-bytes, because every limit of effort counts nodes and iterations.
+`due` gives the reason as text; `make` gives the plan. No clock, no thread: the same facts give the same bytes, because every
+limit of effort counts nodes and iterations.
 """
 
 from collections.abc import Iterable
@@ -19,16 +19,15 @@ from scheduling.problem.problem import Ints, Problem
 from scheduling.solve.assemble import assemble
 from scheduling.solve.exact import GAP, Effort, exact
 from scheduling.solve.greedy import greedy
-from scheduling.solve.lagrangian import Memory, certified, least_breaking
+from scheduling.solve.lagrangian import WarmStart, certified, least_breaking
 
 MILP_CELLS = 2_000
-"""Most cells (groups x modes x slots) that are given to the integer programme."""
+"""Most cells (groups x modes x slots) for the integer programme."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What the last plan rested on, so that a change is seen: when, up to where its first slot reaches, which curves and
-    limits."""
+class PlanInputs:
+    """Inputs of the last plan, to detect changes: its instant, the end of its first slot, known curves, limits."""
 
     at_ms: int
     first_end_ms: int
@@ -36,21 +35,21 @@ class Made:
     limits: tuple[tuple[str, float, int, int], ...]
 
 
-def made_from(
+def plan_inputs(
     numbers: SiteNumbers, plan_edges_ms: Ints, now_ms: int, curves: Iterable[Curve], limits: Iterable[Limit]
-) -> Made:
-    """The mark of a plan made now."""
-    return Made(now_ms, int(plan_edges_ms[1]), _known(numbers, curves, now_ms), _limits(limits, now_ms))
+) -> PlanInputs:
+    """The inputs of a plan made now."""
+    return PlanInputs(now_ms, int(plan_edges_ms[1]), _known(numbers, curves, now_ms), _limits(limits, now_ms))
 
 
 def due(
-    last: Made | None,
+    last: PlanInputs | None,
     numbers: SiteNumbers,
     now_ms: int,
     curves: Iterable[Curve],
     limits: Iterable[Limit],
 ) -> str | None:
-    """Why to plan again now, or None. How far the site is from its plan is seen with the next slot."""
+    """Reason to plan again now, or None. Deviation of the site from its plan is covered with the next slot."""
     if last is None:
         return "the first one"
     seen = _known(numbers, curves, now_ms)
@@ -86,20 +85,25 @@ def _limits(limits: Iterable[Limit], now_ms: int) -> tuple[tuple[str, float, int
 
 
 def make(
-    problem: Problem, *, why_now: str, last: Plan | None = None, memory: Memory | None = None, effort: Effort = Effort()
+    problem: Problem,
+    *,
+    why_now: str,
+    last: Plan | None = None,
+    warm_start: WarmStart | None = None,
+    effort: Effort = Effort(),
 ) -> Plan:
-    """The best plan at hand, judged. It is never worth less than the merit-order rule on the same facts.
+    """The best available plan, checked. Its value is never below that of the merit-order rule on the same facts.
 
-    Order of trial: the certified fast way; where its proof leaves a gap, or rules contradict each other, the full integer
-    programme as far as it is small enough; the merit-order rule; the last good plan on the new slots. What was fallen back
-    on, and why, stands in `status` and `notes`. A planner that keeps its `memory` plans again on an order from the last basis.
+    Order: the fast certified method; where its proof leaves a gap, or rules contradict each other, the full integer
+    programme up to `MILP_CELLS`; the merit-order rule; the last good plan on the new slots. Fallbacks and their causes are in
+    `status` and `notes`. With a kept `warm_start` a new plan after an order starts from the last basis.
     """
     rule = assemble(problem, greedy(problem), method="greedy", status="greedy", why_now=why_now)
     if not int(problem.groups.units.sum()):
         return replace(rule, status=rule.status if rule.violations else "optimal", bound=rule.value)
     plans: list[Plan] = []
     notes: list[str] = []
-    fast = certified(problem, why_now=why_now, memory=memory)
+    fast = certified(problem, why_now=why_now, warm_start=warm_start)
     if fast is not None:
         plans.append(fast)
     else:
@@ -111,9 +115,9 @@ def make(
         whole = exact(problem, effort=effort, why_now=why_now, start=start) if small else None
         if not small:
             notes.append(f"{cells} cells are too many for the integer programme")
-            eased = least_breaking(problem, why_now=why_now) if fast is None else None
-            if eased is not None:
-                plans.append(eased)
+            elastic = least_breaking(problem, why_now=why_now) if fast is None else None
+            if elastic is not None:
+                plans.append(elastic)
         elif whole is None:
             notes.append("the integer programme found no plan within its limits of effort")
         else:
@@ -132,7 +136,7 @@ def make(
 
 
 def rank(plan: Plan) -> tuple[tuple[float, ...], float]:
-    """Order of preference: least violation by priority of the rule, then value (smaller is better)."""
+    """Order of preference: least violation by urgency of the rule, then value (smaller is better)."""
     weight = [0.0] * len(Urgency)
     for violation in plan.violations:
         weight[violation.urgency] += violation.amount
@@ -140,7 +144,7 @@ def rank(plan: Plan) -> tuple[tuple[float, ...], float]:
 
 
 def _shifted(problem: Problem, last: Plan | None, why_now: str) -> Plan | None:
-    """The last plan's counts on the new slots, where its groups are the same and it broke nothing."""
+    """The last plan's counts on the new slots, where its groups are the same and it had no violation."""
     if last is None or last.violations or last.problem.groups.names != problem.groups.names:
         return None
     at = np.searchsorted(last.problem.slots.edges_ms, problem.slots.starts_ms, side="right") - 1

@@ -101,7 +101,7 @@ def say(host: str, port: int, message: bytes, timeout_s: float = 5.0) -> bytes:
     return heard
 
 
-def doors(miner: dict[str, Any], *, opened: bool, patience_s: float = 20.0) -> None:
+def await_ports(miner: dict[str, Any], *, opened: bool, patience_s: float = 20.0) -> None:
     """Until all ports of a miner are open, or all are closed."""
     end = time.monotonic() + patience_s
     while any(_accepts(miner["host"], port) is not opened for port in miner["ports"].values()):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe devices on real sockets: the hub talks to them through its real drivers."""
+"""Simulated devices on real sockets, reached by the hub through its real drivers."""

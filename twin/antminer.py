@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe stock Antminer: the RPC of bmminer, and the web pages of lighttpd behind digest.
+"""Simulated stock Antminer: the RPC of bmminer, and the web pages of lighttpd with digest authentication.
 
-Old firmware (no trait) takes one command at a time, tells no watts, and obeys the key `miner-mode`; newer obeys
+Old firmware (no trait) takes one command at a time, reports no watts, and obeys the key `miner-mode`; newer obeys
 `bitmain-work-mode`, answers `new_api` requests with the pages' payload and its watts, and shows `miner-mode` in them.
-Unasked details (chip maps, hardware errors) are plausible, not measured.
+Details that no test needs (chip maps, hardware errors) are plausible, not measured.
 """
 
 from typing import Any
 
 import orjson
 
-from twin.exchange import Ask, Digest, Tell, tell
+from twin.exchange import Digest, Request, Response, respond
 from twin.firmware import form, take
 from twin.look import Look
 from twin.rpc import Json, join, parse, refusal, status
@@ -23,7 +23,7 @@ SLEEP_MODE = 1
 
 
 def mode_number(unit: Unit, look: Look, asleep: bool) -> int:
-    """The work mode as this model numbers it: 0 normal, 1 sleep, low 3 (2 on some)."""
+    """The work mode in this model's numbering: 0 normal, 1 sleep, low 3 (2 on some)."""
     if asleep:
         return SLEEP_MODE
     low = 2 if "low_is_2" in unit.model.traits else 3
@@ -236,8 +236,8 @@ class Antminer:
             "diffs": 0, "lsdiff": 524288 if first else 0, "lstime": "0:00:03" if first else "0",
         }  # fmt: skip
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
-        """One page. The password is proven by digest first."""
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
+        """One page, after digest authentication."""
         digest = unit.memory.get("digest")
         if not isinstance(digest, Digest):
             digest = unit.memory["digest"] = Digest(REALM, ACCOUNT)
@@ -247,37 +247,37 @@ class Antminer:
         page = ask.path.removeprefix("/cgi-bin/").removesuffix(".cgi")
         writes = page in ("set_miner_conf", "reboot", "blink", "passwd", "upgrade")
         if writes and "write_404" in unit.faults:
-            return Tell(404, b"<h1>404 Not Found</h1>", "text/html")
+            return Response(404, b"<h1>404 Not Found</h1>", "text/html")
         if writes and "refuses_writes" in unit.faults:
-            return tell({"stats": "error", "code": "M001", "msg": "Illegal request!"})
+            return respond({"stats": "error", "code": "M001", "msg": "Illegal request!"})
         return (
             self._read(unit, page) if ask.method == "GET" and page != "reboot" else self._write(unit, page, ask, now_ms)
         )
 
-    def _read(self, unit: Unit, page: str) -> Tell:
+    def _read(self, unit: Unit, page: str) -> Response:
         place, model = unit.place, unit.model
         match page:
             case "summary" | "stats" | "pools":
-                return tell(self._page(unit, page))
+                return respond(self._page(unit, page))
             case "get_miner_conf":
-                return tell(self._conf(unit))
+                return respond(self._conf(unit))
             case "get_system_info":
-                return tell({
+                return respond({
                     "minertype": model.title, "nettype": "DHCP", "netdevice": "eth0", "macaddr": place.mac,
                     "hostname": "Antminer", "ipaddress": place.host, "netmask": "255.255.255.0", "gateway": "",
                     "dnsservers": "", "system_mode": "GNU/Linux", "system_kernel_version": "Linux 4.9.113",
                     "system_filesystem_version": unit.firmware, "firmware_type": "Release", "serinum": unit.serial,
                 })  # fmt: skip
             case "get_network_info":
-                return tell({
+                return respond({
                     "nettype": "DHCP", "netdevice": "eth0", "macaddr": place.mac, "ipaddress": place.host,
                     "netmask": "255.255.255.0", "conf_nettype": "DHCP", "conf_hostname": "Antminer",
                 })  # fmt: skip
             case "get_blink_status":
-                return tell({"blink": bool(self.site.machines.locating[unit.index])})
+                return respond({"blink": bool(self.site.machines.locating[unit.index])})
             case "miner_type":
-                return tell({"miner_type": model.title, "subtype": "", "fw_version": unit.firmware})
-        return Tell(404, b"<h1>404 Not Found</h1>", "text/html")
+                return respond({"miner_type": model.title, "subtype": "", "fw_version": unit.firmware})
+        return Response(404, b"<h1>404 Not Found</h1>", "text/html")
 
     def _conf(self, unit: Unit) -> Json:
         asleep = bool(self.site.machines.asleep[unit.index])
@@ -291,29 +291,29 @@ class Antminer:
         }  # fmt: skip
         return found
 
-    def _write(self, unit: Unit, page: str, ask: Ask, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, page: str, ask: Request, now_ms: int) -> Response:
         match page:
             case "reboot":
                 self.site.reboot(unit, now_ms)
-                return Tell(200, b"", "text/html")
+                return Response(200, b"", "text/html")
             case "blink":
                 on = _truth((ask.json() or {}).get("blink"))
                 self.site.locate(unit, on, now_ms)
-                return tell({"code": "B000" if on else "B100", "msg": "OK!"})
+                return respond({"code": "B000" if on else "B100", "msg": "OK!"})
             case "upgrade":
                 problem = take(self.site, unit, form(ask).get("firmware", b""), now_ms)
                 if problem:
-                    return tell({"stats": "error", "code": "U001", "msg": problem})
-                return tell({"stats": "success", "code": "U000", "msg": "OK!"})
+                    return respond({"stats": "error", "code": "U001", "msg": problem})
+                return respond({"stats": "success", "code": "U000", "msg": "OK!"})
             case "set_miner_conf":
                 conf = ask.json()
                 if not isinstance(conf, dict):
-                    return tell({"stats": "error", "code": "M001", "msg": "Illegal request!"})
+                    return respond({"stats": "error", "code": "M001", "msg": "Illegal request!"})
                 return self._configure(unit, conf, now_ms)
-        return Tell(404, b"<h1>404 Not Found</h1>", "text/html")
+        return Response(404, b"<h1>404 Not Found</h1>", "text/html")
 
-    def _configure(self, unit: Unit, conf: dict[str, Any], now_ms: int) -> Tell:
-        """The whole configuration: pools as given (an absent list empties none), mode by this firmware's own key."""
+    def _configure(self, unit: Unit, conf: dict[str, Any], now_ms: int) -> Response:
+        """Write the whole configuration: pools as given (an absent list changes none), mode by this firmware's own key."""
         key = "bitmain-work-mode" if "new_key" in unit.model.traits else "miner-mode"
         pools = [
             Pool(str(pool.get("url", "")), str(pool.get("user", "")), str(pool.get("pass", "")))
@@ -323,10 +323,10 @@ class Antminer:
         if pools and [(pool.url, pool.user) for pool in pools] != [(pool.url, pool.user) for pool in unit.pools]:
             self.site.set_pools(unit, pools, now_ms)
         self._take_mode(unit, str(conf.get(key, "")), now_ms)
-        return tell({"stats": "success", "code": "M000", "msg": "OK!"})
+        return respond({"stats": "success", "code": "M000", "msg": "OK!"})
 
     def _take_mode(self, unit: Unit, asked: str, now_ms: int) -> None:
-        """Sleep, wake or a mode; whatever is written, the mining daemon starts anew."""
+        """Sleep, wake or a mode; after any write the mining daemon restarts."""
         site, machines, index = self.site, self.site.machines, unit.index
         if asked == str(SLEEP_MODE):
             site.sleep(unit, now_ms)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Auradine (FluxOS): HTTP pages shaped like cgminer's answers; writes carry the token of `/token`."""
+"""Simulated Auradine (FluxOS): HTTP pages shaped like cgminer's answers; writes carry the token of `/token`."""
 
 import secrets
 from typing import Any
 
 from kernel.units import MS_PER_HOUR
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.look import Look
 from twin.rpc import Json, refusal, status
 from twin.site import Pool, Site, Unit
@@ -21,29 +21,29 @@ class Auradine:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         """One exchange: GET /page, POST /page with a JSON body of the page's command."""
         when = self.site.clock_ms(unit) // 1000
         page = ask.path.strip("/")
         if ask.method == "GET":
             found = self._page(unit, page, when)
-            return tell(found) if found else tell(refusal(14, "Invalid command", when, self._maker(unit)), 404)
+            return respond(found) if found else respond(refusal(14, "Invalid command", when, self._maker(unit)), 404)
         body = ask.json()
         if page == "token":
             return self._token(unit, body if isinstance(body, dict) else {}, when, now_ms)
         held = unit.memory.get("token")
         if not isinstance(held, tuple) or ask.headers.get("token") != held[0] or now_ms > held[1]:
-            return tell(refusal(401, "Invalid token", when, self._maker(unit)), 401)
+            return respond(refusal(401, "Invalid token", when, self._maker(unit)), 401)
         if "write_404" in unit.faults:
-            return Tell(404)
+            return Response(404)
         if "refuses_writes" in unit.faults:
-            return tell(refusal(45, "Access denied", when, self._maker(unit)))
+            return respond(refusal(45, "Access denied", when, self._maker(unit)))
         return self._write(unit, page, body if isinstance(body, dict) else {}, when, now_ms)
 
     def _maker(self, unit: Unit) -> str:
         return f"FluxOS-{unit.firmware}-d37c5dd4"
 
-    def _said(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
+    def _reply(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
         return {"STATUS": status(code, text, when, self._maker(unit)), **sections, "id": 1}
 
     # --- reads --------------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ class Auradine:
         live = model.boards - look.dead_boards
         match page:
             case "summary":
-                return self._said(unit, 11, "Summary", when, SUMMARY=[self._summary(look)])
+                return self._reply(unit, 11, "Summary", when, SUMMARY=[self._summary(look)])
             case "devs":
                 devs = [
                     {"DEV": at + 1, "ID": at + 1, "Name": "ASICBoard", "Enabled": at < live,
@@ -62,7 +62,7 @@ class Auradine:
                      "Temperature": round(look.board_c - at, 2)}
                     for at in range(model.boards)
                 ]  # fmt: skip
-                return self._said(unit, 9, f"{len(devs)} Dev(s)", when, DEVS=devs)
+                return self._reply(unit, 9, f"{len(devs)} Dev(s)", when, DEVS=devs)
             case "pools":
                 pools = [
                     {"POOL": at, "URL": pool.url, "User": pool.user, "Status": "Alive", "Priority": at, "Quota": 1,
@@ -70,39 +70,39 @@ class Auradine:
                      "Rejected": look.rejected if at == 0 else 0}
                     for at, pool in enumerate(unit.pools)
                 ]  # fmt: skip
-                return self._said(unit, 7, f"{len(pools)} Pool(s)", when, POOLS=pools)
+                return self._reply(unit, 7, f"{len(pools)} Pool(s)", when, POOLS=pools)
             case "version":
-                return self._said(unit, 22, "GCMiner versions", when, VERSION=[{"API": "1.0", "GCMiner": "0.5"}])
+                return self._reply(unit, 22, "GCMiner versions", when, VERSION=[{"API": "1.0", "GCMiner": "0.5"}])
             case "psu":
-                return self._said(unit, 570, "PSU status", when, PSU=[self._supply(look)])
+                return self._reply(unit, 570, "PSU status", when, PSU=[self._supply(look)])
             case "fan":
                 fans = [{"ID": at + 1, "Max": 7700, "Speed": look.fan_rpm, "Target": 7000} for at in range(model.fans)]
-                return self._said(unit, 510, f"Total fans: {len(fans)}", when, Fan=fans)
+                return self._reply(unit, 510, f"Total fans: {len(fans)}", when, Fan=fans)
             case "temperature":
-                return self._said(unit, 590, "System temperature", when, Temperature=self._temperatures(unit, look))
+                return self._reply(unit, 590, "System temperature", when, Temperature=self._temperatures(unit, look))
             case "mode":
-                return self._said(unit, 540, "Operating mode", when, Mode=[self._mode(unit, look)])
+                return self._reply(unit, 540, "Operating mode", when, Mode=[self._mode(unit, look)])
             case "ipreport":
                 report = {"SerialNo": unit.serial, "CBSerialNo": unit.serial,
                 "HBSerialNo": [f"{unit.serial}B{at}" for at in range(3)],
                           "hostname": place.name, "ip": place.host, "mac": place.mac.lower(),
                           "model": model.title.split()[-1],
                           "version": unit.firmware, "command": "ipreport", "InternalType": "T0"}  # fmt: skip
-                return self._said(unit, 620, "IP Report", when, IPReport=[report])
+                return self._reply(unit, 620, "IP Report", when, IPReport=[report])
             case "asccount":
                 count = [{"AsicCount": model.chips_per_board * live, "BoardCount": live}]
-                return self._said(unit, 104, "ASC count", when, ASCCount=count)
+                return self._reply(unit, 104, "ASC count", when, ASCCount=count)
             case "led":
                 lit = bool(self.site.machines.locating[unit.index])
                 led = [{"Code": 3 if lit else NORMAL_LED, "LED1": 1, "LED2": 1, "Msg": "Locate" if lit else "Normal"}]
-                return self._said(unit, 530, "Total LEDs 2", when, LED=led)
+                return self._reply(unit, 530, "Total LEDs 2", when, LED=led)
             case "frequency":
                 mhz = model.frequency_hz / 1e6
                 boards = [
                     {"ID": at + 1, "Name": f"Hash Board {at + 1}", "ChipFrequency": [{"ID": 0, "Frequency": mhz}]}
                     for at in range(live)
                 ]
-                return self._said(unit, 640, "System frequency", when, Frequency=boards)
+                return self._reply(unit, 640, "System frequency", when, Frequency=boards)
         return None
 
     def _summary(self, look: Look) -> Json:
@@ -143,16 +143,16 @@ class Auradine:
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
-    def _token(self, unit: Unit, body: Json, when: int, now_ms: int) -> Tell:
+    def _token(self, unit: Unit, body: Json, when: int, now_ms: int) -> Response:
         if body.get("user") != ACCOUNT or body.get("password") != unit.password:
-            return tell(refusal(401, "Invalid user or password", when, self._maker(unit)), 401)
+            return respond(refusal(401, "Invalid user or password", when, self._maker(unit)), 401)
         token = secrets.token_hex(16)
         unit.memory["token"] = (token, now_ms + TOKEN_MS)
-        return tell(self._said(unit, 700, "Token", when, Token=[{"Token": token}]))
+        return respond(self._reply(unit, 700, "Token", when, Token=[{"Token": token}]))
 
-    def _write(self, unit: Unit, page: str, body: Json, when: int, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, page: str, body: Json, when: int, now_ms: int) -> Response:
         site, modes = self.site, {name for name, _, _ in unit.model.modes}
-        done = tell(self._said(unit, 541, "OK", when))
+        done = respond(self._reply(unit, 541, "OK", when))
         match page, body:
             case "mode", {"sleep": "on"}:
                 site.sleep(unit, now_ms)
@@ -172,5 +172,5 @@ class Auradine:
                 named = [Pool(str(p.get("url", "")), str(p.get("user", "")), str(p.get("pass", "x"))) for p in pools]
                 site.set_pools(unit, named, now_ms)
             case _:
-                return tell(refusal(14, "Invalid parameter", when, self._maker(unit)), 400)
+                return respond(refusal(14, "Invalid parameter", when, self._maker(unit)), 400)
         return done

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe Avalons, in the text form of the A series and that of the Q: `Key[value] Key[value]` inside JSON.
+"""Simulated Avalons, in the text form of the A series and that of the Q: `Key[value] Key[value]` inside JSON.
 
-`softoff` and `softon` name an instant of the miner's own clock at which they happen: one that lies a day ahead happens
-a day later. Standing in softoff it reports `Work: In Idle`.
+`softoff` and `softon` carry an instant of the miner's own clock at which they take effect: one that lies a day ahead takes
+effect a day later. In softoff it reports `Work: In Idle`.
 """
 
 import orjson
@@ -37,7 +37,7 @@ class Avalon:
         return orjson.dumps(answer) + b"\0"
 
     def tick(self, now_ms: int) -> None:
-        """Carry out what was asked for an instant that has come, by each miner's own clock."""
+        """Carry out timed commands that are due, by each miner's own clock."""
         for index, (unit, what, at_s) in list(self._waiting.items()):
             if self.site.clock_ms(unit) // 1000 >= at_s:
                 del self._waiting[index]
@@ -145,11 +145,11 @@ class Avalon:
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def _ascset(self, unit: Unit, given: str, when: int, now_ms: int) -> Json:
-        words = given.split(",")
+        fields = given.split(",")
         if "refuses_writes" in unit.faults:
             return refusal(45, "Access denied to 'ascset' command", when, MAKER)
-        site, asked = self.site, words[1] if len(words) > 1 else ""
-        match words[1:]:
+        site, asked = self.site, fields[1] if len(fields) > 1 else ""
+        match fields[1:]:
             case ["softoff" | "softon", stamp] if stamp.partition(":")[2].isdigit():
                 if site.obeys(unit, now_ms):
                     self._waiting[unit.index] = (unit, asked, int(stamp.partition(":")[2]))
@@ -175,12 +175,12 @@ class Avalon:
                 return {"STATUS": status(120, f"ASC 0 set failed: {given}", when, MAKER, "E"), "id": 1}
         return {"STATUS": status(119, "ASC 0 set OK", when, MAKER), "id": 1}
 
-    def _setpool(self, unit: Unit, words: list[str], when: int, now_ms: int) -> Json:
-        """account,password,place,url,user,password: held until the next reboot, as the maker has it."""
-        if "refuses_writes" in unit.faults or words[:2] != [ACCOUNT, unit.password]:
+    def _setpool(self, unit: Unit, fields: list[str], when: int, now_ms: int) -> Json:
+        """account,password,place,url,user,password: used after the next reboot, as the maker does."""
+        if "refuses_writes" in unit.faults or fields[:2] != [ACCOUNT, unit.password]:
             return refusal(45, "Access denied to 'setpool' command", when, MAKER)
-        if len(words) != 6 or words[2] not in ("0", "1", "2"):
+        if len(fields) != 6 or fields[2] not in ("0", "1", "2"):
             return refusal(14, "Invalid parameters", when, MAKER)
         if self.site.obeys(unit, now_ms):
-            self._pools.setdefault(unit.index, {})[int(words[2])] = Pool(words[3], words[4], words[5])
+            self._pools.setdefault(unit.index, {})[int(fields[2])] = Pool(fields[3], fields[4], fields[5])
         return {"STATUS": status(118, "Please reboot miner to make config work.", when, MAKER), "id": 1}

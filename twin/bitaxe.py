@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Bitaxe (AxeOS 2.14): no password, one page to read, pause and resume, frequency by PATCH."""
+"""Simulated Bitaxe (AxeOS 2.14): no password, one page to read, pause and resume, frequency by PATCH."""
 
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.firmware import take
 from twin.look import Look
 from twin.rpc import Json
@@ -17,16 +17,16 @@ class Bitaxe:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         """One exchange."""
         if (ask.method, ask.path) == ("GET", "/api/system/info"):
-            return tell(self._info(unit, self.site.look(unit)))
+            return respond(self._info(unit, self.site.look(unit)))
         if ask.method == "GET":
-            return Tell(404)
+            return Response(404)
         if "write_404" in unit.faults:
-            return Tell(404)
+            return Response(404)
         if "refuses_writes" in unit.faults:
-            return tell({"error": "forbidden"}, 403)
+            return respond({"error": "forbidden"}, 403)
         return self._write(unit, ask, now_ms)
 
     def _info(self, unit: Unit, look: Look) -> Json:
@@ -46,7 +46,7 @@ class Bitaxe:
             "wifiStatus": "Connected!", "freeHeap": 8_443_612, "runningPartition": "factory", "idfVersion": "v5.4",
         }  # fmt: skip
 
-    def _write(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         site, body = self.site, ask.json()
         match ask.method, ask.path:
             case "POST", "/api/system/pause":
@@ -58,8 +58,8 @@ class Bitaxe:
             case "POST", "/api/system/OTA":
                 problem = take(site, unit, ask.body, now_ms)
                 if problem:
-                    return Tell(500, f"Validation / Activation Error: {problem}".encode(), "text/html")
-                return Tell(200, b"Firmware update complete, rebooting now!\n", "text/plain")
+                    return Response(500, f"Validation / Activation Error: {problem}".encode(), "text/html")
+                return Response(200, b"Firmware update complete, rebooting now!\n", "text/plain")
             case "POST", "/api/system/identify":
                 site.locate(unit, True, now_ms)
             case "PATCH", "/api/system" if isinstance(body, dict):
@@ -70,8 +70,8 @@ class Bitaxe:
                 if pools != unit.pools:
                     site.set_pools(unit, pools, now_ms)
             case _:
-                return Tell(404)
-        return Tell(200, b"OK", "text/plain")
+                return Response(404)
+        return Response(200, b"OK", "text/plain")
 
 
 def _reported(pools: list[Pool]) -> Json:

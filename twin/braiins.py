@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Braiins OS with the REST API of 26.04: everything behind a bearer token from `auth/login`.
+"""Simulated Braiins OS with the REST API of 26.04, all with a bearer token from `auth/login`.
 
-`pause` and `resume` answer whether it was so already. A power target without a tuned profile takes minutes to settle;
-the tuned ones are kept over a pause.
+`pause` and `resume` report whether the state was already so. A power target without a tuned profile takes minutes to settle;
+tuned profiles are kept over a pause.
 """
 
 import secrets
@@ -13,7 +13,7 @@ import orjson
 
 from kernel.clock import iso
 from twin.antminer import Antminer
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.firmware import back_to_stock, form, take
 from twin.look import Look
 from twin.rpc import Json
@@ -38,7 +38,7 @@ _WINDOWS = (
 
 
 def _rates(now_hs: float, mean_hs: float) -> Json:
-    """The windows of a hashrate: the first four show the moment."""
+    """The windows of a hashrate: the first four show the present rate."""
     return {name: {"gigahash_per_second": (now_hs if at < 4 else mean_hs) / 1e9} for at, name in enumerate(_WINDOWS)}
 
 
@@ -49,7 +49,7 @@ class Braiins:
         self.site = site
         self.makers = Antminer(site)
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         """One exchange."""
         if unit.memory.get("stock"):
             return self.makers.http(unit, ask, now_ms)
@@ -57,45 +57,45 @@ class Braiins:
         if (ask.method, path) == ("POST", "/auth/login"):
             return self._login(unit, ask.json(), now_ms)
         if path == "/version":
-            return tell({"major": 1, "minor": 3, "patch": 0})
+            return respond({"major": 1, "minor": 3, "patch": 0})
         given = ask.headers.get("authorization", "").removeprefix("Bearer ")
         kept = unit.memory.get("token")
         if not isinstance(kept, tuple) or given != kept[0] or now_ms > kept[1]:
-            return tell({"detail": "Unauthorized"}, 401)
+            return respond({"detail": "Unauthorized"}, 401)
         return self._read(unit, path) if ask.method == "GET" else self._write(unit, ask, path, now_ms)
 
-    def _login(self, unit: Unit, body: Any, now_ms: int) -> Tell:
+    def _login(self, unit: Unit, body: Any, now_ms: int) -> Response:
         if not isinstance(body, dict) or body.get("username") != ACCOUNT or body.get("password") != unit.password:
-            return tell({"detail": "Invalid username or password"}, 401)
+            return respond({"detail": "Invalid username or password"}, 401)
         token = secrets.token_urlsafe(12)
         unit.memory["token"] = (token, now_ms + TOKEN_S * 1000)
-        return tell({"token": token, "timeout_s": TOKEN_S})
+        return respond({"token": token, "timeout_s": TOKEN_S})
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
-    def _read(self, unit: Unit, path: str) -> Tell:
+    def _read(self, unit: Unit, path: str) -> Response:
         look, model, place = self.site.look(unit), unit.model, unit.place
         asleep = bool(self.site.machines.asleep[unit.index])
         match path:
             case "/miner/details":
-                return tell(self._details(unit, look, asleep))
+                return respond(self._details(unit, look, asleep))
             case "/miner/stats":
-                return tell(self._stats(look))
+                return respond(self._stats(look))
             case "/miner/hw/hashboards":
-                return tell({"hashboards": [self._board(unit, look, at) for at in range(model.boards)]})
+                return respond({"hashboards": [self._board(unit, look, at) for at in range(model.boards)]})
             case "/miner/errors":
-                return tell({"errors": self._errors(unit, look)})
+                return respond({"errors": self._errors(unit, look)})
             case "/cooling/state":
                 fans = [
                     {"position": at, "rpm": look.fan_rpm, "target_speed_ratio": round(min(1.0, look.fan_rpm / 6200), 2)}
                     for at in range(model.fans)
                 ]
                 hottest = {"id": None, "location": 1, "temperature": {"degree_c": round(look.chip_c, 3)}}
-                return tell({"fans": fans, "highest_temperature": hottest})
+                return respond({"fans": fans, "highest_temperature": hottest})
             case "/pools":
-                return tell(self._groups(unit, look))
+                return respond(self._groups(unit, look))
             case "/performance/tuner-state":
-                return tell(self._tuner(unit, look))
+                return respond(self._tuner(unit, look))
             case "/configuration/miner":
                 tuner = {
                     "enabled": True,
@@ -106,7 +106,7 @@ class Braiins:
                 scaling = (
                     {"enabled": True, "power_step": {"watt": 100}, "mode": 1} if "own_schedule" in unit.faults else None
                 )
-                return tell({"pool_groups": [], "tuner": tuner, "dps": scaling})
+                return respond({"pool_groups": [], "tuner": tuner, "dps": scaling})
             case "/configuration/constraints":
                 low, high = model.power_w * model.low_share, model.power_w * model.high_share
                 watts = {
@@ -114,14 +114,14 @@ class Braiins:
                     "min": {"watt": round(low)},
                     "max": {"watt": round(high)},
                 }
-                return tell({"tuner_constraints": {"power_target": watts, "enabled": {"value": True}}})
+                return respond({"tuner_constraints": {"power_target": watts, "enabled": {"value": True}}})
             case "/network":
-                return tell({"hostname": place.name, "mac_address": place.mac.lower(), "name": "eth0", "protocol": 1,
+                return respond({"hostname": place.name, "mac_address": place.mac.lower(), "name": "eth0", "protocol": 1,
                              "default_gateway": "", "dns_servers": [], "networks": [{"address": place.host,
                              "netmask": ""}]})  # fmt: skip
             case "/actions/locate":
-                return tell(bool(self.site.machines.locating[unit.index]))
-        return tell({"detail": "Not found"}, 404)
+                return respond(bool(self.site.machines.locating[unit.index]))
+        return respond({"detail": "Not found"}, 404)
 
     def _details(self, unit: Unit, look: Look, asleep: bool) -> Json:
         model, place = unit.model, unit.place
@@ -212,11 +212,11 @@ class Braiins:
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
-    def _write(self, unit: Unit, ask: Ask, path: str, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, ask: Request, path: str, now_ms: int) -> Response:
         if "write_404" in unit.faults:
-            return tell({"detail": "Not found"}, 404)
+            return respond({"detail": "Not found"}, 404)
         if "refuses_writes" in unit.faults:
-            return tell({"detail": "Permission denied"}, 403)
+            return respond({"detail": "Permission denied"}, 403)
         if path == "/upgrade/system-upgrade":
             return self._upgrade(unit, form(ask), now_ms)
         site, machines, body = self.site, self.site.machines, ask.json()
@@ -224,34 +224,34 @@ class Braiins:
         match ask.method, path:
             case "PUT", "/actions/pause" | "/actions/stop":
                 site.sleep(unit, now_ms)
-                return tell(asleep)
+                return respond(asleep)
             case "PUT", "/actions/resume" | "/actions/start":
                 site.wake(unit, now_ms, self._quick(unit))
-                return tell(not asleep)
+                return respond(not asleep)
             case "PUT", "/actions/restart":
                 site.set_mode(unit, machines.modes[unit.index], now_ms, restart=True)
-                return tell(False)
+                return respond(False)
             case "POST", "/upgrade/restore-stock":
                 back_to_stock(site, unit, now_ms)
-                return Tell(204)
+                return Response(204)
             case "PUT", "/actions/reboot":
                 site.reboot(unit, now_ms)
-                return Tell(204)
+                return Response(204)
             case "PUT", "/actions/locate" if isinstance(body, bool):
                 site.locate(unit, body, now_ms)
-                return tell(body)
+                return respond(body)
             case "PUT", "/performance/power-target" if (watt := _watt(body)) is not None:
                 low, high = unit.model.power_w * unit.model.low_share, unit.model.power_w * unit.model.high_share
                 if not low <= watt <= high:
-                    return tell({"detail": f"power target must be between {low:.0f} and {high:.0f} W"}, 400)
+                    return respond({"detail": f"power target must be between {low:.0f} and {high:.0f} W"}, 400)
                 site.set_power(unit, watt, now_ms)
-                return tell({"watt": round(watt)})
+                return respond({"watt": round(watt)})
             case "PUT", "/performance/quick-ramping" if isinstance(body, dict):
                 unit.memory["quick"] = body.get("up_s")
-                return tell(body)
+                return respond(body)
             case "PUT", "/auth/password" if isinstance(body, dict) and body.get("password"):
                 unit.password = str(body["password"])
-                return Tell(204)
+                return Response(204)
             case "PUT", "/pools/batch" if isinstance(body, list):
                 pools = [
                     Pool(str(pool["url"]), str(pool.get("user", "")), str(pool.get("password") or "x"))
@@ -259,22 +259,22 @@ class Braiins:
                     for pool in group.get("pools", [])
                 ]
                 if not pools:
-                    return tell({"detail": "no pools"}, 400)
+                    return respond({"detail": "no pools"}, 400)
                 site.set_pools(unit, pools, now_ms)
-                return tell(body)
-        return tell({"detail": "Unprocessable"}, 422 if body is not None else 404)
+                return respond(body)
+        return respond({"detail": "Unprocessable"}, 422 if body is not None else 404)
 
-    def _upgrade(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Tell:
-        """Metadata must come first, and tell size and hash of the data."""
+    def _upgrade(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Response:
+        """Metadata must come first, with size and hash of the data."""
         try:
             reported = orjson.loads(given.get("metadata", b""))
         except orjson.JSONDecodeError:
             reported = None
         data = given.get("data", b"")
         if list(given) != ["metadata", "data"] or not isinstance(reported, dict) or reported.get("size") != len(data):
-            return tell({"detail": "first message of the stream has to be `metadata`"}, 422)
+            return respond({"detail": "first message of the stream has to be `metadata`"}, 422)
         problem = take(self.site, unit, data, now_ms, str(reported.get("hash")))
-        return tell({"detail": problem}, 500) if problem else Tell(204)
+        return respond({"detail": problem}, 500) if problem else Response(204)
 
     def _quick(self, unit: Unit) -> float | None:
         quick = unit.memory.get("quick")

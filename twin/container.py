@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe containers: pumps, coolers, PDU sockets with units behind them; told over MQTT in the Bitdeer D40 shape.
+"""Simulated containers: pumps, coolers, PDU sockets with units behind them; published over MQTT as a Bitdeer D40.
 
-The broker may come later than the twin or go away: the client keeps trying. Commands to a container (pumps, fans,
-sockets) arrive on its own topics and change what it tells next.
+The broker may start later than the twin or stop: the client keeps trying. Commands to a container (pumps, fans, sockets)
+arrive on its own topics and change its next report.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ COMMANDS = ("PumpOperate", "CoolerOperate", "PDUOperate", "RunningOperate", "Tac
 
 
 class Container:
-    """One container: the share of the site's feeders whose number modulo the containers is its own."""
+    """One container; it has the site's feeders whose number modulo the number of containers is its own."""
 
     def __init__(self, site: Site, number: int) -> None:
         self.site = site
@@ -43,9 +43,9 @@ class Container:
         self._reported_plugs, self._sockets_json = -1, ""
 
     def figures(self, sockets: bool = True) -> Mapping[str, Field]:
-        """What it measures now: its cooling power is the spec's share of what its miners draw.
+        """Measured values now: cooling power is the spec's share of its miners' draw.
 
-        A large container has hundreds of sockets: whoever asks often asks without them.
+        A large container has hundreds of sockets: frequent callers leave them out.
         """
         machines = self.site.machines
         share = self.site.spec.losses.cooling_share
@@ -73,7 +73,7 @@ class Container:
         return self.units[at] if 0 < socket <= SOCKETS and 0 <= at < len(self.units) else None
 
     def _sockets(self) -> list[dict[str, Any]]:
-        """As the maker tells them: PDUs and sockets counted from 0, states as texts."""
+        """Sockets in the maker's form: PDUs and sockets counted from 0, states as texts."""
         states = ["1" if unit.plugged else "0" for unit in self.units]
         return [
             {"PDUIndex": str(number), "SocketStatus": states[at : at + SOCKETS]}
@@ -85,14 +85,14 @@ class Container:
         self.site.cool(self.units, on, now_ms)
 
     def switch(self, pdu: int, socket: int, on: bool, now_ms: int) -> bool:
-        """Whether there is such a socket; the unit behind it is powered or not from now on."""
+        """Switch a socket; returns whether it exists. The unit behind it gains or loses power."""
         unit = self.socket(pdu, socket)
         if unit is not None:
             self.site.plug(unit, on, now_ms)
         return unit is not None
 
     def obey(self, command: str, body: Mapping[str, Any], now_ms: int) -> None:
-        """A message on one of its command topics; what it cannot read it leaves."""
+        """Carry out a message on a command topic; unreadable content is ignored."""
         on = str(body.get("Operate", "")) in ("1", "on", "On", "true")
         pdu, socket = str(body.get("PDUIndex", "")), str(body.get("SocketIndex", ""))
         match command:
@@ -107,7 +107,7 @@ class Container:
 
 
 class Publisher:
-    """The MQTT client of all containers; paho's own thread keeps the connection, this loop gives it messages."""
+    """The MQTT client of all containers; paho's own thread keeps the connection, this loop passes it messages."""
 
     def __init__(self, site: Site, clock: Clock, profile: Profile, containers: list[Container]) -> None:
         self.site, self.clock, self.profile, self.containers = site, clock, profile, containers
@@ -115,14 +115,14 @@ class Publisher:
         self.client = Client(CallbackAPIVersion.VERSION2, client_id=f"{site.spec.site}-containers")
         self.client.reconnect_delay_set(min_delay=1, max_delay=5)
         self.client.on_connect = self._connected
-        self.client.on_message = self._heard
+        self.client.on_message = self._received
 
     def _connected(self, client: Client, *_rest: object) -> None:
         for container in self.containers:
             for command in COMMANDS:
                 client.subscribe(container.topic_prefix + command, qos=1)
 
-    def _heard(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+    def _received(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         with contextlib.suppress(orjson.JSONDecodeError):
             body = orjson.loads(message.payload)
             for container in self.containers:
@@ -141,7 +141,7 @@ class Publisher:
         }
 
     async def run(self) -> None:
-        """Publish each period, for ever; the sockets when one was switched, and each minute."""
+        """Publish each period, without end; the sockets after a switching, and each minute."""
         spec = self.site.spec
         assert spec.mqtt_host is not None
         self.client.connect_async(spec.mqtt_host, spec.mqtt_port, keepalive=20)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe container on Modbus (MicroBT): controllers by unit id, PDU sockets switched by register, after a login.
+"""Simulated container on Modbus (MicroBT): controllers by unit id, PDU sockets switched by register, after a login.
 
-Socket i of PDU p is unit (p - 1) * 20 + i of the container: off, the miner is gone; on again, it boots.
+Socket i of PDU p is unit (p - 1) * 20 + i of the container: off, the miner has no power; on again, it boots.
 """
 
 import struct
@@ -13,7 +13,7 @@ from telemetry.device.codec import encode
 from telemetry.device.profile import Profile
 from telemetry.wire.microbt_login import LOGIN_ADDRESS, RANDOM_ADDRESS, RANDOM_COUNT, login_registers
 from twin.container import SOCKETS, Container
-from twin.meters import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Image, read_words
+from twin.meters import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Image, read_registers
 
 ACCOUNT = "admin"
 FIRST_PDU = 9
@@ -28,7 +28,7 @@ class ModbusContainer:
         self.profile = profile
         self.clock = clock
         self._password = container.site.spec.password
-        self._random = [int(word) for word in rng.integers(1, 0xFFFF, RANDOM_COUNT)]
+        self._random = [int(register_value) for register_value in rng.integers(1, 0xFFFF, RANDOM_COUNT)]
         self._known = False
 
     def faults(self, unit_id: int) -> set[str]:
@@ -39,7 +39,7 @@ class ModbusContainer:
         """The PDU of an answer: reads (3, 4), one register (6), many (16)."""
         match pdu[0]:
             case 3 | 4:
-                return read_words(pdu, self._image(unit_id))
+                return read_registers(pdu, self._image(unit_id))
             case 6:
                 address, value = struct.unpack(">HH", pdu[1:5])
                 return self._switch(unit_id, pdu, address, value)
@@ -53,9 +53,9 @@ class ModbusContainer:
             if (block.unit_id or self.profile.unit_id) == unit_id:
                 image.update({(block.function, block.address + at): 0 for at in range(block.count)})
         self.container.site.machines.advance(self.clock.now_ms())
-        for (at_unit, function, address), word in encode(self.profile, self.container.figures()).items():
+        for (at_unit, function, address), register_value in encode(self.profile, self.container.figures()).items():
             if (at_unit or self.profile.unit_id) == unit_id:
-                image[(function, address)] = word
+                image[(function, address)] = register_value
         for switch in self.profile.switches.values():
             if switch.read.unit_id == unit_id:
                 for index in range(switch.count):
@@ -65,7 +65,7 @@ class ModbusContainer:
                     place = switch.read.address + index * switch.read_step
                     image[(switch.read.function, place)] = switch.read_on if on else off
         if unit_id == 1:
-            image.update({(3, RANDOM_ADDRESS + at): word for at, word in enumerate(self._random)})
+            image.update({(3, RANDOM_ADDRESS + at): register_value for at, register_value in enumerate(self._random)})
         return image
 
     def _switch(self, unit_id: int, pdu: bytes, address: int, value: int) -> bytes:
@@ -84,8 +84,8 @@ class ModbusContainer:
 
     def _login(self, unit_id: int, pdu: bytes) -> bytes:
         address, count, _ = struct.unpack(">HHB", pdu[1:6])
-        words = list(struct.unpack(f">{count}H", pdu[6 : 6 + 2 * count])) if len(pdu) >= 6 + 2 * count else []
+        registers = list(struct.unpack(f">{count}H", pdu[6 : 6 + 2 * count])) if len(pdu) >= 6 + 2 * count else []
         if unit_id != 1 or address != LOGIN_ADDRESS:
             return bytes((pdu[0] | 0x80, ILLEGAL_ADDRESS))
-        self._known = words == login_registers(self._random, ACCOUNT, self._password)
+        self._known = registers == login_registers(self._random, ACCOUNT, self._password)
         return pdu[:5] if self._known else bytes((pdu[0] | 0x80, REFUSED))

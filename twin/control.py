@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control channel of the twin: for tests that need the truth or a fault. Off unless the spec names a port; loopback.
+"""Control channel of the twin, for tests that need true values or faults. Off unless the spec names a port; loopback.
 
 GET  /truth                    the site: power, energy, counts by state, meters
-GET  /truth?device=KEY         one unit: all that is true of it
+GET  /truth?device=KEY         one unit: all its true values
 GET  /truth?all=1              every unit, as columns
-GET  /faults                   the words, and what each means
+GET  /faults                   names of the faults with their meanings
 POST /press  {"device": KEY, "port": UDP}  the unit's IP-report button: one datagram from its own address
 POST /fault  {"device": KEY, "faults": [...]} | {"meter": NAME, "faults": [...]} | {"service": true, "faults": [...]}
 """
@@ -17,14 +17,14 @@ from typing import Any, cast
 import orjson
 
 from kernel.clock import Clock
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from twin.lines import listen_socket, parse_http
 from twin.site import Site, Unit
 
 
 def unit_truth(site: Site, unit: Unit) -> dict[str, Any]:
-    """All that is true of one unit."""
+    """All true values of one unit."""
     machines, index = site.machines, unit.index
     power_w, hashrate_hs = machines.one(index)
     return {
@@ -44,7 +44,7 @@ def unit_truth(site: Site, unit: Unit) -> dict[str, Any]:
 
 
 def site_truth(site: Site) -> dict[str, Any]:
-    """The site in sums."""
+    """True sums of the site."""
     machines = site.machines
     power, energy = site.meter_power_w(), site.meter_energy_wh()
     return {
@@ -85,37 +85,37 @@ class Control:
     def __init__(self, site: Site, clock: Clock) -> None:
         self.site, self.clock = site, clock
 
-    def answer(self, ask: Ask) -> Tell:
+    def answer(self, ask: Request) -> Response:
         site, now_ms = self.site, self.clock.now_ms()
         site.machines.advance(now_ms)
         if ask.method == "GET" and ask.path == "/truth":
             device = ask.query.get("device")
             if device is not None:
                 unit = site.by_device.get(device)
-                return tell(unit_truth(site, unit)) if unit else tell({"error": f"no device {device}"}, 404)
-            return tell(columns_truth(site) if ask.query.get("all") else site_truth(site))
+                return respond(unit_truth(site, unit)) if unit else respond({"error": f"no device {device}"}, 404)
+            return respond(columns_truth(site) if ask.query.get("all") else site_truth(site))
         if ask.method == "GET" and ask.path == "/faults":
-            return tell({"miner": MINER_FAULTS, "meter": METER_FAULTS, "service": SERVICE_FAULTS})
+            return respond({"miner": MINER_FAULTS, "meter": METER_FAULTS, "service": SERVICE_FAULTS})
         if ask.method == "POST" and ask.path == "/fault":
             return self._fault(ask.json(), now_ms)
         if ask.method == "POST" and ask.path == "/press":
             return self._press(ask.json())
-        return tell({"error": "ask GET /truth, GET /faults or POST /fault"}, 404)
+        return respond({"error": "ask GET /truth, GET /faults or POST /fault"}, 404)
 
-    def _press(self, body: Any) -> Tell:
+    def _press(self, body: Any) -> Response:
         unit = self.site.by_device.get(body.get("device", "")) if isinstance(body, dict) else None
         if unit is None or not isinstance(body.get("port"), int):
-            return tell({"error": 'send {"device": KEY, "port": UDP}'}, 422)
+            return respond({"error": 'send {"device": KEY, "port": UDP}'}, 422)
         place = unit.place
         text = f"IP:{place.host}MAC:{place.mac}" if unit.model.make == "MicroBT" else f"{place.host},{place.mac}"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
             line.bind((place.host, 0))
             line.sendto(text.encode(), (self.site.spec.host, body["port"]))
-        return tell({"ok": True})
+        return respond({"ok": True})
 
-    def _fault(self, body: Any, now_ms: int) -> Tell:
+    def _fault(self, body: Any, now_ms: int) -> Response:
         if not isinstance(body, dict) or not isinstance(body.get("faults"), list):
-            return tell({"error": 'send {"device": KEY, "faults": [...]}'}, 422)
+            return respond({"error": 'send {"device": KEY, "faults": [...]}'}, 422)
         faults = {str(name) for name in body["faults"]}
         try:
             if "meter" in body:
@@ -126,12 +126,12 @@ class Control:
                 keys = body.get("devices") or [body.get("device")]
                 for key in keys:
                     if key not in self.site.by_device:
-                        return tell({"error": f"no device {key}"}, 404)
+                        return respond({"error": f"no device {key}"}, 404)
                 for key in keys:
                     self.site.set_faults(self.site.by_device[key], faults, now_ms)
         except ValueError as error:
-            return tell({"error": str(error)}, 422)
-        return tell({"ok": True})
+            return respond({"error": str(error)}, 422)
+        return respond({"ok": True})
 
 
 class ControlLine(asyncio.Protocol):
@@ -157,7 +157,7 @@ class ControlLine(asyncio.Protocol):
 
 
 async def serve_control(site: Site, clock: Clock, host: str, port: int) -> tuple[asyncio.Server, int]:
-    """The channel, and the port it took."""
+    """The channel, and its port."""
     control = Control(site, clock)
     sock = listen_socket(host, port)
     taken = int(sock.getsockname()[1])
@@ -166,6 +166,6 @@ async def serve_control(site: Site, clock: Clock, host: str, port: int) -> tuple
 
 
 def ready_line(ready: dict[str, Any]) -> bytes:
-    """What the twin prints when it serves: counts and addresses, not every device."""
+    """The line printed when the twin serves: counts and addresses, without the single devices."""
     short = {key: value for key, value in ready.items() if not isinstance(value, list)}
     return orjson.dumps(short | {"miners": len(ready["miners"]), "meters": len(ready["meters"])}) + b"\n"

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts that are no miners, for scans: some accept and never say a word, some have a port whose queue is full."""
+"""Hosts other than miners, for scans: some accept and never answer, some have a port whose queue is full."""
 
 import asyncio
 import contextlib
 import socket
 
 from twin.lines import listen_socket
-from twin.spec import TwinSpec, street
+from twin.spec import TwinSpec, host_addresses
 
 
 class _Mute(asyncio.Protocol):
-    """Takes the connection and says nothing."""
+    """Accepts the connection and never answers."""
 
 
 class Decoys:
-    """All of a site's other hosts; `described` names each with what it is."""
+    """All other hosts of a site; `described` names each with its kind."""
 
     def __init__(self, spec: TwinSpec) -> None:
         self._spec = spec
@@ -23,8 +23,8 @@ class Decoys:
         self.described: list[dict[str, object]] = []
 
     async def open(self) -> None:
-        """A full queue: a listener that accepts none, with the connections that fill it made here."""
-        _, hosts = street(self._spec)
+        """Open them. A full queue is a listener that accepts none, with the connections that fill it made here."""
+        _, hosts = host_addresses(self._spec)
         loop = asyncio.get_running_loop()
         for at, host in enumerate(hosts):
             sock = listen_socket(host, self._spec.rpc_port)

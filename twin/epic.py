@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe ePIC (UMC): HTTP with the password in each write; start and stop, a target hashrate, no watts to set.
+"""Simulated ePIC (UMC): HTTP with the password in each write; start and stop, a target hashrate, no power target.
 
 A start may wait in `PreInitCooldown` first. Refusals come with status 200 and `"result": false`.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.firmware import form, take
 from twin.look import Look
 from twin.models import PART_LOAD, part_load
@@ -24,29 +24,29 @@ class Epic:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         """One exchange."""
         return self._read(unit, ask.path) if ask.method == "GET" else self._write(unit, ask, now_ms)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
-    def _read(self, unit: Unit, path: str) -> Tell:
+    def _read(self, unit: Unit, path: str) -> Response:
         look, place = self.site.look(unit), unit.place
         match path:
             case "/summary":
-                return tell(self._summary(unit, look))
+                return respond(self._summary(unit, look))
             case "/capabilities":
-                return tell(self._capabilities(unit))
+                return respond(self._capabilities(unit))
             case "/network":
-                return tell(
+                return respond(
                     {"dhcp": {"address": place.host, "mac_address": place.mac, "netmask": "", "gateway": "", "dns": ""}}
                 )
             case "/temps":
                 data = [round(look.inlet_c + 12, 3), round(look.board_c, 3)]
-                return tell([{"Index": at, "Data": data, "Total": 0.0} for at in range(unit.model.boards)])
+                return respond([{"Index": at, "Data": data, "Total": 0.0} for at in range(unit.model.boards)])
             case "/hashrate":
-                return tell([{"Index": at, "Data": []} for at in range(unit.model.boards)])
-        return Tell(404)
+                return respond([{"Index": at, "Data": []} for at in range(unit.model.boards)])
+        return Response(404)
 
     def _operating(self, unit: Unit, look: Look) -> str:
         machines = self.site.machines
@@ -121,17 +121,17 @@ class Epic:
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
-    def _write(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         site = self.site
         if "write_404" in unit.faults:
-            return Tell(404)
+            return Response(404)
         if ask.path == "/systemupdate":
             return self._update(unit, form(ask), now_ms)
         body = ask.json()
         if not isinstance(body, dict) or body.get("password") != unit.password:
-            return tell({"result": False, "error": "Invalid password"})
+            return respond({"result": False, "error": "Invalid password"})
         if "refuses_writes" in unit.faults:
-            return tell({"result": False, "error": "Not permitted"})
+            return respond({"result": False, "error": "Not permitted"})
         param = body.get("param")
         match ask.path, param:
             case "/miner", "Stop":
@@ -155,19 +155,19 @@ class Epic:
             case "/coin", {"stratum_configs": [*configs]} if configs:
                 site.set_pools(unit, [_pool(config) for config in configs], now_ms)
             case _:
-                return tell({"result": False, "error": "Unknown request"})
-        return tell({"result": True, "error": None})
+                return respond({"result": False, "error": "Unknown request"})
+        return respond({"result": True, "error": None})
 
-    def _update(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Tell:
+    def _update(self, unit: Unit, given: dict[str, bytes], now_ms: int) -> Response:
         if given.get("password", b"").decode() != unit.password:
-            return tell({"result": False, "error": "Invalid password"})
+            return respond({"result": False, "error": "Invalid password"})
         if "refuses_writes" in unit.faults or given.get("keepsettings") not in (b"true", b"false"):
-            return tell({"result": False, "error": "Not permitted"})
+            return respond({"result": False, "error": "Not permitted"})
         problem = take(self.site, unit, given.get("update.zip", b""), now_ms, given.get("checksum", b"").decode())
-        return tell({"result": not problem, "error": problem or None})
+        return respond({"result": not problem, "error": problem or None})
 
     def _watts_for(self, unit: Unit, target_ths: float) -> float:
-        """The power at which this model does a target hashrate, by its part-load curve."""
+        """The power at which this model reaches a target hashrate, by its part-load curve."""
         share = target_ths * 1e12 / unit.model.hashrate_hs
         powers, works = zip(*PART_LOAD, strict=True)
         return unit.model.power_w * float(np.interp(share, works, powers))

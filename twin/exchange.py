@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP exchange as a responder sees it, and the digest check of a web server that means it."""
+"""HTTP request and response of the simulated devices, and digest authentication of a web server."""
 
 import secrets
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _TEXTS = {200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized",
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Request:
     """A request: header names in lower case; `path` without the query."""
 
     method: str
@@ -25,7 +25,7 @@ class Ask:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON, or None where it is none."""
+        """The body as JSON, or None for any other body."""
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -33,8 +33,8 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
-    """An answer."""
+class Response:
+    """A response."""
 
     status: int
     body: bytes = b""
@@ -49,8 +49,8 @@ class Tell:
         return "\r\n".join(lines).encode() + self.body
 
 
-def tell(value: Any, status: int = 200) -> Tell:
-    return Tell(status, orjson.dumps(value))
+def respond(value: Any, status: int = 200) -> Response:
+    return Response(status, orjson.dumps(value))
 
 
 def _hash(text: str) -> str:
@@ -58,7 +58,7 @@ def _hash(text: str) -> str:
 
 
 def _fields(header: str) -> dict[str, str]:
-    """The fields of an Authorization header; quoted values may hold commas."""
+    """The fields of an Authorization header; quoted values may contain commas."""
     found: dict[str, str] = {}
     rest = header.partition(" ")[2]
     while rest:
@@ -81,16 +81,16 @@ class Digest:
         self.life_ms = life_ms
         self._nonces: dict[str, tuple[int, int]] = {}
 
-    def challenge(self, now_ms: int, stale: bool = False) -> Tell:
+    def challenge(self, now_ms: int, stale: bool = False) -> Response:
         nonce = secrets.token_hex(16)
         self._nonces = {key: kept for key, kept in self._nonces.items() if now_ms - kept[0] < self.life_ms}
         self._nonces[nonce] = (now_ms, 0)
         more = ", stale=true" if stale else ""
         header = f'Digest realm="{self.realm}", nonce="{nonce}", qop="auth"{more}'
-        return Tell(401, b"<h1>401 Unauthorized</h1>", "text/html", {"WWW-Authenticate": header})
+        return Response(401, b"<h1>401 Unauthorized</h1>", "text/html", {"WWW-Authenticate": header})
 
-    def refuse(self, ask: Ask, password: str, now_ms: int) -> Tell | None:
-        """None where the request proves the password; else the 401 to send."""
+    def refuse(self, ask: Request, password: str, now_ms: int) -> Response | None:
+        """None for an authenticated request; else the 401 to send."""
         header = ask.headers.get("authorization", "")
         if not header.lower().startswith("digest "):
             return self.challenge(now_ms)

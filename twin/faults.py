@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a make-believe miner, meter or service. Each fault is a word; a unit may have several."""
+"""Faults of a simulated miner, meter or service. Each fault has a name; a unit may have several."""
 
 from collections.abc import Mapping
 
 MINER_FAULTS: Mapping[str, str] = {
     # the machine
-    "sick": "draws its power and hashes nothing",
-    "dead": "no power, nobody at its address",
+    "hashless": "draws its power and hashes nothing",
+    "dead": "no power, no answer at its address",
     "board": "one hash board dead",
     "worn": "draws a sixth more for the same hashes",
     "no_shares": "hashes, and its pool accepts no share of it though it calls itself alive",
@@ -28,7 +28,7 @@ MINER_FAULTS: Mapping[str, str] = {
     "garbage": "bytes that are no text",
     "huge": "an answer of 10 MB",
     "reboot_mid_reply": "reboots in the middle of an answer",
-    "lost_reply": "does what it is told and closes without an answer",
+    "lost_reply": "carries a command out and closes without an answer",
     "clock_off": "its clock is wrong by a day",
     "frozen": "its telemetry stands still",
     "duplicate_serial": "claims the serial number of its neighbour",
@@ -37,18 +37,18 @@ MINER_FAULTS: Mapping[str, str] = {
     "write_404": "answers every write over HTTP with 404",
     "deaf": "acknowledges a command and does nothing",
     "half_shed": "sheds only half of its load when put to sleep",
-    "foreign": "another manager owns it too: it wakes what was put to sleep within half a minute",
+    "foreign": "another system commands it too: it wakes within half a minute of a sleep",
     "own_schedule": "a schedule of the firmware itself is switched on (ATM, DPS, preset switcher)",
     "reboots_on_write": "reboots half-way through each command, which is lost",
     # an image of firmware
     "image_refused": "refuses every firmware image for its signature",
-    "image_corrupt": "finds another checksum in every firmware image than the one it was told",
+    "image_corrupt": "finds another checksum in every firmware image than the one sent with it",
     "image_ignored": "takes a firmware image, restarts and runs the old version",
     "image_bricks": "takes a firmware image and never comes back",
 }
 
 CURED_BY_POWER = frozenset({"hung"})
-"""What ends when the unit loses its power and gets it again."""
+"""Faults that end when the unit loses its power and gets it again."""
 
 METER_FAULTS: Mapping[str, str] = {
     "dead": "no answer",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The make-believe outside of the treasury on real sockets: a pool, a central bank's rates, a licensed venue.
+"""Simulated partners of the treasury on real sockets: a pool, a central bank's rates, a licensed venue.
 
-The pool pays for the hashes that the twin's miners really did: hashes * reward / (difficulty * 2^32), at a quickened pace of
-payouts. All three keep their books in memory and answer the same question the same way; amounts are integers throughout.
+The pool pays for the hashes really done by the twin's miners: hashes * reward / (difficulty * 2^32), with payouts at a
+shortened interval. All three keep their books in memory and answer the same question in the same way; amounts are integers.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from xml.sax.saxutils import escape
 from kernel.clock import MS_PER_S, Clock, iso, to_datetime
 from kernel.money import decimal_to_int, int_to_decimal
 from kernel.units import HASHES_PER_DIFFICULTY, SAT_DECIMALS
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.lines import listen_socket, parse_http
 
 
 @dataclass(frozen=True, slots=True)
 class FinanceSpec:
-    """The make-believe economy. Rates and prices are decimal texts, as their makers publish them."""
+    """The simulated economy. Rates and prices are decimal texts, as published by their makers."""
 
     pool_token: str = "twin-pool-token"
     pool_fee_ppm: int = 20_000
@@ -38,12 +38,12 @@ class FinanceSpec:
         default_factory=lambda: {"USD": ("512.34", 1), "EUR": ("594.10", 1), "RUB": ("6.31", 1), "KRW": ("35.20", 100)}
     )
     venue_fee_ppm: int = 1_500
-    venue: str = "Make-believe Exchange Ltd."
+    venue: str = "Simulated Exchange Ltd."
     licence: str = "AFSA-A-LA-0000-EXAMPLE"
 
 
 class Pool:
-    """A pool in the documented shape of Braiins Pool: daily rewards and payouts, token in a header."""
+    """Pool in the documented shape of Braiins Pool: daily rewards and payouts, token in a header."""
 
     def __init__(self, spec: FinanceSpec, seed: int, hashes_done: Callable[[], float], clock: Clock) -> None:
         self._spec, self._seed, self._hashes, self._clock = spec, seed, hashes_done, clock
@@ -53,7 +53,7 @@ class Pool:
         self._earned_sat = 0
 
     def turn(self) -> None:
-        """Bring the pool's books to now: earn what was hashed, pay where a payout is due."""
+        """Update the pool's books to now: credit the hashes done, pay where a payout is due."""
         now_ms = self._clock.now_ms()
         gross = int(self._hashes()) * self._spec.reward_sat // (self._spec.difficulty * HASHES_PER_DIFFICULTY)
         earned = gross * (1_000_000 - self._spec.pool_fee_ppm) // 1_000_000
@@ -68,7 +68,7 @@ class Pool:
                 self._pay(now_ms, amount)
 
     def _pay(self, now_ms: int, amount: int) -> None:
-        # Paid in whole seconds, as the pool's timestamps are.
+        # Paid in whole seconds, like the pool's timestamps.
         key = f"{self._seed}/{self._start_ms}/{len(self._payouts)}"
         self._paid_sat += amount + self._spec.payout_fee_sat
         self._payouts.append(
@@ -85,24 +85,24 @@ class Pool:
             }
         )
 
-    def answer(self, ask: Ask) -> Tell:
+    def answer(self, ask: Request) -> Response:
         if ask.headers.get("pool-auth-token") != self._spec.pool_token:
-            return tell({"error": "unauthorized"}, 401)
+            return respond({"error": "unauthorized"}, 401)
         try:
             first = date.fromisoformat(ask.query["from"]) if "from" in ask.query else date.min
             last = date.fromisoformat(ask.query["to"]) if "to" in ask.query else date.max
         except ValueError:
-            return tell({"error": "dates are YYYY-MM-DD"}, 400)
+            return respond({"error": "dates are YYYY-MM-DD"}, 400)
         if first > last:
-            return tell({"error": "from is after to"}, 400)
+            return respond({"error": "from is after to"}, 400)
         self.turn()
         if ask.path.startswith("/accounts/payouts/json/btc"):
             rows = [row for row in self._payouts if first <= _day(row["requested_at_ts"]) <= last]
-            return tell({"onchain": rows, "lightning": []})
+            return respond({"onchain": rows, "lightning": []})
         if ask.path.startswith("/accounts/rewards/json/btc"):
             days = sorted((day for day in self._daily if first <= day <= last), reverse=True)
-            return tell({"btc": {"daily_rewards": [self._reward(day) for day in days]}})
-        return tell({"error": "no such page"}, 404)
+            return respond({"btc": {"daily_rewards": [self._reward(day) for day in days]}})
+        return respond({"error": "no such page"}, 404)
 
     def _reward(self, day: date) -> dict[str, Any]:
         text = int_to_decimal(self._daily[day], SAT_DECIMALS)
@@ -120,23 +120,23 @@ class CentralBank:
     def __init__(self, spec: FinanceSpec, clock: Clock) -> None:
         self._spec, self._clock = spec, clock
 
-    def answer(self, ask: Ask) -> Tell:
+    def answer(self, ask: Request) -> Response:
         if not ask.path.endswith("/get_rates.cfm"):
-            return tell({"error": "no such page"}, 404)
+            return respond({"error": "no such page"}, 404)
         try:
             day = datetime.strptime(ask.query["fdate"], "%d.%m.%Y").date()
         except (KeyError, ValueError):
-            return Tell(400, b"fdate is DD.MM.YYYY", "text/plain")
+            return Response(400, b"fdate is DD.MM.YYYY", "text/plain")
         published = day.weekday() < 5 and day <= to_datetime(self._clock.now_ms()).date() + timedelta(days=1)
         items = [self._item(name, *rate, day) for name, rate in self._spec.kzt_rates.items()] if published else []
         text = (
             '<?xml version="1.0" encoding="utf-8"?>\n<rates><generator>twin</generator><title>Official exchange rates</title>'
             f"<date>{day:%d.%m.%Y}</date>{''.join(items)}</rates>"
         )
-        return Tell(200, text.encode(), "text/xml; charset=utf-8")
+        return Response(200, text.encode(), "text/xml; charset=utf-8")
 
     def _item(self, name: str, rate: str, quant: int, day: date) -> str:
-        # A small walk by date: the same day has the same rate for ever.
+        # A small deviation by date: the same day always has the same rate.
         step = int.from_bytes(sha256(f"{name}/{day}".encode()).digest()[:2], "big") % 201 - 100
         value = (Decimal(rate) * (10_000 + step) / 10_000).quantize(Decimal("0.01"))
         return (
@@ -146,32 +146,32 @@ class CentralBank:
 
 
 class Venue:
-    """A licensed venue: sells bitcoin for dollars and settles in tenge. A client's order id is answered the same for ever."""
+    """Licensed venue: sells bitcoin for dollars and settles in tenge. Repeated client order ids get the first answer."""
 
     def __init__(self, spec: FinanceSpec, clock: Clock) -> None:
         self._spec, self._clock, self._trades = spec, clock, dict[str, dict[str, Any]]()
 
-    def answer(self, ask: Ask) -> Tell:
+    def answer(self, ask: Request) -> Response:
         if (ask.method, ask.path) == ("GET", "/v1/venue"):
-            return tell({"name": self._spec.venue, "licence": self._spec.licence, "pairs": ["BTC/USD"]})
+            return respond({"name": self._spec.venue, "licence": self._spec.licence, "pairs": ["BTC/USD"]})
         if (ask.method, ask.path) == ("GET", "/v1/ticker"):
-            return tell({"pair": "BTC/USD", "last": self._spec.btc_usd, "at": iso(self._clock.now_ms())})
+            return respond({"pair": "BTC/USD", "last": self._spec.btc_usd, "at": iso(self._clock.now_ms())})
         if (ask.method, ask.path) == ("POST", "/v1/sales"):
             return self._sell(ask.json())
-        return tell({"error": "no such page"}, 404)
+        return respond({"error": "no such page"}, 404)
 
-    def _sell(self, order: Any) -> Tell:
+    def _sell(self, order: Any) -> Response:
         try:
             client_id, quantity = str(order["client_id"]), decimal_to_int(str(order["quantity_btc"]), SAT_DECIMALS)
         except (KeyError, TypeError, ValueError) as error:
-            return tell({"error": str(error)}, 422)
+            return respond({"error": str(error)}, 422)
         if client_id in self._trades:
             kept = self._trades[client_id]
             same = kept["quantity_btc"] == int_to_decimal(quantity, SAT_DECIMALS)
-            return tell(kept) if same else tell({"error": "client_id is used for another order"}, 409)
+            return respond(kept) if same else respond({"error": "client_id is used for another order"}, 409)
         gross_cent = quantity * decimal_to_int(self._spec.btc_usd, 2) // 10**SAT_DECIMALS
         if gross_cent <= 0:
-            return tell({"error": "below the smallest sale"}, 422)
+            return respond({"error": "below the smallest sale"}, 422)
         fee_cent = -(-gross_cent * self._spec.venue_fee_ppm // 1_000_000)
         self._trades[client_id] = {
             "trade_id": f"T{len(self._trades) + 1:08d}",
@@ -184,18 +184,18 @@ class Venue:
             "executed_at": iso(self._clock.now_ms()),
             "licence": self._spec.licence,
         }
-        return tell(self._trades[client_id])
+        return respond(self._trades[client_id])
 
 
 class _Line(asyncio.Protocol):
-    """One connection: a request, its answer, and so on."""
+    """One connection: requests and their answers in turn."""
 
-    def __init__(self, answer: Callable[[Ask], Tell], dead: Callable[[], bool], lines: set["_Line"]) -> None:
+    def __init__(self, answer: Callable[[Request], Response], dead: Callable[[], bool], lines: set["_Line"]) -> None:
         self._answer, self._dead, self._lines, self._data = answer, dead, lines, b""
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes, but behave as them.
+        # uvloop's transports are not subclasses of asyncio's, but behave alike.
         self.transport = cast(asyncio.Transport, transport)
         self._lines.add(self)
 
@@ -206,22 +206,22 @@ class _Line(asyncio.Protocol):
         self._data += data
         while self.transport is not None and (found := parse_http(self._data)):
             ask, self._data = found
-            reported = tell({"error": "out of service"}, 503) if self._dead() else self._answered(ask)
+            reported = respond({"error": "out of service"}, 503) if self._dead() else self._answered(ask)
             keep = ask.headers.get("connection", "").lower() != "close"
             self.transport.write(reported.wire(keep))
             if not keep:
                 self.transport.close()
 
-    def _answered(self, ask: Ask) -> Tell:
+    def _answered(self, ask: Request) -> Response:
         try:
             return self._answer(ask)
         except (ValueError, KeyError, ArithmeticError, json.JSONDecodeError) as error:
-            return tell({"error": str(error)}, 400)
+            return respond({"error": str(error)}, 400)
 
 
 @dataclass(slots=True)
 class FinanceServers:
-    """The three at work, until `close`."""
+    """The three running servers, until `close`."""
 
     pool_url: str
     rates_url: str
@@ -255,11 +255,12 @@ async def serve_finance(
     faults: Callable[[], frozenset[str]] = frozenset,
     spec: FinanceSpec | None = None,
 ) -> FinanceServers:
-    """Open the three. `hashes_done` counts hashes since the start; `faults` may name pool_dead, rates_dead, venue_dead."""
+    """Start the three servers. `hashes_done` counts hashes since the start; `faults` may name pool_dead, rates_dead,
+    venue_dead."""
     spec = spec or FinanceSpec()
     pool, bank, venue = Pool(spec, seed, hashes_done, clock), CentralBank(spec, clock), Venue(spec, clock)
     loop, servers, urls, lines = asyncio.get_running_loop(), list[asyncio.Server](), list[str](), set[_Line]()
-    parts: list[tuple[Callable[[Ask], Tell], str, int]] = [
+    parts: list[tuple[Callable[[Request], Response], str, int]] = [
         (pool.answer, "pool_dead", pool_port),
         (bank.answer, "rates_dead", rates_port),
         (venue.answer, "venue_dead", venue_port),
@@ -278,7 +279,7 @@ async def serve_finance(
 
 
 def _lines(
-    answer: Callable[[Ask], Tell], fault: str, faults: Callable[[], frozenset[str]], lines: set[_Line]
+    answer: Callable[[Request], Response], fault: str, faults: Callable[[], frozenset[str]], lines: set[_Line]
 ) -> Callable[[], _Line]:
     return lambda: _Line(answer, lambda: fault in faults(), lines)
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Firmware images of the make-believe miners: made here, checked on arrival, flashed over a restart, or not, by the faults.
+"""Firmware images of the simulated miners: generation, check on arrival, installation over a restart, by the faults.
 
-An image begins with our own mark and names the dialect it is for, its version and its size; the rest is filler. Real
-images are the makers' own and are never needed.
+An image begins with its own mark, its dialect, version and size; the rest is filler. Real images of the makers are never
+needed.
 """
 
 import hashlib
 
-from twin.exchange import Ask
+from twin.exchange import Request
 from twin.site import Site, Unit
 
 MARK = b"TWIN FIRMWARE\n"
@@ -17,7 +17,7 @@ STOCK_VERSION = "Fri Aug 30 15:22:11 CST 2024"
 
 
 def take(site: Site, unit: Unit, data: bytes, now_ms: int, sha256: str | None = None) -> str:
-    """Check an image and flash it; "" where it was taken, else why not. `sha256`: the hash that came with it, if any."""
+    """Check an image and install it; "" where accepted, else the reason. `sha256`: the hash sent with it, if any."""
     lines = data[:256].split(b"\n", 4)
     whole = data.startswith(MARK) and len(lines) == 5 and lines[3] == str(len(data)).encode()
     if "image_corrupt" in unit.faults or (sha256 is not None and hashlib.sha256(data).hexdigest() != sha256):
@@ -34,7 +34,7 @@ def take(site: Site, unit: Unit, data: bytes, now_ms: int, sha256: str | None = 
 
 
 def back_to_stock(site: Site, unit: Unit, now_ms: int) -> None:
-    """Off with an aftermarket firmware: the unit answers as its maker's from the restart on."""
+    """Remove an aftermarket firmware: from the restart on the unit answers as its maker's."""
     if site.obeys(unit, now_ms):
         unit.memory["stock"] = "image_ignored" not in unit.faults
         _restart(site, unit, STOCK_VERSION, now_ms)
@@ -49,8 +49,8 @@ def _restart(site: Site, unit: Unit, version: str, now_ms: int) -> None:
         site.machines.reboot(unit.index, now_ms)
 
 
-def form(ask: Ask) -> dict[str, bytes]:
-    """The fields of a multipart form (RFC 7578), in the order they came; empty where it is none."""
+def form(ask: Request) -> dict[str, bytes]:
+    """The fields of a multipart form (RFC 7578), in order of arrival; empty for any other body."""
     kind, _, mark = ask.headers.get("content-type", "").partition("boundary=")
     found: dict[str, bytes] = {}
     if not kind.startswith("multipart/form-data") or not mark:

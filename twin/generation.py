@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generation of the simulated site behind its main meter: power by a profile over time, and what then flows in and out."""
+"""Generation of the simulated site behind its main meter: power by a profile over time, and net inflow and outflow."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -27,7 +27,7 @@ class Generation:
         )
 
     def count(self, at_ms: int, demand_wh: float) -> None:
-        """Bring the counters up to an instant. `demand_wh`: what the site has consumed since it began."""
+        """Update the counters to an instant. `demand_wh`: consumption of the site since its start."""
         at_s = (at_ms - self._began_ms) / 1000.0
         net_wh = demand_wh - self._demand_wh - self._energy_wh(self._counted_s, at_s)
         self.import_wh += max(0.0, net_wh)

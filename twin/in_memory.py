@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe devices behind the ports, for virtual time: the twin's physics without sockets.
+"""Simulated devices as in-memory drivers, for virtual time: the twin's physics without sockets.
 
-A read answers at once with what the firmware would tell. Steady units answer from columns made once per grid step of the
-physics; a unit in motion is looked at in its own instant. Faults that live on the wire become what a driver would raise.
+A read answers at once with the firmware's report. Steady units answer from columns made once per grid step of the physics; a
+unit in transition is evaluated at its own instant. Faults of the wire become the errors that a driver would raise.
 """
 
 import asyncio
@@ -40,16 +40,16 @@ NOT_APPLICABLE = Missing(Absence.NOT_APPLICABLE)
 READ_TIME_OUT_S = 5.0
 _MALFORMED = frozenset({"garbage", "truncated", "huge"})
 _SILENT = frozenset({"hung", "slow"})
-_ODD = frozenset({"sick", "dead", "refused", "reboot_mid_reply", "frozen", "inf_nan"}) | _MALFORMED | _SILENT
+_ODD = frozenset({"hashless", "dead", "refused", "reboot_mid_reply", "frozen", "inf_nan"}) | _MALFORMED | _SILENT
 
 
 def reports_power(model: Model) -> bool:
-    """Stock Antminers before the new API tell no watts."""
+    """Whether a model reports watts: stock Antminers before the new API do not."""
     return model.dialect != "antminer" or "new_api" in model.traits
 
 
 class _Columns:
-    """What steady units answer between two grid steps: one list per figure, plain floats."""
+    """Reports of steady units between two grid steps: one list per figure, plain floats."""
 
     __slots__ = ("at_ms", "board", "chip", "fan", "hashrate", "moving", "power", "touched")
 
@@ -66,7 +66,7 @@ class _Columns:
 
 
 class SimulatedSite:
-    """All devices of a spec behind the hub's ports."""
+    """All devices of a spec as drivers for the hub."""
 
     def __init__(self, spec: TwinSpec, clock: Clock) -> None:
         self.spec = spec
@@ -87,18 +87,18 @@ class SimulatedSite:
         return made
 
     def now(self) -> int:
-        """The instant, with the machines brought up to it."""
+        """The instant, with the machines advanced to it."""
         now_ms = self.clock.now_ms()
         self.site.machines.advance(now_ms)
         return now_ms
 
     def hashes_done(self) -> float:
-        """Hashes of the whole site since it began, up to now."""
+        """Hashes of the whole site from its start to now."""
         self.now()
         return self.site.hashes_done()
 
     def touch(self, index: int) -> None:
-        """A command came: until the next grid step this unit is looked at in its own instant."""
+        """After a command: until the next grid step this unit is evaluated at its own instant."""
         self._columns.touched.add(index)
 
 
@@ -119,7 +119,7 @@ class SimulatedMiner:
         }  # fmt: skip
 
     async def read(self, tier: Tier) -> Reading:
-        """What its firmware tells now. Raises TransportError or DecodeError as its driver would."""
+        """The firmware's report now. Raises TransportError or DecodeError as its driver would."""
         unit, index = self._unit, self._index
         columns = self._simulated.columns()
         if unit.faults or columns.moving[index] or index in columns.touched:
@@ -191,7 +191,7 @@ class SimulatedMiner:
                        "mac": place.mac}  # fmt: skip
 
     async def carry_out(self, intent: Intent, deadline_s: float) -> Receipt:
-        """As the firmware answers: what it does not know is Unsupported, silence is Unknown."""
+        """The firmware's answer: unknown intents are Unsupported, silence is Unknown."""
         simulated, unit = self._simulated, self._unit
         now_ms = simulated.now()
         if "refused" in unit.faults or not simulated.site.machines.board_up(self._index):
@@ -222,7 +222,7 @@ class SimulatedMiner:
             case SetMode(mode) if mode in {name for name, _, _ in unit.model.modes}:
                 site.set_mode(unit, mode, now_ms)
                 if stock and bool(site.machines.asleep[self._index]):
-                    # On stock firmware sleep is a mode among the others: another mode ends it.
+                    # On stock firmware sleep is one of the modes: another mode ends it.
                     site.wake(unit, now_ms)
             case Reboot():
                 site.reboot(unit, now_ms)
@@ -242,7 +242,7 @@ class SimulatedMiner:
 
 
 class SimulatedMeter:
-    """One meter: its counter is what the miners drew, with the losses between."""
+    """One meter: its counter is the miners' energy plus the losses between."""
 
     kind = "meter"
 
@@ -270,7 +270,7 @@ class SimulatedMeter:
 
 
 class SimulatedContainer:
-    """One container, asked like any source."""
+    """One container as a source."""
 
     kind = "container"
 
@@ -280,10 +280,10 @@ class SimulatedContainer:
         self.lane = container.name
 
     async def switch(self, name: str, index: int, on: bool, *, deadline_s: float) -> Receipt:
-        """Pump, fan, or socket `index` of `pdu01`, `pdu02` ...; what it tells next is the proof."""
+        """Pump, fan, or socket `index` of `pdu01`, `pdu02` ...; its next report is the proof."""
         now_ms = self._simulated.now()
         if "container_silent" in self._simulated.site.service_faults:
-            return Unreachable("says nothing")
+            return Unreachable("no report")
         number = name.removeprefix("pdu")
         if name == "pump":
             self._container.set_pump(on, now_ms)

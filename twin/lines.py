@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sockets of the make-believe miners: each unit listens on its own loopback address and answers in its own time.
+"""Connections of the simulated miners: each unit listens on its own loopback address, with its own response time.
 
-What goes over a line is made by a responder (bytes in, bytes out); here stand the ways in which lines are slow, cut,
-split or silent. A unit without power, and one that reboots, closes its ports.
+The content comes from a responder (bytes in, bytes out); delays, cut, split and missing answers are made here. A unit
+without power, and one that reboots, closes its ports.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import numpy as np
 from kernel.clock import Clock
 from kernel.errors import ConfigError, Fault
 from twin import rpc
-from twin.exchange import Ask, Tell
+from twin.exchange import Request, Response
 from twin.site import Site, Unit
 
 HUGE = 10_000_000
@@ -33,17 +33,17 @@ class RpcResponder(Protocol):
 
 @runtime_checkable
 class ImageResponder(Protocol):
-    """One that may ask for a firmware image over the same connection: it says `ready`, and sets `says_ready`."""
+    """A responder that may request a firmware image over the same connection: it answers `ready`, and sets `says_ready`."""
 
     def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes: ...
 
 
 class HttpResponder(Protocol):
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell: ...
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response: ...
 
 
 class Delays:
-    """Answer times, drawn ahead in blocks: one uniform draw per answer."""
+    """Response times, drawn in advance in blocks: one uniform draw per answer."""
 
     def __init__(self, span_s: tuple[float, float], rng: np.random.Generator) -> None:
         self._span_s, self._rng = span_s, rng
@@ -55,8 +55,8 @@ class Delays:
         return self._block.pop()
 
 
-class Street:
-    """What all lines of a site share: the site, its clock, the delays, and the loop."""
+class LineContext:
+    """Shared data of all connections of a site: the site, its clock, the delays, and the loop."""
 
     def __init__(self, site: Site, clock: Clock, rng: np.random.Generator) -> None:
         self.site = site
@@ -68,7 +68,7 @@ class Street:
         self.tickers: list[Callable[[int], None]] = []
 
     def now(self) -> int:
-        """The instant, with the machines near enough to it for a look; a command brings them up to its own instant."""
+        """The instant, with the machines close enough to it for a report; a command advances them to its own instant."""
         now_ms = self.clock.now_ms()
         if now_ms - self.site.machines.at_ms >= NEAR_MS:
             self.site.machines.advance(now_ms)
@@ -79,12 +79,12 @@ class Street:
 
 
 class Line(asyncio.Protocol):
-    """One connection to one unit: what RPC and HTTP have in common."""
+    """One connection to one unit: common part of RPC and HTTP."""
 
-    __slots__ = ("_buffer", "_image", "_street", "_transport", "_unit")
+    __slots__ = ("_buffer", "_context", "_image", "_transport", "_unit")
 
-    def __init__(self, street: Street, unit: Unit) -> None:
-        self._street, self._unit = street, unit
+    def __init__(self, host_addresses: LineContext, unit: Unit) -> None:
+        self._context, self._unit = host_addresses, unit
         self._buffer = b""
         self._image: bytearray | None = None
         self._transport: asyncio.Transport | None = None
@@ -100,7 +100,7 @@ class Line(asyncio.Protocol):
         self._unit.open_now -= 1
 
     def _image_part(self, data: bytes, flash: Callable[[bytes], None]) -> None:
-        """More of an image: four bytes of its size, little-endian, then so many bytes."""
+        """A further part of an image: four bytes of its size, little-endian, then that many bytes."""
         image = self._image
         assert image is not None
         image += data
@@ -109,10 +109,12 @@ class Line(asyncio.Protocol):
             self._cut()
         elif size and len(image) >= 4 + size:
             self._image = None
-            self._street.loop.call_later(self._street.delay(self._unit), flash, bytes(memoryview(image)[4 : 4 + size]))
+            self._context.loop.call_later(
+                self._context.delay(self._unit), flash, bytes(memoryview(image)[4 : 4 + size])
+            )
 
     def _awaits_image(self, responder: object) -> bool:
-        """Whether the answer just made was `ready`: the image comes next over this line."""
+        """Whether the last answer was `ready`: the image follows on this connection."""
         if not isinstance(responder, ImageResponder) or not self._unit.memory.pop("says_ready", False):
             return False
         self._image = bytearray()
@@ -123,7 +125,7 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
     def _send(self, body: bytes, keep: bool) -> None:
-        """Put an answer on the wire, as this unit's faults have it."""
+        """Send an answer, with the unit's faults applied."""
         transport, faults = self._transport, self._unit.faults
         if transport is None:
             return
@@ -137,9 +139,9 @@ class Line(asyncio.Protocol):
             transport.abort()
         elif "reboot_mid_reply" in faults:
             transport.write(body[: len(body) // 2])
-            site = self._street.site
-            self._street.loop.call_later(0.05, self._cut)
-            site.machines.reboot(self._unit.index, self._street.now())
+            site = self._context.site
+            self._context.loop.call_later(0.05, self._cut)
+            site.machines.reboot(self._unit.index, self._context.now())
         elif "segments" in faults:
             third = max(1, len(body) // 3)
             self._pieces([body[:third], body[third : 2 * third], body[2 * third :]], keep)
@@ -153,18 +155,18 @@ class Line(asyncio.Protocol):
             return
         self._transport.write(pieces[0])
         if len(pieces) > 1:
-            self._street.loop.call_later(0.03, self._pieces, pieces[1:], keep)
+            self._context.loop.call_later(0.03, self._pieces, pieces[1:], keep)
         elif not keep:
             self._transport.close()
 
 
 class RpcLine(Line):
-    """cgminer's way: one message, one answer, closed."""
+    """cgminer exchange: one message, one answer, close."""
 
     __slots__ = ("_responder",)
 
-    def __init__(self, street: Street, unit: Unit, responder: RpcResponder) -> None:
-        super().__init__(street, unit)
+    def __init__(self, host_addresses: LineContext, unit: Unit, responder: RpcResponder) -> None:
+        super().__init__(host_addresses, unit)
         self._responder = responder
 
     def data_received(self, data: bytes) -> None:
@@ -175,17 +177,17 @@ class RpcLine(Line):
             self._cut()
         elif rpc.complete(self._buffer) and "hung" not in self._unit.faults:
             payload, self._buffer = self._buffer, b""
-            self._street.loop.call_later(self._street.delay(self._unit), self._answer, payload)
+            self._context.loop.call_later(self._context.delay(self._unit), self._answer, payload)
 
     def _answer(self, payload: bytes) -> None:
-        unit, now_ms = self._unit, self._street.now()
+        unit, now_ms = self._unit, self._context.now()
         if self._transport is None and "lost_reply" not in unit.faults:
             return
-        if not self._street.site.machines.board_up(unit.index):
+        if not self._context.site.machines.board_up(unit.index):
             return self._cut()
         body = self._responder.rpc(unit, payload, now_ms)
         if unit.faults:
-            if not self._street.site.machines.board_up(unit.index):
+            if not self._context.site.machines.board_up(unit.index):
                 return self._cut()
             body = rpc.broken(body, unit.faults)
             if "huge" in unit.faults:
@@ -196,7 +198,7 @@ class RpcLine(Line):
 
     def _flash(self, data: bytes) -> None:
         if isinstance(self._responder, ImageResponder):
-            self._send(self._responder.image(self._unit, data, self._street.now()), keep=False)
+            self._send(self._responder.image(self._unit, data, self._context.now()), keep=False)
 
 
 class FrameLine(Line):
@@ -204,8 +206,8 @@ class FrameLine(Line):
 
     __slots__ = ("_responder",)
 
-    def __init__(self, street: Street, unit: Unit, responder: RpcResponder) -> None:
-        super().__init__(street, unit)
+    def __init__(self, host_addresses: LineContext, unit: Unit, responder: RpcResponder) -> None:
+        super().__init__(host_addresses, unit)
         self._responder = responder
 
     def data_received(self, data: bytes) -> None:
@@ -220,11 +222,11 @@ class FrameLine(Line):
                 return
             payload, self._buffer = self._buffer[4 : 4 + length], self._buffer[4 + length :]
             if "hung" not in self._unit.faults:
-                self._street.loop.call_later(self._street.delay(self._unit), self._answer, payload)
+                self._context.loop.call_later(self._context.delay(self._unit), self._answer, payload)
 
     def _answer(self, payload: bytes) -> None:
-        unit, now_ms = self._unit, self._street.now()
-        machines = self._street.site.machines
+        unit, now_ms = self._unit, self._context.now()
+        machines = self._context.site.machines
         if self._transport is None and "lost_reply" not in unit.faults:
             return
         if not machines.board_up(unit.index):
@@ -243,49 +245,49 @@ class FrameLine(Line):
 
     def _flash(self, data: bytes) -> None:
         if isinstance(self._responder, ImageResponder):
-            body = self._responder.image(self._unit, data, self._street.now())
+            body = self._responder.image(self._unit, data, self._context.now())
             self._send(len(body).to_bytes(4, "little") + body, keep=True)
 
 
 class HttpLine(Line):
     """HTTP/1.1 with keep-alive, one request at a time."""
 
-    __slots__ = ("_busy", "_heard", "_need", "_responder")
+    __slots__ = ("_busy", "_need", "_received", "_responder")
 
-    def __init__(self, street: Street, unit: Unit, responder: HttpResponder) -> None:
-        super().__init__(street, unit)
+    def __init__(self, host_addresses: LineContext, unit: Unit, responder: HttpResponder) -> None:
+        super().__init__(host_addresses, unit)
         self._responder = responder
         self._busy = False
-        self._heard = bytearray()
+        self._received = bytearray()
         self._need = 0
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
+        self._received += data
         self._next()
 
     def _next(self) -> None:
         if self._busy or self._transport is None:
             return
-        self._need = self._need or need_of(self._heard)
-        if self._need > LONGEST_IMAGE or (not self._need and len(self._heard) > LONGEST_REQUEST):
+        self._need = self._need or need_of(self._received)
+        if self._need > LONGEST_IMAGE or (not self._need and len(self._received) > LONGEST_REQUEST):
             return self._cut()
-        if not self._need or len(self._heard) < self._need or "hung" in self._unit.faults:
+        if not self._need or len(self._received) < self._need or "hung" in self._unit.faults:
             return
-        found = parse_http(bytes(self._heard))
+        found = parse_http(bytes(self._received))
         if found is None:
             return
         ask, rest = found
-        self._heard, self._need, self._busy = bytearray(rest), 0, True
-        wait = self._street.delay(self._unit)
+        self._received, self._need, self._busy = bytearray(rest), 0, True
+        wait = self._context.delay(self._unit)
         if ask.method != "GET" and "authorization" in ask.headers:
-            wait += self._street.writes.next()
-        self._street.loop.call_later(wait, self._answer, ask)
+            wait += self._context.writes.next()
+        self._context.loop.call_later(wait, self._answer, ask)
 
-    def _answer(self, ask: Ask) -> None:
-        unit, now_ms = self._unit, self._street.now()
+    def _answer(self, ask: Request) -> None:
+        unit, now_ms = self._unit, self._context.now()
         if self._transport is None and "lost_reply" not in unit.faults:
             return
-        machines = self._street.site.machines
+        machines = self._context.site.machines
         if not machines.board_up(unit.index):
             return self._cut()
         reported = self._responder.http(unit, ask, now_ms)
@@ -296,30 +298,30 @@ class HttpLine(Line):
             body = rpc.broken(reported.body, unit.faults) if reported.status == 200 else reported.body
             if "huge" in unit.faults and reported.status == 200:
                 body += b" " * HUGE
-            reported = Tell(reported.status, body, reported.kind, reported.headers)
+            reported = Response(reported.status, body, reported.kind, reported.headers)
         self._busy = False
         self._send(reported.wire(keep), keep)
         if keep:
             self._next()
 
 
-def need_of(heard: bytearray) -> int:
-    """How many bytes the first request has, by its head; 0 until that is whole."""
-    end = heard.find(b"\r\n\r\n")
+def need_of(received: bytearray) -> int:
+    """Number of bytes of the first request, by its head; 0 until that is complete."""
+    end = received.find(b"\r\n\r\n")
     if end < 0:
         return 0
-    at = bytes(heard[:end]).lower().find(b"\r\ncontent-length:")
-    length = bytes(heard[at + 17 : end]).split(b"\r\n", 1)[0].strip() if at >= 0 else b""
+    at = bytes(received[:end]).lower().find(b"\r\ncontent-length:")
+    length = bytes(received[at + 17 : end]).split(b"\r\n", 1)[0].strip() if at >= 0 else b""
     return end + 4 + (int(length) if length.isdigit() else 0)
 
 
-def parse_http(data: bytes) -> tuple[Ask, bytes] | None:
-    """(the first request, what follows it); None until it is whole."""
+def parse_http(data: bytes) -> tuple[Request, bytes] | None:
+    """(the first request, the bytes after it); None until it is complete."""
     head, gap, rest = data.partition(b"\r\n\r\n")
     if not gap:
         return None
     lines = head.decode("latin-1").split("\r\n")
-    words = lines[0].split(" ")
+    parts = lines[0].split(" ")
     headers = {}
     for line in lines[1:]:
         name, _, value = line.partition(":")
@@ -328,15 +330,15 @@ def parse_http(data: bytes) -> tuple[Ask, bytes] | None:
     need = int(length) if length.isdigit() else 0
     if len(rest) < need:
         return None
-    path, _, query = (words[1] if len(words) > 1 else "/").partition("?")
-    return Ask(words[0], path, dict(parse_qsl(query)), headers, rest[:need]), rest[need:]
+    path, _, query = (parts[1] if len(parts) > 1 else "/").partition("?")
+    return Request(parts[0], path, dict(parse_qsl(query)), headers, rest[:need]), rest[need:]
 
 
 Factory = Callable[[], asyncio.Protocol]
 
 
 def listen_socket(host: str, port: int) -> socket.socket:
-    """A bound, listening socket. Raises ConfigError with the remedy where the address is taken or refused."""
+    """A bound, listening socket. Raises ConfigError with the remedy where the address is in use or refused."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

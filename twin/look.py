@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a make-believe miner shows of itself."""
+"""Values reported by a simulated miner."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All that one unit shows of itself at an instant; what it reports, not the truth behind it."""
+    """All values reported by one unit at an instant, which may differ from the true ones."""
 
     index: int
     at_ms: int

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe LuxOS: cgminer's reads with more to tell, and writes under the one session a miner gives out.
+"""Simulated LuxOS: cgminer's reads with additions, and writes within the only session of a miner.
 
-`logon` is refused while another holds the session, which lapses after a minute without use. Sleep outlives a reboot.
+`logon` is refused while another client has the session, which expires after a minute without use. Sleep outlives a reboot.
 While asleep, `rebootdevice` and `frequencyset` are refused; an unsafe wake is refused on the first wake after a reboot.
 """
 
@@ -38,67 +38,67 @@ class LuxOS:
     def _maker(self, unit: Unit) -> str:
         return f"LUXminer {unit.firmware}-57b389c7"
 
-    def _said(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
+    def _reply(self, unit: Unit, code: int, text: str, when: int, **sections: Any) -> Json:
         return {"STATUS": status(code, text, when, self._maker(unit)), **sections, "id": 1}
 
     def _one(self, unit: Unit, command: str, given: str, when: int, now_ms: int) -> Json:
         look = self.site.look(unit)
         match command:
             case "summary":
-                return self._said(unit, 11, "Summary", when, SUMMARY=[self._summary(look)])
+                return self._reply(unit, 11, "Summary", when, SUMMARY=[self._summary(look)])
             case "version":
                 firmware = unit.firmware
                 version = {"API": "3.7", "CompileTime": "Tue Apr  8 22:05:35 UTC 2025", "LUXminer": f"{firmware}-57b389c7",
                            "Miner": firmware, "Type": unit.model.title}  # fmt: skip
-                return self._said(unit, 22, "LUXminer versions", when, VERSION=[version])
+                return self._reply(unit, 22, "LUXminer versions", when, VERSION=[version])
             case "power":
-                return self._said(unit, 311, "Power usage", when, POWER=[{"PSU": True, "Watts": round(look.power_w)}])
+                return self._reply(unit, 311, "Power usage", when, POWER=[{"PSU": True, "Watts": round(look.power_w)}])
             case "config":
-                return self._said(unit, 33, "LUXminer config", when, CONFIG=[self._config(unit, look)])
+                return self._reply(unit, 33, "LUXminer config", when, CONFIG=[self._config(unit, look)])
             case "devs":
                 boards = [self._board(unit, look, at) for at in range(unit.model.boards)]
-                return self._said(unit, 9, f"{len(boards)} ASC(s)", when, DEVS=boards)
+                return self._reply(unit, 9, f"{len(boards)} ASC(s)", when, DEVS=boards)
             case "stats":
-                return self._said(unit, 70, "CGMiner stats", when, STATS=self._stats(unit, look))
+                return self._reply(unit, 70, "CGMiner stats", when, STATS=self._stats(unit, look))
             case "temps":
                 temps = [
                     {"ID": at, "TEMP": at, "TopLeft": round(look.board_c - at, 1), "TopRight": round(look.board_c - 13, 1),
                      "BottomLeft": round(look.board_c - at, 1), "BottomRight": round(look.board_c - 13, 1)}
                     for at in range(unit.model.boards)
                 ]  # fmt: skip
-                return self._said(unit, 201, f"{len(temps)} Temp(s)", when, TEMPS=temps)
+                return self._reply(unit, 201, f"{len(temps)} Temp(s)", when, TEMPS=temps)
             case "fans":
                 fans = [
                     {"FAN": f"FAN{at + 1}", "ID": at, "RPM": look.fan_rpm, "Speed": min(100, look.fan_rpm // 62)}
                     for at in range(unit.model.fans)
                 ]
-                return self._said(
+                return self._reply(
                     unit, 202, f"{len(fans)} Fan(s)", when, FANS=fans, FANCTRL=[{"MinFans": 3, "PowerOffSpeed": 20}]
                 )
             case "pools":
                 pools = [self._pool(unit, look, at) for at in range(len(unit.pools))]
-                return self._said(unit, 7, f"{len(pools)} Pool(s)", when, POOLS=pools)
+                return self._reply(unit, 7, f"{len(pools)} Pool(s)", when, POOLS=pools)
             case "profiles":
                 profiles = [
                     {"Profile Name": name, "Watts": round(unit.model.power_w * power), "IsTuned": True, "IsDynamic": True,
                      "Hashrate": round(unit.model.hashrate_hs * work / 1e12, 1), "Step": str(at - 4)}
                     for at, (name, power, work) in enumerate(unit.model.modes)
                 ]  # fmt: skip
-                return self._said(unit, 339, "Profiles", when, PROFILES=profiles)
+                return self._reply(unit, 339, "Profiles", when, PROFILES=profiles)
             case "events":
-                return self._said(unit, 357, "Miner Events", when, EVENTS=self._events(unit, look))
+                return self._reply(unit, 357, "Miner Events", when, EVENTS=self._events(unit, look))
             case "atm":
-                return self._said(unit, 338, "ATM", when, ATM=[{"Enabled": False, "StartupMinutes": 15}])
+                return self._reply(unit, 338, "ATM", when, ATM=[{"Enabled": False, "StartupMinutes": 15}])
             case "logon":
                 return self._logon(unit, when, now_ms)
             case "session":
                 held = self._held(unit, now_ms)
-                return self._said(unit, 316, "Session information", when, SESSION=[{"SessionID": held or ""}])
+                return self._reply(unit, 316, "Session information", when, SESSION=[{"SessionID": held or ""}])
             case "logoff":
                 if given != self._held(unit, now_ms) or not given:
                     return refusal(402, "Invalid session_id", when, self._maker(unit))
                 unit.memory.pop("session", None)
-                return self._said(unit, 317, "Session closed", when)
+                return self._reply(unit, 317, "Session closed", when)
             case "curtail" | "powertargetset" | "profileset" | "rebootdevice" | "ledset":
                 return self._write(unit, command, given, when, now_ms)
             case "addpool" | "removepool" | "switchpool":
@@ -169,7 +169,7 @@ class LuxOS:
 
     def _events(self, unit: Unit, look: Look) -> list[Json]:
         found = []
-        if look.dead_boards or "sick" in unit.faults:
+        if look.dead_boards or "hashless" in unit.faults:
             found.append({"Code": "REBOOT_NOT_HASHING", "CreatedAt": "2026-01-02T03:38:27+00:00", "ID": 0, "Target": "BOARD",
                           "Description": "Board reboot due to it not hashing."})  # fmt: skip
         if self.site.machines.tripped[unit.index]:
@@ -190,68 +190,68 @@ class LuxOS:
             return refusal(402, "Another session is active", when, self._maker(unit))
         session = secrets.token_urlsafe(6)[:8]
         unit.memory["session"] = (session, now_ms)
-        return self._said(unit, 315, "Session created", when, SESSION=[{"SessionID": session}])
+        return self._reply(unit, 315, "Session created", when, SESSION=[{"SessionID": session}])
 
     def _write(self, unit: Unit, command: str, given: str, when: int, now_ms: int) -> Json:
         maker = self._maker(unit)
-        words = [word.strip() for word in given.split(",")]
+        parts = [part.strip() for part in given.split(",")]
         held = self._held(unit, now_ms)
-        if not held or words[0] != held:
+        if not held or parts[0] != held:
             return refusal(402, "Invalid session_id", when, maker)
         unit.memory["session"] = (held, now_ms)
         if "refuses_writes" in unit.faults:
             return refusal(45, f"Access denied to '{command}' command", when, maker)
         site, asleep = self.site, bool(self.site.machines.asleep[unit.index])
-        options = dict(word.split("=", 1) for word in words[1:] if "=" in word)
-        match command, words[1:]:
+        options = dict(part.split("=", 1) for part in parts[1:] if "=" in part)
+        match command, parts[1:]:
             case "curtail", ["sleep", *_]:
                 site.sleep(unit, now_ms)
-                return self._said(unit, 335, "Curtail: sleep", when)
+                return self._reply(unit, 335, "Curtail: sleep", when)
             case "curtail", ["wakeup", *_]:
                 if options.get("mode") == "unsafe" and unit.memory.get("woken") is not True:
                     return refusal(335, "Unsafe wakeup is not available on the first wakeup", when, maker)
                 site.wake(unit, now_ms, 8.0 if options.get("mode") == "unsafe" else None)
                 unit.memory["woken"] = True
-                return self._said(unit, 335, "Curtail: wakeup", when)
+                return self._reply(unit, 335, "Curtail: wakeup", when)
             case "powertargetset", _ if _is_number(options.get("power")):
                 site.set_power(unit, float(options["power"]), now_ms)
-                return self._said(unit, 345, "Power target set", when)
+                return self._reply(unit, 345, "Power target set", when)
             case "profileset", [name, *_]:
-                named = name if name in {mode for mode, _, _ in unit.model.modes} else words[-1]
+                named = name if name in {mode for mode, _, _ in unit.model.modes} else parts[-1]
                 if named not in {mode for mode, _, _ in unit.model.modes}:
                     return refusal(324, f"Invalid profile {named}", when, maker)
                 site.set_mode(unit, named, now_ms)
-                return self._said(unit, 325, "Profile set", when)
+                return self._reply(unit, 325, "Profile set", when)
             case "rebootdevice", _:
                 if asleep:
                     return refusal(306, "Miner is asleep", when, maker)
                 unit.memory.pop("woken", None)
                 unit.memory.pop("session", None)
                 site.reboot(unit, now_ms)
-                return self._said(unit, 330, "Rebooting", when)
+                return self._reply(unit, 330, "Rebooting", when)
             case "ledset", [_, how]:
                 site.locate(unit, how != "auto" and how != "off", now_ms)
-                return self._said(unit, 332, "LED set", when)
+                return self._reply(unit, 332, "LED set", when)
         return refusal(400, "Invalid parameters", when, maker)
 
     def _pools(self, unit: Unit, command: str, given: str, when: int, now_ms: int) -> Json:
-        """cgminer's own commands: no session, and what stands first is the pool."""
+        """cgminer's own commands: without session; the first parameter is the pool."""
         site, maker = self.site, self._maker(unit)
         if "refuses_writes" in unit.faults:
             return refusal(45, f"Access denied to '{command}' command", when, maker)
-        match command, [word.strip() for word in given.split(",")]:
+        match command, [part.strip() for part in given.split(",")]:
             case "addpool", [url, user, *rest]:
                 site.set_pools(unit, [*unit.pools, Pool(url, user, rest[0] if rest else "x")], now_ms)
-                return self._said(unit, 55, "Pool added", when)
+                return self._reply(unit, 55, "Pool added", when)
             case "removepool", [number, *_] if (
                 number.isdigit() and int(number) < len(unit.pools) and len(unit.pools) > 1
             ):
                 site.set_pools(unit, [pool for at, pool in enumerate(unit.pools) if at != int(number)], now_ms)
-                return self._said(unit, 68, "Pool removed", when)
+                return self._reply(unit, 68, "Pool removed", when)
             case "switchpool", [number, *_] if number.isdigit() and int(number) < len(unit.pools):
                 first = unit.pools[int(number)]
                 site.set_pools(unit, [first, *(pool for pool in unit.pools if pool is not first)], now_ms)
-                return self._said(unit, 27, "Switching pool", when)
+                return self._reply(unit, 27, "Switching pool", when)
         return refusal(400, "Invalid parameters", when, maker)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated machines as commands reach them: sleep, wake, modes, power targets, restarts."""
+"""Commands to simulated machines: sleep, wake, modes, power targets, restarts."""
 
 from twin.models import part_load
 from twin.physics import NEVER, Trajectories
@@ -7,15 +7,15 @@ from twin.shape import DROP, START, STEP
 
 
 class Machines(Trajectories):
-    """n miners that are asked for things. Commands act at the instant given, take effect as the model does, and never fail:
-    what a firmware refuses is refused by its responder."""
+    """n miners that accept commands. Commands act at the given instant, take effect as the model does, and never fail:
+    refusals of a firmware are made by its responder."""
 
     def draw(self) -> float:
-        """One uniform number of the site's own chance, 0 to 1: for what a firmware leaves to chance."""
+        """One uniform random number of the site, 0 to 1, for random behaviour of a firmware."""
         return float(self._rng.random())
 
     def sleep(self, index: int, now_ms: int, late_s: float = 0.0) -> None:
-        """Standby: full load during the model's delay (and what the firmware adds), then the fall."""
+        """Standby: full load during the model's delay (and the firmware's addition), then the fall."""
         self.advance(now_ms)
         if self.asleep[index]:
             return
@@ -33,14 +33,14 @@ class Machines(Trajectories):
         self._begin_start(index, now_ms + late_ms, None if seconds is None else seconds * 1000 / self.pace)
 
     def half_sleep(self, index: int, now_ms: int) -> None:
-        """A shed that only half happens: the fault of a unit whose one rail stays up."""
+        """A shed that only half happens: the fault of a unit with one rail left on."""
         self.advance(now_ms)
         self.asleep[index] = True
         power, work = self._now(index)
         self._go(index, now_ms, power / 2, work / 2, DROP, float(self.down_ms[index]))
 
     def set_mode(self, index: int, mode: str, now_ms: int, restart: bool | None = None) -> None:
-        """A named operating point of the model; KeyError where it has none of that name."""
+        """A named operating point of the model. Raises KeyError for an unknown name."""
         shares = {name: (p, h) for name, p, h in self.models[index].modes}
         power, work = shares[mode]
         self.modes[index] = mode
@@ -62,7 +62,7 @@ class Machines(Trajectories):
         self._operate(index, share, part_load(share), now_ms, restart=False)
 
     def reboot(self, index: int, now_ms: int, keeps_sleep: bool = True) -> None:
-        """The control board leaves the network for a while; then the unit does what it was set to do."""
+        """The control board leaves the network for a while; then the unit resumes its set state."""
         self.advance(now_ms)
         up = now_ms + int(self.board_ms[index])
         self.board_up_ms[index] = up
@@ -75,12 +75,12 @@ class Machines(Trajectories):
             self._then_start(index, up)
 
     def brick(self, index: int, now_ms: int) -> None:
-        """A restart that does not end: the control board is gone from the network, and nothing is drawn but standby."""
+        """A restart without end: the control board is off the network, and only standby is drawn."""
         self.reboot(index, now_ms)
         self.board_up_ms[index] = self._next_at[index] = NEVER
 
     def _operate(self, index: int, power: float, work: float, now_ms: int, restart: bool | None) -> None:
-        """Take an operating point, given as shares of nominal power and hashrate."""
+        """Set an operating point, given as shares of nominal power and hashrate."""
         self.advance(now_ms)
         self.want_w[index] = float(self.nominal_w[index]) * power
         self.want_hs[index] = float(self.nominal_hs[index]) * work

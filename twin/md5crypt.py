@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `$1$` password hash (md5crypt), as make-believe Whatsminers use it for tokens. Not for keeping secrets."""
+"""The `$1$` password hash (md5crypt), used by simulated Whatsminers for tokens. Not for keeping secrets."""
 
 from hashlib import md5
 

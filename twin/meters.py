@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make-believe meters: one Modbus TCP gateway with a unit for each meter, whose counters are what the miners drew.
+"""Simulated meters: one Modbus TCP gateway with a unit for each meter, whose counters are the miners' energy.
 
-Registers are made by encoding the profile that the hub decodes; a read outside the profile's blocks is answered with
-exception 2 (illegal data address), a wrong function with 1. The gateway answers one request of a connection at a time.
+Registers are encoded by the profile that the hub decodes; a read outside the profile's blocks is answered with exception 2
+(illegal data address), a wrong function with 1. The gateway answers one request of a connection at a time.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ def figures(
     *,
     idle: tuple[float, float],
 ) -> Mapping[str, Field]:
-    """All that a meter may tell, in canonical units, at 230/400 V: the load's own power factor, and `idle` (var, and varh so
-    far) beside it, which does not follow the load; power that flows out is negative."""
+    """All values of a meter, in canonical units, at 230/400 V: the load's own power factor, and in addition `idle` (var, and
+    varh so far), which does not follow the load; power that flows out is negative."""
     power_w, (idle_var, idle_varh) = sum(phases_w), idle
     per_w = (1.0 / POWER_FACTOR**2 - 1.0) ** 0.5
     reactive = abs(power_w) * per_w + idle_var
@@ -62,7 +62,7 @@ def figures(
 
 
 class Meters:
-    """The registers of all meters of a site, made anew when older than `FRESH_MS`."""
+    """The registers of all meters of a site, made again when older than `FRESH_MS`."""
 
     def __init__(self, site: Site, clock: Clock, main: Profile, feeder: Profile) -> None:
         self.site = site
@@ -74,7 +74,7 @@ class Meters:
         self._made_ms: dict[str, int] = {}
 
     def image(self, unit_id: int) -> Image:
-        """(function, address) to word of one unit. A frozen meter keeps the image it had."""
+        """(function, address) to register value of one unit. A frozen meter keeps its last image."""
         at, meter = self._by_unit[unit_id]
         now_ms = self.clock.now_ms()
         held = self._images.get(meter.name)
@@ -85,9 +85,9 @@ class Meters:
         energy = float(self.site.meter_energy_wh()[at])
         out_wh, idle = self.site.exported_wh(at), self.site.meter_idle(at)
         reported = figures(self.site.meter_phases_w(at), energy, meter.serial, out_wh, idle=idle)
-        words = encode(self.profiles[meter.name], reported)
+        registers = encode(self.profiles[meter.name], reported)
         made = dict(self._blank[meter.name])
-        made.update({(function, address): word for (_, function, address), word in words.items()})
+        made.update({(function, address): register for (_, function, address), register in registers.items()})
         self._images[meter.name], self._made_ms[meter.name] = made, now_ms
         return made
 
@@ -104,24 +104,24 @@ class Meters:
             return bytes((function | 0x80, DEVICE_FAILURE))
         if function not in (3, 4):
             return bytes((function | 0x80, ILLEGAL_FUNCTION))
-        return read_words(pdu, self.image(unit_id))
+        return read_registers(pdu, self.image(unit_id))
 
 
-def read_words(pdu: bytes, image: Image) -> bytes:
-    """The answer to a read of registers out of an image, or the exception that it deserves."""
+def read_registers(pdu: bytes, image: Image) -> bytes:
+    """The answer to a read of registers from an image, or the exception."""
     function = pdu[0]
     address, count = struct.unpack(">HH", pdu[1:5])
     if not 0 < count <= LONGEST_READ:
         return bytes((function | 0x80, ILLEGAL_VALUE))
     try:
-        words = [image[(function, address + at)] for at in range(count)]
+        registers = [image[(function, address + at)] for at in range(count)]
     except KeyError:
         return bytes((function | 0x80, ILLEGAL_ADDRESS))
-    return struct.pack(f">BB{count}H", function, 2 * count, *words)
+    return struct.pack(f">BB{count}H", function, 2 * count, *registers)
 
 
 class Station(Protocol):
-    """Who answers behind a gateway. Faults: `dead` says nothing, `segments` splits."""
+    """Responder of a gateway. Faults: `dead` never answers, `segments` splits."""
 
     def faults(self, unit_id: int) -> set[str]: ...
 
@@ -129,7 +129,7 @@ class Station(Protocol):
 
 
 def _blank(profile: Profile) -> Image:
-    """Zero in every register that the profile's reads touch."""
+    """Zero in every register read by the profile."""
     return {(block.function, block.address + at): 0 for block in profile.reads() for at in range(block.count)}
 
 
@@ -193,7 +193,7 @@ class Gateway(asyncio.Protocol):
 async def serve_station(
     station: Station, host: str, port: int, span_s: tuple[float, float], rng: np.random.Generator
 ) -> tuple[asyncio.Server, int]:
-    """A gateway before a station, and the port it took."""
+    """A gateway of a station, and its port."""
     delays = Delays(span_s, rng)
     sock = listen_socket(host, port)
     taken = int(sock.getsockname()[1])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the make-believe miners are: nameplates, operating points and how fast they change.
+"""Models of the simulated miners: nameplates, operating points and dynamics.
 
-These are the twin's truths, not the hub's beliefs: the hub reads its own from `configs/profiles/miners` and learns the
+These are the twin's true values, independent of the hub: the hub reads its own from `configs/profiles/miners` and learns the
 rest. Nameplates follow the makers; times follow published vendor claims and one captured start-up trace, and where
 nothing is published they are assumed (stock Antminer load still on after a minute, Whatsminer default start 10-20 min).
 """
@@ -32,11 +32,11 @@ def part_load(share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One make-believe model. Powers at the wall at 25 C inlet; `modes` are (name, share of power, share of hashrate).
+    """One simulated model. Powers at the wall at 25 C inlet; `modes` are (name, share of power, share of hashrate).
 
-    `down_delay_s` passes at full load after the sleep command, `down_s` is the fall, `up_s` the start-up trace to full
-    rate, `board_s` how long a reboot takes the control board off the network, `step_s` a change of power without a
-    restart. `restarts` tells whether a mode or power target restarts the miner. `rise_c` is chip over inlet at full load.
+    - `down_delay_s`: time at full load after the sleep command; `down_s`: the fall; `up_s`: start-up trace to full rate.
+    - `board_s`: time of a reboot with the control board off the network; `step_s`: a change of power without restart.
+    - `restarts`: whether a mode or power target restarts the miner. `rise_c`: chip over inlet at full load.
     """
 
     name: str
@@ -126,7 +126,7 @@ def _whatsminer(name: str, title: str, power_w: float, hashrate_ths: float, chip
 def _third(
     name: str, title: str, dialect: str, firmware: str, power_w: float, hashrate_ths: float, chips: int, **other: Any
 ) -> Model:
-    """An aftermarket firmware or a further maker: quick to fall, no restart for a power target unless told."""
+    """An aftermarket firmware or a further maker: quick fall, no restart for a power target unless given."""
     given: dict[str, Any] = {
         "make": "Bitmain", "sleep_w": 25.0, "boards": 3, "fans": 4, "frequency_hz": 500e6, "modes": _NORMAL_ONLY,
         "down_delay_s": 0.0, "down_s": 4.0, "up_s": 500.0, "board_s": 75.0, "step_s": 30.0, "restarts": False,

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The make-believe machines: power, hashrate, heat and energy of n miners as numpy columns.
+"""Physics of the simulated machines: power, hashrate, heat and energy of n miners as numpy columns.
 
 Each miner follows one trajectory: `power(t) = from + (to - from) * f(u)`, `u = (t - start) / duration`, where f is a
 piecewise linear shape (the start-up trace, a straight step, a drop) that stays at 1 after u = 1; the same for the hashrate.
-One further trajectory may wait (a restart: drop, then start). Weather, temperatures and the noise of what is reported
+One further trajectory may wait (a restart: drop, then start). Weather, temperatures and the noise of the reports
 change only on a grid of `HEAT_MS`, and scale power and hashrate by factors that hold between grid instants. Hence the
-integrals (energy, hashes) are exact, and how often `advance` is called changes nothing: a law the tests hold.
+integrals (energy, hashes) are exact and independent of how often `advance` is called (a law in the tests).
 
 `pace` divides the time constants of the dynamics alone (ramps, reboots, thermal lag); clocks and energy stay true.
 """
@@ -29,15 +29,15 @@ HEAT_MS = 10_000
 BOARD_LAG_S = 45.0
 """Time constant of a board with its heat sinks in moving air: 1.1 kW over 1.6 kJ/K is 0.7 K/s, for some 30 K over the inlet."""
 CHIP_OVER_BOARD_C = 15.0
-"""Of a chip at full load. It follows the power at once, where the board takes its time."""
+"""Of a chip at full load. It follows the power at once, the board with its lag."""
 NEVER = 1 << 60
 
 
 class Trajectories:
-    """n miners. Columns are [miner]; `advance(now)` brings energy, hashes, heat and noise up to an instant.
+    """n miners. Columns are [miner]; `advance(now)` updates energy, hashes, heat and noise to an instant.
 
-    Commands act at the instant given, take effect as the model does, and never fail: what a firmware refuses is refused
-    by its responder. `fault_power` and `fault_hash` scale what a broken unit draws and does.
+    Commands act at the given instant, take effect as the model does, and never fail: refusals of a firmware are made by its
+    responder. `fault_power` and `fault_hash` scale power and hashrate of a faulty unit.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Trajectories:
         def spread_of(share: float) -> Floats:
             return 1.0 + np.clip(rng.normal(0.0, share, n), -3 * share, 3 * share) if share else np.ones(n)
 
-        # What the units are
+        # Properties
         self.nominal_w = column("power_w") * spread_of(spread)
         self.nominal_hs = column("hashrate_hs") * spread_of(spread * 0.75)
         self.plate_hs = column("hashrate_hs")
@@ -80,7 +80,7 @@ class Trajectories:
         self.report_bias = spread_of(spread / 4)
         self.place_c = rng.normal(0.0, self.weather.spread_c, n)
 
-        # What they are asked to do
+        # Commanded state
         self.asleep: Bools = np.zeros(n, dtype=np.bool_)
         self.want_w = self.nominal_w.copy()
         self.want_hs = self.nominal_hs.copy()
@@ -89,7 +89,7 @@ class Trajectories:
         self.modes = [model.normal for model in models]
         self.locating: Bools = np.zeros(n, dtype=np.bool_)
 
-        # What they do
+        # Present trajectory
         self._start: Ints = np.full(n, now_ms - 1, dtype=np.int64)
         self._dur = np.ones(n)
         self._shape: Ints = np.zeros(n, dtype=np.int64)
@@ -105,18 +105,18 @@ class Trajectories:
         self.hashing_ms = self.started_ms.copy()
         self.tripped: Bools = np.zeros(n, dtype=np.bool_)
 
-        # What is wrong with them
+        # Faults
         self.fault_power = np.ones(n)
         self.fault_hash = np.ones(n)
         self.fault_heat_c = np.zeros(n)
         self.dead_boards: Ints = np.zeros(n, dtype=np.int64)
 
-        # What they have done
+        # Counters
         self.energy_ws = np.zeros(n)
         self.hashes = np.zeros(n)
         self.hashes_before = self.nominal_hs * (now_ms - self.started_ms) / 1000.0
         self.refused_from = np.full(n, np.inf)
-        """Hashes done when the pool began to take no shares."""
+        """Hashes done when the pool stopped accepting shares."""
         self.board_c = self.weather.at(now_ms) + self.place_c + self.rise_c - CHIP_OVER_BOARD_C
         self.chip_c = self.board_c + CHIP_OVER_BOARD_C
         self._heat_p = np.ones(n)
@@ -128,7 +128,7 @@ class Trajectories:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
-        """Bring everything up to `now_ms`; an instant already passed changes nothing."""
+        """Update everything to `now_ms`; a past instant changes nothing."""
         while self.at_ms < now_ms:
             edge = (self.at_ms // HEAT_MS + 1) * HEAT_MS
             until = min(now_ms, edge)
@@ -230,7 +230,7 @@ class Trajectories:
         return np.where(self.fans > 0, np.minimum(6200.0, 1200.0 + np.maximum(0.0, self.chip_c - 30.0) * 95.0), 0.0)
 
     def moving(self) -> Bools:
-        """Whose power or hashrate is not what its trajectory ends at, or whose next one waits, [miner]."""
+        """Units in transition: off their trajectory's end, or with a further one waiting, [miner]."""
         return np.asarray(
             (self.at_ms < self._start + self._dur)
             | (self._next_at != NEVER)
@@ -262,7 +262,7 @@ class Trajectories:
         return bool(self.fault_power[index] > 0.0 and self.board_up_ms[index] <= self.at_ms)
 
     def state(self, index: int) -> str:
-        """What it truly does: hashing, ramping, asleep, fault or rebooting."""
+        """True state: hashing, ramping, asleep, fault or rebooting."""
         if self.fault_power[index] <= 0.0 or self.tripped[index]:
             return "fault"
         if self.board_up_ms[index] > self.at_ms:
@@ -275,7 +275,7 @@ class Trajectories:
         return "hashing" if settled else "ramping"
 
     def look(self, index: int) -> Look:
-        """What one unit shows now."""
+        """Report of one unit now."""
         power, work = self.one(index)
         inlet = self.weather.at(self.at_ms) + float(self.place_c[index])
         load, board = power / float(self.nominal_w[index]), float(self.board_c[index])
@@ -296,7 +296,7 @@ class Trajectories:
         )  # fmt: skip
 
     def take_shares(self, index: int, takes: bool) -> None:
-        """Whether the pool accepts shares of a unit from now on; what it refused is not counted later."""
+        """Whether the pool accepts shares of a unit from now on; refused ones are not counted later."""
         done, stopped = float(self.hashes[index] + self.hashes_before[index]), float(self.refused_from[index])
         if takes and stopped < np.inf:
             self.hashes_before[index] -= done - stopped
@@ -314,7 +314,7 @@ class Trajectories:
         return float(base[0][0]), float(base[1][0])
 
     def _go(self, index: int, start_ms: int, power_w: float, work_hs: float, shape: int, length_ms: float) -> None:
-        """A new trajectory from where the unit is now; whatever waited is forgotten."""
+        """A new trajectory from the present state; a waiting one is dropped."""
         self._p[0][index], self._h[0][index] = self._now(index)
         self._p[1][index], self._h[1][index] = power_w, work_hs
         self._start[index], self._dur[index], self._shape[index] = start_ms, length_ms, shape

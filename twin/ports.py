@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doors of a unit: open while its control board is up, closed while it has no power or restarts."""
+"""Listening ports of a unit: open while its control board is up, closed without power and in a restart."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ class Ports:
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
-        """All of them, or none: a unit of which one door stays shut for ever is no miner. Raises ConfigError."""
+        """Open all of them, or none: a unit with one port missing is no miner. Raises ConfigError."""
         loop = asyncio.get_running_loop()
         try:
             for name, (port, factory) in self._factories.items():
@@ -41,7 +41,7 @@ class Ports:
 
 
 async def keep_ports(site: Site, all_ports: list[Ports], period_s: float = 0.25) -> None:
-    """For ever: ports follow the power and the reboots of their units, and the fault `refused`."""
+    """Without end: ports follow the power and the reboots of their units, and the fault `refused`."""
     while True:
         up = site.reachable()
         for ports in all_ports:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cgminer family shares on the wire: requests, the STATUS list, joined commands, and the ways answers break."""
+"""Common wire format of the cgminer family: requests, the STATUS list, joined commands, malformed answers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def refusal(code: int, text: str, when_s: int, maker: str) -> Json:
 
 
 def parse(payload: bytes) -> Json | None:
-    """A request as JSON, or the old text form `command|parameter`; None where it is neither."""
+    """A request as JSON, or the old text form `command|parameter`; None for anything else."""
     text = payload.strip(b"\0\r\n ")
     if text.startswith(b"{"):
         try:
@@ -27,12 +27,12 @@ def parse(payload: bytes) -> Json | None:
         except orjson.JSONDecodeError:
             return None
         return found if isinstance(found, dict) else None
-    words = text.decode(errors="replace").split("|", 1)
-    return {"command": words[0], "parameter": words[1]} if len(words) > 1 else {"command": words[0]}
+    parts = text.decode(errors="replace").split("|", 1)
+    return {"command": parts[0], "parameter": parts[1]} if len(parts) > 1 else {"command": parts[0]}
 
 
 def complete(payload: bytes) -> bool:
-    """Whether a request is whole: a NUL or line end closes it, or its JSON does."""
+    """Whether a request is complete: ended by NUL, line end, or the end of its JSON."""
     if payload.endswith((b"\0", b"\n")):
         return True
     if not payload.lstrip().startswith(b"{"):
@@ -53,7 +53,7 @@ def join(commands: str, one: Callable[[str], Json]) -> Json:
     return answer
 
 
-# How answers break. Each takes the bytes of a good answer and gives what such a firmware sends instead.
+# Malformations. Each takes the bytes of a good answer and returns those of a faulty firmware.
 _BREAKS: Mapping[str, Callable[[bytes], bytes]] = {
     "missing_comma": lambda body: body.replace(b"},{", b"}{").replace(b"],", b"],", 1),
     "stray_comma": lambda body: body.replace(b"}]", b",}]"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The twin's own process: every device of a spec on real loopback sockets, until it is told to stop.
+"""Process of the twin: every device of a spec on real loopback sockets, until it is stopped.
 
 `python -m twin.serve SPEC.json [READY.json]`. When all ports are open it writes READY.json (which names every
 device, address and service) and prints one JSON line.
@@ -25,10 +25,10 @@ from twin.container_modbus import ACCOUNT as CONTAINER_ACCOUNT
 from twin.container_modbus import ModbusContainer
 from twin.control import ready_line, serve_control
 from twin.decoys import Decoys
-from twin.doors import ACCOUNTS, doors
-from twin.lines import Street, allow_files
+from twin.lines import LineContext, allow_files
 from twin.meters import Meters, serve_station
 from twin.ports import Ports, keep_ports
+from twin.responders import ACCOUNTS, responders
 from twin.site import Site
 from twin.spec import TwinSpec, feeder_name
 
@@ -41,7 +41,7 @@ def profile_of(kind: str, name: str) -> Profile:
 
 
 def describe(site: Site, ports: list[Ports], containers: list[Container], meter_port: int) -> dict[str, Any]:
-    """What `ready.json` says of devices: enough to write a hub's register."""
+    """Devices for `ready.json`: enough to write a hub's register."""
     spec = site.spec
     return {
         "hub": spec.hub, "site": spec.site, "seed": spec.seed, "pace": spec.pace, "pid": os.getpid(),
@@ -78,8 +78,8 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
     clock = clock or system_clock()
     site = Site(spec, clock.now_ms())
     rng = np.random.default_rng([spec.seed, 4])
-    street = Street(site, clock, rng)
-    kinds = doors(street)
+    host_addresses = LineContext(site, clock, rng)
+    kinds = responders(host_addresses)
     factories = [kinds[unit.model.dialect](unit) for unit in site.units]
     listeners = sum(map(len, factories)) + spec.silent_hosts + 2 * spec.half_open_hosts
     allow_files(2 * listeners if spec.miners < 2000 else listeners + 4000)
@@ -117,7 +117,7 @@ async def serve(spec: TwinSpec, ready_path: Path | None = None, clock: Clock | N
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        loops = [asyncio.create_task(_advance(street)), asyncio.create_task(keep_ports(site, ports))]
+        loops = [asyncio.create_task(_advance(host_addresses)), asyncio.create_task(keep_ports(site, ports))]
         if spec.mqtt_host is not None and containers and profile.wire == "mqtt":
             publisher = Publisher(site, clock, profile, containers)
             loops.append(asyncio.create_task(publisher.run()))
@@ -154,12 +154,12 @@ async def _finance(site: Site, clock: Clock, stack: contextlib.AsyncExitStack) -
     }  # fmt: skip
 
 
-async def _advance(street: Street) -> None:
-    """Keep the machines near now, so that a request never has to make up for a long silence."""
+async def _advance(host_addresses: LineContext) -> None:
+    """Keep the machines close to now, so that a request never has to simulate a long interval."""
     while True:
-        now_ms = street.now()
-        street.site.tick(now_ms)
-        for tick in street.tickers:
+        now_ms = host_addresses.now()
+        host_addresses.site.tick(now_ms)
+        for tick in host_addresses.tickers:
             tick(now_ms)
         await asyncio.sleep(ADVANCE_S)
 
@@ -174,7 +174,7 @@ def _announce(ready: dict[str, Any], ready_path: Path | None) -> None:
 
 
 def run(spec: TwinSpec, ready_path: Path | None = None) -> None:
-    """Serve in this process until it is told to stop."""
+    """Serve in this process until it is stopped."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(spec, ready_path))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of change: piecewise linear f(u) for power and hashrate, and their exact integrals.
+"""Shapes of transitions: piecewise linear f(u) for power and hashrate, and their exact integrals.
 
 f is 0 before u = 0 and 1 from u = 1 on. STEP is a straight line, DROP stops hashing at once while power falls straight,
 START is a captured trace of one cold start (600 s): chain power-up, hashless warm-up, frequency ramp, slow settling.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The make-believe site alive: its units, what is wrong with them, and what its meters count.
+"""Simulated site: its units, their faults, commands, and its meters.
 
-Sockets (`twin.serve`) and virtual time (`twin.in_memory`) stand on this same file; it knows neither.
+Both the socket server (`twin.serve`) and virtual time (`twin.in_memory`) use this module, which depends on neither.
 """
 
 from collections.abc import Iterable
@@ -23,14 +23,14 @@ Floats = NDArray[np.float64]
 FOREIGN_MS = 30_000
 WORN_POWER = 7.0 / 6.0
 FILTER_VAR = 40.0
-"""Of each supply's input filter, whether its miner hashes or sleeps."""
+"""Of each supply's input filter, hashing or asleep."""
 MAGNETISING_SHARE = 0.015
-"""A transformer's magnetising power, of what the site draws at full load."""
+"""A transformer's magnetising power, as a share of the site's draw at full load."""
 
 
 @dataclass(slots=True)
 class Pool:
-    """One pool entry of a unit, as its firmware holds it."""
+    """One pool entry of a unit, as stored by its firmware."""
 
     url: str
     user: str
@@ -39,7 +39,7 @@ class Pool:
 
 @dataclass(slots=True)
 class Unit:
-    """One miner of the site: what its firmware remembers beside the physics. `memory` is its responder's own."""
+    """One miner of the site: its firmware's state in addition to the physics. `memory` belongs to its responder."""
 
     place: Place
     pools: list[Pool]
@@ -62,7 +62,7 @@ class Unit:
 
     @property
     def serial(self) -> str:
-        """The number it claims; under the fault `duplicate_serial` its neighbour's."""
+        """The serial number it reports; with the fault `duplicate_serial` its neighbour's."""
         return self.place.rival_serial if "duplicate_serial" in self.faults else self.place.serial
 
     @property
@@ -71,13 +71,13 @@ class Unit:
 
     @property
     def firmware(self) -> str:
-        """The version it runs: what was installed last, else what its model came with."""
+        """The running version: the one installed last, else the model's original."""
         return self.installed or self.model.firmware
 
 
 @dataclass(frozen=True, slots=True)
 class MeterPlace:
-    """One meter: `feeder` None is the main meter. `start_wh` is what its counter showed when the twin began."""
+    """One meter: `feeder` None is the main meter. `start_wh` is its counter at the start of the twin."""
 
     device: str
     name: str
@@ -137,7 +137,7 @@ class Site:
     # --- what is wrong ------------------------------------------------------------------------------------------------
 
     def set_faults(self, unit: Unit, faults: frozenset[str] | set[str], now_ms: int) -> None:
-        """Give a unit exactly these faults from now on. Raises ValueError naming an unknown one."""
+        """Give a unit exactly these faults from now on. Raises ValueError that names unknown ones."""
         unknown = faults - set(MINER_FAULTS)
         if unknown:
             raise ValueError(f"unknown faults {sorted(unknown)}; known: {', '.join(sorted(MINER_FAULTS))}")
@@ -148,19 +148,19 @@ class Site:
         unit.frozen = self.machines.look(unit.index) if "frozen" in faults else None
 
     def _apply_faults(self, unit: Unit) -> None:
-        """What the unit's faults and its socket do to the machine."""
+        """Effect of the unit's faults and its socket on the machine."""
         machines, index, boards = self.machines, unit.index, unit.model.boards
         powered = unit.plugged and "dead" not in unit.faults
         machines.dead_boards[index] = 1 if "board" in unit.faults else 0
         left = (boards - 1) / boards if "board" in unit.faults and boards > 1 else 1.0
-        machines.fault_hash[index] = left if powered and "sick" not in unit.faults else 0.0
+        machines.fault_hash[index] = left if powered and "hashless" not in unit.faults else 0.0
         worn = WORN_POWER if "worn" in unit.faults else 1.0
         machines.fault_power[index] = (1.0 - (1.0 - left) * 0.9) * worn if powered else 0.0
         machines.take_shares(index, "no_shares" not in unit.faults)
         machines.fault_heat_c[index] = 60.0 if "overheat" in unit.faults else unit.coolant_loss_c
 
     def plug(self, unit: Unit, on: bool, now_ms: int) -> None:
-        """The socket before the unit: without it the unit is gone, with it again it boots, and what hung is cured."""
+        """Switch the socket of the unit: off, it has no power; on again, it boots, and a hang ends."""
         self.machines.advance(now_ms)
         if unit.plugged == on:
             return
@@ -172,7 +172,7 @@ class Site:
         self._apply_faults(unit)
 
     def cool(self, units: Iterable[Unit], on: bool, now_ms: int) -> None:
-        """The coolant of liquid-cooled units: without its flow their chips run hot until the protective stop."""
+        """Coolant flow of liquid-cooled units: without it their chips run hot until the protective stop."""
         self.machines.advance(now_ms)
         for unit in units:
             if unit.model.cooling != "air":
@@ -196,7 +196,7 @@ class Site:
         self.generation.tripped = "generation_off" in faults
 
     def tick(self, now_ms: int) -> None:
-        """What happens without anybody asking: other managers that do as they like."""
+        """Spontaneous events: commands of other control systems."""
         for unit in self._foreign:
             slept_ms = unit.slept_ms
             if slept_ms is not None and now_ms - slept_ms >= FOREIGN_MS / self.spec.pace:
@@ -206,7 +206,7 @@ class Site:
     # --- what is seen -------------------------------------------------------------------------------------------------
 
     def look(self, unit: Unit) -> Look:
-        """What a unit shows of itself; a frozen one shows what it showed."""
+        """Report of a unit; a frozen one repeats its last."""
         return unit.frozen or self.machines.look(unit.index)
 
     def clock_ms(self, unit: Unit) -> int:
@@ -215,7 +215,7 @@ class Site:
         return self.machines.at_ms + wrong
 
     def reachable(self) -> NDArray[np.bool_]:
-        """Whose control board is powered and on the network, [miner]."""
+        """Units whose control board is powered and on the network, [miner]."""
         machines = self.machines
         return (machines.fault_power > 0.0) & (machines.board_up_ms <= machines.at_ms)
 
@@ -225,20 +225,20 @@ class Site:
         return np.bincount(self.feeder_of, weights=per_miner, minlength=self.spec.feeders).astype(np.float64)
 
     def _metered(self, per_miner: Floats, fixed: float) -> Floats:
-        """[main, feeder...] from what the miners draw (W or Wh), and the fixed part in the same unit."""
+        """[main, feeder...] from the miners' draw (W or Wh), and the fixed part in the same unit."""
         losses = self.spec.losses
         feeders = self._per_feeder(per_miner) * losses.feeder_factor
         main = feeders.sum() * (1 + losses.transformer_share) + fixed
         return np.concatenate([[main], feeders])
 
     def meter_power_w(self) -> Floats:
-        """True power at each meter, in the order of `meters`; below zero at the main one where generation flows out."""
+        """True power at each meter, in the order of `meters`; negative at the main one where generation flows out."""
         power = self._metered(self.machines.power(), self.spec.losses.transformer_fixed_w)
         power[0] -= self.generation.power_w(self.machines.at_ms)
         return power
 
     def meter_phases_w(self, at: int) -> tuple[float, float, float]:
-        """True power of each phase at one meter: single-phase units stand on one, three-phase units on all."""
+        """True power of each phase at one meter: single-phase units on one, three-phase units on all."""
         cells = np.bincount(self._cell_of, weights=self.machines.power(), minlength=4 * self.spec.feeders)
         table = cells.reshape(self.spec.feeders, 4)
         mine = table.sum(axis=0) if self.meters[at].feeder is None else table[self.meters[at].feeder]
@@ -252,25 +252,25 @@ class Site:
         return first, second, third
 
     def meter_energy_wh(self) -> Floats:
-        """Each meter's counter of what flowed in, in the order of `meters`."""
+        """Each meter's counter of inflow, in the order of `meters`."""
         counted = self._count()
         if self.spec.generation:
             counted[0] = self.generation.import_wh
         return np.array([meter.start_wh for meter in self.meters]) + counted
 
     def exported_wh(self, at: int) -> float:
-        """A meter's counter of what flowed out, as of the last reading of `meter_energy_wh`."""
+        """A meter's counter of outflow, as of the last reading of `meter_energy_wh`."""
         return self.generation.export_wh if self.meters[at].feeder is None else 0.0
 
     def _count(self) -> Floats:
-        """What was consumed behind each meter since the site began, told to the main meter's counters."""
+        """Consumption behind each meter since the start of the site; updates the main meter's counters."""
         fixed = self.spec.losses.transformer_fixed_w * (self.machines.at_ms - self.began_ms) / 1000.0 / WS_PER_WH
         consumed = self._metered(self.machines.energy_wh(), fixed)
         self.generation.count(self.machines.at_ms, float(consumed[0]))
         return consumed
 
     def meter_idle(self, at: int) -> tuple[float, float]:
-        """(var, varh since the twin began) at one meter that do not follow the load: why an idle site's power factor is poor."""
+        """(var, varh since the start) at one meter that do not follow the load: cause of an idle site's poor power factor."""
         feeder, machines = self.meters[at].feeder, self.machines
         units = machines.n if feeder is None else int((self.feeder_of == feeder).sum())
         idle_var = FILTER_VAR * units + (MAGNETISING_SHARE * float(machines.nominal_w.sum()) if feeder is None else 0.0)
@@ -283,7 +283,7 @@ class Site:
     # --- what is commanded --------------------------------------------------------------------------------------------
 
     def obeys(self, unit: Unit, now_ms: int) -> bool:
-        """Whether a command that the firmware accepted has any effect; a unit may reboot over it instead."""
+        """Whether an accepted command has any effect; a unit may reboot instead."""
         unit.writes += 1
         if "reboots_on_write" in unit.faults:
             self.machines.reboot(unit.index, now_ms)
@@ -295,7 +295,7 @@ class Site:
             self.fall_asleep(unit, now_ms, late_s)
 
     def fall_asleep(self, unit: Unit, now_ms: int, late_s: float = 0.0) -> None:
-        """What follows from an accepted sleep, at once or at the instant that was asked for."""
+        """Effect of an accepted sleep, at once or at the requested instant."""
         unit.slept_ms = now_ms
         if "half_shed" in unit.faults:
             self.machines.half_sleep(unit.index, now_ms)

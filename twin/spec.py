@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a make-believe site shall be, and the fixed layout that follows from it: ids, addresses, serials, faults.
+"""Specification of a simulated site, and its layout: ids, addresses, serial numbers, faults.
 
-The same spec gives the same site. A port of 0 is chosen by the system; `ready.json` names the one taken.
+The same spec gives the same site. A port of 0 is chosen by the system; `ready.json` names the one in use.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from twin.weather import Weather
 
 
 class Losses(BaseModel):
-    """What lies between the miners and the meters. Linear on purpose: energies then agree exactly.
+    """Losses between miners and meters. Linear on purpose: energies then agree exactly.
 
     feeder = miners * (1 + cooling_share) * (1 + cable_share);
     main = sum of feeders * (1 + transformer_share) + transformer_fixed_w.
@@ -37,11 +37,11 @@ class Losses(BaseModel):
 
 
 class TwinSpec(BaseModel):
-    """A make-believe site. `models` and `faults` map a name to a share (models: weights; faults: part of all miners).
+    """A simulated site. `models` and `faults` map a name to a share (models: weights; faults: part of all miners).
 
-    For a scan, `strewn_over` strews the miners over so many addresses from `miner_host` on, `silent_hosts` accept and
-    never say a word, and `half_open_hosts` have a port whose queue is full. `generation` is power in W behind the main meter,
-    each from so many seconds after the start.
+    For a scan, `strewn_over` spreads the miners over that many addresses from `miner_host` on, `silent_hosts` accept and
+    never answer, and `half_open_hosts` have a port whose queue is full. `generation` is power in W behind the main meter,
+    each entry from its seconds after the start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,7 @@ class TwinSpec(BaseModel):
             "whatsminer-m30s++": 0.15,
         }
     )
-    faults: Mapping[str, float] = Field(default_factory=lambda: {"sick": 0.004, "dead": 0.004, "board": 0.004})
+    faults: Mapping[str, float] = Field(default_factory=lambda: {"hashless": 0.004, "dead": 0.004, "board": 0.004})
     feeders: int = Field(default=4, ge=1, le=200)
     containers: int = Field(default=1, ge=0, le=200)
     rack_size: int = Field(default=40, ge=1)
@@ -94,7 +94,7 @@ class TwinSpec(BaseModel):
     payout_every_s: float = Field(default=20.0, gt=0)
     pool_url: str = "stratum+tcp://pool.invalid:3333"
     pool_account: str = "hub1"
-    password: str = Field(default="make-believe", repr=False)
+    password: str = Field(default="simulated", repr=False)
 
     @field_validator("models")
     @classmethod
@@ -168,8 +168,8 @@ def addresses(first: str, count: int) -> list[str]:
     return found
 
 
-def street(spec: TwinSpec) -> tuple[list[str], list[str]]:
-    """(the miners' addresses, those of hosts that are no miners), strewn by the seed where the spec says so."""
+def host_addresses(spec: TwinSpec) -> tuple[list[str], list[str]]:
+    """(the miners' addresses, those of other hosts), spread by the seed where the spec requests it."""
     others = spec.silent_hosts + spec.half_open_hosts
     if not spec.strewn_over:
         found = addresses(spec.miner_host, spec.miners + others)
@@ -194,7 +194,7 @@ def shares_to_counts(weights: Mapping[str, float], total: int) -> dict[str, int]
 
 
 def layout(spec: TwinSpec) -> list[Place]:
-    """The miners of a spec, always the same ones. Racks hold one feeder's units; models and faults are strewn by the seed."""
+    """The miners of a spec, always the same. Racks hold one feeder's units; models and faults are spread by the seed."""
     rng = np.random.default_rng([spec.seed, 1])
     counts = shares_to_counts(spec.models, spec.miners)
     names = [name for name, count in counts.items() for _ in range(count)]
@@ -211,7 +211,7 @@ def layout(spec: TwinSpec) -> list[Place]:
             broken[int(next(strewn))] = fault
 
     places = []
-    hosts, _ = street(spec)
+    hosts, _ = host_addresses(spec)
     per_feeder = -(-spec.miners // spec.feeders)
     for index, model in enumerate(models):
         feeder, within = divmod(index, per_feeder)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe VNish 1.3: reads are open, writes need the bearer token of `unlock`. Presets are watts; one restarts."""
+"""Simulated VNish 1.3: open reads, writes with the bearer token of `unlock`. Presets are watts; setting one restarts."""
 
 import secrets
 from typing import Any
 
 from twin.antminer import Antminer
-from twin.exchange import Ask, Tell, tell
+from twin.exchange import Request, Response, respond
 from twin.firmware import back_to_stock, form, take
 from twin.look import Look
 from twin.rpc import Json
@@ -21,7 +21,7 @@ class VNish:
         self.site = site
         self.makers = Antminer(site)
 
-    def http(self, unit: Unit, ask: Ask, now_ms: int) -> Tell:
+    def http(self, unit: Unit, ask: Request, now_ms: int) -> Response:
         """One exchange under /api/v1."""
         if unit.memory.get("stock"):
             return self.makers.http(unit, ask, now_ms)
@@ -39,34 +39,34 @@ class VNish:
                 else not machines.locating[unit.index]
             )
             self.site.locate(unit, on, now_ms)
-            return tell({"on": on})
+            return respond({"on": on})
         held = unit.memory.get("token")
         if not held or ask.headers.get("authorization", "").removeprefix("Bearer ") != held:
-            return Tell(401)
+            return Response(401)
         if "write_404" in unit.faults:
-            return Tell(404)
+            return Response(404)
         if "refuses_writes" in unit.faults:
-            return tell({"err": "refused"}, 500)
+            return respond({"err": "refused"}, 500)
         if path == "/firmware/update":
             problem = take(self.site, unit, form(ask).get("file", b""), now_ms)
-            return tell({"err": problem}, 500) if problem else tell({"after": 3})
+            return respond({"err": problem}, 500) if problem else respond({"after": 3})
         return self._write(unit, path, ask.json(), now_ms)
 
-    def _unlock(self, unit: Unit, body: Any) -> Tell:
+    def _unlock(self, unit: Unit, body: Any) -> Response:
         if not isinstance(body, dict) or body.get("pw") != unit.password:
-            return tell({"unlocked": False}, 403)
+            return respond({"unlocked": False}, 403)
         token = unit.memory.setdefault("token", secrets.token_hex(16))
-        return tell({"token": token})
+        return respond({"token": token})
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
-    def _read(self, unit: Unit, path: str) -> Tell:
+    def _read(self, unit: Unit, path: str) -> Response:
         look, model, place = self.site.look(unit), unit.model, unit.place
         match path:
             case "/summary":
-                return tell({"miner": self._summary(unit, look)})
+                return respond({"miner": self._summary(unit, look)})
             case "/status":
-                return tell({**self._state(unit, look), "find_miner": bool(self.site.machines.locating[unit.index]),
+                return respond({**self._state(unit, look), "find_miner": bool(self.site.machines.locating[unit.index]),
                              "restart_required": False, "reboot_required": False, "unlocked": False})  # fmt: skip
             case "/info":
                 network = {"mac": place.mac, "ip": place.host, "hostname": place.name, "dhcp": True, "netmask": "",
@@ -76,29 +76,29 @@ class VNish:
                 "mem_free": 0,
                           "mem_free_percent": 0, "mem_buf": 0, "mem_buf_percent": 0, "network_status": network,
                           "uptime": f"{look.uptime_s // 3600}:{look.uptime_s // 60 % 60:02d}"}  # fmt: skip
-                return tell({"miner": model.title, "model": "s21pro", "fw_name": "Vnish", "fw_version": unit.firmware,
+                return respond({"miner": model.title, "model": "s21pro", "fw_name": "Vnish", "fw_version": unit.firmware,
                              "build_time": "2026-01-01", "platform": "cv", "install_type": "nand", "algorithm": "sha256d",
                              "hr_measure": "GH/s", "serial": unit.serial, "system": system})  # fmt: skip
             case "/perf-summary":
-                return tell(
+                return respond(
                     {
                         "current_preset": self._preset(look.mode),
                         "preset_switcher": {"enabled": "own_schedule" in unit.faults},
                     }
                 )
             case "/autotune/presets":
-                return tell([self._preset(name) for name, _, _ in model.modes])
+                return respond([self._preset(name) for name, _, _ in model.modes])
             case "/model":
                 overclock = {"max_power_limit": round(model.power_w * 1.3), "power_metering": False}
                 boards = {"chips_per_chain": model.chips_per_board, "num_chains": model.boards}
-                return tell(
+                return respond(
                     {"full_name": model.title, "model": "s21pro", "serial": unit.serial, "chain": boards,
                      "overclock": overclock}
                 )  # fmt: skip
             case "/settings":
                 pools = [{"url": pool.url, "user": pool.user, "pass": pool.password} for pool in unit.pools]
-                return tell({"miner": {"pools": pools, "overclock": {"preset": look.mode}}})
-        return Tell(404)
+                return respond({"miner": {"pools": pools, "overclock": {"preset": look.mode}}})
+        return Response(404)
 
     def _preset(self, name: str) -> Json:
         return {"name": name, "pretty": f"{name} watt", "status": "tuned", "modded_psu_required": False}
@@ -169,7 +169,7 @@ class VNish:
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
-    def _write(self, unit: Unit, path: str, body: Any, now_ms: int) -> Tell:
+    def _write(self, unit: Unit, path: str, body: Any, now_ms: int) -> Response:
         site = self.site
         match path:
             case "/mining/stop" | "/mining/pause":
@@ -182,21 +182,21 @@ class VNish:
                 site.set_percent(unit, float(body["percent"]), now_ms)
             case "/firmware/remove" if isinstance(body, dict) and isinstance(body.get("remove_stock_logs"), bool):
                 back_to_stock(site, unit, now_ms)
-                return tell({"after": 3})
+                return respond({"after": 3})
             case "/system/reboot":
                 site.reboot(unit, now_ms)
-                return tell({"after": 3})
+                return respond({"after": 3})
             case "/settings" if isinstance(body, dict):
                 return self._configure(unit, body.get("miner") or {}, now_ms)
             case _:
-                return Tell(404)
-        return Tell(200)
+                return Response(404)
+        return Response(200)
 
-    def _configure(self, unit: Unit, miner: Json, now_ms: int) -> Tell:
-        """A preset is obeyed when the mining restarts, which this firmware does by itself."""
+    def _configure(self, unit: Unit, miner: Json, now_ms: int) -> Response:
+        """A preset takes effect when the mining restarts, which this firmware does by itself."""
         preset = (miner.get("overclock") or {}).get("preset")
         if preset is not None and str(preset) not in {name for name, _, _ in unit.model.modes}:
-            return tell({"err": f"unknown preset {preset}"}, 422)
+            return respond({"err": f"unknown preset {preset}"}, 422)
         if preset is not None:
             self.site.set_mode(unit, str(preset), now_ms)
         pools = [
@@ -206,4 +206,4 @@ class VNish:
         ]
         if pools:
             self.site.set_pools(unit, pools, now_ms)
-        return tell({"restart_required": False, "reboot_required": False})
+        return respond({"restart_required": False, "reboot_required": False})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The air that the make-believe miners breathe."""
+"""Ambient temperature of the simulated site."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from kernel.units import MS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Inlet air: a daily sine about a mean, warmest at 15:00 UTC + `shift_h`, and the spread between places."""
+    """Inlet air: a daily sine around a mean, warmest at 15:00 UTC + `shift_h`, and the spread between places."""
 
     mean_c: float = 18.0
     swing_c: float = 6.0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Whatsminer of API versions 1 and 2: plain reads on the cgminer port, writes under a token and AES.
+"""Simulated Whatsminer of API versions 1 and 2: plain reads on the cgminer port, writes with a token and AES.
 
-Version 1 (trait `v1`) tells `btmineroff` in `status` and no more, and knows no percent.
+Version 1 (trait `v1`) reports only `btmineroff` in `status`, and has no percent.
 
 The write API is on and its password is the site's own. A token lives 30 minutes and one address may hold 32. A power
-limit or a mode restarts the mining; a percent does not and is forgotten at the next restart.
+limit or a mode restarts the mining; a percent does not and ends with the next restart.
 """
 
 import base64
@@ -28,13 +28,13 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _NOT_JOINED = ("get_", "status")
 
 
-def said(code: int, message: object, when: int, letter: str = "S") -> Json:
+def reply(code: int, message: object, when: int, letter: str = "S") -> Json:
     """The answer of the maker's own commands: STATUS is a letter, Msg anything."""
     return {"STATUS": letter, "When": when, "Code": code, "Msg": message, "Description": ""}
 
 
 def key_of(password: str, salt: str) -> str:
-    """The fourth field of the md5crypt text: what the password is to this salt."""
+    """The fourth field of the md5crypt text: the hash of the password with this salt."""
     return md5crypt(password, salt).split("$")[3]
 
 
@@ -64,17 +64,17 @@ class Whatsminer:
         self.site = site
 
     def rpc(self, unit: Unit, payload: bytes, now_ms: int) -> bytes:
-        """One message in, one answer out, closed by a NUL as cgminer does (own commands end without)."""
+        """One message in, one answer out, ended by a NUL as in cgminer (own commands end without)."""
         asked = parse(payload)
         when = self.site.clock_ms(unit) // 1000
         if not asked:
-            return orjson.dumps(said(23, "invalid json message", when, "E"))
+            return orjson.dumps(reply(23, "invalid json message", when, "E"))
         if "enc" in asked:
             return orjson.dumps(self._sealed(unit, asked, when, now_ms))
         command = str(asked.get("command") or asked.get("cmd") or "")
         if "+" in command:
             if any(name.startswith(_NOT_JOINED) for name in command.split("+")):
-                return orjson.dumps(said(14, "invalid cmd", when, "E"))
+                return orjson.dumps(reply(14, "invalid cmd", when, "E"))
             return orjson.dumps(join(command, lambda name: self._one(unit, name, when, now_ms))) + b"\0"
         answer = self._one(unit, command, when, now_ms)
         return orjson.dumps(answer) + (b"\0" if isinstance(answer["STATUS"], list) else b"")
@@ -104,23 +104,23 @@ class Whatsminer:
                 ]
                 return {"STATUS": status(69, "Device Details", when, MAKER), "DEVDETAILS": details, "id": 1}
             case "status":
-                return said(131, self._status(unit, look), when)
+                return reply(131, self._status(unit, look), when)
             case "get_version":
                 if "v1" in unit.model.traits:
-                    return said(131, {"api_ver": "whatsminer v1.4.0", "fw_ver": unit.firmware}, when)
-                return said(131, {"api_ver": "2.0.5", "fw_ver": unit.firmware, "platform": "H616"}, when)
+                    return reply(131, {"api_ver": "whatsminer v1.4.0", "fw_ver": unit.firmware}, when)
+                return reply(131, {"api_ver": "2.0.5", "fw_ver": unit.firmware, "platform": "H616"}, when)
             case "get_psu":
                 fan = {"name": "P222B", "hw_version": "", "sw_version": "230208.220429", "model": "P222B"}
-                return said(131, fan | {"fan_speed": str(look.fan_rpm), "serial_no": unit.serial}, when)
+                return reply(131, fan | {"fan_speed": str(look.fan_rpm), "serial_no": unit.serial}, when)
             case "get_miner_info":
                 lit = "manual" if self.site.machines.locating[unit.index] else "auto"
                 info = {"hostname": "WhatsMiner", "mac": unit.place.mac, "ledstat": lit, "ip": unit.place.host}
-                return said(131, info | {"minersn": unit.serial}, when)
+                return reply(131, info | {"minersn": unit.serial}, when)
             case "get_error_code":
-                return said(131, {"error_code": self._errors(unit, look)}, when)
+                return reply(131, {"error_code": self._errors(unit, look)}, when)
             case "get_token":
                 return self._token(unit, when, now_ms)
-        return said(14, "invalid cmd", when, "E")
+        return reply(14, "invalid cmd", when, "E")
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Whatsminer:
             found.append({"530": "2026-01-02 10:30:00"})
         if self.site.machines.tripped[unit.index]:
             found.append({"350": "2026-01-02 10:31:00"})
-        if "sick" in unit.faults:
+        if "hashless" in unit.faults:
             found.append({"2010": "2026-01-02 10:32:00"})
         return found
 
@@ -201,15 +201,15 @@ class Whatsminer:
         for sign in [sign for sign, (_, born_ms) in held.items() if now_ms - born_ms >= TOKEN_LIFE_MS]:
             del held[sign]
         if len(held) >= TOKENS_AT_MOST:
-            return said(136, "too many tokens", when, "E")
+            return reply(136, "too many tokens", when, "E")
         salt, newsalt = ("".join(secrets.choice(_LETTERS) for _ in range(8)) for _ in range(2))
         stamp = f"{when % 10_000:04d}"
         key = key_of(unit.password, salt)
         held[key_of(key + stamp, newsalt)] = (key, now_ms)
-        return said(134, {"time": stamp, "salt": salt, "newsalt": newsalt}, when)
+        return reply(134, {"time": stamp, "salt": salt, "newsalt": newsalt}, when)
 
     def _sealed(self, unit: Unit, asked: Json, when: int, now_ms: int) -> Json:
-        """An encrypted command: the key that opens it tells which token it belongs to."""
+        """An encrypted command: the key that decrypts it identifies its token."""
         held = unit.memory.get("tokens", {})
         assert isinstance(held, dict)
         for sign, (key, born_ms) in reversed(list(held.items())):
@@ -217,26 +217,26 @@ class Whatsminer:
             if inner is None:
                 continue
             if inner.get("token") != sign or now_ms - born_ms >= TOKEN_LIFE_MS:
-                return said(135, "check token err", when, "E")
+                return reply(135, "check token err", when, "E")
             if inner.get("cmd") == "update_firmware" and "refuses_writes" not in unit.faults:
                 unit.memory["says_ready"], unit.memory["image_key"] = True, key
-                return {"enc": seal(said(131, "ready", when), key)}
+                return {"enc": seal(reply(131, "ready", when), key)}
             return {"enc": seal(self._write(unit, inner, when, now_ms), key)}
-        return said(135, "check token err", when, "E")
+        return reply(135, "check token err", when, "E")
 
     def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes:
-        """The answer to the image that came after `ready`, under the same key."""
+        """The answer to the image after `ready`, under the same key."""
         problem, when = take(self.site, unit, data, now_ms), self.site.clock_ms(unit) // 1000
-        answer = said(132, problem, when, "E") if problem else said(131, "API command OK", when)
+        answer = reply(132, problem, when, "E") if problem else reply(131, "API command OK", when)
         return orjson.dumps({"enc": seal(answer, str(unit.memory.pop("image_key", "")))})
 
     def _write(self, unit: Unit, asked: Json, when: int, now_ms: int) -> Json:
         command = str(asked.get("cmd") or asked.get("command") or "")
         if "refuses_writes" in unit.faults:
-            return said(45, "permission denied", when, "E")
+            return reply(45, "permission denied", when, "E")
         if "v1" in unit.model.traits and command in ("set_power_pct", "set_power_pct_v2"):
-            return said(14, "invalid cmd", when, "E")
-        site, done = self.site, said(131, "API command OK", when)
+            return reply(14, "invalid cmd", when, "E")
+        site, done = self.site, reply(131, "API command OK", when)
         match command:
             case "power_off":
                 site.sleep(unit, now_ms)
@@ -245,12 +245,12 @@ class Whatsminer:
             case "adjust_power_limit":
                 watts = _number(asked.get("power_limit"))
                 if watts is None or not 0 < watts <= 99_999:
-                    return said(132, "command error", when, "E")
+                    return reply(132, "command error", when, "E")
                 site.set_power(unit, min(watts, unit.model.power_w * unit.model.high_share), now_ms)
             case "set_power_pct" | "set_power_pct_v2":
                 percent = _number(asked.get("percent"))
                 if percent is None or not 0 < percent <= 100:
-                    return said(132, "command error", when, "E")
+                    return reply(132, "command error", when, "E")
                 site.set_percent(unit, percent, now_ms)
             case "set_low_power" | "set_normal_power" | "set_high_power":
                 site.set_mode(unit, command.split("_")[1], now_ms)
@@ -267,17 +267,17 @@ class Whatsminer:
                     if asked.get(f"pool{at}")
                 ]
                 if not pools:
-                    return said(132, "command error", when, "E")
+                    return reply(132, "command error", when, "E")
                 site.set_pools(unit, pools, now_ms)
             case "update_pwd":
                 if asked.get("old") != unit.password or not asked.get("new"):
-                    return said(132, "command error", when, "E")
+                    return reply(132, "command error", when, "E")
                 unit.password = str(asked["new"])
                 unit.memory.pop("tokens", None)
             case "pre_power_on" | "set_poweroff_cool" | "adjust_upfreq_speed":
                 pass
             case _:
-                return said(14, "invalid cmd", when, "E")
+                return reply(14, "invalid cmd", when, "E")
         return done
 
 

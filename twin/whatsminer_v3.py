@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A make-believe Whatsminer of API version 3 (port 4433): four bytes of length, then JSON; one connection, many requests.
+"""Simulated Whatsminer of API version 3 (port 4433): four bytes of length, then JSON; many requests per connection.
 
 A write carries `token`, the first eight characters of base64(SHA-256(command + password + salt + ts)); pools and
-passwords come encrypted under that digest. `ts` is checked for sameness with the token alone, as the maker does.
+passwords come encrypted under that digest. `ts` is only compared through the token, as the maker does.
 """
 
 import base64
@@ -24,7 +24,7 @@ _MODES = {"low": "0", "normal": "1", "high": "2"}
 
 
 def unseal_param(text: str, key: bytes) -> Any:
-    """JSON from base64(AES-256-ECB); clients pad by PKCS#7 or by zeros. None where the key is wrong."""
+    """JSON from base64(AES-256-ECB); clients pad by PKCS#7 or by zeros. None for a wrong key."""
     try:
         cipher = Cipher(algorithms.AES(key), modes.ECB()).decryptor()
         plain = cipher.update(base64.b64decode(text)) + cipher.finalize()
@@ -34,7 +34,7 @@ def unseal_param(text: str, key: bytes) -> Any:
 
 
 class WhatsminerV3:
-    """Answers for all Whatsminers (v3) of a site; framing is the line's."""
+    """Answers for all Whatsminers (v3) of a site, without framing."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -53,7 +53,7 @@ class WhatsminerV3:
         return orjson.dumps({"code": code, "when": when, "msg": message, "desc": command})
 
     def image(self, unit: Unit, data: bytes, now_ms: int) -> bytes:
-        """The answer to the image that came after `ready`."""
+        """The answer to the image after `ready`."""
         problem = take(self.site, unit, data, now_ms)
         reported = {"code": -1 if problem else 0, "when": self.site.clock_ms(unit) // 1000, "msg": problem or "ok"}
         return orjson.dumps(reported | {"desc": "set.system.update_firmware"})
@@ -229,7 +229,7 @@ class WhatsminerV3:
 
 
 def _percent(param: Any) -> float | None:
-    """The percent of `{"percent": .., "mode": "fast" | "normal"}`, within 0 to 100; None of anything else."""
+    """The percent of `{"percent": .., "mode": "fast" | "normal"}`, within 0 to 100; None for anything else."""
     if not isinstance(param, dict) or param.get("mode") not in ("fast", "normal"):
         return None
     value = param.get("percent")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may see and do what: keys, roles, one-time links, sessions. Denied unless a role says otherwise; no default password.
 
-A key is 256 random bits, shown once; only its HMAC-SHA256 under the hub's pepper is kept (`access.json`, mode 600, beside
+A key is 256 random bits, shown once; only its HMAC-SHA256 under the hub's pepper is kept (`access.json`, mode 600, next to
 the pepper). A person on the hub's own machine enters by a one-time link printed on the terminal.
 """
 
@@ -52,7 +52,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
         {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end",
             "availability:read", "log:read", "report:read", "alarm:read", "alarm:answer", "archive:read", "miner:release",
-            "miner:place", "miner:prove", "campaign:read", "campaign:run", "campaign:approve",
+            "miner:place", "miner:prove", "job:read", "job:run", "job:approve",
         }
     ),
     Role.DISPATCHER: frozenset({"site:read", "order:read", "order:send", "order:end", "availability:read"}),
@@ -67,7 +67,7 @@ GRANTS: Mapping[Role, frozenset[str]] = {
             "site:read", "fleet:read", "plan:read", "order:read", "order:send", "order:end", "availability:read",
             "log:read", "ledger:read", "report:read", "report:pull", "alarm:read", "alarm:answer", "miner:release",
             "miner:place", "miner:prove", "archive:read", "archive:hold", "archive:release",
-            "campaign:read", "campaign:run", "campaign:approve",
+            "job:read", "job:run", "job:approve",
         }
     ),
 }  # fmt: skip

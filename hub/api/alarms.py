@@ -9,7 +9,7 @@ from hub.api.access import Principal
 from hub.api.body import SITE
 from hub.api.guard import GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
-from hub.config.request import Request, Text, Word
+from hub.config.request import Request, ShortText, Text, example
 from hub.control.alarm_desk import AlarmAct
 from hub.query.schema import AlarmLine
 from kernel.errors import NotFound
@@ -20,12 +20,16 @@ router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 class AlarmPlace(Request):
     """An alarm by its rule, at one place or wherever the rule stands."""
 
-    rule: Word = Field(description="Name the rule")
-    scope: Word | None = Field(default=None, description="Name one place; without it: every place of the rule")
+    model_config = example({"rule": "meter-silent", "scope": "hub/site/meter-f2"})
+
+    rule: ShortText = Field(description="Name the rule")
+    scope: ShortText | None = Field(default=None, description="Name one place; without it: every place of the rule")
 
 
 class Shelving(AlarmPlace):
     """An alarm that is hidden for some minutes."""
+
+    model_config = example({"rule": "meter-silent", "why": "meter is replaced", "minutes": 60})
 
     why: Text = Field(description="Give the reason in 1 to 500 characters")
     minutes: int = Field(strict=True, ge=1, le=10_080, description="Give for how long, in whole minutes of 1 to 10080")
@@ -33,6 +37,8 @@ class Shelving(AlarmPlace):
 
 class OutOfService(AlarmPlace):
     """An alarm that is taken out of service."""
+
+    model_config = example({"rule": "meter-silent", "why": "meter is replaced"})
 
     why: Text = Field(description="Give the reason in 1 to 500 characters")
 

@@ -51,13 +51,13 @@ async def missing(
     return ports_of(request).fleet.missing(site, after_s)
 
 
-@router.get(SITE + "/restores")
+@router.get(SITE + "/wake-recovery")
 async def restores(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """Per ended order: miners woken, miners back, miners missing and the steps tried."""
     return ports_of(request).fleet.restores(site)
 
 
-@router.get(SITE + "/hands")
+@router.get(SITE + "/third-party")
 async def third_parties(
     request: Request, site: str, by: Principal = Depends(Need("fleet:read"))
 ) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ async def release(
     reported: OwnerChanged = {"device": key, "hands_off": False, "owner": "the hub", "words": why, "by": by.who}
     await ports.journal.record(EventKind.OWNER_CHANGED, by.actor.on(reported), site)
     await request.app.state.guard.audit.acted(by, "miner:release", site, "done", {"device": key, "why": why})
-    return of_site(request, reported)
+    return of_site(request, {"device": key, "owner": "the hub", "commanded": True, "why": why, "by": by.who})
 
 
 @router.get(SITE + "/receipts")

@@ -34,7 +34,7 @@ class Guard:
         self._denials = Throttle(30, 60.0, clock)
 
     async def principal(self, request: Request, permission: str) -> Principal:
-        """Who asks. Raises 401, 403 or 429, each said in the journal (a flood of one address is said once a minute in all)."""
+        """The principal of a request. Raises 401, 403 or 429, each journalled (a flood from one address once a minute in all)."""
         address = request.client.host if request.client else "?"
         if self._failures.full(address):
             raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
@@ -58,7 +58,7 @@ class Guard:
         return declared(found, request.headers.get(ENTRY_HEADER))
 
     async def enter(self, request: Request, token: str) -> str | None:
-        """The session that a one-time link opens, said in the journal; None for a wrong one. Raises 429."""
+        """The session that a one-time link opens, journalled; None for a wrong one. Raises 429."""
         address = request.client.host if request.client else "?"
         if self._failures.full(address):
             raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})

@@ -14,34 +14,34 @@ from hub.fleet.jobs import JobRequest
 router = APIRouter(prefix="/api/v1", route_class=GuardedRoute)
 
 
-@router.get(SITE + "/campaigns")
-async def jobs(request: Request, site: str, by: Principal = Depends(Need("campaign:read"))) -> list[dict[str, Any]]:
+@router.get(SITE + "/jobs")
+async def jobs(request: Request, site: str, by: Principal = Depends(Need("job:read"))) -> list[dict[str, Any]]:
     """All bulk work of the site, newest first."""
     return ports_of(request).jobs.jobs(site)
 
 
-@router.post(SITE + "/campaigns", status_code=201)
+@router.post(SITE + "/jobs", status_code=201)
 async def propose(
-    request: Request, site: str, body: JobRequest, by: Principal = Depends(Need("campaign:run"))
+    request: Request, site: str, body: JobRequest, by: Principal = Depends(Need("job:run"))
 ) -> dict[str, Any]:
     """Command one thing of many miners, canary first. `dry_run` only shows the miners and the waves."""
     reported = await ports_of(request).jobs.propose(site, body, by.actor)
     detail = {"campaign": reported["id"], "name": body.name, "intent": body.intent, "dry_run": body.dry_run}
-    await request.app.state.guard.audit.acted(by, "campaign:run", site, "done", detail)
+    await request.app.state.guard.audit.acted(by, "job:run", site, "done", detail)
     return of_site(request, reported)
 
 
-@router.post(SITE + "/campaigns/{job}/approve")
+@router.post(SITE + "/jobs/{job}/approve")
 async def approve(
-    request: Request, site: str, job: str, by: Principal = Depends(Need("campaign:approve"))
+    request: Request, site: str, job: str, by: Principal = Depends(Need("job:approve"))
 ) -> dict[str, Any]:
     """Approval by a second person. An own proposal cannot be approved."""
     return await _answer(request, site, job, "approved", by, "")
 
 
-@router.post(SITE + "/campaigns/{job}/{act}")
+@router.post(SITE + "/jobs/{job}/{act}")
 async def act(
-    request: Request, site: str, job: str, act: str, body: MaybeWhy, by: Principal = Depends(Need("campaign:run"))
+    request: Request, site: str, job: str, act: str, body: MaybeWhy, by: Principal = Depends(Need("job:run"))
 ) -> dict[str, Any]:
     """`pause`, `resume`, `retry` (failures only), `restore` (to what each miner was), `end` (let go of what it holds)."""
     acts = {"pause": "paused", "resume": "resumed", "end": "ended"}
@@ -51,5 +51,5 @@ async def act(
 async def _answer(request: Request, site: str, job: str, what: str, by: Principal, why: str) -> dict[str, Any]:
     reported = await ports_of(request).jobs.answer(site, job, what, by.actor, why)
     detail = {"campaign": job, "why": why}
-    await request.app.state.guard.audit.acted(by, f"campaign:{what}", site, reported["state"], detail)
+    await request.app.state.guard.audit.acted(by, f"job:{what}", site, reported["state"], detail)
     return of_site(request, reported)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API's orders, `/api/v1/sites/{site}/orders`: read, sent, changed, ended."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -24,10 +24,21 @@ def _instant(description: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "format": "date-time", "description": description})
 
 
+ORDER: Final[dict[str, Any]] = {
+    "power_w": 1500000,
+    "from": "2026-01-05T10:00:00+05:00",
+    "until": "2026-01-05T12:00:00+05:00",
+    "reference": "D-117",
+    "reason": "line 5 out",
+}
+
+
 class OrderBody(BaseModel):
     """An order; read and checked as one by `grid.order.read_order`, which MQTT shares, and signed as it was sent."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, json_schema_extra={"required": ["power_w", "until"], "examples": [ORDER]}
+    )
 
     scope: Annotated[Any, _text("hub/site, or a feeder of it; default: the site")] = None
     power_w: Annotated[
@@ -51,7 +62,9 @@ class OrderBody(BaseModel):
 class ChangeBody(BaseModel):
     """A change of an order, any of its fields; checked by `grid.order.read_change`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        extra="allow", frozen=True, json_schema_extra={"minProperties": 1, "examples": [{"power_w": 900000}]}
+    )
 
     power_w: Annotated[
         Any, WithJsonSchema({"type": "number", "minimum": 0, "description": "greatest power drawn, W"})
@@ -72,7 +85,7 @@ async def orders(request: Request, site: str, by: Principal = Depends(Need("orde
 
 @router.get(SITE + "/orders/{order}")
 async def order(request: Request, site: str, order: str, by: Principal = Depends(Need("order:read"))) -> OrderLine:
-    """One order, its phase and the meter's word on it."""
+    """One order, its phase and its verdict by meter."""
     return ports_of(request).orders.order(site, order)
 
 

@@ -40,7 +40,7 @@ async def offers(
     return await ports_of(request).plans.offers(site, reserve_w)
 
 
-@router.get(SITE + "/learnt")
+@router.get(SITE + "/dynamics")
 async def learnt(request: Request, site: str, by: Principal = Depends(Need("fleet:read"))) -> list[dict[str, Any]]:
     """Identified figures of each model and firmware, with spread, count and confidence, against the assumed ones."""
     return ports_of(request).fleet.learnt(site)

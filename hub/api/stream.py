@@ -104,7 +104,7 @@ class Streams:
         channel.task = None
 
     def _look(self, site: str, channel: Channel) -> None:
-        """One look at the hub: all parts from one status. A fault in one look is told on the page and in the log."""
+        """One look at the hub: all parts from one status. A fault in one look is shown on the page and in the log."""
         try:
             status = self._ports.sites.status(site)
             for name, (permission, html) in self.render.pieces(self._ports, site, status).items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job on a make-believe site, over real protocols: a twin in its own process, the hub in this one.
+"""The main job on a simulated site, over real protocols: a twin in its own process, the hub in this one.
 
 With `seconds` it runs a story and ends with one line of figures: the hub collects and plans, a dispatcher's order comes by
 the API in the middle and is judged by the meter, payouts reach the ledger, a signed report is made and verified.
@@ -76,8 +76,8 @@ def twin_process(spec: TwinSpec, folder: Path, timeout_s: float = 60.0):  # type
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                words = (folder / "twin.log").read_text()[-2000:]
-                raise ConfigError([Fault("twin", f"did not come up: {words}", "See twin.log; free its ports")])
+                log_tail = (folder / "twin.log").read_text()[-2000:]
+                raise ConfigError([Fault("twin", f"did not come up: {log_tail}", "See twin.log; free its ports")])
             yield orjson.loads(ready.read_bytes())
         finally:
             process.terminate()
@@ -185,7 +185,7 @@ async def close_period(
 
 
 async def _first_word(running: Running, patience_s: float = 30.0) -> int:
-    """The instant of the billing meters' first word: figures of energy begin there."""
+    """Instant of the first readings of the billing meters: energy figures begin there."""
     state = running.hub.components.state
     mains = [site.main for site in state.sites.values() if site.main]
     for _ in range(round(patience_s / 0.1)):
@@ -220,7 +220,7 @@ _next_ports = _ports()
 
 
 def free_port() -> int:
-    """A loopback port that nobody has at this moment. No outgoing connection takes it meanwhile, and none is told twice."""
+    """A loopback port that is free at this moment. No outgoing connection takes it meanwhile, and none is given twice."""
     for port in _next_ports:
         with contextlib.suppress(OSError), socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             tcp.bind(("127.0.0.1", port))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a make-believe site: configuration, inventory, secrets and price files for a twin that serves.
+"""The folder of a simulated site: configuration, inventory, secrets and price files for a twin that serves.
 
-What is written is what an operator would write for a real site; nothing in the hub knows that the devices are make-believe,
+What is written is what an operator would write for a real site; nothing in the hub knows that the devices are simulated,
 but for `pace`, which divides the envelopes' times where the twin's miners live faster.
 """
 
@@ -44,7 +44,7 @@ def secret_file(folder: Path, name: str, text: str | None = None) -> str:
 
 
 def day_ahead_kzt_per_mwh(at_ms: int, seed: int) -> float:
-    """A make-believe hourly price: cheap nights, a morning and a dearer evening peak, some noise that the seed fixes."""
+    """A simulated hourly price: cheap nights, a morning and a dearer evening peak, some noise that the seed fixes."""
     local = to_datetime(at_ms).astimezone(ZoneInfo(ZONE))
     hour = local.hour
     shape = 11.0 + 5.5 * math.exp(-(((hour - 9.5) / 2.6) ** 2)) + 13.0 * math.exp(-(((hour - 20.0) / 2.4) ** 2))
@@ -74,12 +74,12 @@ def write_feeds(folder: Path, now_ms: int, seed: int, days: int = 3) -> None:
         "height": ("height", "block", [(start_ms, end_ms, float(HEIGHT))]),
     }
     for stem, (name, unit, rows) in files.items():
-        head = {"name": name, "unit": unit, "known_at": known, "source": "make-believe"}
+        head = {"name": name, "unit": unit, "known_at": known, "source": "simulated"}
         (folder / f"{stem}.csv").write_text(_csv(head, rows))
 
 
 def credential_name(account: str) -> str:
-    """The credential of an account in the folder of a make-believe site; they share one password."""
+    """The credential of an account in the folder of a simulated site; they share one password."""
     return "miners" if account == "root" else f"miners-{account or 'none'}"
 
 
@@ -98,7 +98,7 @@ def write_inventory(path: Path, miners: Sequence[Mapping[str, Any]], accounts: M
 
 
 def write_passports(folder: Path, ready: Mapping[str, Any], now_ms: int) -> str:
-    """Make-believe papers of the main meter; returns the files' names as TOML."""
+    """Simulated papers of the main meter; returns the files' names as TOML."""
     names = []
     for meter in ready["meters"]:
         if meter["role"] != "main":
@@ -108,11 +108,11 @@ def write_passports(folder: Path, ready: Mapping[str, Any], now_ms: int) -> str:
         until = iso(floor_ms(now_ms, MS_PER_DAY) + 7 * 365 * MS_PER_DAY)
         (folder / name).write_text(
             f'[point]\ndevice = "{meter["device"]}"\nzone = "{ZONE}"\nregister = "primary"\n'
-            f'[[installation]]\nserial = "MB-1"\ntype = "{meter["profile"]}"\napproval = "make-believe"\n'
-            f'installed = {since}\nact = "make-believe act no. 1"\n'
+            f'[[installation]]\nserial = "MB-1"\ntype = "{meter["profile"]}"\napproval = "simulated"\n'
+            f'installed = {since}\nact = "simulated act no. 1"\n'
             f'[[verification]]\nserial = "MB-1"\non = {since}\nexpires = {until}\n'
-            'certificate = "make-believe no. 1"\nby = "make-believe laboratory"\n'
-            f'[[seal]]\nnumber = "S-1"\nset = {since}\nby = "make-believe inspector"\n'
+            'certificate = "simulated no. 1"\nby = "simulated laboratory"\n'
+            f'[[seal]]\nnumber = "S-1"\nset = {since}\nby = "simulated inspector"\n'
         )
         names.append(f'"{name}"')
     return f"[{', '.join(names)}]"
@@ -127,9 +127,9 @@ def write_site(folder: Path, ready: Mapping[str, Any], spec: TwinSpec, port: int
     feeders = sorted({str(miner["feeder"]) for miner in ready["miners"]} | {"f1"})
     capacity_w = max(1e5, 1.25 * 3600.0 * spec.miners)
     lines = [
-        "# A make-believe site. What stands here is what an operator writes for a real one.",
+        "# A simulated site. What stands here is what an operator writes for a real one.",
         f'[hub]\nname = "{spec.hub}"\ndata = "data"\nport = {port}\n',
-        f'[[sites]]\nname = "{spec.site}"\noperator = "Make-believe Mining LLP"\nzone = "{ZONE}"',
+        f'[[sites]]\nname = "{spec.site}"\noperator = "Simulated Mining LLP"\nzone = "{ZONE}"',
         f"import_cap_w = {capacity_w:.1f}\nother_load_share = {_overhead(spec):.6f}\nsimulated_speed_factor = {spec.pace}",
         'inventory = "inventory.csv"\ninrush_w_per_s = 400000.0',
         f"passports = {write_passports(folder, ready, now_ms)}\n",

@@ -74,7 +74,7 @@ def _miners(wired: Assembly, sites: list[SiteState], now_ms: int) -> dict[str, i
 
 
 def _energy(book: EnergyBook, journal: Journal, site: SiteState, span: Span) -> dict[str, Any]:
-    """Meters by their registers, and what the miners said they drew, brought to the meter by the modelled losses."""
+    """Meters by their registers, and the power that the miners reported, brought to the meter by the modelled losses."""
     slot = whole(span)
     meters: list[dict[str, Any]] = []
     for device, role in [(site.main, "main"), *((device, "feeder") for device in site.feeder_meters.values())]:
@@ -126,13 +126,13 @@ def _watts(batch: ReadingBatch, units: Ints, site: SiteState) -> tuple[Floats, B
         watts = np.where(known, power.stored, 0.0)
     state, mode = batch.columns.get("state"), batch.columns.get("mode")
     for row in np.flatnonzero(~known & (units >= 0)).tolist():
-        said = state.field(row) if state else None
-        if not isinstance(said, str) or said in (State.UNREACHABLE, State.UNKNOWN):
+        reported_state = state.field(row) if state else None
+        if not isinstance(reported_state, str) or reported_state in (State.UNREACHABLE, State.UNKNOWN):
             continue
         envelope = roster.groups[int(roster.group[units[row]])].envelope
         named = mode.field(row) if mode else None
         running = named if isinstance(named, str) and named in envelope.names else envelope.normal
-        watts[row] = envelope.sleep_w if said == State.ASLEEP else envelope.mode(running).power_w
+        watts[row] = envelope.sleep_w if reported_state == State.ASLEEP else envelope.mode(running).power_w
         known[row] = True
     return watts, known
 

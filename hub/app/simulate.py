@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub's day in virtual time: the live hub's own rooms on make-believe devices, with an order in the middle.
+"""A hub's day in virtual time: the live hub's own rooms on simulated devices, with an order in the middle.
 
 Nothing here knows the wall clock: the same days, seed and miners give the same bytes.
 """
@@ -86,7 +86,7 @@ async def _order(wired: Assembly, clock: Clock, until_ms: int) -> None:
 
 
 async def simulated(config: Config, folder: Path, data: Path, spec: TwinSpec, clock: Clock) -> Assembly:
-    """The same hub on make-believe devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
+    """The same hub on simulated devices behind the ports, for virtual time. `spec` is of the configuration's one site."""
     base = await ground(config, folder, data, clock, at_once(), np.random.default_rng([spec.seed, 17]))
     world = SimulatedSite(spec, clock)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An event loop that jumps instead of waiting: a day of one-second polls takes seconds, and the same order every time.
 
-Nothing real may be awaited in it (no socket, no thread): a wait with no timer left is a deadlock and is said so.
+Nothing real may be awaited in it (no socket, no thread): a wait with no timer left is a deadlock and is raised as one.
 """
 
 import asyncio

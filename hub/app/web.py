@@ -27,6 +27,7 @@ from hub.api.shell import LOOPBACK, App, Shell
 from hub.api.stream import Streams
 from hub.config.request import request_faults
 from hub.console import page
+from hub.query.schema import Faults
 from kernel.clock import Clock
 from kernel.errors import BrokenInvariant, ConfigError, NotFound
 
@@ -70,15 +71,20 @@ def create_app(
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
     async def schema(_by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:
-        return get_openapi(title=app.title, version="1", routes=app.routes)
+        return description(app)
 
     for subject in (sites, fleet, plans, alarms, orders, jobs, placement, archive, reports, page):
-        app.include_router(subject.router)
+        app.include_router(subject.router, responses={422: {"model": Faults, "description": "every fault at once"}})
     app.mount("/static", page.static_files())
     bare = [path for _, path, permission in permissions(app) if permission is None and path not in PUBLIC]
     if bare:
         raise BrokenInvariant(f"routes without a permission: {', '.join(bare)}")
     return Shell(app, hosts)
+
+
+def description(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of the API."""
+    return get_openapi(title=app.title, version="1", routes=app.routes)
 
 
 def permissions(app: FastAPI) -> Iterator[tuple[str, str, str | None]]:

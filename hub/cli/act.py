@@ -58,7 +58,7 @@ def ask_hub(method: str, url: str, key: str, path: str, body: Any = None, entry:
 
 
 def _faults(url: str, path: str, answer: Any) -> "list[Fault]":
-    """Why a hub did not do it, in its own words."""
+    """The refusal of a hub, with its own text."""
     from kernel.errors import Fault
 
     try:

@@ -63,7 +63,7 @@ def alarms_list(
     ]
     put_table(f"{len(rows)} alarms", ("priority", "where", "what", "state", "since (UTC)"), table)
     places = [
-        (scope, ", ".join(f"{count} {word}" for word, count in counts.items()))
+        (scope, ", ".join(f"{count} {state}" for state, count in counts.items()))
         for scope, counts in book.roll_up().items()
     ]
     if places:
@@ -115,7 +115,7 @@ def kpi(
 def acknowledge(
     site: Site, rule: Rule, scope: Scope = None, key: Key = "", url: Url = HERE, json: Json = False
 ) -> None:
-    """Say that it was seen; who said so is journalled."""
+    """Acknowledge an alarm; the person is journalled."""
     body = {"rule": rule} | ({} if scope is None else {"scope": scope})
     _show(ask_hub("POST", url, key, f"/sites/{site}/alarms/acknowledge", body), json)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that read a hub's folder, beside a running hub or without one: plan, miners, reports, ledger."""
+"""Commands that read a hub's folder, with or without a running hub: plan, miners, reports, ledger."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,7 +114,7 @@ def miners_show(
     device: Annotated[str, typer.Argument(help="hub/site/device, or its name where no other site has one so named.")],
     json: Json = False,
 ) -> None:
-    """Everything that one miner last told, what it can do and what is usual of it, as far as they are known."""
+    """Last values of one miner, its capabilities and its performance reference, as far as they are known."""
     from hub.config.observe_only import marked
     from hub.control.interlock import place_line
     from hub.query.learnt import envelope_json, usual_json
@@ -140,12 +140,12 @@ def miners_show(
     place, at = place_line(state, site, key), None if found is None else iso(found.at_ms)
     say_observing([site])
     if json:
-        answer = {"device": key, "at": at, "place": place, "values": values, "can": can, "usual": usual}
+        answer = {"device": key, "at": at, "place": place, "values": values, "envelope": can, "performance": usual}
         put_json(marked(site.config, answer))
         return
     put_table("Where it stands, and whose it is", ("what", "value"), [(k, v) for k, v in place.items() if v])
     plain = [(name, _worded(name, value)) for name, value in values.items() if not _listed(value)]
-    put_table(f"{key}, last word {at or 'never'}", ("metric", "value"), plain)
+    put_table(f"{key}, last reading {at or 'never'}", ("metric", "value"), plain)
     for name, value in values.items():
         if rows := _listed(value):
             columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -157,12 +157,12 @@ def miners_show(
     put_table("What it can do", ("what", "value"), list({**modes, **can}.items()))
     if usual is not None:
         title = f"What is usual in its normal mode, over {usual.pop('days')} days"
-        lines = [(name, _worded(name, one["usual"]), _worded(name, one["now"])) for name, one in usual.items()]
+        lines = [(name, _worded(name, one["reference"]), _worded(name, one["now"])) for name, one in usual.items()]
         put_table(title, ("what", "usual", "now"), lines)
 
 
-def _is_named(key: str, said: str) -> bool:
-    return said in (key, key.rpartition("/")[2])
+def _is_named(key: str, name: str) -> bool:
+    return name in (key, key.rpartition("/")[2])
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
@@ -183,18 +183,19 @@ def _worded(name: str, value: Any) -> Any:
 def miners_dialects(folder: SiteFolder = Path(), json: Json = False) -> None:
     """What each firmware speaks and can do."""
     from hub.config.lookup import listed
+    from hub.config.renamed import current
     from miner_control.inventory.dialect_matrix import dialect_matrix
 
-    rows = dialect_matrix(listed(folder, "profiles/firmware"))
+    rows = dialect_matrix(current(listed(folder, "profiles/firmware")))
     if json:
         put_json({"dialects": rows})
         return
     from shutil import get_terminal_size
 
     # What each can do stands below its name: as many side by side as the terminal is wide.
-    beside = max(1, (get_terminal_size().columns - 26) // 22)
-    for at in range(0, len(rows), beside):
-        some = rows[at : at + beside]
+    columns = max(1, (get_terminal_size().columns - 26) // 22)
+    for at in range(0, len(rows), columns):
+        some = rows[at : at + columns]
         lines = [
             [name.replace("_", " "), *(_short(row[name]) for row in some)] for name in rows[0] if name != "dialect"
         ]

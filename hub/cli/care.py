@@ -130,7 +130,7 @@ def _plugins() -> Iterator[tuple[str, bool, str]]:
 
     for row in (row for table in TABLES for row in table.rows()):
         if row.origin != SHIPPED:
-            yield f"{row.what} {row.name}", not row.fault, row.fault or f"plug-in of {row.origin}"
+            yield f"plug-in {row.what} {row.name}", not row.fault, row.fault or row.origin
     for text in unreadable():
         yield "plug-in", False, text
 

@@ -17,10 +17,10 @@ COLUMNS = ("rack", "position", "feeder")
 
 def add_to(miners: typer.Typer) -> None:
     """The command of this room, under `miners`."""
-    miners.command("walk")(walk)
+    miners.command("commissioning")(commissioning)
 
 
-def walk(
+def commissioning(
     site: Site,
     slots: Annotated[
         Path | None, typer.Option(help="Begin: CSV of rack, position (or slot), feeder, in the order of the walk.")
@@ -36,16 +36,18 @@ def walk(
     from kernel.errors import ConfigError, Fault
 
     if (slots is not None) + end + cancel > 1:
-        raise ConfigError([Fault("walk", "is asked for several things", "Give one of --slots, --end, --cancel")])
+        raise ConfigError(
+            [Fault("commissioning", "is asked for several things", "Give one of --slots, --end, --cancel")]
+        )
     if end:
-        _ended(ask_hub("POST", url, key, f"/sites/{site}/walk/end", {"dry_run": dry_run}), json)
+        _ended(ask_hub("POST", url, key, f"/sites/{site}/commissioning/end", {"dry_run": dry_run}), json)
         return
     if slots is not None:
-        reported = ask_hub("POST", url, key, f"/sites/{site}/walk", {"slots": _slots(slots)})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/commissioning", {"slots": _slots(slots)})
     elif cancel:
-        reported = ask_hub("POST", url, key, f"/sites/{site}/walk/cancel")
+        reported = ask_hub("POST", url, key, f"/sites/{site}/commissioning/cancel")
     else:
-        reported = ask_hub("GET", url, key, f"/sites/{site}/walk")
+        reported = ask_hub("GET", url, key, f"/sites/{site}/commissioning")
     if json:
         put_json(reported)
     else:
@@ -78,7 +80,7 @@ def _ended(reported: dict[str, Any], json: bool) -> None:
 def _show(reported: dict[str, Any]) -> None:
     from kernel.clock import iso
 
-    walk = reported["walk"]
+    walk = reported["commissioning"]
     if walk is not None:
         place = walk["next"]
         comes = "all slots had theirs" if place is None else f"next is {place['rack']}/{place['position']}"

@@ -14,11 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object 
 
 def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
-    miners.command("prove")(prove)
-    miners.command("pulses")(pulses)
+    miners.command("map-feeders")(map_feeders)
+    miners.command("feeder-mapping")(feeder_mapping)
 
 
-def prove(
+def map_feeders(
     site: Site,
     racks: Annotated[list[str] | None, typer.Argument(help="Racks of the inventory, in the order to take.")] = None,
     off_s: Annotated[
@@ -29,28 +29,28 @@ def prove(
     url: Url = HERE,
     json: Json = False,
 ) -> None:
-    """Put one rack after the other to sleep for a while, and see which feeder's meter falls. `pulses` tells the outcome."""
+    """Put one rack after the other to sleep, and see which feeder's meter falls. `feeder-mapping` shows the outcome."""
     if stop:
-        reported = ask_hub("POST", url, key, f"/sites/{site}/pulses/stop", {})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/feeder-mapping/stop", {})
     else:
-        reported = ask_hub("POST", url, key, f"/sites/{site}/pulses", {"racks": racks or [], "off_s": off_s})
+        reported = ask_hub("POST", url, key, f"/sites/{site}/feeder-mapping", {"racks": racks or [], "off_s": off_s})
     if json:
         put_json(reported)
     else:
         _show(reported)
 
 
-def pulses(
+def feeder_mapping(
     site: Site,
     apply: Annotated[bool, typer.Option("--apply", help="Take the proven feeders in as facts of each miner.")] = False,
     key: Key = "",
     url: Url = HERE,
     json: Json = False,
 ) -> None:
-    """What the meters said of each rack. Exit code 1 where a rack hangs elsewhere than the register says."""
-    reported = ask_hub("GET", url, key, f"/sites/{site}/pulses")
+    """Result of each rack by the meters. Exit code 1 where a rack hangs elsewhere than the register says."""
+    reported = ask_hub("GET", url, key, f"/sites/{site}/feeder-mapping")
     if apply:
-        show_learnt(ask_hub("POST", url, key, f"/sites/{site}/pulses/apply", {}), json)
+        show_learnt(ask_hub("POST", url, key, f"/sites/{site}/feeder-mapping/apply", {}), json)
         return
     if json:
         put_json(reported)

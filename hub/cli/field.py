@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for work in the field: find miners, see what a command would send, see who is sick."""
+"""Commands for work in the field: find miners, see what a command would send, list faulty miners."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,7 +162,7 @@ def health(folder: Folder, json: Json = False) -> None:
         put_json({"findings": [_reported(one) for one in found]})
         return
     rows = [(f.device, f.what, f.text, f.loss_hs / HS_PER_THS, f.remedy) for f in found]
-    put_table(f"{len(rows)} findings", ("device", "what", "words", "TH/s lost", "remedy"), rows)
+    put_table(f"{len(rows)} findings", ("device", "what", "finding", "TH/s lost", "remedy"), rows)
 
 
 def _reported(found: Any) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub's folder as the commands read it, beside a running hub or without one."""
+"""A hub's folder as the commands read it, with or without a running hub."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +34,7 @@ def last_ms(journal: Any) -> int:
 
 
 def say_observing(sites: "Iterable[SiteState]") -> None:
-    """A remark for each site that only observes, beside what is shown of it."""
+    """A remark for each site that only observes, next to its figures."""
     from hub.config.observe_only import FIELD, no_commands
 
     for site in sites:

@@ -78,7 +78,7 @@ def workers(
     templates = [template] if template else sorted({p.worker for parts in config.pools.values() for p in parts})
     if len(templates) != 1:
         known = ", ".join(templates) or "none stands in hub.toml"
-        raise ConfigError([Fault("--template", "is not said", f"Give one; {known}")])
+        raise ConfigError([Fault("--template", "is missing", f"Give one; {known}")])
     table = state.snapshot.kind("miner")
     rows: list[dict[str, Any]] = []
     for here in state.sites.values():

@@ -11,7 +11,7 @@ from hub.cli.act import HERE, Key, Site, Url, ask_hub
 from hub.cli.output import put_json, put_table, say
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on the last line.")]
-Campaign = Annotated[str, typer.Argument(help="The campaign's id.")]
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Why = Annotated[str, typer.Option(help="The reason; it is journalled.")]
 Config = Annotated[Path, typer.Argument(help="The hub's TOML file.")]
 
@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
     job.command("list")(listed)
     for name in ("approve", "pause", "resume", "retry", "restore", "end"):
         job.command(name, help=_HELP[name])(_act(name))
-    app.add_typer(job, name="campaign")
+    app.add_typer(job, name="job")
     firmware = typer.Typer(help="Firmware images that may be rolled out.", no_args_is_help=True, rich_markup_mode=None)
     firmware.command("add")(firmware_add)
     firmware.command("list")(firmware_list)
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 _HELP = {
-    "approve": "The second person's word, where two are needed. One's own vote never counts.",
+    "approve": "Approval by a second person, where two are needed. An own vote never counts.",
     "pause": "No further wave; what was sent takes its course.",
     "resume": "Go on with the next wave, whatever the last one brought: a person has looked.",
     "retry": "Ask those that failed once more, and no others.",
@@ -79,7 +79,7 @@ def start(
         body["devices"] = device
     if where:
         body["where"] = dict(pair.partition("=")[::2] for pair in where)
-    reported = ask_hub("POST", url, key, f"/sites/{site}/campaigns", body)
+    reported = ask_hub("POST", url, key, f"/sites/{site}/jobs", body)
     if json:
         put_json(reported)
         return
@@ -88,14 +88,14 @@ def start(
     if dry_run:
         say("nothing was sent")
     else:
-        say(f"campaign {reported['id']}" + ("; it waits for a second person" if reported["needs_two"] else ""))
+        say(f"job {reported['id']}" + ("; it waits for a second person" if reported["needs_two"] else ""))
 
 
 def listed(site: Site, key: Key = "", url: Url = HERE, json: Json = False) -> None:
     """All bulk work of the site, newest first."""
-    found = ask_hub("GET", url, key, f"/sites/{site}/campaigns")
+    found = ask_hub("GET", url, key, f"/sites/{site}/jobs")
     if json:
-        put_json({"campaigns": found})
+        put_json({"jobs": found})
         return
     _table(found)
 
@@ -109,13 +109,13 @@ def _table(found: list[dict[str, Any]]) -> None:
         )
         for one in found
     ]  # fmt: skip
-    put_table("Campaigns", ("id", "name", "asked", "state", "waves", "outcomes", "waiting", "held", "remark"), rows)
+    put_table("Jobs", ("id", "name", "asked", "state", "waves", "outcomes", "waiting", "held", "remark"), rows)
 
 
 def _act(act: str):  # type: ignore[no-untyped-def]
-    def command(site: Site, job: Campaign, why: Why = "", key: Key = "", url: Url = HERE, json: Json = False) -> None:
+    def command(site: Site, job: JobId, why: Why = "", key: Key = "", url: Url = HERE, json: Json = False) -> None:
         body = {"why": why} if why else {}
-        reported = ask_hub("POST", url, key, f"/sites/{site}/campaigns/{quote(job, safe='')}/{act}", body)
+        reported = ask_hub("POST", url, key, f"/sites/{site}/jobs/{quote(job, safe='')}/{act}", body)
         if json:
             put_json(reported)
         else:

@@ -56,7 +56,7 @@ def learn(
         say(f"{write}: {len(found)} models")
     lines = learnt_lines(found, assumed)
     if json:
-        put_json({"learnt": lines})
+        put_json({"dynamics": lines})
         return
     rows = [
         (
@@ -73,7 +73,7 @@ def _shown(line: "dict[str, Any]") -> "tuple[str, float, float | None]":
     name, scale = _NAMES.get(line["what"], (line["what"], 1.0))
     what = f"{name} in {line['mode']}" if line["mode"] else name
     assumed = line["assumed"]
-    return what, round(line["learnt"] * scale, 1), None if assumed is None else round(assumed * scale, 1)
+    return what, round(line["identified"] * scale, 1), None if assumed is None else round(assumed * scale, 1)
 
 
 def _afresh(journal: "Journal", key_of: "dict[str, Key]", days: float) -> "dict[Key, Dynamics]":

@@ -26,7 +26,7 @@ STEPS_MS = {"quarter": 900_000, "half": 1_800_000, "hour": MS_PER_HOUR, "day": M
 
 
 def opened(folder: Path) -> "tuple[Config, Journal, EnergyBook, dict[str, MeterRef]]":
-    """(configuration, journal, energy, meters by device key), for reading beside a running hub."""
+    """(configuration, journal, energy, meters by device key), for reading with or without a running hub."""
     from hub.config import load
     from hub.state.meter import MeterRef
     from hub.wiring import reading, reading_book

@@ -15,7 +15,7 @@ from kernel.units import UWH_PER_WH, WH_PER_KWH
 def add_to(app: typer.Typer) -> None:
     """The commands of this room."""
     meters = typer.Typer(
-        help="Meters: papers, energy, the utility's figures beside ours.", no_args_is_help=True, rich_markup_mode=None
+        help="Meters: papers, energy, the utility's figures against ours.", no_args_is_help=True, rich_markup_mode=None
     )
     meters.command("list")(meters_list)
     meters.command("energy")(energy)
@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def meters_list(folder: Folder, json: Json = False) -> None:
-    """Each meter: role, profile, the meter that hangs there by its papers, verified until when, its last word."""
+    """Each meter: role, profile, the meter that hangs there by its papers, date of the next verification, last reading."""
     from kernel.clock import iso
     from kernel.span import Span
 
@@ -58,10 +58,10 @@ def meters_list(folder: Folder, json: Json = False) -> None:
         papers = row["papers"] or {"meters": [], "verifications": []}
         serial = papers["meters"][-1]["serial"] if papers["meters"] else "no papers"
         until = (papers["verifications"][-1]["expires"] or "open")[:10] if papers["verifications"] else "-"
-        word = row["last"][5:19].replace("T", " ") if row["last"] else "never"
+        newest = row["last"][5:19].replace("T", " ") if row["last"] else "never"
         fit = "; ".join(row["unfit"]) or "yes"
-        table.append((row["meter"].partition("/")[2], row["role"], row["profile"], serial, until, fit, word))
-    put_table("Meters", ("meter", "role", "profile", "serial", "verified to", "fit", "last word (UTC)"), table)
+        table.append((row["meter"].partition("/")[2], row["role"], row["profile"], serial, until, fit, newest))
+    put_table("Meters", ("meter", "role", "profile", "serial", "verified to", "fit", "last reading (UTC)"), table)
 
 
 def energy(
@@ -108,10 +108,12 @@ def energy(
             )
             for row in answer["slots"]
         ]  # fmt: skip
-        put_table(f"{answer['meter']} ({serials})", ("from (UTC)", "kWh", "told", "basis", "fit for billing"), lines)
+        put_table(
+            f"{answer['meter']} ({serials})", ("from (UTC)", "kWh", "coverage", "basis", "fit for billing"), lines
+        )
         total = answer["total"]
         fit = "fit for billing" if total["fit_for_billing"] else "not fit for billing as it stands"
-        say(f"  together {total['energy_wh'] / WH_PER_KWH:.3f} kWh, told {total['told']:.2%}: {fit}")
+        say(f"  together {total['energy_wh'] / WH_PER_KWH:.3f} kWh, coverage {total['told']:.2%}: {fit}")
         for oddity in answer["oddities"]:
             say(f"  {oddity['at']}: {oddity['what']} {oddity['text']}")
 

@@ -8,7 +8,6 @@ it is.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -19,6 +18,7 @@ from hub.cli.output import put_json, say
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 METERS = Path("profiles", "meters")
+SKELETONS = Path(__file__).with_name("skeletons")
 
 
 class Kind(StrEnum):
@@ -26,10 +26,11 @@ class Kind(StrEnum):
 
     METER = "meter"
     DIALECT = "dialect"
+    FEED = "feed"
     REPORT = "report"
 
 
-OBJECTS: Mapping[Kind, str] = {Kind.DIALECT: "DIALECT", Kind.REPORT: "KIND"}
+OBJECTS: Mapping[Kind, str] = {Kind.DIALECT: "DIALECT", Kind.FEED: "feed", Kind.REPORT: "KIND"}
 """What the entry point names in the module."""
 
 NEXT: Mapping[Kind, str] = {
@@ -42,6 +43,10 @@ NEXT: Mapping[Kind, str] = {
         "Next: edit {files[0]} (paths, keys, units) and {files[2]} (what the firmware can do); replace the answers in"
         " {files[1]} by recorded ones. Then: pip install -e {folder}; copy {files[2]} to profiles/firmware/ of the site's"
         ' folder; write "{name}" as the dialect in the inventory.'
+    ),
+    Kind.FEED: (
+        "Next: edit {files[0]}: where the prices come from and how they are read. Then: pip install -e {folder}; add"
+        ' [[feeds]] with kind = "{name}" to hub.toml.'
     ),
     Kind.REPORT: (
         "Next: edit {files[0]}: document and table. Then: pip install -e {folder}; mining-hub report make FOLDER {name}"
@@ -99,7 +104,7 @@ def skeleton(kind: Kind, name: str) -> dict[Path, str]:
     }
 
     def text(template: str) -> str:
-        place = files(__package__) / "skeletons" / kind.value / f"{template}.txt"
+        place = SKELETONS / kind.value / f"{template}.txt"
         return Template(place.read_text(encoding="utf-8")).substitute(fields)
 
     if kind is Kind.METER:

@@ -46,8 +46,8 @@ def _widths(columns: Sequence[str], held: Sequence[Sequence[str]], width: int) -
     """How wide each column is: names and figures stay whole, the first columns before the last, long texts share the rest."""
     longest = []
     for at, column in enumerate(columns):
-        words = [len(word) for word in column.split()]
-        longest.append(max([*words, *(len(row[at]) for row in held)], default=1))
+        parts = [len(part) for part in column.split()]
+        longest.append(max([*parts, *(len(row[at]) for row in held)], default=1))
     found = [min(most, _NARROW) for most in longest]
     room = width + 1 - 3 * len(columns) - sum(found)
     for at, most in enumerate(longest):

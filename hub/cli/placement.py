@@ -24,7 +24,7 @@ def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
     miners.command("place")(place)
     miners.command("facts")(facts)
-    miners.command("loads")(loads)
+    miners.command("auxiliaries")(auxiliaries)
     miners.command("inventory")(inventory)
     miners.command("plan-addresses")(plan_addresses)
 
@@ -32,7 +32,7 @@ def add_to(miners: typer.Typer) -> None:
 def place(
     site: Site,
     device: Annotated[str, typer.Argument(help="The miner's name within the site.")],
-    said: Annotated[
+    given: Annotated[
         list[str],
         typer.Argument(help="feeder=f2 rack=r3 slot=7 phase=0 owner=acme container=c1; nothing after = for unknown."),
     ],
@@ -46,16 +46,16 @@ def place(
     """Say where a miner stands, as facts from now or an earlier day on. The running hub goes by it at once."""
     from kernel.errors import ConfigError, Fault
 
-    if wrong := [pair for pair in said if "=" not in pair]:
+    if wrong := [pair for pair in given if "=" not in pair]:
         raise ConfigError([Fault(pair, "says nothing", "Write what=value, such as rack=r3") for pair in wrong])
     dated = {} if since is None else {"from": since}
-    rows = [{"device": device, "what": what, "value": value, **dated} for what, _, value in map(_split, said)]
+    rows = [{"device": device, "what": what, "value": value, **dated} for what, _, value in map(_split, given)]
     body = {"facts": rows, "source": source, "dry_run": dry_run}
     show_learnt(ask_hub("POST", url, key, f"/sites/{site}/facts", body), json)
 
 
-def loads(folder: Folder, json: Json = False) -> None:
-    """Pumps, fans, heaters, sockets and contactors as they were told last, and the loops with what holds wakes back."""
+def auxiliaries(folder: Folder, json: Json = False) -> None:
+    """Pumps, fans, heaters, sockets and contactors with their last states, and the loops with their wake interlocks."""
     from hub.cli.folder import last_ms
     from hub.query.auxiliaries import auxiliary_lines
     from hub.state.situation import Freshness, situation_at
@@ -94,14 +94,14 @@ def tell_hub(site: str, found: "list[Fact]", key: str, url: str, dry: bool) -> d
     """Send facts of one source to a running hub, some hundred at a time; its answers as one."""
     from hub.fleet.placement import fact_line
 
-    reported: dict[str, Any] = {"dry_run": dry, "known": 0, "learnt": []}
+    reported: dict[str, Any] = {"dry_run": dry, "known": 0, "recorded": []}
     for at in range(0, len(found), AT_ONCE):
         some = found[at : at + AT_ONCE]
         rows = [{name: value for name, value in fact_line(one).items() if name != "source"} for one in some]
         body = {"facts": rows, "source": some[0].source, "dry_run": dry}
         answer = ask_hub("POST", url, key, f"/sites/{site}/facts", body)
         reported["known"] += answer["known"]
-        reported["learnt"] += answer["learnt"]
+        reported["recorded"] += answer["recorded"]
     return reported
 
 
@@ -110,7 +110,7 @@ def show_learnt(reported: dict[str, Any], json: bool) -> None:
     if json:
         put_json(reported)
         return
-    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in reported["learnt"]]
+    rows = [tuple(one[name] for name in ("device", "what", "value", "from", "source")) for one in reported["recorded"]]
     title = "Would be new" if reported["dry_run"] else "Learnt"
     put_table(f"{title}; {reported['known']} were known", ("miner", "what", "value", "from", "source"), rows)
 
@@ -170,7 +170,7 @@ def site_of_folder(folder: Path, name: str | None) -> Any:
     found = [site for site in state.sites.values() if name is None or site.config.name == name]
     if len(found) != 1:
         known = ", ".join(site.config.name for site in state.sites.values())
-        raise ConfigError([Fault("site", "no such site" if name else "is not said", f"Name one of: {known}")])
+        raise ConfigError([Fault("site", "no such site" if name else "is missing", f"Name one of: {known}")])
     return found[0]
 
 
@@ -197,7 +197,7 @@ def plan_addresses(
         from hub.fleet.placement import fact_line
 
         news = here.register.learn(found).facts[len(here.register.facts) :]
-        reported = {"dry_run": True, "known": len(found) - len(news), "learnt": [fact_line(fact) for fact in news]}
+        reported = {"dry_run": True, "known": len(found) - len(news), "recorded": [fact_line(fact) for fact in news]}
     reported["lost"] = [device.rpartition("/")[2] for device in lost]
     show_learnt(reported, json)
     if lost and not json:

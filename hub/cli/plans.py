@@ -64,7 +64,7 @@ def _planned(folder: Path, site: str | None) -> "tuple[Config, HubState, SiteSta
 def show(folder: Folder, json: Json = False) -> None:
     """The newest plan of each site: power, price and the binding reason of each slot, and what it is worth."""
     from hub.config.observe_only import marked
-    from hub.console.words import worth
+    from hub.console.text import worth
     from kernel.clock import iso
 
     _, _, state = opened(folder)

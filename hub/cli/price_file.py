@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Price files that people hand to the command line: Parquet, or CSV with commas, semicolons or tabs."""
+"""Price files given on the command line: Parquet, or CSV with commas, semicolons or tabs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -54,16 +54,16 @@ def _log_to_stderr() -> None:
 
 
 def demo(
-    miners: Annotated[int, typer.Option(min=1, max=20_000, help="Make-believe miners.")] = 300,
+    miners: Annotated[int, typer.Option(min=1, max=20_000, help="Simulated miners.")] = 300,
     seconds: Annotated[float | None, typer.Option(min=20, help="End after so long; without it: until Ctrl-C.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="No page is announced; needs --seconds.")] = False,
     folder: Annotated[Path, typer.Option(help="Where configuration, journal and ledger go.")] = Path("demo-data"),
     port: Annotated[int, typer.Option(help="Port of the page and API on 127.0.0.1; 0: any free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="Fixes the make-believe site.")] = 1,
+    seed: Annotated[int, typer.Option(help="Fixes the simulated site.")] = 1,
     pace: Annotated[float, typer.Option(min=1, help="How much faster than real the miners ramp.")] = 20.0,
     json: Json = False,
 ) -> None:
-    """The main job on a make-believe site, over real protocols: collect, plan, command, obey, settle, report."""
+    """The main job on a simulated site, over real protocols: collect, plan, command, obey, settle, report."""
     import uvloop
 
     from hub.app.demo import DemoOptions, run_demo
@@ -89,7 +89,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="The hub's TOML file.")],
     port: Annotated[int | None, typer.Option(help="Overrides hub.port.")] = None,
 ) -> None:
-    """Run a hub until it is told to stop. Prints one link for the page."""
+    """Run a hub until it is stopped. Prints one link for the page."""
     import uvloop
 
     from hub.app.demo import raise_file_limit
@@ -110,7 +110,7 @@ def twin(
     pace: Annotated[float, typer.Option(min=0.001)] = 1.0,
     control_port: Annotated[int | None, typer.Option(help="Open the control channel (0: any free port).")] = None,
 ) -> None:
-    """Serve a make-believe site on loopback sockets until it is told to stop."""
+    """Serve a simulated site on loopback sockets until it is stopped."""
     from hub.app.demo import serve_twin
 
     text = None if spec is None else spec.read_bytes()
@@ -126,7 +126,7 @@ def simulate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Live a day (or more) of a make-believe hub in virtual time: the same bytes for the same seed."""
+    """Live a day (or more) of a simulated hub in virtual time: the same bytes for the same seed."""
     from hub.app.simulate import simulate as live_through
 
     _log_to_stderr()

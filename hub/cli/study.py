@@ -29,7 +29,7 @@ AUCTION = r"day.?ahead|(^|[_\W])da([_\W]|$)|(^|[_\W])dam([_\W]|$)|auction|spot|o
 
 
 def _siblings(prices: Path) -> tuple[Path | None, Path | None]:
-    """(day-ahead prices, demand) of the same market in the same folder: `x_da_prices` and `x_load` beside `x_rt_prices`."""
+    """(day-ahead prices, demand) of the same market in the same folder: `x_da_prices` and `x_load` next to `x_rt_prices`."""
     market, found, rest = prices.name.partition("_rt_")
     if not found:
         return None, None
@@ -54,7 +54,7 @@ def backtest(
     demand_charge: Annotated[float, typer.Option(min=0, help="Per kW of the month's peak.")] = 6.0,
     coincident: Annotated[float, typer.Option(min=0, help="Per kW at the system's peak, June to September.")] = 15.0,
     reserve: Annotated[float, typer.Option(min=0, help="Per MW and hour of reserve held.")] = 4.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of make-believe orders, load errors and demand.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Of simulated orders, load errors and demand.")] = 7,
     json: Json = False,
 ) -> None:
     """What each policy would have earned on a history, knowing at each instant only what was known then."""
@@ -74,8 +74,8 @@ def backtest(
         raise ConfigError([Fault("--zone", f"no zone {zone!r}", "Give one such as Europe/Madrid")]) from error
     asked = TableFacts(unit, column, rows, local, fill)
     real_time = curve_from(prices, "price/real_time", asked)
-    beside = _siblings(prices)
-    ahead_path, demand_path = day_ahead or beside[0], demand or beside[1]
+    siblings = _siblings(prices)
+    ahead_path, demand_path = day_ahead or siblings[0], demand or siblings[1]
     likely = TableFacts(unit, zone=local, fill_h=fill)
     ahead = None if ahead_path is None else curve_from(ahead_path, "price/day_ahead", likely)
     loads = TableFacts(zone=local, fill_h=fill, name_part="demand", assumed_unit="MW")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands around sick miners and foreign hands: tickets, who else commands here, taking a miner back."""
+"""Commands for faulty miners and third-party control: tickets, other control systems, taking a miner back."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +18,10 @@ Folder = Annotated[Path, typer.Argument(help="The folder that holds hub.toml.")]
 def add_to(miners: typer.Typer) -> None:
     """The commands of this room, under `miners`."""
     miners.command("tickets")(tickets)
-    miners.command("hands")(hands)
+    miners.command("third-party")(third_party)
     miners.command("release")(release)
     miners.command("missing")(missing_now)
-    miners.command("restores")(restores_then)
+    miners.command("wake-recovery")(wake_recovery)
 
 
 def tickets(
@@ -29,7 +29,7 @@ def tickets(
     every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
     json: Json = False,
 ) -> None:
-    """Work tickets of sick miners, costliest first, with the evidence."""
+    """Work tickets of faulty miners, costliest first, with the evidence."""
     from kernel.clock import iso
 
     _, _, state = opened(folder)
@@ -39,15 +39,15 @@ def tickets(
         return
     rows = [
         (
-            one["device"].partition("/")[2], one["what"], one["words"], one["loss_hs"] / HS_PER_THS,
+            one["device"].partition("/")[2], one["what"], one["text"], one["loss_hs"] / HS_PER_THS,
             iso(one["opened_ms"])[5:16], "open" if one["closed_ms"] is None else iso(one["closed_ms"])[5:16], one["remedy"],
         )
         for one in found
     ]  # fmt: skip
-    put_table(f"{len(rows)} tickets", ("miner", "what", "words", "TH/s lost", "since", "until", "remedy"), rows)
+    put_table(f"{len(rows)} tickets", ("miner", "what", "finding", "TH/s lost", "since", "until", "remedy"), rows)
 
 
-def hands(folder: Folder, json: Json = False) -> None:
+def third_party(folder: Folder, json: Json = False) -> None:
     """Who else commands here: miners that are left alone, containers with tactics of their own."""
     from hub.query.rows import third_party_line
 
@@ -58,10 +58,10 @@ def hands(folder: Folder, json: Json = False) -> None:
         for scope, event in sorted(site.third_parties.items())
     ]
     if json:
-        put_json({"hands": found})
+        put_json({"third_party": found})
         return
-    rows = [(one["scope"].partition("/")[2], one["who"], one["words"]) for one in found]
-    put_table(f"{len(rows)} foreign hands", ("where", "who", "words"), rows)
+    rows = [(one["scope"].partition("/")[2], one["who"], one["text"]) for one in found]
+    put_table(f"{len(rows)} under other control", ("where", "system", "evidence"), rows)
 
 
 def release(
@@ -72,7 +72,7 @@ def release(
     url: Url = HERE,
     json: Json = False,
 ) -> None:
-    """Take a miner back that was left to a foreign hand; from now on it is commanded again."""
+    """Take back a miner that was left to another control system; the hub commands it again."""
     reported: Any = ask_hub("POST", url, key, f"/sites/{site}/miners/{device}/release", {"why": why})
     if json:
         put_json(reported)
@@ -100,16 +100,16 @@ def missing_now(
     put_table(f"{len(found)} did not come back", _MISSING, map(_missing_row, found))
 
 
-_MISSING = ("miner", "state", "minutes late", "wake was", "words", "tried", "TH/s lost")
+_MISSING = ("miner", "state", "minutes late", "wake was", "text", "tried", "TH/s lost")
 
 
 def _missing_row(one: dict[str, Any]) -> tuple[Any, ...]:
     minutes, tried = round(one["late_s"] / 60, 1), ", ".join(one["tried"])
     device, lost_ths = one["device"].partition("/")[2], one["lost_hs"] / HS_PER_THS
-    return device, one["state"], minutes, one["outcome"], one["words"], tried, lost_ths
+    return device, one["state"], minutes, one["outcome"], one["text"], tried, lost_ths
 
 
-def restores_then(folder: Folder, json: Json = False) -> None:
+def wake_recovery(folder: Folder, json: Json = False) -> None:
     """After each order that ended: how many were woken, how many came back, who is missing and what was tried."""
     from hub.query.missing_miners import restores
     from kernel.clock import iso
@@ -117,7 +117,7 @@ def restores_then(folder: Folder, json: Json = False) -> None:
     _, _, state = opened(folder)
     found = [body for site in state.sites.values() for body in restores(site)]
     if json:
-        put_json({"restores": found})
+        put_json({"wake_recovery": found})
         return
     rows = [
         (

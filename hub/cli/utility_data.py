@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands around billed energy: computed anew, the utility's figures beside ours, every version of an interval."""
+"""Commands around billed energy: computed anew, the utility's figures against ours, every version of an interval."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +56,7 @@ def import_file(
     layout: Annotated[Path, typer.Option(help="How it is written: a TOML file, or its path in the site's folder.")],
     json: Json = False,
 ) -> None:
-    """Take in the utility's figures: all of a file or, with every fault told, nothing. The same again changes nothing."""
+    """Take in the utility's figures: all of a file or, with every fault reported, nothing. The same again changes nothing."""
     from hub.config.lookup import look_up
     from hub.metering.utility_data import load_layout
     from hub.wiring import reading_billing
@@ -99,7 +99,7 @@ def compare(
     tolerance_wh: Annotated[float, typer.Option(min=0.0, help="Difference allowed in any case.")] = 1000.0,
     json: Json = False,
 ) -> None:
-    """The utility's figures beside ours, each difference with what explains it. Exit code 1 where one is unexplained."""
+    """The utility's figures against ours, each difference with what explains it. Exit code 1 where one is unexplained."""
     from hub.metering.utility_data import side_by_side
     from hub.wiring import reading_billing
     from kernel.clock import iso
@@ -136,7 +136,7 @@ def compare(
             (a["meter"].partition("/")[2], a["intervals"], a["ours_wh"] / 1000, a["theirs_wh"] / 1000, len(a["differences"]))
             for a in answers
         ]  # fmt: skip
-        put_table(f"{source} beside ours", ("meter", "intervals", "ours kWh", "theirs kWh", "differ"), rows)
+        put_table(f"{source} against ours", ("meter", "intervals", "ours kWh", "theirs kWh", "differ"), rows)
         lines = [
             (d["from"][:16], d["ours_wh"] / 1000, d["theirs_wh"] / 1000, d["why"]) for a in answers for d in a["differences"]
         ]  # fmt: skip

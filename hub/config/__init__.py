@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hub.config.faults import cross_faults
+from hub.config.feeds import Prices
 from hub.config.lookup import CONFIGS
-from hub.config.models import Config, Credential, MqttSinkPart, Prices, Site, StoreSink
+from hub.config.models import Config, Credential, MqttSinkPart, Site, StoreSink
 from hub.config.renamed import refused, renamed
 from kernel.errors import ConfigError, Fault
 from kernel.toml_model import checked, parse_toml, placed, read_text

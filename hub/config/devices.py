@@ -49,7 +49,7 @@ class Container(Device):
 
 
 class SwitchPart(Device):
-    """A relay, contactor or PDU that switches loads; where it meters what it feeds, that is told too."""
+    """A relay, contactor or PDU that switches loads; where it meters its outputs, that is reported too."""
 
 
 class Served(Part):

@@ -41,6 +41,6 @@ def listed(folder: Path | None, kind: str) -> list[Path]:
 
 
 def data_files(folder: Path | None) -> list[Path]:
-    """All files that a lookup may find: those shipped, and those in folders of the same names beside `hub.toml`."""
+    """All files that a lookup may find: those shipped, and those in folders of the same names next to `hub.toml`."""
     own = [] if folder is None else [folder / place.name for place in CONFIGS.iterdir() if place.is_dir()]
     return sorted(path for place in (*own, CONFIGS) for path in place.rglob("*") if path.is_file())

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from hub.config.devices import Container, Device, LoadPart, LoopPart, Meter, SwitchPart
+from hub.config.feeds import FEEDS_BY_DEFAULT, FeedPart, Prices
 from hub.config.lookup import look_up
 from hub.config.types import Existing, Located, Name, Part, Port, Seconds, Watts, Zone
 from kernel.units import S_PER_DAY
@@ -200,25 +201,6 @@ class Mqtt(Part):
     orders_topic: str = "mining-hub/orders"
 
 
-class FeedPart(Part):
-    """A source of curves such as the power price: `kind` is a row of `hub.wiring.feeds.FEEDS`, `options` are that kind's own.
-    `curve` is the one curve that it gives, such as `price/day_ahead`; left out, its data name them."""
-
-    kind: str = Field(min_length=1, examples=["csv_folder"])
-    name: Name
-    curve: str | None = Field(default=None, min_length=1)
-    options: Mapping[str, Any] = Field(default_factory=dict)
-
-
-class Prices(Part):
-    """The currency, and which power prices are believed."""
-
-    currency: str = Field(default="KZT", pattern=r"[A-Z]{3}")
-    stale_after_s: float = Field(default=S_PER_DAY, gt=0)
-    lowest_per_mwh: float = -500_000.0
-    highest_per_mwh: float = 5_000_000.0
-
-
 class Auction(Part):
     """A central auction of tomorrow's energy: its clock in its own zone, by which rule and since when. Bids are in MWh and
     money per MWh; `input_until` is when they must stand, `prepay_until` when they must be paid for."""
@@ -358,12 +340,6 @@ class Retention(Part):
         layers = {"raw": self.raw, "1m": self.minute, "15m": self.quarter, "1h": self.hour}
         named = {(layer, kind): days for layer, part in layers.items() for kind, days in part if days is not None}
         return {place: None if days == math.inf else days for place, days in named.items()}
-
-
-FEEDS_BY_DEFAULT = (
-    FeedPart(kind="csv_folder", name="files", options={"path": "feeds"}),
-    FeedPart(kind="hashprice", name="hashprice", curve="hashprice"),
-)
 
 
 class HubPart(Part):

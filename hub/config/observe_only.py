@@ -13,7 +13,7 @@ from hub.config import Site
 FIELD: Final = "observe_only"
 HEADER: Final = "Mining-Hub-Observe-Only"
 WHY: Final = "the site only observes"
-"""The reason beside a figure that is 0 because nothing is commanded."""
+"""The reason of a figure that is 0 because nothing is commanded."""
 
 
 def no_commands(site: Site) -> str:

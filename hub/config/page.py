@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from hub.config.models import Config
-from hub.config.renamed import FOLDER, HUB
+from hub.config.renamed import ALARMS, FIRMWARE, FOLDER, HUB
 
 HEAD = """\
 # Configuration
@@ -39,6 +39,9 @@ def page() -> str:
     parts.append("\n| former key | key |\n|---|---|\n")
     parts += [f"| `{old}` | `{new}` |\n" for old, new in HUB.items()]
     parts.append(f"| `{FOLDER}` | `feeds[].options.path` |\n")
+    for title, names in (("firmware files", FIRMWARE), ("alarm rules", ALARMS)):
+        parts.append(f"\nIn {title} (`mining-hub config migrate FILE --write`):\n\n| former key | key |\n|---|---|\n")
+        parts += [f"| `{old}` | `{new}` |\n" for old, new in names.items()]
     return "".join(parts)
 
 

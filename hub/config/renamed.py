@@ -7,7 +7,7 @@ Paths are written for every element of a list: `sites[].loops[].low_c`. A key ke
 import copy
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,12 @@ HUB: Final[Mapping[str, str]] = {
 }
 """Former path to path, in `hub.toml`."""
 
+FIRMWARE: Final[Mapping[str, str]] = {"versions[].ladder": "versions[].recovery_steps"}
+"""In `profiles/firmware`."""
+
+ALARMS: Final[Mapping[str, str]] = {"rule[].when.least": "rule[].when.min_devices"}
+"""In `alarms`."""
+
 FOLDER: Final = "prices.folder"
 """The price folder, which is the first of `[[feeds]]` now."""
 
@@ -53,7 +59,11 @@ class Migrated:
 
 def names_of(raw: Mapping[str, Any]) -> Mapping[str, str]:
     """The renamed keys of a file by what it holds; empty where none of its kind was renamed."""
-    return HUB if "hub" in raw or "sites" in raw else {}
+    if "hub" in raw or "sites" in raw:
+        return HUB
+    if "versions" in raw:
+        return FIRMWARE
+    return ALARMS if "rule" in raw and "jurisdiction" not in raw else {}
 
 
 def refused(raw: Mapping[str, Any], file: str) -> list[Fault]:
@@ -102,12 +112,18 @@ def migrated(text: str, place: str) -> Migrated:
     return Migrated(made, tuple(changed))
 
 
-def check_file(path: Path) -> None:
-    """Raises ConfigError with every former key of a file, each with line, new name and remedy."""
-    text = read_text(path)
-    faults = refused(parse_toml(text, str(path)), str(path))
+def current(paths: Sequence[Path]) -> Sequence[Path]:
+    """The files themselves. Raises ConfigError with every former key of any of them: line, new name and remedy."""
+    faults: list[Fault] = []
+    for path in paths:
+        try:
+            text = read_text(path)
+            faults += [placed(fault, path, text) for fault in refused(parse_toml(text, str(path)), str(path))]
+        except ConfigError as error:
+            faults += error.faults
     if faults:
-        raise ConfigError([placed(fault, path, text) for fault in faults])
+        raise ConfigError(faults)
+    return paths
 
 
 def _feeds(folder: Any) -> list[dict[str, Any]]:

@@ -43,13 +43,18 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 """A text of 1 to 500 characters."""
 Instant = Annotated[str, AfterValidator(_instant)]
 """An RFC 3339 instant with its offset, kept as it was written."""
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 class Request(BaseModel):
     """One JSON object of a request: unknown fields are faults, numbers are finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def example(body: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of a model whose description shows one example."""
+    return ConfigDict(json_schema_extra={"examples": [dict(body)]})
 
 
 def request_faults(errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None) -> list[Fault]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console: one page per site, drawn whole by the server and kept live by one stream of the same pieces.
 
-Times are the site's, never the browser's. What is unknown is said with its reason; no number without its unit and age.
+Times are the site's, never the browser's. What is unknown is shown with its reason; no number without its unit and age.
 """
 
 import logging
@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from hub.api.access import IDLE_S, Principal
 from hub.api.guard import COOKIE, GuardedRoute, Need
 from hub.api.ports import Ports, ports_of
-from hub.console import words
+from hub.console import text
 from hub.query.schema import STATE_CODES, SiteInfo, Status
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 Facts = Callable[[Ports, str, Status], dict[str, Any]]
-"""What a piece shows beside the status: asked of the view for this piece alone."""
+"""Facts of a piece in addition to the status, read for this piece alone."""
 
 
 def _nothing(_ports: Ports, _site: str, _status: Status) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def _nothing(_ports: Ports, _site: str, _status: Status) -> dict[str, Any]:
 
 def _plan(ports: Ports, site: str, status: Status) -> dict[str, Any]:
     plan = ports.plans.plan(site)
-    return {"plan": plan, "plan_slots": words.plan_slots(plan, status["as_of_ms"], PLAN_SLOTS)}
+    return {"plan": plan, "plan_slots": text.plan_slots(plan, status["as_of_ms"], PLAN_SLOTS)}
 
 
 def _racks(ports: Ports, site: str, _status: Status) -> dict[str, Any]:
-    return {"racks": words.racks(ports.fleet.fleet(site)), "state_codes": STATE_CODES}
+    return {"racks": text.racks(ports.fleet.fleet(site)), "state_codes": STATE_CODES}
 
 
 PLAN_SLOTS = 16
@@ -52,11 +52,11 @@ PIECES: Mapping[str, tuple[str, Facts]] = {
     "limits": ("site:read", _nothing),
     "feeds": ("site:read", _nothing),
     "orders": ("order:read", lambda ports, site, _: {"orders": ports.orders.orders(site)[:20]}),
-    "alarms": ("alarm:read", lambda ports, site, _: {"alarms": words.alarm_groups(ports.alarms.alarms(site), 12)}),
+    "alarms": ("alarm:read", lambda ports, site, _: {"alarms": text.alarm_groups(ports.alarms.alarms(site), 12)}),
     "availability": ("availability:read", lambda ports, site, _: {"availability": ports.plans.availability(site)}),
     "plan": ("plan:read", _plan),
-    "log": ("log:read", lambda ports, site, _: {"log": words.rolled_up(ports.alarms.log(site, 500), 30)}),
-    "commands": ("fleet:read", lambda ports, site, _: {"commands": words.grouped(ports.fleet.receipts(site, 500), 14)}),
+    "log": ("log:read", lambda ports, site, _: {"log": text.rolled_up(ports.alarms.log(site, 500), 30)}),
+    "commands": ("fleet:read", lambda ports, site, _: {"commands": text.grouped(ports.fleet.receipts(site, 500), 14)}),
     "racks": ("fleet:read", _racks),
     "ledger": ("ledger:read", lambda ports, _site, _: {"ledger": ports.reports.look()}),
     "reports": ("report:read", lambda ports, site, _: {"reports": ports.reports.lines(site)[:20]}),
@@ -80,7 +80,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._env.filters.update(words.FILTERS)
+        self._env.filters.update(text.FILTERS)
         self._broken: set[str] = set()
 
     def pieces(self, ports: Ports, site: str, status: Status) -> dict[str, tuple[str, str]]:

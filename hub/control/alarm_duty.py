@@ -20,7 +20,7 @@ class AlarmDuty:
         self._since_s = clock.monotonic_s()
 
     async def do(self) -> None:
-        """One judgement; its changes are told, and folded with the next record."""
+        """One judgement; its changes are journalled, and folded with the next record."""
         now_ms = self._clock.now_ms()
         hub = next(iter(self._state.sites.values())).key.partition("/")[0]
         listening_s = self._clock.monotonic_s() - self._since_s

@@ -19,7 +19,7 @@ from miner_control.fleet.miner import State
 from miner_control.fleet.observed import observed_of
 
 LOAD_SETTLES_S: Final = 120.0
-"""A loop's pressure and flow after its pump was switched, and the container's next word of it."""
+"""A loop's pressure and flow after its pump was switched, and the container's next reading."""
 _SLEEPING, _UNREACHABLE = STATE_CODE[State.ASLEEP], STATE_CODE[State.UNREACHABLE]
 _UP: Final = [STATE_CODE[State.RAMPING], STATE_CODE[State.TUNING]]
 _ON: Final = [STATE_CODE[State.HASHING], *_UP]
@@ -65,7 +65,7 @@ def _miners_and_meters(found: Sets, site: SiteState, seen: Observed, asked: Comm
     normal_w = roster.mode_power_w[roster.group, normal]
     expected_w = np.where(slept, roster.sleep_w[roster.group], np.where((wanted < normal) & ~lowered, normal_w, mode_w))
     for key, units in _metered(site).items():
-        # So far down that fixed losses, and filters, count beside the miners.
+        # So far down that fixed losses, and filters, count next to the miners.
         if float(expected_w[units].sum()) < LOADED_SHARE * float(normal_w[units].sum()):
             found["curtailed"].add(key)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why nothing may be sent to a device, whoever asks: the last question before a byte leaves.
+"""Command interlock: reasons that forbid a write to a device, checked for every caller.
 
 A site that only observes sends nothing but reads: a login that no read needs as little as a command. A miner whose dated
 owner stands among the site's `third_party_owners` is another party's: it is polled, counted as load and judged,
@@ -28,7 +28,7 @@ def bar(state: HubState, site: SiteState, device: str) -> str:
 
 
 def identity_mismatch_at(state: HubState, site: SiteState, device: str) -> IdentityMismatch | None:
-    """Who answers in the place of a miner, by what it told last of its serial number and MAC; None where it is the one."""
+    """Identity of the device that answers at a miner's address, by serial number and MAC; None where it is that miner."""
     unit = site.roster.index.get(device)
     if unit is None:
         return None
@@ -52,7 +52,7 @@ _PLACES: Final = ("rack", "position", "feeder", "owner")
 
 
 def place_line(state: HubState, site: SiteState, device: str) -> dict[str, str]:
-    """Where a miner of the site stands and whose it is, each with who says so and since when, where that is told; `barred`
+    """Position and owner of a miner, each with source and date where known; `barred`
     why nothing may be sent to it ("": it may)."""
     miner = site.register.miners[site.roster.index[device]]
     found = {}

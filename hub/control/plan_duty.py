@@ -21,16 +21,16 @@ from kernel.curve import Curve
 from kernel.event import EventKind
 from kernel.span import local_day
 from kernel.units import MS_PER_HOUR, WH_PER_MWH
-from scheduling.offer.hedge import Appetite, Hedge, errors_by_day, hedge
+from scheduling.offer.hedge import Hedge, RiskPreference, errors_by_day, hedge
 from scheduling.plan import Plan, PlanMade
-from scheduling.planner import Made, due, made_from, make
+from scheduling.planner import PlanInputs, due, make, plan_inputs
 from scheduling.problem.build_problem import SiteNumbers, problem_of
 from scheduling.problem.contracts import Held, TakeBlock
 from scheduling.problem.exogenous import Weather
 from scheduling.problem.overhead import Overhead
 from scheduling.problem.problem import Problem
 from scheduling.solve.exact import Effort
-from scheduling.solve.lagrangian import Memory
+from scheduling.solve.lagrangian import WarmStart
 
 
 def numbers_of(config: Config, site: SiteState, currency: str, blocks: Sequence[TakeBlock] = ()) -> SiteNumbers:
@@ -120,7 +120,7 @@ def tomorrow(config: Config, site: SiteState, problem: Problem, curves: Sequence
     today = local_day(to_datetime(now_ms).astimezone(zone).date(), zone)
     day = local_day(to_datetime(today.end_ms).astimezone(zone).date(), zone)
     errors = errors_by_day(curves, MARKET, REAL_TIME, zone, now_ms)
-    appetite = Appetite(
+    preference = RiskPreference(
         risk.scenarios,
         risk.tail,
         risk.weight,
@@ -128,7 +128,7 @@ def tomorrow(config: Config, site: SiteState, problem: Problem, curves: Sequence
         risk.reserve_max_w,
         risk.block_h,
     )
-    return hedge(problem, day, zone, errors, appetite, np.random.default_rng(now_ms // 1000))
+    return hedge(problem, day, zone, errors, preference, np.random.default_rng(now_ms // 1000))
 
 
 class PlanDuty:
@@ -152,12 +152,12 @@ class PlanDuty:
         self._config, self._site, self._tariff = config, site, tariff
         self._state, self._situations = situations.state, situations
         self._recorder, self._clock, self._offload = recorder, clock, offload
-        self._made: Made | None = None
-        self._memory = Memory()
+        self._made: PlanInputs | None = None
+        self._warm_start = WarmStart()
         self._feeder = site.roster.feeder
 
     async def do(self) -> None:
-        """Plan if something asks for it. Raises ConfigError where a curve is missing: said once, tried again."""
+        """Plan if something asks for it. Raises ConfigError where a curve is missing: reported once, tried again."""
         site, state, config, now_ms = self._site, self._state, self._config, self._clock.now_ms()
         if site.pulses.watching:
             return  # A rack sleeps for its pulse: a plan made now would count it as gone.
@@ -166,7 +166,12 @@ class PlanDuty:
         why = due(self._made, numbers, now_ms, curves, limits)
         if self._feeder is not site.roster.feeder:
             # Other groups than before: nothing of the last plan fits them.
-            why, self.last, self._memory, self._feeder = "miners stand elsewhere", None, Memory(), site.roster.feeder
+            why, self.last, self._warm_start, self._feeder = (
+                "miners stand elsewhere",
+                None,
+                WarmStart(),
+                site.roster.feeder,
+            )
         if why is None or not len(site.roster):
             return
         now = self._situations.at(site, now_ms)
@@ -175,9 +180,9 @@ class PlanDuty:
         problem = problem_at(config, state, site, self._tariff, now)
         begun_s = self._clock.monotonic_s()
         effort = Effort(nodes=config.planning.milp_nodes)
-        plan = await self._offload(_make, problem, why, self.last, effort, self._memory)
+        plan = await self._offload(_make, problem, why, self.last, effort, self._warm_start)
         self.seconds.append(self._clock.monotonic_s() - begun_s)
-        self._made = made_from(numbers, problem.slots.edges_ms, now_ms, curves, limits)
+        self._made = plan_inputs(numbers, problem.slots.edges_ms, now_ms, curves, limits)
         self.last = plan
         reported = tomorrow(config, site, problem, curves, now_ms)
         body: PlanMade = (
@@ -186,5 +191,5 @@ class PlanDuty:
         await self._recorder.commit(site.key, EventKind.PLAN_MADE, body)
 
 
-def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, memory: Memory) -> Plan:
-    return make(problem, why_now=why, last=last, effort=effort, memory=memory)
+def _make(problem: Problem, why: str, last: Plan | None, effort: Effort, warm_start: WarmStart) -> Plan:
+    return make(problem, why_now=why, last=last, effort=effort, warm_start=warm_start)

@@ -50,7 +50,7 @@ AFTER_FAILURE_S = 1.0
 
 
 class Duty(Protocol):
-    """Something done every so often beside the control loop: plan, read feeds, settle, seal, forward."""
+    """A periodic task next to the control loop: plan, read feeds, settle, seal, forward."""
 
     @property
     def name(self) -> str: ...
@@ -238,7 +238,7 @@ class Hub:
         await self.components.recorder.flush(required=True)
 
     def receipt(self, site: str, made: Command, receipt: Receipt) -> None:
-        """The actuator's word on a command, to be journalled."""
+        """Journal the receipt of a command."""
         self.components.recorder.emit(site, EventKind.COMMAND_RECEIPT, {**command_json(made), **receipt_json(receipt)})
 
     async def _listen(self, feed: Subscription) -> None:

@@ -37,7 +37,7 @@ TICK_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class TickSettings:
-    """What of the configuration the tick rests on beside the situation."""
+    """Configuration that the tick rests on in addition to the situation."""
 
     deadline_s: float
     tariff: Tariff | None = None

@@ -28,7 +28,7 @@ class AssetDesk:
         return [fact_line(fact) for fact in sorted(found, key=lambda fact: (fact.from_ms, fact.device, fact.what))]
 
     async def record(self, site: str, request: FactsRequest, by: Actor) -> dict[str, Any]:
-        """Record facts (`hub.fleet.placement.facts_asked`) unless `dry_run`: `dry_run, known, learnt`.
+        """Record facts (`hub.fleet.placement.facts_asked`) unless `dry_run`: `dry_run, known, recorded`.
 
         Raises ConfigError with every fault; then nothing is recorded.
         """
@@ -44,4 +44,4 @@ class AssetDesk:
             await self._components.recorder.commit(
                 here.key, EventKind.ASSET_FACT_RECORDED, by.on(facts_body(news, by.person))
             )
-        return {"dry_run": dry, "known": len(facts) - len(news), "learnt": [fact_line(fact) for fact in news]}
+        return {"dry_run": dry, "known": len(facts) - len(news), "recorded": [fact_line(fact) for fact in news]}

@@ -5,7 +5,7 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.ip_report import WalkRequest, slots_asked, walk_lines
+from hub.fleet.ip_report import CommissioningRequest, slots_asked, walk_lines
 from kernel.actor import Actor
 from kernel.errors import ConfigError, Fault, NotFound
 from kernel.event import EventKind
@@ -20,10 +20,10 @@ class CommissioningDesk:
         self._components, self._state, self._assets = components, components.state, assets
 
     def walk(self, site: str) -> dict[str, Any]:
-        """`listening, walk, presses`: the walk under way and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
+        """`listening, commissioning, presses`: progress, and the last buttons pressed (`hub.fleet.ip_report.walk_lines`)."""
         return walk_lines(self._state, self._state.site(site), self._listens)
 
-    async def begin(self, site: str, request: WalkRequest, by: Actor) -> dict[str, Any]:
+    async def begin(self, site: str, request: CommissioningRequest, by: Actor) -> dict[str, Any]:
         """Begin a walk along slots (`hub.fleet.ip_report.slots_asked`); as `walk`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:
@@ -37,7 +37,7 @@ class CommissioningDesk:
         return self.walk(site)
 
     async def end(self, site: str, by: Actor, dry: bool) -> dict[str, Any]:
-        """Record the presses as facts: `dry_run, known, learnt, faults, ended`. A walk that gives no fact goes on."""
+        """Record the presses as facts: `dry_run, known, recorded, faults, ended`. A walk that gives no fact goes on."""
         here = self._state.site(site)
         async with self._components.turn:
             walk = self._state.buttons.walks.get(here.key)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field, field_validator
 
-from hub.config.request import Request, Word
+from hub.config.request import Request, ShortText, example
 from hub.journal.issue import issue
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
@@ -51,10 +51,12 @@ MOST_RACKS: Final = 500
 PRIORITY: Final = 7
 
 
-class ProofRequest(Request):
+class FeederMappingRequest(Request):
     """Racks that are to be proven, one after the other."""
 
-    racks: list[Word] = Field(
+    model_config = example({"racks": ["r1", "r2"], "off_s": 60.0})
+
+    racks: list[ShortText] = Field(
         min_length=1, max_length=MOST_RACKS, description=f"Name 1 to {MOST_RACKS} racks of the inventory, each once"
     )
     off_s: float = Field(
@@ -71,7 +73,7 @@ class ProofRequest(Request):
 
 
 def proof_asked(
-    state: HubState, site: SiteState, request: ProofRequest, by: str, now_ms: int
+    state: HubState, site: SiteState, request: FeederMappingRequest, by: str, now_ms: int
 ) -> FeederMappingRequested:
     """The body of `feeder_mapping.requested` for a request. Raises ConfigError with every fault."""
     racks, off_s = request.racks, request.off_s
@@ -111,7 +113,7 @@ def _hindered(state: HubState, site: SiteState, now_ms: int) -> list[tuple[str, 
 
 
 def pulse_lines(site: SiteState) -> dict[str, Any]:
-    """The proof under way, the newest word on each rack, and every mismatch, for API and command line."""
+    """The run under way, the newest result of each rack, and every mismatch, for API and command line."""
     book = site.pulses
     results = [one.result for one in book.judged.values() if one.outcome == "judged" and one.result is not None]
     return {
@@ -125,7 +127,7 @@ def pulse_lines(site: SiteState) -> dict[str, Any]:
 
 
 def agrees(one: Judged) -> bool | None:
-    """Whether a rack hangs where the register said; None where its pulse proved nothing."""
+    """Whether a rack is on the feeder of the register; None where its test proved nothing."""
     return one.result.agrees if one.outcome == "judged" and one.result is not None else None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hub.control.runtime import Components
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.feeder_mapping import ProofRequest, proof_asked, proven_facts, pulse_lines
+from hub.fleet.feeder_mapping import FeederMappingRequest, proof_asked, proven_facts, pulse_lines
 from kernel.actor import Actor
 from kernel.errors import NotFound
 from kernel.event import EventKind
@@ -22,7 +22,7 @@ class FeederMappingDesk:
         """`running, racks, mismatches` (`hub.fleet.feeder_mapping.pulse_lines`)."""
         return pulse_lines(self._state.site(site))
 
-    async def start(self, site: str, request: ProofRequest, by: Actor) -> dict[str, Any]:
+    async def start(self, site: str, request: FeederMappingRequest, by: Actor) -> dict[str, Any]:
         """Begin to prove racks (`hub.fleet.feeder_mapping.proof_asked`); as `status`. Raises ConfigError with every fault."""
         here = self._state.site(site)
         async with self._components.turn:

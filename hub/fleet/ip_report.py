@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import structlog
 from pydantic import AfterValidator, Field
 
-from hub.config.request import Request, Word
+from hub.config.request import Request, ShortText, example
 from hub.journal.recorder import Recorder
 from hub.state.fold import HubState
 from hub.state.site import SiteState
@@ -38,11 +38,11 @@ def _slot_text(text: str) -> str:
     return text
 
 
-SlotText = Annotated[Word, AfterValidator(_slot_text)]
+SlotText = Annotated[ShortText, AfterValidator(_slot_text)]
 
 
 class Buttons:
-    """What the listener hands presses to."""
+    """Receiver of button presses."""
 
     def __init__(self, state: HubState, recorder: Recorder, clock: Clock) -> None:
         self._state, self._recorder, self._clock = state, recorder, clock
@@ -97,18 +97,20 @@ class SlotRow(Request):
 
     rack: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
     position: SlotText = Field(description=f"Give at most {MOST_CHARS} characters without /")
-    feeder: Word = Field(description="Name a feeder of the site")
+    feeder: ShortText = Field(description="Name a feeder of the site")
 
 
-class WalkRequest(Request):
+class CommissioningRequest(Request):
     """Slots in the order in which a person walks along them."""
+
+    model_config = example({"slots": [{"rack": "r1", "position": "1", "feeder": "f1"}]})
 
     slots: list[SlotRow] = Field(
         min_length=1, max_length=MOST_SLOTS, description=f"Give 1 to {MOST_SLOTS}, in the order of the walk"
     )
 
 
-def slots_asked(site: SiteState, request: WalkRequest) -> list[Slot]:
+def slots_asked(site: SiteState, request: CommissioningRequest) -> list[Slot]:
     """The slots of a request, in their order. Raises ConfigError with every fault."""
     faults, found = list[Fault](), list[Slot]()
     feeders = sorted(feeder.name for feeder in site.config.feeders)
@@ -132,7 +134,11 @@ def walk_lines(state: HubState, site: SiteState, listening: bool) -> dict[str, A
             miner = state.miners.get(heard.device)
             place = {"rack": miner.rack, "position": miner.position} if miner is not None else {}
             presses.append({**heard.to_json(), "device": heard.device.rpartition("/")[2], **place})
-    return {"listening": listening, "walk": None if walk is None else _walk_line(walk), "presses": presses[:50]}
+    return {
+        "listening": listening,
+        "commissioning": None if walk is None else _walk_line(walk),
+        "presses": presses[:50],
+    }
 
 
 def _walk_line(walk: Commissioning) -> dict[str, Any]:

@@ -44,11 +44,11 @@ class JobDesk:
         async with self._components.turn:
             found = here.jobs.jobs.get(job)
             if found is None:
-                raise NotFound(f"no campaign {job[:60]!r} at {site}")
+                raise NotFound(f"no job {job[:60]!r} at {site}")
             if what not in (*ACTS, "approved"):
                 raise ConfigError([Fault("what", f"{what[:40]!r} is no act", f"Use approved, {', '.join(ACTS)}")])
             if problem := refusal(found, what, by.person):
-                raise ConfigError([Fault(f"campaign {found.plan.name}", problem, "See `mining-hub campaign list`")])
+                raise ConfigError([Fault(f"job {found.plan.name}", problem, "See `mining-hub job list`")])
             changed: JobChanged = {"id": job, "name": found.plan.name, "what": what, "by": by.person, "why": why}
             await self._components.recorder.commit(here.key, EventKind.JOB_CHANGED, by.on(changed))
         return found.status()

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from hub.config.observe_only import no_commands
-from hub.config.request import Request, Word
+from hub.config.request import Request, ShortText, example
 from hub.fleet.provisioning import Provisions
 from hub.journal.issue import issue
 from hub.journal.recorder import Offload, Recorder
@@ -40,8 +40,12 @@ ACTS = ("paused", "resumed", "retry", "restore", "ended")
 class JobRequest(Request):
     """Bulk work as a person asks for it."""
 
-    name: Word = Field(description="Give 1 to 100 characters")
-    intent: Word = Field(description="Give sleep, mode=low, pools=NAME, firmware=VERSION ... in 1 to 100 characters")
+    model_config = example({"name": "quiet row", "intent": "mode=low", "where": {"rack": "r03"}})
+
+    name: ShortText = Field(description="Give 1 to 100 characters")
+    intent: ShortText = Field(
+        description="Give sleep, mode=low, pools=NAME, firmware=VERSION ... in 1 to 100 characters"
+    )
     devices: list[str] | None = Field(default=None, min_length=1, description='Give ["m00001", "m00002"], or where')
     where: dict[Literal["rack", "model", "feeder", "firmware", "state"], str] | None = Field(
         default=None, description=f"Patterns of {', '.join(WHERE)}; {{}} is every miner"
@@ -107,7 +111,7 @@ def _devices(site: SiteState, provisions: Provisions, request: JobRequest, now: 
 
 
 def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -> dict[str, SetPools]:
-    """What these miners told of their pools last, where all of it is on the allow list: what a restore goes back to."""
+    """Last reported pools of these miners, where all are on the allow list: the target of a restore."""
     table, hosts = state.snapshot.kind("miner"), rule.hosts if rule is not None else frozenset()
     found = {}
     for device in devices:
@@ -120,7 +124,7 @@ def _pools_now(state: HubState, devices: Sequence[str], rule: PoolRule | None) -
 
 
 def _images_now(state: HubState, devices: Sequence[str], provisions: Provisions) -> dict[str, InstallFirmware]:
-    """The images of what these miners told that they run, where they stand on the shelf: what a restore goes back to."""
+    """Stored images of the versions that these miners report: the target of a restore."""
     table, images = state.snapshot.kind("miner"), provisions.shelf.images()
     reported = {device: table.reading(device).get("firmware") for device in devices if device in table.index}
     found = {device: provisions.image_of(device, firmware, images) for device, firmware in reported.items()}

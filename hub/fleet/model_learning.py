@@ -142,7 +142,7 @@ class LearningDuty:
             if taken[kind] >= STRETCHES_A_TURN or one.end_ms < over[-1].end_ms - round(LONGEST_S * 1000):
                 continue
             if not taken[kind]:
-                # What is still untold after many stretches is not told by this model, or too seldom.
+                # A figure missing after many windows is not reported by this model, or too seldom.
                 enough = site_model.heard[kind] >= STRETCHES_A_TURN
                 known = site_model.book.is_known(key, _FIGURES[kind[1]], unreported_too=enough)
                 if known and now_ms - site_model.listened_ms.get(kind, 0) < AGAIN_MS:
@@ -155,7 +155,7 @@ class LearningDuty:
 
 
 def tracks_between(archive: Archive, span: Span, devices: Sequence[str]) -> dict[str, Track]:
-    """What some miners told of power and hashrate in a span, by device; who told nothing is left out."""
+    """Reported power and hashrate of some miners in a span, by device; silent ones are left out."""
     table = archive.readings("miner", span, devices, ["power_w", "hashrate_hs"])
     at_ms = table["at_ms"].to_numpy().astype(np.int64)
     # What is missing is null there, and NaN for a moment here.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from hub.config.request import Instant, Request, Word
+from hub.config.request import Instant, Request, ShortText, example
 from hub.fleet.ip_report import MOST_CHARS
 from hub.state.site import SiteState
 from kernel.clock import from_iso, iso
@@ -20,14 +20,16 @@ _ALIASES: Final = {"slot": "position"}
 class FactRow(Request):
     """One fact of a miner."""
 
-    device: Word = Field(description="Give the miner's name within the site")
-    what: Word = Field(description=f"Give one of: {', '.join(FACTS)} (slot: position)")
+    device: ShortText = Field(description="Give the miner's name within the site")
+    what: ShortText = Field(description=f"Give one of: {', '.join(FACTS)} (slot: position)")
     value: str = Field(description="Give a text")
     start: Instant | None = Field(default=None, alias="from", description="Write 2026-03-02T00:00:00+05:00")
 
 
 class FactsRequest(Request):
     """Facts of one source; without `from` a fact holds from now on."""
+
+    model_config = example({"facts": [{"device": "m1", "what": "rack", "value": "r3"}], "source": "a person"})
 
     facts: list[FactRow] = Field(min_length=1, description='Give [{"device": "m1", "what": "rack", "value": "r3"}]')
     source: str = Field(
@@ -70,7 +72,7 @@ def _fact(
 
 
 def _wrong(what: str, value: str, site: SiteState, sites: Mapping[str, SiteState]) -> list[tuple[str, str, str]]:
-    """(key, problem, remedy) of what cannot be said of a miner."""
+    """(key, problem, remedy) of a fact that cannot hold."""
     if what not in FACTS:
         return [("what", f"{what[:40]!r} is none", f"Use {', '.join(FACTS)}")]
     if what == "feeder":

@@ -30,7 +30,7 @@ class Provisions:
         self.shelf = FirmwareStore(data)
 
     def intent(self, text: str) -> tuple[Intent, Fits]:
-        """What is asked, and whom it fits. Beside the plain words: `pools=NAME`, `credential=NAME`, `firmware=VERSION`.
+        """The intent of a text, and the miners it fits; also `pools=NAME`, `credential=NAME`, `firmware=VERSION`.
 
         Raises ConfigError with what is not there.
         """

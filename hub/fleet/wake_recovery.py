@@ -106,7 +106,7 @@ class WakeRecoveryDuty:
         for ticket in site.tickets.tickets():
             unit = site.roster.index.get(ticket.device)
             if ticket.what == WHAT and unit is not None and fleet.fresh[unit] and fleet.hashrate_hs[unit] > 0:
-                body: TicketClosed = {"device": ticket.device, "what": WHAT, "words": ticket.words}
+                body: TicketClosed = {"device": ticket.device, "what": WHAT, "words": ticket.text}
                 self._recorder.emit(site.key, EventKind.TICKET_CLOSED, body)
 
     def _close_sockets(self, site: SiteState, now_ms: int) -> list[Command]:

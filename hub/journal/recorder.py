@@ -9,6 +9,8 @@ hub's state. `commit` is emit and flush: when it returns, the event survives a k
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from kernel.clock import Clock
@@ -25,17 +27,33 @@ MOST_WAITING_READINGS = 500_000
 class Offload:
     """Where blocking work runs: in a thread when live, at once in virtual time."""
 
-    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
-        self._call = call
+    def __init__(self, call: Callable[..., Awaitable[Any]], apart: Callable[[], "Offload"] | None = None) -> None:
+        self._call, self._apart = call, apart
 
     async def __call__(self, work: Callable[..., T], *arguments: Any) -> T:
         result: T = await self._call(work, *arguments)
         return result
 
+    def apart(self) -> "Offload":
+        """The same for one kind of work that keeps memory from call to call: live, in one thread of its own.
+
+        The C library gives each thread a heap of its own: a solver that is freed in one thread leaves nothing for the next.
+        """
+        return self if self._apart is None else self._apart()
+
 
 def in_thread() -> Offload:
     """Live: the default executor's threads."""
-    return Offload(asyncio.to_thread)
+    return Offload(asyncio.to_thread, _in_one_thread)
+
+
+def _in_one_thread() -> Offload:
+    thread = ThreadPoolExecutor(1, "apart")
+
+    async def call(work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, work, *arguments)
+
+    return Offload(call)
 
 
 def at_once() -> Offload:

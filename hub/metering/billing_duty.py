@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy per slot of the billing meters, written for good once a slot is over and the meter has told it.
+"""Energy per slot of the billing meters, written for good once a slot is over and the meter has reported it.
 
 The rollups stand in a file of their own, outlive archive and journal, and are never changed: what later readings or papers
-change is a further version. A slot that was not told stays absent; it is looked for again as long as `BACK_SLOTS` reaches,
+change is a further version. A slot that was not reported stays absent; it is looked for again as long as `BACK_SLOTS` reaches,
 and after that when someone asks (`mining-hub meters bill`).
 """
 
@@ -20,7 +20,7 @@ MOST_SLOTS = 3_000
 
 
 def bill(book: EnergyBook, store: MeteredStore, device: str, slots: Slots, made_ms: int) -> int:
-    """Put the told slots of a meter in the store; returns how many were new or changed."""
+    """Put the reported slots of a meter in the store; returns how many were new or changed."""
     found = book.energy(device, slots)
     reported = found.reported >= BILLABLE
     if not reported.any():

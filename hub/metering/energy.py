@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy of meters, for whoever bills, checks or reports: archive and journal as one, by what the meters' papers say.
+"""Energy of meters for billing, checks and reports, over archive and journal, by the meters' passports.
 
 All figures come from one arithmetic (`telemetry.energy.energy_register`), across replacements and changes of the
 multiplier, and each names the papers that it rests on and the intervals in which its metering point was not fit for billing.
@@ -20,7 +20,7 @@ from telemetry.energy.series import SlotEnergy
 from telemetry.store.archive import Archive
 
 BILLABLE = 0.999
-"""Energy of a span is billed once the meter has told at least this share of it; until then it waits."""
+"""Energy of a span is billed once the meter has reported at least this share of it; until then it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Unbilled:
             return (
                 f"a reading of billing meter {self.device} from {end} on is awaited; its last is of {iso(self.last_ms)}"
             )
-        return f"billing meter {self.device} told {self.share:.1%} of {self.span}, the rest is missing"
+        return f"billing meter {self.device} reported {self.share:.1%} of {self.span}, the rest is missing"
 
 
 class EnergyBook:
@@ -89,7 +89,7 @@ class EnergyBook:
         return MeterFigure(ref, self.energy(ref.device, slots), frames, passport.cited(span), passport.unfit(span))
 
     def billed(self, devices: Sequence[str], span: Span) -> Billed | Unbilled:
-        """Energy of a span by these meters together, or which of them has not told enough of it."""
+        """Energy of a span by these meters together, or which of them reported too little of it."""
         if not devices:
             return Unbilled(span)
         total_uwh, meters = 0, []
@@ -111,7 +111,7 @@ class EnergyBook:
 
 
 def unfit_text(unfit: Sequence[tuple[Span, str]], span: Span) -> list[str]:
-    """Why a span is not wholly fit for billing, in words."""
+    """Why a span is not wholly fit for billing, as a text."""
     return [f"{iso(part.start_ms)} to {iso(part.end_ms)}: {why}" for part, why in unfit if part.overlap(span)]
 
 

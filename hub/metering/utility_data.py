@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metered data of the utility: how its files are written (a TOML layout), and its figures beside ours."""
+"""Metered data of the utility: how its files are written (a TOML layout), and its figures against the hub's."""
 
 from collections.abc import Mapping
 from pathlib import Path

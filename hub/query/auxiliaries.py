@@ -41,7 +41,7 @@ def _load(snapshot: Snapshot, site: SiteState, load: Load, on: bool | None) -> d
         "device": load.device,
         "output": f"{load.group or load.kind.value} {load.index}",
         "on": on,
-        "told_ms": None if reported is None else reported.at_ms,
+        "reported_ms": None if reported is None else reported.at_ms,
         "switched_ms": switched_ms or None,
         "power_w": load.power_w,
         "measured_w": None if measured is None else measured.number(f"output_{load.index}_power_w"),

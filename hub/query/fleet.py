@@ -100,8 +100,8 @@ class FleetReads:
             "mode": values.get("mode"),
             "at_ms": found.at_ms if found else None,
             "values": values,
-            "can": envelope_json(here.envelope(key)),
-            "usual": usual_json(here.usual, index, found),
+            "envelope": envelope_json(here.envelope(key)),
+            "performance": usual_json(here.usual, index, found),
             "why": "; ".join(filter(None, reasons)),
             "commands": commands[:50],
         }

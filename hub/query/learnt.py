@@ -14,7 +14,7 @@ from miner_control.learning.dynamics import Dynamics, Estimate, Key
 
 
 def learnt_lines(found: Mapping[Key, Dynamics], assumed: Mapping[Key, Envelope]) -> list[dict[str, Any]]:
-    """One line a figure: `model, firmware, what, mode, learnt, spread, count, confidence, assumed, in_use`.
+    """One line a figure: `model, firmware, what, mode, identified, spread, count, confidence, assumed, in_use`.
 
     `what` ends in its unit; `assumed` is None where nothing was. What is not sure enough, does not fit the other modes, or is
     asked for by its watts is not `in_use`.
@@ -57,7 +57,7 @@ def _line(key: Key, what: str, mode: str, one: Estimate, assumed: float | None, 
         "firmware": key[1],
         "what": what,
         "mode": mode,
-        "learnt": one.value,
+        "identified": one.value,
         "spread": one.spread,
         "count": one.count,
         "confidence": round(one.confidence, 3),
@@ -76,9 +76,10 @@ def envelope_json(envelope: Envelope) -> dict[str, Any]:
 
 
 def usual_json(book: PerformanceReferences, unit: int, now: Reading | None) -> dict[str, Any] | None:
-    """What a miner is usually like in its normal mode, beside what it told last; None where nothing is known yet.
+    """Performance reference of a miner in its normal mode with its last values; None where nothing is known yet.
 
-    `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `usual` and `now` (None where it is not told).
+    `days` it rests on, and `hashrate_hs`, `j_per_th`, `chip_c`, each with `reference` and
+    `now` (None where it is not reported).
     """
     found, days = book.of(unit)
     if not days:
@@ -89,4 +90,4 @@ def usual_json(book: PerformanceReferences, unit: int, now: Reading | None) -> d
         "j_per_th": power_w / (rate / HS_PER_THS) if power_w is not None and rate else None,
         "chip_c": None if now is None else now.number("temp_chip_max_c"),
     }
-    return {"days": days, **{name: {"usual": usual, "now": reported[name]} for name, usual in found.items()}}
+    return {"days": days, **{name: {"reference": usual, "now": reported[name]} for name, usual in found.items()}}

@@ -12,7 +12,7 @@ from telemetry.alarm.alarm import Alarm, AlarmBook
 
 
 def alarm_line(alarm: Alarm, book: AlarmBook) -> shape.AlarmLine:
-    """An alarm with its rule's words."""
+    """An alarm with the texts of its rule."""
     rule = book.rules[alarm.rule]
     return {
         "rule": alarm.rule,
@@ -49,11 +49,11 @@ def receipt_line(body: Mapping[str, Any]) -> shape.ReceiptLine:
 
 
 def third_party_line(scope: str, event: Event) -> dict[str, Any]:
-    """Somebody else who commands here: who, in which words, since when."""
+    """Control by another system: its name, the evidence, since when."""
     body = event.body
     return {
         "scope": scope,
         "who": body.get("who", body.get("owner")),
-        "words": body.get("words", ""),
+        "text": body.get("words", ""),
         "at_ms": event.at_ms,
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes of what is shown of a running hub: JSON values, each answer with the instant it was true at, `as_of_ms`.
 
-What is not known is None with its reason beside it, never zero. `site` is the short name of a site (the middle part of
+What is not known is None with its reason, never zero. `site` is the short name of a site (the middle part of
 a device key).
 """
 
@@ -78,7 +78,7 @@ class Counts(TypedDict):
 class Feed(TypedDict):
     """One outside source or device group: price file, hashprice, main meter, broker, pool, fleet, journal.
 
-    `state` ok | stale | dead | refused | off; `text` tells it in words, with what the hub does meanwhile.
+    `state` ok | stale | dead | refused | off; `text` describes it, with what the hub does meanwhile.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Feed(TypedDict):
 
 
 class Why(TypedDict):
-    """Why the fleet is where it is, in words: the rule that binds now, and until when."""
+    """Why the fleet is where it is, as a sentence: the rule that binds now, and until when."""
 
     text: str
     rule: str
@@ -255,7 +255,7 @@ class Ledger(TypedDict):
 
 
 class EventLine(TypedDict):
-    """One line of the log: what the hub noticed or was told."""
+    """One line of the log: an event of the hub."""
 
     at_ms: int
     kind: str
@@ -278,3 +278,17 @@ class AlarmLine(TypedDict):
     who: str
     why: str
     shelved_until_ms: int | None
+
+
+class FaultLine(TypedDict):
+    """One fault of a request: where it stands, what is wrong, what to do."""
+
+    place: str
+    problem: str
+    remedy: str
+
+
+class Faults(TypedDict):
+    """All faults of a request; nothing of it was done."""
+
+    faults: list[FaultLine]

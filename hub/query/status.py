@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a site looks like at an instant, from the state alone: power three ways, fleet, feeds and the reason in words.
+"""What a site looks like at an instant, from the state alone: power three ways, fleet, feeds and the reason as a sentence.
 
 Used by the page, the API, the demo's last line and the CLI, so that all of them tell the same.
 """
@@ -64,7 +64,7 @@ def power(site: SiteState, now: SiteSituation) -> Power:
 
 
 def quiet_count(fleet: Fleet) -> int:
-    """Units that nothing is heard of: too old a word, or a failed poll since."""
+    """Units without a fresh reading: too old, or a failed poll since."""
     tally = fleet.tally()
     return tally[State.UNREACHABLE] + tally[State.UNKNOWN]
 
@@ -105,7 +105,7 @@ def limit_lines(limits: list[Limit], now_ms: int) -> list[LimitLine]:
 
 
 def why(site: SiteState, limits: list[Limit], now_ms: int) -> Why:
-    """The rule that holds the site where it is, in words; of an observing site the rule that a commanding hub would follow."""
+    """The rule in force, as a sentence; of an observing site the rule that a commanding hub would follow."""
     lead = f"{WHY}; a hub that commands would follow " if site.config.observe_only else ""
     tick: Mapping[str, Any] = site.tick or {}
     cap = cap_at([one for one in limits if one.priority > 0], site.key, now_ms)
@@ -133,13 +133,13 @@ def silent_feed(site: SiteState, fleet: Fleet, now_ms: int) -> list[Feed]:
     n = len(fleet)
     quiet = quiet_count(fleet)
     share = quiet / n if n else 0.0
-    said = f"{n - quiet} of {n} heard" + (f"; {quiet} silent and counted as load" if quiet else "")
+    described = f"{n - quiet} of {n} heard" + (f"; {quiet} silent and counted as load" if quiet else "")
     miners: Feed = {
         "name": "miners",
         "title": "Miners",
         "state": "ok" if share < 0.05 else "stale" if share < 0.9 else "dead",
         "age_s": None,
-        "text": said,
+        "text": described,
     }
     known = [site.main, *site.feeder_meters.values(), *generation_meters(site)]
     meters = [device for device in known if device]

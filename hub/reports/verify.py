@@ -41,7 +41,7 @@ def verify_report(path: Path, kinds: Mapping[str, ReportKind], public_key: Path 
         public, signature = bytes.fromhex(signed["public_key"]), bytes.fromhex(signed["signature"])
         named, algorithm = str(signed["key_id"]), signed["alg"]
     except OSError:
-        return Verdict("invalid", f"no signature file {stem.name}.sig beside it")
+        return Verdict("invalid", f"no signature file {stem.name}.sig next to it")
     except (ValueError, KeyError, TypeError, AttributeError):
         return Verdict("invalid", f"{stem.name}.sig is not a signature file of this kind")
     if algorithm != ALGORITHM or key_id(public) != named:

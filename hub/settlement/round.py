@@ -45,11 +45,11 @@ DAYS_AGAIN = 3
 
 @dataclass(slots=True)
 class SettlementContext:
-    """What a round needs. `energy` gives billed energy of a span, or why it is unknown; `said` holds the ids of payouts and
+    """What a round needs. `energy` gives billed energy of a span, or why it is unknown; `posted` holds the ids of payouts and
     sales that have their event in the journal; `since_ms` is where the first payout's mining begins.
 
     - `until_ms`: payouts from then on belong to the next period and are not received (None: there is no end).
-    - `complete`: the pool was asked after `until_ms` and all it told is booked; it is not asked again.
+    - `complete`: the pool was asked after `until_ms` and all it reported is booked; it is not asked again.
     - `open`: payouts that were received and are not wholly settled, by id; None before the first round has read the ledger.
     - `foreign`: undivided receipts of another pool, which nothing here can divide.
     """
@@ -64,7 +64,7 @@ class SettlementContext:
     energy: Callable[[Span], Billed | Unbilled]
     clock: Clock
     since_ms: int
-    said: set[str] = field(default_factory=set)
+    posted: set[str] = field(default_factory=set)
     offload: Offload = field(default_factory=at_once)
     until_ms: int | None = None
     complete: bool = False
@@ -181,7 +181,7 @@ class _Round:
             if before is None:
                 fresh.append(transfer)
             elif isinstance(before.body, Transfer) and before.body.amount != transfer.amount:
-                text = f"booked as {before.body.amount} SAT, now told as {transfer.amount}"
+                text = f"booked as {before.body.amount} SAT, now reported as {transfer.amount}"
                 self._as_reported = False
                 self.held.append(Fault(f"reward of {transfer.note}", text, "Ask the pool why, and post the correction"))
         if fresh:
@@ -266,7 +266,7 @@ class _Round:
         return Portion(edition, span, bases, facts)
 
     async def _say(self, paid: PoolPayout) -> None:
-        if str(paid.id) in self.desk.said:
+        if str(paid.id) in self.desk.posted:
             return
         totals = payout.totals(self.desk.contract, await self._ledger(self.desk.ledger.balances))
         body: PayoutPosted = {
@@ -275,7 +275,7 @@ class _Round:
             "residual_sat": totals.residual_sat, "city_sat": totals.city_sat,
         }  # fmt: skip
         await self.desk.commit(EventKind.PAYOUT_POSTED, body)
-        self.desk.said.add(str(paid.id))
+        self.desk.posted.add(str(paid.id))
 
     async def _sell(self, paid: PoolPayout, edition: Edition) -> None:
         desk, sale = self.desk, edition.sale
@@ -327,7 +327,7 @@ class _Round:
         proof = await self._evidence(str(paid.id), [payout.document(body)])
         if not await self._post(settlement.settlement(trade, rate, proof)):
             self._open_step(paid, Step.TENGE, trade.sold_sat, self.held[-1].problem)
-        elif str(trade.client_id) not in self.desk.said:
+        elif str(trade.client_id) not in self.desk.posted:
             tiyn = settlement.tiyn_for(trade.net_cent, rate)
             sold: SalePosted = {
                 "id": str(trade.client_id),
@@ -337,7 +337,7 @@ class _Round:
                 "rate": cited,
             }
             await self.desk.commit(EventKind.SALE_POSTED, sold)
-            self.desk.said.add(str(trade.client_id))
+            self.desk.posted.add(str(trade.client_id))
 
     async def _record(self, rate: RecordedRate) -> None:
         await self.desk.commit(EventKind.RATE_RECORDED, rate.to_json(self.desk.keep(rate.raw)))
@@ -385,5 +385,5 @@ class _Round:
 
 
 def posted_ids(bodies: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The ids in the bodies of payout.posted and sale.posted events: what `SettlementContext.said` begins with."""
+    """The ids in the bodies of payout.posted and sale.posted events: what `SettlementContext.posted` begins with."""
     return {str(body["id"]) for body in bodies if "id" in body}

@@ -145,10 +145,10 @@ def _served(place: str, served: Served, register: AssetRegister, faults: list[Fa
 
 
 def loads_on(snapshot: Snapshot, book: LoadBook, loads: Sequence[Load], now_ms: int) -> dict[str, bool | None]:
-    """Each load by name: on, off, or None where neither the device's word nor a proven switching tells.
+    """Each load by name: on, off, or None where neither the device's report nor a verified switching shows it.
 
     What the device tells of itself goes before an older proof of ours. A relay that speaks only when it is switched, by hand too,
-    has not taken its word back by falling silent: an old word is no proof, and what contradicts it is none any more.
+    does not lose its report by falling silent: an old report is no proof, and a contradicted one is none any more.
     """
     found: dict[str, bool | None] = {}
     for load in loads:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fold had come to at a position of the journal, kept beside it: a restart folds only what came after.
+"""What the fold had come to at a position of the journal, kept next to it: a restart folds only what came after.
 
 It is a memory and never a source. What does not fit (other code, another configuration, another journal, a damaged file) is
 left unread, and the journal is folded as if it were not there. It has two parts: what readings made (snapshot, traces,
@@ -49,7 +49,7 @@ _PLAIN: Final = frozenset(
         ("numpy._core.multiarray", "scalar"), ("numpy._core.numeric", "_frombuffer"), ("pathlib", "PosixPath"), ("uuid", "UUID"),
     }
 )  # fmt: skip
-"""Beside the classes of our own rooms nothing else is made from a checkpoint: it is data, and runs no code of its own."""
+"""Nothing but the classes of the project's own packages is made from a checkpoint: it is data, and runs no code of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +195,7 @@ def _loaded(blob: bytes, kind: type[T]) -> T:
 
 
 def _print(config: Config) -> str:
-    """Everything that the rest of a state rests on beside the journal: all code, all that ships with it, the configuration
-    and every file that it names."""
+    """Inputs of a state other than the journal: all code, all shipped data, the configuration and every file that it names."""
     found = hashlib.sha256(_code_print(_ROOMS).encode())
     found.update(config.model_dump_json().encode())
     for path in [*data_files(config.folder), *sorted(set(_files(config.model_dump())))]:

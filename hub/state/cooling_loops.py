@@ -15,7 +15,7 @@ from telemetry.device.profile import Profile
 from telemetry.device.profile import load as load_profile
 
 FRESH_S: Final = 180.0
-"""A device's word older than this is no proof of flow, warmth or an open socket."""
+"""A device's report older than this is no proof of flow, warmth or an open socket."""
 
 OF_CONTAINER: Final[Mapping[str, tuple[str, ...]]] = {
     "supply": ("temp_supply_c",), "return": ("temp_return_c",), "ambient": ("temp_ambient_c",),
@@ -32,7 +32,7 @@ UNITS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class LoopSources:
-    """A loop without measurements, and who tells of it: (device key, metric) of each quantity, the first word counts."""
+    """A loop without measurements, and its sources: (device key, metric) of each quantity, the first fresh one counts."""
 
     loop: Loop
     sources: Mapping[str, tuple[tuple[str, str], ...]]
@@ -81,7 +81,7 @@ def _is_reported(place: str, what: str, point: PointPart, site: Site, faults: li
 
 
 def _fits(what: str, metric: str, profile: Profile) -> bool:
-    """A quantity in its unit; flow by the word of a pump, contactor or flow switch too."""
+    """A quantity in its unit; flow also by the report of a pump, contactor or flow switch."""
     if metric in TEXT_METRICS[profile.kind]:
         return what == "flow" and metric.endswith("_state")
     return SCHEMAS[profile.kind][metric].unit == UNITS[what]
@@ -92,7 +92,7 @@ def _no_device(place: str, name: str, known: Iterable[str]) -> Fault:
 
 
 def loops_at(loops: Sequence[LoopSources], snapshot: Snapshot, ambient_c: float | None, now_ms: int) -> list[Loop]:
-    """The loops as last measured. `ambient_c`: the weather's word, where nobody at the loop has one."""
+    """The loops as last measured. `ambient_c`: from the weather feed, where the loop reports none."""
     found = []
     for one in loops:
         reported = {what: _value(snapshot, one.sources[what], now_ms) for what in UNITS}
@@ -114,7 +114,7 @@ def loops_at(loops: Sequence[LoopSources], snapshot: Snapshot, ambient_c: float 
 
 
 def _value(snapshot: Snapshot, sources: Sequence[tuple[str, str]], now_ms: int) -> float | str | None:
-    """The first fresh word; None where there is none."""
+    """The first fresh value; None where there is none."""
     for device, metric in sources:
         found = snapshot.field(device, metric, now_ms, FRESH_S)
         if isinstance(found, str | int | float):
@@ -123,7 +123,7 @@ def _value(snapshot: Snapshot, sources: Sequence[tuple[str, str]], now_ms: int) 
 
 
 def _flows(reported: float | str | None, least_lpm: float) -> bool | None:
-    """A flow meter's word, or a pump's, contactor's or flow switch's own; None where neither is told."""
+    """Value of a flow meter, or state of a pump, contactor or flow switch; None where neither is reported."""
     if isinstance(reported, str):
         return reported == "on" if reported in ("on", "off") else None
     return None if reported is None else reported > least_lpm

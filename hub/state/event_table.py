@@ -36,7 +36,7 @@ class Row(Generic[P]):
 
     - `about`: the writer, and what the event says; a line of the reference page.
     - `books` fold it, in this order; none: it is evidence alone.
-    - `logged`: it stands in the log of its site, in the words of `text`.
+    - `logged`: it stands in the log of its site, with the sentence of `text`.
     - `further`: the payload may have fields besides those of its type.
     """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Legal holds: which readings may not be deleted, on whose word, since when; a fold of the journal's `hold.*` events.
+"""Legal holds: which readings may not be deleted, by whose decision, since when; a fold of the journal's `hold.*` events.
 
-Two kinds stand beside each other. A report's hold is set by the hub for the span that the report rests on, and nobody
+There are two kinds. A report's hold is set by the hub for the span that the report rests on, and nobody
 releases it: what a report cites is never deleted. A person's hold (a dispute, an audit) is set and released by name, with
 a reason, and both stay in the journal. Settlement holds the meters' readings as a whole, for every payout divides by them.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from hub.config.request import Instant, Request, Text
+from hub.config.request import Instant, Request, Text, example
 from hub.state.meter import AROUND_MS
 from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
@@ -157,6 +157,10 @@ Kind = Annotated[str, AfterValidator(_kind)]
 
 class HoldRequest(Request):
     """Readings that are to be kept from deletion."""
+
+    model_config = example(
+        {"from": "2026-01-01T00:00:00+05:00", "until": "2026-02-01T00:00:00+05:00", "why": "dispute 7"}
+    )
 
     start: Instant = Field(alias="from", description="Write an instant such as 2026-01-01T00:00:00+05:00")
     until: Instant = Field(description="Write an instant such as 2026-01-01T00:00:00+05:00")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe-only told in money: what each tick would have done, and what that would have been worth, day by day.
+"""Observe-only valued in money: what each tick would have done, and what that would have been worth, day by day.
 
 Nothing is obeyed there, so the would-be power is that of the tick's own set-points once all of them held. The tick carries
 both powers, both hashrates and the prices known then (`ShadowTick`); the book holds each until the next tick.

@@ -101,7 +101,7 @@ class SiteState:
         return self.standing.roster
 
     def envelope(self, device: str) -> Envelope:
-        """What a miner, or a load beside them, can do. KeyError where it is neither in the inventory nor configured."""
+        """Envelope of a miner or of an auxiliary load. KeyError where it is neither in the inventory nor configured."""
         if (load := self.around.by_key.get(device)) is not None:
             return load.envelope()
         return self.roster.envelope(self.roster.index[device])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site at one instant as one frozen value: fleet, limits, meters, auxiliary loads, cooling loops, ambient, generation.
 
-Made once a tick and once a page frame from the state (`Situations`). Whoever decides, shows or explains reads it and asks
+Made once a tick and once a page frame from the state (`Situations`). Control, display and explanation read it and ask
 the state nothing more, so that control and page judge the same meter by one rule (`Freshness`). Its arrays are read-only.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work tickets of sick miners: opened once with the evidence, closed when cured, opened again on relapse.
+"""Work tickets of faulty miners: opened once with the evidence, closed when cured, opened again on relapse.
 
 The book is a fold of `ticket.opened` and `ticket.closed`. A finding must be seen twice in a row before a ticket is opened,
 and be gone twice in a row from a miner that speaks before it is closed: a single odd answer sends nobody out.
@@ -35,11 +35,11 @@ class TicketOpened(TicketClosed):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One thing wrong with one miner; `times` it was opened; `loss_hs` what it costs, where that can be said."""
+    """One thing wrong with one miner; `times` it was opened; `loss_hs` what it costs, where it is known."""
 
     device: str
     what: str
-    words: str
+    text: str
     remedy: str
     evidence: Mapping[str, Any]
     loss_hs: float
@@ -54,7 +54,7 @@ class Ticket:
     def to_json(self) -> dict[str, Any]:
         """As API and command line show it."""
         return {
-            "device": self.device, "what": self.what, "words": self.words, "remedy": self.remedy,
+            "device": self.device, "what": self.what, "text": self.text, "remedy": self.remedy,
             "evidence": dict(self.evidence), "loss_hs": self.loss_hs, "opened_ms": self.opened_ms,
             "closed_ms": self.closed_ms, "times": self.times,
         }  # fmt: skip
@@ -128,6 +128,6 @@ class Rounds:
             if self._gone[key] >= TWICE:
                 del self._gone[key]
                 reported.append(
-                    (EventKind.TICKET_CLOSED, {"device": ticket.device, "what": ticket.what, "words": ticket.words})
+                    (EventKind.TICKET_CLOSED, {"device": ticket.device, "what": ticket.what, "words": ticket.text})
                 )
         return reported

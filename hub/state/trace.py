@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recent past of one number, in memory: what the meter said in the last hours, for verdicts and charts."""
+"""The recent past of one number, in memory: the readings of a meter in the last hours, for verdicts and charts."""
 
 from zoneinfo import ZoneInfo
 

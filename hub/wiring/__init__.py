@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The composition root: the one room that knows every other, and the only one that imports `*.io`.
 
-`live` talks to devices, `simulated` to make-believe ones behind the same ports in virtual time; both give the same `Hub`.
-`folded` builds the state that a journal tells, for restart, replay and whoever only reads.
+`live` talks to devices, `simulated` to simulated ones behind the same ports in virtual time; both give the same `Hub`.
+`folded` builds the state that a journal tells, for restart, replay and reading.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Assembly:
 
 
 Devices = Callable[[SiteState, AssetRegister], tuple[dict[str, MinerDriver], list[Source], dict[str, MinerDriver]]]
-"""The miners of a site by device key, its other sources, and the loads beside the miners by device key."""
+"""The miners of a site by device key, its other sources, and the auxiliary loads by device key."""
 
 
 def put_together(
@@ -156,7 +156,7 @@ def put_together(
     )
     tariff, situations = tariff_of(config), Situations(state, Freshness.of(config))
     planners = {
-        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload, rhythm.plan_s)
+        site.key: PlanDuty(config, site, tariff, situations, recorder, clock, offload.apart(), rhythm.plan_s)
         for site in state.sites.values()
         if tariff is not None
     }
@@ -210,7 +210,7 @@ def put_together(
 async def live(config: Config, folder: Path, data: Path) -> Assembly:
     """A hub on real devices. `folder` holds the configuration file and what it refers to, `data` journal and ledger."""
     clock = system_clock()
-    use_system_memory()  # docs/decisions/0019
+    use_system_memory()  # docs/decisions/0020
     base = await ground(config, folder, data, clock, in_thread(), np.random.default_rng())
     exchanges = Exchanges()
     board: dict[str, TaskHealth] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listener for IP-report buttons as something opened beside the loops."""
+"""The listener for IP-report buttons as a connection next to the control loops."""
 
 import asyncio
 

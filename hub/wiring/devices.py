@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configured devices as sources and drivers: miners, meters, containers, the broker, the hands of a site."""
+"""Configured devices as sources and drivers: miners, meters, containers, the broker, the drivers of a site."""
 
 import contextlib
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def polled_sources(
 def switch_ports(
     config: Config, state: HubState, site: SiteState, lines: Lines, link: MqttLink | None, clock: Clock, folder: Path
 ) -> dict[str, MinerDriver]:
-    """The loads beside the miners by device key, each over the device that switches it.
+    """Auxiliary loads by device key, each over the device that switches it.
 
     Raises ConfigError naming every load whose device has no such output.
     """
@@ -129,7 +129,7 @@ def switch_ports(
 
 
 def _look(state: HubState, load: Load) -> Callable[[], Reading | None]:
-    """What its device told last of a load's output, as of when it told it."""
+    """Last reported state of a load's output, as of the reading."""
     return lambda: state.snapshot.reading(load.device, output_metrics(load))
 
 
@@ -188,7 +188,7 @@ def actuator_of(
     on_receipt: Callable[[str, Command, Receipt], None],
     uploads: int,
 ) -> Actuator:
-    """The hands of one site."""
+    """The actuator of one site."""
 
     def latest(device: str):  # type: ignore[no-untyped-def]
         with contextlib.suppress(KeyError):

@@ -49,7 +49,7 @@ def tariff_of(config: Config) -> Tariff | None:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What a wiring stands on: clock, where blocking work runs, chance, stores, and what the journal told."""
+    """What a wiring stands on: clock, where blocking work runs, chance, stores, and the state folded from the journal."""
 
     config: Config
     folder: Path
@@ -130,7 +130,7 @@ def settle_duty(base: Stores, recorder: Recorder) -> SettleDuty | None:
         energy=lambda span: base.book.billed(mains, span),
         clock=clock,
         since_ms=clock.now_ms(),
-        said=posted_ids(posted),
+        posted=posted_ids(posted),
         offload=base.offload,
     )
     return SettleDuty(desk, money.settle_every_s, begin)

@@ -12,8 +12,8 @@ from grid.curve_feed import CurveFeed
 from grid.hashprice import load_subsidies
 from grid.io.price_file import PriceFolder
 from hub.config import Config
+from hub.config.feeds import FeedPart
 from hub.config.lookup import look_up
-from hub.config.models import FeedPart
 from hub.config.types import Part
 from hub.market.hashprice_feed import HashpriceFeed
 from hub.market.price_duty import OUTSIDE, ConfiguredFeed, faults_of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps and forwards readings beside the control loop: archive, billed energy, sinks."""
+"""Duties that keep and forward readings: archive, billed energy, sinks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state that a journal tells: for a start, a restart, a replay, and for whoever only reads."""
+"""The state that a journal tells: for start, restart, replay and reading."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,7 @@ from grid.order_book import OrderBook
 from hub.config import Config, Site
 from hub.config.lookup import listed
 from hub.config.observe_only import no_orders
+from hub.config.renamed import current
 from hub.metering.energy import EnergyBook
 from hub.state.auxiliaries import around
 from hub.state.checkpoint import FILE_NAME, resumed
@@ -53,7 +54,7 @@ SAY_EACH_S = 10.0
 
 def catalogue(folder: Path | None = None) -> Catalogue:
     """All known models and firmware capabilities: those in the folder of `hub.toml`, then those shipped."""
-    return load_catalogue(listed(folder, "profiles/miners"), listed(folder, "profiles/firmware"))
+    return load_catalogue(listed(folder, "profiles/miners"), current(listed(folder, "profiles/firmware")))
 
 
 def check_profiles(config: Config) -> None:
@@ -102,15 +103,15 @@ def site_state(config: Config, site: Site, register: AssetRegister, models: Cata
     key = f"{config.hub.name}/{site.name}"
     starts_cap = config.planning.starts_per_day
     overhead = 1.0 + site.other_load_share
-    beside = around(site, key, register, roster.index)
+    auxiliaries = around(site, key, register, roster.index)
     return SiteState(
         site, key, envelopes, CommandState(roster), register, main, feeders, overhead, starts_cap=starts_cap,
-        around=beside, load_book=LoadBook(load.key for load in beside.loads),
+        around=auxiliaries, load_book=LoadBook(load.key for load in auxiliaries.loads),
     )  # fmt: skip
 
 
 def _paced(envelope: Envelope, pace: float) -> Envelope:
-    """An envelope whose times are those of a make-believe site that lives faster."""
+    """An envelope whose times are those of a simulated site that lives faster."""
     if pace == 1.0:
         return envelope
     times = ("ramp_up_s", "ramp_down_s", "start_lost_s", "min_on_s", "min_off_s", "random_start_delay_s")
@@ -194,7 +195,7 @@ def alarm_rules(pace: float = 1.0, folder: Path | None = None) -> list[AlarmRule
 
     `pace`: rates of change are multiplied by it (simulated sites that run faster).
     """
-    rules = load_rules(listed(folder, "alarms"))
+    rules = load_rules(current(listed(folder, "alarms")))
     return [
         replace(rule, when=replace(rule.when, per_s=rule.when.per_s * pace)) if isinstance(rule.when, Rate) else rule
         for rule in rules

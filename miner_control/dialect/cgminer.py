@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 _LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 _PREFIX = re.compile(r"^(api_v1_|api_|web_|rpc_|cgi_bin_|cgi_)+")
-_LOST_OPENING = re.compile(r"^\s*,+\s*")
+_LOST_OPENING = re.compile(r"^[\s,]+")
 _DIGITS = "0123456789"
 _TABLES = frozenset({"POOLS", "DEVS", "DEVDETAILS", "TEMPS", "FANS", "EVENTS", "chain", "edevs", "pools", "error-code"})
 """Tables of like rows, which are summed and counted: a table that was cut off does not give their number."""

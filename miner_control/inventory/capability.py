@@ -218,7 +218,7 @@ def _editions(place: str, document: Mapping[str, Any], faults: list[Fault]) -> t
                 percent=_target(part, "percent", faults),
                 dynamics={key: dynamics.figure(key) for key in _DYNAMICS},
                 runs_on=runs_on,
-                recovery_steps=part.texts("ladder", ("retry", "reboot", "ticket")),
+                recovery_steps=part.texts("recovery_steps", ("retry", "reboot", "ticket")),
             )
         )
     if not editions:

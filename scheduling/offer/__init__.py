@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the site can offer and hedge: power, reserve, day-ahead positions over scenarios."""
+"""Offers and hedges of a site: power, reserve, and day-ahead positions over scenarios."""

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a day to buy ahead and how much reserve to promise, before its prices are known: `scheduling.offer.scenario`
-on a plan.
+"""Day-ahead purchase and reserve of a day before its prices are known: `scheduling.offer.scenario` on a plan.
 
-Scenarios are the day-ahead curve with whole days of past errors (real time less day ahead) on it, so that what goes together
-in time stays together. Only curves that were known at the instant count. With fewer days than `LEAST_DAYS` nothing is
-said: three days of error are no distribution.
+Scenarios are the day-ahead curve plus whole days of past errors (real time less day ahead), so that correlation in time is
+kept. Only curves known at the instant count. With fewer days than `LEAST_DAYS` there is no result: three days of error are
+no distribution.
 """
 
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from kernel.span import Slots, Span, local_day
 from kernel.units import WH_PER_MWH
 from scheduling.offer.scenario import Decision, Market, decide, drawn
 from scheduling.problem.problem import Floats, Ints, Problem
-from scheduling.solve.ladder import ladder
+from scheduling.solve.mode_steps import mode_steps
 
 LEAST_DAYS = 5
 SEGMENTS = 16
@@ -28,9 +27,9 @@ HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Appetite:
-    """How many scenarios, the share of the worst that counts as the tail, its weight against the mean, and reserve: money per
-    W and hour, the most that is promised, hours of a block."""
+class RiskPreference:
+    """Risk preference: number of scenarios, share of the worst that counts as the tail, its weight against the mean; and
+    reserve: money per W and hour, highest power promised, hours of a block."""
 
     scenarios: int = 50
     tail: float = 0.05
@@ -42,8 +41,8 @@ class Appetite:
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """For the slots of one day (`first..last` of the problem): the decision, what it is worth with nothing bought ahead and
-    nothing promised (same weighing), and the days of error that it rests on."""
+    """Result for the slots of one day (`first..last` of the problem): the decision, the objective without purchase and
+    reserve (same weights), and the number of days of error behind it."""
 
     first: int
     last: int
@@ -52,7 +51,7 @@ class Hedge:
     days: int
 
     def to_json(self, slots: Slots) -> dict[str, Any]:
-        """As the journal and the API carry it."""
+        """Body for the journal and the API."""
         inside = slice(self.first, self.last + 1)
         return {
             "starts_ms": slots.starts_ms[inside].tolist(),
@@ -67,9 +66,9 @@ class Hedge:
 
 
 def errors_by_day(curves: Iterable[Curve], ahead: str, real: str, zone: ZoneInfo, now_ms: int) -> Floats:
-    """Real time less day ahead per Wh by local hour, over the days for which both are wholly known, shape [day, 24].
+    """Real time less day ahead per Wh by local hour, over the days for which both are fully known, shape [day, 24].
 
-    Of a 25-hour day the doubled hour is its mean, of a 23-hour day the skipped hour is the one before it.
+    The doubled hour of a 25-hour day is its mean, the skipped hour of a 23-hour day equals the one before it.
     """
     have = [curve for curve in curves if curve.known_at_ms <= now_ms]
     first, second = ([one for one in have if one.name == name] for name in (ahead, real))
@@ -96,7 +95,7 @@ def errors_by_day(curves: Iterable[Curve], ahead: str, real: str, zone: ZoneInfo
 
 
 def _reported(group: list[Curve], slots: Slots) -> Floats | None:
-    """The newest word on each slot, where all of it is covered."""
+    """The newest value of each slot, where all of them are covered."""
     values, covered = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.bool_)
     for curve in sorted(group, key=lambda one: one.known_at_ms):
         mean, share = curve.on_slots(slots)
@@ -106,11 +105,11 @@ def _reported(group: list[Curve], slots: Slots) -> Floats | None:
 
 
 def merit(problem: Problem) -> tuple[Floats, Floats]:
-    """(watts, hashes) of the whole fleet in segments of falling efficiency, sleep power left out, shape [segment]."""
-    rungs = ladder(problem, problem.groups.mode_power_w.shape[1] - 1)
+    """(watts, hashrate) of the whole fleet in segments of falling efficiency, without sleep power, shape [segment]."""
+    mode_sets = mode_steps(problem, problem.groups.mode_power_w.shape[1] - 1)
     units = problem.groups.units.astype(np.float64)[:, None]
-    watts = np.concatenate([(rungs.base_w[:, None] * units).ravel(), (rungs.watts * units).ravel()])
-    hashes = np.concatenate([(rungs.base_hs[:, None] * units).ravel(), (rungs.hashes * units).ravel()])
+    watts = np.concatenate([(mode_sets.base_w[:, None] * units).ravel(), (mode_sets.watts * units).ravel()])
+    hashes = np.concatenate([(mode_sets.base_hs[:, None] * units).ravel(), (mode_sets.hashes * units).ravel()])
     real = watts > 0
     watts, hashes = watts[real], hashes[real]
     order = np.argsort(-hashes / watts, kind="stable")
@@ -124,17 +123,17 @@ def merit(problem: Problem) -> tuple[Floats, Floats]:
 
 
 def scenarios_of(problem: Problem, zone: ZoneInfo, errors: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """All-in prices per Wh of every slot of the horizon with days of past errors on them, shape [scenario, slot]."""
+    """All-in prices per Wh of every slot of the horizon plus days of past errors, shape [scenario, slot]."""
     hour: Ints = np.array([to_datetime(int(at)).astimezone(zone).hour for at in problem.slots.starts_ms])
     return drawn(problem.site.energy_price_per_wh, errors[:, hour], count, rng)
 
 
 def hedge(
-    problem: Problem, day: Span, zone: ZoneInfo, errors: Floats, appetite: Appetite, rng: np.random.Generator
+    problem: Problem, day: Span, zone: ZoneInfo, errors: Floats, preference: RiskPreference, rng: np.random.Generator
 ) -> Hedge | None:
-    """The decision for the slots of a day. None where the horizon does not hold the day, no unit is there, or errors are few.
+    """The decision for the slots of a day. None where the horizon lacks the day, there is no unit, or errors are few.
 
-    Prices are the plan's own (all-in, so that fees weigh on both sides alike); the error moves the market's part.
+    Prices are the plan's own (all-in, so that fees affect both sides alike); the error applies to the market part.
     """
     inside = np.flatnonzero((problem.slots.starts_ms >= day.start_ms) & (problem.slots.edges_ms[1:] <= day.end_ms))
     watts, hashes = merit(problem)
@@ -143,18 +142,18 @@ def hedge(
     starts = problem.slots.starts_ms[inside]
     hour: Ints = np.array([to_datetime(int(at)).astimezone(zone).hour for at in starts])
     ahead = problem.site.energy_price_per_wh[inside]
-    real = drawn(ahead, errors[:, hour], appetite.scenarios, rng)
+    real = drawn(ahead, errors[:, hour], preference.scenarios, rng)
     hours = problem.slots.hours[inside]
-    block_of: Ints = (hour // appetite.block_h).astype(np.int64)
+    block_of: Ints = (hour // preference.block_h).astype(np.int64)
     _, block_of = np.unique(block_of, return_inverse=True)
     blocks = int(block_of.max()) + 1
     length_h: Floats = np.bincount(block_of, weights=hours, minlength=blocks).astype(np.float64)
     value = np.broadcast_to(problem.slot_value()[inside], real.shape)
     market = Market(
         hours=hours, ahead=ahead, real=real, value=value, watts=watts, hashes=hashes,
-        price=appetite.reserve_price_per_wh * length_h, block_of=block_of.ravel(),
-        reserve_max_w=appetite.reserve_max_w, position_max_w=float(watts.sum()),
-        tail=appetite.tail, weight=appetite.weight,
+        price=preference.reserve_price_per_wh * length_h, block_of=block_of.ravel(),
+        reserve_max_w=preference.reserve_max_w, position_max_w=float(watts.sum()),
+        tail=preference.tail, weight=preference.weight,
     )  # fmt: skip
     found = decide(market)
     bare = decide(
@@ -169,8 +168,8 @@ def hedge(
             block_of=market.block_of,
             reserve_max_w=0.0,
             position_max_w=0.0,
-            tail=appetite.tail,
-            weight=appetite.weight,
+            tail=preference.tail,
+            weight=preference.weight,
         )
     )
     return Hedge(int(inside[0]), int(inside[-1]), found, bare.objective, len(errors))

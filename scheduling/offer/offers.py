@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the site can offer the grid: power up and down per slot, reserve at a price, and bids for tomorrow's auction.
+"""Offers to the grid: power up and down per slot, reserve with its price, bids for tomorrow's auction.
 
-All three are read from a plan and its fleet: nothing is offered that minimum times, history, feeders or caps forbid.
+All are derived from a plan and its fleet: nothing is offered that minimum times, history, feeders or caps forbid.
 """
 
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ import numpy as np
 from scheduling.control import MARGIN
 from scheduling.plan import Plan
 from scheduling.problem.problem import Floats, Problem
-from scheduling.solve.ladder import ladders
 from scheduling.solve.lagrangian import certified
+from scheduling.solve.mode_steps import all_mode_steps
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Per slot, in W at the meter: how far the planned power could be lowered (`down_w`, `down_modes_w` of it without
-    switching a unit) and raised (`up_w`) at once, and what stands in the way of more."""
+    """Per slot, in W at the meter: possible reduction of the planned power (`down_w`, of which `down_modes_w` without
+    switching a unit) and possible rise (`up_w`) at once, with the obstacles to more."""
 
     down_w: Floats
     down_modes_w: Floats
@@ -27,10 +27,10 @@ class Availability:
 
 
 def availability(plan: Plan, blind: str = "") -> Availability:
-    """What the plan leaves free in each slot. Units bound by minimum times neither stop nor start.
+    """Free power of a plan in each slot. Units bound by minimum times neither stop nor start.
 
-    Up keeps the control step's margin below each cap, and leaves room for what meters show and nothing explains; in the
-    running slot also for what the meter shows now. `blind`: why nothing is raised now, so that the running slot offers no up.
+    Up keeps the control step's margin below each cap, and leaves room for unexplained meter readings; in the running slot
+    also for the present meter reading. `blind`: reason why nothing is raised now, so that the running slot offers no up.
     """
     problem, groups = plan.problem, plan.problem.groups
     step, on, slots_n = problem.step_w(), plan.on(), len(problem.slots)
@@ -42,19 +42,19 @@ def availability(plan: Plan, blind: str = "") -> Availability:
     floor = np.maximum(problem.site.heat_w - float(groups.units @ groups.sleep_w), 0.0)
     down = np.minimum((drawn - np.minimum(bound_on, on) * step[:, :1]).sum(axis=0), drawn.sum(axis=0) - floor)
     top = np.empty((len(groups.units), slots_n))
-    for mode_max, rungs in ladders(problem).items():
-        top[:, problem.site.mode_max == mode_max] = rungs.top_w[:, None]
+    for mode_max, mode_sets in all_mode_steps(problem).items():
+        top[:, problem.site.mode_max == mode_max] = mode_sets.top_w[:, None]
     startable = np.maximum(groups.units[:, None] - on - bound_off, 0)
     could = (on + startable) * top
     room = problem.feeder_room_w() * (1.0 - MARGIN)
-    if problem.site.feeder_unseen_w is not None:
-        room = room - problem.site.feeder_unseen_w[:, None]
+    if problem.site.feeder_unexplained_w is not None:
+        room = room - problem.site.feeder_unexplained_w[:, None]
     feeders = np.zeros(room.shape)
     np.add.at(feeders, groups.feeder, could)
     reachable = np.minimum(feeders, room).sum(axis=0)
     rise = np.maximum(reachable - drawn.sum(axis=0), 0.0)
     cap_w = problem.cap_w() * (1.0 - MARGIN)
-    taken_w = plan.power_w + problem.site.unseen_w
+    taken_w = plan.power_w + problem.site.unexplained_w
     taken_w[:1] = np.maximum(taken_w[:1], problem.site.power_now_w)
     left = np.maximum(cap_w - taken_w, 0.0)
     up = np.minimum(rise, left)
@@ -76,13 +76,13 @@ def availability(plan: Plan, blind: str = "") -> Availability:
 
 
 def nothing(plan: Plan, why: str) -> Availability:
-    """The availability of a plan that nobody may be offered anything of, for a reason."""
+    """The availability of a plan from which nothing may be offered, with the reason."""
     none = np.zeros(len(plan.problem.slots))
     return Availability(none, none, none, (why,) * len(none))
 
 
 def _bound(plan: Plan, *, on: bool) -> Floats:
-    """Units that may not be switched off (or on) in each slot, because they were switched too lately, shape [group, slot]."""
+    """Units that may not be switched off (or on) in each slot because of their last switching, shape [group, slot]."""
     groups, starts_ms = plan.problem.groups, plan.problem.slots.starts_ms
     switched = plan.starts if on else plan.stops
     hold_ms = (groups.min_on_s if on else groups.min_off_s) * 1000
@@ -97,7 +97,7 @@ def _bound(plan: Plan, *, on: bool) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class ReserveOffer:
-    """Power that can be held down through a block, and the least price (money per W and block) at which holding it pays."""
+    """Power that can be held down through a block, and the lowest price (money per W and block) that covers its cost."""
 
     block: int
     power_w: float
@@ -105,7 +105,7 @@ class ReserveOffer:
 
 
 def reserve_offers(problem: Problem, power_w: float, block_of: np.ndarray) -> tuple[ReserveOffer, ...]:
-    """Offers of `power_w` to be held through each block: its price is what the best plan loses by never drawing less there.
+    """Offers of `power_w` held through each block: the price is the best plan's loss from never drawing less there.
 
     One plan without and one for each block; prices are rounded up by both plans' proven gaps, so that none is a loss.
     """
@@ -127,7 +127,7 @@ def reserve_offers(problem: Problem, power_w: float, block_of: np.ndarray) -> tu
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """For one slot: energy wanted (Wh) at or below each price (money per Wh), prices falling, energy rising."""
+    """For one slot: energy demanded (Wh) at or below each price (money per Wh), prices falling, energy rising."""
 
     slot: int
     prices_per_wh: tuple[float, ...]
@@ -139,7 +139,7 @@ def bid_curve(
 ) -> tuple[Bid, ...]:
     """Price and volume steps per slot for a central auction of tomorrow's energy.
 
-    The day is planned at the whole price curve times each factor, so that a bid knows what couples its hours (starts,
+    The day is planned at the whole price curve times each factor, so that a bid includes the coupling of its hours (starts,
     minimum times, peak). Volumes are made monotone: at a lower price never less.
     """
     energy, prices = [], []
@@ -159,8 +159,8 @@ def bid_curve(
 
 
 def imbalance_risk(plan: Plan, real_per_wh: Floats) -> tuple[float, float]:
-    """(mean, worst) over scenarios real_per_wh[s, t] of what running the plan costs more than what was foreseen, if none of
-    its energy is bought ahead, money. Stopping units when it no longer pays would only lower it."""
+    """(mean, worst) additional cost of running the plan over scenarios real_per_wh[s, t], with no energy bought ahead, money.
+    Stopping units when they no longer pay would only lower it."""
     planned = plan.problem.site.energy_price_per_wh
     energy = np.maximum(plan.power_w, 0.0) * plan.problem.slots.hours
     more = (real_per_wh - planned[None, :]) @ energy

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide before the price is known: day-ahead position and reserve for the mean and the tail of many scenarios.
+"""Two-stage stochastic programme: day-ahead position and reserve for the mean and the tail of many scenarios.
 
-First stage (one for all scenarios): energy bought day ahead D[t], reserve held r[b]. Second stage, once scenario s is seen:
+First stage (one for all scenarios): energy bought day ahead D[t], reserve held r[b]. Second stage, once scenario s is known:
 power P[s,t] on the fleet's merit curve, at least the reserve held, the difference to D settled at the real-time price.
 
     Q[s] = sum_t ( value[s,t] H(P) - real[s,t] (P - D) hours - ahead[t] D hours ) + sum_b price[b] r[b]
     maximise (1 - weight) mean(Q) + weight CVaR(Q),   CVaR = max over eta of eta - mean((eta - Q)+) / tail
 
 The best P for a given reserve is in closed form (where the marginal hash is worth the real-time price, not below r), so that
-Q is concave in r and linear in D, with slopes at hand: cutting planes end in a handful of rounds at the optimum of the one
-large programme (which the tests write out and compare).
+Q is concave in r and linear in D, with known slopes: cutting planes reach the optimum of the one large programme in a few
+rounds (the tests formulate it in full and compare).
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,13 @@ from scheduling.solve.program import INF, Program, load, solve
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What is decided on: `hours[t]`; prices in money per Wh: `ahead[t]`, `real[s, t]`; `value[s, t]` money per H/s held
-    through a slot; the merit curve in segments of falling efficiency: `watts[k]`, `hashes[k]` (H/s); reserve `price[b]` per
-    W, `block_of[t]`, at most `reserve_max_w`; position at most `position_max_w`; `tail` (0.05: the worst 5 %), `weight`."""
+    """Inputs of the decision.
+
+    - `hours[t]`; prices in money per Wh: `ahead[t]`, `real[s, t]`; `value[s, t]`: money per H/s held through a slot.
+    - Merit curve in segments of falling efficiency: `watts[k]`, `hashes[k]` (H/s).
+    - Reserve: `price[b]` per W, `block_of[t]`, at most `reserve_max_w`. Position: at most `position_max_w`.
+    - `tail` (0.05: the worst 5 %), `weight` of the tail.
+    """
 
     hours: Floats
     ahead: Floats
@@ -42,8 +46,8 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`position_w[t]` and `reserve_w[b]` now, `power_w[s, t]` once a scenario is seen; the objective, its two parts, and
-    the rounds of cutting planes it took (0: one programme)."""
+    """`position_w[t]` and `reserve_w[b]` now, `power_w[s, t]` once a scenario is known; the objective, its two parts, and
+    the number of cutting-plane rounds."""
 
     position_w: Floats
     reserve_w: Floats
@@ -114,7 +118,7 @@ def _objective(total: Floats, market: Market) -> float:
 
 
 def _cvar(total: Floats, tail: float) -> float:
-    """Mean of the worst `tail` share, the scenario at its edge counted in part."""
+    """Mean of the worst `tail` share, with the scenario at its edge counted in part."""
     ordered = np.sort(total)
     share = np.clip(tail * len(ordered) - np.arange(len(ordered)), 0.0, 1.0)
     return float(ordered @ share / share.sum())
@@ -135,7 +139,7 @@ def _free_power(market: Market) -> Floats:
 
 
 def _recourse(market: Market, free: Floats, reserve_w: Floats) -> tuple[Floats, Floats]:
-    """(money of each scenario from running, with nothing bought ahead; its slope in each block's reserve)."""
+    """(money of each scenario from running, without purchase ahead; its slope in each block's reserve)."""
     least = reserve_w[market.block_of][None, :]
     power = np.maximum(free, least)
     steps = np.concatenate(([0.0], np.cumsum(market.watts)))
@@ -151,7 +155,7 @@ def _recourse(market: Market, free: Floats, reserve_w: Floats) -> tuple[Floats, 
 
 
 def drawn(forecast: Floats, errors: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """Scenarios around a forecast[t]: whole days of past forecast errors[day, t], drawn with return, so that what goes
-    together in time stays together; shape [count, t]."""
+    """Scenarios around a forecast[t]: whole days of past forecast errors[day, t], sampled with replacement, so that
+    correlation in time is kept; shape [count, t]."""
     days = rng.integers(0, len(errors), count)
     return forecast[None, :] + errors[days]

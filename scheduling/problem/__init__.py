@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One decision as numbers: the problem, how it is built from what is known, forecasts, its objective."""
+"""Planning problem: its data, construction from known facts, forecasts, and objective."""

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feeders and their phases as branches, each with a cap of its own: what the planner calls a feeder.
+"""Feeders and their phases as branches with a cap each: the feeders of the planning problem.
 
-A breaker trips on the phase that carries most. Where single-phase units hang on a feeder, each of its phases is a branch with
-a third of what three-phase units leave of the feeder's cap; these are a branch beside them. The caps of the branches sum to
-the feeder's, so a plan that keeps them keeps it. The split by nameplate is the planner's caution: it may waste what one kind
-leaves unused to the other.
+A breaker trips on the phase that carries most. Where a feeder has single-phase units, each of its phases is a branch with a
+third of the cap left by three-phase units; these form one more branch. The caps of the branches sum to the feeder's, so a
+plan that keeps them keeps it. The split by nameplate is cautious: a part unused by one kind is not available to the other.
 """
 
 from dataclasses import dataclass
@@ -19,10 +18,13 @@ PHASES = 3
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """`names[b]` of branches (`feeder`, `feeder/l1`: the last parts of limits' scopes), `feeder[b]` of the roster each belongs
-    to, `share[b]` of its cap, `auxiliary_w[b]` what three-phase units at rated power put on that phase; `of_unit[n]`,
-    `of_group[g]` the branch of a unit and of a planning group; `unit_group[n]` the planning group of a unit, `group[g]` its
-    roster group."""
+    """Branches of a site.
+
+    - `names[b]` (`feeder`, `feeder/l1`: the last parts of limits' scopes); `feeder[b]`: feeder of the roster; `share[b]` of
+      its cap; `auxiliary_w[b]`: power of three-phase units at rated power on that phase.
+    - `of_unit[n]`, `of_group[g]`: branch of a unit and of a planning group; `unit_group[n]`: planning group of a unit;
+      `group[g]`: its roster group.
+    """
 
     names: tuple[str, ...]
     feeder: Ints
@@ -36,7 +38,7 @@ class Branches:
 
 
 def branches_of(roster: Roster) -> Branches:
-    """The branches of a roster; where no unit's phase is known they are its feeders, and its groups the planning groups."""
+    """The branches of a roster; without known phases these are its feeders, and its groups the planning groups."""
     feeders, count = len(roster.feeder_names), len(roster.groups)
     single = roster.phase >= 0
     if not bool(single.any()):

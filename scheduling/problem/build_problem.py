@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what is known now to the numbers of one decision: fleet, curves, tariff, limits in; `Problem` out.
+"""Construction of a planning problem from fleet, curves, tariff and limits known now.
 
-Nothing is looked up that was not known at `now_ms`. Prices beyond the known curve are the same hours of the last known
-day; every such stopgap is written into `Problem.facts`. Problem power is meter power: miners times the site's factor.
+Only facts known at `now_ms` are used. Prices beyond the known curve repeat the same hours of the last known day; every such
+substitute is noted in `Problem.facts`. Problem power is meter power: miners times the site's factor.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +29,18 @@ from scheduling.problem.problem import Battery, FeederOrder, Floats, Groups, Int
 STEPS = ((300.0, 7_200.0), (900.0, S_PER_DAY), (3_600.0, 259_200.0))
 
 PER_HS = {"(H/s)/day": 1.0, "TH/s/day": HS_PER_THS, "TH/day": HS_PER_THS, "PH/s/day": HS_PER_PHS, "PH/day": HS_PER_PHS}
-"""Hashes per second that a hashprice is quoted for."""
+"""Hashes per second per unit of a hashprice quotation."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteNumbers:
-    """What a site's configuration says to the planner.
+    """Planning parameters of a site from its configuration.
 
-    `site` its scope key; `currency` that of the tariff; `market` and `hashprice` names of curves (in `<currency>/MWh` and
-    such as `<money>/PH/day`); `exchange` the curve of `<currency>` per `<money>` where the two differ. `import_cap_w` and
-    `feeder_cap_w[name]` are meter power. `starts_per_day` per unit (None: free). `steps` as in `kernel.span.horizon`.
+    - `site`: scope key; `currency`: that of the tariff.
+    - `market`, `hashprice`: names of curves (in `<currency>/MWh`, and `<money>/PH/day` or the like); `exchange`: curve of
+      `<currency>` per `<money>` where the two differ.
+    - `import_cap_w`, `feeder_cap_w[name]`: meter power. `starts_per_day`: per unit (None: unlimited).
+    - `steps`: as in `kernel.span.horizon`.
     """
 
     site: str
@@ -78,11 +80,14 @@ def problem_of(
     feeder_meter_w: Mapping[str, float] | None = None,
     generated_w: float = 0.0,
 ) -> Problem:
-    """The decision at `now_ms`. `since_ms[n]` is each unit's last change between on and off; `meter_w` the site's power
-    at the meter now (None: the miners' settled power less the generation forecast), `feeder_meter_w` a feeder's by its name,
-    as far as fresh meters show them; `generated_w` what generation on site delivers now, as meters prove it.
+    """The planning problem at `now_ms`.
 
-    Raises ConfigError naming the curve that is missing or in another unit.
+    - `since_ms[n]`: each unit's last change between on and off.
+    - `meter_w`: the site's power at the meter now (None: the miners' settled power less forecast generation);
+      `feeder_meter_w`: that of feeders by name; both only from fresh meters.
+    - `generated_w`: on-site generation delivered now, proven by meters.
+
+    Raises ConfigError that names a missing curve or one in another unit.
     """
     slots = horizon(floor_ms(now_ms, round(numbers.steps[0][0] * MS_PER_S)), numbers.steps)
     have = [curve for curve in curves if curve.known_at_ms <= now_ms]
@@ -129,7 +134,7 @@ def problem_of(
     facts["limits"] = "; ".join(f"{one.rule} {one.power_w:.0f} W {one.span}" for one in active) or "none"
     stuck_by_feeder = np.bincount(branches.of_unit, weights=stuck_w, minlength=len(names))
     room = feeder_cap / numbers.overhead.feeder_factor - stuck_by_feeder[:, None]
-    # A load's share is in its miners' power for the site; where it hangs is not known, so it takes no room on a feeder.
+    # A load's share is in its miners' power for the site; its feeder is unknown, so it takes no room on any feeder.
     auxiliary_w = np.zeros(len(fleet)) if numbers.overhead.auxiliary_w is None else numbers.overhead.auxiliary_w
     on, ours = fleet.wanted >= 0, fleet.can_command
     auxiliary_by_feeder = np.bincount(branches.of_unit[ours], weights=auxiliary_w[ours], minlength=len(names))
@@ -139,8 +144,10 @@ def problem_of(
     settled_w = float(fleet.settled_w.sum()) * factor + float(auxiliary_w[on].sum()) + fixed_w
     stuck_auxiliary_w = float(auxiliary_w[on & ~ours].sum())
     known_w = float(fleet.power_w.sum()) * factor + float(auxiliary_w[on].sum()) + fixed_w - generated_w
-    unseen_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
-    feeder_unseen_w = _unseen_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
+    unexplained_w = 0.0 if meter_w is None else max(0.0, meter_w - known_w)
+    feeder_unexplained_w = (
+        _unexplained_by_feeder_w(fleet, numbers.overhead, feeder_meter_w or {})[branches.feeder] * share
+    )
     if bool(auxiliary_w.any()):
         facts["loads"] = f"{auxiliary_w.sum():.0f} W of pumps and fans, counted with the miners that they serve"
     has_demand = any(component.kind is Kind.DEMAND for component in tariff.components)
@@ -168,16 +175,17 @@ def problem_of(
         battery=numbers.battery,
         reserve_down=None if numbers.reserve_down is None else numbers.reserve_down.on(slots),
         reserve_up=None if numbers.reserve_up is None else numbers.reserve_up.on(slots),
-        unseen_w=unseen_w,
-        feeder_unseen_w=feeder_unseen_w,
+        unexplained_w=unexplained_w,
+        feeder_unexplained_w=feeder_unexplained_w,
     )
     return Problem(
         slots, groups, site, hash_value, tuple(orders), numbers.currency, now_ms, facts, tuple(feeder_orders)
     )
 
 
-def _unseen_by_feeder_w(fleet: Fleet, overhead: Overhead, meters_w: Mapping[str, float]) -> Floats:
-    """What feeders' meters show above their miners, W at the site's meter, shape [feeder of the roster]; 0 without a meter."""
+def _unexplained_by_feeder_w(fleet: Fleet, overhead: Overhead, meters_w: Mapping[str, float]) -> Floats:
+    """Meter readings of feeders above their miners' power, W at the site's meter, shape [feeder of the roster]; 0 without
+    a meter."""
     known_w = fleet.feeder_power_w() * overhead.feeder_factor
     shown_w = [meters_w.get(name, 0.0) for name in fleet.roster.feeder_names]
     found: Floats = np.maximum(np.array(shown_w) - known_w, 0.0) * overhead.site_factor / overhead.feeder_factor
@@ -238,14 +246,14 @@ def _hash_value(numbers: SiteNumbers, curves: list[Curve], slots: Slots, now_ms:
 
 
 def held(curve: Curve, slots: Slots) -> Floats:
-    """A slow curve on slots, its nearest known value held where it does not reach, shape [slot]."""
+    """A slowly changing curve on slots, extended by its nearest known value, shape [slot]."""
     mean, covered = curve.on_slots(slots)
     nearest = np.clip(np.searchsorted(curve.starts_ms, slots.starts_ms, side="right") - 1, 0, len(curve.values) - 1)
     return np.where(covered > 0, mean, curve.values[nearest])
 
 
 def _slots_in(slots: Slots, span: Span) -> Ints:
-    """Slots that a span touches: a limit that begins inside a slot binds all of it."""
+    """Slots touched by a span: a limit that begins inside a slot binds all of it."""
     return np.flatnonzero((slots.edges_ms[1:] > span.start_ms) & (slots.edges_ms[:-1] < span.end_ms))
 
 
@@ -273,7 +281,7 @@ def _groups(
     free_on = np.where(roster.can_sleep[roster.group], free_on, never)
     free_off = since_ms + (roster.min_off_s[roster.group] * MS_PER_S).astype(np.int64)
     free_off = np.where(fleet.may_wake | (free_off > fleet.now_ms), free_off, never)
-    # The first slot has begun already: who is free by now is free in it.
+    # The first slot has already begun: units free by now are free in it.
     free_on, free_off = (np.where(at_ms <= fleet.now_ms, slots.span.start_ms, at_ms) for at_ms in (free_on, free_off))
     locked_on = _locked(group, is_on, free_on, slots, count)
     locked_off = _locked(group, ours & (fleet.wanted < 0), free_off, slots, count)
@@ -307,7 +315,7 @@ def _groups(
 
 
 def _locked(group: Ints, chosen: np.ndarray, free_ms: Ints, slots: Slots, count: int) -> Ints:
-    """Units per group that are still bound in each slot (free later than its start), shape [group, slot]."""
+    """Units per group still bound in each slot (free later than its start), shape [group, slot]."""
     found = np.zeros((count, len(slots) + 1), dtype=np.int64)
     until = np.searchsorted(slots.starts_ms, free_ms[chosen], side="left")
     np.add.at(found, (group[chosen], until), 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a site has promised or been promised over spans of time, brought on slots: take-or-pay blocks, reserve products."""
+"""Contracts over time spans, mapped to slots: take-or-pay blocks, demand charge, reserve products."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from scheduling.problem.problem import Ints, Reserve, Take
 
 @dataclass(frozen=True, slots=True)
 class TakeBlock:
-    """Energy of a span that is paid for whether used or not: `energy_wh` in all, `used_wh` of it up to now; each Wh that is
-    missing at the end costs `penalty_per_wh`."""
+    """Take-or-pay energy of a span: `energy_wh` in total, `used_wh` of it up to now; each Wh missing at the end costs
+    `penalty_per_wh`."""
 
     span: Span
     energy_wh: float
@@ -26,8 +26,8 @@ class TakeBlock:
 
 
 def takes_of(blocks: Iterable[TakeBlock], slots: Slots, now_ms: int) -> tuple[Take, ...]:
-    """The blocks that touch the horizon. Of a block that goes on beyond it, the horizon owes its share of what is left, by
-    time: a plan must not put everything off to where it does not look."""
+    """The blocks that touch the horizon. A block that continues beyond it is due in proportion to time, so that a plan cannot
+    defer all of it."""
     found = []
     for block in blocks:
         inside = np.flatnonzero((slots.starts_ms >= block.span.start_ms) & (slots.edges_ms[1:] <= block.span.end_ms))
@@ -42,9 +42,10 @@ def takes_of(blocks: Iterable[TakeBlock], slots: Slots, now_ms: int) -> tuple[Ta
 
 
 def demand_share(slots: Slots, now_ms: int, zone: ZoneInfo) -> float:
-    """How much of the charge on the month's highest power this horizon bears, 0 to 1: its part of what the month has left,
-    by time. A new peak is paid once and used until the month ends; a horizon of days that bore all of it would let a fleet
-    sleep through a month that pays. All of it towards the end, when nothing is left to use it in."""
+    """Share of the charge on the month's highest power borne by this horizon, 0 to 1: its part of the remaining month.
+
+    A new peak is paid once and used until the month ends; if a horizon of days bore all of it, a fleet would sleep through a
+    month that pays. Near the end of the month the share is 1, since no time is left to use the peak."""
     local = to_datetime(now_ms).astimezone(zone)
     end_ms = local_month(local.year, local.month, zone).end_ms
     return (min(slots.span.end_ms, end_ms) - now_ms) / (end_ms - now_ms)
@@ -52,15 +53,14 @@ def demand_share(slots: Slots, now_ms: int, zone: ZoneInfo) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A reserve product as a contract has it: money per W and hour held, the most that is held, hours of a block (of the
-    UTC day)."""
+    """A reserve product by contract: money per W and hour held, highest power held, hours of a block (of the UTC day)."""
 
     price_per_wh: float
     max_w: float
     block_h: int = 4
 
     def on(self, slots: Slots) -> Reserve:
-        """The product on slots; a block that the horizon cuts is held for the part that it shows."""
+        """The product on slots; a block cut by the horizon counts with its part inside."""
         number = slots.starts_ms // (self.block_h * MS_PER_HOUR)
         block_of: Ints = (number - number[0]).astype(np.int64)
         kinds = np.unique(block_of)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several parties propose how much may be drawn; priority narrows them to one corridor, and every reason is kept.
+"""Corridor of allowed power: proposals of several rules, narrowed by priority, with the reasons kept.
 
-From the most urgent proposal on, each narrows the corridor. One that no longer fits inside is bent to its nearest edge and
-listed as broken, so that a contract that asks for heat during a dispatcher's cut is told that it was not met, and by whom.
+From the most urgent proposal on, each narrows the corridor. One that no longer fits is moved to the nearest edge and listed
+as broken, so that a heat contract during a dispatcher's cut is reported as not met, with the cause.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from grid.limit import Limit, Priority
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Draw at least `low_w` and at most `high_w`, says a rule."""
+    """A rule's range: at least `low_w` and at most `high_w`."""
 
     low_w: float
     high_w: float
@@ -24,7 +24,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Corridor:
-    """What is left: [low_w, high_w], who set the upper and the lower edge, and who could not be kept."""
+    """The resulting range [low_w, high_w], the proposals that set its edges, and the broken ones."""
 
     low_w: float
     high_w: float
@@ -37,8 +37,8 @@ class Corridor:
 
 
 def narrow(proposals: Iterable[Proposal], least_w: float = 0.0) -> Corridor:
-    """The corridor of all proposals by priority, ties by the tighter cap and then by name. `least_w`: what the meter shows
-    while nothing is drawn (below zero where generation on site is then exported)."""
+    """The corridor of all proposals by priority, ties by the tighter cap and then by name. `least_w`: meter power while
+    nothing is drawn (below zero where on-site generation is then exported)."""
     low, high = least_w, float("inf")
     upper: Proposal | None = None
     lower: Proposal | None = None
@@ -54,7 +54,7 @@ def narrow(proposals: Iterable[Proposal], least_w: float = 0.0) -> Corridor:
 
 
 def proposals_of(limits: Iterable[Limit], scope: str, at_ms: int) -> list[Proposal]:
-    """The limits of a scope that hold at an instant, as proposals."""
+    """The limits of a scope in force at an instant, as proposals."""
     return [
         Proposal(-float("inf"), limit.power_w, limit.priority, limit.rule, limit.reason)
         for limit in limits

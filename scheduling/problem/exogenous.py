@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves that a site may have beside its price: weather, coincident peak, generation, the position sold day ahead.
+"""Optional curves in addition to the price: weather, coincident peak, generation, day-ahead position.
 
-Each is optional. What is known of it at an instant is brought on slots; where it does not reach, the same hours of its last
-known day are taken, and `build_problem` says so. A curve in another unit raises ConfigError.
+The curve known at an instant is mapped to slots; beyond its end the same hours of its last known day are used, and
+`build_problem` notes that. A curve in another unit raises ConfigError.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,8 @@ POSITION, BUY, SELL = "position/day_ahead", "price/imbalance_buy", "price/imbala
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What heat and cold do to a site: above `hot_c` the highest mode is barred, above `derate_from_c` hashing falls by
-    `derate_per_k` of itself for each K, below `cold_c` the miners must draw at least `cold_min_w` (loops that must not
-    freeze)."""
+    """Effect of heat and cold on a site: above `hot_c` the highest mode is barred, above `derate_from_c` hashing falls by
+    `derate_per_k` of itself for each K, below `cold_c` the miners must draw at least `cold_min_w` (loops in frost)."""
 
     hot_c: float = float("inf")
     derate_from_c: float = float("inf")
@@ -38,8 +37,8 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the curves make of a site per slot: its transformer's cap, what heat leaves of hashing, whether the highest mode is
-    barred, the least power in cold, coincident-peak price per W, generation on site in W."""
+    """Values of the curves per slot: the transformer's cap, derating by heat, whether the highest mode is barred, least power
+    in cold, coincident-peak price per W, on-site generation in W."""
 
     cap_w: Floats
     derate: Floats
@@ -60,7 +59,8 @@ def surroundings(
     assumed_ambient_c: float = 40.0,
     weather: Weather | None = None,
 ) -> Surroundings:
-    """All of it. Without a weather curve a transformer is taken at `assumed_ambient_c`, and weather does nothing else."""
+    """All curves on slots. Without a weather curve a transformer is taken at `assumed_ambient_c`, and weather has no other
+    effect."""
     count, weather = len(slots), weather or Weather()
     ambient_c = on_slots(curves, AMBIENT, "C", slots, now_ms, facts)
     cap = np.full(count, np.inf)
@@ -84,8 +84,8 @@ def surroundings(
 
 @dataclass(frozen=True, slots=True)
 class Imbalance:
-    """What a day-ahead position does to the price of energy: `adder_per_wh[slot]` on top of the market's, and `takes`, one for
-    each slot of the position, so that less than bought is sold back at the lower price."""
+    """Effect of a day-ahead position on the energy price: `adder_per_wh[slot]` on top of the market price, and `takes`, one
+    for each slot of the position, so that unused energy is sold back at the lower price."""
 
     adder_per_wh: Floats
     takes: tuple[Take, ...]
@@ -94,13 +94,13 @@ class Imbalance:
 def imbalance(
     curves: Sequence[Curve], slots: Slots, market_per_wh: Floats, now_ms: int, facts: dict[str, str], currency: str
 ) -> Imbalance | None:
-    """Two-sided: energy beyond the position is bought at the imbalance price for shortage, energy short of it is sold at the
-    one for surplus. With position q, prices b >= s and energy e:
+    """Two-sided: energy above the position is bought at the imbalance price for shortage, energy below it is sold at the one
+    for surplus. With position q, prices b >= s and energy e:
 
         cost = b (e - q)+ - s (q - e)+  =  b e + (b - s) (q - e)+ - b q,
 
     so each slot of the position is a take of q with penalty b - s, its energy at price b; the last term is a constant. Where
-    s exceeds b (a market that pays for any deviation) the penalty is none and it is said so. None without a position.
+    s exceeds b (a market that pays for any deviation) the penalty is zero, which `facts` notes. None without a position.
     """
     unit = f"{currency}/MWh"
     position = _on_slots(curves, POSITION, "MW", slots, now_ms, facts, repeat=False)
@@ -132,8 +132,8 @@ def on_slots(
     *,
     repeat: bool = True,
 ) -> Floats | None:
-    """The newest known curve of a name on slots; None where there is none. `repeat`: beyond its end its last day again, else
-    nothing (zero: a price or a position that was not published is none)."""
+    """The newest known curve of a name on slots; None where there is none. `repeat`: beyond its end its last day is repeated,
+    else zero is used (a price or a position that was not published is none)."""
     found = _on_slots(curves, name, unit, slots, now_ms, facts, repeat)
     if found is None:
         return None

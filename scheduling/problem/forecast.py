@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will be, from what is known at an instant: honest baselines, a regression that must beat them, and their skill.
+"""Price forecasts from facts known at an instant: baselines, regression, and their skill.
 
-All methods answer the same question: standing at slot t of an even grid, with prices known up to t - lag and the day-ahead
-curve as far as it was published, what is the price of slots t, t + 1, ...? Nothing later is read.
+All methods answer the same question: at slot t of an even grid, with prices known up to t - lag and the day-ahead curve as
+far as published, what is the price of slots t, t + 1, ...? No later fact is used.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from kernel.units import MS_PER_DAY
 from scheduling.problem.problem import Floats, Ints
 
 SPIKE = 8.0
-"""Real-time less day-ahead beyond so many times the usual price is a spike: it is cut before it is carried on."""
+"""Real-time less day-ahead price beyond this many times the usual price is a spike: it is cut before extrapolation."""
 LEADS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 48, 64, 95)
-"""Slots ahead at which `learnt` is fitted; between them weights are interpolated."""
+"""Slots ahead for which `learnt` is fitted; between them weights are interpolated."""
 FEW_DAYS = 4
 
 
 def continued(curve: Curve, span: Span) -> Curve:
-    """The curve as it is, then the same times of its last known day, repeated until the span is covered.
+    """The curve, extended by the same times of its last known day until the span is covered.
 
-    Where the curve is shorter than a day, its own length is repeated. Gaps inside the last day stay gaps, once a day.
+    Where the curve is shorter than a day, its own length is repeated. Gaps inside the last day remain, once a day.
     """
     end_ms = curve.span.end_ms
     if end_ms >= span.end_ms:
@@ -50,8 +50,8 @@ def continued(curve: Curve, span: Span) -> Curve:
 @dataclass(frozen=True, slots=True)
 class Known:
     """A history on an even grid: `real[t]` the price, `ahead[t]` the day-ahead price of the slot, `published[t]` the first
-    slot whose day-ahead price is not yet out at t, `demand[t]` the demand forecast (None: none), `lag` slots until a price
-    is known (0: known as its slot begins), `day` slots per day."""
+    slot whose day-ahead price is not yet published at t, `demand[t]` the demand forecast (None: none), `lag` slots until a
+    price is known (0: known as its slot begins), `day` slots per day."""
 
     real: Floats
     ahead: Floats
@@ -62,7 +62,7 @@ class Known:
 
 
 def persistence(known: Known, at: Ints, steps: int) -> Floats:
-    """The last known price, for ever, shape [at, step]."""
+    """The last known price, constant, shape [at, step]."""
     last = known.real[np.maximum(at - known.lag, 0)]
     return np.repeat(last[:, None], steps, axis=1)
 
@@ -77,7 +77,7 @@ def same_hour(known: Known, at: Ints, steps: int) -> Floats:
 
 
 def day_ahead(known: Known, at: Ints, steps: int) -> Floats:
-    """The day-ahead price where it is out, else that of the same time on the last day for which it is, shape [at, step]."""
+    """The day-ahead price where published, else that of the same time on the last published day, shape [at, step]."""
     slot = at[:, None] + np.arange(steps)[None, :]
     out = np.minimum(known.published[at], len(known.ahead))[:, None]
     back = -(-np.maximum(slot - out + 1, 0) // known.day) * known.day
@@ -86,8 +86,8 @@ def day_ahead(known: Known, at: Ints, steps: int) -> Floats:
 
 
 def expected(real: Floats, day: int) -> Floats:
-    """For want of a day-ahead price: the median of the same time two to eight days before, which the day before knows.
-    The first two days stand on the first price alone, shape [slot]."""
+    """Substitute for a day-ahead price: the median of the same time two to eight days before, as known the day before.
+    The first two days use the first price alone, shape [slot]."""
     count = len(real)
     past = np.full((7, count), np.nan)
     for row, back in enumerate(range(2, 9)):
@@ -109,21 +109,21 @@ def _past(known: Known, until: int, window: int) -> tuple[int, int]:
 
 
 def _spread(known: Known, until: int, window: int) -> tuple[Floats, float]:
-    """(real-time less day-ahead of every slot, spikes cut; where the cut is)."""
+    """(real-time less day-ahead price of every slot, spikes cut; the cut)."""
     first, last = _past(known, until, window)
     cut = SPIKE * float(np.median(np.abs(known.real[first:last]))) + 1e-9
     return np.clip(known.real - known.ahead, -cut, cut), cut
 
 
 def carried(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
-    """Day-ahead plus the last known spread, fading by its rate in the window before `until`, shape [at, step]."""
+    """Day-ahead price plus the last known spread, decaying by its rate in the window before `until`, shape [at, step]."""
     spread, _ = _spread(known, until, window)
     fade = fade_rate(known, until, window) ** (np.arange(steps) + known.lag)
     return day_ahead(known, at, steps) + spread[_newest(known, at)][:, None] * fade[None, :]
 
 
 def fade_rate(known: Known, until: int, window: int) -> float:
-    """How much of the spread is left one slot later: least squares on the `window` slots before `until`, within [0, 1]."""
+    """Share of the spread left one slot later: least squares on the `window` slots before `until`, within [0, 1]."""
     first, last = _past(known, until, window)
     spread = _spread(known, until, window)[0][first:last]
     before, after = spread[:-1], spread[1:]
@@ -132,8 +132,8 @@ def fade_rate(known: Known, until: int, window: int) -> float:
 
 
 def regressed(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
-    """Regression of the price on day-ahead, last spread and demand forecast, one fit for each step ahead, on the `window`
-    slots before `until`, shape [at, step]. Without history, day-ahead with the carried spread."""
+    """Regression of the price on day-ahead price, last spread and demand forecast, one fit for each step ahead, on the
+    `window` slots before `until`, shape [at, step]. Without history, day-ahead price with the decaying spread."""
     base = carried(known, at, steps, until, window)
     first, last = _past(known, until, window)
     past = np.arange(max(known.day, first), last - steps)
@@ -156,11 +156,11 @@ def regressed(known: Known, at: Ints, steps: int, until: int, window: int) -> Fl
 
 
 def learnt(known: Known, at: Ints, steps: int, until: int, window: int) -> Floats:
-    """Day-ahead plus what the newest spreads tell, shape [at, step].
+    """Day-ahead price plus a correction by the newest spreads, shape [at, step].
 
-    For each of a few leads one least-squares fit on the `window` slots before `until`: of the spread to come on the last
-    one's usual part and its part above and below the usual, its last move, and its mean over six hours (small spreads
-    last, spikes pass). For the next slot the last price alone is taken where it was nearer in the window.
+    For each of a few leads one least-squares fit on the `window` slots before `until`: of the coming spread on the last one's
+    usual part and its part above and below the usual, its last move, and its mean over six hours (small spreads last, spikes
+    pass). For the next slot the last price alone is used where it was nearer in the window.
     """
     first, last = _past(known, until, window)
     past = np.arange(first + known.lag, last)
@@ -207,7 +207,7 @@ def _ahead_at(known: Known, at: Ints, step: int) -> Floats:
 
 
 def _weights(x: Floats, y: Floats) -> Floats:
-    """Least squares, held a little towards zero."""
+    """Least squares, regularised slightly towards zero."""
     gram = x.T @ x
     return np.asarray(np.linalg.solve(gram + np.diag(1e-3 * np.diag(gram) + 1e-9), x.T @ y), dtype=np.float64)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a choice of counts draws and earns: the problem's own formula, in one place. The checker has its own."""
+"""Objective of a planning problem: power and money of given counts. The checker has its own formula."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from scheduling.problem.problem import Floats, Ints, Problem, Reserve
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class Valuation:
     """Power per slot and money over the horizon. `value` is income less costs."""
 
     flexible_w: Floats
@@ -32,7 +32,7 @@ class Worth:
         return income - costs - self.wear_cost
 
     def parts(self) -> dict[str, float]:
-        """The sums that make up the value, signed, for people."""
+        """The signed sums that make up the value, for people."""
         return {
             "hash_income": self.hash_income,
             "reserve_income": self.reserve_income,
@@ -46,7 +46,7 @@ class Worth:
 
 
 def switches(on_now: Ints, on: Ints) -> tuple[Ints, Ints]:
-    """(starts, stops) per group and slot: the least that turns one count into the next."""
+    """(starts, stops) per group and slot: the fewest that turn each count into the next."""
     change = np.diff(on, axis=1, prepend=on_now[:, None])
     return np.maximum(change, 0), np.maximum(-change, 0)
 
@@ -58,7 +58,7 @@ def flexible_power_w(problem: Problem, counts: Ints) -> Floats:
 
 
 def held(reserve: Reserve | None, room_w: Floats) -> Floats:
-    """The most of a reserve product that the room of each block lets us hold, shape [block]."""
+    """The most of a reserve product that the room of each block allows, shape [block]."""
     if reserve is None:
         return np.zeros(0)
     amount = np.zeros(len(reserve.price_per_w))
@@ -76,8 +76,8 @@ def worth(
     charge_w: Floats | None = None,
     discharge_w: Floats | None = None,
     spill_w: Floats | None = None,
-) -> Worth:
-    """Draw and earnings of counts[g, m, t] with the battery's charge and discharge and the generation spilled."""
+) -> Valuation:
+    """Power and money of counts[g, m, t], with the battery's charge and discharge and the spilled generation."""
     site, groups, hours = problem.site, problem.groups, problem.slots.hours
     count = len(problem.slots)
     charge = np.zeros(count) if charge_w is None else charge_w
@@ -102,7 +102,7 @@ def worth(
     )
     peak = max(0.0, float(site_w.max(initial=0.0)) - site.peak_so_far_w)
     wear = 0.0 if site.battery is None else site.battery.wear_per_wh * float(((charge + discharge) * hours).sum())
-    return Worth(
+    return Valuation(
         flexible_w=flexible,
         site_w=site_w,
         reserve_down_w=down,

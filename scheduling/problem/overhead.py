@@ -10,8 +10,8 @@ from miner_control.fleet.fleet import Floats
 class Overhead:
     """Meter from miners: site meter = site_factor x miners + site_fixed_w; feeder meter = feeder_factor x its miners.
 
-    `site_fixed_w` is what the known loads beside the miners draw now; `auxiliary_w[n]` is what each unit's running brings of
-    them (`miner_control.control.auxiliary_load.shares_w`), and what a plan counts them by. None: no load is known.
+    `site_fixed_w`: present draw of the known auxiliary loads; `auxiliary_w[n]`: share of them that each running unit entails
+    (`miner_control.control.auxiliary_load.shares_w`), used in plans. None: no known load.
     """
 
     site_factor: float = 1.0

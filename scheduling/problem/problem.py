@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of one decision: unit-named arrays, nothing else. Model, tranche method, greedy and checker all read this.
+"""Data of one planning problem: arrays with units in their names, read by all solvers and the checker.
 
 Shapes: G groups of like miners, M modes (padded), T slots, F feeders, B reserve blocks. Money is in the currency
 `currency` as floats: planning is not bookkeeping. Power is at the wall in W, power drawn from the grid positive.
 
-Words: *flexible power* is what the miners draw above their sleep, J[t] = sum (mode power - sleep power) x count; *base
-power* is what flows whatever we decide (other load, sleeping units); *site power* S[t] = J + base + charge - discharge
-- generation used is what the meter sees, and what limits and prices speak of.
+Terms: *flexible power* is the miners' draw above sleep, J[t] = sum (mode power - sleep power) x count; *base power* does not
+depend on the decision (other load, sleeping units); *site power* S[t] = J + base + charge - discharge - generation used is
+that at the meter, to which limits and prices apply.
 """
 
 from dataclasses import dataclass, field
@@ -24,15 +24,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Like miners: same model, firmware, feeder and history, so that only counts matter.
+    """Groups of like miners: same model, firmware, feeder and history, so that only counts matter.
 
-    `units[g]`; `mode_power_w[g, m]`, `mode_hashrate_hs[g, m]` (rising power; a mode that does not exist repeats the one
-    before it); `sleep_w[g]` drawn by each unit that is off; `feeder[g]` index into the site's feeders. A start costs
-    `start_cost[g]` (wear) and `start_lost_hashes[g]` (hashing lost while it ramps, at its slot's hash value). Once started
-    a unit stays on `min_on_s[g]`, once stopped off `min_off_s[g]`.
-    History: `on_now[g]` units on before slot 0; `locked_on[g, t]` of them must still be on in slot t, `locked_off[g, t]`
-    of those off must still be off (both never rise with t). `starts_left[g]` is the group's start budget in the horizon
-    (starts per unit and day, less those used; negative: no cap).
+    - `units[g]`; `mode_power_w[g, m]`, `mode_hashrate_hs[g, m]`: rising power; a mode that does not exist repeats the one
+      before it. `sleep_w[g]`: draw of each unit that is off. `feeder[g]`: index into the site's feeders.
+    - A start costs `start_cost[g]` (wear) and `start_lost_hashes[g]` (hashing lost while it ramps, at its slot's hash value).
+      After a start a unit stays on for `min_on_s[g]`, after a stop off for `min_off_s[g]`.
+    - History: `on_now[g]` units on before slot 0; `locked_on[g, t]` of them must still be on in slot t, `locked_off[g, t]` of
+      those off must still be off (both never rise with t).
+    - `starts_left[g]`: start budget in the horizon (starts per unit and day, less those used; negative: no cap).
     """
 
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A cap on site power as a hard row: at most `power_w` in slots first..last. `priority` says who is broken last."""
+    """A cap on site power as a hard row: at most `power_w` in slots first..last. `priority`: rank when not all can be kept."""
 
     id: str
     first: int
@@ -66,8 +66,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class FeederOrder:
-    """An order on a feeder or a phase (`scope`, below the site) that narrows row `name` of `Site.feeder_cap_w` from slot first
-    to last, both included. The cap stands there; this names it."""
+    """An order on a feeder or a phase (`scope`, below the site) that limits row `name` of `Site.feeder_cap_w` from slot first
+    to last, both included. The cap itself is in that row; this gives its name."""
 
     id: str
     scope: str
@@ -79,7 +79,7 @@ class FeederOrder:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """Storage behind the meter: power limits, energy, state of charge now and wanted at the end, losses, wear per Wh."""
+    """Storage behind the meter: power limits, energy, present and required final state of charge, losses, wear per Wh."""
 
     charge_max_w: float
     discharge_max_w: float
@@ -93,7 +93,7 @@ class Battery:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """A reserve product: `price_per_w[b]` for each W held through block b; `max_w` the most taken; `block_of[t]` (-1: none)."""
+    """A reserve product: `price_per_w[b]` for each W held through block b; `max_w`: highest power; `block_of[t]` (-1: none)."""
 
     price_per_w: Floats
     max_w: float
@@ -104,8 +104,8 @@ class Reserve:
 class Take:
     """Energy paid for whether used or not: each Wh below `energy_wh` in slots first..last costs `penalty_per_wh`.
 
-    A take-or-pay contract is one block; a day-ahead position is one block per slot, its penalty what is lost by selling
-    the rest back (purchase less resale price).
+    A take-or-pay contract is one block; a day-ahead position is one block per slot, with the loss of selling the rest back as
+    penalty (purchase less resale price).
     """
 
     first: int
@@ -119,14 +119,15 @@ class Take:
 class Site:
     """Limits and prices of one connection point.
 
-    `import_cap_w[t]`; `other_load_w[t]` (cooling and the like, not ours to plan); `feeder_cap_w[f, t]` of miners' power
-    with sleepers; `ramp_w[t]` the most that site power may change from slot t-1 to t (inf: free), `power_now_w` before
-    slot 0; `energy_price_per_wh[t]` all-in, with the dated energy fee; `peak_price_per_w` for the highest site power of
-    the month, of which `peak_so_far_w` is owed already; `coincident_price_per_w[t]`; `takes`; `generation_w[t]` on site,
-    free, may be spilled; `heat_w[t]` least power that the miners must draw (heat duty, hydro loops that must not freeze);
-    `derate[t]` share of hashrate left by heat; `mode_max[t]` highest mode index allowed (hot hours). `unseen_w`, and
-    `feeder_unseen_w[f]` by feeder, is what fresh meters show above what all that is known draws now: it is planned with by
-    nothing, and no offer counts on its place.
+    - `import_cap_w[t]`; `other_load_w[t]`: load outside the plan; `feeder_cap_w[f, t]`: miners' power including sleepers.
+    - `ramp_w[t]`: largest change of site power from slot t-1 to t (inf: free); `power_now_w`: site power before slot 0.
+    - `energy_price_per_wh[t]`: all-in, with the dated energy fee; `coincident_price_per_w[t]`; `takes`.
+    - `peak_price_per_w`: price of the month's highest site power, of which `peak_so_far_w` is already owed.
+    - `generation_w[t]`: on site, free, may be spilled.
+    - `heat_w[t]`: least power of the miners (heat duty, hydro loops in frost).
+    - `derate[t]`: share of hashrate left in heat; `mode_max[t]`: highest mode index allowed (hot hours).
+    - `unexplained_w`, `feeder_unexplained_w[f]`: fresh meter readings above all known load. They do not enter the plan, and
+      offers leave room for them.
     """
 
     import_cap_w: Floats
@@ -147,8 +148,8 @@ class Site:
     battery: Battery | None = None
     reserve_down: Reserve | None = None
     reserve_up: Reserve | None = None
-    unseen_w: float = 0.0
-    feeder_unseen_w: Floats | None = None
+    unexplained_w: float = 0.0
+    feeder_unexplained_w: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Problem:
     currency: str
     known_at_ms: int
     facts: dict[str, str] = field(default_factory=dict)
-    """Which curves, limits and orders it was made from: name to source, for the plan's explanation."""
+    """Sources of the problem (curves, limits, orders), name to source, for the plan's explanation."""
     feeder_orders: tuple[FeederOrder, ...] = ()
 
     @property
@@ -172,7 +173,7 @@ class Problem:
         return (*self.groups.mode_power_w.shape, len(self.slots), len(self.site.feeder_names))
 
     def slot_value(self) -> Floats:
-        """Money per H/s held through a slot: hash value x seconds x what heat leaves, shape [slot]."""
+        """Money per H/s held through a slot: hash value x seconds x derating, shape [slot]."""
         seconds = np.diff(self.slots.edges_ms) / MS_PER_S
         return self.hash_value_per_hs_s * seconds * self.site.derate
 
@@ -182,7 +183,7 @@ class Problem:
         return self.groups.start_cost[:, None] + self.groups.start_lost_hashes[:, None] * worth[None, :]
 
     def base_w(self) -> Floats:
-        """Power that flows whatever we decide, before generation, shape [slot]."""
+        """Power that does not depend on the decision, before generation, shape [slot]."""
         return self.site.other_load_w + float(self.groups.units @ self.groups.sleep_w)
 
     def step_w(self) -> Floats:
@@ -206,7 +207,7 @@ class Problem:
         return cap
 
     def money_per_w(self) -> Floats:
-        """What one W of site power through a slot costs: energy and coincident peak, shape [slot]."""
+        """Cost of one W of site power through a slot: energy and coincident peak, shape [slot]."""
         return self.site.energy_price_per_wh * self.slots.hours + self.site.coincident_price_per_w
 
 

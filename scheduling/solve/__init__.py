@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans with a proven bound: programme, decomposition, merit order, and the independent check."""
+"""Solvers of the planning problem with proven bounds, and the independent check of plans."""

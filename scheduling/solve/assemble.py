@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From counts to a plan: value by the problem's formula, judged by the independent checker, explained."""
+"""Plan from counts: value by the problem's formula, independent check, explanation."""
 
 from dataclasses import replace
 
@@ -28,8 +28,8 @@ def assemble(
     why_now: str = "",
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """A judged plan. A bound below the value by rounding is raised to it; the bound of a plan that breaks rules is kept
-    only as a figure of the problem: `status` then says `least_violation`."""
+    """A checked plan. A bound below the value by rounding is raised to it; a plan with violations has no bound, and its
+    `status` is `least_violation`."""
     found = worth(problem, counts, charge_w=charge_w, discharge_w=discharge_w, spill_w=spill_w)
     starts, stops = switches(problem.groups.on_now, counts.sum(axis=1))
     energy_price = problem.money_per_w() / problem.slots.hours
@@ -69,7 +69,7 @@ def assemble(
 
 
 def _spilled(problem: Problem, plan: Plan) -> Floats | None:
-    """Generation that had nowhere to go, where the site has any, shape [slot]."""
+    """Generation that cannot be used, shape [slot]; None where the site has none."""
     if not bool(np.any(problem.site.generation_w > 0)):
         return None
     none = np.zeros(len(problem.slots))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No plan can be worth more than this: the Lagrangian bound, exact for every group at any prices.
+"""Lagrangian upper bound on the value of any plan, exact for every group at any prices.
 
-Rows that join groups to the site are priced instead of kept; what remains falls apart into one small problem for each
-group, solved exactly by dynamic programming, and closed forms for the site's own quantities. For ANY prices that are not
-negative where they must not be, the sum is an upper bound of the full problem: whether the prices came from an optimal
-programme decides how tight it is, not whether it is true.
+Rows that join groups to the site are priced instead of kept; the rest decomposes into one small problem per group, solved
+exactly by dynamic programming, and closed forms for the site's own quantities. For ANY prices that are not negative where
+they must not be, the sum is an upper bound of the full problem: prices from an optimal programme make it tight, not valid.
 
 One unit that is on and free at slot t earns from there A[t] = max(v[t] + A[t+1], B[free_off(t)]); one that is off,
 B[t] = max(B[t+1], V[free_on(t)] - V[t] - start + A[free_on(t)]). v is the best mode's money at the slot's prices, V its
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduling.problem.problem import Floats, Ints, Problem, first_free
-from scheduling.solve.commitment import Wishes
+from scheduling.solve.commitment import SwitchingValues
 from scheduling.solve.prices import Prices
 
 
@@ -37,7 +36,7 @@ class Holds:
 
 
 def holds(problem: Problem) -> Holds:
-    """The time structure of a problem's groups: it does not depend on prices."""
+    """The time structure of a problem's groups, independent of prices."""
     groups = problem.groups
     slots_n = len(problem.slots)
     tables = {float(h): first_free(problem.slots, float(h)) for h in np.unique((groups.min_on_s, groups.min_off_s))}
@@ -62,8 +61,8 @@ def holds(problem: Problem) -> Holds:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What single units earn and do at given prices. `margin[t, g]` the best mode's money, `total[t, g]` its running sum,
-    `on[t, g]` and `off[t, g]` the values A and B (T + 1 rows), `start[t, g]` what a start costs."""
+    """Earnings and decisions of single units at given prices. `margin[t, g]`: the best mode's money; `total[t, g]`: its
+    running sum; `on[t, g]`, `off[t, g]`: the values A and B (T + 1 rows); `start[t, g]`: cost of a start."""
 
     margin: Floats
     total: Floats
@@ -74,7 +73,7 @@ class Paths:
 
 
 def paths(problem: Problem, held: Holds, prices: Prices) -> Paths:
-    """Solve every group's own problem exactly; `worth[g]` is what all its units earn together."""
+    """Solve every group's own problem exactly; `worth[g]` is the earnings of all its units together."""
     margin = _margin(problem, prices)
     slots_n, groups_n = margin.shape
     start = problem.start_money().T + prices.start[None, :]
@@ -105,7 +104,7 @@ def paths(problem: Problem, held: Holds, prices: Prices) -> Paths:
 
 
 def _margin(problem: Problem, prices: Prices) -> Floats:
-    """Best money per unit on through a slot, any allowed mode, shape [slot, group]."""
+    """Best money per unit on through a slot, in any allowed mode, shape [slot, group]."""
     step, rate = problem.step_w(), problem.groups.mode_hashrate_hs
     price = prices.flexible[:, None] + prices.feeder.T[:, problem.groups.feeder]
     value = problem.slot_value()[:, None]
@@ -120,7 +119,7 @@ def _margin(problem: Problem, prices: Prices) -> Floats:
     return best
 
 
-def wishes(held: Holds, found: Paths) -> Wishes:
+def switching_values(held: Holds, found: Paths) -> SwitchingValues:
     """Money lost by stopping, gained by starting, lost by stopping for good, at the prices of the paths, shape [group, slot]."""
     slots_n, groups_n = found.margin.shape
     slot = np.arange(slots_n)
@@ -134,15 +133,15 @@ def wishes(held: Holds, found: Paths) -> Wishes:
     stop_loss = found.margin + found.on[slot + 1] - after_off
     start_gain = after_on - found.total[:-1] - found.start - found.off[slot + 1]
     last_loss = found.margin + found.on[slot + 1]
-    return Wishes(*(np.ascontiguousarray(wish.T) for wish in (stop_loss, start_gain, last_loss)))
+    return SwitchingValues(*(np.ascontiguousarray(values.T) for values in (stop_loss, start_gain, last_loss)))
 
 
 def shares_on(problem: Problem, held: Holds, found: Paths) -> Floats:
-    """Share of each group's units on along the units' own best paths, shape [slot, group]: those on now and those off now
+    """Share of each group's units on along the units' own best paths, shape [slot, group]; units on now and units off now
     each follow theirs."""
     slots_n, groups_n = found.margin.shape
-    wish = wishes(held, found)
-    stop, begin = wish.stop_loss.T < 0, wish.start_gain.T > 0
+    values = switching_values(held, found)
+    stop, begin = values.stop_loss.T < 0, values.start_gain.T > 0
     state: NDArray[np.bool_] = np.stack((np.ones(groups_n, dtype=bool), np.zeros(groups_n, dtype=bool)))
     until = np.zeros((2, groups_n), dtype=np.int64)
     weight = np.stack((problem.groups.on_now, problem.groups.units - problem.groups.on_now))
@@ -169,9 +168,9 @@ def starts_used(problem: Problem, held: Holds, found: Paths) -> Floats:
 
 
 def start_prices(problem: Problem, held: Holds, prices: Prices, turns: int = 8) -> Prices:
-    """The prices with each group's start price where its budget is just used: groups are independent of each other at
-    fixed prices, so that each one's bound is a convex function of its own start price, halved down on its slope. Where no
-    class of the programme pays for starts, none is asked: zero is a price like any other."""
+    """The prices with each group's start price where its budget is just used: groups are independent at fixed prices, so that
+    each one's bound is a convex function of its own start price, found by bisection on its slope. Where no class of the
+    programme pays for starts, the prices stay unchanged: zero is a valid price."""
     capped = problem.groups.starts_left >= 0
     if not bool((prices.start > 0).any()):
         return prices
@@ -235,12 +234,12 @@ def bound(problem: Problem, prices: Prices, found: Paths) -> float:
 
 
 def _box(slope: Floats, low: Floats, high: Floats) -> float:
-    """Sum over slots of the most that slope x can be on [low, high]."""
+    """Sum over slots of the maximum of slope x on [low, high]."""
     return float(np.where(slope > 0, slope * high, slope * low).sum())
 
 
 def _top_w(problem: Problem) -> Floats:
-    """The most that miners could draw above sleep, feeders included, shape [slot]."""
+    """The miners' highest power above sleep, feeders included, shape [slot]."""
     step = problem.step_w()
     room = problem.feeder_room_w()
     top = np.empty(len(problem.slots))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The independent judge of any plan: from the problem alone, with its own arithmetic, sharing no code with the planners.
+"""Independent check of any plan: from the problem alone, with its own arithmetic, sharing no code with the planners.
 
-It follows each group in cohorts (who was switched when; first in, first out), adds up power and money itself, and names
-every rule that is broken: where, by how much, in which unit. Used in tests, benchmarks and production.
+It follows each group in cohorts (units by switching time; first in, first out), adds up power and money itself, and names
+every broken rule: slot, amount, unit. Used in tests, benchmarks and production.
 """
 
 import math
@@ -17,7 +17,7 @@ TOLERANCE_REL = 1e-9
 
 
 def judge(plan: Plan) -> tuple[Violation, ...]:
-    """Every rule that the plan breaks; empty where it breaks none."""
+    """Every broken rule of the plan; empty without violations."""
     found = _shape(plan)
     if found:
         return tuple(found)
@@ -46,7 +46,7 @@ def _shape(plan: Plan) -> list[Violation]:
 
 
 class _Power:
-    """Watts per slot added up by the judge: what the miners draw above sleep, and what the meter sees."""
+    """Power per slot added up by the check: the miners' draw above sleep, and power at the meter."""
 
     def __init__(self, plan: Plan) -> None:
         problem = plan.problem
@@ -105,7 +105,7 @@ def _counts(plan: Plan) -> list[Violation]:
 
 
 def _minimum_times(plan: Plan) -> list[Violation]:
-    """Who is switched must have served its time: first in, first out, so that only cohorts of switches need be counted."""
+    """Units that switch must have served their time: first in, first out, so that only cohorts of switches are counted."""
     groups, slots = plan.problem.groups, plan.problem.slots
     start_ms = np.array([int(at) for at in slots.starts_ms])
     on = plan.counts.sum(axis=1)
@@ -127,7 +127,7 @@ def _minimum_times(plan: Plan) -> list[Violation]:
 
 
 def _serving(switched: Ints, hold_s: Floats, start_ms: Ints) -> Ints:
-    """Units switched before each slot whose minimum time has not run out when it begins, shape [group, slot]."""
+    """Units switched before each slot whose minimum time has not ended when it begins, shape [group, slot]."""
     running = np.concatenate((np.zeros((len(switched), 1), dtype=np.int64), np.cumsum(switched, axis=1)), axis=1)
     serving = np.zeros_like(switched)
     for hold in set(hold_s.tolist()):

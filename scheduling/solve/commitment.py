@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many units of each group are on in each slot: one forward pass over all groups as a single pool.
+"""Unit commitment: units on per group and slot, by one forward pass over all groups as a single pool.
 
-At a slot each group offers units in two lots: those that could stop, worth their stop loss if kept on, and those that
-could start, worth their start gain. Where starts are budgeted a third lot holds those that could stop but for whose return
-no start is left, worth all that they would still earn. All lots are sorted by worth per watt; a prefix of them is on. Left
-alone the prefix ends where worth turns negative; a target band moves its end; what must hold moves it last: the lowest modes
-of those on must fit under the power to be drawn (now, and through the minimum time of whoever starts), and their highest must
-reach it.
-Minimum times, start budgets and history are kept by construction, because only eligible units are ever offered.
+At a slot each group offers units in two lots: those that could stop, valued by their stop loss, and those that could start,
+valued by their start gain. Where starts are budgeted a third lot holds those that could stop but have no start left to
+return, valued by all their remaining earnings. All lots are sorted by value per watt; a prefix of them is on. Without other
+rules the prefix ends where the value turns negative; a target band moves its end; hard rules move it last: the lowest modes
+of the units on must fit under the power to be drawn (now, and through the minimum time of starting units), and their highest
+modes must reach it.
+
+Minimum times, start budgets and history are kept by construction, because only eligible units are offered.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from scheduling.problem.problem import Floats, Ints, Problem, first_free, first_
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What single units would do at given prices, shape [group, slot]: money lost by stopping, money gained by starting, and
-    money lost by stopping for good (needed where starts are budgeted)."""
+class SwitchingValues:
+    """Own decisions of single units at given prices, shape [group, slot]: money lost by stopping, money gained by starting,
+    and money lost by stopping for good (needed where starts are budgeted)."""
 
     stop_loss: Floats
     start_gain: Floats
@@ -29,8 +30,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Corridor:
-    """Flexible power to be drawn, shape [slot]: units on must be able to draw as little as `low_w` allows them at most
-    (their lowest modes within it) and at least `high_w` (their highest modes reach it)."""
+    """Flexible power to be drawn, shape [slot]: the lowest modes of the units on stay within `most_low_w`, their highest
+    modes reach `least_top_w`."""
 
     most_low_w: Floats
     least_top_w: Floats
@@ -38,8 +39,8 @@ class Corridor:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Counts held near a wanted power: `weight_w[g]` measures a unit against `power_w[t]`, from which a score (money per W)
-    of 1 may lead away by `give_w`."""
+    """Counts held near a desired power: `weight_w[g]` measures a unit against `power_w[t]`, from which a score (money per W)
+    of 1 allows a deviation of `give_w`."""
 
     weight_w: Floats
     power_w: Floats
@@ -47,7 +48,7 @@ class Target:
 
 
 class Reach:
-    """The site powers that the ramp can reach slot by slot, given who is on."""
+    """The site powers reachable within the ramp slot by slot, given the units on."""
 
     def __init__(self, now_w: float, ramp_w: Floats, fixed_w: Floats) -> None:
         self.low_w = self.high_w = now_w
@@ -65,7 +66,7 @@ class Reach:
 
 def forward(
     problem: Problem,
-    wishes: Wishes,
+    switching_values: SwitchingValues,
     corridor: Corridor,
     *,
     top_w: Floats,
@@ -75,20 +76,25 @@ def forward(
 ) -> Ints:
     """Units on, shape [group, slot].
 
-    `top_w[g, t]` is what a unit can draw at most beside the others on its feeder; `most_on[g, t]` the most units of a group
-    that fit there; `target` holds counts near a wanted power; `reach` narrows the corridor to what the ramp lets the site
-    reach from the slot before (where no power path is known yet).
+    - `top_w[g, t]`: highest power of a unit together with the others on its feeder; `most_on[g, t]`: most units of a group
+      that fit there.
+    - `target` holds counts near a desired power.
+    - `reach` narrows the corridor to the powers reachable within the ramp (where no power path is known yet).
     """
     groups = problem.groups
     groups_n, _, slots_n, feeders_n = problem.shape
     room, base = problem.feeder_room_w(), problem.step_w()[:, 0]
     tight = np.bincount(groups.feeder, weights=groups.units * base, minlength=feeders_n) > room.min(axis=1)
     crowded = bool(tight.any())
-    budgeted = wishes.last_loss is not None and bool((groups.starts_left >= 0).any())
+    budgeted = switching_values.last_loss is not None and bool((groups.starts_left >= 0).any())
     lots_n = 3 if budgeted else 2
     watts, feeders = np.tile(base, lots_n), np.tile(groups.feeder, lots_n)
     measure = watts if target is None else np.tile(target.weight_w, lots_n)
-    offers = (wishes.stop_loss, wishes.start_gain, *((wishes.last_loss,) if budgeted else ()))
+    offers = (
+        switching_values.stop_loss,
+        switching_values.start_gain,
+        *((switching_values.last_loss,) if budgeted else ()),
+    )
     gains = np.concatenate([offer for offer in offers if offer is not None]).T
     tops = np.ascontiguousarray(top_w.T)
     locked_on, locked_off = np.ascontiguousarray(groups.locked_on.T), np.ascontiguousarray(groups.locked_off.T)
@@ -163,7 +169,7 @@ def _ranked(
     target: Target | None,
     t: int,
 ) -> Ints:
-    """Units of each lot that are on where the plain wishes do not fit: a prefix of the lots by money per W."""
+    """Units of each lot that are on where the plain decisions do not fit: a prefix of the lots by money per W."""
     at = np.flatnonzero(size)
     order = at[np.argsort(-gain[at] / measure[at], kind="stable")]
     lots, score = size[order], gain[order] / measure[order]
@@ -181,7 +187,7 @@ def _ranked(
 
 
 def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool) -> float:
-    """How many units of the sorted lots fill the room: rounded up, or down so as to stay within it."""
+    """Number of units of the sorted lots that fill the room: rounded up, or down so as to stay within it."""
     filled = np.cumsum(lots * watts)
     index = int(np.searchsorted(filled, room_w, side="right" if not up else "left"))
     if room_w <= 0:
@@ -196,8 +202,8 @@ def _prefix(lots: Ints, watts: Floats, room_w: float, *, up: bool) -> float:
 
 
 def _soft(lots: Ints, watts: Floats, score: Floats, have_w: float, give_w: float) -> float:
-    """How many units of the sorted lots are on: each lot while its score, money per W, outweighs being above the target;
-    `give_w` W of deviation are worth money of 1 per W."""
+    """Number of units of the sorted lots that are on: each lot while its score, money per W, outweighs the excess over the
+    target; `give_w` W of deviation are worth money of 1 per W."""
     filled = np.cumsum(lots * watts)
     limit = have_w + give_w * score
     over = np.flatnonzero(filled > limit)
@@ -232,7 +238,7 @@ def _within_feeders(
 
 
 def _startable(began: Ints, worst: Ints, base: Floats, most_low_w: Floats, held_w: Floats, t: int, until: int) -> Ints:
-    """Starts cut, worst first, so that those locked on fit every coming slot of their minimum time."""
+    """Starts cut, worst first, so that locked units fit every coming slot of their minimum time."""
     spare = float((most_low_w[t:until] - held_w[t:until]).min()) if until > t else np.inf
     if float(began @ base) <= spare:
         return began
@@ -260,7 +266,7 @@ def _free_at(problem: Problem) -> Ints:
 
 
 def _ends(problem: Problem, hold_s: Floats) -> list[list[tuple[Ints, int]]]:
-    """For each slot the (groups, earlier slot) whose switches there have just served their minimum time."""
+    """For each slot the (groups, earlier slot) whose switched units have just served their minimum time."""
     slots_n = len(problem.slots)
     found: list[list[tuple[Ints, int]]] = [[] for _ in range(slots_n)]
     for hold in np.unique(hold_s):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that contradict each other, for fleets too large for the integer programme: how far must which rule give way?
+"""Elastic relaxation of contradicting rules, for fleets too large for the integer programme.
 
 The tranche programme with slacks is solved priority by priority, from the most urgent rule down: the least sum of a
-priority's slacks is found and held before the next is looked at. What must give way is then built into a problem that can
-be planned in the ordinary way; the plan is judged against the problem as it was asked.
+priority's slacks is found and fixed before the next. The relaxation is then applied to the problem, which is planned in the
+ordinary way; the plan is checked against the original problem.
 """
 
 from dataclasses import dataclass, replace
@@ -12,29 +12,29 @@ import numpy as np
 
 from scheduling.problem.problem import Floats, Problem
 from scheduling.solve.model import Model, build
-from scheduling.solve.program import Kept
+from scheduling.solve.program import WarmProgramme
 from scheduling.solve.tranche import Tranches
 
 OPTIONS = {"solver": "simplex", "presolve": "off"}
 
 
 @dataclass(frozen=True, slots=True)
-class Relief:
-    """A problem whose rules can all be kept, and in words which gave way."""
+class Relaxation:
+    """A problem whose rules can all be kept, and the names of the relaxed rules."""
 
     problem: Problem
-    words: tuple[str, ...]
+    names: tuple[str, ...]
 
 
-def relief(problem: Problem, tranches: Tranches, margin_w: float) -> Relief | None:
-    """The least relief by priority, or None where even that is not found."""
-    model = build(tranches.problem, eased=True, steps=tranches.steps, margin_w=0.0)
+def relaxation(problem: Problem, tranches: Tranches, margin_w: float) -> Relaxation | None:
+    """The least relaxation by priority, or None where none is found."""
+    model = build(tranches.problem, elastic=True, steps=tranches.steps, margin_w=0.0)
     arrays = model.program.arrays()
     high = arrays.high.copy()
-    kept = Kept(OPTIONS)
+    kept = WarmProgramme(OPTIONS)
     x: Floats | None = None
-    for urgency in sorted({ease.priority for ease in model.eases}):
-        columns = np.concatenate([ease.columns for ease in model.eases if ease.priority == urgency])
+    for urgency in sorted({one.priority for one in model.elastic_rules}):
+        columns = np.concatenate([one.columns for one in model.elastic_rules if one.priority == urgency])
         aim = np.zeros(len(high))
         aim[columns] = -1.0
         found = kept.solve(replace(arrays, worth=aim, high=high))
@@ -43,20 +43,20 @@ def relief(problem: Problem, tranches: Tranches, margin_w: float) -> Relief | No
         x = found.x
         high = high.copy()
         high[columns] = np.where(x[columns] > 1e-7, x[columns] * (1 + 1e-9) + 1e-7, 0.0)
-    return None if x is None else _relieved(problem, model, x, margin_w)
+    return None if x is None else _relaxed(problem, model, x, margin_w)
 
 
-def _relieved(problem: Problem, model: Model, x: Floats, margin_w: float) -> Relief:
+def _relaxed(problem: Problem, model: Model, x: Floats, margin_w: float) -> Relaxation:
     site, groups = problem.site, problem.groups
     slots_n = len(problem.slots)
-    words = []
+    names = []
 
     def slack(rule: str) -> Floats | None:
-        for ease in model.eases:
-            if ease.rule == rule:
-                amount = np.maximum(x[ease.columns], 0.0)
+        for one in model.elastic_rules:
+            if one.rule == rule:
+                amount = np.maximum(x[one.columns], 0.0)
                 if bool(np.any(amount > 1e-6)):
-                    words.append(rule)
+                    names.append(rule)
                     return np.where(amount > 1e-6, amount, 0.0)
         return None
 
@@ -99,4 +99,4 @@ def _relieved(problem: Problem, model: Model, x: Floats, margin_w: float) -> Rel
         locked_on = np.minimum.accumulate(locked_on, axis=1)
     free_site = replace(site, import_cap_w=cap, heat_w=heat, ramp_w=ramp)
     free = replace(problem, site=free_site, groups=replace(groups, locked_on=locked_on), orders=())
-    return Relief(free, tuple(words))
+    return Relaxation(free, tuple(names))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The full programme solved: relaxation for prices and bound, then whole numbers; least violation where not all can be kept.
+"""Integer programme of a planning problem: relaxation for prices and bound, whole numbers, or least violation.
 
 Limits count nodes and iterations, never seconds, so that the same facts give the same bytes.
 """
@@ -20,7 +20,7 @@ GAP = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How far the search goes: branch-and-bound nodes, simplex iterations, and the gap at which it stops. `seconds` is for
+    """Limits of the search: branch-and-bound nodes, simplex iterations, and the gap at which it stops. `seconds` is for
     benchmarks alone: with it the same facts need not give the same bytes."""
 
     nodes: int = 50
@@ -31,10 +31,10 @@ class Effort:
 
 
 def exact(problem: Problem, *, effort: Effort = Effort(), why_now: str = "", start: Ints | None = None) -> Plan | None:
-    """The best plan of the full programme, or None where the limits of effort were hit before any was found.
+    """The best plan of the full programme, or None where the limits were reached before any was found.
 
-    `start[g, m, t]` is a known plan's counts to begin from. Where the rules contradict each other the plan of least
-    violation comes back, with status `least_violation`.
+    `start[g, m, t]` is a known plan's counts as start. Where the rules contradict each other the plan of least violation is
+    returned, with status `least_violation`.
     """
     model = build(problem)
     arrays = model.program.arrays()
@@ -81,7 +81,7 @@ def _set_start(solver: Any, values: Floats) -> None:
 
 
 def _start(model: Model, arrays: Arrays, counts: Ints | None) -> Floats | None:
-    """Column values of known counts, completed by the linear programme over what is not whole."""
+    """Column values of known counts, completed by the linear programme over the continuous columns."""
     if counts is None:
         return None
     low, high = arrays.low.copy(), arrays.high.copy()
@@ -93,7 +93,7 @@ def _start(model: Model, arrays: Arrays, counts: Ints | None) -> Floats | None:
 
 
 def price_per_wh(model: Model, relaxed: Solution) -> Floats | None:
-    """The shadow price of power in each slot: what one more Wh that need not be drawn would be worth."""
+    """The shadow price of power in each slot: value of one more Wh that need not be drawn."""
     row = model.row("flexible")
     if row is None or not len(relaxed.row_dual):
         return None
@@ -114,7 +114,7 @@ def plan_of(
     why_now: str,
     status: str | None = None,
 ) -> Plan:
-    """A judged plan from a solution of the model."""
+    """A checked plan from a solution of the model."""
 
     def watts(name: str) -> Floats | None:
         at = model.column(name)
@@ -135,21 +135,25 @@ def plan_of(
 
 
 def least_violation(problem: Problem, *, effort: Effort = Effort(), why_now: str = "") -> Plan | None:
-    """Where not all rules can be kept: break as little as possible, the least urgent first, then earn what is left.
+    """Where not all rules can be kept: break as little as possible, the least urgent first, then maximise the value.
 
-    Priority by priority from the most urgent: the least sum of its slacks is found and held, then the next; at the end
+    Priority by priority from the most urgent: the least sum of its slacks is found and fixed, then the next; at the end
     the value is maximised. Each stage is an integer programme of the same rows.
     """
-    model = build(problem, eased=True)
+    model = build(problem, elastic=True)
     arrays = model.program.arrays()
     worth, high = arrays.worth.copy(), arrays.high.copy()
-    slack = np.concatenate([ease.columns for ease in model.eases]) if model.eases else np.zeros(0, dtype=np.int64)
+    slack = (
+        np.concatenate([one.columns for one in model.elastic_rules])
+        if model.elastic_rules
+        else np.zeros(0, dtype=np.int64)
+    )
     high[slack] = 0.0
     solution: Solution | None = None
-    urgencies = sorted({ease.priority for ease in model.eases}, reverse=True)
+    urgencies = sorted({one.priority for one in model.elastic_rules}, reverse=True)
     for stage, urgency in enumerate(urgencies):
         del stage
-        open_columns = np.concatenate([ease.columns for ease in model.eases if ease.priority >= urgency])
+        open_columns = np.concatenate([one.columns for one in model.elastic_rules if one.priority >= urgency])
         trial_high = arrays.high.copy()
         trial_high[slack] = 0.0
         trial_high[open_columns] = np.inf
@@ -159,9 +163,9 @@ def least_violation(problem: Problem, *, effort: Effort = Effort(), why_now: str
             break
     else:
         return None
-    broken = sorted({ease.priority for ease in model.eases if bool(np.any(high[ease.columns] > 0))})
+    broken = sorted({one.priority for one in model.elastic_rules if bool(np.any(high[one.columns] > 0))})
     for urgency in broken:
-        columns = np.concatenate([ease.columns for ease in model.eases if ease.priority == urgency])
+        columns = np.concatenate([one.columns for one in model.elastic_rules if one.priority == urgency])
         aim = np.zeros_like(worth)
         aim[columns] = -1.0
         solution = branch(_with(arrays, worth=aim, high=high), effort, None)

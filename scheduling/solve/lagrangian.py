@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast exact way: a plan for a whole fleet with a proof of how good it is, without the full programme.
+"""Lagrangian decomposition: a plan for a whole fleet with a proven gap, without the full programme.
 
 1. Effective steps (`shares`) and classes (`tranche`): a small linear programme prices the site.
 2. Merit-order feeder prices on the dynamic programme's own paths, start prices where budgets bind; the bound (`bound`).
-3. One forward pass over all groups (`commitment`), following the units' own wishes around the programme's power.
-4. With the counts fixed, the best power path (`power_path`), filled with modes (`modes`), judged by the checker.
+3. One forward pass over all groups (`commitment`), by the units' own stop losses and start gains around the programme's power.
+4. With fixed counts, the best power path (`power_path`), filled with modes (`modes`), checked independently.
 
-Steps 3 and 4 are tried more and less free, then with more classes, until the proven gap is small enough. Nothing here is
-trusted: the bound holds for any prices, and a plan that breaks a rule is not returned.
+Steps 3 and 4 are tried with more and less freedom, then with more classes, until the proven gap is small enough. The bound
+holds for any prices, and a plan that breaks a rule is not returned.
 """
 
 from dataclasses import dataclass, replace
@@ -18,28 +18,29 @@ from scheduling.plan import Plan, gap_floor
 from scheduling.problem.objective import worth
 from scheduling.problem.problem import Floats, Ints, Problem
 from scheduling.solve.assemble import assemble
-from scheduling.solve.bound import Holds, Paths, bound, holds, paths, shares_on, start_prices, wishes
-from scheduling.solve.commitment import Corridor, Target, Wishes, forward
-from scheduling.solve.elastic import relief
-from scheduling.solve.ladder import Ladder, ladders
+from scheduling.solve.bound import Holds, Paths, bound, holds, paths, shares_on, start_prices, switching_values
+from scheduling.solve.commitment import Corridor, SwitchingValues, Target, forward
+from scheduling.solve.elastic import relaxation
+from scheduling.solve.mode_steps import ModeSteps, all_mode_steps
 from scheduling.solve.modes import fill
 from scheduling.solve.power_path import OPTIONS, PowerPath, power_path
 from scheduling.solve.prices import Prices, prices_of
-from scheduling.solve.program import Kept, Solution
-from scheduling.solve.shares import Shares, Walk, shares, walk
+from scheduling.solve.program import Solution, WarmProgramme
+from scheduling.solve.shares import Shares, SortedSteps, shares, sorted_steps
 from scheduling.solve.tranche import Tranches, classes, pooled, programme
 
 LP = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How far to go.
+class DecompositionSettings:
+    """Settings of the decomposition.
 
-    `classes` of the tranche programme; `gives`: how far counts may leave its power for the money of one start, as a share
-    of the site's (None: freely); `rounds` of feeder prices; `lean`, by how much feeder prices are lowered where units make
-    their wishes (a group at the margin of a full feeder then wants to run, and the feeder's share says how much of it
-    may); the proven gaps at which to stop at once (`good_gap`), or not to try more classes (`enough_gap`).
+    - `classes` of the tranche programme; `rounds` of feeder prices.
+    - `gives`: allowed deviation of counts from its power for the money of one start, as a share of the site's (None: free).
+    - `lean`: reduction of feeder prices for the units' own decisions (a group at the margin of a full feeder then wants to
+      run, and the feeder's share limits its part).
+    - `good_gap`: proven gap at which to stop at once; `enough_gap`: at which not to try more classes.
     """
 
     classes: tuple[int, ...] = (12, 24)
@@ -51,29 +52,29 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What does not depend on prices: ladders, walks, effective shares, time structure, and the coarsest step in W."""
+class StaticData:
+    """Price-independent data: mode steps, sorted steps, effective shares, time structure, and the coarsest step in W."""
 
-    rungs: dict[int, Ladder]
-    walks: dict[int, Walk]
-    above: dict[int, Walk]
+    mode_sets: dict[int, ModeSteps]
+    sorted_sets: dict[int, SortedSteps]
+    above: dict[int, SortedSteps]
     parts: list[Shares]
     held: Holds
     margin_w: float
 
 
-def ground(problem: Problem) -> Ground:
-    rungs = ladders(problem)
-    walks = {top: walk(problem, ladder) for top, ladder in rungs.items()}
-    above = {top: steps.only(np.flatnonzero(steps.rung > 0)) for top, steps in walks.items()}
-    coarsest = max((float(ladder.watts.max(initial=0.0)) for ladder in rungs.values()), default=0.0)
+def static_data(problem: Problem) -> StaticData:
+    mode_sets = all_mode_steps(problem)
+    sorted_sets = {top: sorted_steps(problem, mode_steps) for top, mode_steps in mode_sets.items()}
+    above = {top: steps.only(np.flatnonzero(steps.level > 0)) for top, steps in sorted_sets.items()}
+    coarsest = max((float(mode_steps.watts.max(initial=0.0)) for mode_steps in mode_sets.values()), default=0.0)
     margin_w = max(coarsest, float(problem.step_w()[:, 0].max(initial=0.0)))
-    return Ground(rungs, walks, above, shares(problem, rungs, walks), holds(problem), margin_w)
+    return StaticData(mode_sets, sorted_sets, above, shares(problem, mode_sets, sorted_sets), holds(problem), margin_w)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The best bound found, with the prices and paths that gave it, and the shares of units on that priced the feeders."""
+    """The best bound found, with its prices and paths, and the shares of units on that priced the feeders."""
 
     value: float
     prices: Prices
@@ -82,62 +83,66 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """Whole counts with their power path, and what they are worth."""
+class Attempt:
+    """Whole counts with their power path and value."""
 
     value: float
     counts: Ints
     path: PowerPath
 
 
-class Memory:
-    """What a next plan on changed orders, limits or prices goes on from: programmes by number of classes and of the
-    power path, loaded with their last basis, and the shares of units on."""
+class WarmStart:
+    """Warm start for the next plan after changed orders, limits or prices: programmes by number of classes and of the power
+    path, loaded with their last basis, and the shares of units on."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, Kept] = {}
-        self.path = Kept(OPTIONS)
+        self._kept: dict[int, WarmProgramme] = {}
+        self.path = WarmProgramme(OPTIONS)
         self.share: Floats | None = None
 
-    def kept(self, count: int) -> Kept:
-        return self._kept.setdefault(count, Kept(LP))
+    def kept(self, count: int) -> WarmProgramme:
+        return self._kept.setdefault(count, WarmProgramme(LP))
 
 
 def certified(
-    problem: Problem, *, recipe: Recipe = Recipe(), why_now: str = "", memory: Memory | None = None
+    problem: Problem,
+    *,
+    settings: DecompositionSettings = DecompositionSettings(),
+    why_now: str = "",
+    warm_start: WarmStart | None = None,
 ) -> Plan | None:
-    """A plan that breaks no rule, with its bound; None where no try gave one."""
-    memory = Memory() if memory is None else memory
-    base = ground(problem)
-    tries: list[Try] = []
+    """A plan without violations, with its bound; None where no attempt gave one."""
+    warm_start = WarmStart() if warm_start is None else warm_start
+    base = static_data(problem)
+    attempts: list[Attempt] = []
     proof: Proof | None = None
     floor = gap_floor(problem)
-    for count in recipe.classes:
+    for count in settings.classes:
         tranches = pooled(problem, base.parts, classes(problem, base.parts, count))
         model = programme(tranches, base.margin_w)
-        found = memory.kept(count).solve(model.program.arrays())
+        found = warm_start.kept(count).solve(model.program.arrays())
         if not found.found or found.status != "Optimal":
             break
-        here = prove(problem, base, prices_of(model, found, problem, tranches.of), recipe.rounds, memory.share)
-        memory.share = here.share
+        here = prove(problem, base, prices_of(model, found, problem, tranches.of), settings.rounds, warm_start.share)
+        warm_start.share = here.share
         proof = here if proof is None or here.value < proof.value else proof
         flexible = np.asarray(found.x[model.program.columns["J"]]) * model.scale_w
         target = _target(problem, base, tranches, found, model.x)
-        leant = replace(here.prices, feeder=here.prices.feeder * (1 - recipe.lean))
-        wish = wishes(base.held, paths(problem, base.held, leant))
-        for give in recipe.gives:
-            done = attempt(problem, base, here.prices, wish, flexible, target, give, memory.path)
-            tries += [] if done is None else [done]
-            if _gap(tries, proof, floor) <= recipe.good_gap:
+        leant = replace(here.prices, feeder=here.prices.feeder * (1 - settings.lean))
+        own_values = switching_values(base.held, paths(problem, base.held, leant))
+        for give in settings.gives:
+            done = attempt(problem, base, here.prices, own_values, flexible, target, give, warm_start.path)
+            attempts += [] if done is None else [done]
+            if _gap(attempts, proof, floor) <= settings.good_gap:
                 break
-        if _gap(tries, proof, floor) <= recipe.enough_gap:
+        if _gap(attempts, proof, floor) <= settings.enough_gap:
             break
-    return _best(problem, tries, proof, why_now)
+    return _best(problem, attempts, proof, why_now)
 
 
-def _best(problem: Problem, tries: list[Try], proof: Proof | None, why_now: str) -> Plan | None:
-    """The try of most value that the checker lets pass."""
-    for done in sorted(tries, key=lambda one: -one.value):
+def _best(problem: Problem, attempts: list[Attempt], proof: Proof | None, why_now: str) -> Plan | None:
+    """The attempt of highest value that passes the check."""
+    for done in sorted(attempts, key=lambda one: -one.value):
         assert proof is not None
         plan = assemble(
             problem,
@@ -155,12 +160,12 @@ def _best(problem: Problem, tries: list[Try], proof: Proof | None, why_now: str)
     return None
 
 
-def _gap(tries: list[Try], proof: Proof, floor: float) -> float:
-    best = max((one.value for one in tries), default=-np.inf)
+def _gap(attempts: list[Attempt], proof: Proof, floor: float) -> float:
+    best = max((one.value for one in attempts), default=-np.inf)
     return (proof.value - best) / max(abs(proof.value), floor)
 
 
-def prove(problem: Problem, base: Ground, prices: Prices, rounds: int, share: Floats | None = None) -> Proof:
+def prove(problem: Problem, base: StaticData, prices: Prices, rounds: int, share: Floats | None = None) -> Proof:
     """Feeder prices by merit order on the units' own paths, averaged over rounds; the least bound is kept. Shares of units
     on from an earlier plan of the same shape save half of the rounds."""
     shape = (len(problem.slots), len(problem.groups.units))
@@ -182,14 +187,14 @@ def prove(problem: Problem, base: Ground, prices: Prices, rounds: int, share: Fl
     return best
 
 
-def feeder_prices(problem: Problem, base: Ground, price: Floats, share: Floats) -> Floats:
-    """The first step that does not fit on a feeder sets its price: what it would earn above the site's, shape [feeder, slot]."""
+def feeder_prices(problem: Problem, base: StaticData, price: Floats, share: Floats) -> Floats:
+    """Price of each feeder: the earnings of its first step that does not fit, above the site's price, shape [feeder, slot]."""
     room = problem.feeder_room_w()
     found = np.zeros(room.shape)
     units = problem.groups.units
     widest = np.bincount(problem.groups.feeder, units * problem.step_w().max(axis=1), minlength=len(room))
     tight = widest > room.min(axis=1)
-    for top, steps in base.walks.items():
+    for top, steps in base.sorted_sets.items():
         at = np.flatnonzero(problem.site.mode_max == top)
         cut = np.flatnonzero(tight[steps.feeder])
         if not len(at) or not len(cut):
@@ -206,8 +211,8 @@ def feeder_prices(problem: Problem, base: Ground, price: Floats, share: Floats) 
     return found
 
 
-def _target(problem: Problem, base: Ground, tranches: Tranches, found: Solution, x: Ints) -> tuple[Floats, Floats]:
-    """(weight per unit and group in W, power of units on that the programme wants per slot)."""
+def _target(problem: Problem, base: StaticData, tranches: Tranches, found: Solution, x: Ints) -> tuple[Floats, Floats]:
+    """(weight per unit and group in W, power of units on in the programme per slot)."""
     main = max(base.parts, key=lambda part: len(part.slots))
     weight = np.maximum(main.power_w[:, min(1, main.power_w.shape[1] - 1)], 1e-3)
     pool = tranches.problem.groups.units
@@ -218,15 +223,15 @@ def _target(problem: Problem, base: Ground, tranches: Tranches, found: Solution,
 
 def attempt(
     problem: Problem,
-    base: Ground,
+    base: StaticData,
     prices: Prices,
-    wish: Wishes,
+    own_values: SwitchingValues,
     flexible_w: Floats,
     wanted: tuple[Floats, Floats],
     give_share: float | None,
-    kept: Kept,
-) -> Try | None:
-    """One try at whole units: counts, power path, modes. None where the site's rows cannot be kept with the counts found."""
+    kept: WarmProgramme,
+) -> Attempt | None:
+    """One attempt at whole units: counts, power path, modes. None where the site's rows cannot be kept with these counts."""
     weight, wanted_w = wanted
     low = problem.step_w()[:, 0]
     top = np.empty((len(weight), len(flexible_w)))
@@ -242,26 +247,26 @@ def attempt(
         typical = float(np.sort(problem.start_money().mean(axis=1) / weight)[len(weight) // 2])
         give_w = give_share * float(wanted_w.max(initial=0.0)) / max(typical, 1e-12)
         target = Target(weight, wanted_w, give_w)
-    on = forward(problem, wish, corridor, top_w=top, most_on=most_on, target=target)
-    path = power_path(problem, on, prices.flexible, base.rungs, base.above, base.margin_w, kept)
+    on = forward(problem, own_values, corridor, top_w=top, most_on=most_on, target=target)
+    path = power_path(problem, on, prices.flexible, base.mode_sets, base.above, base.margin_w, kept)
     if path is None:
         return None
-    counts = fill(problem, on, path.flexible_w + 1e-6, base.rungs)
+    counts = fill(problem, on, path.flexible_w + 1e-6, base.mode_sets)
     earned = worth(problem, counts, charge_w=path.charge_w, discharge_w=path.discharge_w, spill_w=path.spill_w)
-    return Try(earned.value, counts, path)
+    return Attempt(earned.value, counts, path)
 
 
 def least_breaking(problem: Problem, *, why_now: str = "") -> Plan | None:
-    """For contradicting rules: the plan of the problem relieved as little as possible, judged against the one asked."""
-    base = ground(problem)
+    """For contradicting rules: the plan of the minimally relaxed problem, checked against the original one."""
+    base = static_data(problem)
     tranches = pooled(problem, base.parts, classes(problem, base.parts, 12))
-    eased = relief(problem, tranches, base.margin_w)
-    if eased is None:
+    elastic = relaxation(problem, tranches, base.margin_w)
+    if elastic is None:
         return None
-    plan = certified(eased.problem)
+    plan = certified(elastic.problem)
     if plan is None:
         return None
-    why = "not all rules can be kept; gave way: " + ", ".join(eased.words)
+    why = "not all rules can be kept; gave way: " + ", ".join(elastic.names)
     judged = assemble(
         problem,
         plan.counts,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision as mathematics: the full linear (or integer) programme, for hubs up to about a thousand units.
+"""Full linear (or integer) programme of a planning problem, for hubs up to about a thousand units.
 
 Columns, all >= 0 (groups g, modes m, slots t, reserve blocks b):
 
@@ -25,7 +25,7 @@ Rows, each a block with the name in front:
     heat[t]        J >= heat - sleep power
     cap[t], order[k,t]   S <= import cap, S <= order (bounds of S, rows only where rules are eased)
 
-The rows from `site` down to `order` stand in `site_rows`. Power is scaled by `scale_w` and money by `scale_money`, so
+The rows from `site` down to `order` are in `site_rows`. Power is scaled by `scale_w` and money by `scale_money`, so
 that the solver's absolute tolerances mean the same for one miner and for a hundred thousand.
 """
 
@@ -36,12 +36,12 @@ import numpy as np
 from grid.limit import Priority
 from scheduling.problem.problem import Floats, Ints, Problem, first_locking
 from scheduling.solve.program import Program
-from scheduling.solve.site_rows import Ease, SiteRows, scales
+from scheduling.solve.site_rows import ElasticRule, SiteRows, scales
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Power above sleep and hashrate per unit and mode, shape [group, mode, slot]: feeder caps may already be inside."""
+    """Power above sleep and hashrate per unit and mode, shape [group, mode, slot]; feeder caps may be included."""
 
     power_w: Floats
     hashrate_hs: Floats
@@ -49,14 +49,14 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The programme and where its parts stand."""
+    """The programme with the indices of its parts."""
 
     problem: Problem
     program: Program
     scale_w: float
     scale_money: float
     x: Ints
-    eases: tuple[Ease, ...]
+    elastic_rules: tuple[ElasticRule, ...]
 
     def column(self, name: str) -> Ints | None:
         return self.program.columns.get(name)
@@ -65,14 +65,14 @@ class Model:
         return self.program.rows.get(name)
 
 
-def build(problem: Problem, *, eased: bool = False, steps: Steps | None = None, margin_w: float = 0.0) -> Model:
-    """The programme of a problem. `eased` gives each hard rule a slack, for the plan of least violation. `steps` replaces
-    the modes' power and hashrate by effective ones, which hold the feeder caps: feeder rows are then left out."""
+def build(problem: Problem, *, elastic: bool = False, steps: Steps | None = None, margin_w: float = 0.0) -> Model:
+    """The programme of a problem. `elastic` gives each hard rule a slack, for the plan of least violation. `steps` replaces
+    the modes' power and hashrate by effective ones, which include the feeder caps: feeder rows are then left out."""
     program = Program()
     scale_w, scale_money = scales(problem)
-    site = SiteRows(program, problem, scale_w, scale_money, eased=eased, margin_w=margin_w)
+    site = SiteRows(program, problem, scale_w, scale_money, elastic=elastic, margin_w=margin_w)
     x = _Units(site, steps).x
-    return Model(problem, program, scale_w, scale_money, x, tuple(site.eases))
+    return Model(problem, program, scale_w, scale_money, x, tuple(site.elastic_rules))
 
 
 class _Units:

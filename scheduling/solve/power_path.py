@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With the units on decided: how much power each slot draws, as a small linear programme over the fleet's merit curve.
+"""Power path for given units on: a small linear programme over the fleet's merit curve.
 
-The rungs above the lowest modes, cut by the feeders, are sorted into bins of like worth around the slot's price; the site's
-own rows (`site_rows`) do the rest: battery, peak, ramp, reserve, take-or-pay.
+The steps above the lowest modes, limited by the feeders, are sorted into bins of like value around the slot's price; the
+site's own rows (`site_rows`) cover battery, peak, ramp, reserve and take-or-pay.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduling.problem.problem import Floats, Ints, Problem
-from scheduling.solve.ladder import Ladder
-from scheduling.solve.program import Kept, Program
-from scheduling.solve.shares import Walk
+from scheduling.solve.mode_steps import ModeSteps
+from scheduling.solve.program import Program, WarmProgramme
+from scheduling.solve.shares import SortedSteps
 from scheduling.solve.site_rows import SiteRows, scales
 
 NEAR = 0.06
@@ -22,7 +22,7 @@ OPTIONS = {"solver": "simplex", "presolve": "off", "simplex_scale_strategy": 0}
 
 @dataclass(frozen=True, slots=True)
 class PowerPath:
-    """Flexible power per slot, and what battery and generation do."""
+    """Flexible power per slot, with battery and spilled generation."""
 
     flexible_w: Floats
     charge_w: Floats | None
@@ -34,21 +34,21 @@ def power_path(
     problem: Problem,
     on: Ints,
     price: Floats,
-    rungs: dict[int, Ladder],
-    walks: dict[int, Walk],
+    mode_sets: dict[int, ModeSteps],
+    sorted_sets: dict[int, SortedSteps],
     margin_w: float,
-    kept: Kept,
+    kept: WarmProgramme,
 ) -> PowerPath | None:
     """The best path for `on[g, t]` units on; None where the site's rows cannot be kept with these units.
 
-    `price[t]` is money per W around which the merit curve is drawn finely; `kept` a programme loaded with `OPTIONS`, warm
+    `price[t]` is money per W around which the merit curve has fine bins; `kept` is a programme loaded with `OPTIONS`, warm
     where the last path had the same rows.
     """
     low_w = on.T.astype(np.float64) @ problem.step_w()[:, 0]
-    width, worth = merit(problem, on, price, rungs, walks)
+    width, worth = merit(problem, on, price, mode_sets, sorted_sets)
     program = Program()
     scale_w, scale_money = scales(problem)
-    site = SiteRows(program, problem, scale_w, scale_money, eased=False, margin_w=margin_w)
+    site = SiteRows(program, problem, scale_w, scale_money, elastic=False, margin_w=margin_w)
     bins = program.add_columns("bin", width.shape, high=width / scale_w, worth=worth * (scale_w / scale_money))
     merit_row = program.add_rows("merit", low_w.shape, low=low_w / scale_w, high=low_w / scale_w)
     program.add_terms(merit_row, site.flexible, 1.0)
@@ -65,9 +65,9 @@ def power_path(
 
 
 def merit(
-    problem: Problem, on: Ints, price: Floats, rungs: dict[int, Ladder], walks: dict[int, Walk]
+    problem: Problem, on: Ints, price: Floats, mode_sets: dict[int, ModeSteps], sorted_sets: dict[int, SortedSteps]
 ) -> tuple[Floats, Floats]:
-    """(width in W, money per W) of each bin, falling in worth, shape [bin, slot]."""
+    """(width in W, money per W) of each bin, falling in value, shape [bin, slot]."""
     slots_n, feeders_n = len(problem.slots), len(problem.site.feeder_names)
     room = problem.feeder_room_w()
     value = problem.slot_value()
@@ -78,14 +78,14 @@ def merit(
         problem.groups.feeder, problem.groups.units * problem.step_w().max(axis=1), minlength=feeders_n
     )
     tight = widest > room.min(axis=1)
-    for mode_max, ladder in rungs.items():
+    for mode_max, mode_steps in mode_sets.items():
         at = np.flatnonzero(problem.site.mode_max == mode_max)
-        if not len(at) or not bool((ladder.watts > 0).any()):
+        if not len(at) or not bool((mode_steps.watts > 0).any()):
             continue
         here = on[:, at].astype(np.float64)
         left = room[:, at].copy()
         np.subtract.at(left, problem.groups.feeder, here * base[:, None])
-        steps = walks[mode_max]
+        steps = sorted_sets[mode_max]
         units = here[steps.group]
         power = units * steps.watts[:, None]
         cut = np.flatnonzero(tight[steps.feeder])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prices for every shared rule: one multiplier for each row that joins groups to the site, read from a programme's duals."""
+"""Shadow prices of shared rules: one multiplier per row that joins groups to the site, from a programme's duals."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from scheduling.solve.program import Solution
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Money per W through a slot, shape [slot], unless said otherwise. All but `flexible`, `site` and `stored` are >= 0.
+    """Money per W through a slot, shape [slot], unless given otherwise. All but `flexible`, `site` and `stored` are >= 0.
 
     `flexible` of the miners' power J, `site` of site power S; `feeder[f, t]`; `ramp_up`, `ramp_down` of the change into a
     slot; `peak`; `take[k]` per Wh; `down`, `up` of reserve deliverability; `stored` per Wh in the battery; `start[g]`
@@ -34,7 +34,7 @@ class Prices:
 
 def prices_of(model: Model, solution: Solution, problem: Problem, of: Ints) -> Prices:
     """Multipliers of `problem` from the duals of a programme of classes with the same site rows; `of[g]` is the class of a
-    group, whose start price it takes. Feeder prices are zero."""
+    group, which gives its start price. Feeder prices are zero."""
     _, _, slots_n, feeders_n = problem.shape
     unit = model.scale_money / model.scale_w
 
@@ -66,7 +66,7 @@ def prices_of(model: Model, solution: Solution, problem: Problem, of: Ints) -> P
 
 
 def _start_prices(model: Model, solution: Solution) -> Floats:
-    """Money per start of each class under a budget."""
+    """Money per start of each class with a budget."""
     left = model.problem.groups.starts_left
     found = np.zeros(len(left))
     at = model.row("starts")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear programme as named blocks of columns and rows, and the one place that talks to HiGHS.
+"""Linear programme as named blocks of columns and rows, and the interface to the solver HiGHS.
 
 A block is known by its name and gives the indices of its columns or rows in its own shape. Always a maximisation.
 """
@@ -16,7 +16,7 @@ INF = float("inf")
 
 
 class Program:
-    """Columns, rows and their coefficients, gathered as arrays."""
+    """Columns, rows and their coefficients, collected as arrays."""
 
     def __init__(self) -> None:
         self.columns: dict[str, Ints] = {}
@@ -71,7 +71,7 @@ class Program:
         self._terms.append((row.ravel(), column.ravel(), value.ravel()))
 
     def arrays(self) -> "Arrays":
-        """The programme as plain arrays, the matrix by rows; terms of one place must not repeat."""
+        """The programme as plain arrays, the matrix by rows; terms at the same position must not repeat."""
         row = np.concatenate([part[0] for part in self._terms]) if self._terms else np.zeros(0, np.int64)
         column = np.concatenate([part[1] for part in self._terms]) if self._terms else np.zeros(0, np.int64)
         value = np.concatenate([part[2] for part in self._terms]) if self._terms else np.zeros(0)
@@ -88,7 +88,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """A programme as numbers: bounds and worth per column, bounds per row, matrix by rows (begin, index, value)."""
+    """A programme as numbers: bounds and objective per column, bounds per row, matrix by rows (begin, index, value)."""
 
     low: Floats
     high: Floats
@@ -104,7 +104,7 @@ class Arrays:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """`status` in the solver's words; `x[column]`, `row_dual[row]` (d objective / d row bound; empty for a MILP), the
+    """`status` as the solver's text; `x[column]`, `row_dual[row]` (d objective / d row bound; empty for a MILP), the
     objective and the proven upper bound. `x` is empty where the solver found nothing."""
 
     status: str
@@ -150,9 +150,9 @@ def load(arrays: Arrays, *, relaxed: bool = False, options: dict[str, Any] | Non
     return solver
 
 
-class Kept:
-    """A programme that stays loaded: where the next one has the same matrix, only bounds and worths are changed, and the
-    simplex method goes on from the basis it had."""
+class WarmProgramme:
+    """A programme that stays loaded: where the next one has the same matrix, only bounds and objective are changed, and the
+    simplex method continues from its last basis."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
@@ -160,7 +160,7 @@ class Kept:
         self._solver: Any = None
 
     def solve(self, arrays: Arrays) -> Solution:
-        """The linear relaxation of the programme, warm where that is possible."""
+        """The linear relaxation of the programme, with a warm start where possible."""
         old = self._arrays
         same = old is not None and all(
             np.array_equal(getattr(old, name), getattr(arrays, name)) for name in ("begin", "index", "value", "whole")
@@ -186,7 +186,7 @@ class Kept:
 
 
 def solve(solver: Any, *, has_whole: bool) -> Solution:
-    """Run and read. A limit that was hit leaves the best point found, with its bound."""
+    """Run and read the result. After a limit it is the best point found, with its bound."""
     import highspy
 
     solver.run()

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A power path that keeps a ramp: the nearest to a wish inside a corridor."""
+"""Power path within a ramp: the nearest to a desired path inside a corridor."""
 
 import numpy as np
 
 from scheduling.problem.problem import Floats
 
 
-def ramped(wish_w: Floats, low_w: Floats, high_w: Floats, ramp_w: Floats, now_w: float) -> Floats:
-    """The path nearest to the wish slot by slot, within [low, high] and changing by at most `ramp_w[t]` from slot t-1 to t.
+def ramped(desired_w: Floats, low_w: Floats, high_w: Floats, ramp_w: Floats, now_w: float) -> Floats:
+    """The path nearest to the desired one slot by slot, within [low, high] and changing by at most `ramp_w[t]` from slot t-1
+    to t.
 
-    A backward pass narrows each slot to what can still reach the next one, a forward pass then takes the wish where it is
-    allowed. Where the corridor cannot be kept, the ramp gives way first, so that caps hold: the checker tells.
+    A backward pass narrows each slot to values that can reach the next one, a forward pass then takes the desired value where
+    allowed. Where the corridor cannot be kept, the ramp is broken first, so that caps hold: the checker reports it.
     """
-    count = len(wish_w)
+    count = len(desired_w)
     low, high = low_w.copy(), np.maximum(high_w, low_w)
     for t in range(count - 2, -1, -1):
         step = ramp_w[t + 1]
@@ -23,5 +24,5 @@ def ramped(wish_w: Floats, low_w: Floats, high_w: Floats, ramp_w: Floats, now_w:
         least, most = max(low[t], before - ramp_w[t]), min(high[t], before + ramp_w[t])
         if least > most:
             least, most = low[t], high[t]
-        path[t] = before = min(max(wish_w[t], least), most)
+        path[t] = before = min(max(desired_w[t], least), most)
     return path

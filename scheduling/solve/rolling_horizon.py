@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many decisions at once: what each group would do at each of many instants, given the prices forecast there, or with starts
-valued in many ways.
+"""Rolling-horizon decisions for many instants at once: stop losses and start gains by forecast prices.
 
-A unit's best move depends on the prices ahead and not on what others do, so that the dynamic programme of `bound` runs for
-all instants of a day side by side: arrays are [instant, group], the loop is over steps ahead.
+A unit's best decision depends on the prices ahead and not on other units, so that the dynamic programme of `bound` runs for
+all instants of a day in parallel: arrays are [instant, group], the loop is over steps ahead.
 """
 
 import numpy as np
 
 from scheduling.problem.problem import Floats, Groups, Ints
-from scheduling.solve.commitment import Wishes
+from scheduling.solve.commitment import SwitchingValues
 
 
 def _steps(hold_s: Floats, step_h: float) -> Ints:
@@ -18,8 +17,8 @@ def _steps(hold_s: Floats, step_h: float) -> Ints:
 
 def alone(groups: Groups, margin: Floats, start_money: Floats, times: Floats, step_h: float) -> tuple[Floats, Floats]:
     """(starts, money earned at the starts' true cost) of all units over known slots, shape [time], where each group follows
-    its own best path with a start valued at so many `times` its cost `start_money[g]`. `margin[g, t]` is money per unit on;
-    all begin on."""
+    its own best path with a start valued at `times` its cost `start_money[g]`. `margin[g, t]` is money per unit on; all units
+    are on at the beginning."""
     groups_n, slots_n = margin.shape
     cost = times[:, None] * start_money[None, :]
     total = np.concatenate((np.zeros((1, groups_n)), np.cumsum(margin.T, axis=0)))
@@ -46,13 +45,13 @@ def alone(groups: Groups, margin: Floats, start_money: Floats, times: Floats, st
     return begun @ groups.units, (earned - begun * start_money) @ groups.units
 
 
-def rolling_wishes(
+def rolling_switching_values(
     groups: Groups, price_per_wh: Floats, hash_value: Floats, step_h: float, start_money: Floats
-) -> Wishes:
-    """Stop loss and start gain of one unit of each group, shape [group, instant], standing at each instant.
+) -> SwitchingValues:
+    """Stop loss and start gain of one unit of each group, shape [group, instant], at each instant.
 
-    `price_per_wh[instant, step]` is what power costs then as forecast at the instant (all adders in it), `hash_value` money
-    per H/s and slot, shape [instant]; `start_money[g]`. Beyond the last step nothing is earned or lost.
+    `price_per_wh[instant, step]` is the power price forecast at the instant (with all adders), `hash_value` money per H/s and
+    slot, shape [instant]; `start_money[g]`. Beyond the last step nothing is earned or lost.
     """
     instants, steps = price_per_wh.shape
     watts = groups.mode_power_w - groups.sleep_w[:, None]
@@ -80,7 +79,7 @@ def rolling_wishes(
         if step == 0:
             stop_loss = margin[0] + on[1] - after_off
             start_gain = after_on - total[0] - start_money - off[1]
-            return Wishes(np.ascontiguousarray(stop_loss.T), np.ascontiguousarray(start_gain.T))
+            return SwitchingValues(np.ascontiguousarray(stop_loss.T), np.ascontiguousarray(start_gain.T))
         np.maximum(margin[step] + on[step + 1], after_off, out=on[step])
         np.maximum(off[step + 1], after_on - total[step] - start_money, out=off[step])
     raise ValueError("a forecast needs at least one step")

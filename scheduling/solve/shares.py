@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fits under the feeders: all steps of all groups on a feeder, taken in falling efficiency until its room is used up.
+"""Shares of mode steps that fit under the feeders: all steps of a feeder in falling efficiency, up to its room.
 
-With every unit on, the part `alpha` of each step that fits turns feeder caps into smaller coefficients, so that a programme
-over classes of groups needs no feeder row. Slot by slot, with the units that are on, the first step that does not fit is
+With every unit on, the fitting part `alpha` of each step turns feeder caps into smaller coefficients, so that a programme
+over classes of groups needs no feeder row. Slot by slot, with the units that are on, the first step that does not fit gives
 the merit-order price of the feeder.
 
-A group's steps are off-to-lowest mode, then the ladder's rungs. Where a rung is more efficient than what stands below it,
-the steps share the efficiency of the whole (upper concave hull from zero), so that they are taken together.
+A group's steps are off to lowest mode, then the mode steps. Where a step is more efficient than the one before it, the steps
+share the efficiency of the whole (upper concave hull from zero), so that they are taken together.
 """
 
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduling.problem.problem import Floats, Ints, Problem
-from scheduling.solve.ladder import Ladder
+from scheduling.solve.mode_steps import ModeSteps
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """All steps sorted by feeder and, inside it, falling efficiency; flat arrays, shape [step].
+class SortedSteps:
+    """All steps sorted by feeder and, within it, falling efficiency; flat arrays, shape [step].
 
-    `group`, `rung` (0: off to lowest mode), `watts` per unit, `worth` hashes per watt by the hull, `feeder`, `first`: the
+    `group`, `level` (0: off to lowest mode), `watts` per unit, `worth` hashrate per watt by the hull, `feeder`, `first`: the
     position at which its feeder begins.
     """
 
     group: Ints
-    rung: Ints
+    level: Ints
     watts: Floats
     worth: Floats
     feeder: Ints
     first: Ints
 
-    def only(self, at: Ints) -> "Walk":
+    def only(self, at: Ints) -> "SortedSteps":
         """The steps at these positions (whole feeders, in order)."""
         feeder = self.feeder[at]
-        return Walk(self.group[at], self.rung[at], self.watts[at], self.worth[at], feeder, _first(feeder))
+        return SortedSteps(self.group[at], self.level[at], self.watts[at], self.worth[at], feeder, _first(feeder))
 
     def fits(self, units: Floats, room_w: Floats) -> Floats:
         """Part of each step that fits, 0..1, for units[step] (or [step, slot]) against room_w[feeder] (or [feeder, slot])."""
@@ -45,7 +45,7 @@ class Walk:
         return np.where(wide > 0, np.clip((room - before) / watts, 0.0, 1.0), (room > before).astype(np.float64))
 
     def before(self, units: Floats) -> tuple[Floats, Floats]:
-        """(power of what stands before each step on its feeder, power of the step itself), shape as `units`."""
+        """(power of the steps before each one on its feeder, power of the step itself), shape as `units`."""
         watts = self.watts if units.ndim == 1 else self.watts[:, None]
         wide = units * watts
         total = np.cumsum(wide, axis=0)
@@ -58,16 +58,16 @@ def _first(feeder: Ints) -> Ints:
     return np.maximum.accumulate(np.where(new, np.arange(len(feeder)), 0))
 
 
-def walk(problem: Problem, ladder: Ladder) -> Walk:
-    """The steps of all groups while a ladder holds."""
-    watts = np.concatenate((ladder.base_w[:, None], ladder.watts), axis=1)
-    hashes = np.concatenate((ladder.base_hs[:, None], ladder.hashes), axis=1)
+def sorted_steps(problem: Problem, mode_steps: ModeSteps) -> SortedSteps:
+    """The steps of all groups, sorted, for one set of mode steps."""
+    watts = np.concatenate((mode_steps.base_w[:, None], mode_steps.watts), axis=1)
+    hashes = np.concatenate((mode_steps.base_hs[:, None], mode_steps.hashes), axis=1)
     worth = _hull_slopes(watts, hashes)
-    group, rung = np.nonzero(watts > 0)
+    group, level = np.nonzero(watts > 0)
     feeder = problem.groups.feeder[group]
-    order = np.lexsort((group, rung, -worth[group, rung], feeder))
-    group, rung, feeder = group[order], rung[order], feeder[order]
-    return Walk(group, rung, watts[group, rung], worth[group, rung], feeder, _first(feeder))
+    order = np.lexsort((group, level, -worth[group, level], feeder))
+    group, level, feeder = group[order], level[order], feeder[order]
+    return SortedSteps(group, level, watts[group, level], worth[group, level], feeder, _first(feeder))
 
 
 def _hull_slopes(watts: Floats, hashes: Floats) -> Floats:
@@ -88,8 +88,8 @@ def _hull_slopes(watts: Floats, hashes: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Effective power and hashrate per unit with every unit on, shape [group, step], cumulated: step 0 in its lowest mode,
-    the last on its last rung. Holds for `slots`."""
+    """Effective power and hashrate per unit with every unit on, shape [group, step], cumulative: step 0 in its lowest mode,
+    the last after its last step. Valid for `slots`."""
 
     slots: Ints
     mode_max: int
@@ -97,7 +97,7 @@ class Shares:
     hashrate_hs: Floats
 
 
-def shares(problem: Problem, rungs: dict[int, Ladder], walks: dict[int, Walk]) -> list[Shares]:
+def shares(problem: Problem, mode_sets: dict[int, ModeSteps], sorted_sets: dict[int, SortedSteps]) -> list[Shares]:
     """One entry for each combination of allowed modes and feeder rooms that occurs in the horizon."""
     room = problem.feeder_room_w()
     units = problem.groups.units.astype(np.float64)
@@ -107,12 +107,12 @@ def shares(problem: Problem, rungs: dict[int, Ladder], walks: dict[int, Walk]) -
     found = []
     for index, slot in enumerate(first):
         top = int(problem.site.mode_max[slot])
-        steps, ladder = walks[top], rungs[top]
-        alpha = np.zeros((len(units), 1 + ladder.watts.shape[1]))
-        alpha[steps.group, steps.rung] = steps.fits(units[steps.group], np.maximum(room[:, slot], 0.0))
+        steps, mode_steps = sorted_sets[top], mode_sets[top]
+        alpha = np.zeros((len(units), 1 + mode_steps.watts.shape[1]))
+        alpha[steps.group, steps.level] = steps.fits(units[steps.group], np.maximum(room[:, slot], 0.0))
         alpha = np.minimum.accumulate(alpha, axis=1) if alpha.size else alpha
-        watts = np.concatenate((ladder.base_w[:, None], ladder.watts), axis=1) * alpha
-        hashes = np.concatenate((ladder.base_hs[:, None], ladder.hashes), axis=1) * alpha
+        watts = np.concatenate((mode_steps.base_w[:, None], mode_steps.watts), axis=1) * alpha
+        hashes = np.concatenate((mode_steps.base_hs[:, None], mode_steps.hashes), axis=1) * alpha
         at = np.flatnonzero(inverse.ravel() == index)
         found.append(Shares(at, top, np.cumsum(watts, axis=1), np.cumsum(hashes, axis=1)))
     return found

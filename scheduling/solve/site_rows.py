@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connection point as mathematics: every row that speaks of site power, whatever the miners behind it are modelled by.
+"""Rows of the connection point in a linear programme: every rule on site power, for any model of the miners.
 
 Gives the columns J[t] (flexible power of the miners) and S[t] (site power at the meter); see `model` for the formulas.
 The full model, the tranche programme and the power path share these rows, so that each rule is written once.
@@ -16,8 +16,8 @@ from scheduling.solve.program import INF, Program
 
 
 @dataclass(frozen=True, slots=True)
-class Ease:
-    """A rule that may be broken when not all can be kept: how urgent it is, and its slack columns."""
+class ElasticRule:
+    """A rule that may be relaxed when not all can be kept: its priority, and its slack columns."""
 
     rule: str
     priority: int
@@ -34,9 +34,9 @@ def scales(problem: Problem) -> tuple[float, float]:
 
 
 class SiteRows:
-    """Adds the site's columns and rows to a programme. `eased` gives each hard rule a slack; offers of reserve are then
-    left out. `margin_w` is kept clear inside ramp, heat duty and the ban on export, for a plan whose modes fill a power path
-    only to within one step."""
+    """Adds the site's columns and rows to a programme. `elastic` gives each hard rule a slack; reserve is then left out.
+    `margin_w` is kept clear inside ramp, heat duty and the ban on export, for a plan whose modes fill a power path only to
+    within one step."""
 
     def __init__(
         self,
@@ -45,17 +45,17 @@ class SiteRows:
         scale_w: float,
         scale_money: float,
         *,
-        eased: bool,
+        elastic: bool,
         margin_w: float,
     ) -> None:
-        self.program, self.problem, self.eased = program, problem, eased
+        self.program, self.problem, self.elastic = program, problem, elastic
         self.scale_w, self.scale_money, self.margin_w = scale_w, scale_money, margin_w
-        self.eases: list[Ease] = []
+        self.elastic_rules: list[ElasticRule] = []
         self.slots_n = len(problem.slots)
         self._site()
         self._ramp()
         self._takes()
-        if not eased:
+        if not elastic:
             self._reserve("down", problem.site.reserve_down)
             self._reserve("up", problem.site.reserve_up)
 
@@ -66,18 +66,18 @@ class SiteRows:
         return watts / self.scale_w
 
     def slack(self, rule: str, priority: int, rows: Ints, sign: float) -> None:
-        """Where rules are eased, a column that lets the rows be broken; `sign` moves the row's sum back inside."""
-        if self.eased:
+        """With eased rules, a column that lets the rows be broken; `sign` moves the row's sum back inside."""
+        if self.elastic:
             columns = self.program.add_columns(f"broken {rule}", rows.shape)
             self.program.add_terms(rows, columns, sign)
-            self.eases.append(Ease(rule, priority, columns.ravel()))
+            self.elastic_rules.append(ElasticRule(rule, priority, columns.ravel()))
 
     def _site(self) -> None:
         problem, site, program = self.problem, self.problem.site, self.program
         shape, hours = (self.slots_n,), self.problem.slots.hours
         asleep_w = float(problem.groups.units @ problem.groups.sleep_w)
         self.flexible = program.add_columns("J", shape)
-        high = INF if self.eased else self.power(np.maximum(problem.cap_w(), 0.0))
+        high = INF if self.elastic else self.power(np.maximum(problem.cap_w(), 0.0))
         stores = site.battery is not None
         least = self.power(np.minimum(self.margin_w, np.maximum(problem.cap_w(), 0.0) / 2)) if stores else 0.0
         self.site = program.add_columns(
@@ -107,7 +107,7 @@ class SiteRows:
             highest = program.add_rows("highest", shape, high=0.0)
             program.add_terms(highest, self.site, 1.0)
             program.add_terms(highest, peak[0], -1.0)
-        if self.eased:
+        if self.elastic:
             cap = program.add_rows("cap", shape, high=self.power(site.import_cap_w))
             program.add_terms(cap, self.site, 1.0)
             self.slack("import cap", Priority.SAFETY, cap, -1.0)

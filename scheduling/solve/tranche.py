@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole fleet as a few classes of like efficiency: a linear programme small enough to solve in a fraction of a second.
+"""Aggregation of the fleet into a few classes of like efficiency: a linear programme solved in a fraction of a second.
 
-Groups are sorted by their efficiency in the middle of their ladder and cut into classes of equal power (apart where minimum
-times differ). A class is a group of the full model with unit-weighted means of *effective* steps (`shares`): the feeder
-caps are inside its coefficients. Its duals price the site for all groups; its value proves nothing by itself.
+Groups are sorted by the efficiency of their middle mode and cut into classes of equal power (separate where minimum times
+differ). A class is a group of the full model with unit-weighted means of *effective* steps (`shares`): the feeder caps are in
+its coefficients. Its duals price the site for all groups; its value is no proof.
 """
 
 from dataclasses import dataclass, replace
@@ -100,5 +100,5 @@ def pooled(problem: Problem, parts: list[Shares], of: Ints) -> Tranches:
 
 
 def programme(tranches: Tranches, margin_w: float) -> Model:
-    """The linear programme of the classes, with a margin inside the ramp that whole units can later be placed in."""
+    """The linear programme of the classes, with a margin inside the ramp for placing whole units later."""
     return build(tranches.problem, steps=tranches.steps, margin_w=margin_w)

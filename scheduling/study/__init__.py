@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backtests, policies and what-if questions over histories and plans."""
+"""Studies: backtests, policies and what-if questions over histories and plans."""

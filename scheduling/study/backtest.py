@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What policies would have earned on a price history, each seeing only what was known, against perfect foresight.
+"""Backtest of policies on a price history, each with the facts known at the time, against perfect foresight.
 
-Two studies. `energy`: only the energy price counts, and it is known as its slot begins. `coupled`: demand charge, coincident
-peak, reserve and orders bind slots together, and a price is known only when its slot is over. Foresight is the certified
-*upper bound* of the best plan of each month with everything known, so that regret is never flattered by a weak optimum.
+Two studies. `energy`: only the energy price counts, known as its slot begins. `coupled`: demand charge, coincident peak,
+reserve and orders couple the slots, and a price is known only when its slot is over. Foresight is the certified *upper
+bound* of the best plan of each month with everything known, so that a weak optimum never makes regret look smaller.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from kernel.units import H_PER_DAY, HS_PER_PHS, HS_PER_THS, WH_PER_MWH
 from scheduling.problem.forecast import skill
 from scheduling.problem.objective import switches
 from scheduling.problem.problem import Floats, Groups, Order
-from scheduling.solve.lagrangian import Recipe, certified
+from scheduling.solve.lagrangian import DecompositionSettings, certified
 from scheduling.study.history import Day, History, history_of
 from scheduling.study.policies import DayResult, State, Terms, begin, day_problem, planner, slots_of, threshold
 
@@ -29,9 +29,9 @@ Policy = Callable[[History, Groups, Terms, State, Day], DayResult]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The make-believe site around the history: 30 groups, about 102 MW in normal mode, 30 min minimum times, eight minutes
-    of hashing lost at each start; its terms in money of the price curve. `auction`: the series was published the day
-    before, so that the price of a slot is known as it begins."""
+    """The simulated site for the history: 30 groups, about 102 MW in normal mode, 30 min minimum times, eight minutes of
+    hashing lost at each start; its charges in money of the price curve. `auction`: the series was published the day before,
+    so that the price of a slot is known as it begins."""
 
     zone: str = "America/Chicago"
     hashprice: float = 45.0
@@ -103,7 +103,7 @@ def run(
 ) -> dict[str, Any]:
     """The report as JSON values: per study and policy value, regret in percent and starts per unit and day, per month too.
 
-    `months` keeps the first whole months only. Raises ConfigError on a series that cannot be used.
+    `months` keeps the first whole months only. Raises ConfigError on an unusable series.
     """
     history = history_of(
         real_time,
@@ -128,7 +128,7 @@ def run(
         "slots": len(history.slots),
         "known": "the day before" if settings.auction else f"{settings.lag} slot after its own began",
         "day_ahead": "the series itself" if settings.auction else _origin(day_ahead, "guessed from the days before"),
-        "demand": _origin(demand, f"make-believe, seed {settings.seed}"),
+        "demand": _origin(demand, f"simulated, seed {settings.seed}"),
         "hashprice_per_phs_day": settings.hashprice,
         "negative_price_slots": int((history.real < 0).sum()),
         "highest_price": float(history.real.max()),
@@ -155,8 +155,8 @@ def _origin(curve: Curve | None, otherwise: str) -> str:
 
 
 def _refuse_other_money(history: History, groups: Groups, hashprice: float, curve: Curve) -> None:
-    """A hashprice at which the best miner never pays, or at which the worst always pays many times over, is in other money
-    than the prices. Raises ConfigError."""
+    """Raises ConfigError for a hashprice that seems to be in other money than the prices: one at which the best miner never
+    pays, or at which the worst always pays many times over."""
     best = (
         float((groups.mode_hashrate_hs / groups.mode_power_w).max()) * hashprice / HS_PER_PHS / H_PER_DAY * WH_PER_MWH
     )
@@ -224,7 +224,7 @@ def simulate(history: History, groups: Groups, terms: Terms, policy: Policy) -> 
 def _book(
     history: History, groups: Groups, terms: Terms, state: State, day: Day, result: DayResult, account: Account
 ) -> None:
-    """Post one day at the prices that came true, and hand its state to the next."""
+    """Post one day at the actual prices, and update the state for the next."""
     counts, step_h = result.counts.astype(np.float64), history.step_h
     power = np.einsum("gm,gmt->t", groups.mode_power_w, counts)
     rate = np.einsum("gm,gmt->t", groups.mode_hashrate_hs, counts)
@@ -254,8 +254,8 @@ def _book(
 
 
 def foresight(history: History, groups: Groups, terms: Terms) -> dict[str, float]:
-    """Upper bound of each month's best value with everything known, beginning with all units on or as the month before
-    would best leave them: free of history, which can only raise it."""
+    """Upper bound of each month's best value with everything known, from any initial state of the units: free of history,
+    which can only raise it."""
     found: dict[str, float] = {}
     for month, (first, last) in history.months().items():
         count = last - first
@@ -280,7 +280,7 @@ def foresight(history: History, groups: Groups, terms: Terms) -> dict[str, float
             peak_price_per_kw=terms.demand_per_kw_month,
             coincident=coincident,
         )
-        plan = certified(problem, recipe=Recipe(classes=(6,), gives=(None,), rounds=1))
+        plan = certified(problem, settings=DecompositionSettings(classes=(6,), gives=(None,), rounds=1))
         if plan is None or plan.bound is None:
             raise ValueError(f"no certified plan for {month}")
         found[month] = plan.bound

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A price history laid out for a backtest: an even grid, its local days and months, what was published when, and the
-make-believe terms around it (orders, the coincident peak) drawn from a seed."""
+"""Price history for a backtest: even grid, local days and months, publication times, simulated orders and system load."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,12 +17,12 @@ from scheduling.problem.forecast import Known, expected
 from scheduling.problem.problem import Floats, Ints
 
 ERROR_KEEPS = 0.98
-"""How much of the load forecast's error is left one slot later: what is seen now tells much about the next hours."""
+"""Share of the load forecast's error left one slot later: a present error says much about the next hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A civil day as slots first..last-1 (23, 24 or 25 hours), and the civil month it belongs to."""
+    """A civil day as slots first..last-1 (23, 24 or 25 hours), with its civil month."""
 
     first: int
     last: int
@@ -34,7 +33,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A dispatcher's order in the history: a share of full power for slots first..last-1, known from `known`."""
+    """A dispatcher's order in the history: a share of full power for slots first..last-1, known from slot `known`."""
 
     first: int
     last: int
@@ -44,7 +43,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`real`, `ahead` in money per MWh and `demand` (system load as forecast, as it came true) per slot."""
+    """Prices `real`, `ahead` in money per MWh, and system load as forecast (`demand`) and as measured (`load`), per slot."""
 
     slots: Slots
     step_h: float
@@ -82,11 +81,11 @@ def history_of(
     months: int | None,
     auction: bool = False,
 ) -> History:
-    """Lay out curves on an even grid of the real-time curve's finest step, whole local days only.
+    """Curves on an even grid of the real-time curve's finest step, whole local days only.
 
-    `auction`: the one series given was itself published the day before. Without that and without a day-ahead curve the
-    day ahead is guessed from the days before (`expected`); without `demand` the system's load is made up from the seed.
-    Raises ConfigError where units differ, the series has gaps, the step does not divide a day, or there is no whole day.
+    `auction`: the given series was itself published the day before. Without that and without a day-ahead curve the day ahead
+    is estimated from the days before (`expected`); without `demand` the system load is simulated from the seed. Raises
+    ConfigError where units differ, the series has gaps, the step does not divide a day, or there is no whole day.
     """
     steps = np.unique(real_time.ends_ms - real_time.starts_ms)
     if bool(np.any(real_time.starts_ms[1:] != real_time.ends_ms[:-1])):
@@ -109,7 +108,7 @@ def history_of(
         ahead = real.copy()
     else:
         ahead = expected(real, MS_PER_DAY // step_ms) if day_ahead is None else _on(day_ahead, slots)
-    load_forecast = make_believe_demand(slots, zone, seed) if demand is None else _on(demand, slots)
+    load_forecast = simulated_demand(slots, zone, seed) if demand is None else _on(demand, slots)
 
     days, published = [], np.empty(count, dtype=np.int64)
     edges = [((at - start_ms) // step_ms, (end - start_ms) // step_ms) for _, at, end in spans]
@@ -131,9 +130,9 @@ def history_of(
     return History(slots, step_ms / MS_PER_HOUR, real, ahead, load_forecast, load, published, tuple(days), calls, zone)
 
 
-def make_believe_demand(slots: Slots, zone: ZoneInfo, seed: int) -> Floats:
-    """A day-ahead forecast of system load where none is given, MW: two humps a day, quiet weekends, hot and cold seasons,
-    and weather that lasts some days, from the seed."""
+def simulated_demand(slots: Slots, zone: ZoneInfo, seed: int) -> Floats:
+    """A simulated day-ahead forecast of system load, MW: two peaks a day, low weekends, hot and cold seasons, and weather
+    that lasts some days, from the seed."""
     rng = np.random.default_rng(seed)
     at = [to_datetime(int(start)).astimezone(zone) for start in slots.starts_ms]
     hour = np.array([one.hour + one.minute / 60 for one in at])

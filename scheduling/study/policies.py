@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to run a site through a history, day by day: threshold rules, and the planner. Each sees only what was known.
+"""Operating policies for a backtest, day by day: threshold rules and the planner, each with the facts known at the time.
 
-A policy gives counts per group, mode and slot of one day, and the reserve it promised; the backtest does the accounts.
+A policy gives counts per group, mode and slot of one day, and the reserve it promised; the backtest keeps the accounts.
 """
 
 from dataclasses import dataclass, replace
@@ -13,35 +13,35 @@ from kernel.span import Slots
 from kernel.units import HS_PER_PHS, MS_PER_HOUR, S_PER_DAY, WH_PER_MWH
 from scheduling.problem.forecast import FEW_DAYS, learnt
 from scheduling.problem.problem import Floats, Groups, Ints, Order, Problem, Reserve, Site
-from scheduling.solve.commitment import Corridor, Wishes, forward
-from scheduling.solve.ladder import ladders
-from scheduling.solve.lagrangian import Recipe, certified
+from scheduling.solve.commitment import Corridor, SwitchingValues, forward
+from scheduling.solve.lagrangian import DecompositionSettings, certified
+from scheduling.solve.mode_steps import all_mode_steps
 from scheduling.solve.modes import fill
-from scheduling.solve.rolling_horizon import alone, rolling_wishes
-from scheduling.solve.shares import walk
+from scheduling.solve.rolling_horizon import alone, rolling_switching_values
+from scheduling.solve.shares import sorted_steps
 from scheduling.study.history import ERROR_KEEPS, Day, History
 
 RELUCTANCES = np.linspace(1.25, 4.0, 12)
-"""A start is taken only where it is worth so many times what it costs: what is forecast may not come true, and starts wear."""
+"""A start is made only where its gain is this many times its cost: forecasts may fail, and starts wear."""
 
 FEWER_STARTS, FOR_SHARE = 0.45, 2e-3
-"""Starts are to be at most this part of what the plain rule makes, as long as that costs no more than this share of value, and
-leaves no less than the rule earns."""
+"""Starts should be at most this part of the plain rule's, as long as that costs no more than this share of value and leaves
+no less than the rule earns."""
 
 LEARN_DAYS = 60
-"""Days of the past from which the price forecast learns."""
+"""Days of the past for the price forecast."""
 
 PEAK_DAYS = 28
-"""Days of the past by which the worth of a higher monthly peak is judged."""
+"""Days of the past for judging the value of a higher monthly peak."""
 
 MOST_SURE = 0.9
-"""No forecast of a month's weather is surer than this that a higher day is still to come."""
+"""Highest probability assigned to a later, higher day in the month: no weather forecast is surer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What couples the slots: money per kW of the month's peak and of the coincident peak, per MW and hour of reserve held
-    (share of full power at most); hashprice per PH/s and day; slots until a price is known."""
+    """Charges and revenues that couple the slots: money per kW of the month's peak and of the coincident peak, per MW and
+    hour of reserve held (share of full power at most); hashprice per PH/s and day; slots until a price is known."""
 
     hashprice: float
     demand_per_kw_month: float = 0.0
@@ -62,8 +62,8 @@ class Terms:
 
 @dataclass(slots=True)
 class State:
-    """What a day leaves to the next: units on, who is bound until when, peak of the month, highest system load so far, and
-    how many times its cost a start must be worth."""
+    """State passed from day to day: units on, units bound by minimum times, peak of the month, highest system load so far,
+    and the required ratio of a start's gain to its cost."""
 
     on: Ints
     recent_starts: Ints
@@ -75,8 +75,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """Counts [group, mode, slot of the day], reserve promised per block of an hour (W; None: what was held), and how many
-    times its cost a start had to be worth (None: not judged)."""
+    """Counts [group, mode, slot of the day], reserve promised per block of an hour (W; None: the amount held), and the
+    required ratio of a start's gain to its cost (None: not determined)."""
 
     counts: Ints
     promised_w: Floats | None
@@ -89,7 +89,7 @@ def begin(groups: Groups) -> State:
 
 
 def slots_of(history: History, first: int, last: int) -> Slots:
-    """The slots first..last-1; beyond the history's end the grid goes on."""
+    """The slots first..last-1; beyond the history's end the grid continues."""
     step_ms = round(history.step_h * MS_PER_HOUR)
     begin_ms = int(history.slots.edges_ms[0]) + first * step_ms
     return Slots(begin_ms + step_ms * np.arange(last - first + 1, dtype=np.int64))
@@ -107,7 +107,7 @@ def day_problem(
     peak_price_per_kw: float = 0.0,
     coincident: Floats | None = None,
 ) -> Problem:
-    """A problem over some slots at given prices (money per MWh), beginning from a state."""
+    """A problem over some slots at given prices (money per MWh), from a given state."""
     count = len(slots)
     top_w = float(groups.units @ groups.mode_power_w.max(axis=1))
     per_hour = max(1, round(1 / history.step_h))
@@ -168,16 +168,16 @@ def caps_w(history: History, day: Day, top_w: float) -> Floats:
 
 
 def threshold(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> DayResult:
-    """Each unit runs, and each rung is taken, where it pays at the last price known. Orders are kept; nothing else is seen."""
+    """Threshold policy: units and mode steps run where they pay at the last known price. Orders are kept; no look-ahead."""
     now = np.arange(day.first, day.last)
     price = history.real[np.maximum(now - terms.lag, 0)]
     problem = day_problem(history, groups, terms, state, slots_of(history, day.first, day.last), price)
     margin = _best_margin(problem)
-    return _carry_out(problem, Wishes(margin, margin), price, caps_w(history, day, _top_w(groups)))
+    return _carry_out(problem, SwitchingValues(margin, margin), price, caps_w(history, day, _top_w(groups)))
 
 
 def planner(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> DayResult:
-    """A plan in the morning on what is forecast, whose shadow prices guide each slot's move on the newest price."""
+    """Planner policy: a morning plan on forecasts, whose shadow prices guide each slot's decision at the newest price."""
     known = history.known(terms.lag)
     per_day = known.day
     count = day.last - day.first
@@ -198,15 +198,15 @@ def planner(history: History, groups: Groups, terms: Terms, state: State, day: D
     if times is None or day.days_left % 7 == 0:
         times = reluctance(history, groups, terms, state, day)
     start_money = (float(RELUCTANCES[0]) if times is None else times) * problem.start_money()[:, 0]
-    wish = rolling_wishes(groups, ahead / WH_PER_MWH, problem.slot_value(), history.step_h, start_money)
+    own_values = rolling_switching_values(groups, ahead / WH_PER_MWH, problem.slot_value(), history.step_h, start_money)
     cap = np.minimum(cap, caps_w(history, day, _top_w(groups)))
-    return replace(_carry_out(problem, wish, ahead[:, 0], cap), promised_w=promised, start_factor=times)
+    return replace(_carry_out(problem, own_values, ahead[:, 0], cap), promised_w=promised, start_factor=times)
 
 
 def _morning(
     history: History, groups: Groups, terms: Terms, state: State, day: Day
 ) -> tuple[Floats, Floats, Floats | None]:
-    """(what a MWh costs beside energy and coincident peak per slot, power cap per slot, power promised as reserve per block)."""
+    """(cost of a MWh in addition to energy and coincident peak per slot, power cap per slot, reserve promised per block)."""
     count, per_day = day.last - day.first, round(24 / history.step_h)
     free = np.full(count, np.inf)
     if not terms.coupled:
@@ -230,11 +230,11 @@ def _morning(
     if top is not None:
         cap = np.minimum(problem.site.import_cap_w, max(top, state.peak_w))
         problem = replace(problem, site=replace(problem.site, import_cap_w=cap))
-    plan = certified(problem, recipe=Recipe(enough_gap=5e-3, good_gap=5e-3))
+    plan = certified(problem, settings=DecompositionSettings(enough_gap=5e-3, good_gap=5e-3))
     if plan is None:
         return np.zeros(count), free, None
     adder = (plan.site_price_per_wh - problem.site.energy_price_per_wh) * WH_PER_MWH
-    # Where nothing runs at a spike the shadow price falls far below it: no more than the reserve's own price is taken off.
+    # Where nothing runs at a spike the shadow price falls far below it: at most the reserve's own price is deducted.
     adder = np.clip(adder, -terms.reserve_per_mwh, 0.0)
     if terms.demand_per_kw_month > 0:
         free = np.full(count, max(float(plan.power_w.max()) if top is None else top, state.peak_w))
@@ -246,9 +246,8 @@ def _morning(
 
 
 def reluctance(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> float | None:
-    """How many times its cost a start must be worth, judged by the last four weeks as if each group had stood alone: the
-    least of `RELUCTANCES` that makes few enough starts, and no more than may be lost for that (`FOR_SHARE`). None where there
-    is too little past to say."""
+    """Required ratio of a start's gain to its cost, by the last four weeks with each group on its own: the least of
+    `RELUCTANCES` that makes few enough starts, within the allowed loss (`FOR_SHARE`). None with too short a history."""
     per_day = round(24 / history.step_h)
     until = day.first - terms.lag + 1
     first = max(0, until - PEAK_DAYS * per_day)
@@ -269,9 +268,8 @@ def reluctance(history: History, groups: Groups, terms: Terms, state: State, day
 
 
 def peak_worth_having(history: History, groups: Groups, terms: Terms, state: State, day: Day) -> float | None:
-    """The month's peak that pays for itself, W: each rung of the fleet's merit order stands under it whose margin, in days
-    like the last four weeks and for as many as the month has left, is more than the demand charge. None where there is no
-    charge, or too little past to say."""
+    """The monthly peak that pays for itself, W: the steps of the fleet's merit order whose margin, in days like the last four
+    weeks and for the rest of the month, exceeds the demand charge. None without a charge, or with too short a history."""
     per_day = round(24 / history.step_h)
     until = day.first - terms.lag + 1
     past = history.real[max(0, until - PEAK_DAYS * per_day) : max(until, 0)] / WH_PER_MWH
@@ -280,8 +278,8 @@ def peak_worth_having(history: History, groups: Groups, terms: Terms, state: Sta
     problem = day_problem(
         history, groups, terms, state, slots_of(history, day.first, day.first + 1), past[:1] * WH_PER_MWH
     )
-    (ladder,) = ladders(problem).values()
-    steps = walk(problem, ladder)
+    (mode_steps,) = all_mode_steps(problem).values()
+    steps = sorted_steps(problem, mode_steps)
     width = steps.watts * groups.units[steps.group]
     earns = steps.worth * terms.value_per_hs_s() * 3600
     held = np.cumsum(width) <= terms.reserve_share * _top_w(groups)
@@ -291,10 +289,10 @@ def peak_worth_having(history: History, groups: Groups, terms: Terms, state: Sta
 
 
 def coincident_chance(history: History, terms: Terms, state: State, day: Day) -> Floats:
-    """Chance that a slot is the month's coincident peak, as seen from each slot of the day: shape [seen from, slot].
+    """Probability that a slot is the month's coincident peak, from each slot of the day: shape [from slot, slot].
 
-    Known then: the load forecast, the load up to the slot before (its error fades slowly), the month's highest so far, how
-    often the last 30 days reached as high, and the same month a year ago where the history holds it. Zero out of season.
+    Based on the load forecast, the load up to the slot before (its error decays slowly), the month's highest so far, how
+    often the last 30 days reached as high, and the same month a year ago where the history has it. Zero out of season.
     """
     count = day.last - day.first
     if terms.coincident_per_kw <= 0 or int(day.month[5:]) not in terms.coincident_months:
@@ -317,7 +315,7 @@ def coincident_chance(history: History, terms: Terms, state: State, day: Day) ->
 
 
 def _later(history: History, terms: Terms, day: Day, high: float) -> float:
-    """Chance that a later day of the month goes above `high`."""
+    """Probability that a later day of the month exceeds `high`."""
     per_day = round(24 / history.step_h)
     spread = max(terms.load_error, 1e-3) * high
     past = history.demand[max(0, day.first - 30 * per_day) : day.first]
@@ -333,7 +331,7 @@ def _later(history: History, terms: Terms, day: Day, high: float) -> float:
 
 
 def _above(z: Floats) -> Floats:
-    """Chance that a normal variable is below z."""
+    """Probability that a normal variable is below z."""
     found: Floats = ndtr(np.asarray(z, dtype=np.float64))
     return found
 
@@ -350,13 +348,13 @@ def _top_w(groups: Groups) -> float:
     return float(groups.units @ groups.mode_power_w.max(axis=1))
 
 
-def _carry_out(problem: Problem, wish: Wishes, price: Floats, cap_w: Floats) -> DayResult:
-    """Counts that follow the wishes under the cap, each slot's rungs taken where they pay at `price`."""
-    rungs = ladders(problem)
-    (ladder,) = rungs.values()
+def _carry_out(problem: Problem, own_values: SwitchingValues, price: Floats, cap_w: Floats) -> DayResult:
+    """Counts by the units' own decisions under the cap, each slot's mode steps taken where they pay at `price`."""
+    mode_sets = all_mode_steps(problem)
+    (mode_steps,) = mode_sets.values()
     most = np.minimum(cap_w, 1e18)
-    top = np.repeat(ladder.top_w[:, None], len(cap_w), axis=1)
-    on = forward(problem, wish, Corridor(most, np.zeros(len(most))), top_w=top)
-    pays = ladder.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / WH_PER_MWH
-    target = on.T @ ladder.base_w + np.einsum("gt,gk,gkt->t", on, ladder.watts, pays)
-    return DayResult(fill(problem, on, np.minimum(target, most) + 1e-6, rungs), None)
+    top = np.repeat(mode_steps.top_w[:, None], len(cap_w), axis=1)
+    on = forward(problem, own_values, Corridor(most, np.zeros(len(most))), top_w=top)
+    pays = mode_steps.worth[:, :, None] * problem.slot_value() > price * problem.slots.hours / WH_PER_MWH
+    target = on.T @ mode_steps.base_w + np.einsum("gt,gk,gkt->t", on, mode_steps.watts, pays)
+    return DayResult(fill(problem, on, np.minimum(target, most) + 1e-6, mode_sets), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions to a plan: why is this group off, what would one more MW, a cheaper tariff, newer miners be worth."""
+"""What-if questions to a plan: why a group is off, and the value of more power, a cheaper tariff, newer miners."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ from scheduling.problem.problem import Floats, Problem
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One question: `words` for people, and the problem it makes of a problem."""
+    """One question: `text` for people, and the change of the problem."""
 
-    words: str
+    text: str
     apply: Callable[[Problem], Problem]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a change is worth over the horizon: planned value with it less without, between proven bounds `least`..`most`."""
+    """Value of a change over the horizon: planned value with it less without, between proven bounds `least`..`most`."""
 
-    words: str
+    text: str
     worth: float
     least: float | None
     most: float | None
@@ -35,7 +35,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "change": self.words,
+            "change": self.text,
             "worth": self.worth,
             "least": self.least,
             "most": self.most,
@@ -45,17 +45,17 @@ class Answer:
 
 
 def whatif(problem: Problem, change: Change, *, base: Plan | None = None) -> Answer:
-    """Plan with and without; the proven gaps of both say how sure the difference is."""
+    """Plan with and without the change; the proven gaps of both bound the difference."""
     before = make(problem, why_now="what if") if base is None else base
     after = make(change.apply(problem), why_now="what if")
     least = None if before.bound is None else after.value - before.bound
     most = None if after.bound is None else after.bound - before.value
     energy = float(((after.power_w - before.power_w) * problem.slots.hours).sum())
-    return Answer(change.words, after.value - before.value, least, most, energy, problem.currency)
+    return Answer(change.text, after.value - before.value, least, most, energy, problem.currency)
 
 
 def more_import(watts: float) -> Change:
-    """A larger connection: import cap and orders stay rules, only the cap moves."""
+    """A larger connection: import cap and orders stay rules, only the cap rises."""
 
     def apply(problem: Problem) -> Problem:
         return replace(problem, site=replace(problem.site, import_cap_w=problem.site.import_cap_w + watts))
@@ -64,7 +64,7 @@ def more_import(watts: float) -> Change:
 
 
 def more_feeder(name: str, watts: float) -> Change:
-    """A larger feeder. KeyError names the feeders there are."""
+    """A larger feeder. Raises KeyError that lists the feeders."""
 
     def apply(problem: Problem) -> Problem:
         names = problem.site.feeder_names
@@ -78,7 +78,7 @@ def more_feeder(name: str, watts: float) -> Change:
 
 
 def full_feeders(plan: Plan) -> tuple[str, ...]:
-    """Feeders that keep a unit off: in some slot units of theirs are off, and the smallest would not fit."""
+    """Feeders that keep a unit off: in some slot some of their units are off, and the smallest would not fit."""
     problem, groups = plan.problem, plan.problem.groups
     step = problem.step_w()
     drawn = np.einsum("gm,gmt->gt", step, plan.counts.astype(np.float64))
@@ -109,7 +109,7 @@ def hashprice(percent: float) -> Change:
 
 
 def newer_miners(group: str, power_w: Floats, hashrate_hs: Floats) -> Change:
-    """The units of a group replaced one for one by a model with these modes (as many as the fleet's modes are wide)."""
+    """The units of a group replaced one for one by a model with these modes (as many as the fleet has)."""
 
     def apply(problem: Problem) -> Problem:
         groups = problem.groups
@@ -125,7 +125,7 @@ def newer_miners(group: str, power_w: Floats, hashrate_hs: Floats) -> Change:
 
 
 def without_order(order: str) -> Change:
-    """What an order costs: the plan without it."""
+    """Cost of an order: the plan without it."""
 
     def apply(problem: Problem) -> Problem:
         return replace(problem, orders=tuple(one for one in problem.orders if one.id != order))
@@ -134,7 +134,7 @@ def without_order(order: str) -> Change:
 
 
 def why_off(plan: Plan, group: str, slot: int) -> str:
-    """Why units of a group are off in a slot, in words with numbers. KeyError where there is no such group."""
+    """Reason why units of a group are off in a slot, as text with numbers. Raises KeyError for an unknown group."""
     problem, groups = plan.problem, plan.problem.groups
     if group not in groups.names:
         raise KeyError(f"no group {group!r}: {', '.join(groups.names)}")

@@ -197,7 +197,7 @@ def _pattern(rule: AlarmRule, when: Pattern, table: KindTable, places: Places, n
         size = np.bincount(rows[of], minlength=len(scopes))
         hit = np.bincount(rows[of & raises], minlength=len(scopes))
         share = np.divide(hit, size, out=np.zeros(len(scopes)), where=size > 0)
-        return (share >= when.share) & (hit >= when.least), share
+        return (share >= when.share) & (hit >= when.min_devices), share
 
     placed = rows >= 0
     raised, share = over(placed & ~changing)

@@ -113,11 +113,11 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Raises for a group (rack, feeder, site) where at least `share` and `least` of its devices meet a condition."""
+    """Raises for a group (rack, feeder, site) where at least `share` and `min_devices` of its devices meet a condition."""
 
     group: str
     share: float
-    least: int
+    min_devices: int
     of: "Threshold | InState | Stale | Difference"
 
 

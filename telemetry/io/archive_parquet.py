@@ -204,7 +204,7 @@ class ParquetArchive:
         after = self._watermarks().get(kind, 0)
         paths = files_of(self.folder, "raw", kind, span)
         schema = schema_of(kind, {"device", *wanted})
-        # Without DuckDB: billing and settlement ask every few seconds, and 45 MB would stay in the hub (docs/decisions/0019).
+        # Without DuckDB: billing and settlement ask every few seconds, and 45 MB would stay in the hub (docs/decisions/0020).
         tables = [sealed_table(path, span, devices, schema) for path in dict.fromkeys(paths.values())]
         tables += [self._beyond(table, paths) for table in self._hot(kind, span, after, devices)]
         return as_texts(merged(tables, schema)).select(["device", "at_ms", "position", *wanted])

@@ -86,7 +86,7 @@ def sealed_table(path: Path, span: Span, devices: Sequence[str] | None, schema: 
 
     chosen = (pc.field("at_ms") >= span.start_ms) & (pc.field("at_ms") < span.end_ms)
     if devices is not None:
-        chosen &= pc.field("device").isin(list(devices))
+        chosen &= pc.field("device").isin(pa.array(devices, pa.string()))
     held = set(pq.read_schema(path).names)
     table: pa.Table = pq.read_table(path, columns=[name for name in schema.names if name in held], filters=chosen)
     return table

@@ -71,7 +71,7 @@ from tests.architecture.outside import AT_MS, DEVICE, SITE, home_assistant, mqtt
 from tests.architecture.settled import differences, fields, settled
 from tests.recorded import look
 from tests.recorded.pack import RECORDED, unpack
-from tests.recorded.shipped import shipped_as
+from tests.recorded.shipped import migrated, shipped_as
 from treasury.account import CLEARING, ROOTS, Account, Keeps
 from treasury.contract import load_contract
 from treasury.export import FACTS as EXPORTED
@@ -163,7 +163,7 @@ def money(place: Path) -> dict[str, Any]:
 def signed(place: Path) -> dict[str, Any]:
     """Fields of reports, their tables, signatures, exports and tombstones."""
     with shipped_as(RECORDED / "configs"):
-        folder = unpack(place)
+        folder = migrated(unpack(place))
         made = look.reports(folder, *look.opened(folder))
     (stone,) = tombstones([("raw/meter/2026-02-03/04.parquet", "ab" * 32)], {"raw/meter/2026-02-03/04.parquet": "r"}, 5)
     sig = json.loads(next((folder / "data" / "reports").glob("*.sig")).read_text())

@@ -8,10 +8,12 @@ of the changed file first, up to the first failure. The last line is one JSON ob
 text was not found.
 """
 
+import contextlib
+import importlib
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -21,7 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.architecture.source import ROOT
+import pytest
+
+from tests.architecture.source import PACKAGES, ROOT
 
 COPIED = (
     "kernel", "telemetry", "grid", "miner_control", "scheduling", "treasury", "twin", "hub", "configs", "tests", "pyproject.toml",
@@ -71,18 +75,50 @@ def copied(folder: Path) -> None:
 
 
 def run(folder: Path, files: Sequence[str]) -> tuple[int, str]:
-    """(exit code, first failing test) of test files in a folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=no", *files],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    failed = [line.split(" ")[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return done.returncode, failed[0] if failed else ""
+    """(exit code, first failing test) of test files in a folder, in a process of their own.
+
+    It is a fork, in which the libraries are imported already; what belongs to the project is imported anew, from the folder.
+    """
+    said = folder / "said.txt"
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            with said.open("w") as out:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+            os.chdir(folder)
+            sys.path.insert(0, str(folder))
+            for name in [one for one in sys.modules if one.partition(".")[0] in (*PACKAGES, "tests")]:
+                del sys.modules[name]
+            code = int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=no", "-rfE", *files]))
+            here = sys.modules.get("kernel.clock")
+            code = code if here is not None and str(here.__file__).startswith(str(folder)) else 71
+            (folder / "libraries.txt").write_text("\n".join(_libraries()))
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    begun_s = time.monotonic()
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() - begun_s > PATIENCE_S:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.02)
+    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    failed = [line.split(" ")[1] for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return os.waitstatus_to_exitcode(ended[1]), failed[0] if failed else ""
+
+
+def _libraries() -> list[str]:
+    """Modules that are loaded and belong to no package of the project."""
+    return [name for name in sys.modules if name.partition(".")[0] not in (*PACKAGES, "tests", "__main__", "conftest")]
+
+
+def preloaded(folder: Path) -> None:
+    """Import what the near tests imported of libraries, so that each fork has it."""
+    for name in (folder / "libraries.txt").read_text(encoding="utf-8").splitlines():
+        if not name.startswith(("_pytest", "pytest", "xdist", "test_")) and name not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def near(folder: Path, file: str) -> tuple[int, str]:
@@ -127,6 +163,7 @@ def main() -> int:
         if code:
             print(json.dumps({"error": "the near tests fail without a change", "exit": code, "by": by}))
             return 1
+        preloaded(folder)
         for one in chosen:
             seen.append(tried(folder, one))
             last = seen[-1]

@@ -47,7 +47,7 @@ def test_every_section_has_its_reason(frozen: dict[str, Any]) -> None:
     assert all(frozen.values())
 
 
-def test_a_change_a_loss_and_something_new_are_told_apart() -> None:
+def test_a_change_a_loss_and_something_new_are_distinguished() -> None:
     before = {"a": {"id": "1", "names": ["x", "y"]}}
     assert changes({"a": {"id": "1", "names": ["y", "x", "z"], "more": 1}}, before) == []
     assert changes({"a": {"id": "2", "names": ["x", "y"]}}, before) == ["/a/id: was '1', is '2'"]

@@ -56,7 +56,7 @@ def annotated_floats(module: ast.Module) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_float_carries_its_unit_as_the_last_word(path: Path):
+def test_a_float_carries_its_unit_as_the_last_part(path: Path):
     wrong = []
     for name, line in annotated_floats(tree(path)):
         words = [word for word in name.strip("_").split("_") if word not in ("min", "max")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for the tests: small files, no test takes anything from another test, the spine has near tests."""
+"""Rules for the tests: no test takes anything from another test, the spine has near tests."""
 
 import ast
 from pathlib import Path
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.mutations import MUTATIONS, NEAR
-from tests.architecture.source import MOST_LINES, ROOT, TESTS, tree
+from tests.architecture.source import ROOT, TESTS, tree
 
 
-def tests_imported(module: ast.Module) -> list[str]:
+def taken_from_tests(module: ast.Module) -> list[str]:
     """Test modules that a module takes something from, by whatever form of import; also in a script that it holds as text."""
     found: list[str] = []
     for node in ast.walk(module):
@@ -28,7 +28,7 @@ def tests_imported(module: ast.Module) -> list[str]:
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_test_takes_anything_from_another_test(path: Path) -> None:
-    assert tests_imported(tree(path)) == [], "what tests share stands in tests/builders"
+    assert taken_from_tests(tree(path)) == [], "what tests share stands in tests/builders"
 
 
 def test_the_rule_sees_each_form_of_import() -> None:
@@ -39,13 +39,8 @@ def test_the_rule_sees_each_form_of_import() -> None:
         f"import {other} as another",
         f'SCRIPT = """\nfrom {other} import rate\n"""',
     )
-    assert [len(tests_imported(ast.parse(form))) for form in forms] == [1] * 4
-    assert tests_imported(ast.parse("from tests.builders.spine import Spine\nfrom grid import test_drive")) == []
-
-
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_of_tests_is_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, "split it by subject"
+    assert [len(taken_from_tests(ast.parse(form))) for form in forms] == [1] * 4
+    assert taken_from_tests(ast.parse("from tests.builders.spine import Spine\nfrom grid import test_drive")) == []
 
 
 def test_each_part_of_the_spine_has_near_tests_and_changes_that_they_have_to_notice() -> None:

@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hub.state.event_table import EVENTS
+from kernel.actor import FIELD
 
 
 def faults(kind: str, body: Mapping[str, Any]) -> list[str]:
@@ -13,7 +14,7 @@ def faults(kind: str, body: Mapping[str, Any]) -> list[str]:
     row = EVENTS[kind]
     hints = get_type_hints(row.payload)
     found = [f"{kind}: {name} is missing" for name in row.payload.__required_keys__ if name not in body]
-    found += [f"{kind}: {name} is unknown" for name in body if name not in hints and not row.further]
+    found += [f"{kind}: {name} is unknown" for name in body if name not in (*hints, FIELD) and not row.further]
     return found + [
         f"{kind}: {name} is {value!r}, not {hints[name]}"
         for name, value in body.items()

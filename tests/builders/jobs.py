@@ -43,7 +43,7 @@ class Person:
         return answer.json()
 
     async def state(self, job: str) -> Any:
-        return next(one for one in await self.ask("GET", "/campaigns") if one["id"] == job)
+        return next(one for one in await self.ask("GET", "/jobs") if one["id"] == job)
 
 
 def prepared(site: World) -> Any:

@@ -33,7 +33,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def test_a_full_disk_is_said_and_loses_nothing_and_the_journal_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing_and_the_journal_continues(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "6m") as disk:
         ballast = disk / "ballast"
         ballast.write_bytes(b"x" * 2_000_000)
@@ -98,7 +98,7 @@ def test_a_read_only_disk_is_refused_for_writing_and_can_be_read(tmp_path: Path)
             reader.append([], [event(2)])
 
 
-def test_a_disk_that_turns_read_only_while_writing_is_said(tmp_path: Path) -> None:
+def test_a_disk_that_turns_read_only_while_writing_is_reported(tmp_path: Path) -> None:
     """As a file system does that found itself broken: what SQLite then answers is mapped to a state and a remedy."""
     journal = open_journal(tmp_path)
     journal.append([], [event(1)])
@@ -112,7 +112,7 @@ def test_a_disk_that_turns_read_only_while_writing_is_said(tmp_path: Path) -> No
     assert journal.health().state is JournalState.WRITABLE
 
 
-def test_errors_of_the_disk_are_told_apart(tmp_path: Path) -> None:
+def test_kinds_of_disk_error_are_distinguished(tmp_path: Path) -> None:
     assert state_of(OSError(28, "No space left on device"), tmp_path) is JournalState.FULL
     assert state_of(OSError(30, "Read-only file system"), tmp_path) is JournalState.READ_ONLY
     assert state_of(OSError(5, "Input/output error"), tmp_path) is JournalState.FAILED

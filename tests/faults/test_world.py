@@ -58,7 +58,7 @@ async def planned(hub: Running) -> Any:
 
 
 @pytest.mark.timeout(300)
-def test_a_dead_pool_is_told_once_and_the_treasury_recovers(tmp_path: Path, said: list[Any]) -> None:
+def test_a_dead_pool_is_reported_once_and_the_treasury_recovers(tmp_path: Path, said: list[Any]) -> None:
     async def main(site: World) -> None:
         async with start(load(site.config, environment={}), tmp_path) as hub:
             settling = hub.wired.settling

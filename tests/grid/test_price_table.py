@@ -188,7 +188,7 @@ def test_the_command_reads_an_auction_file_and_reports_what_it_took(tmp_path: Pa
     assert ran.exit_code == 0, ran.output
     report = json.loads(ran.stdout.splitlines()[-1])
     assert report["odd_days"] == 1 and report["unit"] == "EUR/MWh"
-    assert report["known"] == "the day before" and "make-believe" in report["demand"]
+    assert report["known"] == "the day before" and "simulated" in report["demand"]
     assert report["coupled"]["policies"]["planner"]["regret_pct"] >= -0.01
     low = CliRunner().invoke(
         app, ["backtest", "--prices", str(path), "--zone", "Europe/Madrid", "--hashprice", "0.001", "--json"]

@@ -25,6 +25,8 @@ def shipped_as(configs: Path) -> Iterator[None]:
         place = Path(made) / "configs"
         shutil.copytree(configs, place)
         shutil.copytree(CONFIGS / "alarms", place / "alarms", dirs_exist_ok=True)
+        for path in (place / "profiles" / "firmware").glob("*.toml"):
+            path.write_text(rewritten(path.read_text(encoding="utf-8"), path.name).text, encoding="utf-8")
         for module in ours:
             module.CONFIGS = place  # type: ignore[attr-defined]
         try:

@@ -265,7 +265,7 @@ def _envelope(one: Envelope) -> dict[str, Any]:
 
 def _ticket(one: Any) -> dict[str, Any]:
     return {
-        "device": one.device, "what": one.what, "text": one.words, "remedy": one.remedy,
+        "device": one.device, "what": one.what, "text": one.text, "remedy": one.remedy,
         "evidence": dict(sorted(one.evidence.items())), "loss_hs": one.loss_hs, "opened_ms": one.opened_ms,
         "closed_ms": one.closed_ms, "times": one.times,
     }  # fmt: skip

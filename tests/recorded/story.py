@@ -198,7 +198,7 @@ async def faults(life: Life) -> None:
     """Silence, illness, a container's own tactics, a firmware's own schedule; alarms that people answer."""
     life.faulty(4, "refused")
     life.faulty(6, "board")
-    life.faulty(7, "sick")
+    life.faulty(7, "hashless")
     container = life.world.north.containers[0]._container
     container.tactics = {"RunTactics": [{"Price": 0.04}], "StopTactics": []}
     life.world.schedules[life.place(9).device] = {"atm": True}
@@ -227,7 +227,7 @@ async def stragglers(life: Life) -> None:
     await life.wait(3.8)
     asleep = [u.index + 1 for u in life.world.north.site.units if bool(life.world.north.site.machines.asleep[u.index])]
     socket = 7 if 7 in asleep else asleep[0]
-    life.faulty(socket, "sick", "deaf")
+    life.faulty(socket, "hashless", "deaf")
     await life.wait(14)
     life.faulty(socket)
     await life.wait(4)
@@ -337,7 +337,7 @@ async def middle(life: Life) -> None:
     """Everything under way at once: a walk, a proof, a campaign between two waves, an order, commands without receipt."""
     life.faulty(6, "worn")
     life.faulty(4, "hung")
-    life.faulty(1, "sick")
+    life.faulty(1, "hashless")
     container = life.world.north.containers[0]._container
     container.tactics = {"RunTactics": [{"Price": 0.05}], "StopTactics": []}
     await life.wait(6)

@@ -15,7 +15,7 @@ from miner_control.control.allocate import per_phase
 from miner_control.fleet.command import Sleep
 from scheduling.control import Terms, step
 from scheduling.plan import Schedule
-from scheduling.planner import due, made_from, make
+from scheduling.planner import due, make, plan_inputs
 from scheduling.problem.build_problem import problem_of
 from scheduling.problem.corridor import Proposal, narrow
 from scheduling.problem.overhead import Overhead
@@ -82,11 +82,11 @@ def test_a_fleet_of_none_and_of_one(size: int) -> None:
     assert step(NOW, units, Schedule.of(plan), [], Terms(SITE)).over_w == 0.0
 
 
-def test_due_says_why() -> None:
+def test_due_gives_the_reason() -> None:
     limits = [limit(50_000.0)]
     units, asked = fleet(4)
     edges = problem_of(NUMBERS, units, asked.since_ms, tariff(), curves(), limits, NOW).slots.edges_ms
-    last = made_from(NUMBERS, edges, NOW, curves(), limits)
+    last = plan_inputs(NUMBERS, edges, NOW, curves(), limits)
     assert due(None, NUMBERS, NOW, curves(), limits) == "the first one"
     assert due(last, NUMBERS, NOW + 1, curves(), limits) is None
     assert due(last, NUMBERS, NOW + 1, curves(known_ms=NOW), limits) == "new curve price/day_ahead"
@@ -115,7 +115,7 @@ def test_an_order_overrides_minimum_on_times_but_profit_does_not() -> None:
     assert all(isinstance(point.intent, Sleep) for point in by_order.set_points)
 
 
-def test_only_differences_are_asked_and_the_step_is_pure() -> None:
+def test_only_differences_are_commanded_and_the_step_is_pure() -> None:
     units, _ = fleet(20)
     now_w = float(units.settled_w.sum())
     assert not step(NOW, units, schedule(now_w * 1.004), [], Terms(SITE)).set_points
@@ -125,7 +125,7 @@ def test_only_differences_are_asked_and_the_step_is_pure() -> None:
     assert first.reason == Reason(Rule.PLAN, "plan: price")
 
 
-def test_staying_as_it_is_asks_nobody_whatever_the_losses() -> None:
+def test_an_unchanged_target_commands_no_unit_at_any_losses() -> None:
     units, _ = fleet(36)
     rng = np.random.default_rng(5)
     for factor, watts in zip(rng.uniform(1.0, 1.6, 300), rng.normal(0.0, 40.0, (300, 36)), strict=True):
@@ -159,7 +159,7 @@ def test_a_feeder_limit_moves_only_its_feeder() -> None:
     assert decision.feeders_over == ()
 
 
-def test_silent_miners_count_as_load_and_what_cannot_be_met_is_said() -> None:
+def test_silent_miners_count_as_load_and_unmet_limits_are_reported() -> None:
     units, _ = fleet(20, silent=20)
     decision = step(NOW, units, None, [limit(10_000.0)], Terms(SITE))
     assert not decision.set_points
@@ -239,7 +239,7 @@ def test_a_load_takes_no_room_on_its_miners_feeder():
     assert components[1] - components[0] == pytest.approx(10_000.0)
 
 
-def test_a_pump_that_runs_on_puts_nobody_to_sleep():
+def test_a_pump_that_runs_on_puts_no_unit_to_sleep():
     """The cooled half sleeps, as planned; its pump runs on for minutes."""
     units, _ = fleet(20)
     asleep = np.arange(20) >= 10
@@ -265,7 +265,7 @@ def test_a_cap_counts_the_loads_that_run():
     assert len(free.set_points) == 0, "and in what is planned"
 
 
-def test_a_pump_keeps_nobody_warm():
+def test_a_pump_provides_no_heat_duty():
     units, _ = fleet(20)
     terms = Terms(site=SITE, overhead=Overhead(1.0, 30_000.0, 1.0, half_cooled()), heat_w=20_000.0)
     decision = step(NOW, units, plan_of(0.0), [], terms)

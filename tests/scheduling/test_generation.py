@@ -173,7 +173,7 @@ def test_power_that_flows_out_asks_nothing_odd() -> None:
     assert idle.target_w == 0.0, "no demand is below none, and none is asked for because it would be free"
 
 
-def test_the_ramp_starts_at_the_meter_where_no_meter_tells() -> None:
+def test_the_ramp_starts_at_meter_power_without_a_meter() -> None:
     units, asked = fleet(20)
     reported = [*curves(30.0), generation(20_000.0)]
     problem = problem_of(NUMBERS, units, asked.since_ms, tariff(), reported, [], NOW)

@@ -100,11 +100,11 @@ def test_what_is_read_is_what_the_wire_would_tell() -> None:
         same(simulated, miner, hand.now_ms)
 
 
-def test_a_sick_one_is_a_fault_and_a_dead_one_unreachable() -> None:
+def test_a_hashless_unit_is_a_fault_and_a_dead_one_unreachable() -> None:
     hand = Hand()
     simulated = hand.site()
     site = simulated.site
-    site.set_faults(site.units[0], {"sick"}, hand.now_ms)
+    site.set_faults(site.units[0], {"hashless"}, hand.now_ms)
     site.set_faults(site.units[1], {"dead"}, hand.now_ms)
     faulty = read(simulated.miners[0])
     assert faulty.get("state") == "fault" and faulty.number("hashrate_hs") == 0.0

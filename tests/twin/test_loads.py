@@ -17,7 +17,7 @@ from telemetry.io.modbus import Address, ModbusLine
 from telemetry.io.modbus_switch import ModbusSwitch, microbt_login
 from tests.builders.broker import listen, until
 from tests.servers import free_port, mosquitto
-from tests.twins import doors, rpc, running_twin
+from tests.twins import await_ports, rpc, running_twin
 from twin.site import Site
 from twin.spec import TwinSpec
 
@@ -46,11 +46,11 @@ def test_a_power_cycle_over_mqtt_cures_a_hung_miner(tmp_path: Path) -> None:
             truth = twin.until(miner["device"], "plugged", plugged)
             if not plugged:
                 assert truth["power_w"] == 0.0 and truth["state"] == "fault"
-                doors(miner, opened=False)
+                await_ports(miner, opened=False)
         client.disconnect()
         client.loop_stop()
         twin.until(miner["device"], "state", "hashing")
-        doors(miner, opened=True)
+        await_ports(miner, opened=True)
         assert rpc(miner, {"command": "version"})
 
 
@@ -122,14 +122,14 @@ def test_the_button_says_address_and_mac(tmp_path: Path, model: str) -> None:
 
 def test_writing_an_antminer_s_pools_restarts_its_mining() -> None:
     from twin.antminer import Antminer
-    from twin.exchange import Ask
+    from twin.exchange import Request
 
     site = Site(TwinSpec(miners=1, models={"antminer-s21": 1}, faults={}), BEGAN_MS)
     unit = site.units[0]
     body = json.dumps(
         {"pools": [{"url": "stratum+tcp://a.invalid:1", "user": "u", "pass": "x"}], "bitmain-work-mode": "0"}
     )
-    Antminer(site)._write(unit, "set_miner_conf", Ask("POST", "/", {}, {}, body.encode()), BEGAN_MS + 1000)
+    Antminer(site)._write(unit, "set_miner_conf", Request("POST", "/", {}, {}, body.encode()), BEGAN_MS + 1000)
     site.machines.advance(BEGAN_MS + 60_000)
     assert unit.pools[0].url == "stratum+tcp://a.invalid:1"
     assert site.machines.one(0)[1] == 0.0, "the boards start anew"

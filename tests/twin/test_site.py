@@ -24,7 +24,7 @@ from tests.twins import rpc, running_twin
 from twin.faults import METER_FAULTS, MINER_FAULTS, SERVICE_FAULTS
 from twin.lines import allow_files
 from twin.models import MODELS
-from twin.spec import TwinSpec, layout, street
+from twin.spec import TwinSpec, host_addresses, layout
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,7 +90,7 @@ def test_the_layout_is_the_spec_s_own() -> None:
     assert Counter(fault for place in places for fault in place.faults) == {"duplicate_serial": 2, "dead": 1}
     assert [place.feeder for place in places] == sorted(place.feeder for place in places)
     assert len({(place.rack, place.position) for place in places}) == 100
-    assert street(spec)[0] == [place.host for place in places]
+    assert host_addresses(spec)[0] == [place.host for place in places]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_layout_is_the_spec_s_own() -> None:
         ({"miner_host": "10.0.0.1"}, "loopback"),
         ({"models": {"antminer-s99": 1}}, "antminer-s21"),
         ({"faults": {"tired": 0.1}}, "hung"),
-        ({"faults": {"dead": 0.9, "sick": 0.2}}, "at most 1"),
+        ({"faults": {"dead": 0.9, "hashless": 0.2}}, "at most 1"),
         ({"pace": 0}, "greater than 0"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_wrong_spec_is_refused_with_its_remedy(wrong: dict[str, Any], says: st
         TwinSpec(**wrong)
 
 
-def test_a_taken_port_is_said_and_nothing_is_left_running(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_and_nothing_is_left_running(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -124,7 +124,7 @@ def test_a_taken_port_is_said_and_nothing_is_left_running(tmp_path: Path) -> Non
     assert b"cannot listen" in done.stderr and b"another port" in done.stderr
 
 
-def test_more_files_than_the_host_allows_is_said() -> None:
+def test_more_files_than_the_host_allows_is_reported() -> None:
     with pytest.raises(ConfigError, match="fewer miners"):
         allow_files(10**9)
 
@@ -135,11 +135,11 @@ def test_the_control_channel_is_off_unless_asked_for(tmp_path: Path) -> None:
 
 
 def test_truth_in_columns(tmp_path: Path) -> None:
-    with running_twin(tmp_path, miners=12, faults={"sick": 0.25}) as twin:
+    with running_twin(tmp_path, miners=12, faults={"hashless": 0.25}) as twin:
         with urllib.request.urlopen(twin.ready["control_url"] + "/truth?all=1") as answer:
             columns = json.load(answer)
         assert len(columns["device"]) == len(columns["power_w"]) == 12
-        faulty = [at for at, faults in enumerate(columns["faults"]) if faults == ["sick"]]
+        faulty = [at for at, faults in enumerate(columns["faults"]) if faults == ["hashless"]]
         assert len(faulty) == 3
         assert all(columns["hashrate_hs"][at] == 0 and columns["power_w"][at] > 1000 for at in faulty)
         assert all(columns["state"][at] == "fault" for at in faulty)

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.servers import need
-from tests.twins import Twin, doors, rpc, running_twin, say
+from tests.twins import Twin, await_ports, rpc, running_twin, say
 
 MODELS = {"antminer-s21": 1, "antminer-s19-pro": 1, "whatsminer-m50s": 2}
 
@@ -36,7 +36,7 @@ def of_model(twin: Twin, model: str, number: int = 0) -> dict[str, Any]:
     return [miner for miner in twin.miners if miner["model"] == model][number]
 
 
-def page(miner: dict[str, Any], path: str, body: object = None, user: str = "root:make-believe") -> tuple[int, Any]:
+def page(miner: dict[str, Any], path: str, body: object = None, user: str = "root:simulated") -> tuple[int, Any]:
     """curl with digest: (HTTP status, JSON or text)."""
     url = f"http://{miner['host']}:{miner['ports']['http']}{path}"
     more = [] if body is None else ["-d", json.dumps(body)]
@@ -111,7 +111,7 @@ def openssl_crypt(secret: str, salt: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip().split("$")[3]
 
 
-def whatsminer_write(miner: dict[str, Any], command: dict[str, Any], password: str = "make-believe") -> dict[str, Any]:
+def whatsminer_write(miner: dict[str, Any], command: dict[str, Any], password: str = "simulated") -> dict[str, Any]:
     """A v2 write made from the published recipe, with openssl's md5crypt."""
     token = json.loads(rpc(miner, {"cmd": "get_token"}))["Msg"]
     key = openssl_crypt(password, token["salt"])
@@ -207,28 +207,28 @@ def test_dead_and_refused_close_the_port_and_open_it_again(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     for fault in ("dead", "refused"):
         twin.fault({"device": miner["device"], "faults": [fault]})
-        doors(miner, opened=False)
+        await_ports(miner, opened=False)
         twin.fault({"device": miner["device"], "faults": []})
-        doors(miner, opened=True)
+        await_ports(miner, opened=True)
         assert rpc(miner, {"command": "version"})
 
 
 def test_a_port_that_was_taken_meanwhile_is_opened_as_soon_as_it_is_free(twin: Twin) -> None:
     miner = of_model(twin, "Antminer S21")
     twin.fault({"device": miner["device"], "faults": ["refused"]})
-    doors(miner, opened=False)
+    await_ports(miner, opened=False)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((miner["host"], miner["ports"]["http"]))
         other.listen()
         twin.fault({"device": miner["device"], "faults": []})
         time.sleep(0.6)
-    doors(miner, opened=True)
+    await_ports(miner, opened=True)
 
 
-def test_sick_draws_power_and_hashes_nothing(twin: Twin) -> None:
+def test_hashless_draws_power_and_hashes_nothing(twin: Twin) -> None:
     miner = of_model(twin, "Whatsminer M50S", 2)
-    twin.fault({"device": miner["device"], "faults": ["sick"]})
+    twin.fault({"device": miner["device"], "faults": ["hashless"]})
     summary = json.loads(rpc(miner, {"command": "summary"}).rstrip(b"\0"))["SUMMARY"][0]
     assert summary["MHS av"] == 0 and summary["Power"] > 2500
     assert json.loads(rpc(miner, {"command": "status"}))["Msg"]["mineroff"] == "false"
@@ -317,10 +317,10 @@ def test_writes_that_have_no_effect(twin: Twin, fault: str, status: int, stats: 
     assert twin.truth(miner["device"])["asleep"] is False
 
 
-def test_a_lost_reply_did_what_it_was_told(twin: Twin) -> None:
+def test_a_command_with_a_lost_reply_takes_effect(twin: Twin) -> None:
     miner = of_model(twin, "Whatsminer M50S", 3)
     token = json.loads(rpc(miner, {"cmd": "get_token"}))["Msg"]
-    key = openssl_crypt("make-believe", token["salt"])
+    key = openssl_crypt("simulated", token["salt"])
     sign = openssl_crypt(key + token["time"], token["newsalt"])
     plain = json.dumps({"token": sign, "cmd": "power_off"}).encode()
     plain += b"\0" * (-len(plain) % 16)

@@ -18,7 +18,7 @@ from miner_control.fleet.miner import Miner
 from miner_control.io.miner_socket import Exchanges, MinerPort
 from telemetry.collect.source import Tier
 from tests.servers import SOAK
-from tests.twins import Twin, doors, running_twin
+from tests.twins import Twin, await_ports, running_twin
 
 MODELS = {
     "antminer-s21": 1, "whatsminer-m50s": 1, "whatsminer-m60s": 1, "luxos-s19k-pro": 1, "braiins-s21-pro": 1,
@@ -132,7 +132,7 @@ def test_malformed_answers_invent_nothing(bench: Bench, fault: str) -> None:
 
 @each()
 def test_a_faulty_miner_is_a_fault_and_not_asleep(bench: Bench) -> None:
-    bench.breaks("sick")
+    bench.breaks("hashless")
     reading = bench.read()
     assert reading.number("hashrate_hs") == 0.0
     assert reading.get("state") not in ("asleep", "stopped", "hashing")
@@ -165,13 +165,13 @@ def test_silence_is_timed_out_and_a_command_into_it_unknown_or_unreachable(bench
 @each(*FEW)
 def test_no_power_is_unreachable(bench: Bench) -> None:
     bench.breaks("dead")
-    doors(bench.miner, opened=False)
+    await_ports(bench.miner, opened=False)
     with pytest.raises(TransportError) as caught:
         bench.read(Tier.FAST)
     assert caught.value.reason is Absence.UNREACHABLE
     assert isinstance(bench.ask(Sleep()), Unreachable)
     bench.breaks()
-    doors(bench.miner, opened=True)
+    await_ports(bench.miner, opened=True)
 
 
 @each()

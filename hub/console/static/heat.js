@@ -75,8 +75,8 @@ window.hubHeat = (() => {
     ctx.clearRect(0, 0, canvas.width, canvas.height);
     ctx.font = "10px system-ui, sans-serif"; ctx.fillStyle = css("--quiet");
     for (const [rack, x, y, wide] of places.labels) {
-      const said = fit(ctx, rack, wide);
-      if (said) ctx.fillText(said, x, y);
+      const label = fit(ctx, rack, wide);
+      if (label) ctx.fillText(label, x, y);
     }
     const colours = stamps(scale, side);
     for (let i = 0; i < places.length; i++) {
@@ -87,7 +87,7 @@ window.hubHeat = (() => {
   }
 
   function fit(ctx, rack, wide) {
-    for (const said of [rack, rack.split(/[-/ ]/).at(-1)]) if (ctx.measureText(said).width <= wide + 2) return said;
+    for (const label of [rack, rack.split(/[-/ ]/).at(-1)]) if (ctx.measureText(label).width <= wide + 2) return label;
     return "";
   }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A limit is sent in two steps: what it will mean is said before it is sent. Every order can be ended.
+// A limit is sent in two steps: its effect is shown before it is sent. Every order can be ended.
 "use strict";
 
 (() => {
@@ -9,7 +9,7 @@
   const mw = (watts) => (watts / 1e6).toFixed(watts < 1e7 ? 3 : 2) + " MW";
   let facts = null;
 
-  const said = async (answer) => {
+  const faultText = async (answer) => {
     const body = await answer.json().catch(() => ({}));
     if (body.faults) return body.faults.map((fault) => `${fault.place}: ${fault.problem}. ${fault.remedy}`).join(" ");
     return body.refused || body.detail || `the hub answered ${answer.status}`;
@@ -53,7 +53,7 @@
       const headers = { "Content-Type": "application/json" };
       if (form.elements.telephone.checked) headers["Mining-Hub-Entry"] = "telephone";
       const answer = await fetch(path + "/orders", { method: "POST", headers, body: JSON.stringify(body) });
-      if (answer.ok) { dialog.close(); form.reset(); } else tell("order-fault", await said(answer));
+      if (answer.ok) { dialog.close(); form.reset(); } else tell("order-fault", await faultText(answer));
     } catch { tell("order-fault", "The hub does not answer: the limit was not sent, or it is not known whether it was."); }
     send.disabled = false;
   });
@@ -74,7 +74,7 @@
     const query = new URLSearchParams({ why: endForm.elements.why.value });
     try {
       const answer = await fetch(`${path}/orders/${encodeURIComponent(ending)}?${query}`, { method: "DELETE" });
-      if (answer.ok) { end.close(); endForm.reset(); } else tell("end-fault", await said(answer));
+      if (answer.ok) { end.close(); endForm.reset(); } else tell("end-fault", await faultText(answer));
     } catch { tell("end-fault", "The hub does not answer: it is not known whether the order ended."); }
   });
 })();

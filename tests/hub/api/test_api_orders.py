@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hub.api.access import Role
 from hub.config.observe_only import HEADER
-from hub.console.words import money, plan_slots, power, when
+from hub.console.text import money, plan_slots, power, when
 from kernel.clock import from_iso, iso
 from tests.builders.api import Hub, ask
 from tests.servers import count
@@ -182,7 +182,7 @@ def test_slots_of_one_reason_are_joined_with_their_range() -> None:
     assert plan_slots(plan, 40, 9) == [] and plan_slots(None, 0, 9) == []
 
 
-def test_words() -> None:
+def test_texts() -> None:
     assert [power(v) for v in (None, 5.0, 2.5e3, 1.234e6)] == ["—", "5\u202fW", "2.50\u202fkW", "1.23\u202fMW"]
     now_ms = from_iso("2026-01-05T10:00:00Z")
     at = from_iso("2026-01-05T12:00:00Z")

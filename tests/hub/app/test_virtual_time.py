@@ -41,7 +41,7 @@ def test_time_outs_work_in_virtual_time():
     assert run(main(), loop) == pytest.approx(7200)
 
 
-def test_waiting_for_nothing_is_said_and_does_not_hang():
+def test_waiting_for_nothing_is_reported_and_does_not_hang():
     loop = VirtualLoop()
 
     async def main() -> None:

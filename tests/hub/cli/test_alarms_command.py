@@ -17,6 +17,7 @@ from hub.cli.app import app
 from hub.config import load
 from hub.control.alarm_desk import AlarmAct
 from hub.wiring.state import alarm_rules
+from kernel.actor import Actor, Channel
 from kernel.clock import from_iso, loop_clock, system_clock
 from kernel.errors import ConfigError, NotFound
 from telemetry.alarm.rule import Rate
@@ -26,6 +27,7 @@ from twin.site import Site
 from twin.spec import TwinSpec
 
 EPOCH_MS = from_iso("2026-03-02T00:00:00+05:00")
+AIDA = Actor("aida", "operator", Channel.REST)
 
 
 def asked(*words: str) -> dict[str, Any]:
@@ -101,17 +103,17 @@ def test_the_live_hub_journals_each_answer(tmp_path: Path) -> None:
         await components.recorder.commit(
             "alatau/north", "alarm.changed", {"rule": rule, "scope": scope, "what": "raised"}
         )
-        await made.alarm_desk.shelve("north", rule, scope, "aida", "calibration", clock.now_ms() + 60_000)
+        await made.alarm_desk.shelve("north", rule, scope, AIDA, "calibration", clock.now_ms() + 60_000)
         acts: tuple[AlarmAct, ...] = ("unshelve", "out-of-service", "in-service")
         states = []
         for act in acts:
-            await made.alarm_desk.set("north", rule, scope, "aida", act, "in the laboratory")
+            await made.alarm_desk.set("north", rule, scope, AIDA, act, "in the laboratory")
             states.append(made.alarms.alarms("north")[0]["state"])
         assert states == ["unacknowledged", "out_of_service", "unacknowledged"]
         with pytest.raises(ConfigError):
-            await made.alarm_desk.set("north", rule, scope, "aida", "out-of-service", " ")
+            await made.alarm_desk.set("north", rule, scope, AIDA, "out-of-service", " ")
         with pytest.raises(NotFound):
-            await made.alarm_desk.set("north", rule, "alatau/north/f9", "aida", "unshelve", "")
+            await made.alarm_desk.set("north", rule, "alatau/north/f9", AIDA, "unshelve", "")
         reported = [event.body["what"] for _, event in components.recorder.journal.events(["alarm.changed"])]
         assert reported == ["raised", "shelved", "unshelved", "out_of_service", "in_service"]
         for close in components.closers:

@@ -67,7 +67,7 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     assert run(["miners", "import", str(tmp_path / "rest.csv"), "--json"])["miners"] == 3
 
 
-def test_what_is_no_table_is_said() -> None:
+def test_what_is_no_table_is_reported() -> None:
     for text in ("", "hello", "a,b\n"):
         with pytest.raises(ConfigError, match="no table"):
             imported(text, "x.csv", "h", "s", lambda model: True)

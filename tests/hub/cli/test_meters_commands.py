@@ -154,7 +154,7 @@ def utility(folder: Path, factor: float = 1.0, odd: dict[int, float] | None = No
     return path
 
 
-def test_the_utilitys_figures_stand_beside_ours_in_versions(folder: Path) -> None:
+def test_the_utilitys_figures_stand_against_ours_in_versions(folder: Path) -> None:
     (folder / "layout.toml").write_text(LAYOUT)
     taken = ask("import", folder, utility(folder), "--layout", folder / "layout.toml")
     assert taken["changed"] == {"hub/site/meter-1": 16}
@@ -175,7 +175,7 @@ def test_the_utilitys_figures_stand_beside_ours_in_versions(folder: Path) -> Non
     assert "1.5 times ours" in all_of_it["general"]
 
 
-def test_a_file_with_faults_is_taken_not_at_all_and_every_fault_is_told(folder: Path) -> None:
+def test_a_file_with_faults_is_taken_not_at_all_and_every_fault_is_reported(folder: Path) -> None:
     (folder / "layout.toml").write_text(
         LAYOUT.replace("site/meter-1", "site/meter-9").replace('"kWh"\nlength', '"kg"\nlength')
     )
@@ -228,7 +228,7 @@ def test_readings_go_out_sealed_and_fresh_alike(folder: Path, ending: str) -> No
         ask("export", folder, target, *ends(3, 5), "--metric", "power_w", "--per", "2h")
 
 
-def test_a_passport_of_no_meter_and_a_device_told_two_ways_are_faults(folder: Path) -> None:
+def test_a_passport_of_no_meter_and_a_device_reporting_two_ways_are_faults(folder: Path) -> None:
     path = folder / "main.toml"
     path.write_text(path.read_text().replace("hub/site/meter-1", "hub/site/meter-5"))
     with pytest.raises(ConfigError, match="no meter 'hub/site/meter-5'"):

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ def test_a_skeleton_passes_its_own_test(kind: Kind, tmp_path: Path) -> None:
 def test_a_skeleton_is_clean_and_says_what_to_edit(kind: Kind, tmp_path: Path) -> None:
     done = command("new", kind, "acme-one", cwd=tmp_path)
     assert "Next: edit" in done.stderr and "python -m pytest" in done.stderr
-    rules = ("--isolated", "--line-length", "120", "--select", "E,F,W,B,UP,SIM,C4")
+    rules = ("--isolated", "--no-cache", "--line-length", "120", "--select", "E,F,W,B,UP,SIM,C4")
     lint = run("-m", "ruff", "check", *rules, str(tmp_path), cwd=tmp_path)
     assert lint.returncode == 0, lint.stdout
     assert any("EDIT" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
@@ -136,6 +138,40 @@ def test_a_new_report_is_made_and_verified_of_a_recorded_hub(tmp_path: Path) -> 
     assert json.loads(verdict.stdout.splitlines()[-1])["signature"] == "valid"
     without = command("report", "verify", str(path), "--json", cwd=tmp_path)
     assert "not a report of a known kind" in json.loads(without.stdout.splitlines()[-1])["reason"]
+
+
+class Market(BaseHTTPRequestHandler):
+    """A price for each hour of a day far ahead."""
+
+    def do_GET(self) -> None:
+        hours = [{"start": f"2036-03-02T{hour:02}:00:00+05:00", "kzt_per_kwh": 14.25} for hour in range(24)]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"published": "2026-03-01T13:00:00+05:00", "hours": hours}).encode())
+
+    def log_message(self, *values: object) -> None:
+        """Nothing is printed."""
+
+
+def test_a_new_feed_is_named_in_the_configuration_and_polled(tmp_path: Path) -> None:
+    lib = installed(written(Kind.FEED, tmp_path), tmp_path)
+    server = HTTPServer(("127.0.0.1", 0), Market)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    options = f'{{ url = "http://127.0.0.1:{server.server_port}/" }}'
+    table = f'[[feeds]]\nkind = "acme-one"\nname = "market"\ncurve = "price/day_ahead"\noptions = {options}\n'
+    site = SITE.replace('inventory = "inventory.csv"\n', "").replace("acme-one", "abb_b23")
+    (tmp_path / "hub.toml").write_text(site + table)
+    try:
+        unknown = command("config", "check", "hub.toml", cwd=tmp_path)
+        assert unknown.returncode == 2 and "csv_folder, hashprice" in unknown.stderr
+        assert command("config", "check", "hub.toml", cwd=tmp_path, path=lib).returncode == 0
+        found = json.loads(command("doctor", "hub.toml", "--json", cwd=tmp_path, path=lib).stdout.splitlines()[-1])
+    finally:
+        server.shutdown()
+        server.server_close()
+    checks = {check["what"]: check for check in found["checks"]}
+    assert checks["plug-in feed acme-one"]["text"] == "mining-hub-acme-one-feed 0.1.0"
+    assert checks["feed market"]["ok"] and "price/day_ahead" in checks["feed market"]["text"]
 
 
 def test_every_template_is_used() -> None:

@@ -45,7 +45,7 @@ def test_a_table_fits_its_terminal_and_no_text_is_lost(
         (500, None, "http://h", "answered 500 to /sites/x/orders"),
     ],
 )  # fmt: skip
-def test_a_refusal_is_told_with_its_place(
+def test_a_refusal_is_reported_with_its_place(
     status: int, body: object, place: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(*args: object, **named: object) -> httpx.Response:
@@ -58,7 +58,7 @@ def test_a_refusal_is_told_with_its_place(
     assert (fault.place, fault.problem) == (place, problem) and fault.remedy
 
 
-def test_an_address_that_is_none_is_told_too() -> None:
+def test_an_address_that_is_none_is_reported_too() -> None:
     with pytest.raises(ConfigError, match="does not answer"):
         ask_hub("GET", "http://[::1", "k", "/sites")
 

@@ -7,6 +7,7 @@ import pytest
 
 from hub.config import Config, load
 from kernel.errors import ConfigError
+from tests.builders.config_text import GOOD
 from tests.builders.faulty_config import TEN_FAULTS
 
 EXPECTED = {
@@ -24,7 +25,7 @@ EXPECTED = {
 }
 
 
-def test_every_fault_is_told_at_once_with_place_and_remedy(tmp_path: Path):
+def test_every_fault_is_reported_at_once_with_place_and_remedy(tmp_path: Path):
     path = tmp_path / "hub.toml"
     path.write_text(TEN_FAULTS)
     with pytest.raises(ConfigError) as caught:
@@ -35,20 +36,6 @@ def test_every_fault_is_told_at_once_with_place_and_remedy(tmp_path: Path):
     assert reported.keys() == EXPECTED.keys()
     for place, words in EXPECTED.items():
         assert words in reported[place]
-
-
-GOOD = """\
-[hub]
-name = "alatau"
-[[sites]]
-name = "north"
-operator = "North Mining LLP"
-zone = "Asia/Almaty"
-import_cap_w = 4e6
-[[sites.feeders]]
-name = "f1"
-cap_w = 1e6
-"""
 
 
 def test_environment_and_flags_overlay_the_file(tmp_path: Path):
@@ -70,7 +57,7 @@ def test_a_secret_that_is_not_there_is_named_and_none_stands_in_the_file(tmp_pat
     assert [fault.problem for fault in caught.value.faults] == ["NOT_SET is not set", "no password source"]
 
 
-def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path):
+def test_a_taken_port_is_reported_before_anything_is_started(tmp_path: Path):
     from hub.app.live import start
 
     async def run(config: Config) -> None:

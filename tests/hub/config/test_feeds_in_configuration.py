@@ -12,7 +12,7 @@ from hub.cli.app import app
 from hub.config import load
 from hub.wiring.feeds import FEEDS, check_feeds
 from kernel.errors import ConfigError
-from tests.hub.config.test_config import GOOD
+from tests.builders.config_text import GOOD
 
 
 def write(folder: Path, feeds: str) -> Path:

@@ -2,6 +2,7 @@
 """Former keys of a configuration are refused with their new name, and rewritten with comments and layout kept."""
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from hub.config import Config, load
 from hub.config.lookup import CONFIGS
 from hub.config.renamed import HUB, migrated, refused
+from hub.wiring import catalogue, empty_state
 from kernel.errors import ConfigError
+from tests.builders.config_text import GOOD
 
 FORMER = """\
 # a hub of before
@@ -31,7 +34,6 @@ not_ours = [
 ]
 weather.cold_least_w = 1_000.0
 ladder = { reboots_a_day = 7, cycles_at_once = 1 }
-notes_are_not = 1
 [[sites.feeders]]
 name = "f1"
 cap_w = 2e6
@@ -48,7 +50,7 @@ serves = { feeders = ["f1"] }
 # where they are
 folder = 'feeds of "today"'     # CSV files
 currency = "KZT"
-""".replace("notes_are_not = 1\n", "")
+"""
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -96,7 +98,7 @@ def test_a_file_is_rewritten_once_with_comments_and_layout(tmp_path: Path) -> No
     for line in (
         "# a hub of before", "simulated_speed_factor   =   2.0        # twice", '  "hoster",           # pace = 9',
         "wake_recovery = { reboots_per_day = 7, power_cycles_at_once = 1 }", "weather.cold_min_w = 1_000.0",
-        "inet_min_c = 10.0".replace("inet", "inlet"), "inlet_max_c = 50.0", "# where they are",
+        "inlet_min_c = 10.0", "inlet_max_c = 50.0", "# where they are",
         "options = { path = 'feeds of \"today\"' } # CSV files",
     ):  # fmt: skip
         assert f"{line}\r\n" in after, line
@@ -134,10 +136,34 @@ def test_every_row_of_the_table_names_a_key_of_today_and_keeps_its_table() -> No
             inner = fields[step].annotation
             parts = [inner, *getattr(inner, "__args__", ())]
             model = next((part for part in parts if hasattr(part, "model_fields")), None)
-        model = None
 
 
 def test_what_ships_holds_no_former_key() -> None:
     for path in sorted(CONFIGS.rglob("*.toml")):
         text = path.read_text(encoding="utf-8")
         assert refused(tomllib.loads(text), path.name) == [] and migrated(text, path.name).changed == (), path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "former", "now"),
+    [
+        ("profiles/firmware", "antminer.toml", "ladder", "recovery_steps"),
+        ("alarms", "miners.toml", "least", "min_devices"),
+    ],
+)
+def test_a_former_key_in_a_file_of_the_site_is_refused_and_renamed(
+    kind: str, name: str, former: str, now: str, tmp_path: Path
+) -> None:
+    shipped = (CONFIGS / kind / name).read_text(encoding="utf-8")
+    own = tmp_path / kind / name
+    own.parent.mkdir(parents=True)
+    own.write_text(re.sub(rf"\b{now} =", f"{former} =", shipped))
+    (tmp_path / "hub.toml").write_text(GOOD)
+    with pytest.raises(ConfigError) as caught:
+        empty_state(load(tmp_path / "hub.toml", environment={}), catalogue(tmp_path))
+    assert all(f"is named {now} now" in fault.problem for fault in caught.value.faults)
+    assert all(fault.place.startswith(f"{own}:") for fault in caught.value.faults) and caught.value.faults
+
+    assert command("config", "migrate", str(own), "--write")[0] == 0
+    assert own.read_text() == shipped
+    empty_state(load(tmp_path / "hub.toml", environment={}), catalogue(tmp_path))

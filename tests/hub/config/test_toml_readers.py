@@ -20,7 +20,7 @@ from miner_control.inventory.catalogue import load_catalogue
 from telemetry.alarm.rule import load_rules as load_alarms
 from telemetry.device.profile import load as load_profile
 from telemetry.energy.passport import load_passport
-from tests.hub.config.test_config import GOOD
+from tests.builders.config_text import GOOD
 from treasury.contract import load_contract
 from treasury.rules import load_rules
 

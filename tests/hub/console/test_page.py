@@ -116,7 +116,7 @@ def test_live_stale_and_back(view: FakeHub, server: tuple[str, Access], tmp_path
 
 
 @pytest.mark.server("chromium")
-def test_a_server_that_goes_is_said_within_its_time(view: FakeHub, tmp_path: Path) -> None:
+def test_a_server_that_goes_is_reported_within_its_time(view: FakeHub, tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as driver:
         with serving(view, tmp_path / "hub") as server:
             enter(driver, server)

@@ -135,7 +135,7 @@ def with_points(folder: Path, loops: str) -> Any:
         return empty_state(with_loads(site, POINTS % loops), catalogue())
 
 
-def test_a_loop_is_told_by_whom_the_site_names(tmp_path: Path) -> None:
+def test_a_loop_is_reported_by_whom_the_site_names(tmp_path: Path) -> None:
     serves = 'serves = { feeders = ["f1"] }'
     of = "{ device = %r, point = %r }".replace("%r", '"%s"')
     reported = {
@@ -264,7 +264,7 @@ def test_loops_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:
     assert len(said) == 6
 
 
-def test_an_order_of_mqtt_is_told_as_the_maker_wants_it() -> None:
+def test_an_order_of_mqtt_is_reported_as_the_maker_wants_it() -> None:
     sent: list[tuple[str, bytes]] = []
 
     class Link:
@@ -294,7 +294,7 @@ def test_an_order_of_mqtt_is_told_as_the_maker_wants_it() -> None:
     ]
 
 
-def test_a_cooler_over_http_is_asked_and_its_word_is_no_proof() -> None:
+def test_a_cooler_over_http_is_asked_and_its_answer_is_no_proof() -> None:
     async def main() -> None:
         asked: list[str] = []
         answers = {

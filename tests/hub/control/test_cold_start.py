@@ -129,7 +129,7 @@ def test_a_site_asleep_in_frost_starts_in_its_order(tmp_path: Path) -> None:
     ):  # fmt: skip
         asyncio.run(cold_start(site, broker))
         replayed = replay_folder(tmp_path)
-        shown = CliRunner().invoke(app, ["miners", "loads", str(tmp_path), "--json"])
+        shown = CliRunner().invoke(app, ["miners", "auxiliaries", str(tmp_path), "--json"])
     assert replayed.difference is None and replayed.commands > 0
     loads = json.loads(shown.stdout.splitlines()[-1])["sites"]["north"]["loads"]
     assert [(one["name"], one["on"], one["serves"]) for one in loads] == [
@@ -190,7 +190,7 @@ async def cold_start(site: World, broker: int) -> None:
         woken_ms = [body["at_ms"] for body in done if body["at_ms"] > at_ms["pump"] and "on" not in body]
         assert max(at_ms.values()) < min(woken_ms) and len(woken_ms) == MINERS
 
-        reported = await asyncio.to_thread(site.api, "GET", "/sites/north/loads")
+        reported = await asyncio.to_thread(site.api, "GET", "/sites/north/auxiliaries")
         assert [(one["name"], one["on"], one["output"]) for one in reported["loads"]] == [
             ("pump", True, "output 1"), ("heater", False, "output 1"),
         ]  # fmt: skip

@@ -123,7 +123,7 @@ def test_a_mode_below_the_normal_one_is_curtailed_for_as_long_as_it_is_ours(stor
     assert story.of(3000) == set()
 
 
-def test_a_mode_asked_for_in_watts_is_told_by_no_name(tmp_path: Path) -> None:
+def test_a_mode_asked_for_in_watts_is_reported_by_no_name(tmp_path: Path) -> None:
     story = Story(tmp_path, SPEC.model_copy(update={"models": {"epic-s19-xp": 1}}))
     story.hear(0)
     story.ask(PowerTarget(1800.0), 10)(20, Unknown("the hub stopped before there was proof"))
@@ -131,14 +131,14 @@ def test_a_mode_asked_for_in_watts_is_told_by_no_name(tmp_path: Path) -> None:
     assert story.of(1001) == {"curtailed"}, "it may have been taken, and it still calls its mode normal"
 
 
-def test_a_miner_that_another_hand_woke_is_no_sleeper_of_ours(story: Story) -> None:
+def test_a_miner_that_another_system_woke_is_no_sleeper_of_ours(story: Story) -> None:
     story.ask(Sleep(), 10)(20)
     story.hear(21, "asleep")
     story.hear(700, "hashing")
     assert story.of(701) == set()
 
 
-def test_a_sleeper_that_falls_silent_is_asleep_by_our_word_alone(story: Story) -> None:
+def test_a_sleeper_that_falls_silent_is_asleep_by_our_command_alone(story: Story) -> None:
     story.ask(Sleep(), 10)(20)
     story.hear(30, "asleep")
     story.hear(300, "unreachable")

@@ -159,6 +159,20 @@ def test_an_order_that_is_not_obeyed_is_breached_as_soon_as_that_is_seen() -> No
     assert desk.verdicts() == ["breached"], "a breach is final"
 
 
+def test_a_sample_from_shortly_before_the_begin_speaks_for_its_first_seconds() -> None:
+    """Ten seconds before the begin: without it 50 of 60 s were covered, too few to prove anything."""
+    desk = Desk()
+    desk.hub.terms = Terms(response_s=0.0, gap_s=20.0)
+    desk.spine.meter(11_000.0)
+    desk.spine.later(1.0)
+    desk.spine.meter(11_000.0)
+    desk.submit(for_s=69.0, **{"from": iso(T0_MS + 10_000)})
+    desk.spine.later(19.0)
+    desk.through(50, 11_000.0, 10)
+    assert desk.verdicts()[-1] == "complied"
+    assert desk.spine.bodies("order.verdict")[-1]["coverage"] == 1.0
+
+
 def test_an_order_that_ended_long_ago_is_judged_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     desk.submit(for_s=60.0)

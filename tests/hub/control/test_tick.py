@@ -77,6 +77,13 @@ def test_a_breaker_lowers_its_own_feeder_alone() -> None:
     assert spine.asked() and set(spine.asked()) <= {4, 5, 6, 7}
 
 
+def test_a_hot_transformer_lowers_the_site() -> None:
+    spine = running("transformer = { rated_va = 12000, assumed_ambient_c = 40.0 }")
+    result = spine.decide()
+    assert result.body["cap"]["rule"] == "transformer" and result.commands
+    assert {one.reason.partition(":")[0] for one in result.commands} == {"transformer"}
+
+
 def test_an_order_that_has_not_begun_or_is_over_moves_nothing() -> None:
     spine = running()
     spine.order(12_000.0, 600.0, after_s=60.0)

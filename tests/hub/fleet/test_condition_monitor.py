@@ -99,7 +99,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_sick_miner_is_one_ticket_until_it_is_well_and_again_on_relapse(world: World) -> None:
+def test_a_faulty_miner_is_one_ticket_until_it_is_well_and_again_on_relapse(world: World) -> None:
     for _ in range(5):
         world.heard("m1", hashrate_hs=0.0)
         world.heard("m2")
@@ -130,7 +130,7 @@ def test_a_single_odd_answer_sends_nobody_out(world: World) -> None:
     assert world.events("ticket.opened") == []
 
 
-def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path: Path) -> None:
+def test_undone_twice_is_a_foreign_system_and_is_not_fought(world: World, tmp_path: Path) -> None:
     for turn in range(2):
         world.verified("m1")
         world.heard("m1", state="asleep", hashrate_hs=0.0, power_w=20.0)
@@ -150,7 +150,7 @@ def test_undone_twice_is_a_foreign_hand_and_is_not_fought(world: World, tmp_path
     assert not world.site.standing.commanded(world.now_ms + 10_000_000).excluded[unit] and not world.site.hands
 
 
-def test_what_we_ask_ourselves_is_nobody_elses_hand(world: World) -> None:
+def test_what_we_ask_ourselves_is_no_foreign_system(world: World) -> None:
     for _ in range(3):
         world.verified("m1")
         waking = command(world.now_ms, "hub/site/m1", Sleep(), "plan")
@@ -192,7 +192,7 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
     assert world.events("third_party.detected")[-1]["who"] == "VNish preset switcher", "on again is said again"
 
 
-def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:
+def test_release_needs_a_system_a_reason_and_the_right(tmp_path: Path) -> None:
     hub = Hub(tmp_path)
     path = "/api/v1/sites/alma/miners/m1/release"
     assert hub.client(Role.REGULATOR).post(path, json={"why": "x"}).status_code == 403
@@ -200,7 +200,7 @@ def test_release_needs_a_hand_a_reason_and_the_right(tmp_path: Path) -> None:
     assert hub.client(Role.OPERATOR).post(path, json={"why": "ours again"}).status_code == 404
 
 
-def test_who_was_woken_and_did_not_come_back_is_told_costliest_first(world: World) -> None:
+def test_who_was_woken_and_did_not_come_back_is_reported_costliest_first(world: World) -> None:
     world.verified("m1", Wake(), "unknown")
     world.verified("m2", Wake())
     world.heard("m1", state="stopped", hashrate_hs=0.0)

@@ -22,7 +22,7 @@ from hub.app.virtual_time import VirtualLoop, run
 from hub.cli.app import app
 from hub.config import load
 from hub.fleet.asset_desk import AssetDesk
-from hub.fleet.feeder_mapping import ProofRequest
+from hub.fleet.feeder_mapping import FeederMappingRequest
 from hub.fleet.feeder_mapping_desk import FeederMappingDesk
 from hub.wiring import Assembly
 from kernel.actor import Actor, Channel
@@ -85,13 +85,17 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         site = wired.hub.components.state.sites["alatau/north"]
         with pytest.raises(ConfigError) as caught:
             await desk.start(
-                "north", read(ProofRequest, {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}), ANNA
+                "north",
+                read(FeederMappingRequest, {"racks": ["f1-r01", "f1-r01", "r99"], "off_s": 1, "why": "x"}),
+                ANNA,
             )
         assert [fault.place for fault in caught.value.faults] == ["racks", "off_s", "why"]
-        begun = await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}), ANNA)
+        begun = await desk.start(
+            "north", read(FeederMappingRequest, {"racks": ["f1-r01", "f2-r02"], "off_s": 240.0}), ANNA
+        )
         assert begun["running"]["racks"] == ["f1-r01", "f2-r02"]
         with pytest.raises(ConfigError, match="proves other racks already"):
-            await desk.start("north", read(ProofRequest, {"racks": ["f1-r02"]}), BORIS)
+            await desk.start("north", read(FeederMappingRequest, {"racks": ["f1-r02"]}), BORIS)
         reported = await over(desk)
         right, wrong = reported["racks"]
         assert right["agrees"] is True and right["result"]["feeder"] == "f1" and len(right["devices"]) == 6
@@ -102,7 +106,7 @@ def test_a_rack_on_the_wrong_feeder_is_found_by_the_meters(tmp_path: Path) -> No
         assert not site.pulses.held() and len([r for r in site.receipts if r["intent"] == "Sleep"]) == 12
         dry = await desk.apply("north", ANNA, True)
         learnt = await desk.apply("north", ANNA, False)
-        assert dry["learnt"] == learnt["learnt"] and len(learnt["learnt"]) == 12
+        assert dry["recorded"] == learnt["recorded"] and len(learnt["recorded"]) == 12
         assert {m.feeder for m in site.register.miners if m.rack == "f2-r02"} == {"f2"}
         assert {fact.source for fact in site.register.facts} == {"rack pulse"}
         await asyncio.sleep(900.0)
@@ -114,7 +118,9 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
     async def live(wired: Assembly, desk: FeederMappingDesk) -> None:
         components = wired.hub.components
         site = components.state.sites["alatau/north"]
-        await desk.start("north", read(ProofRequest, {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}), ANNA)
+        await desk.start(
+            "north", read(FeederMappingRequest, {"racks": ["f1-r01", "f1-r02", "f2-r01"], "off_s": 300.0}), ANNA
+        )
         while site.pulses.running is None or site.pulses.running.now is None or not site.pulses.running.now.slept:
             await asyncio.sleep(10.0)
         now_ms = components.clock.now_ms()
@@ -122,7 +128,7 @@ def test_an_order_goes_before_a_pulse_and_a_person_may_stop_it(tmp_path: Path) -
         order, by = read_order(body, "room", "test", now_ms), Authority("room", (site.key,))
         await wired.hub.take(components.state.book.receive(order, by, now_ms, body)[1], site.key)
         with pytest.raises(ConfigError, match="limited by an order"):
-            await desk.start("north", read(ProofRequest, {"racks": ["f1-r01"]}), BORIS)
+            await desk.start("north", read(FeederMappingRequest, {"racks": ["f1-r01"]}), BORIS)
         await asyncio.sleep(240.0)
         assert site.pulses.running is not None and not site.pulses.held()
         (first,) = site.pulses.running.done
@@ -215,7 +221,7 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
             await until("they hash", lambda: hub.ports.sites.status("north")["counts"]["hashing"] == 12, 60)
 
             async def proven() -> bool:
-                await asyncio.to_thread(cli, 0, "prove", "north", "f2-r02", "--off-s", "5")
+                await asyncio.to_thread(cli, 0, "map-feeders", "north", "f2-r02", "--off-s", "5")
                 assert here.pulses.running is not None
                 await until("it is held", here.pulses.held)
                 await until("the meters spoke", lambda: here.pulses.running is None, 120)
@@ -223,12 +229,12 @@ def test_a_wrong_rack_on_real_sockets(tmp_path: Path) -> None:
 
             # On a machine that stands still for seconds its meters tell too little, and it says so: once more, then.
             assert await proven() or await proven()
-            reported = await asyncio.to_thread(cli, 1, "pulses", "north")
+            reported = await asyncio.to_thread(cli, 1, "feeder-mapping", "north")
             (rack,) = reported["racks"]
             assert rack["outcome"] == "judged" and rack["result"]["feeder"] == "f2", reported
             assert "is on f2, the register has f1" in reported["mismatches"][0]["problem"]
-            learnt = await asyncio.to_thread(cli, 0, "pulses", "north", "--apply")
-            assert {(one["what"], one["value"]) for one in learnt["learnt"]} == {("feeder", "f2")}
+            learnt = await asyncio.to_thread(cli, 0, "feeder-mapping", "north", "--apply")
+            assert {(one["what"], one["value"]) for one in learnt["recorded"]} == {("feeder", "f2")}
             placed = {m.feeder for m in here.register.miners if m.device in rack["devices"]}
             assert placed == {"f2"} and len(rack["devices"]) >= 2
         replayed = await asyncio.to_thread(replay_folder, tmp_path)

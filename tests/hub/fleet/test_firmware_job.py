@@ -57,10 +57,10 @@ def test_an_image_goes_out_by_two_persons_stops_at_a_failing_canary_and_comes_ba
                 "wave_share": 1.0,
                 "gap_s": 0.0,
             }
-            dry = await anna.ask("POST", "/campaigns", body | {"dry_run": True}, 201)
+            dry = await anna.ask("POST", "/jobs", body | {"dry_run": True}, 201)
             assert dry["needs_two"] and f"{len(units)} cannot be restored" in " ".join(dry["preview"])
             shelve(tmp_path, old)
-            reported = await anna.ask("POST", "/campaigns", body | {"deadline_s": 10.0}, 201)
+            reported = await anna.ask("POST", "/jobs", body | {"deadline_s": 10.0}, 201)
             assert "cannot be restored" not in " ".join(reported["preview"])
             book = hub.wired.hub.components.state.sites["alatau/north"].jobs
             ((canary,), others) = book.jobs[reported["id"]].plan.waves
@@ -70,16 +70,16 @@ def test_an_image_goes_out_by_two_persons_stops_at_a_failing_canary_and_comes_ba
                 found = await anna.state(reported["id"])
                 return found if found["state"] in wanted else None
 
-            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
+            await boris.ask("POST", f"/jobs/{reported['id']}/approve", {})
             found = await until("it stops", lambda: state("paused"), 90)
             assert found["outcomes"] == {"unknown": 1} and len(others) == len(units) - 1
             assert await _all(run, old), "nobody else was asked after a canary that came back with the old version"
             site.control("/fault", {"device": canary, "faults": []})
-            await anna.ask("POST", f"/campaigns/{reported['id']}/retry", {})
-            await anna.ask("POST", f"/campaigns/{reported['id']}/resume", {})
+            await anna.ask("POST", f"/jobs/{reported['id']}/retry", {})
+            await anna.ask("POST", f"/jobs/{reported['id']}/resume", {})
             await until("all of it", lambda: state("done"), 120)
             assert await _all(run, NEW)
-            await anna.ask("POST", f"/campaigns/{reported['id']}/restore", {})
+            await anna.ask("POST", f"/jobs/{reported['id']}/restore", {})
             await until("back", lambda: _all(run, old), 120)
         reported_of = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("journal*"))
         assert image[:40] not in reported_of and NEW.encode() in reported_of

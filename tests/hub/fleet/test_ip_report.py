@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hub.app.live import start
 from hub.cli.app import app
 from hub.config import load
-from hub.fleet.ip_report import Buttons, WalkRequest, slots_asked, walk_lines
+from hub.fleet.ip_report import Buttons, CommissioningRequest, slots_asked, walk_lines
 from hub.journal.recorder import Recorder, at_once
 from hub.state.fold import HubState
 from hub.wiring.state import catalogue, empty_state, folded
@@ -62,7 +62,7 @@ def test_repetitions_floods_and_strangers(tmp_path: Path) -> None:
     desk.settle()
     assert [heard.device for heard in desk.state.buttons.last] == ["", "hub/site/m2", "hub/site/m1"]
     shown = walk_lines(desk.state, desk.site, True)
-    assert shown["walk"] is None and [one.get("rack") for one in shown["presses"]] == [None, "r1", "r1"]
+    assert shown["commissioning"] is None and [one.get("rack") for one in shown["presses"]] == [None, "r1", "r1"]
     for at in range(5_000):
         desk.press(f"00:00:00:00:{at // 256:02x}:{at % 256:02x}", after_ms=0)
     desk.settle()
@@ -93,7 +93,7 @@ def test_a_walk_outlives_a_restart_and_takes_no_end_of_presses(tmp_path: Path) -
     assert not desk.state.buttons.walks and len(desk.state.buttons.last) == 200
 
 
-def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
+def test_all_faults_of_slots_are_reported(tmp_path: Path) -> None:
     site = Desk(tmp_path).site
     rows: list[Any] = [
         {"rack": "r1", "position": "1", "feeder": "f1"},
@@ -101,7 +101,7 @@ def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
         {"rack": "r2", "position": "3", "feeder": "f9"},
     ]
     with pytest.raises(ConfigError) as caught:
-        slots_asked(site, read(WalkRequest, {"slots": rows}))
+        slots_asked(site, read(CommissioningRequest, {"slots": rows}))
     assert [fault.place for fault in caught.value.faults] == ["slots.1", "slots.2"]
     odd: list[Any] = [
         {"rack": "r1", "position": 2, "feeder": "f1"},
@@ -109,10 +109,10 @@ def test_all_faults_of_slots_are_told(tmp_path: Path) -> None:
         "r1",
     ]
     with pytest.raises(ConfigError) as caught:
-        read(WalkRequest, {"slots": odd})
+        read(CommissioningRequest, {"slots": odd})
     assert [fault.place for fault in caught.value.faults] == ["slots.0.position", "slots.1.rack", "slots.2"]
     with pytest.raises(ConfigError, match="slots: is empty"):
-        read(WalkRequest, {"slots": []})
+        read(CommissioningRequest, {"slots": []})
 
 
 @pytest.mark.timeout(120)
@@ -127,7 +127,7 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
         door = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]
 
         def cli(code: int, *said: str) -> Any:
-            done = CliRunner().invoke(app, ["miners", "walk", "north", *said, *door])
+            done = CliRunner().invoke(app, ["miners", "commissioning", "north", *said, *door])
             assert done.exit_code == code, (done.output, done.exception)
             return json.loads(done.stdout)
 
@@ -140,26 +140,30 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
         async with start(config, tmp_path) as hub:
             here = hub.wired.hub.components.state.sites["alatau/north"]
             begun = await asyncio.to_thread(cli, 0, "--slots", str(tmp_path / "slots.csv"))
-            assert begun["listening"] and begun["walk"]["next"] == {"rack": "w0", "position": "0", "feeder": "f1"}
+            assert begun["listening"] and begun["commissioning"]["next"] == {
+                "rack": "w0",
+                "position": "0",
+                "feeder": "f1",
+            }
             for at, number in enumerate(order):
                 key = f"alatau/north/miner-{number:05d}"
                 await asyncio.to_thread(site.control, "/press", {"device": key, "port": port})
-                heard = lambda at=at: hub.ports.commissioning.walk("north")["walk"]["pressed"] == at + 1  # noqa: E731
+                heard = lambda at=at: hub.ports.commissioning.walk("north")["commissioning"]["pressed"] == at + 1  # noqa: E731
                 await until("it is heard", heard, 10)
                 if at == 2:
                     few = await asyncio.to_thread(cli, 1, "--end")
                     assert not few["ended"] and "3 buttons were pressed for 4 slots" in few["faults"][0]["problem"]
                     assert not here.register.facts
             reported = await asyncio.to_thread(cli, 0)
-            assert reported["walk"]["next"] is None and reported["presses"][0]["device"] == "miner-00003"
+            assert reported["commissioning"]["next"] is None and reported["presses"][0]["device"] == "miner-00003"
             dry = await asyncio.to_thread(cli, 0, "--end", "--dry-run")
             done = await asyncio.to_thread(cli, 0, "--end")
-            assert done["ended"] and not dry["ended"] and done["learnt"] == dry["learnt"]
+            assert done["ended"] and not dry["ended"] and done["recorded"] == dry["recorded"]
             places = [(m.rack, m.position, m.feeder) for m in here.register.miners[:4]]
             assert places == [("w0", "1", "f1"), ("w0", "0", "f1"), ("w1", "1", "f2"), ("w1", "0", "f2")]
             assert {fact.source for fact in here.register.facts} == {"IP-report button"}
-            assert (await asyncio.to_thread(cli, 0))["walk"] is None
-            cancel = ["miners", "walk", "north", "--cancel", *door]
+            assert (await asyncio.to_thread(cli, 0))["commissioning"] is None
+            cancel = ["miners", "commissioning", "north", "--cancel", *door]
             taken = await asyncio.to_thread(CliRunner().invoke, app, cancel)
             assert isinstance(taken.exception, ConfigError) and "no walk is under way" in str(taken.exception)
 
@@ -167,7 +171,7 @@ def test_buttons_pressed_in_order_over_udp_become_places(tmp_path: Path) -> None
         asyncio.run(main(site))
 
 
-def test_a_port_that_is_taken_is_said_at_the_start(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_at_the_start(tmp_path: Path) -> None:
     from hub.wiring.buttons import button_ears
 
     desk = Desk(tmp_path)

@@ -51,15 +51,15 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
         async with start(config, tmp_path) as hub:
             anna, boris = Person(hub, "anna"), Person(hub, "boris")
             await hashing(hub, 12)
-            dry = await anna.ask("POST", "/campaigns", body | {"dry_run": True}, 201)
+            dry = await anna.ask("POST", "/jobs", body | {"dry_run": True}, 201)
             assert dry["needs_two"] and dry["preview"][1] == "wave 0: 3 (canary)"
-            assert await anna.ask("GET", "/campaigns") == []
-            reported = await anna.ask("POST", "/campaigns", body, 201)
-            faults = await anna.ask("POST", f"/campaigns/{reported['id']}/approve", {}, 422)
+            assert await anna.ask("GET", "/jobs") == []
+            reported = await anna.ask("POST", "/jobs", body, 201)
+            faults = await anna.ask("POST", f"/jobs/{reported['id']}/approve", {}, 422)
             assert "somebody else" in faults["faults"][0]["problem"]
             await asyncio.sleep(2.5)
             assert (await anna.state(reported["id"]))["state"] == "awaits approval"
-            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
+            await boris.ask("POST", f"/jobs/{reported['id']}/approve", {})
 
             async def canaries() -> Any:
                 found = await anna.state(reported["id"])
@@ -91,7 +91,7 @@ def test_pools_by_two_persons_through_a_restart_and_back(tmp_path: Path) -> None
             assert sum(len(one["commands"]) for one in steps) == 12 + len(cut_short)
             assert found["approved_by"] == "boris" and found["holds"] == 0
             assert all("eu.pool.example" in url for url, _ in await pools_of(site))
-            await anna.ask("POST", f"/campaigns/{reported['id']}/restore", {})
+            await anna.ask("POST", f"/jobs/{reported['id']}/restore", {})
             await until(
                 "each has its old pool", lambda: asyncio.wait_for(_all_old(pools_of(site)), 20), 60,
             )  # fmt: skip
@@ -114,7 +114,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
             here = components.state.sites["alatau/north"]
             names = [device.rpartition("/")[2] for device in here.roster.devices[:2]]
             asleep = {"name": "repair", "intent": "sleep", "devices": names, "canary": 0, "wave_share": 1.0}
-            reported = await anna.ask("POST", "/campaigns", asleep, 201)
+            reported = await anna.ask("POST", "/jobs", asleep, 201)
 
             async def slept() -> Any:
                 return (await anna.state(reported["id"]))["outcomes"].get("verified") == 2
@@ -127,7 +127,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
             until_at = iso(system_clock().now_ms() + 3_600_000)
             order = await anna.ask("POST", "/orders", {"power_w": 15_000.0, "until": until_at}, 201)
             work = {"name": "later", "intent": "locate", "where": {}, "canary": 0, "wave_share": 1.0, "gap_s": 0.0}
-            waits = await anna.ask("POST", "/campaigns", work, 201)
+            waits = await anna.ask("POST", "/jobs", work, 201)
             await asyncio.sleep(4)
             assert (await anna.state(waits["id"]))["wave"] == 0, "no wave leaves while an order limits the site"
             await anna.ask("DELETE", f"/orders/{order['id']}")
@@ -136,7 +136,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return (await anna.state(waits["id"]))["state"] == "done"
 
             await until("then it goes", located, 120)
-            await anna.ask("POST", f"/campaigns/{reported['id']}/end", {"why": "repaired"})
+            await anna.ask("POST", f"/jobs/{reported['id']}/end", {"why": "repaired"})
             await until("the plan has them again", lambda: not here.jobs.held())
 
             stock = [miner.device for miner in hub.wired.registers[here.key].miners if miner.dialect == "braiins"]
@@ -148,8 +148,8 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 "wave_share": 1.0,
                 "deadline_s": 60.0,
             }
-            reported = await anna.ask("POST", "/campaigns", rotate, 201)
-            await boris.ask("POST", f"/campaigns/{reported['id']}/approve", {})
+            reported = await anna.ask("POST", "/jobs", rotate, 201)
+            await boris.ask("POST", f"/jobs/{reported['id']}/approve", {})
 
             async def rotated() -> Any:
                 found = await anna.state(reported["id"])
@@ -174,7 +174,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
                 return counts["unknown"] + counts["unreachable"] == 0 and not rests
 
             await until("they are heard, and none rests", heard, 90)
-            reported = await anna.ask("POST", "/campaigns", work, 201)
+            reported = await anna.ask("POST", "/jobs", work, 201)
 
             async def opened() -> Any:
                 return (await anna.state(reported["id"]))["outcomes"].get("accepted") == len(stock)
@@ -187,7 +187,7 @@ def test_held_by_a_campaign_yet_an_order_comes_first_and_a_password_is_rotated(t
         asyncio.run(main(site))
 
 
-def test_bad_proposals_are_told_all_at_once(tmp_path: Path) -> None:
+def test_bad_proposals_are_reported_all_at_once(tmp_path: Path) -> None:
     from hub.fleet.jobs import JobRequest
     from hub.fleet.provisioning import Provisions
     from tests.builders.requests import read

@@ -87,7 +87,7 @@ def test_what_the_running_hub_learns_is_within_ten_per_cent(lived: tuple[Path, A
     assert (learnt.ramp_up_s.value, assumed.ramp_up_s) == (known.ramp_up_s, pytest.approx(assumed.ramp_up_s))
 
 
-def test_it_is_told_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path, Assembly]) -> None:
+def test_it_is_reported_seldom_and_a_restart_and_a_replay_know_it(lived: tuple[Path, Assembly]) -> None:
     folder, wired = lived
     config = load(folder / "hub.toml", environment={})
     journal = reading(folder / config.hub.data)
@@ -207,7 +207,9 @@ def test_lines_say_what_is_in_use_and_what_only_seen() -> None:
     )
     found = {by_watts.key: learnt, ("m", "antminer"): learnt}
     lines = learnt_lines(found, {by_watts.key: by_watts, ("m", "antminer"): envelope()})
-    observed_of = {(line["model"], line["what"]): (line["learnt"], line["assumed"], line["in_use"]) for line in lines}
+    observed_of = {
+        (line["model"], line["what"]): (line["identified"], line["assumed"], line["in_use"]) for line in lines
+    }
     assert observed_of["m", "ramp_up_s"] == (100.0, 300.0, False), "not sure"
     assert observed_of["m", "mode_power_w"] == (2700.0, 3000.0, True)
     assert observed_of["m", "mode_j_per_th"] == (pytest.approx(30.0), pytest.approx(30.0), True)

@@ -87,7 +87,7 @@ def test_who_wears_out_is_a_ticket_with_its_evidence_until_it_is_mended(
     assert found[worn].open and not found[mended].open and found[worn].times == found[mended].times == 1
     evidence = found[worn].evidence
     assert 1.08 < evidence["j_per_th"] / evidence["usual_j_per_th"] < 1.2
-    assert "more than it used to" in found[worn].words and evidence["usual_chip_c"] > 40.0
+    assert "more than it used to" in found[worn].text and evidence["usual_chip_c"] > 40.0
 
 
 def test_who_is_paid_no_shares_is_a_ticket_though_its_pool_calls_itself_alive(
@@ -122,7 +122,7 @@ def test_a_restart_knows_what_is_usual_and_closes_nothing(lived: tuple[Path, Ass
     assert all(watch.look(clock.now_ms()) == [] for _ in range(4)), "not known lately is not mended"
     shown = usual_json(site.usual, site.roster.index[worn], again.snapshot.kind("miner").reading(worn))
     assert shown is not None and shown["days"] == 1
-    assert shown["j_per_th"]["now"] > 1.08 * shown["j_per_th"]["usual"] and shown["chip_c"]["usual"] > 40.0
+    assert shown["j_per_th"]["now"] > 1.08 * shown["j_per_th"]["reference"] and shown["chip_c"]["reference"] > 40.0
     result = CliRunner().invoke(app, ["miners", "show", str(folder), worn, "--json"])
     assert replay_folder(folder).difference is None
-    assert result.exit_code == 0 and json.loads(result.stdout)["usual"]["j_per_th"] == shown["j_per_th"]
+    assert result.exit_code == 0 and json.loads(result.stdout)["performance"]["j_per_th"] == shown["j_per_th"]

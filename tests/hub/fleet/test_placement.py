@@ -75,7 +75,7 @@ def test_the_last_miner_may_leave_a_feeder(state: HubState) -> None:
     assert site.around.loads[0].feeds == {"hub/site/m1", "hub/site/m2"}
 
 
-def test_all_faults_of_a_request_are_told_and_nothing_is_taken(state: HubState) -> None:
+def test_all_faults_of_a_request_are_reported_and_nothing_is_taken(state: HubState) -> None:
     site = state.sites["hub/site"]
     rows: list[Any] = [
         {"device": "m9", "what": "rack", "value": "r1"},
@@ -126,7 +126,7 @@ def run(words: list[str], code: int = 0) -> Any:
 
 
 @pytest.mark.timeout(120)
-def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) -> None:
+def test_a_running_hub_goes_by_what_it_is_reported_and_remembers_it(tmp_path: Path) -> None:
     async def main(site: World) -> None:
         config = load(site.config, environment={})
         words = ["--url", f"http://127.0.0.1:{site.port}", "--key", site.key, "--json"]
@@ -137,18 +137,18 @@ def test_a_running_hub_goes_by_what_it_is_told_and_remembers_it(tmp_path: Path) 
             layout = hub.ports.fleet.fleet("north")["layout"]
             said = ["feeder=f2", "rack=f2-r09", "slot=7", "phase=1"]
             reported = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
-            assert len(json.loads(reported)["learnt"]) == 4
+            assert len(json.loads(reported)["recorded"]) == 4
             shown = hub.ports.fleet.miner("north", "miner-00001")
             assert (shown["rack"], shown["position"], shown["feeder"]) == ("f2-r09", "7", "f2")
             assert hub.ports.fleet.fleet("north")["layout"] != layout, "the page asks for racks again"
             again = await asyncio.to_thread(run, ["miners", "place", "north", "miner-00001", *said, *words])
-            assert json.loads(again) == {"dry_run": False, "known": 4, "learnt": [], "observe_only": False}
+            assert json.loads(again) == {"dry_run": False, "known": 4, "recorded": [], "observe_only": False}
             (tmp_path / "plan.csv").write_text("first,slots,rack,feeder\n127.78.31.1,4,p1,f1\n127.78.31.5,3,p2,f2\n")
             plan = ["miners", "plan-addresses", str(tmp_path), str(tmp_path / "plan.csv"), *words]
             dry = json.loads(await asyncio.to_thread(run, plan))
             assert dry["dry_run"] and dry["lost"] == ["miner-00008"] and len(here.register.facts) == 4
             done = json.loads(await asyncio.to_thread(run, [*plan, "--apply"]))
-            assert done["learnt"] and here.register.miners[4].rack == "p2"
+            assert done["recorded"] and here.register.miners[4].rack == "p2"
             plans = here.plan
             await until(
                 "planned anew", lambda: here.plan is not plans and here.plan["why_now"] == "miners stand elsewhere"

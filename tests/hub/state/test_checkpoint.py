@@ -141,7 +141,9 @@ class Bad:
 @pytest.mark.parametrize(
     "what", ["cut", "flipped", "empty", "other journal", "ahead", "other code", "runs code", "builtin"]
 )
-def test_what_does_not_fit_is_left_unread_and_said(lived: World, what: str, monkeypatch: Any, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_left_unread_and_reported(
+    lived: World, what: str, monkeypatch: Any, tmp_path: Path
+) -> None:
     config, data = load(lived.config, environment={}), lived.folder / "data"
     path, kept = data / checkpoint.FILE_NAME, (data / checkpoint.FILE_NAME).read_bytes()
     expected, now_ms = whole(lived, config), system_clock().now_ms()

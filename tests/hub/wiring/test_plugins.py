@@ -199,7 +199,7 @@ def test_a_broken_plug_in_stops_only_the_hub_that_uses_it(tmp_path: Path, monkey
     with pytest.raises(ConfigError, match=r"'acme' of acme-pool 1.0 does not load"):
         empty_state(load(site(tmp_path, dialect="acme"), environment={}), catalogue())
     code, found = answer("doctor", str(site(tmp_path)))
-    (line,) = [check for check in found["checks"] if check["what"] == "pool acme"]
+    (line,) = [check for check in found["checks"] if check["what"] == "plug-in pool acme"]
     assert code == 1 and not line["ok"] and "acme-pool 1.0 does not load" in line["text"]
 
 

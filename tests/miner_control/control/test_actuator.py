@@ -116,13 +116,13 @@ def test_a_refusal_is_final():
     assert miner.reads == 0
 
 
-def test_the_dead_are_asked_until_the_deadline():
+def test_unreachable_miners_are_commanded_until_the_deadline():
     receipt, miner = outcome("dead", Sleep(), deadline_s=30.0)
     assert isinstance(receipt, Unreachable)
     assert miner.writes == []
 
 
-def test_who_comes_back_in_time_is_asked_again():
+def test_a_miner_back_in_time_is_commanded_again():
     receipt, miner = outcome("dead for a minute", Sleep())
     assert isinstance(receipt, Verified)
     assert len(miner.writes) == 1 and miner.writes[0][0] >= 60
@@ -223,7 +223,7 @@ def test_the_dead_do_not_delay_the_living():
 
 
 @pytest.mark.parametrize("intent", [Sleep(), Wake()])
-def test_those_who_are_asked_again_do_not_delay_fresh_waves(intent: Intent):
+def test_retries_do_not_delay_fresh_waves(intent: Intent):
     """Each connect to a dead address costs seconds; retries have a narrow lane of their own, and take no turn to rise."""
     asked_s: dict[str, float] = {}
 
@@ -332,7 +332,7 @@ def test_abort_takes_back_what_was_not_sent():
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_stopping_hub_says_what_it_left_behind(sent: bool):
+def test_a_stopping_hub_reports_unfinished_commands(sent: bool):
     async def story(site: Site) -> None:
         site.actuator.start(journalled([site.ask(0, Sleep(), deadline_s=600.0)]))
         if sent:
@@ -433,7 +433,7 @@ def test_restarts_that_come_up_together_stay_within_the_limit(row_s: float):
     assert row_s != 60.0 or steepest * rise_w / WINDOW_S > 0.75 * limit_w_per_s, "the room is used"
 
 
-def test_who_waits_to_restart_and_is_taken_back_leaves_its_room():
+def test_a_withdrawn_restart_frees_its_share_of_the_limit():
     async def story() -> float:
         inrush = Inrush(2_000.0, system_clock())
         await inrush.wait_to_restart(4_000.0)

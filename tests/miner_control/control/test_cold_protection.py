@@ -47,7 +47,7 @@ def test_a_dew_point_of_no_air_is_refused():
         ({"liquid": False, "supply_c": None, "flow_ok": None}, ""),
     ],
 )
-def test_why_nobody_may_wake(changes: dict[str, object], why: str):
+def test_wake_interlock_reasons(changes: dict[str, object], why: str):
     fault = wake_fault(replace(WARM, **changes))  # type: ignore[arg-type]
     assert (why in fault) if why else fault == ""
 

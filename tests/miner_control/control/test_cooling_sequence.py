@@ -67,7 +67,7 @@ def test_in_frost_a_liquid_loop_keeps_its_pump(ambient_c: float | None):
     assert tended(standing(6), asked(standing(6), [], 1), True, cold).switchings == ()
 
 
-def test_the_plan_leaves_on_who_keeps_the_loop_warm_and_an_order_does_not():
+def test_the_plan_keeps_units_on_for_loop_heat_and_an_order_does_not():
     found, cold = standing(0), replace(LOOP, ambient_c=-15.0)
     proposed = asked(found, [0, 1, 2, 3, 4, 5], ASLEEP)
     plan = tended(found, proposed, True, cold)
@@ -94,7 +94,7 @@ def test_a_cold_loop_is_warmed_before_anybody_wakes():
     assert warm.allocation.units.tolist() == [0]
 
 
-def test_a_load_that_is_being_switched_is_not_asked_again():
+def test_a_load_that_is_being_switched_gets_no_second_command():
     found = standing(3)
     reported = sequence_cooling(
         found, asked(found, [0], 1), [PUMP], {"pump-1": None}, [], by_plan=np.ones(1, bool), busy=frozenset({"pump-1"})
@@ -122,7 +122,7 @@ def test_what_came_of_a_switching_is_remembered():
     assert book.on("h/s/pump-1") == (None, 9000)
 
 
-def test_outputs_as_makers_tell_them():
+def test_outputs_in_makers_formats():
     sockets = [{"PDUIndex": "0", "SocketStatus": ["1", "0"]}, {"PDUIndex": "1", "SocketStatus": ["0"]}]
     reported = Reading("h/s/c1", "container", NOW_MS, {"pump_state": "on", "sockets_json": json.dumps(sockets)})
     assert output_state(reported, "pump", 1) is True and output_state(reported, "pump", 2) is None
@@ -155,7 +155,7 @@ def test_a_pump_that_must_start_first_is_not_free():
     )
 
 
-def test_what_runs_beside_the_miners_is_counted_once():
+def test_auxiliary_loads_are_counted_once():
     socket = Load("plug", LoadKind.SOCKET, "h/s/c1", 3, "f1", 3000.0, frozenset({WHO.devices[0]}))
     fan = Load("fan-1", LoadKind.FAN, "h/s/c1", 2, "f1", 900.0, frozenset(list(WHO.devices)[:3]))
     loads = [PUMP, fan, HEATER, socket]

@@ -93,7 +93,7 @@ def test_only_what_speaks_of_the_effect_counts(intent: Intent, values: dict[str,
     assert carries_evidence(intent, Reading("h/s/m", "miner", 1, values)) is speaks
 
 
-def test_who_had_restarted_before_it_was_told_to_has_shown_nothing():
+def test_a_restart_before_the_command_is_no_proof():
     def restarted(was_s: float | None, now_s: float, since_s: float) -> bool:
         before = None if was_s is None else Reading("h/s/m", "miner", 1, {"uptime_s": was_s})
         reading = Reading("h/s/m", "miner", 2, {"uptime_s": now_s})

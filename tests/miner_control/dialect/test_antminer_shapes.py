@@ -72,7 +72,7 @@ def test_a_page_to_log_in_at_is_no_answer(page: bytes) -> None:
         ({}, Unknown("no success reported: b'{}'")),
     ],
 )
-def test_only_a_word_of_success_is_acceptance(answer: Any, meant: Any) -> None:
+def test_only_a_reported_success_is_acceptance(answer: Any, meant: Any) -> None:
     table = {"GET /cgi-bin/get_miner_conf.cgi": fixtures.antminer_conf(), "POST /cgi-bin/set_miner_conf.cgi": answer}
     assert Play("antminer", table).carry_out(Sleep()) == meant
 

@@ -3,7 +3,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kernel.errors import DecodeError
@@ -54,6 +54,8 @@ def test_nothing_to_read_is_a_decode_error(nothing: bytes) -> None:
 
 
 @given(st.binary(max_size=300))
+@example(b' "')
+@example(b', ,"')
 def test_no_bytes_ever_raise_anything_else(data: bytes) -> None:
     try:
         assert isinstance(cgminer.parse(data), dict)

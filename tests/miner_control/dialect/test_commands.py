@@ -270,7 +270,7 @@ def luxos(**answers: Any) -> Play:
     return Play("luxos", fixtures_more.luxos() | table | answers)
 
 
-def test_luxos_takes_a_session_and_hands_it_back() -> None:
+def test_luxos_obtains_and_releases_a_session() -> None:
     play = luxos()
     assert isinstance(play.carry_out(Sleep()), Accepted)
     assert [body_of(request)["command"] for request in play.asked] == ["logon", "curtail", "logoff"]

@@ -137,7 +137,7 @@ def test_a_wrong_hash_sends_nothing(dialect: str, intent: InstallFirmware, code:
 
 
 @pytest.mark.parametrize("dialect", UNABLE)
-def test_who_takes_no_image_says_why_and_is_asked_nothing(dialect: str) -> None:
+def test_dialects_without_upload_give_the_reason_and_send_nothing(dialect: str) -> None:
     for intent in (INSTALL, RollBackFirmware(), RollBackFirmware(STOCK)):
         play = Play(dialect, {})
         receipt = play.carry_out(intent)
@@ -199,7 +199,7 @@ def test_braiins_before_the_rest_api_takes_none() -> None:
     assert isinstance(receipt, Unsupported) and "25.07" in receipt.text and not play.asked
 
 
-def test_vnish_and_epic_keep_the_settings_and_epic_is_told_the_hash() -> None:
+def test_vnish_and_epic_keep_the_settings_and_epic_gets_the_hash() -> None:
     for dialect, reported in (
         ("vnish", b'name="keep_settings"\r\n\r\ntrue'),
         ("epic", b'name="keepsettings"\r\n\r\ntrue'),
@@ -226,7 +226,7 @@ def test_axeos_takes_the_bare_image() -> None:
     assert parts_of(upload) == (IMAGE,)
 
 
-def test_whatsminer_is_asked_whether_it_is_ready_and_told_the_size() -> None:
+def test_whatsminer_update_waits_for_ready_and_sends_the_size() -> None:
     play = play_of("whatsminer")
     drive(play, INSTALL, answers_of("whatsminer"))
     ask, upload = play.asked

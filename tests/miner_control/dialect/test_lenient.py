@@ -69,7 +69,7 @@ def test_zero_without_evidence_of_sleep_is_never_sleep(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
-def test_sleep_is_told_and_never_read_as_work(dialect: str) -> None:
+def test_sleep_is_reported_and_never_read_as_hashing(dialect: str) -> None:
     answers = asleep()[dialect]
     values = DIALECTS[dialect].decode(answers, Tier.DAILY)  # type: ignore[attr-defined]
     assert values["state"] == State.ASLEEP

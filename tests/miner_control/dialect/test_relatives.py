@@ -32,7 +32,7 @@ def test_the_daily_poll_says_something_of_every_metric(dialect: str, index: int)
 
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
-def test_so_does_one_that_sleeps_or_is_sick(dialect: str) -> None:
+def test_a_sleeping_or_faulty_miner_gives_the_same_values(dialect: str) -> None:
     for answers in (asleep()[dialect], faulty()[dialect]):
         assert set(decode(dialect, answers)) == set(SCHEMAS["miner"])
 
@@ -84,7 +84,7 @@ def test_a_relative_of_the_stock_firmware_tells_watts_supply_and_volts() -> None
     assert values["chips_hashing"] == 11
 
 
-def test_watts_of_boards_are_summed_where_no_total_is_told() -> None:
+def test_watts_of_boards_are_summed_where_no_total_is_reported() -> None:
     values = decode("antminer", stats_of(**chains(chain_consumption1=900, chain_consumption2=950)))
     assert (values["power_w"], values["power_source"]) == (1850, "estimate")
 

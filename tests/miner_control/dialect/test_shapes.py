@@ -57,7 +57,7 @@ def test_antminer_asleep_over_the_cgi() -> None:
     assert missing(values["temp_chip_max_c"], Absence.SENTINEL)
 
 
-def test_antminer_overheated_is_a_fault_with_its_words() -> None:
+def test_antminer_overheated_is_a_fault_with_its_text() -> None:
     shape = fixtures.antminer_cgi(0.0, elapsed=120)
     shape["summary"]["SUMMARY"][0]["status"] = [{"type": "temp", "status": "e", "code": 4, "msg": "over max temp"}]
     values = decode("antminer", shape)
@@ -252,7 +252,7 @@ def test_avalon_asleep_wins_over_its_decaying_means() -> None:
 @pytest.mark.parametrize(
     ("work", "off", "meant"), [("In Idle", "0", "fault"), ("In Fault", "0", "fault"), ("In Init", "0", "ramping")]
 )
-def test_avalon_idle_without_having_been_told_is_no_sleep(work: str, off: str, meant: str) -> None:
+def test_avalon_idle_without_a_command_is_no_sleep(work: str, off: str, meant: str) -> None:
     assert decode("avalon", fixtures_more.avalon("0.00", work, off, minute_mhs=0.0))["state"] == meant
 
 
@@ -274,7 +274,7 @@ def test_avalon_in_plain_text() -> None:
     assert values["state"] == "hashing" and values["power_w"] == 3428
 
 
-def test_avalon_error_words() -> None:
+def test_avalon_error_bits() -> None:
     assert decode("avalon", fixtures_more.avalon(echu="0 64 0"))["error_text"] == "ECHU 1: too hot"
     assert decode("avalon", fixtures_more.avalon(echu="512 528 1"))["error_text"] == "", (
         "warnings that sound boards show"

@@ -189,7 +189,7 @@ def test_axeos_tells_the_pool_that_it_works_for() -> None:
     assert decode("bitaxe", whole)["pool_url"] == "stratum+tcp://a.example:3333/x"
 
 
-def test_nerdqaxe_tells_its_pools_beside() -> None:
+def test_nerdqaxe_reports_its_pools_in_a_list() -> None:
     one = {"connected": True, "accepted": 9, "rejected": 1}
     values = decode(
         "bitaxe", nerdqaxe({"active": False, "connected": False}, {"active": True, **one}, usingFallback=True)
@@ -368,7 +368,7 @@ def test_epic_pools_keep_their_order_whichever_is_in_use() -> None:
     assert decode("epic", shape)["pool_url"] == "b.example:443", "told by itself"
 
 
-def test_epic_says_why_not_in_its_words() -> None:
+def test_epic_refusal_carries_its_reason() -> None:
     play = Play("epic", {"POST /miner": {"result": False, "error": {"LastCmdStillPending": "Stop"}}})
     assert play.carry_out(Sleep()) == Refused("result", "LastCmdStillPending Stop")
 

@@ -191,7 +191,7 @@ def without_each_key(found: Any) -> Iterator[Any]:
             yield {name: reported for name, reported in found.items() if name != key}
 
 
-def test_what_is_said_of_the_whole_is_whole_or_not_told() -> None:
+def test_totals_are_complete_or_missing() -> None:
     """What one board does not tell makes no smaller count: its chips are not dead because a key of them was lost. Nor is
     another pool worked for because the address of the one was."""
     for name, play in PLAYS.items():

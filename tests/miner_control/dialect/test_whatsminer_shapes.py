@@ -85,13 +85,13 @@ def test_whatsminer_answers_to_writes(answer: dict[str, Any], meant: Any, encryp
     assert play.carry_out(Sleep()) == meant
 
 
-def test_no_token_is_a_refusal_in_the_miners_words() -> None:
+def test_no_token_is_a_refusal_with_the_miners_text() -> None:
     full = {"STATUS": "E", "When": 1, "Code": 136, "Msg": "over max connect"}
     play = Play("whatsminer", {"get_token": full})
     assert play.carry_out(Sleep()) == Refused("136", "no token: over max connect") and not play.writes()
 
 
-def test_v3_refusals_have_words() -> None:
+def test_v3_refusals_have_texts() -> None:
     table = fixtures_more.whatsminer_v3() | {"set.miner.service": {"code": -4, "msg": ""}}
     receipt = Play("whatsminer_v3", table).carry_out(Sleep())
     assert isinstance(receipt, Refused) and receipt.code == "-4" and "API switch is off" in receipt.text

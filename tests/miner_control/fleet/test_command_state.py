@@ -114,7 +114,7 @@ def test_a_refused_wake_leaves_it_asleep():
     assert story.standing.commanded(NOW_MS + 22_000).put_to_sleep[0]
 
 
-def test_who_does_not_obey_is_left_alone_longer_each_time():
+def test_failed_commands_lengthen_the_rest():
     story = Story()
     at_ms, rests = NOW_MS, []
     for _ in range(7):

@@ -73,7 +73,7 @@ def test_a_confirmed_sleeper_that_falls_silent_becomes_load_again():
 
 
 @pytest.mark.parametrize("state", [State.FAULT, State.UNKNOWN, State.STOPPED, State.RAMPING, State.TUNING])
-def test_only_its_own_word_makes_a_miner_asleep(state: State):
+def test_only_its_own_report_makes_a_miner_asleep(state: State):
     who = one()
     said = replace(seen(who), state=code(state), has_power=np.array([False]), hashrate_hs=np.array([0.0]))
     found = fleet(who, said)
@@ -105,7 +105,7 @@ def test_minimum_times_and_start_budget():
     assert not fleet(who, seen(who, mode=ASLEEP), young).may_wake[0]
 
 
-def test_a_sick_miner_is_not_woken():
+def test_a_faulty_miner_is_not_woken():
     who = one()
     assert not fleet(who, replace(seen(who), state=code(State.FAULT))).may_wake[0]
 
@@ -119,7 +119,7 @@ def test_foreign_owners_are_not_commanded():
     assert fleet(who).can_command.tolist() == [True, True, False]
 
 
-def test_how_a_mode_is_asked_for():
+def test_intent_for_a_mode():
     who = one()
     awake, asleep = fleet(who), fleet(who, seen(who, mode=ASLEEP))
     assert awake.intent(0, ASLEEP) == Sleep()
@@ -147,7 +147,7 @@ def test_a_unit_newly_asleep_settles_at_its_sleep_power_while_it_runs_down():
     assert fleet(who, still_drawing, long_ago).settled_w[0] == 2000.0, "a sleeper that goes on drawing is load"
 
 
-def test_who_does_not_answer_is_asleep_by_our_own_proof_alone():
+def test_a_silent_unit_is_asleep_only_by_a_verified_sleep():
     """The last poll failed: what it said before stands for a while, and silence is no sleep."""
     who = one()
     silent = replace(seen(who), state=code(State.UNREACHABLE), has_power=np.array([False]))

@@ -41,11 +41,11 @@ def test_a_well_miner_has_no_finding():
         ({"pools_json": json.dumps([OURS, {"url": "stratum+ssl://x:1", "user": "a"}])}, ["wrong pool"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(changes: dict[str, Field], what: list[str]):
+def test_faults_become_findings(changes: dict[str, Field], what: list[str]):
     assert reported(**changes) == what
 
 
-def test_nothing_is_said_of_what_is_not_told():
+def test_missing_values_give_no_finding():
     untold = {name: MISSING[Absence.NOT_REPORTED] for name in WELL if name != "state"}
     assert reported(**untold) == []
     for state in ("asleep", "ramping", "unreachable", "unknown"):
@@ -57,7 +57,7 @@ def test_no_share_for_long_is_a_stale_pool_whatever_the_pool_says():
     assert reported(PerformanceReference(100e12, 30.0, None, 800.0)) == []
 
 
-def test_who_finds_its_shares_far_apart_is_given_time():
+def test_rare_shares_extend_the_allowed_time():
     seldom: dict[str, Field] = {"shares_accepted": 20.0, "shares_rejected": 0.0, "uptime_s": 50_000.0}
     assert reported(PerformanceReference(no_share_s=10_000.0), **seldom) == []
     assert reported(PerformanceReference(no_share_s=30_000.0), **seldom) == ["stale pool"]
@@ -85,7 +85,7 @@ def test_usual_is_of_the_normal_mode_and_another_mode_is_judged_by_its_share_of_
     assert reported(strong, hashrate_hs=92e12) == ["low hashrate"], "it can do more than its model"
 
 
-def test_who_was_weak_from_the_first_day_is_not_well_because_it_is_used_to_it():
+def test_a_unit_weak_from_the_first_day_stays_a_finding():
     assert reported(PerformanceReference(hashrate_hs=60e12, j_per_th=30.0), hashrate_hs=60e12) == ["low hashrate"]
 
 

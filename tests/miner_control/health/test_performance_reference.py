@@ -77,7 +77,7 @@ def test_medians_are_those_of_what_is_there():
     assert found[there] == pytest.approx(np.nanmedian(values[:, there], axis=0))
 
 
-def test_a_day_is_told_once_and_is_usual_from_then_on():
+def test_a_day_is_reported_once_and_becomes_the_reference():
     fleet = Fleet()
     fleet.run(23.5)
     assert fleet.book.of(0) == (dict.fromkeys(FIGURES), 0)
@@ -90,7 +90,7 @@ def test_a_day_is_told_once_and_is_usual_from_then_on():
     assert fleet.book.of(0)[1] == 2
 
 
-def test_who_runs_little_keeps_its_samples_for_another_day():
+def test_units_that_run_little_keep_their_samples_for_another_day():
     fleet = Fleet()
     fleet.run(3.0)
     fleet.run(21.5, mode=0)
@@ -137,7 +137,7 @@ def test_what_it_needs_lately_is_of_many_rounds_in_the_normal_mode():
     assert not fleet.run(2.0, mode=UNSURE).steady.any(), "a mode that the envelope does not know"
 
 
-def test_shares_stand_only_while_it_hashes_and_between_what_it_told():
+def test_time_without_shares_counts_only_hashing_between_reports():
     fleet = Fleet()
     fleet.run(1.0)
     found = fleet.round()

@@ -36,7 +36,7 @@ def reading(at_s: int, **values: Field) -> Reading:
         (POOLS, {"state": "hashing", "pool_url": "stratum+tcp://theirs:1"}),
     ],
 )
-def test_who_undoes_our_commands_twice_is_named(intent: Intent, against: dict[str, Field]):
+def test_commands_undone_twice_are_reported(intent: Intent, against: dict[str, Field]):
     done = [VerifiedCommand("d", intent, at_s * 1000) for at_s in (100, 2000)]
     once = [reading(160, **against), reading(2100, state="unreachable")]
     assert undone(done, once) == []
@@ -44,7 +44,7 @@ def test_who_undoes_our_commands_twice_is_named(intent: Intent, against: dict[st
     assert found.scope == "d" and found.evidence["at_ms"] == [160_000, 2_200_000] and "undone after 60 s" in found.text
 
 
-def test_what_we_changed_ourselves_or_long_after_is_no_foreign_hand():
+def test_own_or_late_changes_are_no_third_party_control():
     done = [
         VerifiedCommand("d", Sleep(), 100_000),
         VerifiedCommand("d", Wake(), 200_000),
@@ -94,7 +94,7 @@ def test_what_commanding_would_have_been_worth():
     assert worth_of(started).worth == pytest.approx(-1000.0 - 0.5 * 25_000.0)
 
 
-def test_what_nobody_could_price_counts_in_energy_and_not_in_money():
+def test_unpriced_intervals_count_in_energy_and_not_in_money():
     hour = ShadowInterval(1.0, 1e6, 2e5, 3e16, 6e15, 30_000.0, 25_000.0)
     blind = replace(hour, energy_price_per_mwh=None)
     none = worth_of(blind, replace(hour, hash_value_per_ph_day=None))
@@ -129,7 +129,7 @@ def test_worker_names():
         worker_name("{colour}", one)
 
 
-def test_a_pool_of_ours_is_nobodys_hand():
+def test_an_own_pool_is_no_third_party_control():
     ours = SetPools((Pool("stratum+tcp://a:1", "x"), Pool("stratum+tcp://b:1", "x")))
     found = [
         against(ours, Reading("m", "miner", 1, {"pool_url": url}))

@@ -49,7 +49,7 @@ def test_a_straggler_climbs_one_rung_at_a_time():
     assert rungs == [("retry", 150), ("reboot", 300), ("pdu", 450), ("ticket", 750)] and ladder.cycling == {}
 
 
-def test_asked_again_by_others_it_is_as_late_as_it_was():
+def test_a_repeated_wake_does_not_reset_the_lateness():
     ladder = Recoveries()
     woken(ladder, M0)
     woken(ladder, M0, NOW_MS + 60_000, "unknown")
@@ -58,7 +58,7 @@ def test_asked_again_by_others_it_is_as_late_as_it_was():
     assert ladder.recoveries[M0].woken_ms > NOW_MS, "a new wake long after is a new start"
 
 
-def test_who_hashes_again_is_off_and_the_silent_are_not_asked():
+def test_hashing_units_are_removed_and_silent_ones_get_no_command():
     ladder = Recoveries()
     woken(ladder, M0)
     silent = stuck(state=State.UNREACHABLE, age_s=9999.0)
@@ -98,7 +98,7 @@ def test_a_mode_that_wakes_counts_as_a_wake_and_one_that_does_not_does_not():
     assert set(ladder.recoveries) == {"h/s/a"}
 
 
-def test_the_report_of_who_is_missing():
+def test_the_report_of_missing_miners():
     found, ladder = stuck(3), Recoveries()
     for at, device in enumerate(found.devices):
         woken(ladder, device, NOW_MS + at)
@@ -107,7 +107,7 @@ def test_the_report_of_who_is_missing():
     assert [row["device"] for row in rows] == list(found.devices[1:]) and rows[0]["lost_hs"] == 100e12
 
 
-def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
+def test_a_restart_for_a_mode_is_no_failed_wake():
     ladder, ramping = Recoveries(), stuck(state=State.RAMPING)
     woken(ladder, M0)
     ladder.back(fleet(ramping.roster))
@@ -118,7 +118,7 @@ def test_who_came_back_and_restarts_for_a_mode_is_no_straggler():
     assert take(ladder, ramping, NOW_MS + 9_000_000) == [], "seen running in the mode: known again after a restart"
 
 
-def test_who_starts_and_says_so_is_given_twice_the_time():
+def test_a_reported_start_gets_twice_the_time():
     ladder, ramping = Recoveries(), stuck(state=State.RAMPING)
     woken(ladder, M0)
     assert take(ladder, ramping, NOW_MS + 299_000) == []

@@ -76,7 +76,7 @@ def test_facts_go_through_toml(tmp_path: Path):
         load_register(path, "hub", "north")
 
 
-def test_what_is_learnt_late_of_an_earlier_day_moves_nobody(tmp_path: Path):
+def test_late_facts_of_an_earlier_day_move_no_miner(tmp_path: Path):
     path = tmp_path / "inventory.csv"
     path.write_text(GOOD)
     register = load_register(path, "hub", "north", facts_at_ms=1000)

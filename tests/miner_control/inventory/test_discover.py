@@ -122,7 +122,7 @@ def test_a_serial_number_that_is_none_makes_no_two_miners_one():
     assert found is not None and (found.serial, found.mac) == ("", "fe:00:00:00:00:01")
 
 
-def test_a_printer_is_no_miner_and_silence_is_said():
+def test_a_printer_is_no_miner_and_silence_is_reported():
     paths = ("/api/system/info", "/api/v1/info", "/api/v1/version/", "/cgi-bin/get_system_info.cgi", "/capabilities")
     nothing = {f"80 {path}": Answer(b"<html>", 200) for path in paths}
     assert ask({WEB: 80}, nothing) is None  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ def test_moves_swaps_doubles_and_the_gone():
     assert {m.device for m in found.register.miners} == {one, two, three}
 
 
-def test_who_stands_outside_the_ranges_is_not_gone():
+def test_miners_outside_the_ranges_are_not_gone():
     first = compare(
         AssetRegister(()), targets(["10.1.0.0/24"], ["10.0.0.0/8"]), [miner("10.1.0.1", "S1")], "hub", "north"
     )
@@ -209,7 +209,7 @@ def test_who_stands_outside_the_ranges_is_not_gone():
 
 
 @pytest.mark.parametrize("names", [("S1", ""), ("", "aa:00:00:00:00:01"), ("S1", "aa:00:00:00:00:01")])
-def test_who_moved_is_known_again_by_either_of_its_names(names: tuple[str, str]):
+def test_a_moved_miner_is_recognised_by_serial_or_mac(names: tuple[str, str]):
     first = scan(AssetRegister(()), miner("10.0.0.1", *names))
     moved = scan(first.register, miner("10.0.0.9", *names))
     assert [key for key, *_ in moved.moved] == list(first.new) and not moved.new

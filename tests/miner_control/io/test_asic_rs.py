@@ -138,6 +138,6 @@ def test_writes_that_never_end_or_cannot_begin() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyasic_rs") is not None, reason="pyasic-rs is installed here")
-def test_its_absence_is_told_with_the_remedy() -> None:
+def test_its_absence_is_reported_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"mining-hub\[asic-rs\]"):
         AsicRsLibrary()

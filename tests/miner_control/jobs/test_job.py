@@ -80,7 +80,7 @@ def test_nothing_follows_a_wave_that_is_under_way():
     assert job.due(found, NOW_MS + 10**9) is None and job.status()["waiting"] == 2
 
 
-def test_whom_the_hub_itself_cut_short_is_asked_again_before_anybody_else():
+def test_commands_cut_short_by_the_hub_are_repeated_first():
     found = twenty()
     plan = plan_job("x", found, found.devices, SetMode("low"), rollout=replace(ROLLOUT, failure_share=0.0))
     job = Job(plan, NOW_MS)
@@ -116,7 +116,7 @@ def test_a_restore_that_was_cut_short_goes_on_as_a_restore():
     assert job.status()["state"] == "done"
 
 
-def test_who_left_the_register_meanwhile_is_asked_nothing_and_stops_nobody():
+def test_a_unit_that_left_the_register_gets_no_command_and_stops_no_other():
     found = twenty()
     plan = plan_job("x", found, found.devices, SetMode("low"), rollout=ROLLOUT)
     job = Job(plan, NOW_MS)
@@ -208,7 +208,7 @@ def test_the_book_is_a_fold_and_goes_on_after_a_restart_where_it_stood():
     assert isinstance(after, Wave) and after.step == "wave 1"
 
 
-def test_who_is_left_out_and_why():
+def test_units_left_out_have_reasons():
     who = roster([envelope("a"), envelope("b", commands=frozenset({"Reboot"}))], 2)
     said = replace(seen(who), at_ms=np.array([NOW_MS - 10**7, NOW_MS, NOW_MS, NOW_MS]))
     plan = plan_job("x", fleet(who, said), who.devices, SetMode("low"))
@@ -220,7 +220,7 @@ def test_who_is_left_out_and_why():
     assert sum(map(len, plan.waves)) == 1
 
 
-def test_work_goes_to_those_that_rest_and_never_to_somebody_elses():
+def test_load_neutral_jobs_reach_resting_units_but_no_other_owners():
     found = twenty()
     none = replace(found, can_command=np.zeros(20, dtype=np.bool_))
     with pytest.raises(ConfigError, match="20 held back"):
@@ -231,7 +231,7 @@ def test_work_goes_to_those_that_rest_and_never_to_somebody_elses():
     assert {skip.why for skip in plan.skipped} == {"controlled by another system or person"}
 
 
-def test_a_campaign_that_fits_nobody_is_told_why():
+def test_a_job_without_fitting_miners_is_refused_with_reasons():
     found = twenty()
     with pytest.raises(ConfigError, match="no miner can be commanded: 20 is no S19"):
         plan_job("x", found, found.devices, Reboot(), fits=Fits("*", "S19*"))

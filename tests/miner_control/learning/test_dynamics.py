@@ -95,7 +95,7 @@ def test_watts_and_hashes_per_mode_are_learnt_within_ten_per_cent():
     assert better.mode("low").power_w == found.mode_power_w["low"].value
 
 
-def test_miners_that_tell_no_power_are_learnt_through_the_meter():
+def test_miners_without_power_reports_are_identified_by_the_meter():
     rng = np.random.default_rng(2)
     counts = np.column_stack((rng.integers(20, 60, 40), rng.integers(0, 40, 40), np.ones(40)))
     meter_w = counts @ np.array([3250.0, 2500.0, 15_000.0]) * 1.0 + rng.normal(0, 800, 40)

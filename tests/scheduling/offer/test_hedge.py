@@ -12,7 +12,7 @@ from benchmarks.instances import standard
 from kernel.clock import MS_PER_HOUR
 from kernel.curve import Curve
 from kernel.span import Span, local_day
-from scheduling.offer.hedge import LEAST_DAYS, Appetite, errors_by_day, hedge, merit
+from scheduling.offer.hedge import LEAST_DAYS, RiskPreference, errors_by_day, hedge, merit
 
 ZONE = ZoneInfo("Europe/Berlin")
 
@@ -44,8 +44,8 @@ def test_a_hedged_day_is_never_worth_less_than_a_bare_one(seed: int) -> None:
     problem = standard(seed, groups=12, slots=24, step_s=3600.0, units=2_000, reserve=False)
     day = Span(int(problem.slots.edges_ms[0]), int(problem.slots.edges_ms[-1]))
     errors = rng.normal(2e-6, 15e-6, (30, 24))
-    averse = hedge(problem, day, ZoneInfo("UTC"), errors, Appetite(weight=0.9), np.random.default_rng(5))
-    bold = hedge(problem, day, ZoneInfo("UTC"), errors, Appetite(weight=0.0), np.random.default_rng(5))
+    averse = hedge(problem, day, ZoneInfo("UTC"), errors, RiskPreference(weight=0.9), np.random.default_rng(5))
+    bold = hedge(problem, day, ZoneInfo("UTC"), errors, RiskPreference(weight=0.0), np.random.default_rng(5))
     assert averse is not None and bold is not None
     assert (
         averse.decision.objective >= averse.unhedged_worth - 1e-6
@@ -53,7 +53,7 @@ def test_a_hedged_day_is_never_worth_less_than_a_bare_one(seed: int) -> None:
     )
     assert averse.decision.cvar >= bold.decision.cvar - 1e-6 and bold.decision.mean >= averse.decision.mean - 1e-6
     assert bool(np.all(averse.decision.position_w <= merit(problem)[0].sum() * (1 + 1e-9)))
-    again = hedge(problem, day, ZoneInfo("UTC"), errors, Appetite(weight=0.9), np.random.default_rng(5))
+    again = hedge(problem, day, ZoneInfo("UTC"), errors, RiskPreference(weight=0.9), np.random.default_rng(5))
     assert again is not None and again.to_json(problem.slots) == averse.to_json(problem.slots)
 
 
@@ -61,7 +61,7 @@ def test_reserve_is_promised_where_it_pays_and_only_so_much() -> None:
     problem = standard(4, groups=12, slots=24, step_s=3600.0, units=2_000, reserve=False)
     day = Span(int(problem.slots.edges_ms[0]), int(problem.slots.edges_ms[-1]))
     errors = np.zeros((LEAST_DAYS, 24))
-    paid = Appetite(reserve_price_per_wh=1e-3, reserve_max_w=50_000.0)
+    paid = RiskPreference(reserve_price_per_wh=1e-3, reserve_max_w=50_000.0)
     found = hedge(problem, day, ZoneInfo("UTC"), errors, paid, np.random.default_rng(1))
     assert found is not None and found.decision.reserve_w == pytest.approx(50_000.0)
     unpaid = hedge(
@@ -70,10 +70,10 @@ def test_reserve_is_promised_where_it_pays_and_only_so_much() -> None:
     assert unpaid is not None and unpaid.decision.objective <= found.decision.objective
 
 
-def test_few_days_or_a_day_beyond_the_horizon_say_nothing() -> None:
+def test_few_days_or_a_day_beyond_the_horizon_give_no_hedge() -> None:
     problem = standard(4, groups=3, slots=24, step_s=3600.0, units=100, reserve=False)
     day = Span(int(problem.slots.edges_ms[0]), int(problem.slots.edges_ms[-1]))
     rng = np.random.default_rng(1)
-    assert hedge(problem, day, ZoneInfo("UTC"), np.zeros((LEAST_DAYS - 1, 24)), Appetite(), rng) is None
+    assert hedge(problem, day, ZoneInfo("UTC"), np.zeros((LEAST_DAYS - 1, 24)), RiskPreference(), rng) is None
     beyond = Span(day.end_ms, day.end_ms + 24 * MS_PER_HOUR)
-    assert hedge(problem, beyond, ZoneInfo("UTC"), np.zeros((LEAST_DAYS, 24)), Appetite(), rng) is None
+    assert hedge(problem, beyond, ZoneInfo("UTC"), np.zeros((LEAST_DAYS, 24)), RiskPreference(), rng) is None

@@ -57,11 +57,11 @@ def test_up_leaves_room_for_what_the_meter_shows_and_nothing_explains(problem: P
     now_w = float(cap[0]) - 1_000.0
     above = offered(power_now_w=now_w)
     assert above[0] <= 1_000.0 and np.array_equal(above[1:], free.up_w[1:]), "the meter of now is of the running slot"
-    unseen_w = float(np.max(cap - plan.power_w))
-    assert not offered(unseen_w=unseen_w).any()
-    half = offered(unseen_w=unseen_w / 2)
-    assert bool(np.all(half <= np.maximum(cap - plan.power_w - unseen_w / 2, 0.0) + 1e-6))
-    assert not offered(feeder_unseen_w=np.max(problem.site.feeder_cap_w, axis=1)).any()
+    unexplained_w = float(np.max(cap - plan.power_w))
+    assert not offered(unexplained_w=unexplained_w).any()
+    half = offered(unexplained_w=unexplained_w / 2)
+    assert bool(np.all(half <= np.maximum(cap - plan.power_w - unexplained_w / 2, 0.0) + 1e-6))
+    assert not offered(feeder_unexplained_w=np.max(problem.site.feeder_cap_w, axis=1)).any()
     blind = availability(plan, "the main meter is stale")
     assert blind.up_w[0] == 0.0 and "the main meter is stale" in blind.why_not_more[0]
     assert np.array_equal(blind.up_w[1:], free.up_w[1:])
@@ -75,13 +75,13 @@ def test_what_meters_show_above_the_miners_is_known_to_the_offer() -> None:
     feeder = units.roster.feeder_names[0]
     own_w = float(units.feeder_power_w()[0])
     seen = problem_of(*of, meter_w=1.1 * known_w + 500.0 + 7_000.0, feeder_meter_w={feeder: own_w + 1_000.0}).site
-    assert seen.unseen_w == pytest.approx(7_000.0)
+    assert seen.unexplained_w == pytest.approx(7_000.0)
     net = problem_of(*of, meter_w=1.1 * known_w + 500.0, generated_w=4_000.0).site
-    assert net.unseen_w == pytest.approx(4_000.0), "what generation covers at the meter is drawn all the same"
-    assert seen.feeder_unseen_w is not None and seen.feeder_unseen_w.sum() == pytest.approx(1_100.0)
+    assert net.unexplained_w == pytest.approx(4_000.0), "what generation covers at the meter is drawn all the same"
+    assert seen.feeder_unexplained_w is not None and seen.feeder_unexplained_w.sum() == pytest.approx(1_100.0)
     none = problem_of(*of).site
-    assert none.unseen_w == 0.0 and none.feeder_unseen_w is not None and not none.feeder_unseen_w.any()
-    assert problem_of(*of, meter_w=0.5 * known_w).site.unseen_w == 0.0, "a meter below loosens nothing"
+    assert none.unexplained_w == 0.0 and none.feeder_unexplained_w is not None and not none.feeder_unexplained_w.any()
+    assert problem_of(*of, meter_w=0.5 * known_w).site.unexplained_w == 0.0, "a meter below loosens nothing"
 
 
 def test_units_within_minimum_times_are_not_offered() -> None:
@@ -134,11 +134,11 @@ def test_a_better_lot_is_never_worth_less_than_its_proof_says(problem: Problem, 
     assert answer.worth >= -2e-3 * abs(base.value)
 
 
-def test_newer_miners_earn_more_and_unknown_names_are_told(problem: Problem) -> None:
+def test_newer_miners_earn_more_and_unknown_names_are_reported(problem: Problem) -> None:
     group = problem.groups.names[0]
     power = problem.groups.mode_power_w[0]
     answer = whatif(problem, newer_miners(group, power, power / 11.0 * 1e12))
-    assert answer.worth > 0 and "11.0 J/TH" in answer.words
+    assert answer.worth > 0 and "11.0 J/TH" in answer.text
     with pytest.raises(KeyError, match="feeder 0"):
         more_feeder("nowhere", 1.0).apply(problem)
 

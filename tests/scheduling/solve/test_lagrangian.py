@@ -13,7 +13,7 @@ from scheduling.problem.problem import Order, Problem
 from scheduling.solve.bound import bound, holds, paths
 from scheduling.solve.check import judge
 from scheduling.solve.exact import Effort, relax
-from scheduling.solve.lagrangian import Memory, certified, ground, least_breaking, prove
+from scheduling.solve.lagrangian import WarmStart, certified, least_breaking, prove, static_data
 from scheduling.solve.model import build
 from scheduling.solve.prices import Prices, prices_of
 from scheduling.solve.ramp import ramped
@@ -97,7 +97,7 @@ def test_the_standard_instance_in_small_is_proven_within_a_tenth_of_a_percent() 
 
 def test_feeder_prices_tighten_the_bound() -> None:
     problem = standard(2, groups=60, slots=96, step_s=900.0, units=15_000, feeder_low=0.75, feeder_high=0.95)
-    base = ground(problem)
+    base = static_data(problem)
     flat = replace(_zero(problem), flexible=problem.money_per_w(), site=problem.money_per_w())
     assert prove(problem, base, flat, 4).value < value_at(problem, flat)
 
@@ -161,11 +161,11 @@ def test_large_contradictions_break_only_the_least_urgent_rule(name: str) -> Non
 
 def test_a_warm_plan_on_a_new_order_is_as_good_as_a_cold_one() -> None:
     problem = standard(1, groups=60, slots=96, step_s=900.0, units=12_000)
-    memory = Memory()
-    certified(problem, memory=memory)
+    memory = WarmStart()
+    certified(problem, warm_start=memory)
     total_w = float(problem.groups.units @ problem.groups.mode_power_w[:, 1])
     asked = with_order(problem, Order("new", 40, 48, 0.5 * total_w))
-    warm, cold = certified(asked, memory=memory), certified(asked)
+    warm, cold = certified(asked, warm_start=memory), certified(asked)
     assert warm is not None and cold is not None and warm.gap is not None
     assert warm.violations == () and warm.gap <= 1.2e-3
     assert warm.value == pytest.approx(cold.value, rel=1e-3)

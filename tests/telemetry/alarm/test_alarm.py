@@ -244,7 +244,7 @@ def test_all_faults_of_all_files_at_once(tmp_path: Path) -> None:
         action = "y"
         on_delay_s = -1
         covers = ["nobody"]
-        when = { type = "pattern", group = "street", share = 0.5, least = 1, of = { type = "stale", after_s = 1 } }
+        when = { type = "pattern", group = "street", share = 0.5, min_devices = 1, of = { type = "stale", after_s = 1 } }
         [[rule]]
         id = "four"
         kind = "miner"

@@ -88,7 +88,7 @@ def rule_file(tmp_path: Path, when: str) -> Path:
          ("direction is missing", "below, above")),
         ('type = "difference", metric = "hashrate_hs", reference = "hashrate_nominal_hs", over_share = 0.2, direction = "down"',
          ("'down'", "below, above")),
-        ('type = "pattern", group = "rack", share = 0.5, least = 2, of = { type = "difference", metric = "hashrate_hs",'
+        ('type = "pattern", group = "rack", share = 0.5, min_devices = 2, of = { type = "difference", metric = "hashrate_hs",'
          ' reference = "hashrate_nominal_hs", over_share = 0.2 }', ("direction is missing",)),
         ('type = "threshold", metric = "power_w", high = 1, load_least = 5', ("go together",)),
         ('type = "threshold", metric = "power_w", high = 1, load_metric = "weight", load_least = 5', ("no metric 'weight'",)),

@@ -170,6 +170,27 @@ def test_missing_values_never_become_numbers(tmp_path: Path, journal: SqliteJour
         archive.seal(T0_MS + 2 * HOUR)
 
 
+def test_readings_samples_and_frames_load_no_duckdb(
+    tmp_path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = ParquetArchive(tmp_path / "archive", journal)
+    fill(journal, 0, 90)
+    archive.seal(T0_MS + 90 * 60_000)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    span = Span(T0_MS + 50 * 60_000, T0_MS + 70 * 60_000)
+    table = archive.readings("miner", span, ["hub/site/m00001"], ["power_w", "state", "pool_url"])
+    assert table.column_names == ["device", "at_ms", "position", "power_w", "state", "pool_url"]
+    assert {str(table[name].type) for name in ("device", "state", "pool_url")} == {"string"}
+    assert table["power_w"].to_pylist() == [3000.0 + minute for minute in range(50, 70)]
+    assert archive.energy("hub/site/meter-1", even_slots(span, 600)).total_wh() == 400.0
+    assert archive.frames("hub/site/meter-1", span) == [] and archive.first_ms("hub/site/meter-1") == T0_MS
+    assert archive.readings("miner", span, []).num_rows == 0
+    with pytest.raises(KeyError):
+        archive.readings("miner", span, metrics=["no_such_metric"])
+    with pytest.raises(ImportError):
+        archive.query("SELECT 1", span)
+
+
 def test_another_process_asks_while_this_one_writes(tmp_path: Path, journal: SqliteJournal) -> None:
     archive = ParquetArchive(tmp_path / "archive", journal)
     fill(journal, 0, 90)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ports a unit opens, and who answers there: every dialect of the twin in one table."""
+"""Ports of a unit with their responders: every dialect of the twin in one table."""
 
 from collections.abc import Callable, Mapping
 
 from twin import antminer, auradine, avalon, bitaxe, braiins, epic, luxos, vnish, whatsminer, whatsminer_v3
-from twin.lines import Factory, FrameLine, HttpLine, HttpResponder, RpcLine, RpcResponder, Street
+from twin.lines import Factory, FrameLine, HttpLine, HttpResponder, LineContext, RpcLine, RpcResponder
 from twin.site import Unit
 
 Made = dict[str, tuple[int, Factory]]
@@ -23,21 +23,21 @@ ACCOUNTS: Mapping[str, str] = {
 }
 
 
-def doors(street: Street) -> Mapping[str, Callable[[Unit], Made]]:
+def responders(host_addresses: LineContext) -> Mapping[str, Callable[[Unit], Made]]:
     """For each dialect, the ports of a unit: name to (port, connection factory)."""
-    spec, site = street.site.spec, street.site
+    spec, site = host_addresses.site.spec, host_addresses.site
 
     def rpc(responder: RpcResponder) -> Callable[[Unit], Made]:
-        return lambda unit: {"rpc": (spec.rpc_port, lambda: RpcLine(street, unit, responder))}
+        return lambda unit: {"rpc": (spec.rpc_port, lambda: RpcLine(host_addresses, unit, responder))}
 
     def frames(responder: RpcResponder) -> Callable[[Unit], Made]:
-        return lambda unit: {"rpc": (spec.v3_port, lambda: FrameLine(street, unit, responder))}
+        return lambda unit: {"rpc": (spec.v3_port, lambda: FrameLine(host_addresses, unit, responder))}
 
     def http(responder: HttpResponder) -> Callable[[Unit], Made]:
-        return lambda unit: {"http": (spec.http_port, lambda: HttpLine(street, unit, responder))}
+        return lambda unit: {"http": (spec.http_port, lambda: HttpLine(host_addresses, unit, responder))}
 
     stock, canaan = antminer.Antminer(site), avalon.Avalon(site)
-    street.tickers.append(canaan.tick)
+    host_addresses.tickers.append(canaan.tick)
     stock_rpc, stock_http = rpc(stock), http(stock)
     return {
         "antminer": lambda unit: stock_rpc(unit) | stock_http(unit),

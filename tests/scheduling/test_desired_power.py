@@ -82,7 +82,7 @@ def asked_for(units: Fleet, schedule: Schedule | None = None, limits: list[Limit
     return {point.unit: point.mode for point in step(NOW, units, schedule, limits or [], Terms(SITE)).set_points}
 
 
-def test_without_a_plan_each_unit_returns_to_its_own_mode_and_nobody_else_moves() -> None:
+def test_without_a_plan_each_unit_returns_to_its_own_mode_and_no_other_changes() -> None:
     units, _ = fleet([ASLEEP, LOW, ASLEEP, LOW, NORMAL], [NORMAL, HIGH, UNSURE, UNSURE, UNSURE])
     decision = step(NOW, units, None, [], Terms(SITE))
     assert {p.unit: p.mode for p in decision.set_points} == {0: NORMAL, 1: HIGH}
@@ -100,7 +100,7 @@ def test_one_sleeper_of_many_comes_back_although_it_is_within_the_deadband() -> 
     assert asked_for(units, plan(201 * 3000.0)) == {200: NORMAL}
 
 
-def test_an_order_on_one_feeder_raises_nobody_on_the_other() -> None:
+def test_an_order_on_one_feeder_raises_no_unit_on_the_other() -> None:
     units, _ = fleet([NORMAL, NORMAL, NORMAL, NORMAL], [UNSURE] * 4)
     assert set(asked_for(units, None, [order(3000.0, f"{SITE}/f0")])) <= {0, 2}
 
@@ -209,7 +209,7 @@ def test_small_room_is_for_those_that_return_and_not_for_higher_modes_of_others(
     assert asked_for(units, plan(401 * 3000.0 + 600.0)) == {400: NORMAL}
 
 
-def test_a_unit_whose_wake_waits_for_its_turn_is_asked_for_no_other_mode() -> None:
+def test_a_unit_with_a_waiting_wake_gets_no_other_mode() -> None:
     units, _ = fleet([ASLEEP, NORMAL], [UNSURE, UNSURE], change={
         "mode": np.array([NORMAL, UNSURE], dtype=np.int8), "until_ms": np.array([NOW + HOUR, 0]),
     })  # fmt: skip

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demand of the site wanted at an instant before any limit: the plan's, or without a plan the operating point before the limit.
+"""Desired demand of the site before any limit: the plan's, or else the operating point before the limit.
 
-A plan that was made under an order says nothing of the slots which that order held down, once the order has ended or was
-loosened: until the next plan the units return to where they were, as on a site that has no prices at all.
+A plan made under an order says nothing about the slots held down by it once the order has ended or was loosened: until the
+next plan the units return to their operating point, as on a site without prices.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """`plan_w` the demand that the plan wants, None without a plan; `more_w` that miners draw once they are back at their
-    operating point; `fleet` with the ceilings that allocation has to keep."""
+class DesiredPower:
+    """`plan_w`: demand desired by the plan, None without a plan; `more_w`: additional miner power at the operating point;
+    `fleet`: with the ceilings that allocation has to keep."""
 
     plan_w: float | None
     more_w: float
@@ -29,10 +29,12 @@ class Wish:
     fleet: Fleet
 
 
-def wish(now_ms: int, site: str, fleet: Fleet, schedule: Schedule | None, limits: Sequence[Limit]) -> Wish:
-    """What the plan wants; where none holds at this instant, the operating point.
+def desired_power(
+    now_ms: int, site: str, fleet: Fleet, schedule: Schedule | None, limits: Sequence[Limit]
+) -> DesiredPower:
+    """The plan's demand; where no plan is valid at this instant, the operating point.
 
-    `limits`: all that are not over, those that begin later included.
+    `limits`: all that have not ended, including those that begin later.
     """
     found = None if schedule is None else schedule.at(now_ms)
     ended: list[Limiting] = []
@@ -41,13 +43,13 @@ def wish(now_ms: int, site: str, fleet: Fleet, schedule: Schedule | None, limits
         ended = [one for one in holding if not _in_force(one, site, limits, now_ms)]
         if not ended:
             demand_w = found[0] + schedule.behind_meter_w(now_ms)
-            return Wish(demand_w, 0.0, Reason(Rule.LIMIT if holding else Rule.PLAN, f"plan: {found[1]}"), fleet)
+            return DesiredPower(demand_w, 0.0, Reason(Rule.LIMIT if holding else Rule.PLAN, f"plan: {found[1]}"), fleet)
     why = f"order {ended[0].order} of the plan has ended" if ended else "no plan covers this instant"
     rising = int(below(fleet).sum())
     units = "1 unit returns" if rising == 1 else f"{rising} units return"
     back = Reason(Rule.RESTORE, f"{why}: {units} to the operating point before the limit")
     capped, more_w = restoring(fleet)
-    return Wish(None, more_w, back if rising else Reason(Rule.HOLD, f"{why}: hold"), capped)
+    return DesiredPower(None, more_w, back if rising else Reason(Rule.HOLD, f"{why}: hold"), capped)
 
 
 def _in_force(one: Limiting, site: str, limits: Sequence[Limit], now_ms: int) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and instants in words for people: units, ages, the site's own clock. The one place where units are for display."""
+"""Numbers and instants as text for people: units, ages, the site's own clock. The one place where units are for display."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -98,11 +98,11 @@ def offset(at_ms: int, zone: str) -> str:
 
 
 def when(span: tuple[int, int], now_ms: int, zone: str) -> str:
-    """From when until when, by the site's clock: the day is said where it is not today, what has no end is so called."""
+    """From when until when, by the site's clock: with the day where it is not today; an open end is named as such."""
     start_ms, end_ms = span
     today = _local(now_ms, zone).date()
 
-    def said(at_ms: int) -> str:
+    def shown(at_ms: int) -> str:
         local = _local(at_ms, zone)
         return local.strftime("%H:%M") if local.date() == today else local.strftime("%d %b %H:%M")
 
@@ -110,11 +110,11 @@ def when(span: tuple[int, int], now_ms: int, zone: str) -> str:
     if before and after:
         return "always"
     if before or after:
-        return f"until {said(end_ms)}" if before else f"from {said(start_ms)}"
+        return f"until {shown(end_ms)}" if before else f"from {shown(start_ms)}"
     if end_ms - start_ms < SHORT_MS:
         return f"{clock(start_ms, zone)} – {clock(end_ms, zone)}"
     same_day = _local(start_ms, zone).date() == _local(end_ms, zone).date()
-    return f"{said(start_ms)} – {minute(end_ms, zone) if same_day else said(end_ms)}"
+    return f"{shown(start_ms)} – {minute(end_ms, zone) if same_day else shown(end_ms)}"
 
 
 def with_unit(text: str) -> Markup:
@@ -187,8 +187,8 @@ def _ranged(reasons: list[str]) -> str:
     """Reasons that differ in their numbers only, as one: each number that differs becomes lowest–highest."""
     numbers = [[float(found) for found in NUMBER.findall(reason)] for reason in reasons]
     spans = [(min(column), max(column)) for column in zip(*numbers, strict=True)]
-    said = iter(f"{low:g}" if low == high else f"{low:.0f}–{high:.0f}" for low, high in spans)
-    return NUMBER.sub(lambda _: next(said), reasons[0]) if len(reasons) > 1 else reasons[0]
+    filled = iter(f"{low:g}" if low == high else f"{low:.0f}–{high:.0f}" for low, high in spans)
+    return NUMBER.sub(lambda _: next(filled), reasons[0]) if len(reasons) > 1 else reasons[0]
 
 
 def grouped(receipts: Sequence[ReceiptLine], most: int) -> list[dict[str, Any]]:
@@ -247,7 +247,7 @@ def took(row: Mapping[str, Any]) -> str:
 
 
 def racks(fleet: Fleet) -> list[dict[str, Any]]:
-    """The heat map in words: per rack how many in each state, and the hottest."""
+    """The heat map as a table: per rack the miners in each state, and the hottest."""
     found: dict[str, dict[str, Any]] = {}
     for rack, state, temp in zip(fleet["racks"], fleet["state"], fleet["temp_c"], strict=True):
         row = found.setdefault(rack, {"rack": rack, "total": 0, "states": {}, "temp_max_c": None})

@@ -67,7 +67,11 @@ def required(value: Any, place: str = "") -> Iterator[str]:
 def asked(held: Mapping[str, Any]) -> set[str]:
     """What requests must bring: bodies and parameters, and the schemas of bodies."""
     bodies = {ref for path in held["paths"].values() for ref in _bodies(path)}
-    schemas = {name: held["components"]["schemas"][name] for name in bodies}
+    schemas: dict[str, Any] = {}
+    while bodies:
+        name = bodies.pop()
+        schemas[name] = held["components"]["schemas"][name]
+        bodies |= set(_bodies(schemas[name], inside=True)) - set(schemas)
     parts = {
         f"{path} {method}": {key: one for key, one in route.items() if key in ("parameters", "requestBody")}
         for path, methods in held["paths"].items()

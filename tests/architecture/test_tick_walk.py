@@ -8,7 +8,7 @@ import pytest
 from kernel.clock import iso
 from tests.architecture.tick_walk import Walk, walked, walks
 
-MOST_MODULES = 42
+MOST_MODULES = 46
 """Of the whole project, from the running hub to the actuator. One more is a reason to look at what the tick now leans on."""
 
 

@@ -69,7 +69,7 @@ def desk(
         ),
         "clock": world.clock,
         "since_ms": MONDAY_MS,
-        "said": {body["id"] for kind, body in world.events if kind in ("payout.posted", "sale.posted")},
+        "posted": {body["id"] for kind, body in world.events if kind in ("payout.posted", "sale.posted")},
     }
     return SettlementContext(**{**parts, **more})
 

@@ -19,7 +19,8 @@ from hub.config import load
 from hub.control.runtime import Components, Hub
 from hub.control.tick import TickResult, TickSettings, decide
 from hub.journal.recorder import Recorder, at_once
-from hub.state.fold import HubState, SiteState
+from hub.state.fold import HubState
+from hub.state.site import SiteState
 from hub.state.situation import Freshness, SiteSituation, Situations
 from hub.wiring.state import empty_state
 from kernel.clock import Clock, iso
@@ -54,7 +55,7 @@ operator = "North Mining LLP"
 zone = "Asia/Almaty"
 import_cap_w = 40000
 inventory = "inventory.csv"
-not_ours = ["hoster"]
+third_party_owners = ["hoster"]
 {site}
 [[sites.feeders]]
 name = "f1"
@@ -137,11 +138,11 @@ class Spine:
             "state": state, "mode": mode, "power_w": drawn_w if power_w is None else power_w,
             "hashrate_hs": 0.0 if mode == "sleep" else 1e14, **values,
         }  # fmt: skip
-        self.recorder.hear([Reading(unit(at), "miner", self.now_ms, reported) for at in units or range(MINERS)])
+        self.recorder.enqueue([Reading(unit(at), "miner", self.now_ms, reported) for at in units or range(MINERS)])
         asyncio.run(self.recorder.flush())
 
     def meter(self, power_w: float, name: str = "meter") -> None:
-        self.recorder.hear([Reading(f"{KEY}/{name}", "meter", self.now_ms, {"power_w": power_w})])
+        self.recorder.enqueue([Reading(f"{KEY}/{name}", "meter", self.now_ms, {"power_w": power_w})])
         asyncio.run(self.recorder.flush())
 
     def say(self, kind: str, body: Mapping[str, Any], site: str = KEY) -> Event:

@@ -8,7 +8,7 @@ import pytest
 
 from hub.api.access import ENTRY_HEADER, Role
 from kernel.actor import FIELD, Channel
-from tests.hub.api.test_api_access import Hub, ask
+from tests.builders.api import Hub, ask
 
 ORDERS = "/api/v1/sites/alma/orders"
 

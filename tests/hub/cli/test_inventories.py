@@ -110,7 +110,7 @@ def test_worker_names_against_what_miners_tell(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len(run([*words, "--template", "acct.{rack}x{position}", "--differing"])["workers"]) == 1
     assert run([*words, "--template", "acct.{rack}"], code=1)["shared"] == ["acct.r1"]
-    for template, problem in (("{colour}", "knows no colour"), ("{", "'{'"), ("", "is not said")):
+    for template, problem in (("{colour}", "knows no colour"), ("{", "'{'"), ("", "is missing")):
         wrong = CliRunner().invoke(app, [*words, "--template", template])
         assert isinstance(wrong.exception, ConfigError) and problem in str(wrong.exception)
     (tmp_path / "hub.toml").write_text(SITE + '[[pools.main]]\nurl = "stratum+tcp://p:3333"\nworker = "acct.{name}"\n')

@@ -10,9 +10,12 @@ from grid.compliance import Terms
 from grid.order_entry import Phase
 from hub.control.order_desk import OrderDesk
 from hub.control.runtime import Hub, site_of
+from kernel.actor import Actor, Channel
 from kernel.clock import iso
 from kernel.errors import ConfigError, NotFound
 from tests.builders.spine import BY, KEY, T0_MS, Spine
+
+ACTOR = Actor("grid", "dispatcher", Channel.REST)
 
 
 class Desk:
@@ -30,7 +33,7 @@ class Desk:
         return {"scope": KEY, "power_w": power_w, "until": until, "reference": "D-1", **more}
 
     def submit(self, power_w: float = 12_000.0, for_s: float = 600.0, **more: Any) -> str:
-        return asyncio.run(self.desk.submit(self.body(power_w, for_s, **more), BY, "rest")).order.id
+        return asyncio.run(self.desk.submit(self.body(power_w, for_s, **more), BY, ACTOR)).order.id
 
     def watch(self) -> None:
         asyncio.run(self.hub.watch_orders())
@@ -54,7 +57,7 @@ class Desk:
 def test_an_order_is_in_the_journal_and_the_next_tick_is_due_when_it_is_answered() -> None:
     desk = Desk()
     assert not desk.hub._urgent[KEY].is_set()
-    entry = asyncio.run(desk.desk.submit(desk.body(), BY, "rest"))
+    entry = asyncio.run(desk.desk.submit(desk.body(), BY, ACTOR))
     assert entry.phase is Phase.ACCEPTED and entry.order.channel == "rest" and entry.order.received_ms == T0_MS
     assert desk.spine.kinds() == ["order.received", "order.accepted"] and desk.hub._urgent[KEY].is_set()
 
@@ -86,7 +89,9 @@ def test_the_same_order_twice_is_one_order() -> None:
     body = desk.body()
 
     async def both() -> list[str]:
-        found = await asyncio.gather(*(desk.desk.submit(body, BY, channel) for channel in ("rest", "mqtt")))
+        found = await asyncio.gather(
+            *(desk.desk.submit(body, BY, Actor("grid", "dispatcher", entry)) for entry in (Channel.REST, Channel.MQTT))
+        )
         return [entry.order.id for entry in found]
 
     first, second = asyncio.run(both())
@@ -96,18 +101,18 @@ def test_the_same_order_twice_is_one_order() -> None:
 def test_change_and_end_by_name() -> None:
     desk = Desk()
     order = desk.submit()
-    changed = asyncio.run(desk.desk.change(order, {"power_w": 9_000.0}, BY))
+    changed = asyncio.run(desk.desk.change(order, {"power_w": 9_000.0}, BY, ACTOR))
     assert changed.order.power_w == 9_000.0
-    ended = asyncio.run(desk.desk.end(order, BY, "line is back"))
+    ended = asyncio.run(desk.desk.end(order, BY, ACTOR, "line is back"))
     assert ended.phase is Phase.RELEASED and "line is back" in ended.why
     events = len(desk.spine.journal.held)
-    asyncio.run(desk.desk.end(order, BY, "again"))
+    asyncio.run(desk.desk.end(order, BY, ACTOR, "again"))
     assert len(desk.spine.journal.held) == events
-    for act in (desk.desk.change("nowhere", {"power_w": 1.0}, BY), desk.desk.end("nowhere", BY, "")):
+    for act in (desk.desk.change("nowhere", {"power_w": 1.0}, BY, ACTOR), desk.desk.end("nowhere", BY, ACTOR, "")):
         with pytest.raises(NotFound):
             asyncio.run(act)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
-        asyncio.run(desk.desk.submit({"scope": KEY}, BY, "rest"))
+        asyncio.run(desk.desk.submit({"scope": KEY}, BY, ACTOR))
 
 
 def test_an_order_acts_from_its_begin_holds_by_the_meter_and_expires_at_its_end() -> None:
@@ -157,20 +162,6 @@ def test_an_order_that_is_not_obeyed_is_breached_as_soon_as_that_is_seen() -> No
     assert desk.verdicts() == ["breached"]
     desk.through(30, 24_000.0)
     assert desk.verdicts() == ["breached"], "a breach is final"
-
-
-def test_a_sample_from_shortly_before_the_begin_speaks_for_its_first_seconds() -> None:
-    """Ten seconds before the begin: without it 50 of 60 s were covered, too few to prove anything."""
-    desk = Desk()
-    desk.hub.terms = Terms(response_s=0.0, gap_s=20.0)
-    desk.spine.meter(11_000.0)
-    desk.spine.later(1.0)
-    desk.spine.meter(11_000.0)
-    desk.submit(for_s=69.0, **{"from": iso(T0_MS + 10_000)})
-    desk.spine.later(19.0)
-    desk.through(50, 11_000.0, 10)
-    assert desk.verdicts()[-1] == "complied"
-    assert desk.spine.bodies("order.verdict")[-1]["coverage"] == 1.0
 
 
 def test_an_order_that_ended_long_ago_is_judged_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_a_chip_at_its_stop_temperature_sleeps_by_the_guard_and_may_come_back() 
 
 
 def test_heat_duty_keeps_miners_on_under_a_plan_of_nothing() -> None:
-    spine = running("heat_least_w = 9000")
+    spine = running("heat_min_w = 9000")
     spine.plan(0.0)
     result = spine.decide()
     assert result.body["target_w"] == 9_000.0 and result.body["rule"] == Rule.HEAT_DUTY

@@ -142,12 +142,12 @@ def test_undone_twice_is_a_foreign_system_and_is_not_fought(world: World, tmp_pa
     assert reported["hands_off"] and reported["owner"] == "another manager" and "undone" in reported["words"]
     unit = world.site.roster.index["hub/site/m1"]
     assert world.site.standing.commanded(world.now_ms).excluded[unit], "left alone"
-    assert list(world.site.hands) == ["hub/site/m1"]
+    assert list(world.site.third_parties) == ["hub/site/m1"]
     world.round()
     assert len(world.events("owner.changed")) == 1, "said once"
     world.recorder.emit("hub/site", "owner.changed", {"device": "hub/site/m1", "hands_off": False, "owner": "the hub"})
     asyncio.run(world.recorder.flush())
-    assert not world.site.standing.commanded(world.now_ms + 10_000_000).excluded[unit] and not world.site.hands
+    assert not world.site.standing.commanded(world.now_ms + 10_000_000).excluded[unit] and not world.site.third_parties
 
 
 def test_what_we_ask_ourselves_is_no_foreign_system(world: World) -> None:
@@ -175,7 +175,7 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
     says('{"atm":true}')
     (seen,) = world.events("third_party.detected")
     assert (seen["scope"], seen["who"]) == ("hub/site/m1", "LuxOS advanced thermal management")
-    assert seen["evidence"] == {"atm": True} and list(world.site.hands) == ["hub/site/m1"]
+    assert seen["evidence"] == {"atm": True} and list(world.site.third_parties) == ["hub/site/m1"]
     again = folded(load(tmp_path / "hub.toml", environment={}), world.journal)
     assert ConditionDuty(again, world.recorder, world.clock, at_once(), 60.0, 600.0).look(world.now_ms) == []
     says(MISSING[Absence.NOT_REPORTED])
@@ -187,7 +187,7 @@ def test_a_firmwares_own_schedule_is_named_once_until_it_is_off_also_over_a_rest
     says('{"atm":false,"dps":{"enabled":false}}')
     says("{}")
     (gone,) = world.events("third_party.cleared")
-    assert gone["scope"] == "hub/site/m1" and not world.site.hands
+    assert gone["scope"] == "hub/site/m1" and not world.site.third_parties
     says('{"preset_switcher":{"enabled":true}}')
     assert world.events("third_party.detected")[-1]["who"] == "VNish preset switcher", "on again is said again"
 
@@ -419,6 +419,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
         actuators={"hub/site": hands},
         tariff=None,
     )
+    monkeypatch.setattr(world.recorder, "emit", lambda *_: None)
     monkeypatch.setattr(world.recorder, "flush", refuse)
     with full:
         asyncio.run(RunningHub(components).tick(world.site))  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def power(at_ms: int, power_w: float) -> Reading:
 def test_a_record_is_folded_after_it_is_on_disk_and_in_order_of_position() -> None:
     kept = Kept()
     kept.note("a")
-    kept.recorder.hear([power(1, 5.0)])
+    kept.recorder.enqueue([power(1, 5.0)])
     kept.note("b")
     assert kept.folded == [] and kept.recorder.position == 0
     kept.flush()
@@ -83,9 +83,9 @@ def test_readings_that_wait_keep_their_order_and_the_oldest_make_room(monkeypatc
     monkeypatch.setattr(module, "MOST_WAITING_READINGS", 3)
     kept = Kept()
     kept.journal.down = True
-    kept.recorder.hear([power(at, float(at)) for at in (1, 2)])
+    kept.recorder.enqueue([power(at, float(at)) for at in (1, 2)])
     kept.flush()
-    kept.recorder.hear([power(at, float(at)) for at in (3, 4)])
+    kept.recorder.enqueue([power(at, float(at)) for at in (3, 4)])
     assert kept.recorder.readings_lost == 1
     kept.journal.down = False
     kept.flush()
@@ -133,7 +133,7 @@ def test_what_is_queued_while_a_write_is_under_way_is_durable_when_its_own_flush
 def test_an_acknowledgement_waits_for_the_disk() -> None:
     kept, given = Kept(), []
     kept.journal.down = True
-    kept.recorder.hear([power(1, 5.0)])
+    kept.recorder.enqueue([power(1, 5.0)])
     kept.recorder.when_durable(lambda: given.append(kept.journal.position()))
     kept.flush()
     assert given == []

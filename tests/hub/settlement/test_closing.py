@@ -362,5 +362,5 @@ def test_energy_that_cannot_be_billed_names_the_meter_and_what_is_missing(tmp_pa
     journal.append([batch("meter", [meter(1, T0_MS + 700_000, 700.0)])], [])
     assert isinstance(book.billed(["hub/site/meter-1"], span), Billed), "the counter bridges the gap"
     early = book.billed(["hub/site/meter-1"], Span(T0_MS - 540_000, T0_MS + 60_000))
-    assert "told 10.0% of" in str(early)
+    assert "reported 10.0% of" in str(early)
     journal.close()

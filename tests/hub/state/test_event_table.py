@@ -21,7 +21,7 @@ from telemetry.store.journal import Journal
 from tests.builders.event_payloads import faults
 from tests.recorded import look
 from tests.recorded.pack import RECORDED, unpack
-from tests.recorded.shipped import shipped_as
+from tests.recorded.shipped import migrated, shipped_as
 
 ROOT = Path(__file__).parents[3]
 NEVER_WRITTEN = {EventKind.OPERATOR_NOTE}
@@ -32,7 +32,7 @@ NEVER_WRITTEN = {EventKind.OPERATOR_NOTE}
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, Journal]]:
     """A journal of before, with events of every kind but those that are newer than it."""
     with shipped_as(RECORDED / "configs"):
-        yield look.opened(unpack(tmp_path_factory.mktemp("recorded")))
+        yield look.opened(migrated(unpack(tmp_path_factory.mktemp("recorded"))))
 
 
 def test_each_kind_has_exactly_one_row() -> None:

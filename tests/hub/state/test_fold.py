@@ -84,7 +84,7 @@ def test_a_meter_without_a_value_leaves_no_sample() -> None:
     spine.meter(25_000.0)
     spine.meter(9_000.0, "meter-f1")
     spine.later(1.0)
-    spine.recorder.hear([Reading(f"{KEY}/meter", "meter", spine.now_ms, {"power_w": MISSING[Absence.UNREACHABLE]})])
+    spine.recorder.enqueue([Reading(f"{KEY}/meter", "meter", spine.now_ms, {"power_w": MISSING[Absence.UNREACHABLE]})])
     spine.meter(9_100.0, "meter-f1")
     assert spine.state.traces[f"{KEY}/meter"].last() == (T0_MS, 25_000.0)
     assert spine.state.traces[f"{KEY}/meter-f1"].last() == (T0_MS + 1000, 9_100.0)
@@ -129,9 +129,9 @@ def test_a_takeover_is_held_until_it_is_released() -> None:
     spine = Spine()
     spine.hear()
     spine.say("owner.changed", {"device": unit(2), "hands_off": True, "owner": "vendor", "why": "undid us twice"})
-    assert spine.excluded() == [2] and not bool(spine.at().fleet.can_command[2]) and spine.site.hands
+    assert spine.excluded() == [2] and not bool(spine.at().fleet.can_command[2]) and spine.site.third_parties
     spine.say("owner.changed", {"device": unit(2), "hands_off": False, "owner": "", "why": "released"})
-    assert bool(spine.at().fleet.can_command[2]) and not spine.site.hands
+    assert bool(spine.at().fleet.can_command[2]) and not spine.site.third_parties
 
 
 def test_what_always_holds_is_the_connection_and_the_breakers() -> None:

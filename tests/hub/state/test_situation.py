@@ -148,7 +148,7 @@ def test_starts_of_the_day_are_kept_within_the_configured_number() -> None:
 
 
 def test_heat_duty_and_draw_are_of_the_miners() -> None:
-    spine = Spine("heat_least_w = 5000\nother_load_share = 0.1")
+    spine = Spine("heat_min_w = 5000\nother_load_share = 0.1")
     spine.hear()
     assert spine.at().heat_w == 5000.0
     assert spine.at().drawn_w == pytest.approx(8 * 3000.0 * 1.1)

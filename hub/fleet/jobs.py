@@ -2,7 +2,7 @@
 """Campaigns through the running hub: proposed by somebody, approved where two are needed, sent wave by wave, journalled.
 
 A wave and its commands are in the journal before a byte leaves, like every tick. While an order limits the site no further
-wave leaves; what an operator holds is commanded all the same where an order needs it (`hub.control.tick.fleet_at`).
+wave leaves; what an operator holds is commanded all the same where an order needs it (`hub.state.situation`).
 """
 
 from collections.abc import Mapping, Sequence

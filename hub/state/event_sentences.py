@@ -64,7 +64,7 @@ def owner_changed(body: OwnerChanged) -> str:
 
 
 def job_changed(body: JobChanged) -> str:
-    return f"campaign {body['name']} {body['what']} by {body['by']}" + (f": {body['why']}" if body["why"] else "")
+    return f"job {body['name']} {body['what']} by {body['by']}" + (f": {body['why']}" if body["why"] else "")
 
 
 def wake_recovery_reported(body: WakeRecoveryReported) -> str:

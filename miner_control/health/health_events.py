@@ -17,7 +17,7 @@ class ThirdPartyDetected(ThirdPartyCleared):
 
 
 class WakeRecoveryStep(TypedDict):
-    """`rung`: a `miner_control.health.wake_recovery.RUNGS`. `load`: key of the load that is opened; "" for none."""
+    """`rung`: a `miner_control.health.wake_recovery.STEPS`. `load`: key of the load that is opened; "" for none."""
 
     device: str
     rung: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages for contributors name files, folders, links and commands that exist."""
+"""Pages name files, folders, links and commands that exist."""
 
 import re
 import tomllib
@@ -13,10 +13,10 @@ from hub.cli.app import app
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     {
+        ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "SECURITY.md",
-        *(ROOT / "docs" / "contributing").glob("*.md"),
-        *(ROOT / "docs" / "howto").glob("add-*.md"),
+        *(ROOT / "docs").rglob("*.md"),
     }
 )
 TOP = (

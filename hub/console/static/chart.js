@@ -94,10 +94,10 @@ window.hubChart = (() => {
     if (plot) plot.destroy();
     plot = new uPlot(options(width), table(data), box);
     drawn = performance.now();
-    table();
+    describe();
   }
 
-  function table() {  // the chart for people who cannot see it
+  function describe() {  // the chart for people who cannot see it
     const last = (column) => { for (let i = column.length - 1; i >= 0; i--) if (column[i] !== null) return column[i]; return null; };
     const next = data.plan_at_ms.findIndex((ms) => ms > asOf);
     const parts = ["Power " + mw(scaled(last(data.power_w)))];

@@ -211,3 +211,10 @@ def test_a_role_sees_its_own_page(view: FakeHub, server: tuple[str, Access], tmp
         enter(driver, server, Role.DISPATCHER, site="beta")
         assert "Beta <yard>" in driver.title
         quiet(driver)
+
+
+@pytest.mark.parametrize("script", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_no_function_of_a_script_is_declared_twice(script: Path) -> None:
+    """The second one takes the place of the first without a word of the browser: a chart was empty by it."""
+    names = re.findall(r"\bfunction (\w+)\(", script.read_text(encoding="utf-8"))
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)

@@ -12,10 +12,10 @@
     const fault = document.getElementById(faultId);
     fault.hidden = true;
     try {
-      const answer = await fetch(path + what, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-      if (answer.ok) return true;
-      const found = await answer.json().catch(() => ({}));
-      fault.textContent = found.faults ? found.faults.map((one) => `${one.place}: ${one.problem}. ${one.remedy}`).join(" ") : found.detail || `the hub answered ${answer.status}`;
+      const reply = await fetch(path + what, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      if (reply.ok) return true;
+      const found = await reply.json().catch(() => ({}));
+      fault.textContent = found.faults ? found.faults.map((one) => `${one.place}: ${one.problem}. ${one.remedy}`).join(" ") : found.detail || `the hub answered ${reply.status}`;
     } catch { fault.textContent = "The hub does not answer."; }
     fault.hidden = false;
     return false;

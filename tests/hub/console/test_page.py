@@ -5,6 +5,7 @@ With MINING_HUB_PICTURES=folder each page is stored as a picture, to be looked a
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,14 @@ from tests.hub.console.page_server import serving
 
 COLOURS = """const map = document.getElementById("heat");
 return new Set(map.getContext("2d").getImageData(0, 0, map.width, map.height).data).size"""
+LINES = """const chart = document.querySelector("#chart canvas");
+const dots = chart.getContext("2d").getImageData(0, 0, chart.width, chart.height).data, found = {};
+for (let i = 0; i < dots.length; i += 4)
+  if (dots[i + 3] > 200 && Math.max(dots[i], dots[i + 1], dots[i + 2]) - Math.min(dots[i], dots[i + 1], dots[i + 2]) > 60)
+    found[[dots[i] >> 5, dots[i + 1] >> 5, dots[i + 2] >> 5]] = 1;
+return Object.keys(found).length"""
+"""Colours of the chart's canvas that are no grey: lines of plan, limit and price; an empty chart has none."""
+STATIC = Path(__file__).parents[3] / "hub" / "console" / "static"
 FAULTS = frozenset({"price", "meter", "broker", "miners", "pool", "ledger"})
 
 
@@ -74,6 +83,7 @@ def test_every_width_and_theme(server: tuple[str, Access], tmp_path: Path, width
         until(lambda: "hashing" in driver.find_element(By.ID, "heat-legend").text)
         assert driver.execute_script("return document.documentElement.scrollWidth") == width
         assert driver.execute_script(COLOURS) > 5, "the map is painted"
+        until(lambda: driver.execute_script(LINES) >= 3)
         assert driver.find_element(By.TAG_NAME, "h1").text == "Almaty North"
         ground = driver.execute_script("return getComputedStyle(document.body.parentElement).backgroundColor")
         assert (sum(map(int, ground[4:-1].split(","))) < 300) == dark

@@ -102,6 +102,13 @@ def test_all_phases_of_an_order_by_the_meter() -> None:
     ]
 
 
+def test_an_order_limits_nothing_from_its_end_on_also_before_a_tick_has_ended_it() -> None:
+    desk = Desk()
+    order = desk.order(ask(minutes=60))
+    assert len(desk.book.limits(NOW_MS + 60 * MIN_MS - 1)) == 1
+    assert desk.book.limits(NOW_MS + 60 * MIN_MS) == [] and desk.phase(order) is Phase.ACCEPTED
+
+
 def test_only_a_sample_after_the_begin_shows_obedience() -> None:
     desk = Desk()
     order = desk.order(ask())

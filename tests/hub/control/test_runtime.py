@@ -192,6 +192,22 @@ def test_a_receipt_is_journalled_with_the_command_that_it_answers() -> None:
     assert body == {**command_json(made), "outcome": "refused", "code": "45", "text": "access denied"}
 
 
+def test_a_sample_before_the_begin_of_an_order_is_valid_until_the_next_one() -> None:
+    """24 kW were metered 10 s before the begin: 5 s after it, 12 kW are exceeded, by a sample that is valid for 30 s."""
+    spine = Spine()
+    spine.hear()
+    spine.meter(24_000.0)
+    spine.later(10.0)
+    spine.order(12_000.0)
+    spine.later(20.0)
+    spine.meter(11_000.0)
+    hub = spine.hub()
+    hub.terms = replace(hub.terms, response_s=5.0, forgiven_s=0.0)
+    asyncio.run(hub.watch_orders())
+    (verdict,) = spine.bodies("order.verdict")
+    assert (verdict["outcome"], verdict["over_s"]) == ("breached", 15.0)
+
+
 def test_a_loop_that_fails_for_the_world_s_reasons_goes_on_and_any_other_failure_ends_it() -> None:
     hub, turns = Spine().hub(), []
 

@@ -105,10 +105,11 @@ def test_commit_returns_once_the_event_is_on_disk_and_folded_and_raises_otherwis
 
 def test_what_is_queued_while_a_write_is_under_way_is_durable_when_its_own_flush_returns() -> None:
     """Two tasks at once: the second waits for the first write and makes its own."""
-    kept = Kept()
+    kept, writes = Kept(), []
     writing = asyncio.Event()
 
     async def slowly(work: Any, *arguments: Any) -> Any:
+        writes.append(work)
         await writing.wait()
         return work(*arguments)
 
@@ -120,7 +121,7 @@ def test_what_is_queued_while_a_write_is_under_way_is_durable_when_its_own_flush
         await asyncio.sleep(0)
         second = asyncio.create_task(kept.recorder.commit(SITE, "operator.note", {"text": "b"}))
         await asyncio.sleep(0)
-        assert not first.done() and not second.done() and kept.folded == []
+        assert not first.done() and not second.done() and kept.folded == [] and len(writes) == 1
         writing.set()
         await second
         assert kept.texts() == ["a", "b"]

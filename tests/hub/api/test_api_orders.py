@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,11 @@ def test_an_answer_about_a_site_says_in_its_head_whether_it_only_observes(hub: H
         assert HEADER not in other.headers, "of no site, or not for who asks"
 
 
+@pytest.fixture
+def kegoc(hub: Hub) -> TestClient:
+    return hub.client(Role.DISPATCHER)
+
+
 @settings(max_examples=count(60, 3000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
@@ -102,8 +108,7 @@ def test_an_answer_about_a_site_says_in_its_head_whether_it_only_observes(hub: H
         | st.lists(st.integers(), max_size=2),
     )
 )
-def test_no_body_breaks_it(hub: Hub, body: dict[str, Any]) -> None:
-    kegoc = hub.client(Role.DISPATCHER)
+def test_no_body_breaks_it(kegoc: TestClient, body: dict[str, Any]) -> None:
     status = kegoc.post(ORDERS, content=json.dumps(body).encode()).status_code
     assert status in (201, 409, 422)
     if status == 201:

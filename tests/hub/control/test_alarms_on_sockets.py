@@ -75,7 +75,8 @@ def test_shed_wakes_and_lower_modes_at_real_pace_raise_no_alarm(tmp_path: Path) 
     async def main(site: World) -> None:
         config = load(site.config, environment={})
         async with start(config, tmp_path) as hub:
-            await until("all hash", lambda: counts(hub)["hashing"] == 24, 120)
+            # At real pace some tune for minutes after they were found ramping.
+            await until("all hash", lambda: counts(hub)["hashing"] == 24, 1800)
             await asyncio.sleep(300.0)
             await limited(hub, 4_000.0, 1500.0)
             await asyncio.sleep(45.0)

@@ -116,7 +116,11 @@ class Bench:
     def __init__(self, ready: dict[str, Any], inrush_w_per_s: float, in_flight: int) -> None:
         self.clock = system_clock()
         self.exchanges = TimedExchanges()
-        catalogue = load_catalogue((PROFILES / "miners").glob("*.toml"), (PROFILES / "firmware").glob("*.toml"))
+        catalogue = load_catalogue(
+            (PROFILES / "miners").glob("*.toml"),
+            (PROFILES / "firmware").glob("*.toml"),
+            (PROFILES / "names").glob("*.toml"),
+        )
         self.ports: dict[str, MinerPort] = {}
         self.envelopes: dict[str, Envelope] = {}
         self.hosts: dict[str, str] = {}

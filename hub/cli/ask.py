@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli import commissioning, feeder_mapping, field, inventories, learnt, placement, plans, tickets
+from hub.cli import commissioning, feeder_mapping, field, inventories, learnt, model_names, placement, plans, tickets
 from hub.cli.folder import SiteFolder, last_ms, opened, say_observing
 from hub.cli.output import put_json, put_table, say
 from kernel.units import HS_PER_THS
@@ -24,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     miners.command("dialects")(miners_dialects)
     field.add_to(miners)
     learnt.add_to(miners)
+    model_names.add_to(miners)
     tickets.add_to(miners)
     placement.add_to(miners)
     feeder_mapping.add_to(miners)

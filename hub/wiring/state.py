@@ -54,7 +54,11 @@ SAY_EACH_S = 10.0
 
 def catalogue(folder: Path | None = None) -> Catalogue:
     """All known models and firmware capabilities: those in the folder of `hub.toml`, then those shipped."""
-    return load_catalogue(listed(folder, "profiles/miners"), current(listed(folder, "profiles/firmware")))
+    return load_catalogue(
+        listed(folder, "profiles/miners"),
+        current(listed(folder, "profiles/firmware")),
+        listed(folder, "profiles/names"),
+    )
 
 
 def check_profiles(config: Config) -> None:

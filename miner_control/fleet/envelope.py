@@ -52,6 +52,7 @@ class Envelope:
     - `start_lost_s`: full-rate hashing lost by one start.
     - `normal`: name of the factory mode.
     - `commands`: names of the intents that the firmware supports.
+    - `profiled`: False for a model without a profile, whose figures are assumed and whose own power is what it reports.
     - `wakes_into_any_mode`: setting a mode wakes a sleeping miner straight into it; otherwise it wakes into its last mode.
     """
 
@@ -71,6 +72,7 @@ class Envelope:
     provenance: Provenance = Provenance.ASSUMED
     random_start_delay_s: float = 0.0
     wakes_into_any_mode: bool = False
+    profiled: bool = True
     recovery_steps: tuple[str, ...] = ("retry", "reboot", "pdu", "ticket")
     """Recovery steps, in this order, for a miner that does not return after a wake (`miner_control.health.wake_recovery`)."""
 

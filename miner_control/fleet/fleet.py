@@ -56,7 +56,7 @@ class Roster:
     - `group[N]`, `feeder[N]`, `phase[N]` (0, 1, 2; -1: all three or unknown); `ours[N]`: the hub may command it.
     - `mode_power_w[G, M]`, `mode_hashrate_hs[G, M]`: rising; a mode that does not exist repeats the one before it.
     - `mode_count[G]`, `normal[G]` (factory mode), `sleep_w[G]`, `min_on_s[G]`, `min_off_s[G]`, `can_sleep[G]`;
-      `wakes_any[G]`: wakes straight into any mode.
+      `wakes_any[G]`: wakes straight into any mode; `profiled[G]`.
     """
 
     devices: tuple[str, ...]
@@ -76,6 +76,7 @@ class Roster:
     min_off_s: Floats
     can_sleep: Bools
     wakes_any: Bools
+    profiled: Bools
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -274,6 +275,7 @@ def _of_groups(groups: Sequence[Group]) -> dict[str, Any]:
         "min_off_s": np.array([e.min_off_s for e in envelopes], dtype=np.float64),
         "can_sleep": np.array([e.can_sleep for e in envelopes], dtype=np.bool_),
         "wakes_any": np.array([e.wakes_into_any_mode for e in envelopes], dtype=np.bool_),
+        "profiled": np.array([e.profiled for e in envelopes], dtype=np.bool_),
     }
 
 
@@ -320,15 +322,13 @@ def fleet_of(
 ) -> Fleet:
     """One tick's fleet. `starts_cap`: most starts per unit and day (None: free)."""
     group = roster.group
-    top = roster.mode_count[group] - 1
-    normal = roster.normal[group]
+    top, normal = roster.mode_count[group] - 1, roster.normal[group]
     fresh = (observed.at_ms > 0) & (now_ms - observed.at_ms <= stale_s * 1000)
     state = np.where(fresh, observed.state, np.where(observed.at_ms > 0, _UNREACHABLE, _UNKNOWN)).astype(np.int8)
 
     # A poll older than the sample that proved the command says nothing about the unit since then.
-    outrun = (
-        fresh & (commanded.proven_ms > 0) & (observed.at_ms < commanded.proven_ms) & (commanded.proven_mode != UNSURE)
-    )
+    proven = (commanded.proven_ms > 0) & (commanded.proven_mode != UNSURE)
+    outrun = fresh & proven & (observed.at_ms < commanded.proven_ms)
     state = np.where(outrun, np.where(commanded.proven_mode == ASLEEP, _SLEEPING, _RAMPING), state).astype(np.int8)
 
     believed = np.where(commanded.on_mode >= 0, commanded.on_mode, normal)
@@ -352,14 +352,16 @@ def fleet_of(
     steady = fresh & observed.has_power & (state == _HASHING) & ~pending
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = observed.power_w / table[rows, mode.astype(np.int64) + 1]
-    scale = np.where(steady, np.clip(np.nan_to_num(ratio, nan=1.0, posinf=1.0), 0.75, 1.33), 1.0)
+    # Without a profile there is nothing to doubt a reported power by.
+    doubted = np.where(roster.profiled[group], np.clip(ratio, 0.75, 1.33), ratio)
+    scale = np.where(steady, np.nan_to_num(doubted, nan=1.0, posinf=1.0), 1.0)
 
     nominal = table[rows, mode.astype(np.int64) + 1] * np.where(mode >= 0, scale, 1.0)
     measured = fresh & observed.has_power & ~outrun & ~((state == _UNREACHABLE) & asleep)
     rising = fresh & ((state == _RAMPING) | (state == _TUNING))
     power = np.where(measured, np.where(rising, np.maximum(observed.power_w, nominal), observed.power_w), nominal)
     settling = table[rows, wanted.astype(np.int64) + 1] * np.where(wanted >= 0, scale, 1.0)
-    aged_s = (now_ms - commanded.since_ms) / 1000.0
+    aged_s, highest = (now_ms - commanded.since_ms) / 1000.0, np.minimum(top, commanded.mode_ceiling)
     down_s = np.array([each.envelope.ramp_down_s for each in roster.groups], dtype=np.float64)[group]
     # A unit that has just gone to sleep is still running down: what it draws now is not what is to be counted on.
     running_down = asleep & (aged_s <= 2.0 * down_s + 30.0)
@@ -385,9 +387,7 @@ def fleet_of(
         may_sleep=may_sleep,
         may_wake=may_wake,
         # A new mode command would replace a wake that still waits for its turn.
-        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, np.minimum(top, commanded.mode_ceiling)).astype(
-            np.int8
-        ),
+        ceiling=np.where((mode == ASLEEP) & (wanted >= 0), wanted, highest).astype(np.int8),
         wake_mode=np.where(roster.wakes_any[group], 0, np.minimum(believed, top)).astype(np.int8),
         restore=np.minimum(commanded.restore, top).astype(np.int8),
         starts_used=commanded.starts_used,

@@ -28,7 +28,7 @@ COLUMNS: Final = (
 _PLACES: Final = ("feeder", "rack", "position", "owner")
 FACTS: Final = ("site", "container", "rack", "position", "feeder", "phase", "owner")
 """Kinds of fact. Site and container are kept and shown; the others also change the hub's decisions."""
-_REQUIRED: Final = ("device", "model", "dialect", "host", "feeder")
+_REQUIRED: Final = ("device", "dialect", "host", "feeder")
 Ports = tuple[tuple[str, int], ...]
 """(rpc or http, number) of each port of a miner."""
 

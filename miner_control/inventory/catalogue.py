@@ -6,9 +6,8 @@ firmware. An envelope joins it with the firmware's `Capability`. A curve of that
 without one, the shares of the firmware's modes on the nameplate do, marked assumed as they are there.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +15,11 @@ from kernel.errors import ConfigError, Fault
 from kernel.units import HS_PER_THS
 from miner_control.fleet.envelope import Envelope, Mode, PowerRange, Provenance
 from miner_control.inventory.capability import Capability, ModeShare, Table, document, load_capabilities
+from miner_control.inventory.model_names import NameRules, load_names
 
 _MOST_MODES: Final = 12
+_NEEDS_A_MODEL: Final = frozenset({"SetMode", "PowerTarget", "PowerPercent", "InstallFirmware", "RollBackFirmware"})
+"""Intents whose figures or images are those of one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,33 @@ class ModelProfile:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All model profiles and firmware capabilities."""
+    """All model profiles by the key of their name (`NameRules.key`), and firmware capabilities."""
 
     models: Mapping[str, ModelProfile]
     firmwares: Mapping[str, tuple[Capability, ...]]
+    names: NameRules = field(default_factory=NameRules)
 
     def find(self, text: str) -> tuple[ModelProfile, Variant] | None:
         """The profile of a name as written by people and by miners: `Antminer S19j Pro 104`, `WhatsMiner M30S++ VH60`.
 
-        Case, maker, board suffix and punctuation do not matter; None where no model fits.
+        Every part counts; a stated rate has to be that of a variant. None where no model fits: the nearest is never taken.
         """
-        return _find(self.models, text)
+        for key, rate in self.names.candidates(text):
+            profile = self.models.get(key) or self._by_its_cooling(key)
+            if profile is None:
+                continue
+            if not rate:
+                return profile, profile.variant()
+            return next(((profile, one) for one in profile.variants if one.name == rate), None)
+        return None
+
+    def _by_its_cooling(self, key: str) -> ModelProfile | None:
+        """The model of a key that adds its own cooling to its name: `Whatsminer M63S Hydro` is sold with no other."""
+        for written, cooling in self.names.cooling.items():
+            profile = self.models.get(key.removesuffix(written)) if key.endswith(written) else None
+            if profile is not None and profile.cooling == cooling:
+                return profile
+        return None
 
     def capability(self, dialect: str, version: str = "") -> Capability:
         """Capability of a firmware in a version. Raises KeyError where the dialect is not declared, or no range holds the
@@ -91,11 +109,18 @@ class Catalogue:
         raise KeyError(f"{dialect} {version!r} lies in no declared range of versions")
 
     def envelope(self, model: str, dialect: str, version: str = "") -> Envelope:
-        """The envelope of a model under a firmware. Raises KeyError that names the undeclared one."""
+        """The envelope of a model under a firmware. Raises KeyError that names what is not declared.
+
+        A model without a profile has one mode of assumed figures, and the commands that its firmware carries out whatever
+        the model is: it never keeps the others from being run.
+        """
         found = self.find(model)
-        if found is None:
-            raise KeyError(f"no profile for model {model!r}: add one to profiles/miners in the site's folder")
-        return _envelope(model, *found, self.capability(dialect, version))
+        can = self.capability(dialect, version)
+        if found is not None:
+            return _envelope(model, *found, can)
+        if self.names.assumed is None:
+            raise KeyError(f"no profile for model {model!r}, and no [without_profile] in profiles/names")
+        return _without_profile(model, self.names.assumed, can)
 
     def envelopes(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Envelope]:
         """Envelopes of (model, dialect) pairs. Raises ConfigError naming every pair that has none."""
@@ -117,26 +142,11 @@ class Catalogue:
         return found
 
 
-def _plain(text: str) -> str:
-    """A name without case, spaces and maker: `Antminer S19j Pro+` -> `s19jpro+`."""
-    return re.sub(
-        r"antminer|whatsminer|avalonminer|avalon|bitmain|microbt|canaan|teraflux|[^a-z0-9+]", "", text.lower()
-    )
-
-
-def _find(models: Mapping[str, ModelProfile], text: str) -> tuple[ModelProfile, Variant] | None:
-    exact = models.get(_plain(text))
-    if exact is not None:
-        return exact, exact.variant()
-    head, _, tail = text.strip().rpartition(" ")
-    tail = tail.strip("()").removesuffix("T").removesuffix("TH")
-    sold = models.get(_plain(head)) if head else None
-    if sold is not None:
-        named = [variant for variant in sold.variants if variant.name == tail]
-        return sold, named[0] if named else sold.variant()
-    bare = re.split(r"[_(]|\sV[A-Z0-9]+", text, maxsplit=1)[0]
-    cut = models.get(_plain(bare))
-    return (cut, cut.variant()) if cut is not None else None
+def _without_profile(model: str, assumed: Mode, can: Capability) -> Envelope:
+    variant = Variant("", assumed.power_w, assumed.hashrate_hs, "", "assumed", "", ())
+    profile = ModelProfile("", model, "", (variant,), "", (), None, None, None, None, None)
+    plain = replace(can, modes=(), power_target=None, intents=can.intents - _NEEDS_A_MODEL)
+    return replace(_envelope(model, profile, variant, plain), profiled=False, provenance=Provenance.ASSUMED)
 
 
 def _envelope(model: str, profile: ModelProfile, variant: Variant, can: Capability) -> Envelope:
@@ -216,18 +226,24 @@ def _thin(modes: tuple[Mode, ...], normal: Mode) -> tuple[Mode, ...]:
     return tuple(rising[at] for at in sorted(chosen))
 
 
-def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path]) -> Catalogue:
-    """Read the files of models and of firmware. Raises ConfigError with every fault of every file, each with file and key."""
+def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path], names: Iterable[Path] = ()) -> Catalogue:
+    """Read the files of models, of firmware and of names. Raises ConfigError with every fault of all, with file and key."""
     faults: list[Fault] = []
     profiles: dict[str, ModelProfile] = {}
+    try:
+        rules = load_names(names)
+    except ConfigError as error:
+        faults.extend(error.faults)
+        rules = NameRules()
     for path in models:
         held = document(path, faults)
         profile = _profile(path.name, held, faults) if held is not None else None
         if profile is None:
             continue
-        if _plain(profile.model) in profiles:
+        key = rules.key(profile.model)
+        if key in profiles:
             faults.append(Fault(path.name, f"model {profile.model} is declared twice", "Keep one file a model"))
-        profiles[_plain(profile.model)] = profile
+        profiles[key] = profile
     try:
         capabilities = load_capabilities(firmwares)
     except ConfigError as error:
@@ -235,7 +251,7 @@ def load_catalogue(models: Iterable[Path], firmwares: Iterable[Path]) -> Catalog
         capabilities = {}
     if faults:
         raise ConfigError(faults)
-    return Catalogue(profiles, capabilities)
+    return Catalogue(profiles, capabilities, rules)
 
 
 def _profile(place: str, document: Mapping[str, Any], faults: list[Fault]) -> ModelProfile | None:

@@ -46,8 +46,8 @@ def imported(
             wrong[line].append(fault)
     for line, row in enumerate(rows, start=2):
         if row.get("model") and not knows_model(row["model"]):
-            remedy = "Write it as the maker does, or add it to profiles/miners in the site's folder"
-            wrong[line].append(Fault(f"line {line}", f"no model {row['model']!r} is known", remedy))
+            remedy = "It runs on assumed figures: write it as the maker does, or give it a profile (miners models)"
+            remarks.append(Fault(f"line {line}", f"no model {row['model']!r} is known", remedy))
     register = AssetRegister(())
     while True:
         fit = [(f"line {line}", row) for line, row in enumerate(rows, start=2) if line not in wrong]

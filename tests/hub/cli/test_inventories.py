@@ -45,11 +45,11 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     target = tmp_path / "inventory.csv"
     words = ["miners", "import", str(tmp_path / "export.csv"), "--write", str(target), "--feeder", "f9"]
     reported = run([*words, "--json"], code=1)
-    assert (reported["miners"], reported["left"], reported["groups"]) == (4, 3, {"f1": 2, "f2": 1, "f9": 1})
+    assert (reported["miners"], reported["left"], reported["groups"]) == (5, 2, {"f1": 2, "f2": 1, "f9": 2})
     miners = load_register(target, "hub-1", "site-1").miners
     assert [(m.host, m.dialect, m.feeder) for m in miners] == [
         ("10.0.0.5", "luxos", "f1"), ("10.0.0.6", "antminer", "f1"), ("10.0.0.7", "whatsminer", "f2"),
-        ("10.0.0.10", "braiins", "f9"),
+        ("10.0.0.9", "antminer", "f9"), ("10.0.0.10", "braiins", "f9"),
     ]  # fmt: skip
     assert miners[0].device == "hub-1/site-1/rack-1-07" and miners[1].device == "hub-1/site-1/x2"
     said = {fault["place"]: fault["problem"] for fault in reported["faults"]}
@@ -57,14 +57,14 @@ def test_an_export_comes_in_and_no_line_is_lost(tmp_path: Path, encoding: str) -
     assert "Perpetuum Mobile" in said["line 7"]
     assert "also gives the feeder, different" in said["column Circuit"] and "not understood" in said["column Стойка"]
     left = list(csv.DictReader((tmp_path / "inventory.left.csv").open(encoding="utf-8")))
-    assert [row["SN"] for row in left] == ["X4", "X5", "X6"] and all(row["fault"] for row in left)
-    assert [row["Стойка"] for row in left] == ["10", "11", "12"], "what is not understood stays with its line"
+    assert [row["SN"] for row in left] == ["X4", "X5"] and all(row["fault"] for row in left)
+    assert [row["Стойка"] for row in left] == ["10", "11"], "what is not understood stays with its line"
     again = CliRunner().invoke(app, words)
     assert isinstance(again.exception, ConfigError) and "is there already" in str(again.exception)
-    mended = (tmp_path / "inventory.left.csv").read_text().replace("Perpetuum Mobile 9000", "Antminer S21")
+    mended = (tmp_path / "inventory.left.csv").read_text()
     mended = mended.replace("10.0.0.7", "10.0.0.8").replace("\n,Whats", "\n10.0.0.11,Whats")
     (tmp_path / "rest.csv").write_text(mended)
-    assert run(["miners", "import", str(tmp_path / "rest.csv"), "--json"])["miners"] == 3
+    assert run(["miners", "import", str(tmp_path / "rest.csv"), "--json"])["miners"] == 2
 
 
 def test_what_is_no_table_is_reported() -> None:
@@ -115,3 +115,26 @@ def test_worker_names_against_what_miners_tell(tmp_path: Path) -> None:
         assert isinstance(wrong.exception, ConfigError) and problem in str(wrong.exception)
     (tmp_path / "hub.toml").write_text(SITE + '[[pools.main]]\nurl = "stratum+tcp://p:3333"\nworker = "acct.{name}"\n')
     assert run(words)["template"] == "acct.{name}"
+
+
+def test_models_without_a_profile_run_and_are_listed_with_what_was_measured(tmp_path: Path) -> None:
+    models = ("Antminer S99", "Antminer S99", "", "Antminer S21")
+    rows = "".join(f"m{at},{model},antminer,10.0.0.{at},f1\n" for at, model in enumerate(models))
+    (tmp_path / "hub.toml").write_text(SITE)
+    (tmp_path / "inventory.csv").write_text(f"device,model,dialect,host,feeder\n{rows}")
+    state = empty_state(load(tmp_path / "hub.toml", environment={}), catalogue())
+    recorder = Recorder(open_journal(tmp_path / "data"), Clock(lambda: T0_MS, lambda: 0.0), state.apply, at_once())
+    values = {"state": "hashing", "power_w": 5200.0, "hashrate_hs": 400e12}
+    recorder.enqueue([Reading(f"hub/site/m{at}", "miner", T0_MS, values) for at in (0, 3)])
+    asyncio.run(recorder.flush())
+    recorder.journal.close()
+    assert CliRunner().invoke(app, ["config", "check", str(tmp_path / "hub.toml")]).exit_code == 0
+    found = run(["miners", "models", str(tmp_path), "--write", "--json"])["models"]
+    assert [(one["model"], one["miners"], one["measured"], one["power_w"]) for one in found] == [
+        ("Antminer S99", 2, 1, 5200.0), ("", 1, 0, None),
+    ]  # fmt: skip
+    (path,) = (tmp_path / "profiles" / "miners").glob("*.toml")
+    path.write_text(path.read_text().replace("EDIT", "air"))
+    now_known = catalogue(tmp_path).envelope("Antminer S99", "antminer")
+    assert now_known.profiled and now_known.mode("normal").power_w == 5200.0
+    assert [one["model"] for one in run(["miners", "models", str(tmp_path), "--json"])["models"]] == [""]

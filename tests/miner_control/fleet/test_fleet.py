@@ -47,6 +47,14 @@ def test_what_is_heard_is_what_counts():
     assert found.option_w()[0].tolist() == pytest.approx([20.0, 1854.0, 3090.0, 3646.2])
 
 
+def test_without_a_profile_a_unit_counts_by_what_it_reports_however_far_from_the_assumed_figures():
+    for scale in (0.01, 1.9):
+        for profiled, taken in ((True, min(max(scale, 0.75), 1.33)), (False, scale)):
+            found = fleet(who := one(profiled=profiled), seen(who, scale=scale))
+            assert found.power_w[0] == pytest.approx(3000.0 * scale)
+            assert found.scale[0] == pytest.approx(taken) and found.option_w()[0][3] == pytest.approx(3540.0 * taken)
+
+
 def test_silence_counts_as_the_normal_load():
     who = one()
     for silent in (never_observed(who), seen(who, mode=ASLEEP, age_s=300.0)):

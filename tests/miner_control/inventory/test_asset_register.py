@@ -28,13 +28,13 @@ def test_all_faults_of_an_inventory_at_once(tmp_path: Path):
     path.write_text(
         "device,model,dialect,host,ports,feeder,phase,serial,colour\n"
         "M 1,Antminer S21,antminer,10.0.0.1,,f1,,SN1,red\n"
-        "m2,,abacus,10.0.0.2,ssh=22,f1,7,SN2,\n"
+        "m2,,abacus,10.0.0.2,ssh=22,,7,SN2,\n"
         "m3,Antminer S21,antminer,10.0.0.3,,f1,,SN3,\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_register(path, "hub", "north")
     text = str(caught.value)
-    for part in ("colour", ":2 device", "'M 1'", ":3 model: is empty", "abacus", "ssh=22"):
+    for part in ("colour", ":2 device", "'M 1'", ":3 feeder: is empty", "abacus", "ssh=22"):
         assert part in text
 
 

@@ -22,7 +22,11 @@ PROFILES = Path(__file__).resolve().parents[3] / "configs" / "profiles"
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load_catalogue(sorted((PROFILES / "miners").glob("*.toml")), sorted((PROFILES / "firmware").glob("*.toml")))
+    return load_catalogue(
+        sorted((PROFILES / "miners").glob("*.toml")),
+        sorted((PROFILES / "firmware").glob("*.toml")),
+        (PROFILES / "names").glob("*.toml"),
+    )
 
 
 def test_at_least_a_hundred_models_each_with_source_and_tier(catalogue: Catalogue):
@@ -78,6 +82,51 @@ def test_names_as_people_and_miners_write_them(catalogue: Catalogue, text: str, 
     assert not variant or found[1].name == variant
 
 
+@pytest.mark.parametrize(
+    ("text", "power_w"),
+    [
+        ("Antminer S21 Hydro", 5360.0), ("Antminer S21 Imm.", 3824.0), ("Antminer S19 Pro Hydro", 5221.0),
+        ("Antminer S19 Hydro", 5451.0), ("Antminer S19j Pro Plus", 3300.0), ("AvalonMiner 15-194", 3647.0),
+        ("AvalonMiner 1246-83", 3420.0), ("M60SVK40", 3478.0), ("Whatsminer M63S Hydro", 7344.0),
+        ("Antminer S19 (Vnish 1.2.0)", 3250.0), ("Antminer S19J Pro NoPic", 3068.0),
+    ],
+)  # fmt: skip
+def test_other_spellings_of_a_name_are_that_model(catalogue: Catalogue, text: str, power_w: float):
+    found = catalogue.find(text)
+    assert found is not None and found[1].power_w == power_w
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Antminer S21 Pro+", "Antminer S19 XP+", "S19-88", "Antminer S19J88NoPic", "Antminer S19j Pro 105",
+        "Antminer S21 Immersion Lite", "Antminer S19 (Special)", "AT1500", "Whatsminer M30S Hydro", "Antminer", "", "+", "S",
+    ],
+)  # fmt: skip
+def test_a_part_or_a_rate_that_no_profile_has_makes_it_unknown(catalogue: Catalogue, text: str):
+    assert catalogue.find(text) is None
+
+
+def test_each_profile_is_found_by_its_own_name_and_by_each_of_its_variants(catalogue: Catalogue):
+    for profile in catalogue.models.values():
+        for text in (profile.model, profile.model.upper(), f" {profile.model} "):
+            assert catalogue.find(text) == (profile, profile.variant())
+        for variant in profile.variants:
+            assert catalogue.find(f"{profile.model} {variant.name}T") == (profile, variant)
+
+
+def test_faults_of_the_names_come_with_file_and_key(tmp_path: Path):
+    (tmp_path / "names.toml").write_text(
+        'wrod = {}\n[[marks]]\npattern = "("\nsource = "x"\n[without_profile]\npower_w = 0\n'
+    )
+    (tmp_path / "more.toml").write_text('[[marks]]\npattern = "("\nsource = "x"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_catalogue([], [], sorted(tmp_path.glob("*.toml")))
+    text = str(caught.value)
+    for part in ("names.toml wrod", "names.toml without_profile", "more.toml marks[0] pattern"):
+        assert part in text, text
+
+
 def test_a_plus_makes_another_model(catalogue: Catalogue):
     plain, plus = catalogue.find("Antminer S19j Pro"), catalogue.find("Antminer S19j Pro+")
     assert plain and plus and plain[0].model != plus[0].model
@@ -97,10 +146,28 @@ def test_capabilities_by_version(catalogue: Catalogue):
     assert catalogue.capability("braiins", "22.08").intents == {"Sleep", "Wake"}
     assert "Sleep" not in catalogue.capability("bitaxe", "2.0.0").intents
     assert version_key("20251209.16.Rel") == (20251209, 16)
-    with pytest.raises(KeyError, match="no profile for model"):
-        catalogue.envelope("Antminer S99", "antminer")
-    with pytest.raises(ConfigError, match="S99 with antminer"):
-        catalogue.envelopes([("Antminer S99", "antminer"), ("Antminer S21", "antminer")])
+    with pytest.raises(ConfigError, match="S21 with nobody"):
+        catalogue.envelopes([("Antminer S21", "nobody"), ("Antminer S21", "antminer")])
+
+
+def test_a_model_without_a_profile_has_assumed_figures_and_only_what_its_firmware_carries_out_for_any_model(
+    catalogue: Catalogue,
+):
+    for model in ("Antminer S99", ""):
+        made = catalogue.envelopes([(model, "antminer"), ("Antminer S21", "antminer")])
+        unknown, known = made[model, "antminer"], made["Antminer S21", "antminer"]
+        assert not unknown.profiled and known.profiled
+        assert unknown.names == ("normal",) and unknown.provenance is Provenance.ASSUMED and unknown.model == model
+        assert {"Sleep", "Wake", "Reboot"} <= unknown.commands and unknown.can_sleep
+    assert (
+        "PowerTarget"
+        in catalogue.envelope("Antminer S19k Pro", "luxos").commands
+        | catalogue.envelope("Antminer S21", "braiins").commands
+    )
+    for dialect in catalogue.firmwares:
+        unknown = catalogue.envelope("Antminer S99", dialect)
+        assert not unknown.commands & {"SetMode", "PowerTarget", "PowerPercent", "InstallFirmware"}
+        assert unknown.power_range is None
 
 
 def test_all_faults_at_once(tmp_path: Path):

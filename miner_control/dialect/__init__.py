@@ -10,6 +10,7 @@ from miner_control.dialect.bitaxe import Bitaxe
 from miner_control.dialect.braiins import Braiins
 from miner_control.dialect.epic import Epic
 from miner_control.dialect.luxos import LuxOS
+from miner_control.dialect.relative import Relative
 from miner_control.dialect.vnish import VNish
 from miner_control.dialect.whatsminer import Whatsminer
 from miner_control.dialect.whatsminer_v3 import WhatsminerV3
@@ -28,5 +29,6 @@ DIALECTS: Mapping[str, Dialect] = {
         Epic(),
         Auradine(),
         Bitaxe(),
+        Relative(),
     )
 }

@@ -43,13 +43,6 @@ _SLEEP = 1
 _CONF_LIFE_MS = 60_000
 # Content type of the JSON sent by the maker's own page; some releases require it.
 _AS_THE_PAGE = {"Content-Type": "text/plain;charset=UTF-8"}
-_KEPT = (
-    "bitmain-fan-ctrl",
-    "bitmain-fan-pwm",
-    "bitmain-hashrate-percent",
-    "bitmain-freq-level",
-    "bitmain-user-ip-cat",
-)
 
 
 class Antminer:
@@ -171,6 +164,9 @@ class Antminer:
             if answer.status != 200:
                 return _receipt(answer)
             conf = cgminer.parse(answer.body, whole=True)
+        if not any(key.startswith("bitmain-") for key in conf):
+            keys = ", ".join(sorted(conf)[:6])
+            return Refused("conf", f"the configuration read is not that of an Antminer ({keys}): nothing is written")
         present = antminer_stats.mode_of(conf)
         reported = [pool for pool in conf.get("pools") or () if isinstance(pool, dict) and pool.get("url")]
         if not reported and pools is None:
@@ -190,7 +186,8 @@ class Antminer:
             headers = antminer_form.HEADERS
             return _receipt((yield _cgi(access, "POST", "set_miner_conf", sent, writes=True, headers=headers)))
         mode = _MODES["normal"] if mode is None else mode
-        body: dict[str, Any] = {key: conf[key] for key in _KEPT if conf.get(key) is not None}
+        # What the firmware calls its other settings does not matter: they go back as they were read.
+        body: dict[str, Any] = {key: value for key, value in conf.items() if value is not None}
         level = conf.get("freq-level", conf.get("bitmain-freq-level"))
         if level is not None:
             body["freq-level"] = level

@@ -104,8 +104,20 @@ class Braiins:
                 raise TransportError(Absence.REFUSED, f"login: {refused.code} {refused.text}".strip())
 
     def carry_out(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
+        """What is known of the interface from reading saves an exchange; a command does not depend on it."""
         if access.memory.get("way") == "rpc":
             return (yield from self._over_rpc(access, intent))
+        try:
+            receipt = yield from self._over_rest(access, intent, now_ms)
+        except TransportError as error:
+            if error.reason is not Absence.UNREACHABLE or "rpc" not in access.ports:
+                raise
+            receipt = Unsupported(_TOO_OLD)
+        if receipt == Unsupported(_TOO_OLD) and isinstance(intent, Sleep | Wake) and "rpc" in access.ports:
+            return (yield from self._over_rpc(access, intent))
+        return receipt
+
+    def _over_rest(self, access: Access, intent: Intent, now_ms: int) -> Generator[Request, Answer, Receipt]:
         method, body = "PUT", None
         match intent:
             case Sleep():
@@ -204,7 +216,8 @@ class Braiins:
         for attempt in (1, 2, 3):
             refused = yield from self._token(access, now_ms)
             if refused is not None:
-                return Unsupported(_TOO_OLD) if isinstance(refused, Refused) and refused.code == "404" else refused
+                none = isinstance(refused, Refused) and refused.code in ("404", "405")
+                return Unsupported(_TOO_OLD) if none else refused
             with_token = {**_authorization(access), **(headers or {})}
             answer = yield web.tell(access, PORT, method, f"/api/v1/{path}", body, with_token)
             if answer.status != 401 or attempt == 3:

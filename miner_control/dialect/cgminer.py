@@ -65,6 +65,9 @@ def parse(body: bytes, *, whole: bool = False) -> Document:
         return _mended(text.decode("utf-8", "replace"), whole)
     if type(found) is dict:
         return found
+    if type(found) is str and found.lstrip().startswith("{"):
+        # A reply that was encoded twice: a JSON text which holds the object.
+        return parse(found.encode(), whole=whole)
     raise DecodeError("reply", f"expected an object, got {type(found).__name__}")
 
 

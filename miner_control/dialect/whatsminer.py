@@ -23,6 +23,7 @@ from miner_control.fleet.command import (
     InstallFirmware,
     Intent,
     Locate,
+    Pool,
     PowerPercent,
     PowerTarget,
     Reboot,
@@ -107,8 +108,10 @@ class Whatsminer:
             case Locate(False):
                 command = {"cmd": "set_led", "param": "auto"}
             case SetPools(pools) if 1 <= len(pools) <= 3:
+                # Code 132 where one of the nine keys is missing; an empty place also clears the pool that stood there.
+                places = (*pools, Pool("", "", ""), Pool("", "", ""))[:3]
                 command = {"cmd": "update_pools"}
-                for index, pool in enumerate(pools, 1):
+                for index, pool in enumerate(places, 1):
                     command |= {f"pool{index}": pool.url, f"worker{index}": pool.user, f"passwd{index}": pool.password}
             case SetPools():
                 return Unsupported("one to three pools")

@@ -66,6 +66,12 @@ _WIRE: Mapping[str, tuple[str, str, str, str]] = {
         "supply; A10: behind it",
         "`SoftOFF` set and idle; A10: boards without power, and commanded by the hub",
     ),
+    "cgminer": (
+        "cgminer RPC 4028",
+        "none: relatives and foreign firmwares are only read",
+        "as reported, if at all",
+        "none",
+    ),
     "epic": (
         "HTTP 4028",
         "HTTP 4028, password in each request",

@@ -15,7 +15,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.ids import device_key
 from miner_control.fleet.miner import Miner
 from miner_control.inventory.asset_register import AssetRegister
-from miner_control.inventory.identify import Identity
+from miner_control.inventory.identified import Identity
 
 MOST_ADDRESSES = 1 << 20
 _NOT_A_MAC = frozenset({"", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})

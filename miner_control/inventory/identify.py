@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identification of the dialect at an unknown address, from the answers of its open ports. Pure; nothing is ever written.
 
-The answer decides, not the port: the cgminer port alone is shared by six firmwares. What is not recognised is returned as
-unknown, with the text it reported; a name is never guessed.
+Every open port is asked, the better protocol first, and the answers decide together: the cgminer port alone is shared by six
+firmwares. What answers and is not recognised is a miner of unknown family, with its own texts; a name is never guessed.
 """
 
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -17,7 +16,9 @@ from kernel.reading import Absence
 from miner_control.dialect import cgminer
 from miner_control.dialect.avalon_text import avalon_model
 from miner_control.dialect.figures import first, mac_text, part, spelt
-from miner_control.fleet.driver import Answer, Http, Request, Rpc
+from miner_control.fleet.driver import Answer, Request, Rpc
+from miner_control.inventory.identified import Identity, cleaned, together
+from miner_control.inventory.identify_pages import epic, flux, web
 
 CGMINER: Final = 4028
 """The cgminer API; the web interface of ePIC uses it too."""
@@ -33,41 +34,30 @@ _WHATSMINER = re.compile(r"(whatsminer[ _])?M\d", re.IGNORECASE)
 Talk = Generator[Request, Answer, "Identity | None"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What answered: `dialect` ("" for a miner of unknown kind), and its own texts of make, model and firmware."""
-
-    dialect: str
-    make: str = ""
-    model: str = ""
-    firmware: str = ""
-    ports: tuple[tuple[str, int], ...] = ()
-    serial: str = ""
-    mac: str = ""
-    reported_text: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
 def identify(ports: Mapping[int, int]) -> Talk:
-    """Query an address until it is identified. `ports` maps each well-known port to the one open here (the same, except for
-    redirected ones). Returns None where nothing that answers is a miner; raises the last TransportError where a port did
-    not answer and nothing else was identified."""
+    """Query every open port of an address. `ports` maps each well-known port to the one open here (the same, except for
+    redirected ones). Returns an identity without a dialect where something answers and is not recognised; raises the last
+    TransportError where nothing answers."""
+    found: list[Identity] = []
+    texts: list[str] = []
     silent: TransportError | None = None
-    for known, question in ((CGMINER, _cgminer), (FRAMED, _framed), (WEB, _web), (FLUX, _flux)):
+    for known, question in ((FRAMED, _framed), (CGMINER, _cgminer), (WEB, _web), (FLUX, _flux)):
         if known not in ports:
             continue
         try:
-            found = yield from question(ports)
+            answered = yield from question(ports, texts)
         except TransportError as error:
             silent = error
-            continue
-        except DecodeError:
-            continue
-        if found is not None:
-            return found
-    if silent is not None:
+        except DecodeError as error:
+            texts.append(f"port {ports[known]}: {error}")
+        else:
+            if answered is not None:
+                found.append(cleaned(answered))
+    if not found and texts:
+        found = [cleaned(Identity("", reported_text="; ".join(texts)))]
+    if not found and silent is not None:
         raise silent
-    return None
+    return together(found)
 
 
 def _rpc(ports: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
@@ -75,26 +65,29 @@ def _rpc(ports: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
     return tuple((name, port) for name, port in named if port is not None)
 
 
-def _cgminer(ports: Mapping[int, int]) -> Talk:
+def _cgminer(ports: Mapping[int, int], texts: list[str]) -> Talk:
     try:
         answer = yield cgminer.request("version", ports[CGMINER])
     except TransportError as error:
         # A web server hangs up on a request that is not HTTP; one that is only slow is not queried twice.
-        found = (yield from _epic(ports[CGMINER])) if error.reason is Absence.UNREACHABLE else None
+        found = (yield from epic(ports[CGMINER], texts)) if error.reason is Absence.UNREACHABLE else None
         if found is None:
             raise
         return found
     if answer.body[:5] == b"HTTP/":
-        return (yield from _epic(ports[CGMINER]))
+        return (yield from epic(ports[CGMINER], texts))
     document = cgminer.parse(answer.body)
     version = (cgminer.section(document, "VERSION") or [{}])[0]
     reported = _reported_version(version, ports)
     if reported is not None:
         return reported
-    if version:
-        old = yield from _by_statistics(ports)
-        return old or Identity("", reported_text=str(version)[:200], ports=_rpc(ports))
-    return (yield from _whatsminer(ports))
+    found = None if version else (yield from _whatsminer(ports))
+    found = found or (yield from _by_statistics(ports))
+    return found or Identity("", reported_text=_text_of(version or document), ports=_rpc(ports))
+
+
+def _text_of(document: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in document.items() if isinstance(value, str | int | float))
 
 
 def _by_statistics(ports: Mapping[int, int]) -> Talk:
@@ -151,8 +144,12 @@ def _reported_version(version: Mapping[str, Any], ports: Mapping[int, int]) -> I
             "avalon", "Canaan", named, spelt(first(version, "LVERSION", "VERSION", "CGVERSION")), _rpc(ports)[:1],
             serial=spelt(version.get("DNA")), mac=mac_text(version.get("MAC")).lower(),
         )  # fmt: skip
-    if kind.lower().startswith("antminer") or ("bmminer" in keys and kind):
+    if kind.lower().startswith("antminer"):
         return Identity("antminer", "Bitmain", kind, str(version.get("CompileTime", "")), _rpc(ports))
+    if {"bmminer", "cgminer", "bdminer"} & keys and kind:
+        # A relative: a fork, a relabelled or a foreign firmware that speaks the protocol.
+        model, _, firmware = kind.partition(" ")
+        return Identity("cgminer", "", model, firmware.strip(), _rpc(ports)[:1])
     return None
 
 
@@ -162,19 +159,16 @@ def _inside(kind: str) -> str:
 
 
 def _whatsminer(ports: Mapping[int, int]) -> Talk:
-    document = cgminer.parse((yield cgminer.request("get_version", ports[CGMINER])).body)
-    reported = document.get("Msg")
+    try:
+        reported = cgminer.parse((yield cgminer.request("get_version", ports[CGMINER])).body).get("Msg")
+    except (TransportError, DecodeError):
+        return None
     if not isinstance(reported, Mapping) or "fw_ver" not in reported:
-        return (yield from _by_details(ports, ""))
-    api = str(reported.get("api_ver", ""))
-    if FRAMED in ports and api.startswith("3"):
-        found = yield from _framed(ports)
-        if found is not None:
-            return found
-    return (yield from _by_details(ports, str(reported["fw_ver"])))
+        return None
+    return (yield from _by_details(ports, spelt(reported["fw_ver"])))
 
 
-def _framed(ports: Mapping[int, int]) -> Talk:
+def _framed(ports: Mapping[int, int], texts: list[str]) -> Talk:
     answer = yield Rpc(orjson.dumps({"cmd": "get.device.info"}), ports[FRAMED], length_prefixed=True)
     reported = cgminer.parse(answer.body).get("msg")
     if not isinstance(reported, Mapping) or not isinstance(reported.get("miner"), Mapping):
@@ -186,67 +180,9 @@ def _framed(ports: Mapping[int, int]) -> Talk:
     )  # fmt: skip
 
 
-def _epic(port: int) -> Talk:
-    reported = _object((yield Http("GET", "/capabilities", port)))
-    if reported is None or "Model" not in reported:
-        return None
-    return Identity("epic", "ePIC", str(reported["Model"]), str(reported.get("Software", "")), (("http", port),))
+def _web(ports: Mapping[int, int], texts: list[str]) -> Talk:
+    return (yield from web(ports[WEB], texts))
 
 
-def _web(ports: Mapping[int, int]) -> Talk:
-    """Firmwares whose cgminer port is closed: Bitaxe, VNish, Braiins and Antminers with the API switched off."""
-    port, ways = ports[WEB], (("http", ports[WEB]),)
-    reported = _object((yield Http("GET", "/api/system/info", port)))
-    if reported is not None and "ASICModel" in reported:
-        return Identity(
-            "bitaxe", "Bitaxe", str(reported.get("boardVersion") or reported.get("deviceModel") or reported["ASICModel"]),
-            str(reported.get("version", "")), ways, serial=spelt(reported.get("serialnumber")),
-            mac=str(reported.get("macAddr") or reported.get("MACAddr") or "").lower(),
-        )  # fmt: skip
-    if reported is not None and isinstance(reported.get("identity"), dict) and "hwModel" in reported["identity"]:
-        relative = reported["identity"]
-        return Identity("bitaxe", "Bitaxe", str(relative["hwModel"]), str(relative.get("fwVersion", "")), ways)
-    reported = _object((yield Http("GET", "/api/v1/info", port)))
-    if reported is not None and "vnish" in str(reported.get("fw_name", reported.get("firmware", ""))).lower():
-        return Identity(
-            "vnish", "Bitmain", str(reported.get("miner", reported.get("model", ""))), str(reported.get("fw_version", "")), ways,
-            serial=spelt(reported.get("serial")),
-            mac=str(part(part(reported, "system"), "network_status").get("mac", "")).lower(),
-        )  # fmt: skip
-    reported = _object((yield Http("GET", "/api/v1/version/", port)))
-    if reported is not None and {"major", "minor"} <= set(reported):
-        return Identity(
-            "braiins", "Bitmain", "", f"api {reported['major']}.{reported['minor']}.{reported.get('patch', 0)}", ways
-        )
-    answer = yield Http("GET", "/cgi-bin/get_system_info.cgi", port)
-    realm = str(answer.headers.get("www-authenticate", "")).lower()
-    reported = _object(answer)
-    if (answer.status == 401 and "antminer" in realm) or (reported is not None and "minertype" in reported):
-        about = reported or {}
-        return Identity(
-            "antminer", "Bitmain", str(about.get("minertype", "")), str(about.get("system_filesystem_version", "")), ways,
-            serial=str(about.get("serinum", "")), mac=str(about.get("macaddr", "")).lower(),
-        )  # fmt: skip
-    return (yield from _epic(port))
-
-
-def _flux(ports: Mapping[int, int]) -> Talk:
-    reported = _object((yield Http("GET", "/ipreport", ports[FLUX])))
-    reports = cgminer.section(reported, "IPReport") if reported is not None else []
-    if not reports:
-        return None
-    report = reports[0]
-    return Identity(
-        "auradine", "Auradine", str(report.get("model", "")), str(report.get("version", "")), (("http", ports[FLUX]),),
-        serial=spelt(report.get("ChassisSerialNo")) or spelt(report.get("SerialNo")), mac=str(report.get("mac", "")).lower(),
-    )  # fmt: skip
-
-
-def _object(answer: Answer) -> dict[str, Any] | None:
-    if answer.status not in (0, 200):
-        return None
-    try:
-        found = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) else None
+def _flux(ports: Mapping[int, int], texts: list[str]) -> Talk:
+    return (yield from flux(ports[FLUX], texts))

@@ -18,7 +18,8 @@ from kernel.errors import DecodeError, TransportError
 from miner_control.dialect.reply import framed_is_whole, http_is_whole, rpc_is_whole
 from miner_control.fleet.driver import Answer, Request, Rpc
 from miner_control.inventory.discover import Found, Targets
-from miner_control.inventory.identify import KNOWN_PORTS, Identity, identify
+from miner_control.inventory.identified import Identity
+from miner_control.inventory.identify import KNOWN_PORTS, identify
 from miner_control.io.exchanges import Exchanges
 from miner_control.io.miner_http import http_bytes, parse_http
 
@@ -175,7 +176,7 @@ async def _ask(exchanges: Exchanges, host: str, ports: Mapping[int, int]) -> Fou
     except TransportError as error:
         return Found(host, None, f"{listening}, {error.text}")
     if identity is None:
-        return Found(host, None, f"{listening}, no miner")
+        return Found(host, None, f"{listening}, no answer")
     return Found(host, identity)
 
 

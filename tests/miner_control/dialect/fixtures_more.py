@@ -441,11 +441,12 @@ def every() -> dict[str, list[dict[str, Any]]]:
         "epic": [epic()],
         "auradine": [auradine()],
         "bitaxe": [bitaxe()],
+        "cgminer": [antminer()],
     }
 
 
 def asleep() -> dict[str, dict[str, Any]]:
-    """Each firmware put to sleep, with its own evidence."""
+    """Each firmware that can be put to sleep, asleep, with its own evidence."""
     from tests.miner_control.dialect.fixtures import antminer_conf, whatsminer
 
     v3 = whatsminer_v3(0.0, 20.0, working="false")
@@ -480,4 +481,5 @@ def faulty() -> dict[str, dict[str, Any]]:
         "epic": epic("Mining", 0.0),
         "auradine": auradine(0.0, "off"),
         "bitaxe": bitaxe(0.0, overheat_mode=1),
+        "cgminer": antminer(0.0),
     }

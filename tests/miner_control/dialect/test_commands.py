@@ -9,9 +9,12 @@ from kernel.receipt import Accepted, Refused, Unknown, Unsupported
 from miner_control.dialect import DIALECTS
 from miner_control.dialect.whatsminer_token import make_token
 from miner_control.fleet.command import (
+    Intent,
+    Pool,
     PowerTarget,
     SetCredential,
     SetMode,
+    SetPools,
     Sleep,
     SwitchLoad,
     Wake,
@@ -50,6 +53,28 @@ def test_antminer_sleep_sends_both_keys_and_the_read_pools() -> None:
     assert sent["pools"] == fixtures.antminer_conf()["pools"]
     assert sent["bitmain-fan-pwm"] == "100" and sent["freq-level"] == "100"
     assert all(request.digest for request in play.asked if isinstance(request, Http))
+
+
+def test_antminer_settings_go_back_as_they_were_read_whatever_the_firmware_calls_them() -> None:
+    more = {"bitmain-new-thing": 7, "api-listen": True, "freq": "525", "bitmain-none": None}
+    play = antminer(**more)
+    assert isinstance(play.carry_out(Sleep()), Accepted)
+    sent, read = body_of(play.writes()[0]), fixtures.antminer_conf(**more)
+    changed = {key for key in read | sent if sent.get(key) != read.get(key)}
+    assert changed <= {"miner-mode", "bitmain-work-mode", "freq-level"} and "bitmain-none" not in sent
+    assert {key: sent[key] for key in ("bitmain-new-thing", "api-listen", "freq")} == {
+        "bitmain-new-thing": 7, "api-listen": True, "freq": "525",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("intent", [Sleep(), Wake(), SetMode("low"), SetPools((Pool("stratum+tcp://a:1", "w"),))])
+def test_a_configuration_of_another_family_is_not_written(intent: Intent) -> None:
+    play = antminer()
+    pools = [{"url": "stratum+tcp://pool.invalid:3333", "user": "w", "pass": "x"}]
+    foreign = {"algo": "ltc", "fc-freq": "1850", "fc-voltage": "1470", "fc-work-mode": 0, "pools": pools}
+    play.table["GET /cgi-bin/get_miner_conf.cgi"] = foreign
+    receipt = play.carry_out(intent)
+    assert isinstance(receipt, Refused) and "fc-freq" in receipt.text and not play.writes()
 
 
 def test_antminer_prepared_shed_is_one_exchange_and_an_old_preparation_is_none() -> None:

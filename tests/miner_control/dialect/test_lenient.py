@@ -30,8 +30,9 @@ def spoil(found: Any, rng: np.random.Generator, share: float) -> Any:
     return found
 
 
-def test_every_dialect_has_a_shape() -> None:
-    assert set(every()) == set(DIALECTS)
+def test_every_dialect_has_a_shape_and_each_that_can_sleep_its_evidence() -> None:
+    assert set(every()) == set(DIALECTS) == set(faulty())
+    assert set(asleep()) == {name for name, dialect in DIALECTS.items() if "Sleep" in dialect.supports()}
 
 
 @pytest.mark.parametrize(("dialect", "index"), SHAPES)
@@ -68,7 +69,7 @@ def test_zero_without_evidence_of_sleep_is_never_sleep(dialect: str) -> None:
         assert values["state"] in (State.FAULT, State.UNKNOWN, State.RAMPING, State.STOPPED), f"seed {seed}"
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(asleep()))
 def test_sleep_is_reported_and_never_read_as_hashing(dialect: str) -> None:
     answers = asleep()[dialect]
     values = DIALECTS[dialect].decode(answers, Tier.DAILY)  # type: ignore[attr-defined]

@@ -3,6 +3,8 @@
 
 from typing import Any
 
+import pytest
+
 from kernel.errors import TransportError
 from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused, Unreachable, Unsupported
@@ -152,6 +154,18 @@ def test_braiins_before_25_07_reads_and_pauses_over_rpc_and_says_what_it_cannot(
     assert play.carry_out(Sleep()) == Accepted("Paused")
     receipt = play.carry_out(PowerTarget(2000))
     assert isinstance(receipt, Unsupported) and "25.07" in receipt.text
+
+
+@pytest.mark.parametrize("login", [404, 405, TransportError(Absence.UNREACHABLE, "no web server")])
+def test_braiins_without_the_rest_interface_pauses_over_rpc_also_before_the_first_read(login: Any) -> None:
+    """A hub that was restarted has read nothing yet, and an order does not wait for it."""
+    answer = login if isinstance(login, Exception) else Answer(b"", login)
+    table = {"POST /api/v1/auth/login": answer, "pause": ok_rpc("Pausing"), "resume": ok_rpc("Resuming")}
+    assert Play("braiins", table).carry_out(Sleep()) == Accepted("Pausing")
+    assert Play("braiins", table).carry_out(Wake()) == Accepted("Resuming")
+    play = Play("braiins", table)
+    assert isinstance(play.carry_out(Reboot()) if not isinstance(login, Exception) else Unsupported(""), Unsupported)
+    assert not play.writes()
 
 
 # --- VNish ------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ from miner_control.dialect.whatsminer_token import make_token, opened, sealed
 from miner_control.fleet.command import (
     Intent,
     Locate,
+    Pool,
     PowerPercent,
     PowerTarget,
     Reboot,
     SetCredential,
     SetMode,
+    SetPools,
     Sleep,
     Wake,
 )
@@ -33,11 +35,13 @@ TOKEN = make_token("secret", SALTS, NOW_MS)
 
 
 def whatsminer(*answers: Any) -> Play:
-    """Each write gets the next of the answers, encrypted unless it is a refusal in plain."""
+    """Each write gets the next of the answers, encrypted unless it is a refusal in plain or already bytes."""
     left = list(answers)
 
     def write(request: Any) -> Any:
         answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, bytes):
+            return answer
         return answer if answer.get("Code") in (45, 135, 136) else {"enc": orjson.loads(sealed(TOKEN, answer))["data"]}
 
     return Play("whatsminer", {"get_token": {"STATUS": "S", "Code": 134, "Msg": SALTS}, "enc": write})
@@ -70,7 +74,8 @@ TOOK = {"STATUS": "S", "When": 1, "Code": 131, "Msg": "API command OK", "Descrip
         (Locate(False), {"cmd": "set_led", "param": "auto"}),
         (
             POOLS,
-            {"cmd": "update_pools", "pool1": "stratum+tcp://new.example:3333", "worker1": "acct.w9", "passwd1": "pw"},
+            {"cmd": "update_pools", "pool1": "stratum+tcp://new.example:3333", "worker1": "acct.w9", "passwd1": "pw"}
+            | dict.fromkeys(("pool2", "worker2", "passwd2", "pool3", "worker3", "passwd3"), ""),
         ),
         (SetCredential("admin", "n"), {"cmd": "update_pwd", "old": "secret", "new": "n"}),
     ],
@@ -81,6 +86,26 @@ def test_whatsminer_commands(intent: Intent, meant: dict[str, str]) -> None:
     sent = sent_by(play)[0]
     assert sent.pop("token") == TOKEN.sign
     assert sent == meant
+
+
+def test_whatsminer_pools_fill_all_three_places() -> None:
+    play = whatsminer(TOOK)
+    assert isinstance(play.carry_out(SetPools((Pool("stratum+tcp://a:3333", "w"),))), Accepted)
+    (sent,) = sent_by(play)
+    pools = {key: value for key, value in sent.items() if key[-1:].isdigit()}
+    assert pools == {
+        "pool1": "stratum+tcp://a:3333", "worker1": "w", "passwd1": "x",
+        "pool2": "", "worker2": "", "passwd2": "", "pool3": "", "worker3": "", "passwd3": "",
+    }  # fmt: skip
+
+
+def test_whatsminer_refusal_that_was_encoded_twice_is_a_refusal_and_its_token_is_made_anew_once() -> None:
+    refused = {"STATUS": "E", "When": 1, "Code": 135, "Msg": "check token err", "Description": ""}
+    twice = orjson.dumps(orjson.dumps(refused).decode())
+    play = whatsminer(twice, TOOK)
+    assert isinstance(play.carry_out(Sleep()), Accepted)
+    shut = orjson.dumps(orjson.dumps(refused | {"Code": 45, "Msg": "permission denied"}).decode())
+    assert whatsminer(shut).carry_out(Sleep()) == Refused("45", "permission denied")
 
 
 def test_whatsminer_token_is_made_once_and_beforehand() -> None:

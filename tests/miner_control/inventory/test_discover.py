@@ -10,7 +10,8 @@ from kernel.reading import Absence
 from miner_control.fleet.driver import Answer, Http, Request, Rpc
 from miner_control.inventory.asset_register import AssetRegister, inventory_csv, load_register
 from miner_control.inventory.discover import Difference, Found, compare, targets
-from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB, Identity, identify
+from miner_control.inventory.identified import Identity
+from miner_control.inventory.identify import CGMINER, FLUX, FRAMED, WEB, identify
 
 ASKED = targets(["10.0.0.0/24"], ["10.0.0.0/8"])
 
@@ -110,6 +111,65 @@ def test_identification_by_what_answers(ports: list[int], answers: dict[str, byt
     assert found is not None and (found.dialect, found.model) == (dialect, model)
 
 
+BOTH = {
+    "4028 version": b'{"STATUS":"E","Code":14,"Msg":"invalid cmd"}',
+    "4028 get_version": b'{"STATUS":"S","Msg":{"fw_ver":"20250321.14.Rel"}}',
+    "4028 devdetails": b'{"STATUS":"E","Msg":"invalid cmd"}',
+    "4433 get.device.info": b'{"msg":{"system":{"fwversion":"20250321.14.Rel"},"miner":{"type":"M50_VH75","miner-sn":"SN1"}}}',
+}
+
+
+def test_of_two_open_ports_the_better_protocol_is_taken_whatever_the_other_says_of_itself():
+    for more in ({}, {"4028 get_version": b'{"STATUS":"S","Msg":{"api_ver":"whatsminer v3.0.1","fw_ver":"2025"}}'}):
+        found = ask({CGMINER: 4028, FRAMED: 4433}, BOTH | more)  # type: ignore[arg-type]
+        assert found is not None and (found.dialect, found.model, found.serial) == ("whatsminer_v3", "M50_VH75", "SN1")
+        assert found.ports == (("rpc", 4433),)
+
+
+def test_one_port_completes_what_the_other_leaves_open_and_stock_yields_to_the_firmware_on_top():
+    info = {"fw_name": "Vnish", "fw_version": "1.2.7", "miner": "Antminer S21", "serial": "SN9"}
+    pages = {"80 /api/system/info": Answer(b"", 404), "80 /api/v1/info": json.dumps(info).encode()}
+    stock = {"4028 version": version(BMMiner="1.0", Type="Antminer S21")}
+    found = ask({CGMINER: 4028, WEB: 80}, stock | pages)  # type: ignore[arg-type]
+    assert found is not None and (found.dialect, found.firmware, found.serial) == ("vnish", "1.2.7", "SN9")
+    named = {"4028 version": version(CGMiner="4.9", Type="Antminer S21 (Vnish 1.2.7)")}
+    found = ask({CGMINER: 4028, WEB: 80}, named | pages)  # type: ignore[arg-type]
+    assert found is not None and (found.serial, dict(found.ports)) == ("SN9", {"rpc": 4028, "http": 80})
+
+
+@pytest.mark.parametrize(
+    ("ports", "answers", "dialect", "model", "says"),
+    [
+        ([CGMINER], {"4028 version": b'{"STATUS":[{"STATUS":"E","Msg":"Invalid command"}]}',
+                     "4028 stats": b'{"STATS":[{"Type":"Antminer S21 Pro (Vnish 1.2.7)","CompileTime":"2025"}]}'},
+         "vnish", "Antminer S21 Pro", ""),
+        ([CGMINER], {"4028 version": version(BMMiner="4.11.1", Type="S19-88 v.2.6.0.39 ")}, "cgminer", "S19-88", ""),
+        ([CGMINER], {"4028 version": version(BDMiner="4.11.1")}, "", "", "BDMiner=4.11.1"),
+        ([WEB], {"80 /api/v1/system":
+                 b'{"system-info":{"manufacturer":"Proto","product_name":"Proto Rig","os":{"version":"1.8.0"}}}'},
+         "", "", "Proto Rig 1.8.0"),
+        ([WEB], {"80 /cgi-bin/get_system_info.cgi": b'{"Algorithm":"Scrypt","minertype":"DG-Home1"}'},
+         "", "", "DG-Home1 Scrypt"),
+        ([WEB], {"80 /cgi-bin/get_system_info.cgi": b'{"Algorithm":"Scrypt","minertype":"Antminer L9"}'},
+         "", "", "Antminer L9 Scrypt"),
+        ([WEB], {"80 /api/info_v1": b'{"network_info":{"result":{"macaddr":"02:00:00:00:00:01"}}}'},
+         "", "", "MSKMiner"),
+    ],
+)  # fmt: skip
+def test_relatives_and_makers_of_other_coins_are_no_stock_miners_and_say_what_they_are(
+    ports: list[int], answers: dict[str, bytes], dialect: str, model: str, says: str
+):
+    found = ask({port: port for port in ports}, answers)  # type: ignore[arg-type]
+    assert found is not None and (found.dialect, found.model) == (dialect, model)
+    assert says in found.reported_text
+
+
+def test_texts_of_an_identity_are_one_line_and_zeros_name_nobody():
+    reported = {"minertype": "Antminer S19\n\u202e[bold]\x07", "serinum": "0000000000", "macaddr": "00:00:00:00:00:00"}
+    found = ask({WEB: 80}, {"80 /cgi-bin/get_system_info.cgi": json.dumps(reported).encode()})
+    assert found is not None and (found.model, found.serial, found.mac) == ("Antminer S19 [bold]", "", "")
+
+
 def test_a_serial_number_that_is_none_makes_no_two_miners_one():
     info = {
         "fw_name": "Vnish",
@@ -122,10 +182,26 @@ def test_a_serial_number_that_is_none_makes_no_two_miners_one():
     assert found is not None and (found.serial, found.mac) == ("", "fe:00:00:00:00:01")
 
 
-def test_a_printer_is_no_miner_and_silence_is_reported():
-    paths = ("/api/system/info", "/api/v1/info", "/api/v1/version/", "/cgi-bin/get_system_info.cgi", "/capabilities")
-    nothing = {f"80 {path}": Answer(b"<html>", 200) for path in paths}
-    assert ask({WEB: 80}, nothing) is None  # type: ignore[arg-type]
+class Always(dict[str, Answer]):
+    """The same answer to whatever is asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def get(self, key: str, default: object = None) -> Answer:  # type: ignore[override]
+        return self.answer
+
+
+def test_who_answers_is_of_unknown_family_with_its_own_texts_and_silence_is_reported():
+    printer = Answer(b"<html><title>Laser\n Jet</title>", 200, {"server": "Printer/1.0"})
+    found = ask({WEB: 80}, Always(printer))  # type: ignore[arg-type]
+    assert found is not None and found.dialect == "" and found.reported_text == "Printer/1.0; Laser Jet"
+    locked = Answer(b"", 401, {"www-authenticate": 'Digest realm="Daoge Configuration"', "location": "https://x/"})
+    found = ask({WEB: 80}, Always(locked))  # type: ignore[arg-type]
+    assert found is not None and (found.dialect, found.reported_text) == ("", "Daoge Configuration; https://x/")
+    bare = ask({WEB: 80}, Always(Answer(b"", 404)))  # type: ignore[arg-type]
+    assert bare is not None and (bare.dialect, bare.reported_text) == ("", "HTTP 404 on port 80")
     with pytest.raises(TransportError):
         ask({CGMINER: 4028}, {"4028 version": TransportError(Absence.TIMED_OUT, "mute")})
 

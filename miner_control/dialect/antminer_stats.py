@@ -28,6 +28,7 @@ from miner_control.dialect.figures import (
     put_fans,
     put_mac,
     put_text,
+    put_window,
     settle,
     whole,
 )
@@ -209,7 +210,7 @@ def _rates(values: Values, summary: Mapping[str, Any], stats: Mapping[str, Any],
         raw = source.get(key)
         if raw is not None and raw != "":
             put(values, "hashrate_hs", raw, _unit(key, source, model))
-            put(values, "hashrate_window_s", window_s or first(source, "Elapsed", "elapsed"))
+            put_window(values, window_s, first(source, "Elapsed", "elapsed"))
             break
     else:
         values["hashrate_hs"] = values["hashrate_window_s"] = NOT_REPORTED

@@ -24,6 +24,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    put_window,
     settle,
     truth,
     whole,
@@ -65,7 +66,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     for key, window_s in _WINDOWS:
         if summary.get(key) is not None:
             put(values, "hashrate_hs", summary[key], HS_PER_MHS)
-            put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
+            put_window(values, window_s, summary.get("Elapsed"))
             break
     else:
         rates = [

@@ -31,6 +31,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    put_window,
     settle,
     total,
 )
@@ -200,12 +201,12 @@ def _rates(values: Values, modules: list[Pairs], rates: Mapping[str, Any], worki
         ):
             if rates.get(key) is not None:
                 put(values, "hashrate_hs", rates[key], HS_PER_MHS)
-                put(values, "hashrate_window_s", window_s or rates.get("Elapsed"))
+                put_window(values, window_s, rates.get("Elapsed"))
                 break
         else:
             mean = _total(modules, "GHSavg")
             put(values, "hashrate_hs", now if mean is None else mean, HS_PER_GHS)
-            put(values, "hashrate_window_s", None if mean is None else modules[0].get("Elapsed"))
+            put_window(values, None, None if mean is None else modules[0].get("Elapsed"))
     put(values, "hashrate_nominal_hs", _total(modules, "GHSmm") or None, HS_PER_GHS)
 
 

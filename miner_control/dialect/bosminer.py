@@ -30,6 +30,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_schedules,
     put_text,
+    put_window,
     settle,
     truth,
     whole,
@@ -59,7 +60,7 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     values: Values = {}
     key, window_s = next(((key, window) for key, window in _WINDOWS if summary.get(key) is not None), ("", None))
     put(values, "hashrate_hs", summary.get(key), HS_PER_MHS)
-    put(values, "hashrate_window_s", window_s or (summary.get("Elapsed") if key else None))
+    put_window(values, window_s, summary.get("Elapsed"))
     nominal = [figure for figure in (plain(dev.get("Nominal MHS")) for dev in reported["devs"]) if figure]
     put(values, "hashrate_nominal_hs", sum(nominal) if nominal else None, HS_PER_MHS)
     put(values, "uptime_s", summary.get("Elapsed"))

@@ -25,6 +25,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_schedules,
     put_text,
+    put_window,
     settle,
     truth,
 )
@@ -138,7 +139,7 @@ def put_rate(values: Values, real: Any, uptime_s: Any) -> None:
             values["hashrate_window_s"] = window_s
             return
     put(values, "hashrate_hs", rate(nested(real, "since_restart")))
-    put(values, "hashrate_window_s", uptime_s if rate(nested(real, "since_restart")) is not None else None)
+    put_window(values, None, uptime_s)
 
 
 def _state(values: Values, status: str | None, tuner: str | None) -> None:

@@ -26,6 +26,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_schedules,
     put_text,
+    put_window,
     settle,
     truth,
     whole,
@@ -100,7 +101,7 @@ def _rates(values: Values, boards: list[dict[str, Any]], session: Mapping[str, A
         values["hashrate_window_s"] = NOT_REPORTED
     else:
         put(values, "hashrate_hs", session.get("Average MHs"), HS_PER_MHS)
-        put(values, "hashrate_window_s", session.get("Uptime") if session.get("Average MHs") is not None else None)
+        put_window(values, None, session.get("Uptime"))
 
 
 def _power(values: Values, summary: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """State of a miner by the evidence of its own answer. Zero hashrate is sleep only where the answer reports sleep."""
 
-from kernel.reading import Field
+from typing import Final
+
+from kernel.reading import Absence, Field, Missing
 from miner_control.fleet.miner import State
 
 START_S = 900.0
@@ -13,6 +15,9 @@ slowest boards hash sooner."""
 
 LAG_S = 900.0
 """A mean over this long describes the past: a miner that stopped a minute ago still shows it."""
+
+MEAN_SINCE_START: Final = Missing(Absence.NOT_REPORTED, "a mean since the start, whose age is not reported")
+"""Window of such a rate. The miner may have stopped long ago."""
 
 _HASHING = State.HASHING.value
 
@@ -37,11 +42,12 @@ def state_of(
     """The state, from evidence only; None means that the answer does not report the item.
 
     A present rate above zero outweighs a flag that reports sleep: the flag is a setting, the rate is what happens. A mean
-    over LAG_S or more is no present rate: then the flags decide, `working` among them (the firmware's own report, or power
-    drawn). `starting` is the firmware's report too; without it, zero rate within START_S of `uptime` is RAMPING, later FAULT.
+    over LAG_S or more, or since a start of unknown age, is no present rate: then the flags decide, `working` among them (the
+    firmware's own report, or power drawn). `starting` is the firmware's report too; without it, zero rate within START_S of
+    `uptime` is RAMPING, later FAULT.
     """
     rate = hashrate if isinstance(hashrate, int | float) else None
-    lags = isinstance(window_s, int | float) and window_s >= LAG_S
+    lags = window_s is MEAN_SINCE_START or (isinstance(window_s, int | float) and window_s >= LAG_S)
     if rate is not None and rate > 0 and not lags:
         if tuning:
             return State.TUNING.value

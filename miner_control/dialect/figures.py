@@ -15,6 +15,7 @@ import orjson
 
 from kernel.metric import SCHEMAS, Nature
 from kernel.reading import MISSING, Absence, Field, Missing
+from miner_control.dialect.evidence import MEAN_SINCE_START
 from telemetry.collect.source import Tier
 
 Values = dict[str, Field]
@@ -102,6 +103,14 @@ def spelt(raw: Any) -> str:
     if not text.isprintable():
         text = " ".join(_UNPRINTED.sub(" ", text).split())
     return "" if text.lower() in _ABSENT else text
+
+
+def put_window(values: Values, window_s: float | None, uptime: Any) -> None:
+    """Set the window of the rate: `window_s`, or, for a mean since the start (None), the age that the miner reports. A mean
+    of unknown age is MEAN_SINCE_START: it says nothing of now."""
+    put(values, "hashrate_window_s", window_s or uptime)
+    if not window_s and isinstance(values["hashrate_window_s"], Missing):
+        values["hashrate_window_s"] = MEAN_SINCE_START
 
 
 def put_text(values: Values, metric: str, raw: Any) -> None:

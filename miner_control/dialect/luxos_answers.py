@@ -27,6 +27,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_schedules,
     put_text,
+    put_window,
     settle,
     truth,
     whole,
@@ -120,7 +121,7 @@ def _rates(values: Values, rates: Mapping[str, Any], config: Mapping[str, Any], 
     reported = _rate(rates)
     if reported is not None:
         put(values, "hashrate_hs", reported[0], reported[1])
-        put(values, "hashrate_window_s", reported[2] or rates.get("Elapsed"))
+        put_window(values, reported[2], rates.get("Elapsed"))
     else:
         known = [rate for rate in (plain(first(dev, "MHS 5s", "MHS 1m")) for dev in devs) if rate is not None]
         put(values, "hashrate_hs", sum(known) if known else None, HS_PER_MHS)

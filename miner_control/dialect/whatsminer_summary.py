@@ -26,6 +26,7 @@ from miner_control.dialect.figures import (
     put_mac,
     put_max,
     put_text,
+    put_window,
     settle,
     spelt,
     total,
@@ -200,7 +201,7 @@ def _rates(values: Values, summary: Mapping[str, Any], devs: list[dict[str, Any]
         raw = summary.get(key)
         if raw is not None:
             put(values, "hashrate_hs", raw, HS_PER_MHS)
-            put(values, "hashrate_window_s", window_s if window_s else summary.get("Elapsed"))
+            put_window(values, window_s, summary.get("Elapsed"))
             break
     else:
         rates = (plain(first(dev, *_DEV_RATES)) for dev in devs)

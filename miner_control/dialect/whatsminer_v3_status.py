@@ -23,6 +23,7 @@ from miner_control.dialect.figures import (
     put_max,
     put_schedules,
     put_text,
+    put_window,
     settle,
     spelt,
     total,
@@ -165,7 +166,10 @@ def _rates(values: Values, summary: Mapping[str, Any], boards: list[dict[str, An
     for key, window_s in _WINDOWS:
         if summary.get(key) is not None:
             put(values, "hashrate_hs", summary[key], HS_PER_THS)
-            put(values, "hashrate_window_s", summary.get("elapsed") if window_s == 0.0 else window_s)
+            if window_s == 0.0:
+                put_window(values, None, summary.get("elapsed"))
+            else:
+                put(values, "hashrate_window_s", window_s)
             break
     else:
         rates = (plain(first(board, *_BOARD_RATES)) for board in boards)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from grid.order_book import Authority
 from kernel.clock import Clock
-from kernel.errors import ConfigError, Fault
+from kernel.errors import ConfigError, DecodeError, Fault
+from kernel.foreign_json import strict_json
 from telemetry.wire.exposition import Figure
 
 log = logging.getLogger(__name__)
@@ -131,9 +132,9 @@ def _object(payload: bytes) -> dict[str, Any]:
     if len(payload) > MOST_BYTES:
         raise ConfigError([Fault("message", f"is over {MOST_BYTES} bytes", "Send one order a message")])
     try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise ConfigError([Fault("message", "is no JSON", "Send one JSON object in UTF-8")]) from None
+        body = strict_json(payload, "message")
+    except DecodeError as error:
+        raise ConfigError([Fault(error.place, error.text, "Send one JSON object in UTF-8")]) from None
     if not isinstance(body, dict):
         raise ConfigError([Fault("message", "is no JSON object", "Send one JSON object")])
     return body

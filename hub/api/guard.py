@@ -5,7 +5,6 @@ A program shows its key (`Authorization: Bearer mh_...`), a browser its session 
 something must come from our own page (Sec-Fetch-Site, else Origin).
 """
 
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,8 @@ from starlette.types import Message
 from hub.api.access import ENTRY_HEADER, Access, Principal, Throttle, declared
 from hub.api.audit import Audit
 from kernel.clock import Clock
-from kernel.errors import ConfigError, Fault, NotFound
+from kernel.errors import ConfigError, DecodeError, Fault, NotFound
+from kernel.foreign_json import strict_json
 
 COOKIE = "mh_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -107,19 +107,15 @@ async def _as_json(request: Request) -> Request:
     """The request with its body read and seen to be JSON. Raises ConfigError."""
     raw = await request.body()
     try:
-        json.loads(raw, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise ConfigError([Fault("body", "is no JSON", "Send one JSON object in UTF-8, without NaN")]) from None
+        strict_json(raw, "body")
+    except DecodeError as error:
+        raise ConfigError([Fault(error.place, error.text, "Send one JSON object in UTF-8, without NaN")]) from None
 
     async def again() -> Message:
         return {"type": "http.request", "body": raw, "more_body": False}
 
     heads = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
     return Request({**request.scope, "headers": [*heads, (b"content-type", b"application/json")]}, again)
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 class Need:

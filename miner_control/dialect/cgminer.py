@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError
+from kernel.foreign_json import NotJson, foreign_json
 from miner_control.fleet.driver import Rpc
 
 Document = dict[str, Any]
@@ -29,12 +30,14 @@ _MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r'("\s*:)(?=\s*[,}])'), r"\1null"),
     # Never within a text: a pool's worker may be called nan.
     (re.compile(r'("\s*:|[\[,])\s*[-+]?(?:inf(?:inity)?|nan)(?=\s*[,}\]])', re.IGNORECASE), r"\1null"),
-    (re.compile(r'"\s*\n?\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
+    (re.compile(r'"\s*"(?=[^":,{}\[\]]+"\s*:)'), '","'),
 )
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _LIST_AS_DICT = re.compile(r'\[((?:\s*"[^"]*"\s*:\s*"[^"]*"\s*,?)+)\]')
-_COMMA = re.compile(r",(?![^\[\]]*\])")
+_BRACKETED_OR_COMMA = re.compile(r"\[[^\[\]]*\]|,")
 _PREFIX = re.compile(r"^(api_v1_|api_|web_|rpc_|cgi_bin_|cgi_)+")
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\],]', re.DOTALL)
+"""A text, whole or cut off at the end, or a bracket or comma outside of texts."""
 _LOST_OPENING = re.compile(r"^[\s,]+")
 _DIGITS = "0123456789"
 _TABLES = frozenset({"POOLS", "DEVS", "DEVDETAILS", "TEMPS", "FANS", "EVENTS", "chain", "edevs", "pools", "error-code"})
@@ -60,8 +63,8 @@ def parse(body: bytes, *, whole: bool = False) -> Document:
     back, where its beginning or end is missing."""
     text = body.rstrip(b"\x00 \r\n\t")
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        found = foreign_json(text, "reply")
+    except NotJson:
         return _mended(text.decode("utf-8", "replace"), whole)
     if type(found) is dict:
         return found
@@ -91,8 +94,8 @@ def _mended(text: str, whole: bool) -> Document:
     closed, still_open = _closed(text)
     for attempt, depth in ((text, 0), (closed, still_open)):
         try:
-            found = orjson.loads(attempt)
-        except orjson.JSONDecodeError:
+            found = foreign_json(attempt.encode("utf-8", "replace"), "reply")
+        except NotJson:
             continue
         if whole and depth:
             raise DecodeError("reply", "its end is lost")
@@ -111,29 +114,22 @@ def _closed(text: str) -> tuple[str, int]:
     """A reply cut at the end of a buffer: shortened to its last whole value and closed, with the number of brackets added.
     Nothing is added to a value."""
     stack: list[str] = []
-    safe, safe_stack, quoted, escaped = 0, "", False, False
-    for place, char in enumerate(text):
-        if quoted:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                quoted = False
-            continue
-        if char == '"':
-            quoted = True
-        elif char in "{[":
-            stack.append("}" if char == "{" else "]")
-        elif char in "}]":
-            if not stack or stack.pop() != char:
+    safe = depth = 0
+    for match in _MARKS.finditer(text):
+        mark = match[0]
+        if mark in "{[":
+            stack.append("}" if mark == "{" else "]")
+        elif mark in "}]":
+            if not stack or stack[-1] != mark:
                 break
-            safe, safe_stack = place + 1, "".join(reversed(stack))
+            stack.pop()
+            safe, depth = match.end(), len(stack)
             if not stack:
                 break
-        elif char == ",":
-            safe, safe_stack = place, "".join(reversed(stack))
-    return text[:safe] + safe_stack, len(safe_stack)
+        elif mark == ",":
+            safe, depth = match.start(), len(stack)
+    # Whatever was opened since lies above `depth`: what was closed is safe itself.
+    return text[:safe] + "".join(reversed(stack[:depth])), depth
 
 
 def _forget_unfinished(found: Any, depth: int) -> None:
@@ -164,7 +160,7 @@ def _plain_text(text: str) -> Document:
     *parts, last = text.replace("\x00", "").split("|")
     # Sections end in a bar: without one, the last value may have been cut short.
     for part in (*parts, last.rpartition(",")[0]):
-        pairs = [pair.partition("=") for pair in _COMMA.split(part.strip()) if pair.strip()]
+        pairs = [pair.partition("=") for pair in _split(part.strip()) if pair.strip()]
         if not pairs:
             continue
         section: Document = {key.strip(): value for key, mark, value in pairs if mark}
@@ -174,6 +170,16 @@ def _plain_text(text: str) -> Document:
     if not found:
         raise DecodeError("reply", f"neither JSON nor cgminer text: {text[:60]!r}")
     return found
+
+
+def _split(text: str) -> list[str]:
+    """The pairs of a section: commas within brackets separate nothing."""
+    found, begin = [], 0
+    for match in _BRACKETED_OR_COMMA.finditer(text):
+        if match[0] == ",":
+            found.append(text[begin : match.start()])
+            begin = match.end()
+    return [*found, text[begin:]]
 
 
 def documents(answers: Mapping[str, Any], lists: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from kernel.errors import DecodeError, TransportError
+from kernel.foreign_json import NotJson, foreign_json
 from kernel.reading import Absence
 from kernel.receipt import Accepted, Refused
 from miner_control.dialect import cgminer
@@ -31,8 +32,8 @@ def document(answer: Answer, what: str) -> Any:
     if not 200 <= answer.status < 300:
         raise DecodeError(what, f"status {answer.status}")
     try:
-        return orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+        return foreign_json(answer.body, what)
+    except NotJson:
         return cgminer.parse(answer.body)
 
 
@@ -47,8 +48,8 @@ def refused(answer: Answer) -> Refused:
     """A refusal with the status as code and the page's own text."""
     text = answer.body[:300].decode("utf-8", "replace").strip()
     try:
-        reported = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+        reported = foreign_json(answer.body, "refusal")
+    except DecodeError:
         reported = None
     if isinstance(reported, dict):
         text = str(

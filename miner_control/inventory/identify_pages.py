@@ -8,9 +8,8 @@ import re
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
-import orjson
-
-from kernel.errors import TransportError
+from kernel.errors import DecodeError, TransportError
+from kernel.foreign_json import foreign_json
 from kernel.reading import Absence
 from miner_control.dialect import cgminer
 from miner_control.dialect.figures import part, spelt
@@ -148,8 +147,8 @@ def _document(answer: Answer) -> dict[str, Any] | None:
     if answer.status not in _OK:
         return None
     try:
-        found = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
+        found = foreign_json(answer.body, "page")
+    except DecodeError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -4,10 +4,10 @@
 from typing import Any
 
 import httpx
-import orjson
 
 from kernel.clock import Clock
-from kernel.errors import TransportError
+from kernel.errors import DecodeError, TransportError
+from kernel.foreign_json import foreign_json
 from kernel.reading import Absence, Missing, Reading
 from kernel.receipt import Accepted, Receipt, Refused, Unknown, Unreachable, Unsupported
 from telemetry.collect.source import Tier
@@ -92,13 +92,13 @@ class HttpSource:
                     body += piece
                     if len(body) > MAX_PAYLOAD:
                         raise TransportError(Absence.MALFORMED, f"{path}: more than {MAX_PAYLOAD} bytes")
-            return orjson.loads(bytes(body))
+            return foreign_json(body, path)
         except httpx.TimeoutException:
             raise TransportError(Absence.TIMED_OUT, f"{path}: no answer in time") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise TransportError(Absence.UNREACHABLE, f"{path}: {error or type(error).__name__}") from None
-        except ValueError as error:
-            raise TransportError(Absence.MALFORMED, f"{path}: {error}"[:120]) from None
+        except DecodeError as error:
+            raise TransportError(Absence.MALFORMED, str(error)[:120]) from None
 
 
 class HttpSwitch:

@@ -9,9 +9,8 @@ is counted.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import orjson
-
-from kernel.errors import ConfigError, Fault
+from kernel.errors import ConfigError, DecodeError, Fault
+from kernel.foreign_json import foreign_json
 from kernel.reading import MISSING, Absence, Field, Missing, Reading
 from telemetry.device.codec import decode_document
 from telemetry.device.point import Pointer
@@ -115,11 +114,11 @@ class Topics:
         values: dict[str, Field]
         try:
             if len(payload) > MAX_PAYLOAD:
-                raise ValueError(f"{len(payload)} bytes")
-            parsed = orjson.loads(payload)
-        except ValueError as error:
+                raise DecodeError(document, f"{len(payload)} bytes")
+            parsed = foreign_json(payload, document)
+        except DecodeError as error:
             self.counts.malformed += 1
-            why = Missing(Absence.MALFORMED, f"{document}: {error}"[:120])
+            why = Missing(Absence.MALFORMED, str(error)[:120])
             values = {
                 point.metric: why
                 for point in channel.profile.points

@@ -7,12 +7,12 @@ read as text: no amount passes through a float. Only payouts with status confirm
 """
 
 import asyncio
-import json
 from datetime import date
 from typing import Any
 
 from kernel.clock import MS_PER_S, Clock, to_datetime
 from kernel.errors import DecodeError
+from kernel.foreign_json import decimal_json
 from kernel.ids import sha256_hex
 from kernel.money import INT64_MAX, decimal_to_int
 from kernel.units import SAT_DECIMALS
@@ -83,10 +83,7 @@ def parse_payouts(raw: bytes, pool: str, account: str) -> list[PoolPayout]:
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw, parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError as error:
-        raise DecodeError("answer", f"not JSON: {error}") from None
+    found = decimal_json(raw, "answer")
     if not isinstance(found, dict):
         raise DecodeError("answer", "not a JSON object")
     return found

@@ -5,13 +5,13 @@ A licensed venue's real API is adapted to it, or replaces this file. `GET /v1/ti
 {client_id, quantity_btc}` sells at the market and answers the same client id with the same trade. Decimals are texts.
 """
 
-import json
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 from kernel.clock import from_iso
 from kernel.errors import DecodeError
+from kernel.foreign_json import decimal_json
 from kernel.money import decimal_to_int, int_to_decimal
 from kernel.units import SAT_DECIMALS
 from treasury.exchange import Quote, Trade
@@ -59,10 +59,7 @@ def parse_trade(raw: bytes, venue: str, client_id: UUID, amount_sat: int) -> Tra
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw, parse_float=str, parse_int=str)
-    except ValueError as error:
-        raise DecodeError("venue", f"not JSON: {error}") from None
+    found = decimal_json(raw, "venue")
     if not isinstance(found, dict):
         raise DecodeError("venue", "not a JSON object")
     return found

@@ -8,12 +8,14 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from kernel.errors import ConfigError, Fault
 from kernel.toml_keys import line_of
+
+MOST_KEY_PARTS: Final = 32
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,9 +23,17 @@ M = TypeVar("M", bound=BaseModel)
 def parse_toml(text: str | bytes, place: str) -> dict[str, Any]:
     """Tables of a TOML text. ConfigError, with the line, where it is not TOML or not UTF-8."""
     try:
-        return tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        for number, line in enumerate(text.splitlines(), start=1):
+            # The reader of the standard library is quadratic in the parts of a dotted key.
+            key = line.partition("=")[0]
+            if key.count(".") > MOST_KEY_PARTS and "," not in key:
+                raise ConfigError([Fault(f"{place} line {number}", "has a key of too many parts", "Write a table")])
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Fault(place, f"is not TOML: {error}", "Correct the syntax at that line")]) from None
+    except RecursionError:
+        raise ConfigError([Fault(place, "is nested too deep to be read", "Write at most a few levels")]) from None
 
 
 def read_text(path: Path, remedy: str = "Give the path of a TOML file") -> str:

@@ -109,7 +109,7 @@ class DispatchMqtt:
             )
         if message.retained:
             raise ConfigError([Fault("message", "is retained", "Publish orders without the retain flag")])
-        body = _object(message.payload)
+        body = object_of(message.payload)
         order_id = body.get("change", body.get("end"))
         if order_id is None:
             return await self._desk.submit_order(body, by)
@@ -128,7 +128,7 @@ class DispatchMqtt:
             log.warning("the reply to %s was not delivered: %s", who, error or type(error).__name__)
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def object_of(payload: bytes) -> dict[str, Any]:
     if len(payload) > MOST_BYTES:
         raise ConfigError([Fault("message", f"is over {MOST_BYTES} bytes", "Send one order a message")])
     try:

@@ -148,7 +148,10 @@ def _rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of all lines except comments and empty ones."""
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
-            yield number, next(csv.reader([line]))
+            try:
+                yield number, next(csv.reader([line]))
+            except csv.Error:  # a cell of more than 131,072 characters
+                yield number, []
 
 
 def _pieces(

@@ -55,8 +55,11 @@ def _csv(path: Path) -> dict[str, Any]:
         file.seek(0)
         mark = max(",;\t", key=head.count)
         rows = csv.reader(file, delimiter=mark)
-        names = [name.strip() for name in next(rows, [])]
-        body = [row for row in rows if any(cell.strip() for cell in row)]
+        try:
+            names = [name.strip() for name in next(rows, [])]
+            body = [row for row in rows if any(cell.strip() for cell in row)]
+        except csv.Error as error:
+            raise ValueError(f"line {rows.line_num + 1} is no CSV: {error}") from None
     uneven = next((index for index, row in enumerate(body) if len(row) != len(names)), None)
     if uneven is not None:
         raise ValueError(f"row {uneven + 1} has {len(body[uneven])} cells, the row of names {len(names)}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from kernel.csv_table import csv_table
 from kernel.errors import ConfigError, Fault
 from miner_control.health.third_party_control import from_foreign
 from miner_control.inventory.asset_register import AssetRegister, register_of
@@ -83,11 +84,11 @@ def _line(place: str) -> int | None:
 
 def _rows(text: str, place: str) -> list[dict[str, str]]:
     delimiter = delimiter_of(text)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="more", restval="")
+    names, listed = csv_table(text, place, delimiter, restkey="more", restval="")
     rows = [
         {str(k): v if isinstance(v, str) else delimiter.join(v) for k, v in row.items() if k != FAULT_COLUMN}
-        for row in reader
+        for row in listed
     ]
-    if len(reader.fieldnames or ()) < 2 or not rows:
+    if len(names) < 2 or not rows:
         raise ConfigError([Fault(place, "is no table with a head line and rows", "Export it as CSV with column names")])
     return rows

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """CSV tables of spreadsheets: any code page and delimiter, and cells that are never evaluated as formulas."""
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Final
+
+from kernel.csv_table import csv_table
 
 DELIMITERS: Final = ",;\t|"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -26,10 +26,10 @@ def delimiter_of(text: str) -> str:
     return max(DELIMITERS, key=head.count)
 
 
-def rows_of(text: str) -> list[Mapping[str, str]]:
-    """The rows of a table by the names of its header line; the escape of `kept` is removed."""
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text))
-    return [{name: _plain(value) for name, value in row.items()} for row in reader]
+def rows_of(text: str, place: str = "table") -> list[Mapping[str, str]]:
+    """The rows of a table by the names of its header line; the escape of `kept` is removed. Raises ConfigError."""
+    _, rows = csv_table(text, place, delimiter_of(text))
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
 def kept(cell: object) -> str:

@@ -7,8 +7,6 @@
 - Differences are explained by known faults and gaps of the hub's own data.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernel.clock import MS_PER_S, from_datetime, iso
+from kernel.csv_table import csv_table
 from kernel.errors import ConfigError, Fault
 from kernel.metric import to_canonical
 from kernel.span import Slots, Span
@@ -72,13 +71,13 @@ def read_metered(text: str, layout: Layout, name: str = "metered data") -> list[
     """Series of a CSV file. ConfigError with every wrong line and its remedy; then nothing is accepted."""
     faults: list[Fault] = []
     rows = text.splitlines()[layout.skip_lines :]
-    table = csv.DictReader(io.StringIO("\n".join(rows)), delimiter=layout.delimiter)
+    names, table = csv_table("\n".join(rows), name, layout.delimiter)
     wanted = [layout.time_column, layout.value_column, *([layout.meter_column] if layout.meter_column else [])]
-    absent = [column for column in wanted if column not in (table.fieldnames or [])]
+    absent = [column for column in wanted if column not in names]
     if layout.length_s not in LENGTHS_S:
         faults.append(Fault(name, f"intervals of {layout.length_s} s", f"One of {LENGTHS_S}"))
     if absent:
-        head = ", ".join(table.fieldnames or ["nothing"])
+        head = ", ".join(names or ["nothing"])
         faults += [Fault(name, f"no column {column!r}; it has {head}", "Correct the layout") for column in absent]
     if faults:
         raise ConfigError(faults)

@@ -21,6 +21,7 @@ from kernel.clock import from_iso, iso
 from kernel.errors import ConfigError, Fault
 from kernel.ids import business_id
 from kernel.span import Span
+from kernel.text import entered
 
 KNOWN = frozenset(
     (
@@ -127,12 +128,15 @@ class _Reader:
 
     def text(self, name: str, default: str = "") -> str:
         found = self.body.get(name, default)
-        if not isinstance(found, str) or len(found) > MAX_TEXT or any(ord(char) < 32 for char in found):
-            self.fault(
-                name, "is no text of one line", f"Write at most {MAX_TEXT} characters without control characters"
-            )
+        remedy = f"Write at most {MAX_TEXT} characters without control characters"
+        if not isinstance(found, str) or len(found) > MAX_TEXT:
+            self.fault(name, "is no text of one line", remedy)
             return default
-        return found
+        try:
+            return entered(found)
+        except ValueError as error:
+            self.fault(name, str(error), remedy)
+            return default
 
     def instant_ms(self, name: str) -> int | None:
         found = self.body.get(name)

@@ -70,3 +70,13 @@ class OrderVerdict(TypedDict):
 
 
 OrderPayload = OrderReceived | OrderAccepted | OrderRefused | OrderPhase | OrderChanged | OrderEnded | OrderVerdict
+
+
+class OrderSetAside(TypedDict):
+    """A message that could not be processed, of `bytes` bytes: the first 2,048 of them in hexadecimal."""
+
+    who: str
+    way: str
+    error: str
+    bytes: int
+    payload_hex: str

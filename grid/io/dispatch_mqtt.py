@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from grid.order_book import Authority
 from kernel.clock import Clock
-from kernel.errors import ConfigError, DecodeError, Fault
+from kernel.errors import BrokenInvariant, ConfigError, DecodeError, Fault
 from kernel.foreign_json import strict_json
 from telemetry.wire.exposition import Figure
 
@@ -54,6 +54,9 @@ class OrderPort(Protocol):
     async def change_order(self, order: str, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]: ...
 
     async def end_order(self, order: str, by: Authority, why: str, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    async def set_aside(self, who: str, payload: bytes, why: str) -> None:
+        """Keep a message that could not be processed, with its bytes."""
 
 
 def topics(root: str) -> list[str]:
@@ -100,6 +103,19 @@ class DispatchMqtt:
         except LookupError as error:
             self.refused += 1
             return {"ok": False, "faults": [{"place": "id", "problem": str(error), "remedy": "Name an order of yours"}]}
+        except OSError as error:
+            self.refused += 1
+            problem = f"the journal cannot be written ({error}): whether the order was taken is unknown"
+            return _no("journal", problem, "Ask by its reference, then send it again under the same one")
+        except BrokenInvariant:
+            raise
+        except Exception as error:
+            # Whatever a message does to us, the next one is taken: this one is kept with its bytes.
+            self.refused += 1
+            text = f"{type(error).__name__}: {error}"[:300]
+            log.exception("message on %s set aside", message.topic[:200])
+            await self._desk.set_aside(who[:100], message.payload, text)
+            return _no("message", f"could not be carried out: {text}", "It is kept; send another or telephone")
 
     async def _act(self, message: Message, who: str) -> Mapping[str, Any]:
         by = self._authorities.get(who)
@@ -126,6 +142,10 @@ class DispatchMqtt:
             await self._link.publish(f"{self._root}/{who}/reply", payload)
         except (TimeoutError, OSError) as error:
             log.warning("the reply to %s was not delivered: %s", who, error or type(error).__name__)
+
+
+def _no(place: str, problem: str, remedy: str) -> dict[str, Any]:
+    return {"ok": False, "faults": [{"place": place, "problem": problem, "remedy": remedy}]}
 
 
 def object_of(payload: bytes) -> dict[str, Any]:

@@ -30,3 +30,7 @@ class OrderMessages:
     ) -> Mapping[str, Any]:
         """As `OrderDesk.end`."""
         return self._orders.line(await self._desk.end(order, by, dispatcher(by, self._entry), why, body))
+
+    async def set_aside(self, who: str, payload: bytes, why: str) -> None:
+        """As `OrderDesk.set_aside`."""
+        self._desk.set_aside(who, self._entry, payload, why)

@@ -84,7 +84,9 @@ async def start(config: Config, folder: Path) -> AsyncIterator[Running]:
     async with contextlib.AsyncExitStack() as stack:
         for opened in [
             *wired.opened,
-            *wiring.orders_by_mqtt(config, folder, messages, clock, wired.hub.components.counters),
+            *wiring.orders_by_mqtt(
+                config, folder, messages, clock, wired.hub.components.counters, wired.hub.supervisor
+            ),
         ]:
             await opened.start()
             stack.push_async_callback(opened.stop)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from kernel.clock import from_iso
 from kernel.errors import Fault
+from kernel.text import entered
 
 
 def _instant(text: str) -> str:
@@ -39,11 +40,13 @@ _PLAIN: Final = {
 }
 """Plain texts for kinds of pydantic errors; other kinds keep pydantic's own."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-"""A text of 1 to 500 characters."""
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(entered)]
+"""A text of one line, of 1 to 500 characters (`kernel.text`)."""
 Instant = Annotated[str, AfterValidator(_instant)]
 """An RFC 3339 instant with its offset, kept as it was written."""
-ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+ShortText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(entered)
+]
 
 
 class Request(BaseModel):

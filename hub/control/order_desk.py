@@ -2,16 +2,19 @@
 """Order desk: the one place where orders from page, REST and MQTT are decided, journalled and carried out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from grid.order import read_change, read_order
 from grid.order_book import Authority, Happening
 from grid.order_entry import Entry
-from grid.order_events import OrderReceived
+from grid.order_events import OrderReceived, OrderSetAside
 from hub.control.runtime import Hub, site_of
 from kernel.actor import Actor
 from kernel.errors import NotFound
 from kernel.event import EventKind
+from kernel.text import entered_field, entered_or_not
+
+KEPT_BYTES: Final = 2048
 
 
 class OrderDesk:
@@ -49,14 +52,24 @@ class OrderDesk:
     async def end(
         self, order: str, by: Authority, actor: Actor, why: str, body: Mapping[str, Any] | None = None
     ) -> Entry:
-        """Release an order, or cancel it before its start; ending an ended order changes nothing. Raises NotFound.
+        """Release an order, or cancel it before its start; ending an ended order changes nothing. Raises NotFound, and
+        ConfigError for a reason that is no text of one line.
 
         `body` is the message with its signature, where one came.
         """
         self._entry(order)
+        why = entered_field(why, "why")
         async with self._components.turn:
             happenings = self._book.end(order, by, why, self._clock.now_ms(), body)
             return await self._take(order, happenings, actor)
+
+    def set_aside(self, who: str, way: str, payload: bytes, why: str) -> None:
+        """Journal a message that could not be processed, with the beginning of its bytes."""
+        body: OrderSetAside = {
+            "who": entered_or_not(who), "way": way, "error": entered_or_not(why), "bytes": len(payload),
+            "payload_hex": payload[:KEPT_BYTES].hex(),
+        }  # fmt: skip
+        self._components.recorder.emit(self._components.config.hub.name, EventKind.ORDER_SET_ASIDE, body)
 
     def _entry(self, order: str) -> Entry:
         entry = self._book.get(order)

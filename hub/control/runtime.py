@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loops of a running hub: record, collect, decide, plan, watch orders, read feeds, settle, keep and forward.
 
-Each loop keeps its own pace; they meet in the state alone, which changes only through the recorder. A loop that fails for
-a reason of the outside world (a dead pool, an unreadable file) says so once, keeps what it knows, and tries again; any
-other failure ends the hub, and the journal is where it starts again. All of it runs live and in virtual time alike.
+Each loop keeps its own pace; they meet in the state alone, which changes only through the recorder. What happens when one of
+them fails: `supervision`. All of it runs live and in virtual time alike.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -19,6 +19,7 @@ from grid.order_entry import LIVE, Entry
 from grid.tariff import Tariff
 from hub.config import Config
 from hub.control.counters import Counters, Loss
+from hub.control.supervision import Supervisor, TaskHealth
 from hub.control.tick import TICK_VERSION, TickSettings, decide
 from hub.journal.issue import issue
 from hub.journal.payloads import ClockStepped, HubStarted, HubStopped
@@ -29,7 +30,6 @@ from hub.state.site import SiteState
 from hub.state.site_generation import awaits_meter
 from hub.state.situation import Situations
 from kernel.clock import Clock, ClockWatch
-from kernel.errors import ConfigError, DecodeError, TransportError
 from kernel.event import EventKind
 from kernel.receipt import HubCause, Receipt, Unknown
 from miner_control.control.actuator import Actuator
@@ -39,14 +39,9 @@ from telemetry.collect.source import Subscription
 
 log = structlog.get_logger("hub")
 
-OUTSIDE = (TransportError, DecodeError, ConfigError, OSError, TimeoutError)
-"""What the world does to us; anything else is a fault of ours and is not caught."""
-
 CLOCK_TOLERANCE_S = 2.0
 FIRST_READING_S = 0.2
 VERDICT_FOR_MS = 600_000
-AFTER_FAILURE_S = 1.0
-"""Least pause after a failed turn: the control loop keeps its own period, within its turn, and would spin."""
 
 
 class Duty(Protocol):
@@ -59,7 +54,7 @@ class Duty(Protocol):
     def every_s(self) -> float: ...
 
     async def do(self) -> None:
-        """One turn. Raises one of OUTSIDE where the world does not answer."""
+        """One turn. Raises one of `supervision.OUTSIDE` where the world does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +70,6 @@ class Periods:
     watch_s: float = 60.0
     work_s: float = 1.0
     learn_s: float = 60.0
-
-
-@dataclass(slots=True)
-class TaskHealth:
-    """How a duty or a feed fares: since when it is down and why, or when it last was well."""
-
-    well_ms: int | None = None
-    down_ms: int | None = None
-    text: str = ""
 
 
 @dataclass(slots=True)
@@ -124,6 +110,8 @@ class Hub:
         self._stop = asyncio.Event()
         self._settings = TickSettings.of(components.config, components.tariff)
         self._verdicts: dict[str, tuple[str, bool]] = {}
+        hub = components.config.hub.name
+        self.supervisor = Supervisor(components.health, components.clock, partial(components.recorder.emit, hub))
 
     async def run(self) -> None:
         """Start every loop in one group; the first fault of ours ends them all."""
@@ -137,16 +125,20 @@ class Hub:
         # Before the first control step: an order that is not carried out here must not move anything once.
         await self.watch_orders()
         log.info("started", wiring=components.wiring, position=components.recorder.position, at_ms=now_ms)
+        every, rhythm = self.supervisor.every, components.rhythm
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._every("record", components.rhythm.record_s, components.recorder.flush)),
+                    group.create_task(every("record", rhythm.record_s, components.recorder.flush, core=True)),
                     group.create_task(components.collector.run()),
-                    group.create_task(self._every("orders", components.rhythm.orders_s, self.watch_orders)),
+                    group.create_task(every("orders", rhythm.orders_s, self.watch_orders, core=True)),
                     group.create_task(self._watch_clock()),
                     *(group.create_task(self._control(site)) for site in components.state.sites.values()),
-                    *(group.create_task(self._listen(feed)) for feed in components.subscriptions),
-                    *(group.create_task(self._every(duty.name, duty.every_s, duty.do)) for duty in components.duties),
+                    *(
+                        group.create_task(self.supervisor.forever(f"meters {at}", partial(self._listen, feed)))
+                        for at, feed in enumerate(components.subscriptions, start=1)
+                    ),
+                    *(group.create_task(every(duty.name, duty.every_s, duty.do)) for duty in components.duties),
                 ]
                 await self._stop.wait()
                 for task in tasks:
@@ -169,27 +161,6 @@ class Hub:
 
     # ---- loops ----
 
-    async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work, then wait what is left of the period (after a failure, at least `AFTER_FAILURE_S`); late turns are not
-        made up for."""
-        health = self.components.health.setdefault(name, TaskHealth())
-        clock = self.components.clock
-        while True:
-            begun_s, pause_s = clock.monotonic_s(), every_s
-            try:
-                await work()
-            except OUTSIDE as error:
-                if health.down_ms is None:
-                    health.down_ms = clock.now_ms()
-                    log.warning("down", what=name, why=str(error))
-                health.text = str(error)
-                pause_s = max(every_s, AFTER_FAILURE_S)
-            else:
-                if health.down_ms is not None:
-                    log.info("returned", what=name, after_s=round((clock.now_ms() - health.down_ms) / 1000, 1))
-                health.well_ms, health.down_ms, health.text = clock.now_ms(), None, ""
-            await asyncio.sleep(max(0.0, pause_s - (clock.monotonic_s() - begun_s)))
-
     async def _control(self, site: SiteState) -> None:
         tick_s = self.components.config.control.tick_s
         urgent = self._urgent[site.key]
@@ -204,7 +175,7 @@ class Hub:
                 pass
 
         await self._first_reading(site)
-        await self._every(f"control {site.config.name}", 0.0, tick_until_due)
+        await self.supervisor.every(f"control {site.config.name}", 0.0, tick_until_due, core=True)
 
     async def _first_reading(self, site: SiteState) -> None:
         """After a start a site that generates waits for its meter, no longer than a reading is fresh: without it a limit holds on

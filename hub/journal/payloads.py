@@ -30,6 +30,14 @@ class DataLost(TypedDict):
     grown: dict[str, int]
 
 
+class TaskFailed(TypedDict):
+    """A task that talks to the outside ended in a way that nobody foresaw; it begins again after `restart_s`."""
+
+    task: str
+    error: str
+    restart_s: float
+
+
 class TickDecided(TypedDict):
     """Body of one control step (`hub.control.tick`). Version 2: with `rule`, `restored`, `held_back`.
 

@@ -43,4 +43,15 @@ class HealthReads:
             "position": components.state.position,
             "wiring": components.wiring,
             "faults": faults,
+            "tasks": [
+                {
+                    "name": name,
+                    "state": health.state,
+                    "well_ms": health.well_ms,
+                    "down_ms": health.down_ms,
+                    "restarts": health.restarts,
+                    "text": health.text,
+                }
+                for name, health in sorted(components.health.items())
+            ],
         }

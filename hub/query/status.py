@@ -180,7 +180,7 @@ def duty_feeds(components: Components, now_ms: int) -> list[Feed]:
         down = health.down_ms is not None
         age_s = None if health.well_ms is None else (now_ms - health.well_ms) / 1000
         title = _TITLES.get(name, name.capitalize())
-        state: Literal["ok", "dead"] = "dead" if down else "ok"
+        state: Literal["ok", "dead"] = "dead" if down else "ok"  # restarted ones too: they are not well
         lines.append({"name": name, "title": title, "state": state, "age_s": age_s, "text": health.text or "well"})
     if components.recorder.fault:
         text = f"{components.recorder.fault}; readings wait, nothing new is commanded"

@@ -28,7 +28,8 @@ from hub.control.counters import (
     tick_figures,
 )
 from hub.control.plan_duty import PlanDuty
-from hub.control.runtime import Components, Duty, Hub, Periods, TaskHealth, broker_identifies
+from hub.control.runtime import Components, Duty, Hub, Periods, broker_identifies
+from hub.control.supervision import Supervisor, TaskHealth
 from hub.fleet.condition_monitor import ConditionDuty
 from hub.fleet.feeder_mapping import FeederMappingDuty
 from hub.fleet.jobs import JobDuty
@@ -245,16 +246,22 @@ class OrdersByMqtt:
     """The dispatchers' topic as something opened: its link, and the loop that takes orders from it."""
 
     def __init__(
-        self, link: MqttLink, desk: DispatchDesk, authorities: Sequence[Authority], root: str, clock: Clock
+        self,
+        link: MqttLink,
+        desk: DispatchDesk,
+        authorities: Sequence[Authority],
+        root: str,
+        clock: Clock,
+        supervisor: Supervisor,
     ) -> None:
-        self._link = link
+        self._link, self._supervisor = link, supervisor
         self._orders = DispatchMqtt(link, desk, authorities, root, clock)
         self._task: asyncio.Task[None] | None = None
         self.figures = self._orders.figures
 
     async def start(self) -> None:
         self._link.start()
-        self._task = asyncio.create_task(self._orders.run())
+        self._task = asyncio.create_task(self._supervisor.forever("orders by MQTT", self._orders.run))
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -264,7 +271,7 @@ class OrdersByMqtt:
 
 
 def orders_by_mqtt(
-    config: Config, folder: Path, desk: DispatchDesk, clock: Clock, counters: list[Counters]
+    config: Config, folder: Path, desk: DispatchDesk, clock: Clock, counters: list[Counters], supervisor: Supervisor
 ) -> list[Connection]:
     """The way for dispatchers over MQTT, where the configuration names any; its counters join `counters`."""
     if not config.dispatchers:
@@ -280,7 +287,7 @@ def orders_by_mqtt(
     ]
     root = config.mqtt.orders_topic
     broker = replace(broker_of(config, folder), client_id=f"{config.hub.name}-orders")
-    orders = OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock)
+    orders = OrdersByMqtt(MqttLink(broker, topics(root)), desk, authorities, root, clock, supervisor)
     counters.append(orders.figures)
     return [orders]
 

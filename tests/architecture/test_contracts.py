@@ -30,6 +30,7 @@ AWAITING = {
     "miner_control.control.inrush",
     "hub.journal.recorder",
     "hub.control.runtime",
+    "hub.control.supervision",
     "hub.settlement.duty",
 }
 """The modules beside the `io` packages that may await."""

@@ -31,6 +31,11 @@ class Desk:
     def __init__(self) -> None:
         self.book = OrderBook({SITE: 3e6})
         self.journal: list[Event] = []
+        self.aside: list[tuple[str, bytes, str]] = []
+        self.broken = self.full = False
+
+    async def set_aside(self, who: str, payload: bytes, why: str) -> None:
+        self.aside.append((who, payload, why))
 
     def _say(self, happenings: list[Happening]) -> None:
         for kind, body in happenings:
@@ -46,6 +51,10 @@ class Desk:
 
     async def submit_order(self, body: Mapping[str, Any], by: Authority) -> Mapping[str, Any]:
         now_ms = CLOCK.now_ms()
+        if self.broken:
+            raise RuntimeError("a defect of ours")
+        if self.full:
+            raise OSError("no space left on device")
         order_id, happenings = self.book.receive(read_order(body, by.who, "mqtt", now_ms), by, now_ms, body)
         self._say(happenings)
         return self._line(order_id)
@@ -103,6 +112,20 @@ async def talk(port: int) -> None:
             assert not answer["ok"] and answer["faults"], bad[:10]
         for odd in ({"end": 5}, {"end": "x", "change": "y"}, {"change": "x"}):
             assert not (await plain.ask(odd))["ok"]
+        for poison in ({"reason": "\ud800"}, {"power_w": 10**400}, {"reason": "a\x00b"}):
+            answer = await plain.ask(ask(reference="P-1") | poison)
+            assert not answer["ok"] and answer["faults"][0]["place"], poison
+        desk.broken = True
+        answer = await plain.ask(ask(reference="P-2"))
+        assert not answer["ok"] and "RuntimeError" in answer["faults"][0]["problem"]
+        (aside,) = desk.aside
+        assert aside[0] == "plain" and b"P-2" in aside[1]
+        desk.broken = False
+        assert (await plain.ask(ask(reference="P-3")))["ok"], "the next message is taken"
+        desk.full = True
+        answer = await plain.ask(ask(reference="P-4"))
+        assert not answer["ok"] and "unknown" in answer["faults"][0]["problem"]
+        desk.full = False
         before = len(desk.journal)
         stranger.client.publish(f"{ROOT}/stranger", json.dumps(ask()).encode(), qos=1)
         plain.client.publish(f"{ROOT}/plain", json.dumps(ask(reference="R-1")).encode(), qos=1, retain=True)
@@ -111,9 +134,9 @@ async def talk(port: int) -> None:
             return [entry.order.reference for entry in desk.book.live()]
 
         # A live publish with the retain flag is not retained for who is subscribed.
-        await until("the retained order is taken", lambda: live() == ["S-2", "R-1"])
+        await until("the retained order is taken", lambda: live() == ["S-2", "P-3", "R-1"])
         await asyncio.sleep(0.3)
-        assert stranger.replies == [] and len(plain.replies) > 1 and live() == ["S-2", "R-1"]
+        assert stranger.replies == [] and len(plain.replies) > 1 and live() == ["S-2", "P-3", "R-1"]
         assert len(desk.journal) == before + 2
     finally:
         for room in (plain, kegoc, stranger):

@@ -69,6 +69,14 @@ def test_refusals_and_faults(hub: Hub) -> None:
     assert places == {"order.power_w", "order.until", "order.colour"}
     for raw in (b"", b"[]", b"{", b"7", b'{"power_w": NaN}', b"\xff\xff", b"[" * 5000):
         assert kegoc.post(ORDERS, content=raw).status_code == 422
+    body = json.dumps(ask(hub, reason="line")).encode()
+    for raw in (
+        body.replace(b'"line"', b'"\\ud800"'), body.replace(b'"line"', b'"a\\u0000b"'), body.replace(b'"line"', b'"\\u202eenil"'),
+        body.replace(b'"line"', b"[" * 10_000 + b"]" * 10_000), body.replace(b'"line"', b"9" * 400),
+        body[:-1] + b', "power_w": 0}',
+    ):  # fmt: skip
+        answer = kegoc.post(ORDERS, content=raw)
+        assert answer.status_code == 422 and answer.json()["faults"][0]["place"], raw[:80]
     typed = {"Content-Type": "application/x-www-form-urlencoded"}
     assert kegoc.post(ORDERS, content=json.dumps(ask(hub)).encode(), headers=typed).status_code == 201, (
         "JSON all the same"

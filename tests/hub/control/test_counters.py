@@ -131,7 +131,7 @@ def test_metrics_show_the_counters_of_every_wire(tmp_path: Path) -> None:
         wired = await live(config, tmp_path, tmp_path / "data")
         components = wired.hub.components
         desk = OrderMessages(OrderDesk(wired.hub), OrderReads(components))
-        wiring.orders_by_mqtt(config, tmp_path, desk, system_clock(), components.counters)
+        wiring.orders_by_mqtt(config, tmp_path, desk, system_clock(), components.counters, wired.hub.supervisor)
         components.subscriptions[0].topics.hear("nobody's", b"{}", False, 0)  # type: ignore[attr-defined]
         components.subscriptions[0].topics.hear("c1MainData", b"\xff", False, 0)  # type: ignore[attr-defined]
         components.subscriptions[1].host.hear("spBv1.0/plant/NDATA/edge9", b"", 0)  # type: ignore[attr-defined]

@@ -108,11 +108,23 @@ def test_change_and_end_by_name() -> None:
     events = len(desk.spine.journal.held)
     asyncio.run(desk.desk.end(order, BY, ACTOR, "again"))
     assert len(desk.spine.journal.held) == events
+    live = desk.submit()
+    for why in ("a\nb", "\ud800", "x" * 501):
+        with pytest.raises(ConfigError, match="why"):
+            asyncio.run(desk.desk.end(live, BY, ACTOR, why))
     for act in (desk.desk.change("nowhere", {"power_w": 1.0}, BY, ACTOR), desk.desk.end("nowhere", BY, ACTOR, "")):
         with pytest.raises(NotFound):
             asyncio.run(act)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         asyncio.run(desk.desk.submit({"scope": KEY}, BY, ACTOR))
+
+
+def test_a_message_that_could_not_be_processed_is_kept_with_its_bytes() -> None:
+    desk = Desk()
+    desk.desk.set_aside("room\n1", "mqtt", b"\xff\x00" * 2000, "RuntimeError: \ud800")
+    asyncio.run(desk.spine.recorder.flush(required=True))
+    (body,) = desk.spine.bodies("order.set_aside")
+    assert (body["who"], body["bytes"], len(body["payload_hex"])) == ("room\ufffd1", 4000, 4096)
 
 
 def test_an_order_acts_from_its_begin_holds_by_the_meter_and_expires_at_its_end() -> None:

@@ -17,8 +17,6 @@ from hub.control import runtime
 from hub.control.runtime import Hub
 from hub.wiring import Assembly
 from kernel.clock import from_iso, loop_clock
-from kernel.errors import TransportError
-from kernel.reading import Absence
 from kernel.receipt import Refused
 from miner_control.control.actuator import Actuator
 from miner_control.fleet.command import Sleep, command, command_json
@@ -206,26 +204,6 @@ def test_a_sample_before_the_begin_of_an_order_is_valid_until_the_next_one() -> 
     asyncio.run(hub.watch_orders())
     (verdict,) = spine.bodies("order.verdict")
     assert (verdict["outcome"], verdict["over_s"]) == ("breached", 15.0)
-
-
-def test_a_loop_that_fails_for_the_world_s_reasons_goes_on_and_any_other_failure_ends_it() -> None:
-    hub, turns = Spine().hub(), []
-
-    async def work() -> None:
-        turns.append(len(turns))
-        if len(turns) == 1:
-            raise TransportError(Absence.UNREACHABLE, "no route")
-        if len(turns) == 3:
-            raise ZeroDivisionError
-
-    async def bounded() -> None:
-        async with asyncio.timeout(60.0):
-            await hub._every("pool", 5.0, work)
-
-    with pytest.raises(ZeroDivisionError):
-        run(bounded(), VirtualLoop())
-    health = hub.components.health["pool"]
-    assert len(turns) == 3 and health.down_ms is None and health.well_ms == T0_MS
 
 
 def test_the_system_s_clock_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,10 @@ class _Known(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _PLAIN or (module, name) == (__name__, "zone"):
             return super().find_class(module, name)
-        found = super().find_class(module, name) if module.partition(".")[0] in _ROOMS else None
-        if not isinstance(found, type):
+        # Only a class under its own name in its own module: through a dotted or imported name one would reach any other.
+        own = module.partition(".")[0] in _ROOMS and "." not in name
+        found = super().find_class(module, name) if own else None
+        if not isinstance(found, type) or found.__module__ != module:
             raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
         return found
 

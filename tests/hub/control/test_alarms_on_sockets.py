@@ -39,8 +39,9 @@ def onto_the_list(hub: Running) -> list[dict[str, Any]]:
 
 
 def quiet(hub: Running) -> None:
+    """No alarm came onto the list; what is suppressed by design (a board of a sleeping miner) stands on none."""
     assert onto_the_list(hub) == []
-    assert hub.ports.alarms.alarms("north") == []
+    assert [line for line in hub.ports.alarms.alarms("north") if line["state"] != "suppressed"] == []
 
 
 @pytest.mark.timeout(240)
@@ -69,7 +70,7 @@ def test_a_shed_at_real_pace_raises_no_alarm(tmp_path: Path) -> None:
         asyncio.run(main(site))
 
 
-@pytest.mark.skipif(not SOAK, reason="an hour and a half: MINING_HUB_SOAK=1")
+@pytest.mark.skipif(not SOAK, reason="fifty minutes: MINING_HUB_SOAK=1")
 @pytest.mark.timeout(9000)
 def test_shed_wakes_and_lower_modes_at_real_pace_raise_no_alarm(tmp_path: Path) -> None:
     async def main(site: World) -> None:
@@ -77,20 +78,20 @@ def test_shed_wakes_and_lower_modes_at_real_pace_raise_no_alarm(tmp_path: Path) 
         async with start(config, tmp_path) as hub:
             # At real pace a change of mode takes minutes, and the plan's changes come in turns: some always ramp.
             await until("all run", lambda: sum(counts(hub)[s] for s in ("hashing", "ramping", "tuning")) == 24, 120)
-            await asyncio.sleep(300.0)
-            await limited(hub, 4_000.0, 1500.0)
+            await asyncio.sleep(120.0)
+            await limited(hub, 4_000.0, 700.0)
             await asyncio.sleep(45.0)
         async with start(config, tmp_path) as hub:
             await until("all sleep", lambda: counts(hub)["asleep"] >= 23, 180)
-            await asyncio.sleep(1350.0)
+            await asyncio.sleep(550.0)
             quiet(hub)
         async with start(config, tmp_path) as hub:
-            await asyncio.sleep(2400.0)
+            await asyncio.sleep(1500.0)
             assert counts(hub)["asleep"] == 0
             quiet(hub)
             drawn_w = hub.ports.sites.status("north")["power"]["best"]["value"]
-            await limited(hub, 0.85 * drawn_w, 1500.0)
-            await asyncio.sleep(1600.0)
+            await limited(hub, 0.85 * drawn_w, 600.0)
+            await asyncio.sleep(700.0)
             quiet(hub)
 
     models = {"whatsminer-m50s": 1, "antminer-s19k-pro": 1, "antminer-s21": 1, "avalon-a1466": 1, "vnish-s21-pro": 1}

@@ -93,18 +93,32 @@ def config_migrate(
     say(f"{path}: {len(made.changed)} keys renamed{f'; former file: {kept}' if write else '; nothing written yet'}")
 
 
-def doctor(path: Config, json: Json = False) -> None:
+def doctor(
+    path: Config,
+    json: Json = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every stored batch and check its integrity.")] = False,
+) -> None:
     """Look at what usually goes wrong: clock, disk, stores, keys, feeds, listening address. Exit code 1 on a fault."""
     from hub.config import load
 
     config = load(path)
-    found = list(_examine(path, config))
+    found = [*_examine(path, config), *(_integrity(path.parent / config.hub.data) if deep else ())]
     if json:
         put_json({"checks": [{"what": what, "ok": ok, "text": text} for what, ok, text in found]})
     else:
         put_table("Doctor", ("what", "well", "text"), found)
     if not all(ok for _, ok, _ in found):
         raise typer.Exit(1)
+
+
+def _integrity(data: Path) -> Iterator[tuple[str, bool, str]]:
+    from hub.wiring.integrity import stored_batches
+    from kernel.errors import ConfigError
+
+    try:
+        yield from stored_batches(data)
+    except ConfigError as error:
+        yield "batches", False, str(error)
 
 
 def plugins(json: Json = False) -> None:

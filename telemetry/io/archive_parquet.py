@@ -8,6 +8,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,12 @@ class ParquetArchive:
         """Hours in which a batch has rows. Only for a batch longer than a day every row is checked."""
         if end_ms - start_ms <= _AHEAD_MS:
             return set(range(floor_ms(start_ms, MS_PER_HOUR), end_ms + 1, MS_PER_HOUR))
-        at_ms = unpack_record_batch(self._journal.blob(position))["at_ms"].to_numpy()
+        batch = self._journal.rotten.whole(
+            position, "readings", lambda: unpack_record_batch(self._journal.blob(position))
+        )
+        if batch is None:
+            return set()
+        at_ms = batch["at_ms"].to_numpy()
         return set(np.unique(at_ms // MS_PER_HOUR * MS_PER_HOUR).tolist())
 
     def _seal_hour(self, database: Any, kind: str, hour_ms: int, after: int) -> list[Sealed]:
@@ -150,8 +156,9 @@ class ParquetArchive:
 
     def _hot(self, kind: str, span: Span, after: int, devices: Sequence[str] | None = None) -> Iterator[pa.Table]:
         for position, blob in self._journal.blobs(kind, span.start_ms, span.end_ms, after):
-            table = hot_table(kind, position, blob, span, devices)
-            if table.num_rows:
+            read = partial(hot_table, kind, position, blob, span, devices)
+            table = self._journal.rotten.whole(position, f"{kind} readings", read)
+            if table is not None and table.num_rows:
                 yield table
 
     def _roll_up(self, database: Any, kind: str, hour_ms: int, step: Step) -> None:

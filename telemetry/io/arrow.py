@@ -19,6 +19,10 @@ _LEVEL = 1
 """Compression level. Higher levels take three times as long and save a tenth; space is saved in the sealed Parquet files."""
 
 
+class CorruptBatch(Exception):
+    """A stored batch is not what was written: nothing of it is used."""
+
+
 def use_system_memory() -> None:
     """Take Arrow's memory from the C library in this process; its own pool keeps some 20 MB for batches of 0.4 MB."""
     pa.set_memory_pool(pa.system_memory_pool())
@@ -72,15 +76,24 @@ def pack(batch: ReadingBatch) -> bytes:
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, record_batch.schema) as writer:
         writer.write_batch(record_batch)
-    packed: bytes = zstandard.ZstdCompressor(level=_LEVEL).compress(out.getvalue())
+    packed: bytes = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(out.getvalue())
     return packed
 
 
 def unpack_record_batch(blob: bytes) -> pa.RecordBatch:
-    """Arrow columns of a blob, without a Python object per row."""
-    plain = zstandard.ZstdDecompressor().decompress(blob)
-    with pa.ipc.open_stream(pa.py_buffer(plain)) as reader:
-        return reader.read_next_batch()
+    """Arrow columns of a blob, without a Python object per row.
+
+    Raises CorruptBatch where the bytes are not those that were written: by the checksum of the blob (those written before it
+    was added have none), and by the buffers' own consistency, so that nothing reads beyond them.
+    """
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(blob)
+        with pa.ipc.open_stream(pa.py_buffer(plain)) as reader:
+            found = reader.read_next_batch()
+        found.validate(full=True)
+    except (zstandard.ZstdError, pa.ArrowException, StopIteration, OSError, MemoryError) as error:
+        raise CorruptBatch(f"{type(error).__name__}: {error}"[:200]) from None
+    return found
 
 
 def unpack(kind: str, blob: bytes, rows: list[int] | None = None) -> ReadingBatch:

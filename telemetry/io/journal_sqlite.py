@@ -23,7 +23,7 @@ from kernel.errors import ConfigError, Fault
 from kernel.event import Event, kind_to_write, stored_names
 from kernel.ids import sha256_hex
 from kernel.reading import Reading, ReadingBatch
-from telemetry.io.arrow import pack, unpack
+from telemetry.io.arrow import pack
 from telemetry.io.journal_schema import (
     EVENTS_OF,
     EVERY_EVENT,
@@ -39,6 +39,7 @@ from telemetry.io.journal_schema import (
     state_of,
 )
 from telemetry.io.last_rows import last_rows
+from telemetry.io.rotten import Rotten
 from telemetry.store.journal import JournalHealth, JournalState, JournalUnwritable, Record
 
 _DURABLE_KINDS = frozenset({"meter"})
@@ -67,7 +68,7 @@ class SqliteJournal:
         self._state, self._text = JournalState.WRITABLE, ""
         self._guard = threading.RLock()
         self._synchronous = ""
-        self._pending: dict[str, bytes] = {}
+        self._pending, self.rotten = dict[str, bytes](), Rotten()
         self._writer: sqlite3.Connection | None = None
         self._lock: IO[bytes] | None = None
         if writing:
@@ -78,8 +79,6 @@ class SqliteJournal:
                 raise ConfigError([Fault(str(self.path), "there is no journal", "Name the folder of a hub that ran")])
             with self._reading() as found:
                 check_version(found, self.path)
-
-    # --- opening -------------------------------------------------------------------------------------------------
 
     def _open_writer(self, folder: Path) -> None:
         try:
@@ -95,7 +94,7 @@ class SqliteJournal:
                 self._writer.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
             check_version(self._writer, self.path)
             self._position = last_position(self._writer)
-            self._last = last_rows(self._writer)
+            self._last = last_rows(self._writer, rotten=self.rotten)
         except (sqlite3.Error, OSError) as error:
             self._release()
             remedy = "Make the folder writable and check the file; move a damaged one away to start a new journal"
@@ -131,8 +130,6 @@ class SqliteJournal:
         with contextlib.suppress(OSError):
             return bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
         return False
-
-    # --- writing -------------------------------------------------------------------------------------------------
 
     def append(self, batches: Sequence[ReadingBatch], events: Sequence[Event]) -> int:
         batches = [batch for batch in batches if len(batch)]
@@ -210,8 +207,6 @@ class SqliteJournal:
         self._text = f"{error} ({self.path}): {REMEDIES[self._state]}"
         return JournalUnwritable(self._state, self._text)
 
-    # --- reading -------------------------------------------------------------------------------------------------
-
     def records(self, after: int = 0, until: int | None = None) -> Iterator[Record]:
         until = self.position() if until is None else until
         with self._reading() as found:
@@ -226,7 +221,8 @@ class SqliteJournal:
             batch, event = batches.fetchone(), events.fetchone()
             while batch is not None or event is not None:
                 if event is None or (batch is not None and batch[0] < event[0]):
-                    yield Record(batch[0], unpack(batch[1], batch[2]))
+                    if (whole := self.rotten.unpacked(*batch)) is not None:
+                        yield Record(batch[0], whole)
                     batch = batches.fetchone()
                 else:
                     yield Record(event[0], event_of(event))
@@ -242,7 +238,8 @@ class SqliteJournal:
                 yield row[0], event_of(row)
 
     def batches(self, kind: str, start_ms: int, end_ms: int) -> Iterator[ReadingBatch]:
-        return (unpack(kind, blob) for _, blob in self.blobs(kind, start_ms, end_ms))
+        unpacked = (self.rotten.unpacked(position, kind, blob) for position, blob in self.blobs(kind, start_ms, end_ms))
+        return (batch for batch in unpacked if batch is not None)
 
     def blobs(self, kind: str, start_ms: int, end_ms: int, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """(position, packed batch) of batches that may have readings of [start_ms, end_ms), in order of position."""
@@ -252,17 +249,22 @@ class SqliteJournal:
                 (kind, start_ms, end_ms, after),
             ).fetchall()
             for (position,) in positions:
-                row = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
-                if row is not None:
+                if row := found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone():
                     yield position, row[0]
+
+    def places(self) -> list[tuple[int, str, int, int, int]]:
+        """(position, kind, first instant, last instant, rows) of every batch, in order."""
+        with self._reading() as found:
+            return found.execute(
+                "SELECT position, kind, start_ms, end_ms, rows FROM batch ORDER BY position"
+            ).fetchall()
 
     def blob(self, position: int) -> bytes:
         """One packed batch. KeyError where there is none, or it was trimmed."""
         with self._reading() as found:
-            row = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
-            if row is None:
-                raise KeyError(f"no batch at {position}")
-            return bytes(row[0])
+            if row := found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone():
+                return bytes(row[0])
+        raise KeyError(f"no batch at {position}")
 
     def position_before(self, at_ms: int) -> int:
         """Last position before the first batch with a reading at or after an instant: the limit for `trim`."""
@@ -302,11 +304,12 @@ class SqliteJournal:
         with self._reading() as found:
             found.execute("BEGIN")
             rows: dict[int, list[int]] = {}
-            for position, row in last_rows(found, kind).of(kind):
+            for position, row in last_rows(found, kind, self.rotten).of(kind):
                 rows.setdefault(position, []).append(row)
             for position, chosen in sorted(rows.items()):
                 blob = found.execute("SELECT blob FROM batch WHERE position=?", (position,)).fetchone()
-                yield unpack(kind, blob[0], chosen)
+                if (whole := self.rotten.unpacked(position, kind, blob[0], chosen)) is not None:
+                    yield whole
 
     def last_seq(self, site: str, writer: str) -> int:
         with self._reading() as found:
@@ -318,8 +321,6 @@ class SqliteJournal:
             return self._position
         with self._reading() as found:
             return last_position(found)
-
-    # --- evidence ------------------------------------------------------------------------------------------------
 
     def keep(self, evidence: bytes) -> str:
         name = sha256_hex(evidence)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernel.reading import ReadingBatch
 from telemetry.collect.snapshot import NEVER_MS
-from telemetry.io.arrow import unpack
+from telemetry.io.rotten import Rotten
 
 _ROWS_A_DEVICE = 8
 """The table is written after this many rows per device, which bounds the batches that a reader has to read after it."""
@@ -131,11 +131,13 @@ class LastRows:
         return list(zip(found.position[known].tolist(), found.row[known].tolist(), strict=True))
 
 
-def last_rows(connection: sqlite3.Connection, kind: str | None = None) -> LastRows:
-    """Pointers from the table, and from the batches (of one kind, or all) after it."""
+def last_rows(connection: sqlite3.Connection, kind: str | None = None, rotten: Rotten | None = None) -> LastRows:
+    """Pointers from the table, and from the batches (of one kind, or all) after it; corrupt ones are left out."""
+    rotten = rotten or Rotten()
     behind = connection.execute(
         "SELECT position, kind, blob FROM batch WHERE position>(SELECT pointed FROM mark) AND kind=coalesce(?, kind)"
         " ORDER BY position",
         (kind,),
     )
-    return LastRows(connection, ((position, unpack(of, blob)) for position, of, blob in behind))
+    unpacked = ((position, rotten.unpacked(position, of, blob)) for position, of, blob in behind)
+    return LastRows(connection, ((position, batch) for position, batch in unpacked if batch is not None))

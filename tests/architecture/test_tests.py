@@ -46,7 +46,7 @@ def test_the_rule_sees_each_form_of_import() -> None:
 def test_each_part_of_the_spine_has_near_tests_and_changes_that_they_have_to_notice() -> None:
     assert {one.file for one in MUTATIONS} >= {
         "hub/control/tick.py", "hub/control/runtime.py", "hub/control/supervision.py", "hub/control/order_desk.py",
-        "hub/journal/recorder.py", "hub/journal/issue.py", "hub/state/fold.py", "hub/state/situation.py", 
+        "hub/journal/recorder.py", "hub/journal/issue.py", "hub/state/fold.py", "hub/state/situation.py",
         "miner_control/control/guard.py",
         "grid/compliance.py", "grid/order_book.py", "telemetry/io/journal_sqlite.py",
     }  # fmt: skip

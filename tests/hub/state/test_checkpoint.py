@@ -138,8 +138,18 @@ class Bad:
         return os.mkdir, ("made-by-a-checkpoint",)
 
 
+def calling(module: str, name: str) -> bytes:
+    """A pickle that calls what a module has under a name, with one list of one text."""
+
+    def text(found: str) -> bytes:
+        return b"\x8c" + bytes([len(found)]) + found.encode()
+
+    return b"\x80\x04" + text(module) + text(name) + b"\x93](" + text("touch made-by-a-checkpoint") + b"e\x85R."
+
+
 @pytest.mark.parametrize(
-    "what", ["cut", "flipped", "empty", "other journal", "ahead", "other code", "runs code", "builtin"]
+    "what",
+    ["cut", "flipped", "empty", "other journal", "ahead", "other code", "runs code", "builtin", "dotted", "imported"],
 )
 def test_what_does_not_fit_is_left_unread_and_reported(
     lived: World, what: str, monkeypatch: Any, tmp_path: Path
@@ -166,6 +176,10 @@ def test_what_does_not_fit_is_left_unread_and_reported(
             monkeypatch.setattr(checkpoint, "_code_print", lambda components: "newer")
         case "runs code":
             checkpoint.write(replace(taken, rest=pickle.dumps(Bad())), config, path)
+        case "dotted":
+            checkpoint.write(replace(taken, rest=calling("hub.app.demo", "subprocess.Popen")), config, path)
+        case "imported":
+            checkpoint.write(replace(taken, rest=calling("telemetry.io.seal", "Path")), config, path)
         case "builtin":
             checkpoint.write(replace(taken, rest=pickle.dumps(getattr)), config, path)
     try:

@@ -36,11 +36,12 @@ class Guard:
     async def principal(self, request: Request, permission: str) -> Principal:
         """The principal of a request. Raises 401, 403 or 429, each journalled (a flood from one address once a minute in all)."""
         address = request.client.host if request.client else "?"
-        if self._failures.full(address):
-            raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
         site = request.path_params.get("site")
         found = self._shown(request)
         if found is None:
+            # After a valid key was looked for: who has one is not locked out by the failures of another at that address.
+            if self._failures.full(address):
+                raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
             self._failures.count(address)
             await self._say(request, "", permission, "no valid key or session", address, site)
             raise HTTPException(
@@ -60,9 +61,9 @@ class Guard:
     async def enter(self, request: Request, token: str) -> str | None:
         """The session that a one-time link opens, journalled; None for a wrong one. Raises 429."""
         address = request.client.host if request.client else "?"
-        if self._failures.full(address):
-            raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
         session = self.access.enter(token)
+        if session is None and self._failures.full(address):
+            raise HTTPException(429, "too many failures from this address; wait a minute", {"Retry-After": "60"})
         by = self.access.by_session(session) if session else None
         if session is None or by is None:
             self._failures.count(address)

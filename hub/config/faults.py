@@ -70,6 +70,7 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
                 f"{here}.password_file", f"no such file {file}", "Create it, readable by the hub alone (mode 600)"
             )
     yield from _feed_faults(raw)
+    yield from _dispatcher_faults(raw)
     sinks = [sink for sink in raw.get("sinks") or [] if isinstance(sink, dict)]
     named = [sink.get("name") for sink in sinks]
     for number, sink in enumerate(sinks):
@@ -80,6 +81,24 @@ def cross_faults(raw: Mapping[str, Any], environment: Mapping[str, str], folder:
         env = sink.get("token_env")
         if env and env not in environment:
             yield Fault(f"sinks.{number}.token_env", f"{env} is not set", "Set it in the environment of the hub")
+
+
+def _dispatcher_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """Who may order over MQTT proves it: by a signature, or by a broker that knows who publishes. The embedded one does not."""
+    mqtt = raw.get("mqtt")
+    embedded = mqtt.get("embedded", True) if isinstance(mqtt, dict) else True
+    listed = raw.get("dispatchers")
+    for number, one in enumerate(listed if isinstance(listed, list) else []):
+        if not isinstance(one, dict):
+            continue
+        here, signs = f"dispatchers.{number}", one.get("must_sign", True)
+        if signs is False and embedded is not False:
+            yield Fault(
+                f"{here}.must_sign", "is false, and the embedded broker does not tell who published",
+                "Give a public_key and let it sign, or name a broker with access lists and embedded = false",
+            )  # fmt: skip
+        elif signs is True and not one.get("public_key"):
+            yield Fault(f"{here}.public_key", "is missing: it must sign", "Enter its Ed25519 public key, 64 hex digits")
 
 
 def _feed_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:

@@ -39,6 +39,14 @@ INSERT INTO mark VALUES (0, 0);
 CREATE TABLE evidence (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+GUARDS = """
+CREATE TRIGGER IF NOT EXISTS event_stays BEFORE UPDATE ON event
+  BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END;
+CREATE TRIGGER IF NOT EXISTS event_remains BEFORE DELETE ON event
+  BEGIN SELECT RAISE(ABORT, 'an event is never deleted'); END;
+"""
+"""Set at each opening for writing: journals of before have none."""
+
 EVERY_EVENT = "SELECT * FROM event WHERE position>? ORDER BY position"
 EVENTS_OF = "SELECT * FROM event WHERE kind IN (SELECT value FROM json_each(?)) AND position>? ORDER BY position"
 

@@ -28,6 +28,7 @@ from telemetry.io.journal_schema import (
     EVENTS_OF,
     EVERY_EVENT,
     FILE_NAME,
+    GUARDS,
     PAGE_BYTES,
     REMEDIES,
     SCHEMA,
@@ -87,14 +88,13 @@ class SqliteJournal:
             self._writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
             new = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
             if new:
-                self._writer.execute(f"PRAGMA page_size={PAGE_BYTES}")
-                self._writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                self._writer.executescript(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL")
             self._writer.execute("PRAGMA journal_mode=WAL")
             if new:
                 self._writer.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
             check_version(self._writer, self.path)
-            self._position = last_position(self._writer)
-            self._last = last_rows(self._writer, rotten=self.rotten)
+            self._writer.executescript(GUARDS)
+            self._position, self._last = last_position(self._writer), last_rows(self._writer, rotten=self.rotten)
         except (sqlite3.Error, OSError) as error:
             self._release()
             remedy = "Make the folder writable and check the file; move a damaged one away to start a new journal"

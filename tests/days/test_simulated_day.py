@@ -71,6 +71,7 @@ def test_replay_names_the_first_difference(day: tuple[Path, dict[str, object]], 
         position, raw = rows[len(rows) // 2]
         body = orjson.loads(raw)
         body["target_w"] += 1.0
+        file.execute("DROP TRIGGER event_stays")
         file.execute("UPDATE event SET body = ? WHERE position = ?", (orjson.dumps(body), position))
     found = replay_folder(copy)
     assert found.difference is not None

@@ -82,3 +82,30 @@ def test_broken_toml_and_a_missing_file(tmp_path: Path):
     path.write_text("[hub\n")
     with pytest.raises(ConfigError, match="not TOML.*line 1"):
         load(path, environment={})
+
+
+SITE_OF_ONE = """[hub]
+name = "h"
+[[sites]]
+name = "s"
+operator = "o"
+zone = "UTC"
+import_cap_w = 1.0
+[[sites.feeders]]
+name = "f"
+cap_w = 1.0
+[[dispatchers]]
+name = "room"
+"""
+
+
+def test_who_orders_over_mqtt_proves_it(tmp_path: Path):
+    """On the embedded broker anybody could publish to a dispatcher's topic."""
+    path, signs, broker = tmp_path / "hub.toml", f'public_key = "{"0" * 64}"\n', "[mqtt]\nembedded = false\n"
+    for more, place in (("must_sign = false\n", "dispatchers.0.must_sign"), ("", "dispatchers.0.public_key")):
+        path.write_text(SITE_OF_ONE + more)
+        with pytest.raises(ConfigError, match=place):
+            load(path, environment={})
+    for more in (signs, "must_sign = false\n" + broker, signs + broker):
+        path.write_text(SITE_OF_ONE + more)
+        assert load(path, environment={}).dispatchers[0].name == "room"

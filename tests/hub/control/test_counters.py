@@ -60,7 +60,7 @@ kind = "victoria"
 url = "http://127.0.0.1:1"
 [[dispatchers]]
 name = "grid"
-must_sign = false
+public_key = "0000000000000000000000000000000000000000000000000000000000000001"
 """
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from grid.order import read_order
 from grid.order_book import Authority, OrderBook
+from grid.signature import sign
 from hub.app.live import Running, start
 from hub.cli.app import app
 from hub.config import load
@@ -25,12 +26,13 @@ from kernel.clock import Clock, iso, system_clock
 from kernel.event import Event
 from telemetry.io.journal_sqlite import open_journal
 from tests.builders.dispatcher import Dispatcher
+from tests.builders.signing import SEED, public_key
 from tests.hub_site import World, until, world
 
 SITE = "alatau/north"
 BY = Authority("control-room", (SITE,))
 HOUR_MS = 3_600_000
-DISPATCHER = '\n[[dispatchers]]\nname = "room"\nmust_sign = false\n'
+DISPATCHER = f'\n[[dispatchers]]\nname = "room"\npublic_key = "{public_key()}"\n'
 REFUSED = "north only observes (observe_only): it carries out no order"
 
 
@@ -89,7 +91,8 @@ def test_orders_are_refused_by_every_way_and_every_answer_names_the_fact(tmp_pat
         assert ask(site, "POST", f"{prefix}/orders", order(2_000.0, "D-2") | {"scope": f"{SITE}/f1"})[0] == 409
 
         room = Dispatcher(site.spec.mqtt_port or 0, "room")
-        reply = asyncio.run(room.ask(order(2_000.0, "M-1")))
+        signed = sign(SEED, order(2_000.0, "M-1") | {"nonce": "n1", "issued": iso(time.time_ns() // 10**6)})
+        reply = asyncio.run(room.ask(signed))
         room.stop()
         assert not reply["ok"] and REFUSED in reply["order"]["refused"] and reply["order"][FIELD] is True
 

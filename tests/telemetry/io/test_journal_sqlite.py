@@ -244,3 +244,18 @@ def test_an_event_of_no_kind_of_today_is_not_written(kind: str, why: str, tmp_pa
         with pytest.raises(ValueError, match=why):
             recorder.emit("hub/site", kind, {})  # type: ignore[arg-type]
         assert recorder.emit("hub/site", EventKind.OPERATOR_NOTE, {"text": "a"}).seq == 1, "no number is lost"
+
+
+def test_an_event_is_neither_changed_nor_deleted_also_in_a_journal_of_before(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.append([], [event(1), event(2)])
+    journal.close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        file.execute("DROP TRIGGER event_stays")
+        file.execute("DROP TRIGGER event_remains")
+    open_journal(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        for sql in ("UPDATE event SET at_ms=at_ms+1", "DELETE FROM event WHERE position=1"):
+            with pytest.raises(sqlite3.IntegrityError, match="never"):
+                file.execute(sql)
+    assert len(list(read_journal(tmp_path).events(None))) == 2

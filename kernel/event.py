@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     HUB_STARTED = "hub.started"
     HUB_STOPPED = "hub.stopped"
     CLOCK_STEPPED = "clock.stepped"
+    HUB_LATE = "hub.late"
     TASK_FAILED = "task.failed"
     DATA_LOST = "data.lost"
     SOURCE_SILENT = "source.silent"

@@ -90,7 +90,7 @@ def recorder_figures(recorder: Recorder) -> list[Figure]:
 class LossDuty:
     """Compares the loss counters with those of its last turn; growth is journalled and kept in `board` by name."""
 
-    name = "losses"
+    name = "loss counters"
 
     def __init__(
         self, hub: str, parts: Sequence[Counters], recorder: Recorder, clock: Clock, board: dict[str, Loss],

@@ -57,7 +57,7 @@ class ConditionDuty:
     `fresh_s` is the greatest age of a reading that is examined; `pools` gives the pools that a site may use.
     """
 
-    name = "watch"
+    name = "condition monitor"
 
     def __init__(
         self,

@@ -154,7 +154,7 @@ class _Paces:
 class FeederMappingDuty:
     """Takes the proof of each site a step further. `deadline_s` as in the control step."""
 
-    name = "pulses"
+    name = "feeder mapping"
 
     def __init__(
         self,

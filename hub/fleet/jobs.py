@@ -147,7 +147,7 @@ def refusal(job: Job, what: str, by: str) -> str:
 class JobDuty:
     """Sends what is due, site by site. `every_s` is also how soon a campaign begins after it was proposed."""
 
-    name = "campaigns"
+    name = "fleet jobs"
 
     def __init__(
         self,

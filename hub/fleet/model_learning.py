@@ -58,7 +58,7 @@ class _SiteModel:
 class LearningDuty:
     """One turn each `every_s`."""
 
-    name = "learn"
+    name = "model learning"
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ def eligible(site: SiteState) -> Bools:
 class WakeRecoveryDuty:
     """Takes recovery steps on all sites every `every_s`."""
 
-    name = "stragglers"
+    name = "wake recovery"
 
     def __init__(
         self,

@@ -30,6 +30,12 @@ class DataLost(TypedDict):
     grown: dict[str, int]
 
 
+class HubLate(TypedDict):
+    """The event loop came this much later than asked: nothing was polled, decided or answered meanwhile."""
+
+    lag_s: float
+
+
 class TaskFailed(TypedDict):
     """A task that talks to the outside ended in a way that nobody foresaw; it begins again after `restart_s`."""
 

@@ -166,7 +166,7 @@ _TITLES = {
     "broker": "MQTT broker",
     "alarms": "Alarms",
     "archive": "Archive",
-    "settle": "Pool and treasury",
+    "settlement": "Pool and treasury",
     "record": "Journal",
 }
 

@@ -32,7 +32,7 @@ class SettleDuty:
     """`last` is the treasury after the newest round. Mining is settled from the billing meter's first reading on: `begin` gives
     that instant, None before it; then there is nothing to settle yet. `failure`: why the newest round did not end."""
 
-    name = "settle"
+    name = "settlement"
 
     def __init__(self, desk: SettlementContext, every_s: float, begin: Callable[[], int | None]) -> None:
         self.every_s = every_s

@@ -60,6 +60,8 @@ ROWS: Final[tuple[Row[Any], ...]] = (
         lambda b: f"the system's clock stepped by {b['seconds']:.1f} s", (book.CLOCK,), "alarm"),
     Row(Kind.DATA_LOST, hub.DataLost, "loss watch: growth of each counter of lost readings and unreadable messages",
         sentence.data_lost, level="alarm", logged=False),
+    Row(Kind.HUB_LATE, hub.HubLate, "loop lag: a turn of the event loop was late; at most one a minute",
+        lambda b: f"the hub stood still for {b['lag_s']:.1f} s", level="alarm"),
     Row(Kind.TASK_FAILED, hub.TaskFailed, "supervision: a task of the outside world failed; once until it is well again",
         lambda b: f"task {b['task']} failed and is restarted: {b['error']}", level="alarm"),
     Row(Kind.SOURCE_SILENT, SourceSilent, "collector: a device stopped answering; once, with the reason",

@@ -27,6 +27,7 @@ from hub.control.counters import (
     recorder_figures,
     tick_figures,
 )
+from hub.control.loop_lag import LoopLag
 from hub.control.plan_duty import PlanDuty
 from hub.control.runtime import Components, Duty, Hub, Periods, broker_identifies
 from hub.control.supervision import Supervisor, TaskHealth
@@ -228,8 +229,10 @@ async def live(config: Config, folder: Path, data: Path) -> Assembly:
         return dict(ports), polled_sources(config, site.config, lines, base.journal.keep, clock, folder), loads
 
     kept, checkpoint = keeping(base), CheckpointDuty(base.state, config, data / FILE_NAME, base.offload)
-    closers, keep = [exchanges.close, *kept.closers], [*kept.duties, checkpoint]
-    counters = [lines.figures, *(feed.figures for feed in feeds), *kept.counters]
+    loop = LoopLag(clock, lambda kind, body: wired.hub.components.recorder.emit(config.hub.name, kind, body))
+    closers, keep = [exchanges.close, *kept.closers], [*kept.duties, checkpoint, loop]
+    rotten = base.journal.rotten.figures
+    counters = [lines.figures, loop.figures, rotten, *(feed.figures for feed in feeds), *kept.counters]
     wired = put_together(
         base, devices, feeds, wiring="live", tick_s=0.05, keep=keep, closers=closers, board=board, counters=counters
     )

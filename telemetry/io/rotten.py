@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from kernel.clock import iso
 from kernel.reading import ReadingBatch
 from telemetry.io.arrow import CorruptBatch, unpack
+from telemetry.wire.exposition import Figure
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ class Rotten:
             self.found[position] = f"{what}: {error}"
             log.error("journal batch %s is corrupt and left out, %s: %s", position, what, error)
             return None
+
+    def figures(self) -> list[Figure]:
+        """The counter of corrupt batches; its growth is an alarm."""
+        help_text = "Batches of the journal that are not what was written, and are left out."
+        return [Figure("journal_batches_corrupt", float(len(self.found)), help_text, counter=True, loss=True)]
 
     def unpacked(self, position: int, kind: str, blob: bytes, rows: list[int] | None = None) -> ReadingBatch | None:
         """A batch, or only some of its rows; None for a corrupt one."""

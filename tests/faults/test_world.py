@@ -65,13 +65,13 @@ def test_a_dead_pool_is_reported_once_and_the_treasury_recovers(tmp_path: Path, 
             assert settling is not None
             await until("a payout", lambda: settling.last and settling.last.posted_sat > 0, 90)
             await asyncio.to_thread(site.control, "/fault", {"service": True, "faults": ["pool_dead"]})
-            await until("pool down on the page", lambda: is_state(hub, "settle", "dead"))
+            await until("pool down on the page", lambda: is_state(hub, "settlement", "dead"))
             await asyncio.sleep(8)
             before = settling.last.posted_sat
             assert sum("pool" in str(line.get("why", "")) for line in said if line.get("event") == "down") == 1
             await asyncio.to_thread(site.control, "/fault", {"service": True, "faults": []})
             await until("the next payout", lambda: settling.last.posted_sat > before, 90)
-            await until("pool well on the page", lambda: is_state(hub, "settle", "ok"))
+            await until("pool well on the page", lambda: is_state(hub, "settlement", "ok"))
 
     with world(tmp_path, miners=12, miner_host="127.78.0.1", payout_every_s=5.0) as site:
         asyncio.run(main(site))

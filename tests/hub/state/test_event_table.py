@@ -77,7 +77,7 @@ def test_no_kind_stands_as_a_text_in_the_product() -> None:
                 assert not texts & names, f"{path}: name the kind by EventKind"
 
 
-LATER = {EventKind.DATA_LOST, EventKind.TASK_FAILED, EventKind.ORDER_SET_ASIDE}
+LATER = {EventKind.DATA_LOST, EventKind.TASK_FAILED, EventKind.ORDER_SET_ASIDE, EventKind.HUB_LATE}
 """Kinds that were added after the journal was recorded."""
 
 

@@ -64,10 +64,11 @@ def create_app(
 
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:
-        """Alive, for supervisors: nothing about the site."""
-        return PlainTextResponse(
-            "ok\n" if ports.health.health().get("ok") else "not ok\n", 200 if ports.health.health().get("ok") else 503
-        )
+        """Alive, for supervisors: the state of each task by its kind, nothing about the site."""
+        health = ports.health.health()
+        well = bool(health.get("ok"))
+        tasks = [f"{str(one['name']).partition(' ')[0]} {one['state']}\n" for one in health.get("tasks", ())]
+        return PlainTextResponse("".join(["ok\n" if well else "not ok\n", *tasks]), 200 if well else 503)
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
     async def schema(_by: Principal = Depends(Need("site:read"))) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The fast tier is the hot path of the whole hub (thousands of miners every few se
 heat, fans and shares, and leaves boards, pools and errors to the slow tier.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -53,7 +54,12 @@ _FAST_ANSWERS = 3
 _WATT_KEYS = ("watt", "power", "Power", "total_power", "chain_power")
 _PRESENT = frozenset(key for key, window_s in _RATES if window_s is not None and window_s <= 300.0)
 _MODE_KEYS = ("bitmain-work-mode", "miner-mode", "work_mode", "work-mode")
-_SUPPLY_WELL = frozenset({"ok", "normal", "good", "0", "none"})
+_SUPPLY_WELL = frozenset({"ok", "okay", "normal", "good", "fine", "well", "0", "none", "success", "working", "ready"})
+_SUPPLY_ITSELF = frozenset({"psu", "power", "supply", "unit", "status", "state", "is", "all"})
+_NONE_OF, _TROUBLE = (
+    frozenset({"no", "without", "0"}),
+    frozenset({"error", "errors", "fault", "faults", "alarm", "alarms"}),
+)
 _FAN_KEYS = tuple(f"fan{index}" for index in range(1, 9))
 _LOCKED = Missing(Absence.REFUSED, "the web pages do not accept account or password")
 NO_POWER = Missing(Absence.UNSUPPORTED, "this stock firmware reports no power")
@@ -316,6 +322,12 @@ def _checks(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _is_well(text: str) -> bool:
+    """Whether a report of the supply says in any wording that it is well: `PSU OK`, `Power supply: normal`, `no error`."""
+    parts = set(re.findall(r"[a-z0-9]+", text.lower())) - _SUPPLY_ITSELF
+    return parts <= _SUPPLY_WELL or (bool(parts & _NONE_OF) and parts <= _NONE_OF | _TROUBLE)
+
+
 def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     """The CGI summary has a list of checks; `warning` a list of codes. RPC alone reports no errors."""
     summary = _summary(answers)
@@ -327,7 +339,7 @@ def _errors(values: Values, answers: Mapping[str, Any]) -> None:
     if supply:
         # Relatives of the stock firmware report the supply together with the figures.
         reported = True
-        found += [supply] if supply.lower() not in _SUPPLY_WELL else []
+        found += [] if _is_well(supply) else [supply]
     values["error_text"] = "; ".join(filter(None, found)) if reported else NOT_REPORTED
 
 

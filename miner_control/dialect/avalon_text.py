@@ -33,6 +33,7 @@ from miner_control.dialect.figures import (
     put_text,
     put_window,
     settle,
+    spelt,
     total,
 )
 from miner_control.dialect.maker_errors import avalon_fails, avalon_supply
@@ -134,7 +135,9 @@ def decode(answers: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
         put_text(values, "model", first(version, "PROD", "MODEL") or _model(head.get("Ver", "")))
         put_text(values, "firmware", first(version, "LVERSION", "VERSION", "CGVERSION") or first(head, "LVer", "Ver"))
         # The serial number of a controller with many modules belongs to none of them.
-        put_text(values, "serial", _known(first(version, "DNA") or (head.get("DNA") if len(modules) == 1 else None)))
+        put_text(
+            values, "serial", _named(version, "DNA") or (_named(head, "DNA", "HDNA") if len(modules) == 1 else None)
+        )
         put_mac(values, first(version, "MAC"))
     return settle(values, tier)
 
@@ -144,8 +147,10 @@ def _total(modules: list[Pairs], key: str) -> float | None:
     return total(plain(module.get(key)) for module in modules)
 
 
-def _known(text: Any) -> Any:
-    return None if isinstance(text, str) and text.startswith("<") else text
+def _named(section: Mapping[str, Any], *keys: str) -> str | None:
+    """The first of several texts that names a device: neither a placeholder nor zeros, which many units share."""
+    found = (spelt(section.get(key)) for key in keys)
+    return next((text for text in found if text and not text.startswith("<") and text.strip("0")), None)
 
 
 def _model(text: str) -> str:
@@ -161,7 +166,16 @@ def avalon_model(answers: Mapping[str, Any]) -> str:
 
 
 def _supply(module: Pairs) -> list[float | None]:
-    return [plain(part) for part in module.get("PS", "").split()]
+    """Figures of the supply; empty where it reports nothing but zeros, as one without a line to the control board does."""
+    found = [plain(part) for part in module.get("PS", "").split()]
+    return found if any(found) else []
+
+
+def _wall_w(module: Pairs, supply: list[float | None]) -> float | None:
+    """Power at the wall: the seventh figure of the supply, the sixth on the Nano 3, whose seventh is the core voltage."""
+    if _model(module.get("Ver", "")).lower() == "nano3":
+        return supply[5] if len(supply) >= 6 else None
+    return supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
 
 
 def _unpowered(module: Pairs) -> bool:
@@ -215,7 +229,7 @@ def _power(values: Values, modules: list[Pairs]) -> None:
     source = PSU
     for module in modules:
         supply = _supply(module)
-        watts = supply[6] if len(supply) >= 7 else plain(module.get("WALLPOWER"))
+        watts = _wall_w(module, supply)
         if watts is None and len(supply) >= 5:
             watts, source = supply[4], PSU_OUTPUT
         drawn.append(watts)
@@ -255,7 +269,7 @@ def _heat(values: Values, modules: list[Pairs]) -> None:
     put_fans(values, fans)
     duty = [figure for figure in (plain(module.get("FanR")) for module in modules) if figure is not None]
     put(values, "fan_duty_pct", max(duty) if duty else None)
-    put(values, "frequency_hz", modules[0].get("Freq") if modules else None, HZ_PER_MHZ)
+    put(values, "frequency_hz", (plain(modules[0].get("Freq")) or None) if modules else None, HZ_PER_MHZ)
 
 
 def _boards(values: Values, modules: list[Pairs], tier: Tier) -> None:

@@ -183,9 +183,11 @@ def _heat(values: Values, cooling: Mapping[str, Any], boards: list[dict[str, Any
 
 
 def _boards(values: Values, boards: list[dict[str, Any]], tier: Tier) -> None:
-    rates = [rate(nested(board, "stats", "real_hashrate", "last_5s")) or 0.0 for board in boards]
+    # A board that was switched off on purpose is not expected to hash.
+    on = [board for board in boards if board.get("enabled") is not False]
+    rates = [rate(nested(board, "stats", "real_hashrate", "last_5s")) or 0.0 for board in on]
     put(values, "boards_hashing", float(sum(1 for board_rate in rates if board_rate > 0)) if boards else None)
-    put(values, "boards_expected", float(len(boards)) if boards else None)
+    put(values, "boards_expected", float(len(on)) if boards else None)
     chips = [chip for chip in (plain(board.get("chips_count")) for board in boards) if chip is not None]
     put(values, "chips_hashing", sum(chips) if chips else None)
     for metric, key, unit in (("frequency_hz", "current_frequency", "hertz"), ("voltage_v", "current_voltage", "volt")):

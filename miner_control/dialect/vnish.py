@@ -7,13 +7,14 @@ or below it; an untuned one would start hours of tuning, and is never chosen aut
 
 import re
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kernel.errors import DecodeError, TransportError
 from kernel.reading import Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.dialect import cgminer, image, stock, vnish_answers, web
 from miner_control.dialect.figures import first
+from miner_control.dialect.relative import Relative
 from miner_control.fleet.command import (
     STOCK,
     InstallFirmware,
@@ -37,8 +38,13 @@ _DAILY = ("info", "model")
 _WATTS = re.compile(r"^\s*(\d{3,5})")
 
 
+_OLDER: Final = Relative()
+"""VNish of before /api/v1 (1.2): it is read over the cgminer API."""
+_TOO_OLD: Final = "this VNish has no /api/v1, which came with 1.2: it is only read"
+
+
 class VNish:
-    """VNish 1.2 and later."""
+    """VNish 1.2 and later; older ones are read and not commanded."""
 
     name = "vnish"
 
@@ -57,7 +63,16 @@ class VNish:
         if makers is not None:
             return makers
         answers: dict[str, Any] = {}
+        if tier is Tier.DAILY:
+            # It may have been updated meanwhile.
+            access.memory.pop("way", None)
+        if access.memory.get("way") == "rpc":
+            return (yield from _OLDER.read(access, tier, now_ms))
         answer = yield web.ask(access, PORT, "/api/v1/summary")
+        if answer.status == 404 and "rpc" in access.ports:
+            values = yield from _OLDER.read(access, tier, now_ms)
+            access.memory["way"] = "rpc"
+            return values
         answers["summary"] = web.page(answer, "summary")
         # While it starts there is no `miner`, and only the status reports its state.
         starts = () if web.nested(answers["summary"], "miner") else ("status",)
@@ -171,6 +186,8 @@ class VNish:
         request = web.tell(access, PORT, "POST", "/api/v1/unlock", {"pw": access.password})
         # Unlocking changes nothing in mining: it may be repeated like a read.
         answer = yield Http(request.method, request.path, request.port, request.headers, request.body)
+        if answer.status == 404:
+            return Unsupported(_TOO_OLD)
         if not 200 <= answer.status < 300:
             return web.refused(answer)
         reported = web.nested(web.document(answer, "unlock"), "token")

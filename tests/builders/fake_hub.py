@@ -381,7 +381,8 @@ class FakeHub:
         ]  # fmt: skip
 
     def health(self) -> dict[str, Any]:
-        return {"ok": True, "version": "0.1.0", "as_of_ms": self.clock.now_ms(), "faults": []}
+        tasks = [{"name": "control alma", "state": "ok"}, {"name": "prices", "state": "failed"}]
+        return {"ok": True, "version": "0.1.0", "as_of_ms": self.clock.now_ms(), "faults": [], "tasks": tasks}
 
     def _say(self, happenings: list[Happening], site: str) -> None:
         for kind, body in happenings:

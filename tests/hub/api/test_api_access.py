@@ -208,4 +208,4 @@ def test_headers_hosts_and_sizes(hub: Hub) -> None:
     for path in ("/static/../words.py", "/static/%2e%2e/words.py", "/static//etc/passwd", "/docs", "/openapi.json"):
         assert client.get(path).status_code == 404
     assert client.get("/static/chart.js").status_code == 200
-    assert client.get("/healthz").text == "ok\n"
+    assert client.get("/healthz").text == "ok\ncontrol ok\nprices failed\n", "the tasks, and no name of a site"

@@ -239,3 +239,22 @@ def test_auradine_writes_under_a_token() -> None:
         {"command": "mode", "mode": "custom", "tune": "power", "power": 2000},
     ]
     assert all(request.headers == {"Token": "tok"} for request in play.writes() if isinstance(request, Http))
+
+
+def test_vnish_before_its_api_is_read_over_rpc_and_says_that_it_is_only_read() -> None:
+    stats = [
+        {"Type": "Antminer S9 (vnish 3.8.6)"},
+        {"Elapsed": 3617, "GHS 5s": "12795.48", "temp2_6": 80, "fan5": 5400},
+    ]
+    status = ok_rpc()["STATUS"]
+    rpc = {"stats": {"STATUS": status, "STATS": stats}, "summary": {"STATUS": status, "SUMMARY": [{"Elapsed": 3617}]}}
+    play = Play("vnish", rpc | {"GET /api/v1/summary": Answer(b"", 404), "POST /api/v1/unlock": Answer(b"", 404)})
+    values = play.read(Tier.SLOW)
+    assert (values["state"], round(values["hashrate_hs"] / 1e12, 3)) == ("hashing", 12.795)
+    for intent in (Sleep(), PowerTarget(2000), Reboot()):
+        receipt = play.carry_out(intent)
+        assert isinstance(receipt, Unsupported) and "1.2" in receipt.text
+    assert not play.writes()
+    play.asked.clear()
+    assert play.read(Tier.FAST)["state"] == "hashing"
+    assert all(not hasattr(request, "path") for request in play.asked), "the way found is kept until the daily poll"

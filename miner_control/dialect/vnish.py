@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from kernel.errors import DecodeError, TransportError
-from kernel.reading import Field
+from kernel.reading import Absence, Field
 from kernel.receipt import Accepted, Receipt, Refused, Unsupported
 from miner_control.dialect import cgminer, image, stock, vnish_answers, web
 from miner_control.dialect.figures import first
@@ -68,7 +68,13 @@ class VNish:
             access.memory.pop("way", None)
         if access.memory.get("way") == "rpc":
             return (yield from _OLDER.read(access, tier, now_ms))
-        answer = yield web.ask(access, PORT, "/api/v1/summary")
+        try:
+            answer = yield web.ask(access, PORT, "/api/v1/summary")
+        except TransportError as error:
+            if error.reason is not Absence.UNREACHABLE or "rpc" not in access.ports:
+                raise
+            # The page's port is closed: what the other interface reports is better than nothing.
+            return (yield from _OLDER.read(access, tier, now_ms))
         if answer.status == 404 and "rpc" in access.ports:
             values = yield from _OLDER.read(access, tier, now_ms)
             access.memory["way"] = "rpc"

@@ -248,6 +248,8 @@ def test_vnish_before_its_api_is_read_over_rpc_and_says_that_it_is_only_read() -
     ]
     status = ok_rpc()["STATUS"]
     rpc = {"stats": {"STATUS": status, "STATS": stats}, "summary": {"STATUS": status, "SUMMARY": [{"Elapsed": 3617}]}}
+    closed = TransportError(Absence.UNREACHABLE, "no web server")
+    assert Play("vnish", rpc | {"GET /api/v1/summary": closed}).read(Tier.FAST)["state"] == "hashing"
     play = Play("vnish", rpc | {"GET /api/v1/summary": Answer(b"", 404), "POST /api/v1/unlock": Answer(b"", 404)})
     values = play.read(Tier.SLOW)
     assert (values["state"], round(values["hashrate_hs"] / 1e12, 3)) == ("hashing", 12.795)

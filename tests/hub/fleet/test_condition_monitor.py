@@ -211,7 +211,8 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
 
     hands = SimpleNamespace(start=lambda issued: sent.extend(issued.commands))
     control = SimpleNamespace(stale_after_s=60.0, command_deadline_s=60.0)
-    config = SimpleNamespace(control=control, polling=SimpleNamespace(meter_s=1.0))
+    hub = SimpleNamespace(name="hub")
+    config = SimpleNamespace(hub=hub, control=control, polling=SimpleNamespace(meter_s=1.0))
     components = SimpleNamespace(
         config=config,
         clock=world.clock,
@@ -220,6 +221,7 @@ def test_no_command_leaves_before_the_journal_holds_it(world: World, monkeypatch
         recorder=world.recorder,
         actuators={"hub/site": hands},
         tariff=None,
+        health={},
     )
     monkeypatch.setattr(world.recorder, "emit", lambda *_: None)
     monkeypatch.setattr(world.recorder, "flush", refuse)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from telemetry.io.journal_sqlite import read_journal
-from telemetry.io.rotten import corrupt_batches
+from telemetry.io.rotten import corrupt_batches, without_checksum
 
 
 def stored_batches(data: Path) -> Iterator[tuple[str, bool, str]]:
@@ -18,4 +18,6 @@ def stored_batches(data: Path) -> Iterator[tuple[str, bool, str]]:
     for position, text in corrupt:
         yield f"batch {position}", False, text
     if not corrupt:
-        yield "batches", True, f"{len(journal.places())} read, each as it was written"
+        older = without_checksum(journal)
+        text = f"{len(journal.places())} read, each as it was written"
+        yield "batches", True, f"{text}; {older} of before carry no checksum" if older else text

@@ -80,6 +80,14 @@ def pack(batch: ReadingBatch) -> bytes:
     return packed
 
 
+def has_checksum(blob: bytes) -> bool:
+    """Whether a blob carries a checksum of its contents; True for bytes that are no frame at all, which never unpack."""
+    try:
+        return bool(zstandard.get_frame_parameters(blob).has_checksum)
+    except zstandard.ZstdError:
+        return True
+
+
 def unpack_record_batch(blob: bytes) -> pa.RecordBatch:
     """Arrow columns of a blob, without a Python object per row.
 

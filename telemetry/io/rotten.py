@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from kernel.clock import iso
 from kernel.reading import ReadingBatch
-from telemetry.io.arrow import CorruptBatch, unpack
+from telemetry.io.arrow import CorruptBatch, has_checksum, unpack
 from telemetry.wire.exposition import Figure
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,11 @@ def corrupt_batches(journal: "Batches") -> Iterator[tuple[int, str]]:
             continue
         if len(found) != rows:
             yield position, f"{place_of(kind, start_ms, end_ms, rows)}: it holds {len(found)}"
+
+
+def without_checksum(journal: Batches) -> int:
+    """How many batches were written before there was a checksum: of them only gross damage is found."""
+    return sum(not has_checksum(journal.blob(position)) for position, *_ in journal.places())
 
 
 def place_of(kind: str, start_ms: int, end_ms: int, rows: int) -> str:

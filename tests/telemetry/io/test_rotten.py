@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
+from hub.wiring.integrity import stored_batches
 from kernel.reading import ReadingBatch
-from telemetry.io.arrow import CorruptBatch, pack, unpack
+from telemetry.io.arrow import CorruptBatch, has_checksum, pack, unpack
 from telemetry.io.journal_schema import FILE_NAME
 from telemetry.io.journal_sqlite import open_journal, read_journal
 from telemetry.io.rotten import corrupt_batches
@@ -74,8 +76,25 @@ def test_a_corrupt_batch_is_left_out_of_every_answer_and_named(
 
 
 def test_batches_written_without_a_checksum_are_read() -> None:
-    import zstandard
-
     made = batch("meter", [meter(1, T0_MS, 5.0)])
     plain = zstandard.ZstdDecompressor().decompress(pack(made))
-    assert np.array_equal(unpack("meter", zstandard.ZstdCompressor(level=1).compress(plain)).at_ms, made.at_ms)
+    older = zstandard.ZstdCompressor(level=1).compress(plain)
+    assert np.array_equal(unpack("meter", older).at_ms, made.at_ms)
+    assert has_checksum(pack(made)) and not has_checksum(older)
+
+
+def test_batches_of_before_are_counted_and_not_called_proven(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal.append([batch("meter", [meter(1, T0_MS, 5.0)])], [])
+    (well,) = stored_batches(tmp_path)
+    assert well == ("batches", True, "1 read, each as it was written")
+    plain = zstandard.ZstdDecompressor().decompress(journal.blob(1))
+    journal.close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        file.execute("UPDATE batch SET blob=?", (zstandard.ZstdCompressor(level=1).compress(plain),))
+    ((_, ok, text),) = stored_batches(tmp_path)
+    assert ok and text.endswith("; 1 of before carry no checksum")
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        file.execute("UPDATE batch SET blob=x'00'")
+    ((what, ok, _),) = stored_batches(tmp_path)
+    assert (what, ok) == ("batch 1", False)

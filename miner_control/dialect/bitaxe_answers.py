@@ -38,6 +38,7 @@ from telemetry.collect.source import Tier
 
 # A working chip draws more, the board of a paused one less.
 _STANDBY_W = 8.0
+_COOL_C = 40.0
 _LEAST_J_PER_H = 8e-12
 """No board of this kind needs so little for a hash: the best chip of 2026 alone takes more than ten joules a terahash."""
 _WINDOWS = (("hashRate", None), ("hashRate_1m", 60.0), ("hashRate_10m", 600.0), ("hashRate_1h", 3600.0))
@@ -104,9 +105,11 @@ def decode(answer: Mapping[str, Any], tier: Tier) -> dict[str, Field]:
     # NerdQAxe reports boards that are off, by heat, by a fault or by hand, without the cause: no proof of sleep.
     shut = truth(info.get("shutdown"))
     idle = drawn is None or drawn < _STANDBY_W * max(1.0, plain(info.get("asicCount")) or 1.0)
-    # A rate that its own watts deny stands still: the figure of before something stopped.
-    rate = values["hashrate_hs"]
-    denied = isinstance(rate, int | float) and drawn is not None and drawn < rate * _LEAST_J_PER_H
+    # A rate that its own watts and its chip's temperature deny stands still: the figure of before something stopped. A warm
+    # chip speaks for the rate, and against the sensor of power.
+    rate, chip_c = values["hashrate_hs"], values["temp_chip_max_c"]
+    cool = isinstance(chip_c, int | float) and chip_c < _COOL_C
+    denied = cool and isinstance(rate, int | float) and drawn is not None and drawn < rate * _LEAST_J_PER_H
     reported = (paused and idle) or hot or bool(failure) or shut or denied
     values["state"] = state_of(
         values["hashrate_hs"],

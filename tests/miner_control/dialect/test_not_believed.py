@@ -82,10 +82,13 @@ def test_a_board_that_was_switched_off_is_not_expected_to_hash() -> None:
     assert (dead["boards_hashing"], dead["boards_expected"]) == (1.0, 2.0)
 
 
-@pytest.mark.parametrize(("power_w", "state"), [(1.9, "fault"), (3.2, "fault"), (6.5, "hashing"), (11.0, "hashing")])
-def test_a_rate_that_its_own_watts_deny_is_no_rate(power_w: float, state: str) -> None:
+@pytest.mark.parametrize(
+    ("power_w", "chip_c", "state"),
+    [(1.9, 28, "fault"), (3.2, 39, "fault"), (6.5, 28, "hashing"), (11.0, 30, "hashing"), (2.7, 60, "hashing")],
+)
+def test_a_rate_that_watts_and_a_cool_chip_deny_is_no_rate(power_w: float, chip_c: float, state: str) -> None:
     info = {
-        "power": power_w, "hashRate": 412.7, "ASICModel": "BM1366", "uptimeSeconds": 90000, "asicCount": 1, "version": "v2.4.0",
+        "power": power_w, "temp": chip_c, "hashRate": 412.7, "ASICModel": "BM1366", "uptimeSeconds": 90000, "asicCount": 1, "version": "v2.4.0",
         "overheat_mode": 0,
     }  # fmt: skip
     assert decoded("bitaxe", system_info=info)["state"] == state

@@ -88,7 +88,8 @@ def test_a_board_that_was_switched_off_is_not_expected_to_hash() -> None:
 )
 def test_a_rate_that_watts_and_a_cool_chip_deny_is_no_rate(power_w: float, chip_c: float, state: str) -> None:
     info = {
-        "power": power_w, "temp": chip_c, "hashRate": 412.7, "ASICModel": "BM1366", "uptimeSeconds": 90000, "asicCount": 1, "version": "v2.4.0",
+        "power": power_w, "temp": chip_c, "hashRate": 412.7, "ASICModel": "BM1366", "uptimeSeconds": 90000, "asicCount": 1,
+        "version": "v2.4.0",
         "overheat_mode": 0,
     }  # fmt: skip
     assert decoded("bitaxe", system_info=info)["state"] == state

@@ -189,7 +189,10 @@ def test_what_was_not_acknowledged_comes_again(tmp_path: Path, bitdeer: Profile)
         second = MqttFeed(Broker("127.0.0.1", port, client_id="hub"), [channel], system_clock())
         second.start()
         try:
-            assert await take(second, 1) == [2000.0]
+            again = await take(second, 1)
+            if again == [1000.0]:  # its acknowledgement had not left when the session ended: at least once
+                again = await take(second, 1)
+            assert again == [2000.0]
         finally:
             await second.stop()
 
